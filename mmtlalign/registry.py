@@ -1,0 +1,50 @@
+"""Registries of this package: children of mmengine's roots.
+
+Types are written ``mmtlalign.X`` in a config; mmengine imports this module by
+itself when it meets the prefix, so no ``custom_imports`` are needed and the
+``default_scope`` of a config stays its host's.
+
+The roots are mmengine's, not mmpretrain's, because mmseg and mmdet search
+their parents but never their siblings. Batch augments have no root in
+mmengine; theirs is mmpretrain's.
+"""
+
+from mmengine.registry import DATASETS as ROOT_DATASETS
+from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
+from mmengine.registry import Registry
+from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
+
+__all__ = ['BATCH_AUGMENTS', 'DATASETS', 'HOOKS', 'MODELS', 'TRANSFORMS']
+
+MODELS = Registry(
+    'model',
+    parent=ROOT_MODELS,
+    scope='mmtlalign',
+    locations=['mmtlalign.classifiers', 'mmtlalign.heads'],
+)
+BATCH_AUGMENTS = Registry(
+    'batch augment',
+    parent=MMPRETRAIN_BATCH_AUGMENTS,
+    scope='mmtlalign',
+    locations=['mmtlalign.classifiers'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=ROOT_HOOKS,
+    scope='mmtlalign',
+    locations=['mmtlalign.engine'],
+)
+DATASETS = Registry(
+    'dataset',
+    parent=ROOT_DATASETS,
+    scope='mmtlalign',
+    locations=['mmtlalign.datasets'],
+)
+TRANSFORMS = Registry(
+    'transform',
+    parent=ROOT_TRANSFORMS,
+    scope='mmtlalign',
+    locations=['mmtlalign.datasets'],
+)
