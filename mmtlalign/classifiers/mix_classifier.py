@@ -1,0 +1,116 @@
+"""The one classifier that connects a batch augment with a head."""
+
+import torch
+from mmpretrain.models.classifiers import ImageClassifier
+from torch import Tensor
+
+from ..mixing import Mix
+from ..registry import MODELS
+from .batch_mixer import BatchMixer
+
+
+@MODELS.register_module()
+class MixClassifier(ImageClassifier):
+    """An ``ImageClassifier`` that remembers how it mixed a batch.
+
+    Mixing happens in :meth:`loss` rather than in the data preprocessor, where
+    mmpretrain does it: the record of the mixing has to be at hand when the
+    head reads what the backbone did with the tokens. A head of this package
+    says what to watch during the forward and computes the loss from it; any
+    other head gets the ordinary target, mixed by area. Backbone, state dict
+    and inference are those of ``ImageClassifier``.
+
+    Args:
+        train_cfg: ``augments`` and ``probs`` as in mmpretrain; see
+            :class:`BatchMixer`. Defaults to None: no mixing.
+        data_preprocessor: As in ``ImageClassifier``, with its ``num_classes``
+            equal to the head's. The type defaults to ``MixDataPreprocessor``.
+        **kwargs: ``backbone``, ``neck``, ``head``, ``pretrained`` and
+            ``init_cfg`` as in ``ImageClassifier``.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        train_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            backbone,
+            head=head,
+            data_preprocessor=_preprocessor(data_preprocessor, head),
+            **kwargs,
+        )
+        self.mixer = _mixer(train_cfg)
+        self.watches = hasattr(self.head, 'watch')
+        if self.watches:
+            self.head.attach(self.backbone)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        """Mix, run the network, and let the head compute the loss.
+
+        Args:
+            inputs: Images (B, 3, H, W).
+            data_samples: B data samples with ``gt_score`` (K,).
+
+        Returns:
+            dict[str, Tensor]: As of the head.
+        """
+        mix = self._mix(inputs, data_samples)
+        if not self.watches:
+            for sample, target in zip(data_samples, mix.target(mix.area())):
+                sample.set_gt_score(target)
+            return self.head.loss(self.extract_feat(mix.images), data_samples)
+        with self.head.watch(self.backbone, mix) as seen:
+            feats = self.extract_feat(mix.images)
+        return self.head.loss(feats, data_samples, mix, seen)
+
+    def _mix(self, inputs: Tensor, data_samples: list) -> Mix:
+        missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
+        if missing:
+            raise ValueError(
+                f'Samples {missing} of the batch have no gt_score: mixing needs soft '
+                'labels; use data_preprocessor=dict(num_classes=...) without a type, '
+                'or set to_onehot=True in your own.'
+            )
+        labels = torch.stack([sample.gt_score for sample in data_samples]).float()
+        if self.mixer is None or not self.training:
+            return Mix.unmixed(inputs, labels)
+        return self.mixer(inputs, labels)
+
+
+def _mixer(train_cfg: dict | None) -> BatchMixer | None:
+    if train_cfg is None:
+        return None
+    unknown = sorted(set(train_cfg) - {'augments', 'probs'})
+    if unknown or 'augments' not in train_cfg:
+        raise ValueError(
+            f'train_cfg has the keys {sorted(train_cfg)}: MixClassifier reads '
+            "'augments' (needed) and 'probs'."
+        )
+    return BatchMixer(**train_cfg)
+
+
+def _preprocessor(config, head):
+    if config is not None and not isinstance(config, dict):
+        return config
+    config = dict(config or {})
+    config.setdefault('type', 'mmtlalign.MixDataPreprocessor')
+    if config.get('batch_augments') is not None:
+        raise ValueError(
+            'data_preprocessor.batch_augments would mix the batch before '
+            'MixClassifier mixes it: move the augments to train_cfg.'
+        )
+    wanted = head.get('num_classes') if isinstance(head, dict) else head.num_classes
+    given = config.setdefault('num_classes', wanted)
+    if given != wanted:
+        raise ValueError(
+            f'data_preprocessor.num_classes={given} but head.num_classes={wanted}: '
+            'the labels that are mixed need the width of the head; set both to the '
+            "data set's number of classes."
+        )
+    # A stock preprocessor makes soft labels only when it is told to.
+    config['to_onehot'] = True
+    return config

@@ -1,0 +1,23 @@
+"""Heads: how the target of a mixed batch is read, and the loss. One paper, one file."""
+
+from .mix_head import MixHead
+from .tl_align_head import (
+    TLAlignDeiTClsHead,
+    TLAlignLinearClsHead,
+    TLAlignVisionTransformerClsHead,
+)
+from .transmix_head import (
+    TransMixDeiTClsHead,
+    TransMixLinearClsHead,
+    TransMixVisionTransformerClsHead,
+)
+
+__all__ = [
+    'MixHead',
+    'TLAlignDeiTClsHead',
+    'TLAlignLinearClsHead',
+    'TLAlignVisionTransformerClsHead',
+    'TransMixDeiTClsHead',
+    'TransMixLinearClsHead',
+    'TransMixVisionTransformerClsHead',
+]

@@ -1,0 +1,52 @@
+"""mmpretrain's plain transformers: VisionTransformer and the distilled DeiT.
+
+Their attention calls the instance attribute ``scaled_dot_product_attention``,
+a seam that takes a tap and stays fused.
+"""
+
+from mmpretrain.models.backbones import DistilledVisionTransformer, VisionTransformer
+from mmpretrain.models.utils.attention import (
+    MultiheadAttention,
+    scaled_dot_product_attention,
+)
+from torch import nn
+
+from .taps import AttentionTap, Family, Wire, register_attention, register_backbone
+
+
+def _output(backbone: nn.Module) -> str:
+    last = backbone.num_layers - 1
+    if backbone.out_indices[-1] != last:
+        raise ValueError(
+            f'out_indices={list(backbone.out_indices)}: labels are traced to the '
+            f'last layer, so the last output must be layer {last}; leave '
+            'out_indices out.'
+        )
+    kinds = {'cls_token': 'class', 'avg_featmap': 'mean', 'featmap': 'mean'}
+    if backbone.out_type not in kinds:
+        raise ValueError(
+            f'out_type={backbone.out_type!r}: no share can be read from it; choose '
+            f'one of {sorted(kinds)}.'
+        )
+    return kinds[backbone.out_type]
+
+
+VIT = Family(
+    patch=lambda backbone: backbone.patch_embed.projection.stride,
+    prefix=lambda backbone: backbone.num_extra_tokens,
+    output=_output,
+)
+register_backbone(VisionTransformer, VIT)
+register_backbone(DistilledVisionTransformer, VIT)
+
+
+@register_attention(MultiheadAttention)
+def _tap(module: MultiheadAttention, wire: Wire) -> None:
+    if module.scaled_dot_product_attention is not scaled_dot_product_attention:
+        # mmpretrain ignores the value and divides by the default scale instead
+        # of multiplying: even passing the default changes the output.
+        raise TypeError(
+            'MultiheadAttention(qk_scale=...) of mmpretrain ignores the value and '
+            'inverts the scale; leave qk_scale out (None) to train and trace it.'
+        )
+    module.scaled_dot_product_attention = AttentionTap(wire)
