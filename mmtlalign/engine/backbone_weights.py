@@ -1,0 +1,241 @@
+"""Fill a backbone from a checkpoint file: every tensor of it, or an error."""
+
+import math
+from collections import Counter, OrderedDict
+from typing import Dict, Iterable, List
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from mmtlalign.engine.checkpoint_file import read_state_dict, some_of
+from mmtlalign.engine.errors import InputError
+
+__all__ = ['load_backbone']
+
+BIAS_TABLE = 'relative_position_bias_table'
+# Geometry of a window. Every model computes its own; never learnt.
+WINDOW_BUFFERS = ('relative_position_index', 'relative_coords_table')
+
+
+def load_backbone(
+    backbone: nn.Module,
+    path: str,
+    new_layers: Iterable[str] = (),
+    prefix: str = 'backbone.',
+) -> List[str]:
+    """Load every tensor of ``backbone`` from a checkpoint file, or raise.
+
+    Position embeddings of another image size are resized by the backbone's own
+    load hook, bias tables of another window here (bicubic, as mmdet and mmseg
+    do it; mmpretrain's own way needs a SciPy function that is gone since 1.14).
+
+    Args:
+        backbone: The module to fill, in place.
+        path: A file as in :func:`read_state_dict`. Its tensors carry ``prefix``,
+            or it is the state dict of exactly this backbone.
+        new_layers: Modules of the backbone that the file need not hold.
+        prefix: Begin of the backbone's names in the file.
+
+    Returns:
+        Lines for the log: how many tensors, and what was resized.
+
+    Raises:
+        InputError: No such file, or it does not hold the whole of this backbone.
+    """
+    own = backbone.state_dict()
+    new = _names_in(new_layers, own)
+    everything = read_state_dict(path)
+    given = select_backbone(everything, own, new, prefix, path)
+    # With few names in common it is another network; shapes would mislead.
+    if len(set(given) & set(own)) > len(own) / 2:
+        _check_widths(given, own, path)
+    else:
+        _check_names(set(own) - set(given) - new, set(given) - set(own), backbone, path)
+    lines = resize_bias_tables(given, own)
+    wanted = {name: tensor.shape for name, tensor in given.items()}
+
+    try:
+        result = backbone.load_state_dict(given, strict=False)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f'{path} does not fit {type(backbone).__name__}: {error}'
+        ) from error
+    # A tensor that the backbone's load hook took out of the file is one that
+    # the backbone computes by itself (SwinTransformerV2's window geometry).
+    missing = [n for n in result.missing_keys if n not in wanted and n not in new]
+    _check_names(missing, result.unexpected_keys, backbone, path)
+
+    loaded = [name for name in own if name in wanted]
+    lines += _describe_resized(backbone, wanted, own)
+    told = f'backbone: {len(loaded)} of {len(own)} tensors from {path}'
+    if len(loaded) < len(own):
+        told += f'; new layers: {some_of([n for n in own if n not in wanted])}'
+    rest = Counter(n.split('.')[0] for n in everything if not n.startswith(prefix))
+    if rest and len(everything) > len(wanted):
+        told += '; not needed: ' + ', '.join(f'{k} ({n})' for k, n in rest.items())
+    return [told, *lines]
+
+
+def select_backbone(
+    tensors: Dict[str, Tensor],
+    own: Dict[str, Tensor],
+    new: Iterable[str],
+    prefix: str,
+    path: str,
+) -> Dict[str, Tensor]:
+    """Pick the tensors under ``prefix``, or a bare dict of exactly this backbone.
+
+    Args:
+        tensors: Everything in the file.
+        own: The state dict of the backbone to fill.
+        new: Names in ``own`` that the file need not hold.
+        prefix: Begin of the backbone's names.
+        path: The file, for the message.
+
+    Returns:
+        Tensors by their names inside the backbone, ``_metadata`` kept.
+
+    Raises:
+        InputError: No tensor has the prefix; names those that are there.
+    """
+    found = OrderedDict(
+        (name[len(prefix) :], tensor)
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    )
+    marks = getattr(tensors, '_metadata', {})
+    if found:
+        # Version marks let the backbone upgrade names of older releases.
+        found._metadata = OrderedDict(
+            (name[len(prefix) :], mark)
+            for name, mark in marks.items()
+            if (name + '.').startswith(prefix)
+        )
+        return found
+    if set(own) - set(new) <= set(tensors) <= set(own):
+        return OrderedDict(tensors)
+    begins = Counter(_beginning(name) for name in tensors)
+    listed = some_of([f'{b!r} ({n} tensors)' for b, n in begins.most_common()], 8)
+    raise InputError(
+        f'{path}: no tensor begins with {prefix!r}. Its tensors begin with '
+        f'{listed}. If the backbone is under another name, set prefix=... of '
+        'PretrainedBackboneHook; a state dict without prefix is taken only if it '
+        'holds exactly the names of this backbone.'
+    )
+
+
+def _beginning(name: str) -> str:
+    """'teacher.module.0.backbone.layers.3.weight' -> 'teacher.module.0.backbone'."""
+    head, found, _ = name.partition('backbone.')
+    return head + 'backbone.' if found else name.split('.')[0] + '.'
+
+
+def _names_in(new_layers: Iterable[str], own: Dict[str, Tensor]) -> set:
+    """Names of all tensors of the declared layers."""
+    names = set()
+    for layer in new_layers:
+        of_layer = {n for n in own if n == layer or n.startswith(layer + '.')}
+        if not of_layer:
+            raise InputError(
+                f'new_layers names {layer!r}, but the backbone has no such layer; '
+                f'it has {sorted({n.split(".")[0] for n in own})}. Correct or '
+                'remove the name.'
+            )
+        names |= of_layer
+    return names
+
+
+def _check_widths(given, own, path) -> None:
+    """Shapes must agree, apart from what can be resized along its token axis."""
+    for name in sorted(set(given) & set(own), key=list(own).index):
+        theirs, ours = tuple(given[name].shape), tuple(own[name].shape)
+        if theirs == ours or name.endswith(WINDOW_BUFFERS):
+            continue
+        if name.endswith((BIAS_TABLE, 'pos_embed')) and theirs[-1] == ours[-1]:
+            continue
+        raise InputError(
+            f'{path}: {name} has shape {theirs} in the file and {ours} in the '
+            'model, so this is a backbone of another size. Use the config of the '
+            'same size, or the checkpoint of this one.'
+        )
+
+
+def _check_names(missing, unexpected, backbone, path) -> None:
+    if not missing and not unexpected:
+        return
+    problems = []
+    if missing:
+        problems.append(
+            f'{len(missing)} tensors of the model are not in the file '
+            f'({some_of(sorted(missing))})'
+        )
+    if unexpected:
+        problems.append(
+            f'{len(unexpected)} backbone tensors of the file are not in the model '
+            f'({some_of(sorted(unexpected))})'
+        )
+    raise InputError(
+        f'{path} does not hold the whole {type(backbone).__name__}: '
+        f'{"; ".join(problems)}. Use a checkpoint of the same backbone (kind, depth, '
+        'options); layers that pretraining does not have are named in new_layers '
+        'of PretrainedBackboneHook.'
+    )
+
+
+def resize_bias_tables(given: Dict[str, Tensor], own: Dict[str, Tensor]) -> List[str]:
+    """Bring bias tables of another window to the model's window, in place.
+
+    A table is ((2w-1)², heads), a map over relative positions for each head.
+
+    Args:
+        given: Tensors of the file by name; changed in place.
+        own: The state dict of the backbone.
+
+    Returns:
+        One line for the log if anything was resized.
+
+    Raises:
+        InputError: A table is not square.
+    """
+    resized = Counter()
+    for name, table in list(given.items()):
+        if not name.endswith(BIAS_TABLE) or name not in own:
+            continue
+        (old, heads), new = table.shape, own[name].shape[0]
+        if old == new:
+            continue
+        old_side, new_side = math.isqrt(old), math.isqrt(new)
+        if old_side**2 != old or new_side**2 != new:
+            raise InputError(
+                f'{name} has {old} rows in the file and {new} in the model; a table '
+                'is resized only between square windows, (2w-1)² rows each. Use '
+                'the window of pretraining.'
+            )
+        maps = table.T.reshape(1, heads, old_side, old_side).float()
+        maps = interpolate(maps, (new_side, new_side), mode='bicubic')
+        given[name] = maps.reshape(heads, new).T.contiguous().to(table.dtype)
+        resized[(old_side + 1) // 2, (new_side + 1) // 2] += 1
+        index = name.replace(BIAS_TABLE, WINDOW_BUFFERS[0])
+        if index in own:
+            given[index] = own[index]
+    return [
+        f'backbone: {count} bias tables resized from window {old} to {new} (bicubic)'
+        for (old, new), count in resized.items()
+    ]
+
+
+def _describe_resized(backbone, wanted: Dict[str, torch.Size], own) -> List[str]:
+    """A line for a position embedding that the load hook resized."""
+    lines = []
+    for name in own:
+        if name.endswith('pos_embed') and wanted.get(name, own[name].shape) != (
+            own[name].shape
+        ):
+            extra = getattr(backbone, 'num_extra_tokens', 0)
+            side = math.isqrt(wanted[name][1] - extra)
+            high, wide = getattr(backbone, 'patch_resolution', ('?', '?'))
+            lines.append(
+                f'backbone: {name} resized from {side}x{side} to {high}x{wide} tokens'
+            )
+    return lines

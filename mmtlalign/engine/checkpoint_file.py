@@ -1,0 +1,168 @@
+"""Read a checkpoint file, or say what is wrong with it.
+
+``torch.load`` answers a web page saved as ``.pth`` with a pickle error and a
+truncated file with a reader error. The reader here looks at the file first, so
+that each wrong file gets the message that mends it.
+"""
+
+import re
+import zipfile
+from contextlib import nullcontext
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Dict
+
+import numpy as np
+import torch
+
+from mmtlalign.engine.errors import InputError
+
+__all__ = ['read_state_dict', 'some_of']
+
+PACKAGE = Path(__file__).resolve().parents[1]
+HOW_TO_CHOOSE = (
+    'Name another file with --cfg-options pretrained=FILE, or start from '
+    'random weights with --cfg-options pretrained=None.'
+)
+
+
+def read_state_dict(path: str) -> Dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint file onto the CPU, running none of its code.
+
+    The file is a training checkpoint of mmengine (the tensors are under
+    ``state_dict``) or a plain dict of tensors.
+
+    Args:
+        path: A local file; ``~`` is expanded.
+
+    Returns:
+        Tensors by name, with the version marks (``_metadata``) the file carries.
+
+    Raises:
+        InputError: There is no such file, it is not a checkpoint, is damaged, holds
+            objects whose loading would run code, or holds no tensors.
+    """
+    file = Path(path).expanduser()
+    _check_is_there(path, file)
+    _check_looks_like_checkpoint(file)
+    content = _load(file)
+    if not isinstance(content, dict):
+        raise InputError(
+            f'{file} holds a {type(content).__name__}, but a checkpoint is a '
+            "dict with its tensors under 'state_dict'. Save it with mmengine, "
+            "or as {'state_dict': model.state_dict()}."
+        )
+    tensors = content.get('state_dict', content)
+    whole = isinstance(tensors, dict) and all(map(torch.is_tensor, tensors.values()))
+    if not whole or not tensors:
+        raise InputError(
+            f"{file} has no 'state_dict' of tensors; its keys are "
+            f'{some_of(list(content))}. Checkpoints of other code bases must first '
+            "be rewritten as {'state_dict': tensors under mmpretrain's names}."
+        )
+    return tensors
+
+
+def _check_is_there(path: str, file: Path) -> None:
+    if '://' in str(path):
+        raise InputError(
+            f'pretrained={path!r} is an address, but only local files are read. '
+            'Download it first and name the file.'
+        )
+    if file.is_dir():
+        found = some_of(sorted(entry.name for entry in file.glob('*.pth')))
+        raise InputError(
+            f'pretrained={path!r} is a folder, but one file is needed. It holds '
+            f'these .pth files: {found}.'
+        )
+    if file.is_file():
+        return
+    # The configs write into work_dirs/<name of the config>.
+    maker = file.parent.name + '.py'
+    roots = (PACKAGE.parent / 'configs', PACKAGE / '.mim' / 'configs')
+    configs = [hit for root in roots for hit in sorted(root.rglob(maker))]
+    hint = ''
+    if configs:
+        made_by = configs[0]
+        if made_by.is_relative_to(PACKAGE.parent):
+            made_by = made_by.relative_to(PACKAGE.parent)
+        hint = f' This command makes it: python tools/train.py {made_by}.'
+    elif file.parent.is_dir():
+        found = some_of(sorted(entry.name for entry in file.parent.glob('*.pth')))
+        hint = f' That folder holds these .pth files: {found}.'
+    raise InputError(
+        f'pretrained={path!r} does not exist, so the backbone cannot start from '
+        f'it.{hint} {HOW_TO_CHOOSE}'
+    )
+
+
+def _check_looks_like_checkpoint(file: Path) -> None:
+    """Files of torch are zip archives, before torch 1.6 plain pickles."""
+    with file.open('rb') as stream:
+        head = stream.read(512)
+    if head.startswith(b'PK\x03\x04'):
+        if not zipfile.is_zipfile(file):
+            raise InputError(
+                f'{file} ({file.stat().st_size} bytes) is cut short: it begins like '
+                'a checkpoint but its end is missing. Copy or download it again, '
+                'or use the checkpoint before it.'
+            )
+        return
+    if head.startswith(b'\x80'):
+        return
+    kind = f'its first bytes are {head[:16]!r}'
+    if not head:
+        kind = 'it is empty'
+    elif head.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
+        kind = 'it is a web page, as a failed download leaves behind'
+    elif head.startswith(b'version https://git-lfs'):
+        kind = 'it is a Git LFS pointer; `git lfs pull` brings the file itself'
+    raise InputError(
+        f'{file} is not a checkpoint: {kind}. A checkpoint is a file that '
+        f'torch.save wrote. {HOW_TO_CHOOSE}'
+    )
+
+
+def _load(file: Path):
+    """``torch.load`` without running code that the file brings along."""
+    guarded = hasattr(torch.serialization, 'safe_globals')
+    allowed = (
+        torch.serialization.safe_globals(_harmless_types())
+        if guarded
+        else nullcontext()
+    )
+    try:
+        with allowed:
+            # A torch without an allow-list (before 2.5) cannot read mmengine's
+            # own training checkpoints in the safe way at all.
+            return torch.load(file, map_location='cpu', weights_only=guarded)
+    except Exception as error:  # damage surfaces as any kind of exception
+        needed = re.search(r'GLOBAL (\S+) was not', str(error))
+        if isinstance(error, UnpicklingError) and needed:
+            raise InputError(
+                f'{file} holds an object of {needed[1]}, whose loading would run '
+                'code, and a checkpoint is read as data only. If you trust the '
+                "file, rewrite it once: torch.save({'state_dict': torch.load(FILE, "
+                "weights_only=False)['state_dict']}, NEW_FILE)."
+            ) from error
+        reason = str(error).split('WeightsUnpickler error: ')[-1].split('\n')[0]
+        raise InputError(
+            f'{file} is damaged, or torch.save did not write it: it cannot be read '
+            f'({type(error).__name__}: {reason}). Copy or download it again.'
+        ) from error
+
+
+def _harmless_types() -> list:
+    """What mmengine keeps beside the weights: its log buffers and NumPy numbers."""
+    try:
+        from mmengine.runner.checkpoint import get_torch_safe_globals
+    except ImportError:  # mmengine 0.10.7 has no such list
+        return []
+    kinds = (np.float16, np.float32, np.int32, np.uint8, np.bool_)
+    return get_torch_safe_globals() + [type(np.dtype(kind)) for kind in kinds]
+
+
+def some_of(names: list, most: int = 5) -> str:
+    """At most ``most`` of the names, and how many there are more."""
+    text = ', '.join(map(str, names[:most])) or 'none'
+    return text + (f' and {len(names) - most} more' if len(names) > most else '')
