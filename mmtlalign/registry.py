@@ -12,11 +12,19 @@ mmengine; theirs is mmpretrain's.
 from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import OPTIM_WRAPPERS as ROOT_OPTIM_WRAPPERS
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import Registry
 from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 
-__all__ = ['BATCH_AUGMENTS', 'DATASETS', 'HOOKS', 'MODELS', 'TRANSFORMS']
+__all__ = [
+    'BATCH_AUGMENTS',
+    'DATASETS',
+    'HOOKS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'TRANSFORMS',
+]
 
 MODELS = Registry(
     'model',
@@ -47,4 +55,10 @@ TRANSFORMS = Registry(
     parent=ROOT_TRANSFORMS,
     scope='mmtlalign',
     locations=['mmtlalign.datasets'],
+)
+OPTIM_WRAPPERS = Registry(
+    'optim_wrapper',
+    parent=ROOT_OPTIM_WRAPPERS,
+    scope='mmtlalign',
+    locations=['mmtlalign.engine'],
 )

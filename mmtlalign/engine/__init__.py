@@ -1,5 +1,7 @@
 """What drives a run: hooks, the console, reading of checkpoints."""
 
+from mmtlalign.engine.cpu import Bf16OptimWrapper
+from mmtlalign.engine.nan_guard import NanGuardHook
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
 
-__all__ = ['PretrainedBackboneHook']
+__all__ = ['Bf16OptimWrapper', 'NanGuardHook', 'PretrainedBackboneHook']

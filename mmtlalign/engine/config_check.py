@@ -1,0 +1,226 @@
+"""A config key that nobody reads is an error.
+
+A misspelt argument of a typed dict is caught by the constructor. mmengine
+ignores all other unknown keys without a word: at the top level of a config and
+in a few dicts that no constructor sees. Those are looked at here.
+"""
+
+import difflib
+import inspect
+from collections.abc import Iterable
+
+from mmengine.config import Config
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.runner import Runner
+
+from mmtlalign.engine.config_sources import read_sources
+from mmtlalign.engine.errors import InputError
+
+__all__ = ['UnreadKeyError', 'check_options', 'check_top_level', 'load_config']
+
+# What `Runner.from_cfg` reads …
+RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+# … what it asks `runner.cfg` for later …
+RUNNER_KEYS |= {
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+}
+# … what mmengine, the tools and hooks of this package, and the hosts' own
+# inference read.
+SETTINGS = {
+    'custom_imports',
+    'data_root',
+    'pretrained',
+    'test_pipeline',
+    'tta_model',
+    'tta_pipeline',
+}
+# Dicts without a type that mmengine reads key by key, and their keys.
+UNTYPED = {
+    'auto_scale_lr': {'base_batch_size', 'enable'},
+    'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+}
+PARAMWISE = {
+    'bias_decay_mult',
+    'bias_lr_mult',
+    'bypass_duplicate',
+    'custom_keys',
+    'dcn_offset_lr_mult',
+    'dwconv_decay_mult',
+    'flat_decay_mult',
+    'norm_decay_mult',
+}
+# Dicts without a type whose keys become arguments of a call.
+CALLED = ('randomness', 'log_processor', 'optim_wrapper', 'env_cfg.dist_cfg')
+
+
+class UnreadKeyError(InputError):
+    """A config sets a key that nobody reads."""
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config, apply ``--cfg-options``, and check every key.
+
+    Args:
+        path (str): The config file.
+        options (dict, optional): Dotted key -> value. ``data_root`` moves
+            every path that begins with the ``data_root`` of the file.
+
+    Raises:
+        UnreadKeyError: If a key is set that nobody reads.
+    """
+    cfg = Config.fromfile(path)
+    check_top_level(cfg, path)
+    options = dict(options or {})
+    check_options(cfg, options)
+    if 'data_root' in options:
+        old, new = cfg.data_root, options.pop('data_root')
+        if new and not new.endswith('/') and old.endswith('/'):
+            new += '/'
+        cfg.merge_from_dict(move(cfg._cfg_dict.to_dict(), old, new))
+    cfg.merge_from_dict(options)
+    check_untyped(cfg)
+    return cfg
+
+
+def check_top_level(cfg: Config, path: str) -> None:
+    """Check the names that the files of a config set at their top level.
+
+    A name is read if the runner or a tool reads it, if its own file uses it as
+    a variable, if a file that builds on it takes it as ``_base_.name``, or if
+    its value stands elsewhere in the config (as in the configs that mmengine
+    writes to a work directory). Files of the hosts are not the user's to mend.
+
+    Raises:
+        UnreadKeyError: For the first name that is not read.
+    """
+    sources = read_sources(path)
+    for number, source in enumerate(sources):
+        if '/.mim/configs/' in source.path.replace('\\', '/'):
+            continue
+        taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
+        overrides = set().union(*(base.sets for base in sources[:number]))
+        unread = source.sets - RUNNER_KEYS - source.reads - taken
+        # Moving the data in a file that builds on another comes too late.
+        unread -= SETTINGS - ({'data_root'} & overrides)
+        for name in sorted(unread):
+            if not name.startswith('_') and not filled_in(cfg, name):
+                raise_unread(
+                    name,
+                    RUNNER_KEYS | SETTINGS,
+                    source.path,
+                    'its base has used the old value already'
+                    if name in overrides
+                    else 'nobody reads it',
+                )
+
+
+def check_options(cfg: Config, options: dict) -> None:
+    """Check that ``--cfg-options`` changes what somebody reads.
+
+    A new key is allowed where a constructor will check it: in a dict with a
+    ``type``.
+
+    Args:
+        cfg (Config): The config before the change.
+        options (dict): Dotted key -> value.
+
+    Raises:
+        UnreadKeyError: For the first key that is not read.
+    """
+    where = '--cfg-options'
+    for key in options:
+        first, *rest = key.split('.')
+        if first not in RUNNER_KEYS | SETTINGS:
+            why = 'the file has used its value already' if first in cfg else ''
+            raise_unread(first, RUNNER_KEYS | SETTINGS, where, why)
+        if key == 'data_root' and not cfg.get('data_root'):
+            raise_unread(key, (), where, 'this config has no data_root to move')
+        here, parent = cfg.get(first), first
+        for part in rest:
+            if isinstance(here, (list, tuple)):
+                here = here[int(part)]
+            elif isinstance(here, dict) and part in here:
+                here = here[part]
+            else:
+                if isinstance(here, dict) and not checked_later(here, parent):
+                    raise_unread(key, [f'{parent}.{name}' for name in here], where)
+                break
+            parent = f'{parent}.{part}'
+
+
+def checked_later(node: dict, path: str) -> bool:
+    """Whether an unknown key of this dict is caught by a constructor."""
+    loops = path.endswith(('_dataloader', '.paramwise_cfg')) or path in CALLED
+    loops = loops or path in ('train_cfg', 'val_cfg', 'test_cfg')
+    return 'type' in node or loops or path in UNTYPED
+
+
+def check_untyped(cfg: Config) -> None:
+    """Check the dicts that mmengine reads key by key.
+
+    Raises:
+        UnreadKeyError: For the first key that is not read.
+    """
+    tables = dict(UNTYPED)
+    wrapper = cfg.get('optim_wrapper') or {}
+    default = DefaultOptimWrapperConstructor.__name__
+    if wrapper.get('constructor', default) == default:
+        tables['optim_wrapper.paramwise_cfg'] = PARAMWISE
+    for path, known in tables.items():
+        node = cfg
+        for part in path.split('.'):
+            node = (node or {}).get(part)
+        for name in sorted(set(node or {}) - known):
+            options = [f'{path}.{other}' for other in known]
+            raise_unread(f'{path}.{name}', options, cfg.filename)
+
+
+def filled_in(cfg: Config, name: str) -> bool:
+    """Whether the value of a top-level name stands elsewhere in the config."""
+    value = cfg.get(name)
+    if value is None:
+        return True
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return False
+
+    def holds(node) -> bool:
+        if node == value and type(node) is type(value):
+            return True
+        if isinstance(value, str) and isinstance(node, str):
+            return len(value) > 1 and node.startswith(value)
+        if isinstance(node, dict):
+            return any(holds(child) for child in node.values())
+        return isinstance(node, (list, tuple)) and any(map(holds, node))
+
+    return any(holds(other) for key, other in cfg.items() if key != name)
+
+
+def move(node, old: str, new: str):
+    """Replace ``old`` at the beginning of every string of a config."""
+    if isinstance(node, dict):
+        return {key: move(child, old, new) for key, child in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(move(child, old, new) for child in node)
+    if isinstance(node, str) and node.startswith(old):
+        return new + node[len(old) :]
+    return node
+
+
+def raise_unread(name: str, known: Iterable, where: str, why: str = '') -> None:
+    """Raise the error: what, where, the nearest known key, the remedy."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ''
+    remedy = (
+        'Change the value where it is used, for paths: --cfg-options data_root=…'
+        if 'already' in why
+        else 'Correct or remove it'
+    )
+    why = why or 'nobody reads it'
+    raise UnreadKeyError(f"key '{name}' in {where} has no effect: {why}{hint} {remedy}")

@@ -1,0 +1,59 @@
+"""A console that a person can read: everything else stays in the log file.
+
+mmengine writes the environment, the whole config, the table of hooks and one
+line per parameter with an own learning rate to the console. They are worth
+keeping, in the log file of the work directory, where they still go.
+"""
+
+import logging
+import warnings
+
+__all__ = ['filter_known_warnings', 'hide_bulk']
+
+# How the records begin that a person does not read while a run starts.
+BULK = (
+    '\n' + '-' * 60 + '\nSystem environment:',
+    'Config:\n',
+    'Hooks will be executed',
+    'paramwise_options -- ',
+    'Exp name: ',
+    'Distributed training is not used, all SyncBatchNorm',
+    'Name of parameter - Initialization information',
+    # mmengine's own use of its old file interface.
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+)
+
+# Warnings at import that are known, harmless, and not the user's to mend.
+KNOWN_WARNINGS = (
+    # Hosts and mmengine import pkg_resources; setuptools is pinned below 82.
+    ('.*pkg_resources is deprecated.*', '.*'),
+    # Hosts import timm by its old module paths.
+    ('Importing from timm.models.* is deprecated.*', '.*'),
+    # torch tells mmcv and the hosts about names that moved.
+    ('.*torch.cuda.amp.* is deprecated.*', '.*'),
+    # Swin and UperNet call meshgrid without `indexing`; the default is meant.
+    ('torch.meshgrid: in an upcoming release.*', '.*'),
+    # pin_memory=True is in every host's base config, also on a CPU.
+    (".*'pin_memory' argument is set as true but no accelerator.*", '.*'),
+    # mmengine steps the schedulers by its own hooks.
+    ('Detected call of `lr_scheduler.step.*', '.*'),
+)
+
+
+def hide_bulk(logger: logging.Logger) -> None:
+    """Keep the bulk off the console; log files stay complete.
+
+    Args:
+        logger (logging.Logger): Its stream handlers get a filter.
+    """
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            continue
+        handler.addFilter(lambda record: not record.getMessage().startswith(BULK))
+
+
+def filter_known_warnings() -> None:
+    """Silence the warnings of :data:`KNOWN_WARNINGS`; all others stay."""
+    for message, module in KNOWN_WARNINGS:
+        warnings.filterwarnings('ignore', message=message, module=module)

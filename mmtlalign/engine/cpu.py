@@ -1,0 +1,95 @@
+"""What mmengine leaves out on a machine without an accelerator.
+
+mmengine's launchers call ``torch.cuda.set_device``, its wrapper passes device
+ids to the CPU model, and its AMP wrapper insists on a GPU. Small runs and
+tests need all three on a CPU.
+"""
+
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from mmtlalign.engine.errors import InputError
+from mmtlalign.registry import OPTIM_WRAPPERS
+
+__all__ = ['Bf16OptimWrapper', 'join_cpu_processes', 'mixed_precision']
+
+
+@OPTIM_WRAPPERS.register_module()
+class Bf16OptimWrapper(OptimWrapper):
+    """Autocast to bfloat16, on any device; no loss scaling is needed.
+
+    Arguments as in :class:`mmengine.optim.OptimWrapper`.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Autocast the forward pass of one training step."""
+        autocast = torch.autocast(get_device(), dtype=torch.bfloat16)
+        with super().optim_context(model), autocast:
+            yield
+
+
+def join_cpu_processes(cfg: Config) -> None:
+    """Connect the processes of ``torchrun`` over gloo if there is no GPU.
+
+    Does nothing on a machine with an accelerator or for a single process.
+
+    Args:
+        cfg (Config): Its ``launcher`` is read; ``env_cfg`` and
+            ``model_wrapper_cfg`` are changed.
+
+    Raises:
+        InputError: If the launcher is not ``pytorch``.
+    """
+    if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
+        return
+    if cfg.launcher != 'pytorch':
+        raise InputError(
+            f"launcher '{cfg.launcher}' starts processes on GPUs, and none is found; "
+            'on a CPU use `--launcher pytorch` (tools/dist_train.sh)'
+        )
+    env_cfg = cfg.get('env_cfg') or {}
+    cfg.env_cfg = dict(env_cfg, dist_cfg=dict(backend='gloo'))
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {})
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    if not dist.is_initialized():
+        dist.init_process_group('gloo')
+
+
+def mixed_precision(cfg: Config) -> None:
+    """Switch the optimizer wrapper of a config to mixed precision.
+
+    A GPU gets mmengine's ``AmpOptimWrapper`` with dynamic loss scaling, a CPU
+    :class:`Bf16OptimWrapper`.
+
+    Args:
+        cfg (Config): Its ``optim_wrapper`` is changed.
+
+    Raises:
+        InputError: If the wrapper of the config is of another kind.
+    """
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise InputError(
+            f"--amp does not know how to change optim_wrapper.type='{kind}' to mixed "
+            'precision; leave out --amp and say it in the config'
+        )
+    if get_device() == 'cpu':
+        wrapper.type = 'mmtlalign.Bf16OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+    else:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')

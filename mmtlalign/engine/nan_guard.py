@@ -1,0 +1,187 @@
+"""Stop when a number is no number any more, and keep the last good checkpoint."""
+
+import os.path as osp
+from collections import deque
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, Hook
+
+from mmtlalign.engine.errors import InputError
+from mmtlalign.registry import HOOKS
+
+__all__ = ['NanGuardHook', 'NonFiniteError', 'add_nan_guard']
+
+
+class NonFiniteError(InputError):
+    """The input, the loss or the weights hold NaN or infinity."""
+
+
+class Step(NamedTuple):
+    """What is remembered of one training step until its loss is known."""
+
+    iteration: int
+    epoch: int
+    batch: dict
+    finite: torch.Tensor  # () bool, on the CPU once `ready` has happened
+    ready: torch.cuda.Event | None
+    losses: dict
+
+
+@HOOKS.register_module()
+class NanGuardHook(Hook):
+    """Stop the training at a loss, an input or a weight that is not finite.
+
+    The loss of every step is looked at without making a GPU wait: its flag is
+    copied to the CPU in the background and read when it has arrived, as a
+    rule one iteration later. Before a checkpoint is written, the flags still
+    under way and all weights are looked at, so that no checkpoint of a bad
+    state is written and none is deleted in its favour.
+
+    Raises:
+        NonFiniteError: Says the iteration and the files of the batch, of which
+            the full list is written to ``nonfinite_batch.txt`` in the work
+            directory.
+    """
+
+    # Before the hooks that write: LoggerHook (60) and CheckpointHook (90).
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self):
+        self.pending = deque()
+
+    def before_train(self, runner) -> None:
+        """Forget an earlier run."""
+        self.pending.clear()
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Look at inputs that can hold NaN; images are bytes as a rule."""
+        for inputs in tensors(data_batch.get('inputs')):
+            # An input that is on the GPU already shows in the loss.
+            seen = inputs.is_floating_point() and inputs.device.type == 'cpu'
+            if seen and not inputs.isfinite().all():
+                self.stop(runner, runner.iter, data_batch, 'the input')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Remember this loss, and look at those that have arrived."""
+        self.pending.append(take_step(runner, data_batch, outputs or {}))
+        self.look(runner, wait=self.saves_now(runner))
+
+    def after_train_epoch(self, runner) -> None:
+        """Wait for every flag: a checkpoint or a validation may follow."""
+        self.look(runner, wait=True)
+
+    def before_save_checkpoint(self, runner, checkpoint) -> None:
+        """The last word, for checkpoints of other hooks."""
+        self.look(runner, wait=True)
+
+    def saves_now(self, runner) -> bool:
+        """Whether a hook writes a checkpoint or validates after this step.
+
+        Waiting for ``before_save_checkpoint`` alone would be too late: by then
+        the checkpoint hook has deleted an old checkpoint to make room.
+        """
+        if runner.iter + 1 >= runner.max_iters:
+            return True
+        val = runner.val_loop is not None and runner.val_interval
+        if val and isinstance(val, int) and self.every_n_train_iters(runner, val):
+            return True
+        return any(
+            isinstance(hook, CheckpointHook)
+            and not hook.by_epoch
+            and self.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            for hook in runner.hooks
+        )
+
+    def look(self, runner, wait: bool) -> None:
+        """Read the flags that have arrived, or all of them and the weights."""
+        while self.pending:
+            step = self.pending[0]
+            if step.ready is not None:
+                if wait:
+                    step.ready.synchronize()
+                elif not step.ready.query():
+                    break
+            self.last = self.pending.popleft()
+            if not self.last.finite:
+                values = ', '.join(f'{k} {v.item():g}' for k, v in step.losses.items())
+                self.stop(runner, step.iteration, step.batch, f'the loss ({values})')
+        if wait and getattr(self, 'last', None) is not None:
+            for name, weight in runner.model.state_dict().items():
+                if weight.is_floating_point() and not weight.isfinite().all():
+                    what = f"the weight '{name}'"
+                    self.stop(runner, self.last.iteration, self.last.batch, what)
+
+    def stop(self, runner, iteration: int, batch: dict, what: str) -> None:
+        """Write the list of files and raise."""
+        files = file_names(batch)
+        tag = f'_rank{runner.rank}' if runner.distributed else ''
+        path = osp.join(runner.work_dir, f'nonfinite_batch{tag}.txt')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write('\n'.join(files) + '\n')
+        shown = ', '.join(files[:3]) + (' …' if len(files) > 3 else '')
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        raise NonFiniteError(
+            f'{what} is not finite at iteration {iteration + 1} (epoch '
+            f'{runner.epoch + 1}). Batch of {len(files)}: {shown} (all in {path}). '
+            'Look at these files; if they are sound, lower the learning rate, clip '
+            'gradients (optim_wrapper.clip_grad=dict(max_norm=1.0)) or train without '
+            f'--amp. The last good checkpoint is {last or "none yet"}'
+            f'{"; continue from it with --resume" if last else ""}'
+        )
+
+
+def take_step(runner, batch: dict, outputs: dict) -> Step:
+    """The flag of one step, on its way to the CPU.
+
+    Args:
+        runner (Runner): The runner.
+        batch (dict): The batch of the data loader.
+        outputs (dict): Name -> scalar tensor, as ``train_step`` returns them.
+    """
+    losses = {
+        name: value.detach()
+        for name, value in outputs.items()
+        if 'loss' in name and isinstance(value, torch.Tensor)
+    }
+    finite, ready = torch.tensor(True), None
+    if losses:
+        flat = [value.float().reshape(()) for value in losses.values()]
+        finite = torch.stack(flat).isfinite().all()
+    if finite.is_cuda:
+        # Pinned memory: a copy to pageable memory would make the CPU wait.
+        flag = torch.empty((), dtype=torch.bool, pin_memory=True)
+        finite = flag.copy_(finite, non_blocking=True)
+        ready = torch.cuda.Event()
+        ready.record()
+    return Step(runner.iter, runner.epoch, batch, finite, ready, losses)
+
+
+def tensors(tree) -> list:
+    """All tensors of nested lists, tuples and dicts."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return [leaf for branch in tree for leaf in tensors(branch)]
+    return []
+
+
+def file_names(batch: dict) -> list:
+    """The image files of a batch, or the sample numbers where there are none."""
+    names = []
+    for number, sample in enumerate(batch.get('data_samples') or []):
+        info = getattr(sample, 'metainfo', {})
+        name = info.get('img_path') or info.get('filename')
+        index = info.get('sample_idx', number)
+        names.append(str(name or f'sample {index} (no file name)'))
+    return names
+
+
+def add_nan_guard(cfg: Config) -> None:
+    """Add the guard to the custom hooks of a config that has none."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(hook.get('type') == 'mmtlalign.NanGuardHook' for hook in hooks):
+        cfg.custom_hooks = hooks + [dict(type='mmtlalign.NanGuardHook')]

@@ -1,0 +1,110 @@
+"""mmengine's Runner with a readable console and errors that name the file."""
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmtlalign.engine.checkpoints import check_checkpoint, trusted_types
+from mmtlalign.engine.console import hide_bulk
+from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.samples import name_broken_samples
+
+__all__ = ['TaskRunner', 'build_runner']
+
+
+class TaskRunner(Runner):
+    """The runner of ``tools/train.py`` and ``tools/test.py``.
+
+    It trains exactly as :class:`mmengine.runner.Runner` does. Arguments as
+    there.
+    """
+
+    def build_logger(self, *args, **kwargs):
+        """Build mmengine's logger with the bulk kept off the console."""
+        logger = super().build_logger(*args, **kwargs)
+        hide_bulk(logger)
+        return logger
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs):
+        """Build mmengine's data loader; a sample that fails names its file."""
+        dataloader = Runner.build_dataloader(*args, **kwargs)
+        name_broken_samples(dataloader.dataset)
+        return dataloader
+
+    def load_checkpoint(self, filename, *args, **kwargs):
+        """Load a checkpoint; a broken file is an :class:`InputError`."""
+        check_checkpoint(filename, resume=self._resume)
+        with trusted_types():
+            return super().load_checkpoint(filename, *args, **kwargs)
+
+    def test(self) -> dict:
+        """Test; unlike a start of training this needs every weight."""
+        if self._load_from is not None:
+            self.load_whole_checkpoint(self._load_from)
+        return super().test()
+
+    def load_whole_checkpoint(self, filename: str) -> None:
+        """Load a checkpoint that has every weight of the model.
+
+        Raises:
+            InputError: If weights are missing or have another shape.
+        """
+        try:
+            self.load_checkpoint(filename, strict=True)
+        except RuntimeError as error:
+            lines = [line for line in str(error).splitlines() if line]
+            wrong = [li for li in lines if li.startswith(('missing', 'size mismatch'))]
+            if wrong:
+                raise InputError(
+                    f"checkpoint '{filename}' does not fit the model of this config: "
+                    f'{shorten(wrong)}; a test needs every weight, so give the config '
+                    'that the checkpoint was trained with'
+                ) from error
+            # Weights that the model does not have are only worth a warning.
+            self.load_checkpoint(filename)
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr=None):
+        """Scale the learning rate if asked, then say what is used."""
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        self.logger.info(self.describe_batch(optim_wrapper, auto_scale_lr or {}))
+
+    def describe_batch(self, optim_wrapper, auto_scale_lr: dict) -> str:
+        """One line: global batch, learning rate, and what the recipe expects."""
+        loader = self.train_dataloader
+        size = loader.batch_size or loader.batch_sampler.batch_size
+        steps = getattr(optim_wrapper, '_accumulative_counts', 1)
+        total = size * self.world_size * steps
+        rates = [lr for values in optim_wrapper.get_lr().values() for lr in values]
+        line = (
+            f'Global batch {total} = {size} images x {self.world_size} process(es) x '
+            f'{steps} accumulated step(s); highest learning rate {max(rates):.4g}'
+        )
+        base = auto_scale_lr.get('base_batch_size')
+        if base and base != total and not auto_scale_lr.get('enable'):
+            line += (
+                f'. The recipe was made for {base}: `--auto-scale-lr` scales the '
+                'learning rate in proportion'
+            )
+        return line
+
+
+def shorten(lines: list, length: int = 300) -> str:
+    """The lines as one text of about ``length`` characters."""
+    text = '; '.join(line.strip() for line in lines)
+    return text if len(text) <= length else f'{text[:length]} …'
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that a config asks for.
+
+    Args:
+        cfg (Config): A complete config with ``work_dir``.
+
+    Returns:
+        Runner: A :class:`TaskRunner`, or what ``runner_type`` names.
+    """
+    if 'runner_type' in cfg:
+        from mmengine.registry import RUNNERS
+
+        return RUNNERS.build(cfg)
+    return TaskRunner.from_cfg(cfg)

@@ -1,0 +1,89 @@
+"""Test a checkpoint with its config, for any host: mmpretrain, mmseg, mmdet."""
+
+import argparse
+import os
+import os.path as osp
+
+from mmengine.config import Config, DictAction
+
+from mmtlalign.engine.config_check import load_config
+from mmtlalign.engine.console import filter_known_warnings
+from mmtlalign.engine.cpu import join_cpu_processes
+from mmtlalign.engine.errors import InputError, short_errors
+from mmtlalign.engine.runner import build_runner
+
+
+def parse_args():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint with every weight of the model')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs go; default work_dirs/<name of the config>',
+    )
+    parser.add_argument(
+        '--out', metavar='FILE.pkl', help='write the predictions of every image'
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation of the config'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change settings, such as test_dataloader.batch_size=64 or '
+        'key="[a,b]"; no white space inside',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    # Launchers older than torchrun pass it; torchrun sets LOCAL_RANK.
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the command line into the config.
+
+    Raises:
+        InputError: If the config lacks what an option needs.
+    """
+    cfg.launcher = args.launcher
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise InputError(
+                '--tta needs tta_model and tta_pipeline in the config; set them or '
+                'leave out --tta'
+            )
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
+    if args.out:
+        if not args.out.endswith(('.pkl', '.pickle')):
+            raise InputError(f"--out '{args.out}' must end with .pkl or .pickle")
+        evaluators = cfg.test_evaluator
+        if not isinstance(evaluators, (list, tuple)):
+            evaluators = [evaluators]
+        dump = dict(type='DumpResults', out_file_path=args.out)
+        cfg.test_evaluator = [*evaluators, dump]
+
+
+def main():
+    """Test."""
+    args = parse_args()
+    filter_known_warnings()
+    with short_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        merge_args(cfg, args)
+        join_cpu_processes(cfg)
+        build_runner(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

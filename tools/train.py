@@ -1,0 +1,96 @@
+"""Train a config of any of the three hosts: mmpretrain, mmseg or mmdet."""
+
+import argparse
+import os
+import os.path as osp
+
+from mmengine.config import Config, DictAction
+
+from mmtlalign.engine.config_check import load_config
+from mmtlalign.engine.console import filter_known_warnings
+from mmtlalign.engine.cpu import join_cpu_processes, mixed_precision
+from mmtlalign.engine.errors import InputError, short_errors
+from mmtlalign.engine.nan_guard import add_nan_guard
+from mmtlalign.engine.runner import build_runner
+
+
+def parse_args():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go; default work_dirs/<name of the config>',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='continue from PATH, or from the last checkpoint of the work directory',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by global batch / batch of the recipe',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change settings, such as train_dataloader.batch_size=64 or '
+        'key="[a,b]"; no white space inside',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    # Launchers older than torchrun pass it; torchrun sets LOCAL_RANK.
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the command line into the config.
+
+    Raises:
+        InputError: If the recipe lacks what an option needs.
+    """
+    cfg.launcher = args.launcher
+    name = osp.splitext(osp.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.amp:
+        mixed_precision(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise InputError(
+                '--auto-scale-lr needs the batch that the recipe was made for; set '
+                'auto_scale_lr = dict(base_batch_size=…) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+
+
+def main():
+    """Train."""
+    args = parse_args()
+    filter_known_warnings()
+    with short_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        merge_args(cfg, args)
+        add_nan_guard(cfg)
+        join_cpu_processes(cfg)
+        build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
