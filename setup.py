@@ -1,0 +1,83 @@
+"""Packaging: neutral requirements, pinned stacks as extras, `.mim` in the wheel."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+MIM = ('configs', 'tools', 'model-index.yml')
+
+
+def version():
+    """Read the version without importing the package."""
+    text = (ROOT / 'mmtlalign' / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)[1]
+
+
+def pins(name):
+    """Requirements of `requirements/<name>.txt`, `-r` lines followed."""
+    found = []
+    text = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8')
+    for line in text.splitlines():
+        line = line.split('#')[0].strip()
+        if line.startswith('-r '):
+            found += pins(Path(line[3:].strip()).stem)
+        elif line:
+            found.append(line)
+    return found
+
+
+class BuildWithMim(build_py):
+    """Put what `mim` looks for beside the modules, in the build tree only.
+
+    An editable install needs nothing: there the checkout itself has the files.
+    """
+
+    def run(self):
+        super().run()
+        if getattr(self, 'editable_mode', False):
+            return
+        mim = Path(self.build_lib) / 'mmtlalign' / '.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir(parents=True)
+        for name in MIM:
+            if (ROOT / name).is_dir():
+                skip = shutil.ignore_patterns('__pycache__', '*.pyc')
+                shutil.copytree(ROOT / name, mim / name, ignore=skip)
+            else:
+                shutil.copy2(ROOT / name, mim / name)
+
+
+setup(
+    name='mmtlalign',
+    version=version(),
+    description='ViT pretraining with labels that follow the tokens, for OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    classifiers=[
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    packages=find_packages(include=['mmtlalign', 'mmtlalign.*']),
+    python_requires='>=3.10',
+    # Neither stack's distributions: they own the same import names, and pip
+    # would put one over the other. setuptools 82 lost pkg_resources, which
+    # mmengine 0.10.7 still imports.
+    install_requires=['numpy', 'torch>=2.1', 'setuptools<82'],
+    extras_require={
+        'onedl': pins('onedl'),
+        'classic': pins('classic'),
+        'det': ['pycocotools', 'scipy', 'shapely', 'terminaltables'],
+        'seg': ['ftfy', 'prettytable', 'regex', 'scipy'],
+        'demo': ['matplotlib', 'scikit-learn'],
+        'test': pins('test'),
+    },
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)
