@@ -1,0 +1,356 @@
+"""What tracing promises for every backbone: one row a backbone, one test a rule."""
+
+import copy
+import functools
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
+
+from mmtlalign.mixing import CutMix, Mix
+from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
+
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=48),
+    img_size=32,
+    patch_size=8,
+)
+SWIN = dict(
+    type='SwinTransformer',
+    arch=dict(embed_dims=16, depths=[2, 2, 2], num_heads=[1, 2, 4]),
+    out_indices=(2,),
+    img_size=64,
+    patch_size=4,
+    window_size=4,
+)
+SWINV2 = dict(
+    SWIN,
+    type='SwinTransformerV2',
+    arch=dict(SWIN['arch'], extra_norm_every_n_blocks=0),
+)
+
+# name: (config, image size)
+ROWS = {
+    'ViT': (VIT, (32, 32)),
+    'ViT, any size': (VIT, (36, 52)),
+    'ViT, mean of tokens': (dict(VIT, out_type='avg_featmap'), (32, 32)),
+    'ViT, no class token': (
+        dict(VIT, out_type='avg_featmap', with_cls_token=False),
+        (32, 48),
+    ),
+    'ViT, attention dropout': (
+        dict(VIT, layer_cfgs=dict(attn_drop_rate=0.3)),
+        (32, 32),
+    ),
+    'DeiT, distilled': (dict(VIT, type='DistilledVisionTransformer'), (32, 32)),
+    'Swin': (SWIN, (64, 64)),
+    'Swin, any size': (dict(SWIN, pad_small_map=True), (72, 100)),
+    'Swin, padded window shifts': (dict(SWIN, pad_small_map=True), (64, 64)),
+    'Swin, attention dropout': (
+        dict(SWIN, stage_cfgs=dict(block_cfgs=dict(attn_cfgs=dict(attn_drop=0.3)))),
+        (64, 64),
+    ),
+    'Swin v2': (SWINV2, (64, 64)),
+    'Swin v2, any size': (dict(SWINV2, pad_small_map=True), (72, 100)),
+}
+every_row = pytest.mark.parametrize('row', ROWS)
+
+
+@functools.cache
+def stock(row):
+    """A stock backbone in training mode whose attention is far from uniform."""
+    init_default_scope('mmpretrain')
+    torch.manual_seed(7)
+    backbone = MODELS.build(copy.deepcopy(ROWS[row][0]))
+    for name, parameter in backbone.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.25)
+    for module in backbone.modules():
+        if hasattr(module, 'drop_prob'):
+            # mmpretrain leaves NumPy floats here, which torch.compile rejects.
+            module.drop_prob = 0.0
+    backbone.train()
+    return backbone
+
+
+def tapped(row):
+    backbone = copy.deepcopy(stock(row))
+    attach(backbone)
+    return backbone
+
+
+def mixed(row, batch=3):
+    torch.manual_seed(1)
+    np.random.seed(3)
+    images = torch.randn(batch, 3, *ROWS[row][1])
+    return CutMix(pairing='flip').mix(images, torch.eye(batch))
+
+
+def run(backbone, mix, seed=5, **options):
+    torch.manual_seed(seed)
+    with watch(backbone, share_tracer(backbone, mix, **options)) as tracer:
+        out = backbone(mix.images)
+    return flat(out), tracer
+
+
+def flat(out):
+    last = out[-1]
+    return torch.stack(last) if isinstance(last, tuple) else last
+
+
+def plain(backbone, images, seed=5):
+    torch.manual_seed(seed)
+    return flat(backbone(images))
+
+
+@every_row
+def test_state_dict_and_class_are_the_stock_ones(row):
+    ours, theirs = tapped(row), stock(row)
+    assert type(ours) is type(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for key, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[key])
+
+
+@every_row
+def test_outputs_and_gradients_are_the_stock_ones(row):
+    mix = mixed(row)
+    theirs = copy.deepcopy(stock(row))
+    expected = plain(theirs, mix.images)
+    expected.square().sum().backward()
+    ours = tapped(row)
+    torch.testing.assert_close(plain(ours, mix.images), expected, rtol=1e-4, atol=1e-5)
+    out, _ = run(ours, mix)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    out.square().sum().backward()
+    for name, parameter in ours.named_parameters():
+        golden = theirs.get_parameter(name).grad
+        if golden is not None:
+            scale = golden.abs().max().clamp(min=1)
+            assert ((parameter.grad - golden) / scale).abs().max() < 1e-4, name
+
+
+@every_row
+def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
+    mix, backbone = mixed(row), tapped(row)
+    _, tracer = run(backbone, mix)
+    torch.manual_seed(5)  # the same dropout
+    history, way = oracles.dense_rollout(stock(row), mix.images)
+    patch = ROWS[row][0]['patch_size']
+    begin = oracles.start(mix.mask, patch, tracer.prefix, len(mix.images))
+    assert len(history) == len(tracer.history) == tracer.seen
+    for ours, matrix in zip(tracer.history, history):
+        torch.testing.assert_close(ours.double(), matrix @ begin, rtol=0, atol=2e-6)
+    torch.testing.assert_close(tracer.share.double(), way @ begin, rtol=0, atol=2e-6)
+    # The batch must tell a tracer that does nothing from one that works.
+    assert (tracer.history[-1] - tracer.history[0].mean()).abs().max() > 1e-3
+
+
+@every_row
+def test_identity_gives_rows_that_sum_to_one(row):
+    mix, backbone = mixed(row), tapped(row)
+    first = share_tracer(backbone, mix)
+    eye = torch.eye(first.share.shape[1]).expand(len(mix.images), -1, -1)
+    tracer = Tracer(eye, first.grid, first.prefix, backbone.trace_wire.attentions)
+    with watch(backbone, tracer):
+        backbone(mix.images)
+    for share in tracer.history:
+        torch.testing.assert_close(
+            share.sum(-1), torch.ones(share.shape[:2]), rtol=0, atol=1e-5
+        )
+        assert share.min() >= -1e-6
+
+
+@every_row
+def test_constant_share_stays_constant(row):
+    mix, backbone = mixed(row), tapped(row)
+    mix = Mix(mix.images, mix.labels, mix.partner, torch.full_like(mix.mask, 0.3))
+    _, tracer = run(backbone, mix)
+    for share in tracer.history:
+        assert (share - 0.3).abs().max() < 1e-6
+
+
+@every_row
+def test_share_is_float32_and_has_no_gradient(row):
+    mix, backbone = mixed(row), tapped(row)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        _, tracer = run(backbone, mix)
+    assert {s.dtype for s in tracer.history} == {torch.float32}
+    assert not any(s.requires_grad for s in tracer.history)
+    exact = run(backbone, mix)[1]
+    # The attention itself is rounded under autocast; the shares are not again.
+    assert (tracer.share - exact.share).abs().max() < 2e-2
+    assert all(0 <= s.min() and s.max() <= 1 + 1e-6 for s in tracer.history)
+
+
+@every_row
+def test_exception_leaves_no_tracer_behind(row):
+    mix, backbone = mixed(row), tapped(row)
+    with pytest.raises(ZeroDivisionError):
+        with watch(backbone, share_tracer(backbone, mix)):
+            backbone(mix.images)
+            raise ZeroDivisionError
+    assert backbone.trace_wire.reader is None
+    run(backbone, mix)
+
+
+@every_row
+@pytest.mark.parametrize('reentrant', [True, False])
+def test_checkpointing_changes_nothing(row, reentrant):
+    mix, ours = mixed(row), tapped(row)
+    expected, before = run(ours, mix)
+    expected.square().sum().backward()
+    again = tapped(row)
+    for block in blocks(again):
+        block.forward = functools.partial(
+            checkpoint, block.forward, use_reentrant=reentrant
+        )
+    out, tracer = run(again, mix)
+    torch.manual_seed(99)
+    out.square().sum().backward()
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    assert len(tracer.history) == len(before.history)
+    torch.testing.assert_close(tracer.share, before.share, rtol=0, atol=1e-6)
+    for name, parameter in again.named_parameters():
+        golden = ours.get_parameter(name).grad
+        if golden is not None:
+            torch.testing.assert_close(parameter.grad, golden, rtol=1e-4, atol=1e-4)
+
+
+def blocks(backbone):
+    if hasattr(backbone, 'layers'):
+        return list(backbone.layers)
+    return [block for stage in backbone.stages for block in stage.blocks]
+
+
+@every_row
+def test_copies_are_independent(row):
+    mix, backbone = mixed(row), tapped(row)
+    twin = copy.deepcopy(backbone)
+    assert twin.trace_wire is not backbone.trace_wire
+    with watch(backbone, share_tracer(backbone, mix)) as tracer:
+        twin(mix.images)
+        assert tracer.seen == 0
+        backbone(mix.images)
+    _, other = run(twin, mix)
+    assert other.seen == tracer.seen
+
+
+@every_row
+def test_one_forward_exactly(row):
+    mix, backbone = mixed(row), tapped(row)
+    with pytest.raises(RuntimeError, match='exactly one forward'):
+        with watch(backbone, share_tracer(backbone, mix)):
+            pass
+
+
+@every_row
+@pytest.mark.slow  # compiles every backbone twice
+def test_compiles_as_one_graph_where_the_stock_model_does(row):
+    if 'dropout' in row:
+        pytest.skip('the same graph as the row without dropout')
+    mix = mixed(row)
+
+    def one_graph(backbone):
+        torch._dynamo.reset()
+        explained = torch._dynamo.explain(backbone)(mix.images)
+        return explained.graph_break_count
+
+    theirs = one_graph(copy.deepcopy(stock(row)))
+    ours = tapped(row)
+    with watch(ours, share_tracer(ours, mix)) as tracer:
+        breaks = one_graph(ours)
+        # explain() runs the model once more after tracing it.
+        tracer.seen = ours.trace_wire.attentions
+    assert breaks <= theirs
+
+    torch._dynamo.reset()
+    compiled = torch.compile(ours, backend='aot_eager')
+    for _ in range(2):
+        torch.manual_seed(5)
+        with watch(ours, share_tracer(ours, mix)) as tracer:
+            out = flat(compiled(mix.images))
+    expected, eager = run(tapped(row), mix)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tracer.share, eager.share, rtol=0, atol=1e-6)
+
+
+@every_row
+def test_family_knows_the_output(row):
+    backbone = stock(row)
+    family = family_of(backbone)
+    expected = 'class' if backbone.__dict__.get('out_type') == 'cls_token' else 'mean'
+    assert family.output(backbone) == expected
+
+
+class Watcher(TorchDispatchMode):
+    """Remembers operators and the largest square at the end of any tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.names, self.square = [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.names.append(func.__name__)
+        for tensor in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(tensor, torch.Tensor) and tensor.ndim > 2:
+                self.square = max(self.square, min(tensor.shape[-2:]))
+        return out
+
+
+def test_long_sequences_stay_fused_and_store_no_map():
+    """1,025 tokens: the traced step calls the fused kernel once a layer."""
+    init_default_scope('mmpretrain')
+    backbone = MODELS.build(dict(VIT, img_size=256))
+    attach(backbone)
+    images = torch.randn(2, 3, 256, 256)
+    mix = CutMix().mix(images, torch.eye(2))
+    with Watcher() as watcher:
+        out, _ = run(backbone, mix)
+        out.sum().backward()
+    fused = [n for n in watcher.names if 'flash_attention' in n]
+    assert len([n for n in fused if 'backward' not in n]) == 3
+    assert len([n for n in fused if 'backward' in n]) == 3
+    assert watcher.square < 1025
+
+
+def test_unknown_attention_is_refused_by_name():
+    init_default_scope('mmpretrain')
+
+    class OddAttention(torch.nn.Module):
+        pass
+
+    backbone = MODELS.build(copy.deepcopy(VIT))
+    backbone.layers[1].attn = OddAttention()
+    with pytest.raises(TypeError, match='layers.1.attn is a OddAttention.*Multihead'):
+        attach(backbone)
+    assert backbone.layers[0].attn.scaled_dot_product_attention is not None
+    assert getattr(backbone, 'trace_wire', None) is None
+
+
+def test_unknown_backbone_is_refused_by_name():
+    with pytest.raises(TypeError, match='Linear cannot be traced.*SwinTransformer'):
+        attach(torch.nn.Linear(2, 2))
+
+
+def test_qk_scale_is_refused():
+    init_default_scope('mmpretrain')
+    from mmpretrain.models.utils import MultiheadAttention
+
+    backbone = MODELS.build(copy.deepcopy(VIT))
+    backbone.layers[0].attn = MultiheadAttention(32, 2, qk_scale=0.25)
+    with pytest.raises(TypeError, match='qk_scale'):
+        attach(backbone)
+
+
+@pytest.mark.parametrize('layers', [[3], [-4], []])
+def test_layers_that_do_not_exist(layers):
+    backbone = tapped('ViT')
+    with pytest.raises(ValueError, match='attentions 0 to 2'):
+        share_tracer(backbone, mixed('ViT'), layers=layers)
