@@ -7,6 +7,7 @@ in a few dicts that no constructor sees. Those are looked at here.
 
 import difflib
 import inspect
+import os.path as osp
 from collections.abc import Iterable
 
 from mmengine.config import Config
@@ -28,6 +29,7 @@ RUNNER_KEYS |= {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
     'sync_bn',
 }
 # … what mmengine, the tools and hooks of this package, and the hosts' own
@@ -73,8 +75,11 @@ def load_config(path: str, options: dict | None = None) -> Config:
             every path that begins with the ``data_root`` of the file.
 
     Raises:
+        InputError: If there is no such file.
         UnreadKeyError: If a key is set that nobody reads.
     """
+    if not osp.isfile(path):
+        raise InputError(f"config '{path}' does not exist; check the path")
     cfg = Config.fromfile(path)
     check_top_level(cfg, path)
     options = dict(options or {})
@@ -100,20 +105,20 @@ def check_top_level(cfg: Config, path: str) -> None:
     Raises:
         UnreadKeyError: For the first name that is not read.
     """
-    sources = read_sources(path)
+    sources, known = read_sources(path), known_keys(cfg)
     for number, source in enumerate(sources):
         if '/.mim/configs/' in source.path.replace('\\', '/'):
             continue
         taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
         overrides = set().union(*(base.sets for base in sources[:number]))
-        unread = source.sets - RUNNER_KEYS - source.reads - taken
         # Moving the data in a file that builds on another comes too late.
-        unread -= SETTINGS - ({'data_root'} & overrides)
+        settings = known - ({'data_root'} & overrides)
+        unread = source.sets - settings - source.reads - taken
         for name in sorted(unread):
             if not name.startswith('_') and not filled_in(cfg, name):
                 raise_unread(
                     name,
-                    RUNNER_KEYS | SETTINGS,
+                    known,
                     source.path,
                     'its base has used the old value already'
                     if name in overrides
@@ -134,12 +139,14 @@ def check_options(cfg: Config, options: dict) -> None:
     Raises:
         UnreadKeyError: For the first key that is not read.
     """
-    where = '--cfg-options'
+    where, known = '--cfg-options', known_keys(cfg)
     for key in options:
         first, *rest = key.split('.')
-        if first not in RUNNER_KEYS | SETTINGS:
+        if first not in known:
             why = 'the file has used its value already' if first in cfg else ''
-            raise_unread(first, RUNNER_KEYS | SETTINGS, where, why)
+            if first == 'pretrained':
+                why = 'mmtlalign.PretrainedBackboneHook, which reads it, is not in use'
+            raise_unread(first, known, where, why)
         if key == 'data_root' and not cfg.get('data_root'):
             raise_unread(key, (), where, 'this config has no data_root to move')
         here, parent = cfg.get(first), first
@@ -153,6 +160,15 @@ def check_options(cfg: Config, options: dict) -> None:
                     raise_unread(key, [f'{parent}.{name}' for name in here], where)
                 break
             parent = f'{parent}.{part}'
+
+
+def known_keys(cfg: Config) -> set:
+    """The top-level keys that are read for this config."""
+    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
+    known = RUNNER_KEYS | SETTINGS
+    if 'mmtlalign.PretrainedBackboneHook' not in hooks:
+        known = known - {'pretrained'}
+    return known
 
 
 def checked_later(node: dict, path: str) -> bool:
@@ -177,7 +193,10 @@ def check_untyped(cfg: Config) -> None:
         node = cfg
         for part in path.split('.'):
             node = (node or {}).get(part)
+        # Markers such as `_delete_` begin with an underscore.
         for name in sorted(set(node or {}) - known):
+            if name.startswith('_'):
+                continue
             options = [f'{path}.{other}' for other in known]
             raise_unread(f'{path}.{name}', options, cfg.filename)
 
@@ -216,11 +235,10 @@ def move(node, old: str, new: str):
 def raise_unread(name: str, known: Iterable, where: str, why: str = '') -> None:
     """Raise the error: what, where, the nearest known key, the remedy."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ''
-    remedy = (
-        'Change the value where it is used, for paths: --cfg-options data_root=…'
-        if 'already' in why
-        else 'Correct or remove it'
-    )
     why = why or 'nobody reads it'
-    raise UnreadKeyError(f"key '{name}' in {where} has no effect: {why}{hint} {remedy}")
+    remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
+    if 'already' in why:
+        remedy = (
+            'Change the value where it is used; --cfg-options data_root=… moves data.'
+        )
+    raise UnreadKeyError(f"key '{name}' in {where} has no effect: {why}. {remedy}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import traceback
 
 __all__ = ['InputError', 'short_errors']
 
@@ -15,15 +16,45 @@ class InputError(ValueError):
 
 
 @contextlib.contextmanager
-def short_errors():
+def short_errors(config: str):
     """End the program with the message of an :class:`InputError`, status 1.
 
-    Anything else keeps its traceback.
+    A key of the config that no constructor takes, or a type that does not
+    exist, is one too. Anything else keeps its traceback.
+
+    Args:
+        config (str): The config file, for the message.
     """
     try:
         yield
     except InputError as error:
         # An error of a data worker arrives with the worker's traceback in
         # front of the message.
-        message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1]
-        sys.exit(f'\nerror: {message.strip()}')
+        end(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1])
+    except (TypeError, KeyError) as error:
+        message = str(error.args[0]) if error.args else ''
+        if not while_building(error) or not any(sign in message for sign in MISSPELT):
+            raise
+        end(f'config {config}: {message}. Correct the key or remove it.')
+
+
+# What Python and mmengine's registries say of an argument or a type that does
+# not exist.
+MISSPELT = ('unexpected keyword argument', 'is not in the')
+
+
+def while_building(error: Exception) -> bool:
+    """Whether an error was raised while mmengine built something of a config."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(
+        code.co_filename.replace('\\', '/').endswith(
+            'mmengine/registry/build_functions.py'
+        )
+        or code.co_name.startswith('build_')
+        for code in frames
+    )
+
+
+def end(message: str) -> None:
+    """Print a message and leave with status 1."""
+    sys.exit(f'\nerror: {message.strip()}')
