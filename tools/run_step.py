@@ -1,0 +1,165 @@
+"""Run one command of a set-up behind one live line: what, how far, how long.
+
+    python tools/run_step.py --log FILE NAME -- COMMAND ...
+
+On a terminal the line is rewritten in place, elsewhere one is printed every
+half minute. All output goes to the log; a failure shows its errors in full.
+"""
+
+import argparse
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+SECONDS_BETWEEN_LINES = 30
+
+# Ninja's own line: `[12/78] c++ ... -c /path/nms.cpp -o ...` (or `nvcc ...`).
+COMPILES = re.compile(r'^\s*\[(\d+)/(\d+)\].*?([\w.+-]+\.(?:cpp|cu|cc|c|mm))\b')
+PIP = re.compile(
+    r'^\s*(Collecting|Downloading|Using cached|Building wheel for|'
+    r'Installing collected packages|Preparing metadata)\b[: ]*(.*)'
+)
+
+
+def progress(line):
+    """What one line of pip's or ninja's output says about the progress.
+
+    Returns:
+        str or None: short text for the live line, None if it says nothing.
+    """
+    match = COMPILES.match(line)
+    if match:
+        return f'file {match[1]} of {match[2]}, {match[3]}'
+    match = PIP.match(line)
+    if not match:
+        return None
+    if match[1] == 'Installing collected packages':
+        return f'installing {len(match[2].split(","))} packages'
+    what = match[2].split('(')[0].strip().rsplit('/', 1)[-1]
+    return f'{match[1].lower()} {what}'.strip()
+
+
+def clock(seconds):
+    """Seconds as m:ss."""
+    return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
+
+
+class Line:
+    """The live line of a step."""
+
+    def __init__(self, name, stream):
+        self.name = name
+        self.stream = stream
+        self.live = stream.isatty()
+        self.start = self.last = time.monotonic()
+
+    def show(self, detail):
+        now = time.monotonic()
+        if now - self.last < (0.2 if self.live else SECONDS_BETWEEN_LINES):
+            return
+        self.last = now
+        text = f'  {self.name}: {detail}, {clock(now - self.start)}'
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write(f'\r\033[K{text[:width]}')
+        else:
+            self.stream.write(text + '\n')
+        self.stream.flush()
+
+    def end(self, result):
+        start = '\r\033[K' if self.live else ''
+        time_taken = clock(time.monotonic() - self.start)
+        self.stream.write(f'{start}  {self.name}: {result}, {time_taken}\n')
+        self.stream.flush()
+
+
+def errors(lines, last=40):
+    """The lines that explain a failure: every error, then the end of the output.
+
+    A compiler's command lines contain -Werror and the like: they are not errors.
+    """
+    tail = lines[-last:]
+    found = [
+        line
+        for line in lines[:-last]
+        if re.search(r'\berror\b', line, re.IGNORECASE) and ' -c ' not in line
+    ]
+    return found + (['  ...'] if found else []) + tail
+
+
+def run(name, command, log):
+    """Run a command behind a live line.
+
+    Args:
+        name (str): what is shown.
+        command (list[str]): program and arguments.
+        log (str): file that the whole output is appended to.
+
+    Returns:
+        int: exit code of the command, 130 if it was stopped by Ctrl-C.
+    """
+    line = Line(name, sys.stderr)
+    lines, detail = [], 'starting'
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+    )
+    output = queue.Queue()
+
+    def read():
+        for text in process.stdout:
+            output.put(text)
+        output.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        with open(log, 'a', encoding='utf-8') as file:
+            file.write(f'$ {" ".join(command)}\n')
+            while True:
+                try:
+                    text = output.get(timeout=0.5)
+                except queue.Empty:
+                    text = ''
+                if text is None:
+                    break
+                if text:
+                    file.write(text)
+                    file.flush()
+                    lines.append(text.rstrip())
+                    detail = progress(text) or detail
+                line.show(detail)
+        code = process.wait()
+    except KeyboardInterrupt:
+        # Ctrl-C has reached the command too: let it tidy up.
+        process.wait()
+        line.end('stopped; the same command starts this step again')
+        return 130
+    if code:
+        line.end(f'failed with exit code {code}')
+        print('\n'.join(errors(lines)), file=sys.stderr)
+        print(f'  the whole output is in {os.path.abspath(log)}', file=sys.stderr)
+    else:
+        line.end('done')
+    return code
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--log', required=True)
+    parser.add_argument('name')
+    parser.add_argument('command', nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    command = args.command[1:] if args.command[:1] == ['--'] else args.command
+    return run(args.name, command, args.log)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
