@@ -1,0 +1,10 @@
+# Control of TL-Align and TransMix on CIFAR-100 at 224 px: plain CutMix.
+#   python tools/train.py configs/cutmix/cutmix_deit-small-p16_1xb128-coslr-200e_cifar100-224px.py
+# Expected accuracy and cost: not measured by us; one GPU.
+# Numbers: all ours, as of the config below.
+_base_ = '../tlalign/tlalign_deit-small-p16_1xb128-coslr-200e_cifar100-224px.py'
+
+model = dict(
+    head=dict(type='VisionTransformerClsHead'),
+    train_cfg=dict(augments=[dict(type='mmtlalign.CutMix', alpha=1.0)]),
+)
