@@ -1,0 +1,88 @@
+"""Fixtures that the tests share: real data, and the same random numbers."""
+
+import os
+import random
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Tests never download and never open a window.
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+os.environ.setdefault('MPLBACKEND', 'Agg')
+
+CACHE = '~/.cache/mmtlalign/data'
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test draws the same random numbers, alone or among others."""
+    import numpy as np
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def data_root():
+    """Folder with the archives of real images; skips where none is named."""
+    folder = os.environ.get('MMTLALIGN_DATA')
+    if not folder:
+        pytest.skip('MMTLALIGN_DATA names no folder with archives of real images')
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(
+            f'MMTLALIGN_DATA={folder} is not a folder: correct or unset it'
+        )
+    return Path(folder)
+
+
+@pytest.fixture(scope='session')
+def unpack(data_root):
+    """Function that unpacks an archive once: `unpack('cifar10')` -> its folder.
+
+    The copies lie in the folder named by MMTLALIGN_CACHE, by default in the
+    user's cache, and stay there for the next run.
+    """
+    cache = Path(os.environ.get('MMTLALIGN_CACHE') or CACHE).expanduser()
+
+    def unpacked(name):
+        archive = data_root / f'{name}.tar.xz'
+        if not archive.exists():
+            pytest.skip(f'{archive.name} is not in {data_root} (MMTLALIGN_DATA)')
+        return unpack_once(archive, cache)
+
+    return unpacked
+
+
+def unpack_once(archive, cache):
+    """Unpack an archive into a cache; a part is never seen under the final name.
+
+    Args:
+        archive (Path): a `.tar.xz` file with one folder at its top.
+        cache (Path): made if need be.
+
+    Returns:
+        Path: the folder that was at the archive's top.
+    """
+    name = archive.name.split('.')[0]
+    # The size tells a new version of the archive from the old one.
+    target = cache / f'{name}-{archive.stat().st_size}'
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        part = tempfile.mkdtemp(prefix=f'.{name}-', dir=cache)
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(part, filter='data')
+            os.rename(part, target)
+        except OSError:
+            # Another run was faster, or the disk is full.
+            if not target.exists():
+                raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    (top,) = target.iterdir()
+    return top

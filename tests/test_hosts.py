@@ -1,0 +1,106 @@
+"""The one check of the hosts: what is refused, what is warned of, what passes."""
+
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import mmtlalign
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that hosts and distributions are installed; none by default."""
+    versions, distributions = {}, {}
+    monkeypatch.setattr(mmtlalign, 'host_version', versions.get)
+    monkeypatch.setattr(mmtlalign, 'installed', distributions.get)
+    return versions, distributions
+
+
+def test_nothing_is_demanded(machine):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        mmtlalign.check_hosts()
+
+
+@pytest.mark.parametrize('stack', ['onedl', 'classic'])
+def test_the_pins_pass(machine, stack):
+    versions, distributions = machine
+    text = (ROOT / 'requirements' / f'{stack}.txt').read_text()
+    pins = dict(re.findall(r'^([\w-]+)==(\S+)$', text, re.MULTILINE))
+    versions['torch'] = pins['torch']
+    for name, both in mmtlalign.DISTRIBUTIONS.items():
+        (owner,) = [d for names in both for d in names if d in pins]
+        versions[name] = distributions[owner] = pins[owner]
+    assert set(versions) == set(mmtlalign.HOSTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        mmtlalign.check_hosts()
+
+
+def test_mmcv_lite_is_enough(machine):
+    versions, distributions = machine
+    versions['mmcv'] = distributions['mmcv-lite'] = '2.1.0'
+    mmtlalign.check_hosts()
+
+
+def test_old_hosts_are_refused_in_one_message(machine):
+    machine[0].update(mmengine='0.7.4', mmcv='1.7.1', mmpretrain='1.2.0')
+    with pytest.raises(ImportError) as error:
+        mmtlalign.check_hosts()
+    message = str(error.value)
+    assert 'mmengine 0.7.4 is installed, 0.10.7 or newer is needed' in message
+    assert 'mmcv 1.7.1 is installed, 2.1.0 or newer is needed' in message
+    assert 'mmpretrain' not in message and 'requirements/' in message
+
+
+def test_new_hosts_are_warned_of(machine):
+    machine[0].update(torch='2.99.0+cu130', mmdet='3.3.0')
+    with pytest.warns(UserWarning, match='torch 2.99.0.* tested up to') as caught:
+        mmtlalign.check_hosts()
+    assert len(caught) == 1 and 'mmdet' not in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    'distributions',
+    [
+        ('mmcv', 'onedl-mmcv'),
+        ('mmengine', 'onedl-mmcv'),
+        ('mmcv', 'mmcv-lite'),
+    ],
+)
+def test_distributions_that_overwrite_each_other(machine, distributions):
+    machine[1].update(dict.fromkeys(distributions, '2.1.0'))
+    with pytest.raises(ImportError, match='installed together') as error:
+        mmtlalign.check_hosts()
+    assert all(name in str(error.value) for name in distributions)
+    assert 'tools/setup_env.sh' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ("__version__ = '2.1.0'\n", '2.1.0'),
+        ('x = 1\n__version__: str = "2.1.0rc1"\n', '2.1.0rc1'),
+        ("__version__ = '2.11.0+cpu'\n", '2.11.0+cpu'),
+        ("__version__ = version('nobody-has-this')\n", None),
+    ],
+)
+def test_version_is_read_without_an_import(tmp_path, monkeypatch, text, expected):
+    package = tmp_path / 'a_host'
+    package.mkdir()
+    (package / '__init__.py').write_text("raise RuntimeError('imported')\n")
+    (package / 'version.py').write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert mmtlalign.host_version('a_host') == expected
+    assert 'a_host' not in sys.modules
+
+
+@pytest.mark.parametrize('name', mmtlalign.HOSTS)
+def test_read_version_is_the_hosts_own(name):
+    host = pytest.importorskip(name)
+    assert mmtlalign.host_version(name) == host.__version__

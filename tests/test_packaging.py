@@ -1,0 +1,163 @@
+"""What a wheel carries and demands, and what imports with little installed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+import mmtlalign
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST_NAMES = {
+    name for both in mmtlalign.DISTRIBUTIONS.values() for s in both for name in s
+}
+SOURCES = (
+    'CITATION.cff',
+    'LICENSE',
+    'MANIFEST.in',
+    'README.md',
+    'configs',
+    'mmtlalign',
+    'model-index.yml',
+    'pyproject.toml',
+    'requirements',
+    'setup.py',
+    'tools',
+)
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A copy of the sources: a build leaves folders behind."""
+    folder = tmp_path_factory.mktemp('source')
+    skip = shutil.ignore_patterns('__pycache__')
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=skip)
+        else:
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def wheel(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp('wheel')
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', str(out)]
+    command = [sys.executable, '-m', 'pip', 'wheel', *options, str(source)]
+    subprocess.run(command, check=True)
+    (file,) = out.glob('*.whl')
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(out / 'site')
+    return out / 'site'
+
+
+def files(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
+
+
+@pytest.mark.parametrize('name', ['configs', 'tools'])
+def test_wheel_carries_what_mim_looks_for(wheel, source, name):
+    assert files(wheel / 'mmtlalign' / '.mim' / name) == files(source / name)
+
+
+def test_wheel_carries_the_model_index_and_the_licence(wheel):
+    index = wheel / 'mmtlalign' / '.mim' / 'model-index.yml'
+    assert index.read_text() == (ROOT / 'model-index.yml').read_text()
+    assert list(wheel.glob('*.dist-info/**/LICENSE'))
+
+
+def test_wheel_carries_every_module(wheel, source):
+    modules = {f for f in files(source / 'mmtlalign') if f.endswith('.py')}
+    assert modules <= files(wheel / 'mmtlalign')
+    assert {p.name for p in wheel.iterdir()} == {
+        'mmtlalign',
+        f'mmtlalign-{mmtlalign.__version__}.dist-info',
+    }
+
+
+def test_build_leaves_nothing_in_the_package(wheel, source):
+    assert not (source / 'mmtlalign' / '.mim').exists()
+
+
+def requirements(wheel):
+    (file,) = wheel.glob('*.dist-info/METADATA')
+    lines = re.findall(r'^Requires-Dist: (.+)$', file.read_text(), re.MULTILINE)
+    plain = [line for line in lines if 'extra ==' not in line]
+    return [re.match(r'[\w.-]+', line)[0].lower() for line in plain], lines
+
+
+def test_neither_stack_is_demanded(wheel):
+    demanded, _ = requirements(wheel)
+    assert not set(demanded) & HOST_NAMES
+    assert set(demanded) == {'numpy', 'setuptools', 'torch'}
+
+
+@pytest.mark.parametrize(
+    'extra, pin',
+    [
+        ('onedl', 'onedl-mmcv==2.3.6'),
+        ('onedl', 'timm==1.0.31'),
+        ('classic', 'mmcv==2.1.0'),
+        ('classic', 'timm==1.0.31'),
+        ('test', 'pytest=='),
+    ],
+)
+def test_extras_hold_the_pins(wheel, extra, pin):
+    _, lines = requirements(wheel)
+    mine = [line for line in lines if re.search(rf'extra == ["\']{extra}["\']', line)]
+    assert any(line.startswith(pin) for line in mine)
+
+
+def test_sdist_carries_what_the_wheel_is_built_from(source):
+    command = [sys.executable, 'setup.py', '--quiet', 'sdist']
+    subprocess.run(command, cwd=source, check=True, stderr=subprocess.DEVNULL)
+    (file,) = (source / 'dist').glob('*.tar.gz')
+    with tarfile.open(file) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    for folder in ('configs', 'tools', 'requirements', 'mmtlalign'):
+        assert {f'{folder}/{name}' for name in files(source / folder)} <= names
+    assert {'LICENSE', 'README.md', 'model-index.yml', 'setup.py'} <= names
+
+
+@pytest.mark.parametrize('room', ['mixing', 'tracing'])
+def test_rooms_of_ideas_need_torch_alone(wheel, room):
+    hosts = sorted({*mmtlalign.HOSTS, 'timm', 'cv2'} - {'torch'})
+    code = (
+        f'import sys; sys.modules.update(dict.fromkeys({hosts}))\n'
+        f'import mmtlalign.{room}\n'
+        f'assert mmtlalign.__file__.startswith({str(wheel)!r}), mmtlalign.__file__'
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(wheel)}
+    subprocess.run([sys.executable, '-c', code], check=True, env=environment, cwd=wheel)
+
+
+def test_citation_names_the_five_papers():
+    cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+    numbers = {r['identifiers'][0]['value'] for r in cited['references']}
+    assert numbers == {
+        'arXiv:2210.06455',
+        'arXiv:2111.09833',
+        'arXiv:2104.10858',
+        'arXiv:2106.09785',
+        'arXiv:2210.05958',
+    }
+
+
+def test_model_index_names_configs_that_exist():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert isinstance(index['Models'], list)
+    missing = [
+        m['Config'] for m in index['Models'] if not (ROOT / m['Config']).exists()
+    ]
+    assert missing == []
