@@ -1,10 +1,8 @@
 # ADE20K scene parsing, 150 classes, 512x512 crops: official Swin segmentation
 # code; the same pipeline stands in mmseg 1.2.2 (_base_/datasets/ade20k.py).
 # Layout: images/{training,validation} and annotations/{training,validation}.
-#
-# Another folder: set the environment variable MMTLALIGN_ADE20K. (A value given by
-# --cfg-options arrives after the lines below have used the old one.)
-data_root = '{{$MMTLALIGN_ADE20K:data/ade/ADEChallengeData2016}}'
+# Another folder: --cfg-options data_root=DIR moves every path below with it.
+data_root = 'data/ade/ADEChallengeData2016'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

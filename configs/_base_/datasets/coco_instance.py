@@ -2,10 +2,8 @@
 # schedule: flip, then either a short side of 480-800, or a smaller picture, a
 # random crop and the same again (DETR's; official Swin detection code).
 # Layout: train2017/, val2017/, annotations/instances_{train,val}2017.json.
-#
-# Another folder: set the environment variable MMTLALIGN_COCO. (A value given by
-# --cfg-options arrives after the lines below have used the old one.)
-data_root = '{{$MMTLALIGN_COCO:data/coco}}'
+# Another folder: --cfg-options data_root=DIR moves every path below with it.
+data_root = 'data/coco'
 
 # Long side at most 1333.
 multi_scale = dict(

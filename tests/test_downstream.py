@@ -1,0 +1,291 @@
+"""Segmentation and detection: configs, checkpoints, one step of training."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine import registry as roots
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.models import ImageClassifier
+from small_runs import ROOT, few_boxes, load, losses, scores, small_pictures, train
+
+from mmtlalign.engine.backbone_weights import load_backbone
+from mmtlalign.engine.config_check import load_config
+
+CONFIGS = sorted(
+    path
+    for room in ('segmentation', 'detection')
+    for path in (ROOT / 'configs' / room).glob('*.py')
+)
+# Millions of parameters in the official tables of Swin, by task and size.
+OFFICIAL_SIZES = {
+    ('segmentation', 'swin-tiny'): 60,
+    ('segmentation', 'swin-small'): 81,
+    ('segmentation', 'swin-base'): 121,
+    ('detection', 'swin-tiny'): 86,
+    ('detection', 'swin-small'): 107,
+    ('detection', 'swin-base'): 145,
+}
+# Looked up in mmcv.ops by name, not in a registry.
+OPERATORS = {'RoIAlign', 'nms'}
+
+
+def pretraining_config(cfg):
+    """The config that writes the file which ``pretrained`` names."""
+    name = Path(cfg.pretrained).parent.name
+    (path,) = (ROOT / 'configs').glob(f'*/{name}.py')
+    return Config.fromfile(path)
+
+
+@pytest.fixture(scope='module', params=CONFIGS, ids=lambda path: path.stem)
+def built(request):
+    cfg = Config.fromfile(request.param)
+    init_default_scope(cfg.default_scope)
+    model = roots.MODELS.build(cfg.model)
+    return request.param, cfg, model
+
+
+def types(node):
+    """Every (type, dict) in a config."""
+    if isinstance(node, dict):
+        if isinstance(node.get('type'), str):
+            yield node['type']
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from types(child)
+
+
+def known(name):
+    registries = [r for r in vars(roots).values() if isinstance(r, roots.Registry)]
+    for registry in registries:
+        with registry.switch_scope_and_registry(None) as here:
+            if here.get(name) is not None:
+                return True
+    return name in OPERATORS
+
+
+def test_there_are_configs_for_every_backbone():
+    assert len(CONFIGS) == 7
+
+
+def test_names_only_existing_types(built):
+    _, cfg, _ = built
+    names = set(types(cfg._cfg_dict.to_dict()))
+    assert not [name for name in names if not known(name)]
+    assert not known('NoSuchThing')  # the check can fail
+
+
+def test_header_says_what_and_where_from(built):
+    head = built[0].read_text().split('_base_ =')[0]
+    for word in ('tools/train.py', 'pretrained=', 'Cost:', 'Recipe:', 'Ours:'):
+        assert word in head
+
+
+def test_size_is_the_official_one(built):
+    path, _, model = built
+    for (room, backbone), millions in OFFICIAL_SIZES.items():
+        if path.parent.name == room and backbone in path.stem:
+            count = sum(parameter.numel() for parameter in model.parameters())
+            assert round(count / 1e6) == millions
+
+
+def test_takes_the_pretraining_checkpoint_whole(built, tmp_path):
+    path, cfg, model = built
+    pretraining = pretraining_config(cfg)
+    init_default_scope('mmpretrain')
+    classifier = ImageClassifier(
+        backbone=pretraining.model.backbone, head=pretraining.model.head
+    )
+    for parameter in classifier.backbone.parameters():
+        torch.nn.init.normal_(parameter)
+    file = tmp_path / 'epoch_300.pth'
+    torch.save(dict(state_dict=classifier.state_dict(), meta=dict(epoch=300)), file)
+
+    hook = next(h for h in cfg.custom_hooks if 'Pretrained' in h['type'])
+    lines = load_backbone(model.backbone, file, hook.get('new_layers', ()))
+    file.unlink()
+
+    given, own = classifier.backbone.state_dict(), model.backbone.state_dict()
+    assert f'{len(given)} of {len(own)} tensors' in lines[0]
+    differing = [k for k, v in given.items() if not v.equal(own[k])]
+    if 'deit' in path.stem:
+        assert differing == ['pos_embed']
+        assert lines[1:] == ['backbone: pos_embed resized from 14x14 to 32x32 tokens']
+        assert given['pos_embed'][:, 0].equal(own['pos_embed'][:, 0])
+    else:
+        assert not differing
+        assert len(own) - len(given) == 6  # weight and bias of norm0, norm1, norm2
+
+
+def test_norms_keep_the_eps_of_pretraining(built):
+    _, cfg, model = built
+    init_default_scope('mmpretrain')
+    backbone = pretraining_config(cfg).model.backbone
+    eps = {
+        m.eps
+        for network in (model.backbone, roots.MODELS.build(backbone))
+        for m in network.modules()
+        if isinstance(m, torch.nn.LayerNorm)
+    }
+    assert len(eps) == 1
+
+
+def test_norms_and_positions_do_not_decay(built):
+    _, cfg, model = built
+    init_default_scope(cfg.default_scope)
+    from mmengine.optim import build_optim_wrapper
+
+    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decay = {
+        names[id(parameter)]: group['weight_decay']
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+    norms = {
+        f'{name}.{leaf}'
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.LayerNorm)
+        for leaf in ('weight', 'bias')
+    }
+    tables = ('pos_embed', 'cls_token', 'relative_position_bias_table')
+    free = norms | {name for name in decay if name.endswith(tables)}
+    assert {name for name, value in decay.items() if value == 0} == free
+    assert set(decay.values()) == {0.0, cfg.optim_wrapper.optimizer.weight_decay}
+
+
+@pytest.mark.parametrize('name, sizes', [
+    ('swin-tiny', [(50, 84), (25, 42), (13, 21), (7, 11)]),
+    ('deit-small', [(13, 21)] * 4),
+])  # fmt: skip
+def test_backbone_takes_any_size(name, sizes):
+    cfg = load(name + '*ade20k')
+    init_default_scope('mmpretrain')
+    backbone = roots.MODELS.build(cfg.model.backbone)
+    maps = backbone(torch.randn(1, 3, 200, 333))
+    assert [tuple(m.shape[-2:]) for m in maps] == sizes
+    # A parameter without gradient stops distributed training.
+    sum(m.square().mean() for m in maps).backward()
+    assert not [n for n, p in backbone.named_parameters() if p.grad is None]
+
+
+def test_one_option_moves_the_data():
+    (seg,) = [p for p in CONFIGS if p.stem.startswith('swin-tiny')]
+    cfg = load_config(str(seg), dict(data_root='/elsewhere/ade'))
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/ade'
+    (det,) = [p for p in CONFIGS if 'cascade-mask-rcnn_swin-tiny' in p.stem]
+    cfg = load_config(str(det), dict(data_root='/elsewhere/coco'))
+    for split in ('train', 'val', 'test'):
+        assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/coco'
+    wanted = '/elsewhere/coco/annotations/instances_val2017.json'
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == wanted
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_key_is_read(path):
+    load_config(str(path), dict(pretrained=None))
+
+
+# ------------------------------------------------ one step, picture to loss
+
+
+def write_pictures(folder, count, seed):
+    """Noise with one bright box each; returns (file name, box) of each."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        image = random.integers(0, 90, (96, 128, 3), dtype=np.uint8)
+        x, y = random.integers(0, 64, 2)
+        w, h = random.integers(24, 32, 2)
+        image[y : y + h, x : x + w] += 120
+        cv2.imwrite(str(folder / f'{number}.jpg'), image)
+        yield f'{number}.jpg', [int(v) for v in (x, y, w, h)]
+
+
+def write_ade20k(root):
+    for seed, split in enumerate(('training', 'validation')):
+        labels = root / 'annotations' / split
+        labels.mkdir(parents=True)
+        for name, (x, y, w, h) in write_pictures(root / 'images' / split, 2, seed):
+            label = np.full((96, 128), 3, np.uint8)
+            label[y : y + h, x : x + w] = 150
+            label[:8] = 0  # "other", not learnt
+            cv2.imwrite(str(labels / name.replace('jpg', 'png')), label)
+
+
+def write_coco(root):
+    from mmdet.datasets import CocoDataset  # needs the compiled mmcv
+
+    (root / 'annotations').mkdir(parents=True)
+    names = CocoDataset.METAINFO['classes']
+    categories = [dict(id=number, name=name) for number, name in enumerate(names, 1)]
+    for seed, split in enumerate(('train2017', 'val2017')):
+        images, boxes = [], []
+        for name, (x, y, w, h) in write_pictures(root / split, 2, seed):
+            images.append(dict(id=len(images), file_name=name, width=128, height=96))
+            corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+            boxes.append(dict(
+                id=len(boxes) + 1, image_id=images[-1]['id'], category_id=1,
+                bbox=[x, y, w, h], area=w * h, iscrowd=0, segmentation=[corners],
+            ))  # fmt: skip
+        content = dict(images=images, annotations=boxes, categories=categories)
+        file = root / 'annotations' / f'instances_{split}.json'
+        file.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def swin_tiny_checkpoint(tmp_path):
+    """A classification checkpoint such as pretraining leaves behind."""
+    cfg = pretraining_config(load('swin-tiny'))
+    init_default_scope('mmpretrain')
+    classifier = ImageClassifier(backbone=cfg.model.backbone, head=cfg.model.head)
+    file = tmp_path / 'epoch_300.pth'
+    torch.save(dict(state_dict=classifier.state_dict()), file)
+    return str(file)
+
+
+@pytest.mark.slow  # 60 M parameters on a CPU
+def test_upernet_swin_tiny_trains_and_evaluates(swin_tiny_checkpoint, tmp_path):
+    write_ade20k(tmp_path / 'data')
+    (path,) = [p for p in CONFIGS if p.stem.startswith('swin-tiny')]
+    options = dict(data_root=str(tmp_path / 'data'), pretrained=swin_tiny_checkpoint)
+    cfg = load_config(str(path), options)
+    small_pictures(cfg, short=64, crop=64)
+    runner = train(cfg, tmp_path / 'run', iterations=1, lr=0.0)
+    assert np.isfinite(losses(tmp_path / 'run')).all()
+    assert 0 <= scores(tmp_path / 'run')['mIoU'] <= 100
+    given = torch.load(swin_tiny_checkpoint)['state_dict']
+    own = runner.model.backbone.state_dict()
+    for name, tensor in given.items():
+        if name.startswith('backbone.'):
+            assert tensor.equal(own[name[9:]]), name
+    assert not [
+        m for m in runner.model.modules() if isinstance(m, torch.nn.SyncBatchNorm)
+    ]
+
+
+@pytest.mark.slow  # 86 M parameters on a CPU
+def test_cascade_swin_tiny_trains_and_evaluates(swin_tiny_checkpoint, tmp_path):
+    pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
+    write_coco(tmp_path / 'data')
+    (path,) = [p for p in CONFIGS if 'cascade-mask-rcnn_swin-tiny' in p.stem]
+    options = dict(data_root=str(tmp_path / 'data'), pretrained=swin_tiny_checkpoint)
+    cfg = load_config(str(path), options)
+    small_pictures(cfg, short=64)
+    few_boxes(cfg)
+    # Untrained, no box is sure enough to be kept, and nothing is scored.
+    cfg.model.test_cfg.rcnn.score_thr = 0.0
+    runner = train(cfg, tmp_path / 'run', iterations=1, lr=0.0)
+    assert np.isfinite(losses(tmp_path / 'run')).all()
+    assert 'coco/segm_mAP' in scores(tmp_path / 'run')
+    given = torch.load(swin_tiny_checkpoint)['state_dict']
+    own = runner.model.backbone.state_dict()
+    for name, tensor in given.items():
+        if name.startswith('backbone.'):
+            assert tensor.equal(own[name[9:]]), name
