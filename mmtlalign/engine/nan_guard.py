@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop
 
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import HOOKS
@@ -84,8 +85,8 @@ class NanGuardHook(Hook):
         """
         if runner.iter + 1 >= runner.max_iters:
             return True
-        val = runner.val_loop is not None and runner.val_interval
-        if val and isinstance(val, int) and self.every_n_train_iters(runner, val):
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        if by_iter and self.every_n_train_iters(runner, runner.val_interval):
             return True
         return any(
             isinstance(hook, CheckpointHook)
@@ -121,14 +122,12 @@ class NanGuardHook(Hook):
         with open(path, 'w', encoding='utf-8') as file:
             file.write('\n'.join(files) + '\n')
         shown = ', '.join(files[:3]) + (' …' if len(files) > 3 else '')
-        last = runner.message_hub.runtime_info.get('last_ckpt')
         raise NonFiniteError(
             f'{what} is not finite at iteration {iteration + 1} (epoch '
             f'{runner.epoch + 1}). Batch of {len(files)}: {shown} (all in {path}). '
             'Look at these files; if they are sound, lower the learning rate, clip '
-            'gradients (optim_wrapper.clip_grad=dict(max_norm=1.0)) or train without '
-            f'--amp. The last good checkpoint is {last or "none yet"}'
-            f'{"; continue from it with --resume" if last else ""}'
+            'gradients (optim_wrapper.clip_grad.max_norm=1.0) or train without --amp. '
+            + describe_last(runner.work_dir)
         )
 
 
@@ -178,6 +177,16 @@ def file_names(batch: dict) -> list:
         index = info.get('sample_idx', number)
         names.append(str(name or f'sample {index} (no file name)'))
     return names
+
+
+def describe_last(work_dir: str) -> str:
+    """Which checkpoint is left to continue from."""
+    # Written by mmengine after the checkpoint itself.
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.isfile(pointer):
+        return 'No checkpoint has been written yet.'
+    with open(pointer, encoding='utf-8') as file:
+        return f'The last good checkpoint is {file.read().strip()}: see --resume.'
 
 
 def add_nan_guard(cfg: Config) -> None:

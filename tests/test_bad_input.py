@@ -1,0 +1,324 @@
+"""Bad data and bad files stop a run with the file's name, and lose nothing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+from tiny_run import run_tool, write_config, write_images
+
+from mmtlalign.engine.samples import BrokenSampleError, name_broken_samples
+
+
+@TRANSFORMS.register_module()
+class PoisonImage:
+    """Test only: a NaN in the images of one folder entry."""
+
+    def __init__(self, stem):
+        self.stem = stem
+
+    def __call__(self, results):
+        results['img'] = results['img'].astype(np.float32)
+        if self.stem in results['img_path']:
+            results['img'][0, 0, 0] = np.nan
+        return results
+
+
+@HOOKS.register_module()
+class Sabotage(Hook):
+    """Test only: a NaN in a weight after one step."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.after:
+            next(runner.model.parameters()).data.view(-1)[0] = torch.nan
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A tiny data set of this test alone."""
+    return write_images(tmp_path / 'data')
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path, data):
+    """Train the tiny config; return the message that it ends with, or None."""
+
+    def run(*args, text=''):
+        config = write_config(tmp_path, data, text)
+        work = ('--work-dir', tmp_path / 'work')
+        try:
+            run_tool(monkeypatch, 'train', config, *work, *args)
+        except SystemExit as stop:
+            return str(stop.code)
+
+    return run
+
+
+def test_nan_in_the_input(train, tmp_path):
+    poison = "dict(type='PoisonImage', stem='class0/07')"
+    message = train(text=f'pipeline.insert(1, {poison})')
+    assert 'the input is not finite at iteration' in message
+    assert 'Batch of 8' in message
+    listed = (tmp_path / 'work' / 'nonfinite_batch.txt').read_text().split()
+    assert len(listed) == 8
+    assert any('class0/07' in name for name in listed)
+    assert listed[0] in message
+
+
+def records(work):
+    """All scalar records of a work directory."""
+    for path in work.glob('*/vis_data/scalars.json'):
+        for line in path.read_text().splitlines():
+            yield json.loads(line)
+
+
+@pytest.mark.parametrize(
+    ('after', 'what'),
+    [
+        (6, 'the loss (loss nan) is not finite at iteration 7 (epoch 2)'),
+        # The epoch ends before the loss of the broken weights is known.
+        (8, 'is not finite at iteration 8 (epoch 2)'),
+    ],
+)
+def test_nan_keeps_the_last_checkpoint(train, tmp_path, after, what):
+    train('--cfg-options', 'train_cfg.max_epochs=1')
+    work = tmp_path / 'work'
+    before = (work / 'epoch_1.pth').read_bytes()
+    options = ['train_cfg.max_epochs=4', 'default_hooks.checkpoint.max_keep_ckpts=1']
+    sabotage = f"custom_hooks = [dict(type='Sabotage', after={after})]"
+    message = train('--resume', '--cfg-options', *options, text=sabotage)
+    assert what in message
+    assert str(work / 'epoch_1.pth') in message
+    assert [path.name for path in work.glob('*.pth')] == ['epoch_1.pth']
+    assert (work / 'epoch_1.pth').read_bytes() == before
+    assert (work / 'last_checkpoint').read_text() == str(work / 'epoch_1.pth')
+    assert not any(np.isnan(line.get('loss', 0)) for line in records(work))
+    # And it continues from there.
+    assert train('--resume', '--cfg-options', 'train_cfg.max_epochs=2') is None
+    assert (work / 'epoch_2.pth').exists()
+
+
+def test_nan_in_an_iteration_based_run(train, tmp_path):
+    text = """
+train_cfg = dict(by_epoch=False, max_iters=8, val_interval=8)
+train_dataloader['sampler'] = dict(type='InfiniteSampler', shuffle=True)
+param_scheduler = dict(type='ConstantLR', by_epoch=False)
+default_hooks['checkpoint'] = dict(type='CheckpointHook', by_epoch=False, interval=2)
+custom_hooks = [dict(type='Sabotage', after=4, priority='VERY_HIGH')]
+"""
+    message = train(text=text)
+    assert "the weight '" in message
+    assert 'at iteration 4 ' in message
+    assert [path.name for path in (tmp_path / 'work').glob('*.pth')] == ['iter_2.pth']
+
+
+def test_guard_is_added_once(train):
+    text = "custom_hooks = [dict(type='mmtlalign.NanGuardHook')]"
+    assert train('--cfg-options', 'train_cfg.max_epochs=1', text=text) is None
+
+
+FAULTS = {
+    'empty': lambda path: path.write_bytes(b''),
+    'text': lambda path: path.write_text('This is no image.'),
+    'missing': lambda path: path.unlink(),
+    'cut': lambda path: path.write_bytes(path.read_bytes()[:60]),
+}
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('fault', FAULTS)
+def test_unreadable_image_is_named(monkeypatch, tmp_path, data, fault, workers):
+    config = write_config(tmp_path, data)
+    path = data / 'train' / 'class1' / '05.png'
+    if fault == 'missing':
+        # Gone after the folder has been listed.
+        monkeypatch.setattr(
+            'mmpretrain.datasets.CustomDataset._find_samples',
+            lambda self: [(str(path), 0)] * 8,
+        )
+    FAULTS[fault](path)
+    workers = f'train_dataloader.num_workers={workers}'
+    args = (config, '--work-dir', tmp_path / 'w', '--cfg-options', workers)
+    with pytest.raises(SystemExit) as stop:
+        run_tool(monkeypatch, 'train', *args)
+    message = str(stop.value)
+    assert f"image '{path}' (img_path) cannot be read" in message
+    assert 'Traceback' not in message
+
+
+def test_cut_jpeg_is_named(monkeypatch, tmp_path, data):
+    image = np.random.RandomState(0).randint(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = data / 'train' / 'class0' / 'cut.jpg'
+    encoded = cv2.imencode('.jpg', image)[1].tobytes()
+    path.write_bytes(encoded[:200])
+    config = write_config(tmp_path, data)
+    with pytest.raises(SystemExit, match='cut.jpg'):
+        run_tool(monkeypatch, 'train', config, '--work-dir', tmp_path / 'w')
+
+
+@pytest.mark.parametrize('host', ['mmseg', 'mmdet'])
+def test_unreadable_files_are_named_in_the_other_hosts(tmp_path, host):
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    good, bad = folder / 'good.png', folder / 'bad.png'
+    cv2.imwrite(str(good), np.zeros((8, 8, 3), np.uint8))
+    bad.write_text('no image')
+    if host == 'mmseg':
+        dataset, key, path = segmentation(folder, good, bad), 'seg_map_path', bad
+    else:
+        pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
+        dataset, key, path = detection(folder, bad), 'img_path', bad
+    name_broken_samples(dataset)
+    with pytest.raises(BrokenSampleError) as error:
+        dataset[0]
+    assert str(path) in str(error.value)
+    assert f'({key}) cannot be read' in str(error.value)
+
+
+def segmentation(folder, image, labels):
+    """An mmseg data set of one good image whose label image is broken."""
+    from mmseg.registry import DATASETS
+
+    maps = folder.parent / 'labels'
+    maps.mkdir()
+    labels.rename(maps / image.name)
+    labels.symlink_to(maps / image.name)
+    dataset = DATASETS.build(
+        dict(
+            type='mmseg.BaseSegDataset',
+            data_prefix=dict(img_path=str(folder), seg_map_path=str(maps)),
+            img_suffix='good.png',
+            seg_map_suffix='good.png',
+            metainfo=dict(classes=('a',), palette=[[0, 0, 0]]),
+            pipeline=[
+                dict(type='mmseg.LoadImageFromFile'),
+                dict(type='mmseg.LoadAnnotations'),
+            ],
+        )
+    )
+    return dataset
+
+
+def detection(folder, image):
+    """An mmdet data set of one broken image."""
+    from mmdet.registry import DATASETS
+
+    annotations = folder.parent / 'coco.json'
+    record = dict(id=1, file_name=image.name, width=8, height=8)
+    box = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 4, 4], area=16, iscrowd=0)
+    annotations.write_text(
+        json.dumps(
+            dict(
+                images=[record],
+                annotations=[box],
+                categories=[dict(id=1, name='a')],
+            )
+        )
+    )
+    return DATASETS.build(
+        dict(
+            type='mmdet.CocoDataset',
+            ann_file=str(annotations),
+            data_prefix=dict(img=str(folder)),
+            metainfo=dict(classes=('a',)),
+            pipeline=[dict(type='mmdet.LoadImageFromFile')],
+        )
+    )
+
+
+def test_wrapped_datasets_are_followed(data):
+    from mmengine.registry import DATASETS
+
+    inner = dict(type='mmpretrain.CustomDataset', data_root=str(data / 'train'))
+    inner['pipeline'] = [dict(type='mmpretrain.LoadImageFromFile')]
+    wrapped = DATASETS.build(
+        dict(
+            type='RepeatDataset',
+            times=2,
+            dataset=dict(type='ConcatDataset', datasets=[inner, inner]),
+        )
+    )
+    name_broken_samples(wrapped)
+    name_broken_samples(wrapped)  # twice changes nothing
+    (data / 'train' / 'class0' / '00.png').write_text('')
+    with pytest.raises(BrokenSampleError, match='00.png.*it is empty'):
+        wrapped[len(wrapped) // 2]
+    assert wrapped.dataset.datasets[0].pipeline.transforms
+
+
+def test_other_faults_of_a_pipeline_name_the_sample(train):
+    message = train(text="pipeline.insert(1, dict(type='Resize', scale=(0, 0)))")
+    assert 'the data pipeline failed on the sample with img_path' in message
+    assert 'class' in message
+
+
+def truncate(path):
+    """Keep the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def overwrite(path):
+    """Overwrite the values of one tensor of a checkpoint, but not its checksum."""
+    content = bytearray(path.read_bytes())
+    head = torch.load(path, weights_only=False)['state_dict']['head.layers.head.weight']
+    at = content.index(head.numpy().tobytes())
+    content[at : at + 8] = b'\x01' * 8
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'said'),
+    [
+        (truncate, 'cut short'),
+        (overwrite, 'checksum'),
+        (lambda path: path.write_bytes(b''), '(0 bytes) cannot be read'),
+        (lambda path: path.write_text('<html>404</html>'), 'not a checkpoint'),
+        (lambda path: path.unlink(), 'does not exist'),
+        (lambda path: torch.save([1, 2], path), 'holds a list'),
+        (lambda path: torch.save(dict(state_dict={}), path), "has no 'meta'"),
+    ],
+)
+def test_broken_checkpoint_is_named(train, tmp_path, damage, said):
+    train('--cfg-options', 'train_cfg.max_epochs=1')
+    path = tmp_path / 'work' / 'epoch_1.pth'
+    damage(path)
+    message = train('--resume')
+    assert str(path) in message
+    assert said in message
+
+
+def test_broken_load_from_is_named(train, tmp_path):
+    path = tmp_path / 'broken.pth'
+    path.write_bytes(b'PK\x03\x04 no more')
+    message = train('--cfg-options', f'load_from={path}')
+    assert str(path) in message
+    assert 'cannot be read' in message
+
+
+@pytest.mark.parametrize('change', ['missing', 'shape'])
+def test_partial_checkpoint_is_no_test(monkeypatch, train, tmp_path, data, change):
+    train('--cfg-options', 'train_cfg.max_epochs=1')
+    whole = tmp_path / 'work' / 'epoch_1.pth'
+    weights = torch.load(whole, weights_only=False)['state_dict']
+    name = 'head.layers.head.weight'
+    weights[name] = weights[name][:1]
+    if change == 'missing':
+        del weights[name]
+    partial = tmp_path / 'partial.pth'
+    torch.save(dict(state_dict=weights), partial)
+    config = write_config(tmp_path, data)
+    args = ('--work-dir', tmp_path / 't')
+    with pytest.raises(SystemExit) as stop:
+        run_tool(monkeypatch, 'test', config, partial, *args)
+    assert str(partial) in str(stop.value)
+    assert name in str(stop.value)
+    # Weights without the rest of a training state are enough otherwise.
+    whole_weights = torch.load(whole, weights_only=False)['state_dict']
+    torch.save(dict(state_dict=whole_weights), partial)
+    run_tool(monkeypatch, 'test', write_config(tmp_path, data), partial, *args)
