@@ -40,8 +40,8 @@ class Golden:
         classes = self.meta['num_classes']
         target = torch.from_numpy(self.arrays['target'])
         self.labels = torch.nn.functional.one_hot(target, classes).float()
-        self.smooth = lambda y: y * (1 - self.meta['smoothing']) + (
-            self.meta['smoothing'] / classes
+        self.smooth = lambda y: (
+            y * (1 - self.meta['smoothing']) + (self.meta['smoothing'] / classes)
         )
         self.distilled = self.meta.get('num_extra_tokens', 1) == 2
         self.model = self.build(method)
@@ -125,9 +125,8 @@ def check_tlalign(path):
     np.random.rand()
     drawn = np.random.beta(meta['cutmix_alpha'], meta['cutmix_alpha'])
     assert drawn == golden['lam_beta']
-    assert (
-        clipped_box(tuple(meta['grid']), float(golden['lam_beta']))
-        == tuple(golden['box'])
+    assert clipped_box(tuple(meta['grid']), float(golden['lam_beta'])) == tuple(
+        golden['box']
     )
 
     np.random.seed(meta['mix_seed'])
@@ -165,7 +164,11 @@ def check_tlalign(path):
     full = run_trace(backbone, mix, start)
     close(torch.stack(full.history), layers, 1e-5)
     before = np.concatenate([start[None], layers[:-1]])
-    close(2 * torch.stack(full.history) - torch.from_numpy(before), golden['label_attn'], 1e-5)
+    close(
+        2 * torch.stack(full.history) - torch.from_numpy(before),
+        golden['label_attn'],
+        1e-5,
+    )
 
     # The attention of every layer: one layer moves the identity.
     eye = torch.eye(start.shape[1]).expand(len(start), -1, -1)

@@ -113,9 +113,7 @@ def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
 
 
 @torch.no_grad()
-def to_windows(
-    share: Tensor, grid: tuple[int, int], window: int, shift: int
-) -> Tensor:
+def to_windows(share: Tensor, grid: tuple[int, int], window: int, shift: int) -> Tensor:
     """Cut a token map into shifted windows, in the order of Swin (ICCV 2021).
 
     Args:

@@ -1,0 +1,405 @@
+"""MixClassifier, its heads, and what they say to bad input."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmpretrain.structures import DataSample
+
+from mmtlalign.classifiers import BatchMixer
+from mmtlalign.mixing import CutMix, Mix, Mixup, TokenCutMix
+
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(embed_dims=16, num_layers=3, num_heads=2, feedforward_channels=32),
+    img_size=32,
+    patch_size=8,
+)
+SWIN = dict(
+    type='SwinTransformer',
+    arch=dict(embed_dims=16, depths=[2, 2], num_heads=[1, 2]),
+    out_indices=(1,),
+    window_size=4,
+)
+LOSS = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+AUGMENTS = [dict(type='mmtlalign.TokenCutMix', patch_size=8)]
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpretrain')
+
+
+def build(head='mmtlalign.TLAlignVisionTransformerClsHead', backbone=VIT, **options):
+    model = dict(
+        type='mmtlalign.MixClassifier',
+        backbone=backbone,
+        head=dict(type=head, num_classes=7, in_channels=16, loss=LOSS),
+        train_cfg=dict(augments=AUGMENTS),
+    )
+    model['head'].update(options.pop('head_options', {}))
+    model.update(options)
+    return MODELS.build(copy.deepcopy(model)).train()
+
+
+def data(labels=(0, 1, 2, 6, 6), size=32):
+    torch.manual_seed(0)
+    samples = [DataSample().set_gt_label(y) for y in labels]
+    for index, sample in enumerate(samples):
+        sample.set_field(f'{index}.png', 'img_path', field_type='metainfo')
+    images = torch.randint(0, 255, (len(labels), 3, size, size))
+    return dict(inputs=images, data_samples=samples)
+
+
+def losses(model, batch):
+    return model(**model.data_preprocessor(batch, training=True), mode='loss')
+
+
+HEADS = [
+    ('mmtlalign.TLAlignVisionTransformerClsHead', VIT, {}),
+    ('mmtlalign.TransMixVisionTransformerClsHead', VIT, {}),
+    ('mmtlalign.TLAlignLinearClsHead', VIT, {}),
+    ('mmtlalign.TransMixLinearClsHead', VIT, {}),
+    ('mmtlalign.TLAlignLinearClsHead', dict(VIT, out_type='avg_featmap'), {}),
+    (
+        'mmtlalign.TLAlignLinearClsHead',
+        dict(VIT, out_type='featmap'),
+        dict(neck=dict(type='GlobalAveragePooling')),
+    ),
+    (
+        'mmtlalign.TLAlignDeiTClsHead',
+        dict(VIT, type='DistilledVisionTransformer'),
+        {},
+    ),
+    (
+        'mmtlalign.TransMixDeiTClsHead',
+        dict(VIT, type='DistilledVisionTransformer'),
+        {},
+    ),
+    (
+        'mmtlalign.TLAlignLinearClsHead',
+        SWIN,
+        dict(
+            neck=dict(type='GlobalAveragePooling'),
+            head_options=dict(in_channels=32),
+        ),
+    ),
+    ('VisionTransformerClsHead', VIT, {}),
+    ('LinearClsHead', VIT, {}),
+]
+
+
+@pytest.mark.parametrize('head, backbone, options', HEADS)
+def test_every_head_trains_and_predicts(head, backbone, options):
+    np.random.seed(4)
+    model = build(head, backbone, **copy.deepcopy(options))
+    loss = losses(model, data())['loss']
+    assert loss.isfinite()
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    model.eval()
+    with torch.no_grad():
+        batch = model.data_preprocessor(data(), training=False)
+        predictions = model(**batch, mode='predict')
+    assert predictions[0].pred_score.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize('head, backbone, options', HEADS)
+def test_state_dict_is_that_of_the_stock_classifier(head, backbone, options):
+    ours = build(head, backbone, **copy.deepcopy(options))
+    stock = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=copy.deepcopy(backbone),
+            neck=copy.deepcopy(options.get('neck')),
+            head=dict(
+                type=head.removeprefix('mmtlalign.')
+                .removeprefix('TLAlign')
+                .removeprefix('TransMix'),
+                num_classes=7,
+                in_channels=options.get('head_options', {}).get('in_channels', 16),
+            ),
+        )
+    )
+    stock.load_state_dict(ours.state_dict(), strict=True)
+    with torch.no_grad():
+        ours.eval(), stock.eval()
+        images = torch.randn(2, 3, 32, 32)
+        torch.testing.assert_close(ours(images), stock(images))
+
+
+def test_outputs_read_their_own_share():
+    """Class and distillation token get different targets from one forward."""
+    distilled = dict(VIT, type='DistilledVisionTransformer')
+    for method in ('TLAlign', 'TransMix'):
+        model = build(f'mmtlalign.{method}DeiTClsHead', distilled)
+        for parameter in model.backbone.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        images = torch.randn(4, 3, 32, 32)
+        mask = torch.zeros(1, 1, 32, 32)
+        mask[..., :16, 8:] = 1
+        mix = Mix(images, torch.eye(7)[:4], torch.tensor([3, 2, 1, 0]), mask)
+        with model.head.watch(model.backbone, mix) as seen:
+            feats = model.extract_feat(images)
+        own, dist = model.head.partner_shares(mix, seen)
+        assert (own - dist).abs().max() > 1e-4
+        scores = model.head.output_scores(feats)
+        expected = sum(
+            model.head.loss_module(score, mix.target(share))
+            for score, share in zip(scores, (own, dist))
+        )
+        got = model.head.loss(feats, None, mix, seen)['loss']
+        torch.testing.assert_close(got, expected / 2)
+
+
+def test_mixup_is_left_as_it_is():
+    """A constant mask is a fixed point of every layer, for both methods."""
+    np.random.seed(3)
+    for method in ('TLAlign', 'TransMix'):
+        model = build(f'mmtlalign.{method}VisionTransformerClsHead')
+        images = torch.randn(4, 3, 32, 32)
+        mix = Mixup(0.8).mix(images, torch.eye(7)[:4])
+        with model.head.watch(model.backbone, mix) as seen:
+            model.extract_feat(mix.images)
+        (share,) = model.head.partner_shares(mix, seen)
+        torch.testing.assert_close(share, mix.area())
+
+
+@pytest.mark.parametrize('ratio', [0.0, 0.5, 1.0])
+def test_transmix_ratio_lies_between_area_and_attention(ratio):
+    np.random.seed(5)
+    model = build(
+        'mmtlalign.TransMixVisionTransformerClsHead', head_options=dict(ratio=ratio)
+    )
+    images = torch.randn(4, 3, 32, 32)
+    mix = CutMix().mix(images, torch.eye(7)[:4])
+    with model.head.watch(model.backbone, mix) as seen:
+        model.extract_feat(mix.images)
+    (share,) = model.head.partner_shares(mix, seen)
+    looked = seen.output_shares()[0]
+    torch.testing.assert_close(share, ratio * mix.area() + (1 - ratio) * looked)
+
+
+def test_transmix_uniform_attention_gives_the_area():
+    model = build('mmtlalign.TransMixVisionTransformerClsHead')
+    for layer in model.backbone.layers:
+        torch.nn.init.zeros_(layer.attn.qkv.weight)
+    np.random.seed(6)
+    images = torch.randn(4, 3, 32, 32)
+    mix = TokenCutMix(patch_size=8).mix(images, torch.eye(7)[:4])
+    with model.head.watch(model.backbone, mix) as seen:
+        model.extract_feat(mix.images)
+    torch.testing.assert_close(model.head.partner_shares(mix, seen)[0], mix.area())
+
+
+def test_ablation_options_reach_the_trace():
+    np.random.seed(3)
+    images = torch.randn(4, 3, 32, 32)
+    mix = TokenCutMix(patch_size=8).mix(images, torch.eye(7)[:4])
+    shares = {}
+    for key, options in {
+        'all': {},
+        'last': dict(layers=[-1]),
+        'plain': dict(residual=False),
+    }.items():
+        torch.manual_seed(0)
+        model = build(head_options=options)
+        for parameter in model.backbone.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        with model.head.watch(model.backbone, mix) as seen:
+            model.extract_feat(images)
+        (shares[key],) = model.head.partner_shares(mix, seen)
+        if key == 'last':
+            assert torch.equal(seen.history[0], seen.history[1])
+            assert not torch.equal(seen.history[1], seen.history[2])
+    assert (shares['all'] - shares['last']).abs().max() > 1e-4
+    assert (shares['all'] - shares['plain']).abs().max() > 1e-4
+
+
+def test_no_mixing_in_validation():
+    model = build().eval()
+    batch = model.data_preprocessor(data(), training=False)
+    first = model(**copy.deepcopy(batch), mode='loss')['loss']
+    np.random.seed(99)
+    assert model(**batch, mode='loss')['loss'] == first
+
+
+def test_own_and_stock_augments_in_one_list():
+    """mmpretrain's batches get the ordinary mixed target."""
+    mixer = BatchMixer(
+        [dict(type='Mixup', alpha=0.8), dict(type='mmtlalign.CutMix')], [0.4, 0.4]
+    )
+    images, labels = torch.randn(4, 3, 32, 32), torch.eye(4)
+    kinds = {'stock': 0, 'ours': 0, 'none': 0}
+    np.random.seed(0)
+    for _ in range(600):
+        mix = mixer(images.clone(), labels)
+        assert isinstance(mix, Mix)
+        torch.testing.assert_close(mix.target(mix.area()).sum(1), torch.ones(4))
+        if not torch.equal(mix.labels, labels):
+            kinds['stock'] += 1
+        elif mix.mask.any():
+            kinds['ours'] += 1
+        else:
+            kinds['none'] += 1
+    assert abs(kinds['stock'] - 240) < 50 and abs(kinds['ours'] - 240) < 50
+    model = build(train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8)]))
+    assert losses(model, data())['loss'].isfinite()
+
+
+def test_augments_serve_a_stock_classifier():
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=copy.deepcopy(VIT),
+            head=dict(
+                type='VisionTransformerClsHead',
+                num_classes=7,
+                in_channels=16,
+                loss=copy.deepcopy(LOSS),
+            ),
+            data_preprocessor=dict(num_classes=7),
+            train_cfg=dict(
+                augments=[
+                    dict(type='mmtlalign.TokenCutMix', patch_size=8),
+                    dict(type='mmtlalign.CutMix'),
+                    dict(type='mmtlalign.Mixup', alpha=0.8),
+                    dict(type='ResizeMix', alpha=1.0),
+                ]
+            ),
+        )
+    )
+    for _ in range(6):
+        batch = model.data_preprocessor(data(), training=True)
+        target = torch.stack([s.gt_score for s in batch['data_samples']])
+        torch.testing.assert_close(target.sum(1), torch.ones(5))
+        assert model(**batch, mode='loss')['loss'].isfinite()
+
+
+def test_config_is_not_changed_by_building():
+    """mmpretrain appends to the list of probabilities; a second build then fails."""
+    model = dict(
+        type='mmtlalign.MixClassifier',
+        backbone=dict(VIT),
+        head=dict(type='mmtlalign.TLAlignLinearClsHead', num_classes=7, in_channels=16),
+        train_cfg=dict(augments=AUGMENTS, probs=[0.5]),
+    )
+    before = copy.deepcopy(model)
+    for _ in range(2):
+        MODELS.build(model)
+        assert model == before
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            dict(data_preprocessor=dict(num_classes=10)),
+            'data_preprocessor.num_classes=10 but head.num_classes=7',
+        ),
+        (
+            dict(data_preprocessor=dict(batch_augments=dict(augments=[]))),
+            'move the augments to train_cfg',
+        ),
+        (dict(train_cfg=dict(augment=AUGMENTS)), "reads 'augments'"),
+        (dict(train_cfg=dict(augments=[])), 'name at least one'),
+        (dict(train_cfg=dict(augments=AUGMENTS, probs=[0.5, 0.5])), 'for 1 augments'),
+        (dict(train_cfg=dict(augments=AUGMENTS, probs=[1.5])), 'sum to 1.5'),
+        (dict(head_options=dict(cal_acc=True)), 'cal_acc=True'),
+        (dict(head_options=dict(layers=[3])), r'layers=\[3\].*attentions 0 to 2'),
+        (
+            dict(head='mmtlalign.TransMixLinearClsHead', backbone=SWIN),
+            'SwinTransformer does not output a class token',
+        ),
+        (
+            dict(
+                head='mmtlalign.TransMixLinearClsHead',
+                backbone=dict(VIT, out_type='avg_featmap'),
+            ),
+            'does not output a class token',
+        ),
+        (dict(backbone=dict(VIT, out_type='raw')), "out_type='raw'"),
+        (dict(backbone=dict(VIT, out_indices=[0])), r'out_indices=\[0\].*last layer'),
+        (
+            dict(
+                head='mmtlalign.TLAlignLinearClsHead',
+                backbone=dict(SWIN, out_indices=(0,)),
+            ),
+            r'out_indices=\(0,\).*last stage',
+        ),
+        (
+            dict(head='mmtlalign.TLAlignDeiTClsHead'),
+            r'has 1 output\(s\).*scores 2',
+        ),
+        (
+            dict(backbone=dict(VIT, type='DistilledVisionTransformer')),
+            r'has 2 output\(s\).*scores 1',
+        ),
+        (
+            dict(
+                head='mmtlalign.TransMixVisionTransformerClsHead',
+                head_options=dict(ratio=2),
+            ),
+            'ratio=2.*between 0 and 1',
+        ),
+    ],
+)
+def test_what_cannot_be_built_says_why(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
+
+
+def test_unknown_backbone_cannot_be_built():
+    with pytest.raises(TypeError, match='ResNet cannot be traced'):
+        build(backbone=dict(type='ResNet', depth=18))
+
+
+def test_head_option_that_does_not_exist():
+    with pytest.raises(TypeError, match='lairs'):
+        build(head_options=dict(lairs=[1]))
+
+
+@pytest.mark.parametrize('label', [7, -1])
+def test_label_out_of_range_names_the_image(label):
+    model = build()
+    with pytest.raises(ValueError, match=rf'2.png has label \[{label}\].*0 and.*6'):
+        losses(model, data((0, 1, label, 3)))
+
+
+def test_missing_labels_name_the_image():
+    model = build()
+    batch = data()
+    del batch['data_samples'][1].gt_label
+    with pytest.raises(ValueError, match='1.png has no label'):
+        losses(model, batch)
+    with pytest.raises(ValueError, match='no data_samples'):
+        losses(model, dict(inputs=batch['inputs']))
+
+
+def test_patch_that_does_not_divide_the_image_stops_training():
+    model = build(train_cfg=dict(augments=[dict(AUGMENTS[0], patch_size=12)]))
+    with pytest.raises(ValueError, match='patch_size=12 does not divide.*32x32'):
+        losses(model, data())
+
+
+def test_learns_with_each_method():
+    """A tiny model overfits four images, whichever target it is given."""
+    for head in (
+        'mmtlalign.TLAlignVisionTransformerClsHead',
+        'mmtlalign.TransMixVisionTransformerClsHead',
+        'VisionTransformerClsHead',
+    ):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        model = build(head, data_preprocessor=dict(mean=[128] * 3, std=[64] * 3))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        history = []
+        for _ in range(60):
+            loss = losses(model, data((0, 1, 2, 3)))['loss']
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+        assert np.mean(history[-10:]) < 0.8 * np.mean(history[:5]), head
