@@ -162,39 +162,20 @@ def test_cut_jpeg_is_named(monkeypatch, tmp_path, data):
         run_tool(monkeypatch, 'train', config, '--work-dir', tmp_path / 'w')
 
 
-@pytest.mark.parametrize('host', ['mmseg', 'mmdet'])
-def test_unreadable_files_are_named_in_the_other_hosts(tmp_path, host):
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    good, bad = folder / 'good.png', folder / 'bad.png'
-    cv2.imwrite(str(good), np.zeros((8, 8, 3), np.uint8))
-    bad.write_text('no image')
-    if host == 'mmseg':
-        dataset, key, path = segmentation(folder, good, bad), 'seg_map_path', bad
-    else:
-        pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
-        dataset, key, path = detection(folder, bad), 'img_path', bad
-    name_broken_samples(dataset)
-    with pytest.raises(BrokenSampleError) as error:
-        dataset[0]
-    assert str(path) in str(error.value)
-    assert f'({key}) cannot be read' in str(error.value)
-
-
-def segmentation(folder, image, labels):
-    """An mmseg data set of one good image whose label image is broken."""
+def segmentation(folder, bad):
+    """An mmseg data set of one image; its label image is the broken file."""
     from mmseg.registry import DATASETS
 
-    maps = folder.parent / 'labels'
-    maps.mkdir()
-    labels.rename(maps / image.name)
-    labels.symlink_to(maps / image.name)
-    dataset = DATASETS.build(
+    (folder / 'images').mkdir()
+    cv2.imwrite(str(folder / 'images' / bad.name), np.zeros((8, 8, 3), np.uint8))
+    return DATASETS.build(
         dict(
             type='mmseg.BaseSegDataset',
-            data_prefix=dict(img_path=str(folder), seg_map_path=str(maps)),
-            img_suffix='good.png',
-            seg_map_suffix='good.png',
+            data_prefix=dict(
+                img_path=str(folder / 'images'), seg_map_path=str(bad.parent)
+            ),
+            img_suffix='.png',
+            seg_map_suffix='.png',
             metainfo=dict(classes=('a',), palette=[[0, 0, 0]]),
             pipeline=[
                 dict(type='mmseg.LoadImageFromFile'),
@@ -202,15 +183,15 @@ def segmentation(folder, image, labels):
             ],
         )
     )
-    return dataset
 
 
-def detection(folder, image):
-    """An mmdet data set of one broken image."""
+def detection(folder, bad):
+    """An mmdet data set whose one image is the broken file."""
+    pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
     from mmdet.registry import DATASETS
 
-    annotations = folder.parent / 'coco.json'
-    record = dict(id=1, file_name=image.name, width=8, height=8)
+    annotations = folder / 'coco.json'
+    record = dict(id=1, file_name=bad.name, width=8, height=8)
     box = dict(id=1, image_id=1, category_id=1, bbox=[0, 0, 4, 4], area=16, iscrowd=0)
     annotations.write_text(
         json.dumps(
@@ -225,11 +206,25 @@ def detection(folder, image):
         dict(
             type='mmdet.CocoDataset',
             ann_file=str(annotations),
-            data_prefix=dict(img=str(folder)),
+            data_prefix=dict(img=str(bad.parent)),
             metainfo=dict(classes=('a',)),
             pipeline=[dict(type='mmdet.LoadImageFromFile')],
         )
     )
+
+
+@pytest.mark.parametrize(
+    ('build', 'key'), [(segmentation, 'seg_map_path'), (detection, 'img_path')]
+)
+def test_unreadable_files_are_named_in_the_other_hosts(tmp_path, build, key):
+    bad = tmp_path / 'files' / 'bad.png'
+    bad.parent.mkdir()
+    bad.write_text('no image')
+    dataset = build(tmp_path, bad)
+    name_broken_samples(dataset)
+    with pytest.raises(BrokenSampleError) as error:
+        dataset[0]
+    assert f"image '{bad}' ({key}) cannot be read" in str(error.value)
 
 
 def test_wrapped_datasets_are_followed(data):
