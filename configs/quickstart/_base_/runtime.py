@@ -1,0 +1,23 @@
+# What the stages share: iterations instead of epochs, a record every ten of
+# them (the progress bar reads it), a checkpoint often enough to go on from.
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=10, log_metric_by_epoch=False),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # Two are kept: mmengine deletes the surplus one before it writes the next,
+    # so with one alone a stop while writing would leave none.
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=50, max_keep_ckpts=2
+    ),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+)
+log_processor = dict(by_epoch=False)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='gloo'),
+)
+randomness = dict(seed=0)
+log_level = 'INFO'
+load_from = None
+resume = False
