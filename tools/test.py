@@ -78,7 +78,7 @@ def main():
     """Test."""
     args = parse_args()
     filter_known_warnings()
-    with short_errors():
+    with short_errors(args.config):
         cfg = load_config(args.config, args.cfg_options)
         merge_args(cfg, args)
         join_cpu_processes(cfg)

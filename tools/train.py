@@ -84,7 +84,7 @@ def main():
     """Train."""
     args = parse_args()
     filter_known_warnings()
-    with short_errors():
+    with short_errors(args.config):
         cfg = load_config(args.config, args.cfg_options)
         merge_args(cfg, args)
         add_nan_guard(cfg)
