@@ -153,6 +153,13 @@ class ClassRows:
             query, key, value, dropout_p=dropout_p, scale=scale
         )
 
+    def weigh(self, weights: Tensor) -> None:
+        """One attention whose weights (B, H, N, N) are at hand."""
+        self.seen += 1
+        if self.seen == self.attentions:
+            rows = weights[:, :, : self.prefix].detach()
+            self.rows = rows.mean(dim=1, dtype=torch.float32)
+
     def output_shares(self) -> tuple[Tensor, ...]:
         """Share of each special token's look that falls on the partner, (B,).
 
