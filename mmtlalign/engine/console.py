@@ -5,10 +5,13 @@ line per parameter with an own learning rate to the console. They are worth
 keeping, in the log file of the work directory, where they still go.
 """
 
+import contextlib
+import importlib
+import io
 import logging
 import warnings
 
-__all__ = ['filter_known_warnings', 'hide_bulk']
+__all__ = ['filter_known_warnings', 'hide_bulk', 'import_host']
 
 # How the records begin that a person does not read while a run starts.
 BULK = (
@@ -36,9 +39,18 @@ KNOWN_WARNINGS = (
     ('torch.meshgrid: in an upcoming release.*', '.*'),
     # pin_memory=True is in every host's base config, also on a CPU.
     (".*'pin_memory' argument is set as true but no accelerator.*", '.*'),
+    # mmseg about its own default, which the recipes mean, and about the old place
+    # of a setting that its own data sets still use.
+    ('Default ``avg_non_ignore`` is False.*', 'mmseg.*'),
+    ('`reduce_zero_label` will be deprecated.*', 'mmseg.*'),
+    # mmdet about an optional metric; the recipes use CocoMetric.
+    ('faster_coco_eval is not installed.*', 'mmdet.*'),
     # mmengine steps the schedulers by its own hooks.
     ('Detected call of `lr_scheduler.step.*', '.*'),
 )
+
+# Printed, not warned, at import: the hosts look for an optional data platform.
+KNOWN_PRINTS = ('Could not import OneDL',)
 
 
 def hide_bulk(logger: logging.Logger) -> None:
@@ -57,3 +69,21 @@ def filter_known_warnings() -> None:
     """Silence the warnings of :data:`KNOWN_WARNINGS`; all others stay."""
     for message, module in KNOWN_WARNINGS:
         warnings.filterwarnings('ignore', message=message, module=module)
+
+
+def import_host(scope: str) -> None:
+    """Import a host's data sets without the prints of :data:`KNOWN_PRINTS`.
+
+    mmengine would import them itself, a little later.
+
+    Args:
+        scope (str): The ``default_scope`` of a config.
+    """
+    if scope not in ('mmpretrain', 'mmseg', 'mmdet'):
+        return
+    caught = io.StringIO()
+    with contextlib.redirect_stdout(caught):
+        importlib.import_module(f'{scope}.datasets')
+    for line in caught.getvalue().splitlines():
+        if not line.startswith(KNOWN_PRINTS):
+            print(line)

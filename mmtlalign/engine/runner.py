@@ -4,7 +4,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmtlalign.engine.checkpoints import check_checkpoint, trusted_types
-from mmtlalign.engine.console import hide_bulk
+from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.samples import name_broken_samples
 
@@ -103,6 +103,7 @@ def build_runner(cfg: Config) -> Runner:
     Returns:
         Runner: A :class:`TaskRunner`, or what ``runner_type`` names.
     """
+    import_host(cfg.get('default_scope', 'mmengine'))
     if 'runner_type' in cfg:
         from mmengine.registry import RUNNERS
 
