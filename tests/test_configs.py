@@ -8,6 +8,7 @@ import mmcv.ops
 import mmengine.registry as roots
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, Registry, init_default_scope
 from mmpretrain.registry import BATCH_AUGMENTS
@@ -139,3 +140,12 @@ def test_four_line_upgrade_of_a_stock_recipe(recipe, tmp_path):
     losses['loss'].backward()
     assert losses['loss'].isfinite()
     assert model.backbone.trace_wire.attentions > 0
+
+
+def test_model_index_lists_every_recipe_once():
+    index = yaml.safe_load((ROOT.parent / 'model-index.yml').read_text())
+    listed = [model['Config'] for model in index['Models']]
+    recipes = [f'configs/{n}' for n in CONFIGS if not n.startswith('quickstart/')]
+    assert sorted(listed) == sorted(recipes)
+    collections = {c['Name'] for c in index['Collections']}
+    assert {m['In Collection'] for m in index['Models']} <= collections
