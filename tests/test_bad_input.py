@@ -1,6 +1,7 @@
 """Bad data and bad files stop a run with the file's name, and lose nothing."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,6 +11,12 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 from tiny_run import run_tool, write_config, write_images
 
+from mmtlalign.engine.nan_guard import (
+    NanGuardHook,
+    NonFiniteError,
+    Step,
+    take_step,
+)
 from mmtlalign.engine.samples import BrokenSampleError, name_broken_samples
 
 
@@ -121,6 +128,50 @@ custom_hooks = [dict(type='Sabotage', after=4, priority='VERY_HIGH')]
 def test_guard_is_added_once(train):
     text = "custom_hooks = [dict(type='mmtlalign.NanGuardHook')]"
     assert train('--cfg-options', 'train_cfg.max_epochs=1', text=text) is None
+
+
+class LateFlag:
+    """A flag of a GPU step that has not arrived yet."""
+
+    def __init__(self):
+        self.arrived = False
+        self.waited = False
+
+    def query(self):
+        return self.arrived
+
+    def synchronize(self):
+        self.waited = True
+
+
+@pytest.mark.parametrize('saving', [False, True])
+def test_guard_waits_for_a_late_flag_only_before_saving(tmp_path, saving):
+    runner = SimpleNamespace(
+        work_dir=str(tmp_path), distributed=False, epoch=0, model=torch.nn.Linear(1, 1)
+    )
+    late, losses = LateFlag(), dict(loss=torch.tensor(torch.nan))
+    guard = NanGuardHook()
+    guard.pending.append(Step(3, {}, torch.tensor(False), late, losses))
+    guard.look(runner, wait=False)
+    assert not late.waited
+    late.arrived = not saving
+    with pytest.raises(NonFiniteError, match='the loss .loss nan. .* at iteration 4'):
+        guard.look(runner, wait=saving)
+    assert late.waited == saving
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_step_does_not_wait_for_the_gpu():
+    runner = SimpleNamespace(iter=0)
+    loss = dict(loss=torch.tensor(torch.nan, device='cuda'))
+    take_step(runner, {}, loss)
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        step = take_step(runner, {}, loss)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    step.ready.synchronize()
+    assert not step.finite
 
 
 FAULTS = {
@@ -245,6 +296,15 @@ def test_wrapped_datasets_are_followed(data):
     with pytest.raises(BrokenSampleError, match='00.png.*it is empty'):
         wrapped[len(wrapped) // 2]
     assert wrapped.dataset.datasets[0].pipeline.transforms
+
+
+def test_error_of_this_package_is_shown_without_traceback(train):
+    types = (
+        "model['type'] = 'mmtlalign.MixClassifier'\ndata_preprocessor['num_classes']"
+    )
+    message = train(text=f'{types} = 3')
+    assert 'data_preprocessor.num_classes=3 but head.num_classes=2' in message
+    assert 'tiny_' in message
 
 
 def test_other_faults_of_a_pipeline_name_the_sample(train):

@@ -24,7 +24,8 @@ def trusted_types():
     the message hub of a checkpoint holds mmengine's and NumPy's types.
     """
     core = np._core if hasattr(np, '_core') else np.core
-    types = [HistoryBuffer, np.ndarray, np.dtype, getattr, slice]
+    # HistoryBuffer names its own methods, which are read by `getattr`.
+    types = [HistoryBuffer, getattr, np.ndarray, np.dtype]
     types += [core.multiarray._reconstruct, core.multiarray.scalar]
     types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
     safe = getattr(torch.serialization, 'safe_globals', None)

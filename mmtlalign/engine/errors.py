@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import traceback
+from pathlib import Path
 
 __all__ = ['InputError', 'short_errors']
 
@@ -15,12 +16,19 @@ class InputError(ValueError):
     """
 
 
+# What Python and mmengine's registries say of an argument or a type that does
+# not exist.
+MISSPELT = ('unexpected keyword argument', 'is not in the')
+PACKAGE = str(Path(__file__).resolve().parents[1])
+
+
 @contextlib.contextmanager
 def short_errors(config: str):
     """End the program with the message of an :class:`InputError`, status 1.
 
-    A key of the config that no constructor takes, or a type that does not
-    exist, is one too. Anything else keeps its traceback.
+    So does a ``ValueError`` that this package raised itself, and a key of the
+    config that no constructor takes or a type that does not exist. Anything
+    else keeps its traceback.
 
     Args:
         config (str): The config file, for the message.
@@ -31,6 +39,10 @@ def short_errors(config: str):
         # An error of a data worker arrives with the worker's traceback in
         # front of the message.
         end(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1])
+    except ValueError as error:
+        if not frames(error)[-1].co_filename.startswith(PACKAGE):
+            raise
+        end(f'{error} (config {config})')
     except (TypeError, KeyError) as error:
         message = str(error.args[0]) if error.args else ''
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
@@ -38,20 +50,19 @@ def short_errors(config: str):
         end(f'config {config}: {message}. Correct the key or remove it.')
 
 
-# What Python and mmengine's registries say of an argument or a type that does
-# not exist.
-MISSPELT = ('unexpected keyword argument', 'is not in the')
+def frames(error: Exception) -> list:
+    """The code objects that an error came through, the innermost last."""
+    return [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def while_building(error: Exception) -> bool:
     """Whether an error was raised while mmengine built something of a config."""
-    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(
         code.co_filename.replace('\\', '/').endswith(
             'mmengine/registry/build_functions.py'
         )
         or code.co_name.startswith('build_')
-        for code in frames
+        for code in frames(error)
     )
 
 

@@ -23,7 +23,6 @@ class Step(NamedTuple):
     """What is remembered of one training step until its loss is known."""
 
     iteration: int
-    epoch: int
     batch: dict
     finite: torch.Tensor  # () bool, on the CPU once `ready` has happened
     ready: torch.cuda.Event | None
@@ -51,22 +50,24 @@ class NanGuardHook(Hook):
 
     def __init__(self):
         self.pending = deque()
+        self.last = None
 
     def before_train(self, runner) -> None:
         """Forget an earlier run."""
         self.pending.clear()
+        self.last = None
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Look at inputs that can hold NaN; images are bytes as a rule."""
-        for inputs in tensors(data_batch.get('inputs')):
+        for inputs in tensors(as_dict(data_batch).get('inputs')):
             # An input that is on the GPU already shows in the loss.
             seen = inputs.is_floating_point() and inputs.device.type == 'cpu'
             if seen and not inputs.isfinite().all():
-                self.stop(runner, runner.iter, data_batch, 'the input')
+                self.stop(runner, runner.iter, as_dict(data_batch), 'the input')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Remember this loss, and look at those that have arrived."""
-        self.pending.append(take_step(runner, data_batch, outputs or {}))
+        self.pending.append(take_step(runner, as_dict(data_batch), outputs or {}))
         self.look(runner, wait=self.saves_now(runner))
 
     def after_train_epoch(self, runner) -> None:
@@ -108,9 +109,9 @@ class NanGuardHook(Hook):
             if not self.last.finite:
                 values = ', '.join(f'{k} {v.item():g}' for k, v in step.losses.items())
                 self.stop(runner, step.iteration, step.batch, f'the loss ({values})')
-        if wait and getattr(self, 'last', None) is not None:
-            for name, weight in runner.model.state_dict().items():
-                if weight.is_floating_point() and not weight.isfinite().all():
+        if wait and self.last is not None:
+            for name, weight in runner.model.named_parameters():
+                if not weight.isfinite().all():
                     what = f"the weight '{name}'"
                     self.stop(runner, self.last.iteration, self.last.batch, what)
 
@@ -154,7 +155,12 @@ def take_step(runner, batch: dict, outputs: dict) -> Step:
         finite = flag.copy_(finite, non_blocking=True)
         ready = torch.cuda.Event()
         ready.record()
-    return Step(runner.iter, runner.epoch, batch, finite, ready, losses)
+    return Step(runner.iter, batch, finite, ready, losses)
+
+
+def as_dict(batch) -> dict:
+    """A batch of the hosts is a dict; of any other kind no name is known."""
+    return batch if isinstance(batch, dict) else {}
 
 
 def tensors(tree) -> list:
