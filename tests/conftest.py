@@ -74,9 +74,11 @@ def unpack_once(archive, cache):
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         part = tempfile.mkdtemp(prefix=f'.{name}-', dir=cache)
+        # Python 3.11.4 brought the filter, and Debian 12 has 3.11.2.
+        safe = dict(filter='data') if hasattr(tarfile, 'data_filter') else {}
         try:
             with tarfile.open(archive) as tar:
-                tar.extractall(part, filter='data')
+                tar.extractall(part, **safe)
             os.rename(part, target)
         except OSError:
             # Another run was faster, or the disk is full.
