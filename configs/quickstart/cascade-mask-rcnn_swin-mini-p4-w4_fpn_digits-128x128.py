@@ -18,7 +18,7 @@ classes = tuple('zero one two three four five six seven eight nine'.split())
 max_iters = 240
 width = 48
 
-box_heads = _base_.model.roi_head.bbox_head  # noqa: F821
+box_heads = _base_.model.roi_head.bbox_head
 for head in box_heads:
     head.update(
         num_shared_convs=1,
@@ -27,7 +27,7 @@ for head in box_heads:
         fc_out_channels=128,
         num_classes=len(classes),
     )
-samplers = _base_.model.train_cfg.rcnn  # noqa: F821
+samplers = _base_.model.train_cfg.rcnn
 for stage in samplers:
     stage.sampler.update(num=32)
 

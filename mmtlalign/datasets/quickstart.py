@@ -33,10 +33,13 @@ SEG_CLASSES = ('paper', *CLASSES)
 
 # Raise it when the pictures or their layout change: older folders are redone.
 VERSION = 1
+SEED = 0
 SPLITS = {'train': 'training', 'val': 'validation'}
 
 
-def write_quickstart(root, train=480, val=96, digit_size=64, canvas_size=128, seed=0):
+def write_quickstart(
+    root, train=480, val=96, digit_size=64, canvas_size=128, seed=SEED
+):
     """Write all pictures under one folder, unless they are already there.
 
     They are written beside the folder and moved into place at the end, so a
