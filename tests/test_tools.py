@@ -75,6 +75,17 @@ def test_dist_train_says_how_to_call_it():
     assert 'CONFIG PROCESSES' in done.stderr
 
 
+def test_out_needs_a_pickle_name(monkeypatch, tmp_path, data):
+    config = write_config(tmp_path, data)
+    with pytest.raises(SystemExit, match="'some.txt' must end with .pkl"):
+        run_tool(monkeypatch, 'test', config, 'some.pth', '--out', 'some.txt')
+
+
+def test_missing_config_is_named(monkeypatch):
+    with pytest.raises(SystemExit, match="config 'nowhere.py' does not exist"):
+        run_tool(monkeypatch, 'train', 'nowhere.py')
+
+
 def test_train_then_test(train, monkeypatch, tmp_path, data):
     work = train()
     losses = [line['loss'] for line in scalars(work) if 'loss' in line]
@@ -90,6 +101,26 @@ def test_train_then_test(train, monkeypatch, tmp_path, data):
     tested = json.loads(next((tmp_path / 't').glob('*/*.json')).read_text())
     trained = [line for line in scalars(work) if 'accuracy/top1' in line]
     assert tested['accuracy/top1'] == trained[-1]['accuracy/top1']
+
+
+TTA = """
+tta_model = dict(type='AverageClsScoreTTA')
+flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[flips, [dict(type='PackInputs')]]),
+]
+"""
+
+
+def test_test_time_augmentation(train, monkeypatch, tmp_path, data, capsys):
+    checkpoint = train() / 'epoch_2.pth'
+    config = write_config(tmp_path, data, TTA)
+    args = (checkpoint, '--work-dir', tmp_path / 'tta', '--tta')
+    run_tool(monkeypatch, 'test', config, *args)
+    assert 'accuracy/top1' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='tta_model'):
+        run_tool(monkeypatch, 'test', write_config(tmp_path, data), *args)
 
 
 @pytest.mark.parametrize('how', ['auto', 'path'])

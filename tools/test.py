@@ -62,7 +62,10 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                 '--tta needs tta_model and tta_pipeline in the config; set them or '
                 'leave out --tta'
             )
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        dataset = cfg.test_dataloader.dataset
+        while 'dataset' in dataset:  # a wrapper has no pipeline of its own
+            dataset = dataset.dataset
+        dataset.pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):

@@ -88,7 +88,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
         old, new = cfg.data_root, options.pop('data_root')
         if new and not new.endswith('/') and old.endswith('/'):
             new += '/'
-        cfg.merge_from_dict(move(cfg._cfg_dict.to_dict(), old, new))
+        moved = {key: move(value, old, new) for key, value in cfg.items()}
+        cfg.merge_from_dict({k: v for k, v in moved.items() if v != cfg[k]})
     cfg.merge_from_dict(options)
     check_untyped(cfg)
     return cfg
