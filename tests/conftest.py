@@ -1,5 +1,6 @@
-"""Fixtures that the tests share: real data, and the same random numbers."""
+"""What the tests share: real data, equal random numbers, the tools as modules."""
 
+import importlib.util
 import os
 import random
 import shutil
@@ -13,7 +14,16 @@ import pytest
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
+ROOT = Path(__file__).resolve().parent.parent
 CACHE = '~/.cache/mmtlalign/data'
+
+
+def tool(name):
+    """A script of tools/ as a module: `tool('check_env').check_disk(...)`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)

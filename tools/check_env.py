@@ -8,6 +8,7 @@ import argparse
 import ctypes
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # First and last Python that the pins of a stack can be installed on.
 PYTHONS = {'onedl': ((3, 11), (3, 12)), 'classic': ((3, 11), (3, 11))}
+
+# CUDA that the pinned torch was built with; another major version is refused.
+CUDA_MAJOR = {'onedl': 13, 'classic': 12}
 
 # GB, measured on Linux x86-64 (torch brings NVIDIA's libraries): what the
 # environment takes, and what pip holds in its cache and temporary folder.
@@ -153,19 +157,35 @@ def check_opencv_libraries(libraries=None):
     ]
 
 
-def check_cuda_compiler():
-    """With a GPU in sight, mmcv's CUDA operators are compiled with nvcc."""
-    homes = [os.environ.get('CUDA_HOME'), os.environ.get('CUDA_PATH')]
-    places = [Path(h) / 'bin' for h in homes + ['/usr/local/cuda'] if h]
-    found = shutil.which('nvcc') or any((p / 'nvcc').exists() for p in places)
-    hidden = os.environ.get('CUDA_VISIBLE_DEVICES') == ''
-    if found or hidden or not Path('/dev/nvidiactl').exists():
+def check_cuda_compiler(stack, gpu=None):
+    """With a GPU in sight, mmcv's CUDA operators are compiled with nvcc.
+
+    Args:
+        stack (str): its torch was built with the CUDA of `CUDA_MAJOR`.
+        gpu (bool, optional): whether there is a GPU; asks the system if None.
+    """
+    if gpu is None:
+        gpu = Path('/dev/nvidiactl').exists()
+    if not gpu or os.environ.get('CUDA_VISIBLE_DEVICES') == '':
         return []
+    homes = [os.environ.get('CUDA_HOME'), os.environ.get('CUDA_PATH')]
+    places = [os.path.join(h, 'bin') for h in homes + ['/usr/local/cuda'] if h]
+    nvcc = next(filter(None, (shutil.which('nvcc', path=p) for p in places)), None)
+    nvcc = nvcc or shutil.which('nvcc')
+    problem = 'an NVIDIA GPU, but no nvcc'
+    if nvcc:
+        said = subprocess.run([nvcc, '--version'], stdout=subprocess.PIPE).stdout
+        release = re.search(r'release (\d+)', said.decode(errors='replace'))
+        if not release or int(release.group(1)) == CUDA_MAJOR[stack]:
+            return []
+        problem = '{} is of CUDA {}'.format(nvcc, release.group(1))
     return [
         Finding(
-            'an NVIDIA GPU, but no nvcc to compile the CUDA operators of mmcv with',
-            'CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh  (operators for the CPU '
-            'only; or install the CUDA toolkit that torch was built with)',
+            '{}: the CUDA operators of mmcv need nvcc of CUDA {}'.format(
+                problem, CUDA_MAJOR[stack]
+            ),
+            'CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh {}  (operators for the CPU '
+            'only; or install that CUDA toolkit and set CUDA_HOME)'.format(stack),
         )
     ]
 
@@ -228,7 +248,7 @@ def pin(distribution, stack):
     )
 
 
-def check_imports(stack, tests=True):
+def check_imports(stack, tests=False):
     """An environment of the user's own must import what a set-up installs."""
     wanted = dict(IMPORTS, **(TEST_IMPORTS if tests else {}))
     missing = [d for m, d in wanted.items() if importlib.util.find_spec(m) is None]
@@ -291,17 +311,18 @@ def main():
     parser.add_argument('what', choices=['interpreter', 'machine', 'hosts', 'foreign'])
     parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
     parser.add_argument('--target', default=str(ROOT / '.venv'))
+    parser.add_argument('--tests', action='store_true', help='foreign: pytest too')
     args = parser.parse_args()
     interpreter = check_python(args.stack) or check_headers() + check_venv()
     if args.what == 'interpreter':
         findings = interpreter
     elif args.what == 'machine':
         findings = interpreter + check_compiler() + check_opencv_libraries()
-        findings += check_cuda_compiler() + check_disk(args.target)
+        findings += check_cuda_compiler(args.stack) + check_disk(args.target)
     elif args.what == 'hosts':
         findings = check_hosts()
     else:
-        findings = check_hosts() or check_imports(args.stack)
+        findings = check_hosts() or check_imports(args.stack, args.tests)
     return report(findings)
 
 

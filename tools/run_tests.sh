@@ -19,7 +19,7 @@ case ${1:-} in
         ;;
 esac
 
-bash "$root/tools/setup_env.sh" "$stack"
+bash "$root/tools/setup_env.sh" --tests "$stack"
 python=$(bash "$root/tools/setup_env.sh" --print-python)
 
 # The networks of the tests are small: more threads make them slower.

@@ -4,6 +4,7 @@
 #   bash tools/setup_env.sh [onedl|classic]   set it up; seconds if nothing is to do
 #   bash tools/setup_env.sh --check [STACK]   say only what would fail
 #   bash tools/setup_env.sh --print-python    print the Python to use
+#   --tests      MMTLALIGN_PYTHON must have what the tests need, too
 #
 # MMTLALIGN_VENV    folder of the environment (default: .venv of this checkout)
 # MMTLALIGN_PYTHON  use this Python as it is: nothing is installed into it
@@ -17,10 +18,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$(realpath -m "${MMTLALIGN_VENV:-$root/.venv}")
 stack=onedl
 action=install
+tests=
 for argument; do
     case $argument in
         onedl | classic) stack=$argument ;;
         --check) action=check ;;
+        --tests) tests=--tests ;;
         --print-python)
             # Not resolved further: a virtual environment's python is a link.
             realpath -s "$(command -v "${MMTLALIGN_PYTHON:-$venv/bin/python}" ||
@@ -33,7 +36,7 @@ for argument; do
             ;;
         *)
             echo "unknown argument '$argument': onedl, classic, --check," \
-                "--print-python or --help" >&2
+                "--tests, --print-python or --help" >&2
             exit 2
             ;;
     esac
@@ -49,7 +52,8 @@ if [ -n "${MMTLALIGN_PYTHON:-}" ]; then
             "Python, or unset it"
         exit 1
     fi
-    "$MMTLALIGN_PYTHON" "$root/tools/check_env.py" foreign --stack "$stack" || exit 1
+    "$MMTLALIGN_PYTHON" "$root/tools/check_env.py" foreign \
+        --stack "$stack" $tests || exit 1
     say "using $MMTLALIGN_PYTHON as it is"
     exit
 fi
