@@ -73,8 +73,10 @@ def small_pictures(cfg: Config, short: int, crop: int = 0) -> None:
         cfg.model.data_preprocessor.size = (crop, crop)
 
 
-def train(cfg: Config, work_dir, iterations: int, lr: float) -> Runner:
+def train(cfg: Config, work_dir, iterations: int, lr: float, evaluate=True) -> Runner:
     """Train on the CPU in one process, then evaluate once."""
+    if not evaluate:
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.work_dir = str(work_dir)
     cfg.experiment_name = Path(work_dir).name
     cfg.train_cfg = dict(

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, OrderedDict
-from typing import Dict, Iterable, List
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ def load_backbone(
     path: str,
     new_layers: Iterable[str] = (),
     prefix: str = 'backbone.',
-) -> List[str]:
+) -> list[str]:
     """Load every tensor of ``backbone`` from a checkpoint file, or raise.
 
     Position embeddings of another image size are resized by the backbone's own
@@ -78,12 +78,12 @@ def load_backbone(
 
 
 def select_backbone(
-    tensors: Dict[str, Tensor],
-    own: Dict[str, Tensor],
+    tensors: dict[str, Tensor],
+    own: dict[str, Tensor],
     new: Iterable[str],
     prefix: str,
     path: str,
-) -> Dict[str, Tensor]:
+) -> dict[str, Tensor]:
     """Pick the tensors under ``prefix``, or a bare dict of exactly this backbone.
 
     Args:
@@ -131,7 +131,7 @@ def _beginning(name: str) -> str:
     return head + 'backbone.' if found else name.split('.')[0] + '.'
 
 
-def _names_in(new_layers: Iterable[str], own: Dict[str, Tensor]) -> set:
+def _names_in(new_layers: Iterable[str], own: dict[str, Tensor]) -> set:
     """Names of all tensors of the declared layers."""
     names = set()
     for layer in new_layers:
@@ -183,7 +183,7 @@ def _check_names(missing, unexpected, backbone, path) -> None:
     )
 
 
-def resize_bias_tables(given: Dict[str, Tensor], own: Dict[str, Tensor]) -> List[str]:
+def resize_bias_tables(given: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
     """Bring bias tables of another window to the model's window, in place.
 
     A table is ((2w-1)², heads), a map over relative positions for each head.
@@ -225,7 +225,7 @@ def resize_bias_tables(given: Dict[str, Tensor], own: Dict[str, Tensor]) -> List
     ]
 
 
-def _describe_resized(backbone, wanted: Dict[str, torch.Size], own) -> List[str]:
+def _describe_resized(backbone, wanted: dict[str, torch.Size], own) -> list[str]:
     """A line for a position embedding that the load hook resized."""
     lines = []
     for name in own:

@@ -10,7 +10,6 @@ import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Dict
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ HOW_TO_CHOOSE = (
 )
 
 
-def read_state_dict(path: str) -> Dict[str, torch.Tensor]:
+def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint file onto the CPU, running none of its code.
 
     The file is a training checkpoint of mmengine (the tensors are under
