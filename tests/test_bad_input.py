@@ -94,12 +94,13 @@ def records(work):
     ],
 )
 def test_nan_keeps_the_last_checkpoint(train, tmp_path, after, what):
-    train('--cfg-options', 'train_cfg.max_epochs=1')
+    keep = 'default_hooks.checkpoint.max_keep_ckpts=1'
+    train('--cfg-options', 'train_cfg.max_epochs=1', keep)
     work = tmp_path / 'work'
     before = (work / 'epoch_1.pth').read_bytes()
-    options = ['train_cfg.max_epochs=4', 'default_hooks.checkpoint.max_keep_ckpts=1']
     sabotage = f"custom_hooks = [dict(type='Sabotage', after={after})]"
-    message = train('--resume', '--cfg-options', *options, text=sabotage)
+    options = ('--cfg-options', 'train_cfg.max_epochs=4', keep)
+    message = train('--resume', *options, text=sabotage)
     assert what in message
     assert str(work / 'epoch_1.pth') in message
     assert [path.name for path in work.glob('*.pth')] == ['epoch_1.pth']
@@ -116,7 +117,7 @@ def test_nan_in_an_iteration_based_run(train, tmp_path):
 train_cfg = dict(by_epoch=False, max_iters=8, val_interval=8)
 train_dataloader['sampler'] = dict(type='InfiniteSampler', shuffle=True)
 param_scheduler = dict(type='ConstantLR', by_epoch=False)
-default_hooks['checkpoint'] = dict(type='CheckpointHook', by_epoch=False, interval=2)
+default_hooks['checkpoint'].update(by_epoch=False, interval=2, max_keep_ckpts=1)
 custom_hooks = [dict(type='Sabotage', after=4, priority='VERY_HIGH')]
 """
     message = train(text=text)
