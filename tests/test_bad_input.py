@@ -67,10 +67,10 @@ def train(monkeypatch, tmp_path, data):
     return run
 
 
-def test_nan_in_the_input(train, tmp_path):
+def test_nan_in_the_input(train, tmp_path, data):
     poison = "dict(type='PoisonImage', stem='class0/07')"
     message = train(text=f'pipeline.insert(1, {poison})')
-    assert 'the input is not finite at iteration' in message
+    assert f'the input of {data}/train/class0/07.png is not finite at' in message
     assert 'Batch of 8' in message
     listed = (tmp_path / 'work' / 'nonfinite_batch.txt').read_text().split()
     assert len(listed) == 8

@@ -45,6 +45,8 @@ KNOWN_WARNINGS = (
     ('`reduce_zero_label` will be deprecated.*', 'mmseg.*'),
     # mmdet about an optional metric; the recipes use CocoMetric.
     ('faster_coco_eval is not installed.*', 'mmdet.*'),
+    # One thread for each of several processes, as torchrun sets it too.
+    ('Setting (OMP|MKL)_NUM_THREADS environment variable.*', 'mmengine.*'),
     # mmengine steps the schedulers by its own hooks.
     ('Detected call of `lr_scheduler.step.*', '.*'),
 )

@@ -15,6 +15,12 @@ from mmtlalign.registry import HOOKS
 __all__ = ['NanGuardHook', 'NonFiniteError', 'add_nan_guard']
 
 
+REMEDY = (
+    'Look at these files; if they are sound, lower the learning rate, clip gradients '
+    '(optim_wrapper.clip_grad.max_norm=1.0) or train without --amp.'
+)
+
+
 class NonFiniteError(InputError):
     """The input, the loss or the weights hold NaN or infinity."""
 
@@ -59,11 +65,14 @@ class NanGuardHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Look at inputs that can hold NaN; images are bytes as a rule."""
-        for inputs in tensors(as_dict(data_batch).get('inputs')):
-            # An input that is on the GPU already shows in the loss.
-            seen = inputs.is_floating_point() and inputs.device.type == 'cpu'
-            if seen and not inputs.isfinite().all():
-                self.stop(runner, runner.iter, as_dict(data_batch), 'the input')
+        batch = as_dict(data_batch)
+        inputs = batch.get('inputs')
+        if isinstance(inputs, (list, tuple, torch.Tensor)):
+            bad = [at for at, image in enumerate(inputs) if not sound(image)]
+            if bad:
+                names = file_names(batch) or [f'sample {at}' for at in bad]
+                what = f'the input of {shorten([names[at] for at in bad])}'
+                self.stop(runner, runner.iter, batch, what, 'Repair these files.')
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Remember this loss, and look at those that have arrived."""
@@ -115,20 +124,17 @@ class NanGuardHook(Hook):
                     what = f"the weight '{name}'"
                     self.stop(runner, self.last.iteration, self.last.batch, what)
 
-    def stop(self, runner, iteration: int, batch: dict, what: str) -> None:
+    def stop(self, runner, iteration, batch, what, remedy=REMEDY) -> None:
         """Write the list of files and raise."""
         files = file_names(batch)
         tag = f'_rank{runner.rank}' if runner.distributed else ''
         path = osp.join(runner.work_dir, f'nonfinite_batch{tag}.txt')
         with open(path, 'w', encoding='utf-8') as file:
             file.write('\n'.join(files) + '\n')
-        shown = ', '.join(files[:3]) + (' …' if len(files) > 3 else '')
         raise NonFiniteError(
             f'{what} is not finite at iteration {iteration + 1} (epoch '
-            f'{runner.epoch + 1}). Batch of {len(files)}: {shown} (all in {path}). '
-            'Look at these files; if they are sound, lower the learning rate, clip '
-            'gradients (optim_wrapper.clip_grad.max_norm=1.0) or train without --amp. '
-            + describe_last(runner.work_dir)
+            f'{runner.epoch + 1}). Batch of {len(files)}: {shorten(files)} (all in '
+            f'{path}). {remedy} {describe_last(runner.work_dir)}'
         )
 
 
@@ -163,15 +169,21 @@ def as_dict(batch) -> dict:
     return batch if isinstance(batch, dict) else {}
 
 
-def tensors(tree) -> list:
-    """All tensors of nested lists, tuples and dicts."""
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    if isinstance(tree, (list, tuple)):
-        return [leaf for branch in tree for leaf in tensors(branch)]
-    return []
+def sound(image) -> bool:
+    """Whether an image of a batch holds finite numbers only, bytes at no cost.
+
+    An input that is on a GPU already shows in the loss; looking here would
+    make the CPU wait.
+    """
+    if isinstance(image, (list, tuple)):
+        return all(map(sound, image))
+    seen = isinstance(image, torch.Tensor) and image.device.type == 'cpu'
+    return not (seen and image.is_floating_point()) or bool(image.isfinite().all())
+
+
+def shorten(names: list, most: int = 3) -> str:
+    """The first few names."""
+    return ', '.join(names[:most]) + (' …' if len(names) > most else '')
 
 
 def file_names(batch: dict) -> list:
