@@ -415,6 +415,20 @@ def test_hook_does_not_load_when_resuming(checkpoint, tmp_path):
     assert runner.iter == 3 and (qkv == 0.125).all()
 
 
+def test_file_of_an_averaged_run_holds_the_average(tmp_path):
+    """What the hook's docstring says of mmengine's EMAHook."""
+    ema = dict(type='EMAHook', momentum=0.5)
+    sgd = dict(optimizer=dict(type='SGD', lr=0.5))
+    runner = run(tmp_path / 'a', pretrained=None, optim_wrapper=sgd, custom_hooks=[ema])
+    (hook,) = [h for h in runner.hooks if type(h).__name__ == 'EMAHook']
+    target = swin(dense=True)
+    load_backbone(target, tmp_path / 'a' / 'iter_2.pth')
+    assert_same(target, hook.ema_model.module.backbone)
+    name = 'patch_embed.projection.weight'
+    raw = runner.model.backbone.state_dict()[name]
+    assert not torch.equal(target.state_dict()[name], raw)
+
+
 def test_none_trains_from_random_weights(tmp_path):
     run(tmp_path / 'a', pretrained=None)
     (log,) = (tmp_path / 'a').glob('*/*.log')
