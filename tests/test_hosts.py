@@ -1,6 +1,7 @@
 """The one check of the hosts: what is refused, what is warned of, what passes."""
 
 import re
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -104,3 +105,40 @@ def test_version_is_read_without_an_import(tmp_path, monkeypatch, text, expected
 def test_read_version_is_the_hosts_own(name):
     host = pytest.importorskip(name)
     assert mmtlalign.host_version(name) == host.__version__
+
+
+WITHOUT_OPERATORS = """
+import subprocess
+import sys
+
+# What mmcv-lite lacks.
+sys.modules['mmcv._ext'] = sys.modules['mmcv.ops'] = None
+
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from mmpretrain.structures import DataSample
+
+init_default_scope('mmpretrain')
+model = MODELS.build(dict(
+    type='mmtlalign.MixClassifier',
+    data_preprocessor=dict(type='mmpretrain.ClsDataPreprocessor', num_classes=3),
+    backbone=dict(
+        type='mmpretrain.SwinTransformer', img_size=32, patch_size=2, window_size=4,
+        arch=dict(embed_dims=16, depths=[2, 2], num_heads=[1, 2]), out_indices=[1]),
+    neck=dict(type='mmpretrain.GlobalAveragePooling'),
+    head=dict(type='mmtlalign.TLAlignLinearClsHead', num_classes=3, in_channels=32),
+    train_cfg=dict(augments=[dict(type='mmtlalign.TokenCutMix', patch_size=2)])))
+samples = [DataSample().set_gt_label(i % 3) for i in range(4)]
+images = [torch.zeros(3, 32, 32, dtype=torch.uint8) for _ in samples]
+batch = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
+loss = model(**batch, mode='loss')['loss']
+assert torch.isfinite(loss), loss
+"""
+
+
+@pytest.mark.slow
+def test_classification_needs_no_compiled_operators():
+    pytest.importorskip('mmpretrain')
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', WITHOUT_OPERATORS], check=True
+    )
