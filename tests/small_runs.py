@@ -78,7 +78,6 @@ def train(cfg: Config, work_dir, iterations: int, lr: float, evaluate=True) -> R
     if not evaluate:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.work_dir = str(work_dir)
-    # mmengine keeps one visualizer for each name.
     cfg.experiment_name = '-'.join(Path(work_dir).parts[-2:])
     cfg.train_cfg = dict(
         type='IterBasedTrainLoop', max_iters=iterations, val_interval=iterations

@@ -183,6 +183,16 @@ def damaged_inside(path):
     return write(path, bytes(content))
 
 
+def overwritten_numbers(path):
+    backbone = swin()
+    torch.nn.init.constant_(backbone.norm1.weight, 0.625)
+    save(backbone, path)
+    number = torch.full((2,), 0.625).numpy().tobytes()
+    content = path.read_bytes()
+    assert content.count(number) >= 1
+    return write(path, content.replace(number, b'\x00' * len(number)))
+
+
 def old_pickle_of_rubbish(path):
     return write(path, b'\x80\x02}q\x00(X\x01')
 
@@ -229,6 +239,7 @@ FILES = dict(
     ),
     truncated=(cut_short, ['is cut short', 'bytes']),
     damaged=(damaged_inside, ['damaged', 'again']),
+    overwritten=(overwritten_numbers, ['checksum', 'again']),
     old_damaged=(old_pickle_of_rubbish, ['damaged', 'again']),
     tensor=(saved(torch.zeros(3)), ['holds a Tensor', 'state_dict']),
     no_state_dict=(saved(dict(model={}, epoch=3)), ['model, epoch', 'state_dict']),
