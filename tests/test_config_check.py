@@ -110,6 +110,15 @@ def test_options_inside_lists_and_typed_dicts(write):
     assert cfg.custom_hooks == [dict(type='A', interval=2, other=3)]
 
 
+def test_yaml_configs_are_checked_too(tmp_path):
+    path = tmp_path / 'config.yaml'
+    path.write_text('optim_wrapper: {type: OptimWrapper}\nload_from: some.pth\n')
+    load_config(str(path))
+    path.write_text('optim_wraper: {type: OptimWrapper}\n')
+    with pytest.raises(UnreadKeyError, match="'optim_wraper' in .*config.yaml"):
+        load_config(str(path))
+
+
 def test_lazy_configs_are_left_to_mmengine(tmp_path):
     path = tmp_path / 'lazy.py'
     path.write_text('from mmengine.hooks import IterTimerHook\nhelper = 3\n')

@@ -2,7 +2,7 @@
 
 import os.path as osp
 import zipfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -23,13 +23,16 @@ def trusted_types():
     It is the default from torch 2.6 on, and mmengine 0.10.7 does not know it:
     the message hub of a checkpoint holds mmengine's and NumPy's types.
     """
+    safe = getattr(torch.serialization, 'safe_globals', None)
+    if safe is None:  # before torch 2.5 `torch.load` trusts every file
+        yield
+        return
     core = np._core if hasattr(np, '_core') else np.core
     # HistoryBuffer names its own methods, which are read by `getattr`.
     types = [HistoryBuffer, getattr, np.ndarray, np.dtype]
     types += [core.multiarray._reconstruct, core.multiarray.scalar]
     types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
-    safe = getattr(torch.serialization, 'safe_globals', None)
-    with safe(types) if safe else nullcontext():
+    with safe(types):
         yield
 
 

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from mmengine.config import Config
+from mmengine.fileio import load
 
 __all__ = ['Source', 'read_sources']
 
@@ -32,15 +33,14 @@ def read_sources(path: str) -> list[Source]:
     """Read a config file and all its bases.
 
     Args:
-        path (str): A text config (``_base_ = …``).
+        path (str): A Python, JSON or YAML config.
 
     Returns:
         list[Source]: Bases before the files that use them. Empty for the
-        lazy style (``read_base``) and for JSON and YAML, which have no
-        variables that could be told from settings.
+        lazy style (``read_base``), whose bases hand on every name they have.
     """
     path = osp.abspath(path)
-    if not path.endswith('.py') or Config._is_lazy_import(path):
+    if path.endswith('.py') and Config._is_lazy_import(path):
         return []
     sources = []
     for base in Config._get_base_files(path):
@@ -53,6 +53,8 @@ def parse(path: str) -> Source:
     with open(path, encoding='utf-8') as file:
         text = file.read()
     base_reads = set(re.findall(r'\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}', text))
+    if not path.endswith('.py'):
+        return Source(path, set(load(path)) - {'_base_'}, set(), base_reads)
     # What is left in double braces is filled in by mmengine and may be no
     # Python, as {{$VARIABLE:default}}.
     tree = ast.parse(re.sub(r'\{\{.*?\}\}', '0', text), path)
