@@ -81,6 +81,13 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['thesis.tex']
 
 
+def test_a_set_up_stopped_at_its_very_start_goes_on(tmp_path):
+    (tmp_path / 'mmtlalign-lock').touch()
+    _, said, _ = setup_env('--check', MMTLALIGN_VENV=str(tmp_path))
+    assert 'another folder' not in said
+    assert 'nothing stands in the way' in said or 'mend it' in said
+
+
 def test_unknown_argument():
     code, said, _ = setup_env('onedll')
     assert code == 2 and "'onedll'" in said and 'classic' in said

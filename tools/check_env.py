@@ -308,11 +308,16 @@ def report(findings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('what', choices=['interpreter', 'machine', 'hosts', 'foreign'])
+    what = ['interpreter', 'machine', 'hosts', 'foreign', 'repair']
+    parser.add_argument('what', choices=what)
     parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
     parser.add_argument('--target', default=str(ROOT / '.venv'))
     parser.add_argument('--tests', action='store_true', help='foreign: pytest too')
     args = parser.parse_args()
+    if args.what == 'repair':
+        for name in remove_half_installed(sysconfig.get_paths()['purelib']):
+            print('  half installed before, to be installed again: ' + name)
+        return 0
     interpreter = check_python(args.stack) or check_headers() + check_venv()
     if args.what == 'interpreter':
         findings = interpreter

@@ -94,7 +94,8 @@ fi
 if works; then
     base=$python
 else
-    if [ -d "$venv" ] && [ -n "$(ls -A "$venv")" ] && [ ! -e "$venv/pyvenv.cfg" ]; then
+    if [ -n "$(ls -A "$venv" 2>/dev/null | grep -v ^mmtlalign-)" ] &&
+        [ ! -e "$venv/pyvenv.cfg" ]; then
         say "$venv is neither empty nor a virtual environment: give MMTLALIGN_VENV" \
             "another folder"
         exit 1
@@ -162,10 +163,7 @@ works || step 'new environment' "$base" -m venv "$venv"
 
 if ! installed; then
     rm -f "$stamp"
-    site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-    "$python" -c "import sys; sys.path.insert(0, '$root/tools'); import check_env
-for name in check_env.remove_half_installed('$site'):
-    print('  half-installed before, done again:', name)"
+    "$python" "$root/tools/check_env.py" repair
 
     # Sources are built with the tools of the pins, not with what pip would fetch
     # for each of them: mmcv must see the torch that it will run with.
@@ -185,7 +183,8 @@ for name in check_env.remove_half_installed('$site'):
         # pip keeps a wheel that it compiled under the name of the source alone,
         # whatever torch it was compiled against.
         say "the mmcv in pip's cache does not fit this torch: compiling it again"
-        "$python" -m pip cache remove "${mmcv%%==*}" >>"$log" 2>&1 || true
+        wheel=${mmcv%%==*}
+        "$python" -m pip cache remove "${wheel//-/_}" >>"$log" 2>&1 || true
         pip 'compiling mmcv' -v --no-build-isolation --no-deps --force-reinstall "$mmcv"
     fi
     step 'importing everything' "$python" -c \
