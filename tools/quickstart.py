@@ -193,7 +193,7 @@ class Quickstart:
                 command += ['--resume', point]
             command += ['--cfg-options', *(f'{k}={v}' for k, v in options.items())]
             self.follow(stage, title, command, total)
-            metrics = last_metrics(stage.folder, names)
+            metrics = measured(stage, names)
             # mmengine gives COCO's averages from 0 to 1, all else in percent.
             scale = 100 if training.task == 'detect' else 1
             stage.finish({name: round(v * scale, 2) for name, v in metrics.items()})
@@ -245,6 +245,23 @@ class Quickstart:
         """Say what became of a stage."""
         self.seconds[stage.name] = stage.state['seconds']
         print(f'{title}  {clock(stage.state["seconds"])}   {message}', flush=True)
+
+
+def measured(stage, names):
+    """Read what a training run measured at its end.
+
+    Args:
+        stage (Stage): The run.
+        names (dict[str, str]): Name wanted -> mmengine's name.
+
+    Returns:
+        dict[str, float]: mmdet measures nothing where no object was found at
+        all; that is an average precision of 0.
+    """
+    newest = stage.log.read_text(errors='replace').rsplit('\n$ ', 1)[-1]
+    if 'The testing results of the whole dataset is empty' in newest:
+        return dict.fromkeys(names, 0.0)
+    return last_metrics(stage.folder, names)
 
 
 def main():

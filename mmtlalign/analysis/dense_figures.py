@@ -89,13 +89,13 @@ def draw_detection(pictures, truths, predictions, classes, path):
     )
     for column, picture in enumerate(pictures):
         for row, found in ((0, truths[column]), (1, predictions[column])):
-            _draw_instances(axes[row, column], picture, found)
+            _draw_instances(axes[row, column], picture, found, classes)
     _name_rows(axes, ('truth', 'prediction'))
     _legend(figure, classes)
     figure.savefig(path)
 
 
-def _draw_instances(axis, picture, found):
+def _draw_instances(axis, picture, found, classes):
     shown = picture
     for mask, label in zip(found.masks, found.labels):
         shown = overlay(shown, mask, colour_of(label))
@@ -116,8 +116,8 @@ def _draw_instances(axis, picture, found):
             axis.text(
                 left,
                 top - 1.5,
-                f'{found.scores[index]:.0%}',
-                fontsize=5.5,
+                f'{classes[found.labels[index]]} {found.scores[index]:.0%}',
+                fontsize=5,
                 color='black',
                 va='bottom',
                 bbox=dict(facecolor=colour, edgecolor='none', pad=0.8),

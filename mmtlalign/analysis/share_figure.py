@@ -53,7 +53,9 @@ def draw_shares(rows, layers, path):
         len(rows),
         len(heads),
         'Share of the partner image in every token, layer by layer',
-        gap=0.24,
+        above=0.75,
+        below=0.9,
+        gap=0.2,
     )
     for line, row in zip(axes, rows):
         for axis, picture in zip(line, (row.own, row.partner, row.mixed)):

@@ -20,27 +20,28 @@ CLASS_COLOURS = [
 ]
 
 
-def new_figure(rows, columns, title, extra=0.9, gap=0.12):
+def new_figure(rows, columns, title, above=0.4, below=0.4, gap=0.06):
     """Make a figure of square panels without pyplot's global state.
 
     Args:
         rows (int): Rows of panels.
         columns (int): Columns of panels.
         title (str): Heading.
-        extra (float): Inches kept free below the panels.
+        above (float): Inches kept free above the panels, for the heading.
+        below (float): Inches kept free below the panels.
         gap (float): Space between rows, as a share of a panel.
 
     Returns:
         tuple[Figure, np.ndarray]: The figure and its axes, (rows, columns).
     """
-    height = INCH * rows + 0.75 + extra
+    height = INCH * (rows + gap * (rows - 1)) + above + below
     figure = Figure(figsize=(INCH * columns + 0.6, height), dpi=150)
     axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
         left=0.02,
         right=0.98,
-        top=1 - 0.75 / height,
-        bottom=extra / height,
+        top=1 - above / height,
+        bottom=below / height,
         wspace=0.06,
         hspace=gap,
     )

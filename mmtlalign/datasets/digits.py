@@ -84,26 +84,26 @@ def load_digits(split, val_every=5):
 
 
 def paint_digit(digits, index, size, rng):
-    """Paint one digit, alone and large, on paper of its own.
+    """Paint one digit, alone, on paper of its own.
 
     Args:
         digits (Digits): The split to take it from.
         index (int): Its position in the split.
         size (int): Side of the picture in pixels.
-        rng (np.random.Generator): Source of paper, ink and a small shift.
+        rng (np.random.Generator): Source of paper, chalk, size and place.
 
     Returns:
         np.ndarray: (size, size, 3) uint8.
     """
     paper = _paper(size, rng)
-    side = round(size * rng.uniform(0.8, 1.0))
+    side = round(size * rng.uniform(0.6, 1.0))
     top, left = rng.integers(0, size - side + 1, 2)
     cover = np.zeros((size, size), np.float32)
     cover[top : top + side, left : left + side] = _stroke(digits, index, side)
     return _to_uint8(_blend(paper, cover, _chalk(rng)))
 
 
-def paint_canvas(digits, size, rng, count=(2, 5), sides=(0.22, 0.45)):
+def paint_canvas(digits, size, rng, count=(2, 4), sides=(0.3, 0.5)):
     """Paint several digits of different sizes on one canvas, not touching.
 
     Args:

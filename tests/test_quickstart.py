@@ -1,0 +1,189 @@
+"""The main job: its parts, and the whole way in little."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from mmtlalign.analysis.summary import COLUMNS, format_table, table_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / 'configs/quickstart'
+STARTS = dict(tlalign='TL-Align', scratch='from scratch')
+RESULTS = [
+    dict(task='pretrain', start='tlalign', metrics=dict(top1=91.26), seconds=50.04),
+    dict(task='segment', start='tlalign', metrics=dict(miou=0.0), seconds=7.0),
+    dict(
+        task='detect',
+        start='scratch',
+        metrics=dict(box_ap=33.3, mask_ap=44.4),
+        seconds=99.0,
+    ),
+]
+
+
+def cells(line):
+    return [cell.strip() for cell in line.split('  ') if cell.strip()]
+
+
+def test_table_shows_what_was_measured():
+    rows = table_rows(RESULTS, STARTS)
+    lines = format_table(rows).splitlines()
+    assert cells(lines[0])[:4] == list(COLUMNS.values())
+    # A zero is a result; what was not measured is a dash.
+    assert cells(lines[2]) == ['TL-Align', '91.3', '0.0', '–', '–', '50', '7', '–']
+    assert cells(lines[3]) == ['from scratch', '–', '–', '33.3', '44.4', '–', '–', '99']
+
+
+def test_control_differs_in_head_and_augment_alone():
+    ours, control = (
+        Config.fromfile(next(CONFIGS.glob(f'{name}_*.py'))).to_dict()
+        for name in ('tlalign', 'cutmix')
+    )
+    assert ours['model']['head'].pop('type') == 'mmtlalign.TLAlignLinearClsHead'
+    assert control['model']['head'].pop('type') == 'LinearClsHead'
+    ours_augment = ours['model']['train_cfg'].pop('augments')
+    control_augment = control['model']['train_cfg'].pop('augments')
+    assert ours_augment == [dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=4)]
+    assert control_augment == [dict(type='mmtlalign.CutMix', alpha=1.0)]
+    assert ours == control
+
+
+@pytest.mark.parametrize('name', ['upernet', 'cascade'])
+def test_backbones_of_the_tasks_are_those_of_pretraining(name):
+    pretrain = Config.fromfile(next(CONFIGS.glob('tlalign_*.py'))).model.backbone
+    dense = Config.fromfile(next(CONFIGS.glob(f'*{name}*.py'))).model.backbone
+    for key in ('arch', 'patch_size', 'window_size', 'init_cfg'):
+        assert dense[key] == pretrain[key]
+
+
+def run_quickstart(folder, *args, **kwargs):
+    command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--smoke', *args]
+    command += ['--work-dir', str(folder / 'runs'), '--data', str(folder / 'data')]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, 'MMTLALIGN_PYTHON': sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,
+    )
+
+
+def wait_for(path, process, patience=400):
+    end = time.monotonic() + patience
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f'{path} did not appear'
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope='module')
+def smoke(tmp_path_factory):
+    """A run that is stopped in its third stage and then resumed."""
+    folder = tmp_path_factory.mktemp('smoke')
+    runs = folder / 'runs'
+    first = run_quickstart(folder)
+    wait_for(runs / 'pretrain-control/last_checkpoint', first)
+    first.send_signal(signal.SIGINT)
+    stopped = first.communicate(timeout=60)[0]
+    done = (runs / 'pretrain-tlalign/state.json').read_bytes()
+    unfinished = json.loads((runs / 'pretrain-control/state.json').read_text())
+    second = run_quickstart(folder, '--resume')
+    finished = second.communicate()[0]
+    assert second.returncode == 0, finished
+    return dict(
+        folder=folder,
+        runs=runs,
+        status=first.returncode,
+        stopped=stopped,
+        done=done,
+        unfinished=unfinished,
+        finished=finished,
+    )
+
+
+# Trains eight small models: about two minutes on two cores.
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(smoke):
+    assert smoke['status'] == 130
+    assert 'bash tools/quickstart.sh --smoke' in smoke['stopped']
+    assert smoke['stopped'].rstrip().endswith('--resume')
+    assert 'Traceback' not in smoke['stopped']
+    assert not smoke['unfinished']['done'] and smoke['unfinished']['seconds'] > 0
+    # The finished stage is kept as it is, the unfinished one goes on.
+    assert (smoke['runs'] / 'pretrain-tlalign/state.json').read_bytes() == smoke['done']
+    kept = [line for line in smoke['finished'].splitlines() if '(kept)' in line]
+    assert len(kept) == 1 and 'pretrain-tlalign' in kept[0]
+    log = (smoke['runs'] / 'pretrain-control/console.log').read_text()
+    assert log.count('\n$ ') == 2 and 'resumed epoch: 0, iter: ' in log
+
+
+@pytest.mark.slow
+def test_summary_and_table_agree(smoke):
+    summary = json.loads((smoke['runs'] / 'summary.json').read_text())
+    table = format_table(summary['table'])
+    assert table in smoke['finished']
+    assert (smoke['runs'] / 'table.txt').read_text() == table + '\n'
+    rows = {row['start']: row for row in summary['table']}
+    assert list(rows) == ['tlalign', 'control', 'scratch']
+    for start, row in rows.items():
+        assert (row['top1'] is None) == (start == 'scratch')
+        for column in ('miou', 'box_ap', 'mask_ap'):
+            assert 0 <= row[column] <= 100
+    for name, seconds in summary['seconds'].items():
+        state = json.loads((smoke['runs'] / name / 'state.json').read_text())
+        assert state['done'] and seconds == pytest.approx(state['seconds'], abs=0.1)
+    assert len(summary['seconds']) == 10
+    assert summary['versions']['torch'] and summary['machine']['cores'] >= 1
+
+
+@pytest.mark.slow
+def test_backbones_are_handed_on(smoke):
+    import torch
+
+    def backbone(stage, when):
+        path = smoke['runs'] / stage / f'iter_{when}.pth'
+        state = torch.load(path, weights_only=False)['state_dict']
+        return state['backbone.patch_embed.projection.weight']
+
+    # The warm-up's first steps move the weights by far less than other random
+    # weights would differ.
+    start = backbone('pretrain-tlalign', 24)
+    near = (backbone('segment-tlalign', 16) - start).abs().mean()
+    far = (backbone('segment-scratch', 16) - start).abs().mean()
+    assert near < far / 3
+
+
+@pytest.mark.slow
+def test_figures_show_something(smoke):
+    names = ['detection.png', 'segmentation.png', 'shares.png']
+    summary = json.loads((smoke['runs'] / 'summary.json').read_text())
+    assert [Path(name).name for name in summary['figures']] == names
+    for name in summary['figures']:
+        picture = np.asarray(Image.open(name).convert('RGB'))
+        assert min(picture.shape[:2]) > 400 and picture.std() > 20
+
+
+@pytest.mark.slow
+def test_a_new_run_keeps_the_old_one(smoke, tmp_path):
+    runs = tmp_path / 'runs'
+    runs.mkdir()
+    (runs / 'summary.json').write_text('old')
+    process = run_quickstart(tmp_path)
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (old,) = tmp_path.glob('runs.old-*')
+    assert str(old) in line
+    assert (old / 'summary.json').read_text() == 'old'
