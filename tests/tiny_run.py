@@ -89,3 +89,20 @@ def run_tool(monkeypatch, name: str, *args) -> None:
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
     module.main()
+
+
+def train_to_end(monkeypatch, folder: Path, data: Path, *args, text: str = ''):
+    """Train in ``folder/work``; return the message it ends with, None if well.
+
+    Args:
+        monkeypatch (pytest.MonkeyPatch): Of the test.
+        folder (Path): Where the config and the work directory go.
+        data (Path): Root of the images.
+        *args: More arguments of ``tools/train.py``.
+        text (str): More lines of the config.
+    """
+    config = write_config(folder, data, text)
+    try:
+        run_tool(monkeypatch, 'train', config, '--work-dir', folder / 'work', *args)
+    except SystemExit as stop:
+        return str(stop.code)
