@@ -154,14 +154,14 @@ def test_backbones_are_handed_on(smoke):
     def backbone(stage, when):
         path = smoke['runs'] / stage / f'iter_{when}.pth'
         state = torch.load(path, weights_only=False)['state_dict']
-        return state['backbone.patch_embed.projection.weight']
+        return state['backbone.stages.0.blocks.0.attn.w_msa.qkv.weight']
 
-    # The warm-up's first steps move the weights by far less than other random
-    # weights would differ.
+    # The first steps of the warm-up move the weights far less than two random
+    # starts differ.
     start = backbone('pretrain-tlalign', 24)
     near = (backbone('segment-tlalign', 16) - start).abs().mean()
     far = (backbone('segment-scratch', 16) - start).abs().mean()
-    assert near < far / 3
+    assert near < far / 10
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ pretrained = None
 # train2017/, val2017/ and annotations/instances_{train,val}2017.json as in COCO.
 data_root = 'data/quickstart/coco'
 classes = tuple('zero one two three four five six seven eight nine'.split())
-max_iters = 240
+max_iters = 160
 width = 48
 
 box_heads = _base_.model.roi_head.bbox_head
