@@ -1,7 +1,6 @@
 """The backbone arrives whole, or an error says what to do."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -9,51 +8,13 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
-from mmpretrain.models import (
-    DistilledVisionTransformer,
-    SwinTransformer,
-    SwinTransformerV2,
-    VisionTransformer,
-)
+from mmpretrain.models import DistilledVisionTransformer, SwinTransformerV2
+from mmpretrain.structures import DataSample
+from small_backbones import SWIN, VIT, assert_same, randomise, save, swin, vit
 
 from mmtlalign.engine.backbone_weights import load_backbone, resize_bias_tables
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import HOOKS
-
-SWIN = dict(embed_dims=16, depths=[2, 2], num_heads=[2, 4])
-VIT = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
-
-
-def swin(dense=False, **options):
-    usual = dict(arch=SWIN, img_size=56, window_size=7, out_indices=(1,))
-    if dense:
-        usual.update(out_indices=(0, 1), pad_small_map=True)
-    return SwinTransformer(**dict(usual, **options))
-
-
-def vit(img_size=32, arch=None, **kwargs):
-    return VisionTransformer(
-        arch=arch or VIT, img_size=img_size, patch_size=8, out_type='featmap', **kwargs
-    )
-
-
-def randomise(module):
-    """Give every parameter, norms included, a value of its own."""
-    for parameter in module.parameters():
-        torch.nn.init.normal_(parameter)
-    return module
-
-
-def save(backbone, path, prefix='backbone.', **others):
-    tensors = {prefix + k: v for k, v in backbone.state_dict().items()}
-    tensors.update({'head.fc.weight': torch.zeros(3, 3)} if prefix else {})
-    torch.save(dict(state_dict=tensors, **others), path)
-    return str(path)
-
-
-def assert_same(target, source):
-    for name, tensor in source.state_dict().items():
-        assert torch.equal(target.state_dict()[name], tensor), name
 
 
 @pytest.fixture
@@ -162,119 +123,6 @@ def test_training_checkpoint_with_log_buffers(checkpoint, tmp_path):
     assert_same(target, source)
 
 
-# ------------------------------------------------------- wrong files, by kind
-
-
-def write(path, content):
-    path.write_bytes(content)
-    return str(path)
-
-
-def cut_short(path):
-    save(swin(), path)
-    return write(path, path.read_bytes()[:-2000])
-
-
-def damaged_inside(path):
-    save(swin(), path)
-    content = bytearray(path.read_bytes())
-    start = content.index(b'data.pkl') + 40
-    content[start : start + 400] = bytes(400)
-    return write(path, bytes(content))
-
-
-def overwritten_numbers(path):
-    backbone = swin()
-    torch.nn.init.constant_(backbone.norm1.weight, 0.625)
-    save(backbone, path)
-    number = torch.full((2,), 0.625).numpy().tobytes()
-    content = path.read_bytes()
-    assert content.count(number) >= 1
-    return write(path, content.replace(number, b'\x00' * len(number)))
-
-
-def old_pickle_of_rubbish(path):
-    return write(path, b'\x80\x02}q\x00(X\x01')
-
-
-def folder(path):
-    path.mkdir()
-    (path / 'epoch_9.pth').touch()
-    return str(path)
-
-
-def saved(content):
-    def make(path):
-        torch.save(content, path)
-        return str(path)
-
-    return make
-
-
-class Runs:
-    """A pickle that runs a command when it is loaded."""
-
-    def __reduce__(self):
-        return (exec, ('raise SystemExit("the pickle ran")',))
-
-
-def saved_as_before_torch_1_6(content):
-    def make(path):
-        torch.save(content, path, _use_new_zipfile_serialization=False)
-        return str(path)
-
-    return make
-
-
-FILES = dict(
-    missing=(str, ['does not exist', '--cfg-options pretrained=None']),
-    folder=(folder, ['is a folder', 'epoch_9.pth']),
-    address=(lambda path: 'https://host/x.pth', ['is an address', 'Download']),
-    empty=(lambda p: write(p, b''), ['is not a checkpoint', 'empty']),
-    garbage=(lambda p: write(p, b'\x00\x01\x02' * 99), ['not a checkpoint', 'x01']),
-    html=(lambda p: write(p, b'<!DOCTYPE html><p>404'), ['web page', 'torch.save']),
-    pointer=(
-        lambda p: write(p, b'version https://git-lfs.github.com/spec/v1\n'),
-        ['Git LFS', 'git lfs pull'],
-    ),
-    truncated=(cut_short, ['is cut short', 'bytes']),
-    damaged=(damaged_inside, ['damaged', 'again']),
-    overwritten=(overwritten_numbers, ['checksum', 'again']),
-    old_damaged=(old_pickle_of_rubbish, ['damaged', 'again']),
-    tensor=(saved(torch.zeros(3)), ['holds a Tensor', 'state_dict']),
-    no_state_dict=(saved(dict(model={}, epoch=3)), ['model, epoch', 'state_dict']),
-    list_inside=(saved(dict(state_dict=[1, 2])), ["no 'state_dict' of tensors"]),
-    code_zip=(saved(dict(state_dict={}, x=Runs())), ['exec', 'run code', 'rewrite']),
-    code_pickle=(
-        saved_as_before_torch_1_6(dict(state_dict={}, x=Runs())),
-        ['exec', 'run code', 'rewrite'],
-    ),
-    other_pickle=(lambda p: write(p, pickle.dumps([SWIN])), ['torch.save did not']),
-)
-
-
-@pytest.mark.parametrize('kind', FILES)
-def test_wrong_file(kind, tmp_path):
-    if kind.startswith('code') and not hasattr(torch.serialization, 'safe_globals'):
-        pytest.skip('this torch has no allow-list (before 2.5)')
-    make, words = FILES[kind]
-    path = make(tmp_path / 'epoch_300.pth')
-    with pytest.raises(InputError) as error:
-        load_backbone(swin(), path)
-    assert str(path) in str(error.value)
-    for word in words:
-        assert word in str(error.value)
-
-
-def test_missing_file_names_the_command_that_makes_it(tmp_path):
-    name = 'swin-tiny-p4-w7_tlalign-in1k-pre_upernet_8xb2-160k_ade20k-512x512'
-    with pytest.raises(InputError, match=rf'tools/train.py .*{name}\.py'):
-        load_backbone(swin(), f'work_dirs/{name}/epoch_300.pth')
-    (tmp_path / 'epoch_299.pth').touch()
-    with pytest.raises(InputError, match='epoch_299.pth'):
-        load_backbone(swin(), tmp_path / 'epoch_300.pth')
-
-
 # -------------------------------------------------- wrong backbones, by kind
 
 
@@ -374,9 +222,6 @@ def runner_config(work_dir, **settings):
         default_scope='mmpretrain', work_dir=str(work_dir), model=model,
         custom_hooks=[hook], log_level='INFO',
         train_cfg=dict(by_epoch=False, max_iters=2),
-        train_dataloader=dict(
-            dataset=dict(type='mmpretrain.CustomDataset', data_root='x'), batch_size=2,
-        ),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
         default_hooks=dict(checkpoint=dict(
             type='CheckpointHook', interval=1, by_epoch=False)),
@@ -384,25 +229,22 @@ def runner_config(work_dir, **settings):
     return Config(dict(cfg, **settings))
 
 
+def collate(batch):
+    return dict(
+        inputs=torch.stack([one['inputs'] for one in batch]),
+        data_samples=[DataSample().set_gt_label(0) for _ in batch],
+    )
+
+
 def run(work_dir, max_iters=2, **settings):
-    """Train with learning rate 0: what was loaded is what the file then holds."""
+    """Train, at learning rate 0 unless told: what was loaded then stays."""
     cfg = runner_config(work_dir, experiment_name=str(work_dir), **settings)
     cfg.train_cfg.max_iters = max_iters
-    sample = lambda batch: dict(  # noqa: E731
-        inputs=torch.stack([one['inputs'] for one in batch]), data_samples=labels(batch)
-    )
-    cfg.pop('train_dataloader')
-    loader = torch.utils.data.DataLoader(Steps(), batch_size=2, collate_fn=sample)
-    arguments = {k: v for k, v in cfg.items() if k not in ('pretrained',)}
+    loader = torch.utils.data.DataLoader(Steps(), batch_size=2, collate_fn=collate)
+    arguments = {key: value for key, value in cfg.items() if key != 'pretrained'}
     runner = Runner(train_dataloader=loader, cfg=cfg, **arguments)
     runner.train()
     return runner
-
-
-def labels(batch):
-    from mmpretrain.structures import DataSample
-
-    return [DataSample().set_gt_label(0) for _ in batch]
 
 
 def test_hook_loads_after_init_and_before_the_first_step(checkpoint, tmp_path):
