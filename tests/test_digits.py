@@ -1,19 +1,27 @@
 """The quickstart's pictures: same bytes, right labels, and no leak."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 from mmtlalign.datasets.digits import load_digits, paint_canvas
 from mmtlalign.datasets.quickstart import (
     CLASSES,
+    SEG_CLASSES,
     label_map,
     run_lengths,
     write_quickstart,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
 SPLITS = {'train': 'training', 'val': 'validation'}
 
 
@@ -67,6 +75,20 @@ def test_a_stop_half_way_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr('mmtlalign.datasets.quickstart._write_canvases', stop)
     with pytest.raises(KeyboardInterrupt):
         write_quickstart(tmp_path / 'data')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_leaves_nothing(tmp_path):
+    module = 'mmtlalign.datasets.quickstart'
+    process = subprocess.Popen(
+        [sys.executable, '-m', module, tmp_path / 'data', '--train', '100000'],
+        cwd=ROOT,
+    )
+    while not list(tmp_path.glob('*/data/digits/train/*/*.png')):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
     assert not list(tmp_path.iterdir())
 
 
@@ -136,6 +158,16 @@ def test_ink_is_where_the_picture_is_bright():
     light = canvas.image.mean(axis=2)
     assert light[labels > 1].mean() > light[labels == 1].mean() + 50
     assert set(labels[labels > 1] - 2) == set(canvas.labels)
+
+
+@pytest.mark.parametrize(
+    'name, classes', [('upernet', SEG_CLASSES), ('cascade', CLASSES)]
+)
+def test_configs_name_the_classes_that_are_written(name, classes):
+    (path,) = (ROOT / 'configs/quickstart').glob(f'*{name}*.py')
+    cfg = Config.fromfile(path)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert tuple(loader.dataset.metainfo.classes) == classes
 
 
 @pytest.mark.parametrize('first', [False, True])

@@ -18,6 +18,8 @@ import argparse
 import json
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -198,7 +200,12 @@ def main():
     parser.add_argument('--train', type=int, default=480, help='training canvases')
     parser.add_argument('--val', type=int, default=96, help='validation canvases')
     args = parser.parse_args()
-    written = write_quickstart(args.root, args.train, args.val)
+    # An exit, unlike the signal itself, takes what is unfinished with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        written = write_quickstart(args.root, args.train, args.val)
+    except FileExistsError as error:
+        sys.exit(f'error: {error}')
     print(f'{"wrote" if written else "already there:"} {args.root}')
 
 
