@@ -2,6 +2,9 @@
 
 import functools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,7 +12,11 @@ import pytest
 import torch
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
+from mmtlalign.engine.errors import short_errors
 from mmtlalign.engine.samples import BrokenSampleError, name_broken_samples
+from mmtlalign.tracing import attach
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -227,3 +234,29 @@ def test_partial_checkpoint_is_no_test(monkeypatch, train, tmp_path, data, chang
     whole_weights = torch.load(whole, weights_only=False)['state_dict']
     torch.save(dict(state_dict=whole_weights), partial)
     run_tool(monkeypatch, 'test', write_config(tmp_path, data), partial, *args)
+
+
+def test_missing_data_is_one_line(tmp_path):
+    """A data set that is not there names the folder and how to move it."""
+    config = ROOT / 'configs' / 'segmentation'
+    config = next(config.glob('swin-tiny*.py'))
+    done = subprocess.run(
+        [sys.executable, ROOT / 'tools' / 'train.py', config]
+        + ['--work-dir', tmp_path, '--cfg-options', f'data_root={tmp_path}/nowhere']
+        + ['pretrained=None', 'train_dataloader.num_workers=0']
+        + ['train_dataloader.persistent_workers=False'],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert 'nowhere' in last and '--cfg-options data_root=DIR' in last
+    assert 'Traceback' not in done.stderr
+
+
+def test_backbone_that_cannot_be_traced_is_one_line():
+    with (
+        pytest.raises(SystemExit, match=r'cannot be traced.*\(config my_config.py\)'),
+        short_errors('my_config.py'),
+    ):
+        attach(torch.nn.Linear(2, 2))

@@ -26,9 +26,9 @@ PACKAGE = str(Path(__file__).resolve().parents[1])
 def short_errors(config: str):
     """End the program with the message of an :class:`InputError`, status 1.
 
-    So does a ``ValueError`` that this package raised itself, and a key of the
-    config that no constructor takes or a type that does not exist. Anything
-    else keeps its traceback.
+    So does a ``ValueError`` or ``TypeError`` that this package raised itself, a
+    key of the config that no constructor takes, a type that does not exist, and
+    a data set whose files are not there. Anything else keeps its traceback.
 
     Args:
         config (str): The config file, for the message.
@@ -39,12 +39,17 @@ def short_errors(config: str):
         # An error of a data worker arrives with the worker's traceback in
         # front of the message.
         end(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1])
-    except ValueError as error:
-        if not frames(error)[-1].co_filename.startswith(PACKAGE):
+    except FileNotFoundError as error:
+        if not while_reading_data(error):
             raise
-        end(f'{error} (config {config})')
-    except (TypeError, KeyError) as error:
+        end(
+            f'{error.filename or error} does not exist (config {config}). Check the '
+            'paths of the data, or move them: --cfg-options data_root=DIR'
+        )
+    except (ValueError, TypeError, KeyError) as error:
         message = str(error.args[0]) if error.args else ''
+        if frames(error)[-1].co_filename.startswith(PACKAGE):
+            end(f'{message} (config {config})')
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise
         end(f'config {config}: {message}. Correct the key or remove it.')
@@ -64,6 +69,12 @@ def while_building(error: Exception) -> bool:
         or code.co_name.startswith('build_')
         for code in frames(error)
     )
+
+
+def while_reading_data(error: Exception) -> bool:
+    """Whether an error came through a data set of a host or of mmengine."""
+    paths = [code.co_filename.replace('\\', '/') for code in frames(error)]
+    return any('/datasets/' in path or '/mmengine/dataset/' in path for path in paths)
 
 
 def end(message: str) -> None:
