@@ -189,8 +189,8 @@ def overwrite(path):
     [
         (truncate, 'cut short'),
         (overwrite, 'checksum'),
-        (lambda path: path.write_bytes(b''), '(0 bytes) cannot be read'),
-        (lambda path: path.write_text('<html>404</html>'), 'not a checkpoint'),
+        (lambda path: path.write_bytes(b''), 'is not a checkpoint: it is empty'),
+        (lambda path: path.write_text('<html>404</html>'), 'is a web page'),
         (lambda path: path.unlink(), 'does not exist'),
         (lambda path: torch.save([1, 2], path), 'holds a list'),
         (lambda path: torch.save(dict(state_dict={}), path), "has no 'meta'"),
@@ -210,7 +210,7 @@ def test_broken_load_from_is_named(train, tmp_path):
     path.write_bytes(b'PK\x03\x04 no more')
     message = train('--cfg-options', f'load_from={path}')
     assert str(path) in message
-    assert 'cannot be read' in message
+    assert 'is cut short' in message
 
 
 @pytest.mark.parametrize('change', ['missing', 'shape'])

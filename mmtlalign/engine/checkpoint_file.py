@@ -7,21 +7,45 @@ that each wrong file gets the message that mends it.
 
 import re
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
+import numpy as np
 import torch
+from mmengine.logging.history_buffer import HistoryBuffer
 
-from mmtlalign.engine.checkpoints import trusted_types
 from mmtlalign.engine.errors import InputError
 
-__all__ = ['read_state_dict', 'some_of']
+__all__ = ['check_checkpoint', 'read_state_dict', 'some_of', 'trusted_types']
 
 PACKAGE = Path(__file__).resolve().parents[1]
-HOW_TO_CHOOSE = (
+ANOTHER_BACKBONE = (
     'Name another file with --cfg-options pretrained=FILE, or start from '
     'random weights with --cfg-options pretrained=None.'
 )
+# What a checkpoint of mmengine must hold to continue a run.
+RESUMABLE = ('meta', 'state_dict', 'optimizer', 'message_hub')
+
+
+@contextmanager
+def trusted_types():
+    """Let ``torch.load(weights_only=True)`` read mmengine's own checkpoints.
+
+    It is the default from torch 2.6 on, and mmengine 0.10.7 does not know it:
+    the message hub of a checkpoint holds mmengine's and NumPy's types.
+    """
+    safe = getattr(torch.serialization, 'safe_globals', None)
+    if safe is None:  # before torch 2.5 `torch.load` trusts every file
+        yield
+        return
+    core = np._core if hasattr(np, '_core') else np.core
+    # HistoryBuffer names its own methods, which are read by `getattr`.
+    types = [HistoryBuffer, getattr, np.ndarray, np.dtype]
+    types += [core.multiarray._reconstruct, core.multiarray.scalar]
+    types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
+    with safe(types):
+        yield
 
 
 def read_state_dict(path: str) -> dict[str, torch.Tensor]:
@@ -42,15 +66,7 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
             objects whose loading would run code, or holds no tensors.
     """
     file = Path(path).expanduser()
-    _check_is_there(path, file)
-    _check_looks_like_checkpoint(file)
-    content = _load(file)
-    if not isinstance(content, dict):
-        raise InputError(
-            f'{file} holds a {type(content).__name__}, but a checkpoint is a '
-            "dict with its tensors under 'state_dict'. Save it with mmengine, "
-            "or as {'state_dict': model.state_dict()}."
-        )
+    content = _read(path, 'pretrained', ANOTHER_BACKBONE)
     tensors = content.get('state_dict', content)
     whole = isinstance(tensors, dict) and all(map(torch.is_tensor, tensors.values()))
     if not whole or not tensors:
@@ -62,16 +78,56 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _check_is_there(path: str, file: Path) -> None:
-    if '://' in str(path):
+def check_checkpoint(path: str, resume: bool = False) -> None:
+    """Make sure that a local file is a whole checkpoint before mmengine loads it.
+
+    Addresses (``https://…``) are left to mmengine.
+
+    Args:
+        path: The file; ``~`` is expanded.
+        resume: Whether a run is to continue from it, which takes more than
+            weights.
+
+    Raises:
+        InputError: As :func:`read_state_dict`, or the file lacks what is needed.
+    """
+    if '://' in path:
+        return
+    content = _read(path, 'checkpoint', 'Take an earlier checkpoint.', 'meta')
+    lacking = [key for key in RESUMABLE if key not in content]
+    if resume and lacking:
         raise InputError(
-            f'pretrained={path!r} is an address, but only local files are read. '
+            f"'{path}' has no {', '.join(map(repr, lacking))}, which a run needs to "
+            'continue; resume from an epoch_*.pth or iter_*.pth of the work '
+            'directory, or start anew from its weights: --cfg-options load_from=…'
+        )
+
+
+def _read(path: str, setting: str, advice: str, device: str = 'cpu') -> dict:
+    """The dict in a file; ``setting`` is what the user calls the path."""
+    file = Path(path).expanduser()
+    _check_is_there(f'{setting}={path!r}', file, advice)
+    _check_looks_like_checkpoint(file, advice)
+    content = _load(file, device)
+    if not isinstance(content, dict):
+        raise InputError(
+            f'{file} holds a {type(content).__name__}, but a checkpoint is a '
+            "dict with its tensors under 'state_dict'. Save it with mmengine, "
+            "or as {'state_dict': model.state_dict()}."
+        )
+    return content
+
+
+def _check_is_there(given: str, file: Path, advice: str) -> None:
+    if '://' in given:
+        raise InputError(
+            f'{given} is an address, but only local files are read. '
             'Download it first and name the file.'
         )
     if file.is_dir():
         found = some_of(sorted(entry.name for entry in file.glob('*.pth')))
         raise InputError(
-            f'pretrained={path!r} is a folder, but one file is needed. It holds '
+            f'{given} is a folder, but one file is needed. It holds '
             f'these .pth files: {found}.'
         )
     if file.is_file():
@@ -89,13 +145,10 @@ def _check_is_there(path: str, file: Path) -> None:
     elif file.parent.is_dir():
         found = some_of(sorted(entry.name for entry in file.parent.glob('*.pth')))
         hint = f' That folder holds these .pth files: {found}.'
-    raise InputError(
-        f'pretrained={path!r} does not exist, so the backbone cannot start from '
-        f'it.{hint} {HOW_TO_CHOOSE}'
-    )
+    raise InputError(f'{given} does not exist.{hint} {advice}')
 
 
-def _check_looks_like_checkpoint(file: Path) -> None:
+def _check_looks_like_checkpoint(file: Path, advice: str) -> None:
     """Files of torch are zip archives, before torch 1.6 plain pickles."""
     with file.open('rb') as stream:
         head = stream.read(512)
@@ -118,17 +171,17 @@ def _check_looks_like_checkpoint(file: Path) -> None:
         kind = 'it is a Git LFS pointer; `git lfs pull` brings the file itself'
     raise InputError(
         f'{file} is not a checkpoint: {kind}. A checkpoint is a file that '
-        f'torch.save wrote. {HOW_TO_CHOOSE}'
+        f'torch.save wrote. {advice}'
     )
 
 
-def _load(file: Path):
+def _load(file: Path, device: str):
     """``torch.load`` without running code that the file brings along."""
     try:
         _check_sums(file)
         with trusted_types():
             guarded = hasattr(torch.serialization, 'safe_globals')
-            return torch.load(file, map_location='cpu', weights_only=guarded)
+            return torch.load(file, map_location=device, weights_only=guarded)
     except Exception as error:  # damage surfaces as any kind of exception
         needed = re.search(r'GLOBAL (\S+) was not', str(error))
         if isinstance(error, UnpicklingError) and needed:

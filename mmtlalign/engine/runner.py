@@ -3,7 +3,7 @@
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmtlalign.engine.checkpoints import check_checkpoint, trusted_types
+from mmtlalign.engine.checkpoint_file import check_checkpoint, trusted_types
 from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.samples import name_broken_samples
