@@ -181,7 +181,8 @@ class Quickstart:
         total, self.seed = cfg.train_cfg.max_iters, cfg.randomness.seed
         before = [self.marks[name] for name in ('data', training.source) if name]
         stage, title = self.open(training.name, cfg.to_dict(), *before)
-        kept = stage.state['done']
+        # What comes later needs its weights too.
+        kept = stage.state['done'] and last_checkpoint(stage.folder)
         if not kept:
             options = dict(options, data_root=self.args.data / data)
             if training.source:

@@ -101,7 +101,7 @@ test_dataloader = val_dataloader
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01),
     paramwise_cfg=dict(
         custom_keys={
             'relative_position_bias_table': dict(decay_mult=0.0),
@@ -112,7 +112,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=20),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=20),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict()

@@ -96,14 +96,14 @@ def paint_digit(digits, index, size, rng):
         np.ndarray: (size, size, 3) uint8.
     """
     paper = _paper(size, rng)
-    side = round(size * rng.uniform(0.6, 1.0))
+    side = round(size * rng.uniform(0.8, 1.0))
     top, left = rng.integers(0, size - side + 1, 2)
     cover = np.zeros((size, size), np.float32)
     cover[top : top + side, left : left + side] = _stroke(digits, index, side)
     return _to_uint8(_blend(paper, cover, _chalk(rng)))
 
 
-def paint_canvas(digits, size, rng, count=(2, 4), sides=(0.3, 0.5)):
+def paint_canvas(digits, size, rng, count=(3, 5), sides=(0.34, 0.46)):
     """Paint several digits of different sizes on one canvas, not touching.
 
     Args:
@@ -151,7 +151,7 @@ def _stroke(digits, index, side):
     return np.asarray(small.resize((side, side), Image.BICUBIC), np.float32) / 255
 
 
-def _free_corner(taken, side, rng, tries=30):
+def _free_corner(taken, side, rng, tries=200):
     """Find the corner of a free square, or None when the canvas looks full."""
     for _ in range(tries):
         top, left = rng.integers(0, taken.shape[0] - side + 1, 2)
