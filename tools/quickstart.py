@@ -139,7 +139,8 @@ class Quickstart:
         """
         began, work_dir = time.monotonic(), self.args.work_dir
         if work_dir.exists() and any(work_dir.iterdir()) and not self.args.resume:
-            print(f'Starting afresh; the earlier run is kept as {set_aside(work_dir)}')
+            kept = set_aside(work_dir)
+            print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
         work_dir.mkdir(parents=True, exist_ok=True)
         self.write_data()
         for training in TRAININGS:
