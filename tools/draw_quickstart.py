@@ -26,7 +26,7 @@ from mmtlalign.tracing import trace  # noqa: E402
 
 COLUMNS = 6
 # Predictions below it are too many to draw; the scores of the table use all.
-SURE = 0.5
+SURE = 0.3
 
 
 def load(folder, count):
