@@ -89,15 +89,15 @@ def wait_for(path, process, patience=400):
 
 @pytest.fixture(scope='module')
 def smoke(tmp_path_factory):
-    """A run that is stopped in its third stage and then resumed."""
+    """A run that is stopped when the first tasks begin, and then resumed."""
     folder = tmp_path_factory.mktemp('smoke')
     runs = folder / 'runs'
     first = run_quickstart(folder)
-    wait_for(runs / 'pretrain-control/last_checkpoint', first)
+    wait_for(runs / 'segment-tlalign/last_checkpoint', first)
     first.send_signal(signal.SIGINT)
     stopped = first.communicate(timeout=60)[0]
     done = (runs / 'pretrain-tlalign/state.json').read_bytes()
-    unfinished = json.loads((runs / 'pretrain-control/state.json').read_text())
+    unfinished = json.loads((runs / 'segment-tlalign/state.json').read_text())
     second = run_quickstart(folder, '--resume')
     finished = second.communicate()[0]
     assert second.returncode == 0, finished
@@ -120,11 +120,11 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(smoke):
     assert smoke['stopped'].rstrip().endswith('--resume')
     assert 'Traceback' not in smoke['stopped']
     assert not smoke['unfinished']['done'] and smoke['unfinished']['seconds'] > 0
-    # The finished stage is kept as it is, the unfinished one goes on.
+    # Finished stages are kept as they are, an unfinished one goes on.
     assert (smoke['runs'] / 'pretrain-tlalign/state.json').read_bytes() == smoke['done']
     kept = [line for line in smoke['finished'].splitlines() if '(kept)' in line]
-    assert len(kept) == 1 and 'pretrain-tlalign' in kept[0]
-    log = (smoke['runs'] / 'pretrain-control/console.log').read_text()
+    assert len(kept) == 2 and all('pretrain-' in line for line in kept)
+    log = (smoke['runs'] / 'segment-tlalign/console.log').read_text()
     assert log.count('\n$ ') == 2 and 'resumed epoch: 0, iter: ' in log
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mmtlalign.engine.progress import ProgressBar, last_metrics, read_scalars
+from mmtlalign.engine.progress import (
+    ProgressBar,
+    Screen,
+    last_metrics,
+    read_scalars,
+)
 from mmtlalign.engine.stages import (
     Stage,
     StageError,
@@ -130,9 +135,8 @@ def test_last_metrics(tmp_path):
 
 
 def test_progress_bar(tmp_path):
-    bar = ProgressBar('one', tmp_path, 40, io.StringIO(), every=0.0)
-    bar.tick()
-    assert 'starting' in bar.stream.getvalue()
+    bar = ProgressBar('one', tmp_path, 40)
+    assert 'starting' in bar.line(now=bar.began)
     write_scalars(tmp_path, dict(loss=3.0, step=10))
     assert ' 25%  loss 3.000' in bar.line(now=100.0)
     write_scalars(tmp_path, dict(loss=2.0, step=20), run='20260101_000001')
@@ -140,3 +144,35 @@ def test_progress_bar(tmp_path):
     assert bar.line(now=130.0).endswith('50%  loss 2.000  1:00 left')
     write_scalars(tmp_path, dict(loss=2.0, step=40), run='20260101_000002')
     assert 'evaluating' in bar.line(now=200.0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_screen_redraws_on_a_terminal(tmp_path):
+    screen = Screen(Terminal())
+    bars = [ProgressBar(name, tmp_path, 40) for name in ('one', 'two')]
+    screen.draw(bars)
+    screen.draw(bars)
+    screen.say('done')
+    up = '\x1b[1A\x1b[2K'
+    written = screen.stream.getvalue()
+    # Each time, as many lines are taken away as were drawn.
+    assert written.count(up) == 4
+    assert written.endswith(f'{up}{up}done\n')
+
+
+def test_screen_prints_now_and_then_elsewhere(tmp_path):
+    bars = [ProgressBar(name, tmp_path, 40) for name in ('one', 'two')]
+    often, seldom = Screen(io.StringIO(), every=0.0), Screen(io.StringIO())
+    for screen in (often, seldom):
+        screen.draw(bars)
+        screen.say('done')
+    assert [line[:4] for line in often.stream.getvalue().splitlines()] == [
+        'one ',
+        'two ',
+        'done',
+    ]
+    assert seldom.stream.getvalue() == 'done\n'

@@ -4,14 +4,19 @@ Real handwritten digits become pictures on disk; a small Swin is pretrained on
 them with TL-Align and, as the control, with plain CutMix; UperNet and Cascade
 Mask R-CNN go on from both backbones and from random weights, all three with the
 same budget. At the end: one table, the same as summary.json, and three figures.
+
+With two cores or more, two runs go on at a time: such small networks use one core
+better than two.
 """
 
 import argparse
 import os
 import signal
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +33,7 @@ from mmtlalign.analysis.summary import (  # noqa: E402
     versions,
 )
 from mmtlalign.datasets.quickstart import SEED, VERSION  # noqa: E402
-from mmtlalign.engine.progress import ProgressBar, clock, last_metrics  # noqa: E402
+from mmtlalign.engine.progress import ProgressBar, Screen, clock, last_metrics  # noqa: E402
 from mmtlalign.engine.stages import (  # noqa: E402
     Stage,
     StageError,
@@ -77,6 +82,10 @@ TRAININGS = [
     *(Training('segment', start, UPERNET) for start in STARTS),
     *(Training('detect', start, CASCADE) for start in STARTS),
 ]
+# What goes on together; a wave needs the one before it.
+WAVES = [TRAININGS[:2], TRAININGS[2:]]
+CORES = len(os.sched_getaffinity(0))
+AT_A_TIME = min(CORES, 2)
 # The whole path in little: enough to see that it works, too little to learn.
 SMOKE = {
     'train_cfg.max_iters': 24,
@@ -109,6 +118,27 @@ def parse_args():
     return args
 
 
+@dataclass
+class Job:
+    """A stage with the command that does it; without one it is done already."""
+
+    stage: Stage
+    title: str
+    command: list | None = None
+    total: int = 0
+    said: str = ''
+    training: Training | None = None
+    names: dict = field(default_factory=dict)
+    bar: ProgressBar | None = None
+
+    def finish(self):
+        """Read what was measured, and remember that the stage is done."""
+        metrics = measured(self.stage, self.names) if self.training else {}
+        # mmengine gives COCO's averages from 0 to 1, all else in percent.
+        scale = 100 if self.training and self.training.task == 'detect' else 1
+        self.stage.finish({name: round(v * scale, 2) for name, v in metrics.items()})
+
+
 class Quickstart:
     """One run of all stages.
 
@@ -120,12 +150,9 @@ class Quickstart:
         self.args = args
         self.number, self.count = 0, len(TRAININGS) + 2
         self.marks, self.results, self.seconds = {}, [], {}
+        self.screen, self.stopped = Screen(), threading.Event()
         self.env = {
-            'OMP_NUM_THREADS': str(min(len(os.sched_getaffinity(0)), 4)),
-            # Threads that wait spin for some microseconds only: by default they
-            # spin so long that a busy machine comes to a standstill, and those
-            # that sleep at once take half as long again on an idle one.
-            'GOMP_SPINCOUNT': '20000',
+            'OMP_NUM_THREADS': str(min(CORES // AT_A_TIME, 4)),
             **os.environ,
             'PYTHONUNBUFFERED': '1',
             'PYTHONPATH': os.pathsep.join(
@@ -145,12 +172,13 @@ class Quickstart:
             print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
         work_dir.mkdir(parents=True, exist_ok=True)
         self.write_data()
-        for training in TRAININGS:
-            self.train(training)
+        for wave in WAVES:
+            self.work([self.training_job(training) for training in wave])
         figures = self.draw_figures()
         summary = dict(
             table=table_rows(self.results, STARTS),
             seconds={name: round(value, 1) for name, value in self.seconds.items()},
+            at_a_time=AT_A_TIME,
             seconds_of_this_run=round(time.monotonic() - began, 1),
             smoke=self.args.smoke,
             figures=figures,
@@ -170,12 +198,10 @@ class Quickstart:
         command = [sys.executable, '-m', module, self.args.data]
         if self.args.smoke:
             command += ['--train', 48, '--val', 16]
-        self.follow(stage, title, command)
-        stage.finish()
-        self.close(stage, title, f'in {self.args.data}')
+        self.work([Job(stage, title, command, said=f'in {self.args.data}')])
 
-    def train(self, training):
-        """Train one model, or go on with it, or keep what it came to."""
+    def training_job(self, training):
+        """Prepare to train one model, or to go on with it, or to keep it."""
         data, names = TASKS[training.task]
         path = CONFIGS / training.config
         options = SMOKE if self.args.smoke else {}
@@ -184,34 +210,59 @@ class Quickstart:
         total, self.seed = cfg.train_cfg.max_iters, cfg.randomness.seed
         before = [self.marks[name] for name in ('data', training.source) if name]
         stage, title = self.open(training.name, cfg.to_dict(), *before)
+        job = Job(stage, title, total=total, training=training, names=names)
         # What comes later needs its weights too.
-        kept = stage.state['done'] and last_checkpoint(stage.folder)
-        if not kept:
-            options = dict(options, data_root=self.args.data / data)
-            if training.source:
-                source = self.args.work_dir / training.source
-                options['pretrained'] = last_checkpoint(source)
-            command = [sys.executable, ROOT / 'tools/train.py', path]
-            command += ['--work-dir', stage.folder]
-            if point := resume_point(stage.folder, total):
-                command += ['--resume', point]
-            command += ['--cfg-options', *(f'{k}={v}' for k, v in options.items())]
-            self.follow(stage, title, command, total)
-            metrics = measured(stage, names)
-            # mmengine gives COCO's averages from 0 to 1, all else in percent.
-            scale = 100 if training.task == 'detect' else 1
-            stage.finish({name: round(v * scale, 2) for name, v in metrics.items()})
-        metrics, seconds = stage.state['metrics'], stage.state['seconds']
-        self.results.append(
-            dict(
-                task=training.task,
-                start=training.start,
-                metrics=metrics,
-                seconds=seconds,
-            )
-        )
-        values = [f'{COLUMNS[name]} {value:.1f}' for name, value in metrics.items()]
-        self.close(stage, title, '   '.join(values) + ('   (kept)' if kept else ''))
+        if stage.state['done'] and last_checkpoint(stage.folder):
+            return job
+        options = dict(options, data_root=self.args.data / data)
+        if training.source:
+            source = self.args.work_dir / training.source
+            options['pretrained'] = last_checkpoint(source)
+        job.command = [sys.executable, ROOT / 'tools/train.py', path]
+        job.command += ['--work-dir', stage.folder]
+        if point := resume_point(stage.folder, total):
+            job.command += ['--resume', point]
+        job.command += ['--cfg-options', *(f'{k}={v}' for k, v in options.items())]
+        return job
+
+    def work(self, jobs):
+        """Run some jobs, two at a time, and say what became of each.
+
+        Args:
+            jobs (list[Job]): In the order in which they are begun.
+        """
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            left = {pool.submit(self.do, job): job for job in jobs}
+            try:
+                while left:
+                    wait(left, timeout=0.5, return_when=FIRST_EXCEPTION)
+                    for future in [f for f in left if f.done()]:
+                        self.close(left.pop(future), future.result())
+                    self.screen.draw([job.bar for job in left.values() if job.bar])
+            except BaseException:
+                # Ctrl-C, or one of them failed: the others end in good order.
+                self.stopped.set()
+                pool.shutdown(cancel_futures=True)
+                self.screen.erase()
+                raise
+
+    def do(self, job):
+        """Run one job in a thread of its own.
+
+        Returns:
+            str: What it came to.
+        """
+        if job.command:
+            job.bar = ProgressBar(job.title, job.stage.folder, job.total)
+            job.stage.run(job.command, self.env, self.check_stopped)
+            job.finish()
+        said = [f'{COLUMNS[k]} {v:.1f}' for k, v in job.stage.state['metrics'].items()]
+        return '   '.join(said or [job.said]) + ('' if job.command else '   (kept)')
+
+    def check_stopped(self):
+        """End the command of this thread where the user stopped the run."""
+        if self.stopped.is_set():
+            raise KeyboardInterrupt
 
     def draw_figures(self):
         """Draw the figures of what was trained.
@@ -221,9 +272,8 @@ class Quickstart:
         """
         stage, title = self.open('figures', self.marks)
         command = [sys.executable, ROOT / 'tools/draw_quickstart.py']
-        self.follow(stage, title, [*command, self.args.work_dir])
-        stage.finish()
-        self.close(stage, title, f'in {self.args.work_dir}')
+        command.append(self.args.work_dir)
+        self.work([Job(stage, title, command, said=f'in {self.args.work_dir}')])
         return [str(path) for path in sorted(self.args.work_dir.glob('*.png'))]
 
     def open(self, name, *parts):
@@ -232,23 +282,25 @@ class Quickstart:
         self.marks[name] = fingerprint(name, *parts)
         stage = Stage(name, self.args.work_dir / name, self.marks[name])
         if stage.moved:
-            print(
+            self.screen.say(
                 f'{name} was begun with other settings; that is kept as {stage.moved}'
             )
         return stage, f'[{self.number:2d}/{self.count}] {name:<16}'
 
-    def follow(self, stage, title, command, total=0):
-        """Run the command of a stage under a progress bar."""
-        bar = ProgressBar(title, stage.folder, total)
-        try:
-            stage.run(command, self.env, bar.tick)
-        finally:
-            bar.clear()
-
-    def close(self, stage, title, message):
-        """Say what became of a stage."""
-        self.seconds[stage.name] = stage.state['seconds']
-        print(f'{title}  {clock(stage.state["seconds"])}   {message}', flush=True)
+    def close(self, job, said):
+        """Say what became of a job, and keep it for the table."""
+        state = job.stage.state
+        self.seconds[job.stage.name] = state['seconds']
+        self.screen.say(f'{job.title}  {clock(state["seconds"])}   {said}')
+        if job.training:
+            self.results.append(
+                dict(
+                    task=job.training.task,
+                    start=job.training.start,
+                    metrics=state['metrics'],
+                    seconds=state['seconds'],
+                )
+            )
 
 
 def measured(stage, names):

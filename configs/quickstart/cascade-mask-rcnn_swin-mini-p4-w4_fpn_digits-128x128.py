@@ -4,7 +4,7 @@
 #   python tools/train.py THIS_FILE --cfg-options pretrained=FILE.pth
 #   ... --cfg-options data_root=DIR               other pictures
 #
-# Cost: about a minute and a half on two CPU cores.
+# Cost: about two minutes on one CPU core.
 # The model is that of the COCO recipes, made narrow and with few proposals; the
 # schedule is ours, chosen so that the stage learns in that time.
 _base_ = ['../_base_/models/cascade_mask_rcnn_swin_fpn.py', './_base_/runtime.py']

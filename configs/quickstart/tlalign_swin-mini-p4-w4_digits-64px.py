@@ -5,7 +5,7 @@
 #                                                 pictures are written
 #   ... --cfg-options data_root=DIR               other pictures
 #
-# Cost: about a minute on two CPU cores.
+# Cost: under two minutes on one CPU core.
 # Every number is ours, chosen so that the stage learns in that time.
 _base_ = './_base_/runtime.py'
 default_scope = 'mmpretrain'

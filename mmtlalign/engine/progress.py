@@ -6,49 +6,73 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ['ProgressBar', 'clock', 'last_metrics', 'read_scalars']
+__all__ = ['ProgressBar', 'Screen', 'clock', 'last_metrics', 'read_scalars']
+
+
+class Screen:
+    """The bars of the runs that are going on, below what was said before.
+
+    On a terminal the bars are redrawn in place; elsewhere, as in a log file, a
+    line is printed for each now and then. One thread draws.
+
+    Args:
+        stream (TextIO): Where to draw. Defaults to standard output.
+        every (float): Seconds between two lines if it is no terminal.
+    """
+
+    def __init__(self, stream=None, every=20.0):
+        self.stream = stream or sys.stdout
+        self.every = every
+        self.live = self.stream.isatty()
+        self.drawn, self.shown = 0, time.monotonic()
+
+    def draw(self, bars):
+        """Draw the present state of some bars.
+
+        Args:
+            bars (list[ProgressBar]): One line each.
+        """
+        now = time.monotonic()
+        if self.live:
+            self.erase()
+            width = shutil.get_terminal_size().columns - 1
+            for bar in bars:
+                self.stream.write(f'{bar.line(now)[:width]}\n')
+            self.drawn = len(bars)
+        elif now - self.shown >= self.every:
+            self.shown = now
+            for bar in bars:
+                self.stream.write(f'{bar.line(now)}\n')
+        self.stream.flush()
+
+    def say(self, message):
+        """Print a line that stays."""
+        self.erase()
+        self.stream.write(f'{message}\n')
+        self.stream.flush()
+
+    def erase(self):
+        """Take the bars away."""
+        # Up one line, and clear it.
+        self.stream.write('\x1b[1A\x1b[2K' * self.drawn)
+        self.drawn = 0
 
 
 class ProgressBar:
-    """Shows how far a run of the tools is, and how long it will still take.
+    """How far a run of the tools is, and how long it will still take.
 
-    It reads the scalars that mmengine writes anyway. On a terminal one line is
-    redrawn; elsewhere, as in a log file, a line is printed now and then.
+    It reads the scalars that mmengine writes anyway.
 
     Args:
         title (str): Stands in front of the bar.
         folder (Path): Work directory of the run.
         total (int): Iterations of the run; 0 where there is nothing to count.
-        stream (TextIO): Where to draw. Defaults to standard output.
-        every (float): Seconds between two lines if it is no terminal.
     """
 
-    def __init__(self, title, folder, total, stream=None, every=20.0):
+    def __init__(self, title, folder, total):
         self.title, self.folder, self.total = title, Path(folder), total
-        self.stream = stream or sys.stdout
-        self.every = every
-        self.live = self.stream.isatty()
-        self.began = self.shown = time.monotonic()
+        self.began = time.monotonic()
         self.first = None
-
-    def tick(self):
-        """Draw the present state."""
-        now = time.monotonic()
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            self.stream.write('\r' + self.line(now)[:width].ljust(width))
-        elif now - self.shown >= self.every:
-            self.shown = now
-            self.stream.write(f'{self.line(now)}\n')
-        self.stream.flush()
-
-    def clear(self):
-        """Leave the line empty for whoever prints next."""
-        if self.live:
-            self.stream.write(
-                '\r' + ' ' * (shutil.get_terminal_size().columns - 1) + '\r'
-            )
-            self.stream.flush()
 
     def line(self, now):
         """Text of the bar.
