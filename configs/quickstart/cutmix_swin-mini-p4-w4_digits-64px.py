@@ -2,7 +2,7 @@
 #
 #   python tools/train.py THIS_FILE
 #
-# Cost: as its base.
+# Cost and every number: as its base, so ours.
 _base_ = './tlalign_swin-mini-p4-w4_digits-64px.py'
 
 model = dict(
