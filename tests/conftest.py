@@ -4,6 +4,7 @@ import importlib.util
 import os
 import random
 import shutil
+import signal
 import tarfile
 import tempfile
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 # Tests never download and never open a window.
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# Some tests stop a command with Ctrl-C; what a shell started in the background
+# ignores it, and so would the command.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = '~/.cache/mmtlalign/data'

@@ -323,7 +323,9 @@ def measured(stage, names):
 def main():
     """Run the quickstart; exit status 130 where the user stopped it."""
     args = parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell that starts this in the background has it ignored.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     again = ' '.join(['bash tools/quickstart.sh', *sys.argv[1:]])
     again += '' if args.resume else ' --resume'
     try:
