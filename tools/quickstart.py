@@ -151,9 +151,11 @@ class Quickstart:
         self.number, self.count = 0, len(TRAININGS) + 2
         self.marks, self.results, self.seconds = {}, [], {}
         self.screen, self.stopped = Screen(), threading.Event()
+        # More threads than cores wait for one another, whatever a shell has set.
+        asked = int(os.environ.get('OMP_NUM_THREADS', 4))
         self.env = {
-            'OMP_NUM_THREADS': str(min(CORES // AT_A_TIME, 4)),
             **os.environ,
+            'OMP_NUM_THREADS': str(min(CORES // AT_A_TIME, asked)),
             'PYTHONUNBUFFERED': '1',
             'PYTHONPATH': os.pathsep.join(
                 filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])
