@@ -21,7 +21,9 @@ CONFIGS = {
     if '_base_' not in p.parts
 }
 REGISTRIES = [r for r in vars(roots).values() if isinstance(r, Registry)]
-CLASSIFICATION = [n for n in CONFIGS if n.split('/')[0] in 'tlalign transmix cutmix']
+CLASSIFICATION = [
+    n for n in CONFIGS if n.split('/')[0] in ('tlalign', 'transmix', 'cutmix')
+]
 CONTROLS = [n for n in CLASSIFICATION if n.startswith('cutmix/')]
 
 
