@@ -30,7 +30,7 @@ MODELS = Registry(
     'model',
     parent=ROOT_MODELS,
     scope='mmtlalign',
-    locations=['mmtlalign.classifiers', 'mmtlalign.heads'],
+    locations=['mmtlalign.backbones', 'mmtlalign.classifiers', 'mmtlalign.heads'],
 )
 BATCH_AUGMENTS = Registry(
     'batch augment',

@@ -1,0 +1,1 @@
+"""Networks that no host library has. One network, one file."""
