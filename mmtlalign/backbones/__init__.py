@@ -1,1 +1,5 @@
 """Networks that no host library has. One network, one file."""
+
+from mmtlalign.backbones.dhvt import DHVT
+
+__all__ = ['DHVT']

@@ -1,0 +1,322 @@
+"""DHVT, a vision transformer for data sets of any size."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.models.utils import build_norm_layer
+from torch import Tensor, nn
+
+from mmtlalign.backbones.dhvt_parts import DHVTLayer, SequentialOverlapPatchEmbed
+from mmtlalign.registry import MODELS
+
+__all__ = ['DHVT']
+
+LN = dict(type='LN', eps=1e-6)
+BN = dict(type='BN')
+
+
+def _arch(embed_dims: int, num_heads: int) -> dict:
+    return dict(
+        embed_dims=embed_dims,
+        num_layers=12,
+        num_heads=num_heads,
+        feedforward_channels=4 * embed_dims,
+    )
+
+
+@MODELS.register_module()
+class DHVT(BaseBackbone):
+    """Dynamic Hybrid Vision Transformer (NeurIPS 2022, arXiv 2210.05958).
+
+    A ViT with a class token and without position embedding: patches come from
+    overlapping convolutions, heads exchange tokens, the feed-forward is
+    convolutional (see :mod:`mmtlalign.backbones.dhvt_parts`). Nothing depends on
+    the size of the images: any size runs, also one that is not square or not a
+    multiple of the patch size; (H, W) pixels are (ceil(H/P), ceil(W/P)) tokens.
+
+    The published variants (parameters with a linear head of that many classes):
+
+    ================== ========== ============== ===================
+    arch               patch_size published for  parameters (classes)
+    ================== ========== ============== ===================
+    'tiny-cifar'       4          CIFAR, 32 px   6,008,650 (100)
+    'tiny-cifar'       2          CIFAR, 32 px   5,845,162 (100)
+    'small-cifar'      4          CIFAR, 32 px   23,425,450 (100)
+    'small-cifar'      2          CIFAR, 32 px   22,766,698 (100)
+    'tiny-domainnet'   16         DomainNet, 224 6,105,975 (345)
+    'small-domainnet'  16         DomainNet, 224 23,788,431 (345)
+    'tiny-imagenet'    16         ImageNet, 224  6,267,334 (1000)
+    'small-imagenet'   16         ImageNet, 224  24,040,606 (1000)
+    ================== ========== ============== ===================
+
+    What a recipe of the paper needs in its config besides ``drop_path_rate=0.1``::
+
+        # Synchronised norm in the patch embedding, as in the official code; the
+        # norms of the feed-forward stay local.
+        backbone=dict(patch_norm_cfg=dict(type='SyncBN')),
+        # The classifier starts like all other linear layers.
+        head=dict(init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)),
+
+        # No weight decay for norms, biases and the class token. Head embeddings and
+        # the affine scales of the patch embedding do decay, as in the official code.
+        optim_wrapper=dict(paramwise_cfg=dict(
+            norm_decay_mult=0.0, bias_decay_mult=0.0,
+            custom_keys={'.cls_token': dict(decay_mult=0.0)})),
+        # To stop that decay as well, add to custom_keys:
+        #   '.head_embed': dict(decay_mult=0.0), '_affine': dict(decay_mult=0.0)
+
+    Args:
+        arch (str | dict): A name of the table, or a dict with ``embed_dims``,
+            ``num_layers``, ``num_heads`` and ``feedforward_channels``.
+        patch_size (int): 2, 4 or 16.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (int | Sequence[int]): Layers to output; negative ones count from
+            the end. Defaults to -1, the last.
+        drop_rate (float): Dropout after attention. Defaults to 0.
+        attn_drop_rate (float): Dropout of attention weights. Defaults to 0.
+        drop_path_rate (float): Stochastic depth of the last layer, growing linearly
+            from 0 at the first. Defaults to 0.
+        qkv_bias (bool): Bias of queries, keys and values. Defaults to True.
+        norm_cfg (dict): Norms of the layers and the final one. Defaults to
+            ``dict(type='LN', eps=1e-6)``.
+        patch_norm_cfg (dict): Norms of the patch embedding. Defaults to
+            ``dict(type='BN')``, which runs everywhere; see above for ``'SyncBN'``.
+        ffn_norm_cfg (dict): Norms of the feed-forwards. Defaults to
+            ``dict(type='BN')``.
+        final_norm (bool): Norm after the last layer. Maps of earlier layers are not
+            normed, as in mmpretrain's VisionTransformer. Defaults to True.
+        out_type (str): ``'cls_token'`` (B, D); ``'featmap'`` (B, D, h, w) of the
+            patches; ``'avg_featmap'`` (B, D), their mean; ``'raw'`` (B, 1 + h*w, D).
+            None of them adds parameters. Defaults to ``'cls_token'``.
+        frozen_stages (int): -1 freezes nothing, 0 the patch embedding and the class
+            token, k also the first k layers, running statistics included.
+            Defaults to -1.
+        init_cfg (dict | list, optional): Defaults to None: linear weights from a
+            normal distribution (std 0.02) cut at +-2, their biases 0; convolutions as
+            PyTorch starts them.
+
+    Raises:
+        ValueError: An argument is impossible, or a state dict that is loaded is that
+            of another variant; the message says which.
+    """
+
+    arch_zoo = {
+        'tiny-cifar': _arch(192, 4),
+        'small-cifar': _arch(384, 8),
+        'tiny-domainnet': _arch(192, 4),
+        'small-domainnet': _arch(384, 6),
+        'tiny-imagenet': _arch(192, 3),
+        'small-imagenet': _arch(384, 6),
+    }
+    PATCH_SIZES = (2, 4, 16)
+    OUT_TYPES = ('cls_token', 'featmap', 'avg_featmap', 'raw')
+    num_extra_tokens = 1  # the class token
+
+    def __init__(
+        self,
+        arch,
+        patch_size,
+        in_channels=3,
+        out_indices=-1,
+        drop_rate=0.0,
+        attn_drop_rate=0.0,
+        drop_path_rate=0.0,
+        qkv_bias=True,
+        norm_cfg=LN,
+        patch_norm_cfg=BN,
+        ffn_norm_cfg=BN,
+        final_norm=True,
+        out_type='cls_token',
+        frozen_stages=-1,
+        init_cfg=None,
+    ):
+        if init_cfg is None:
+            init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
+        super().__init__(init_cfg)
+        settings = _settings(arch, self.arch_zoo)
+        self.embed_dims = settings['embed_dims']
+        self.num_layers = settings['num_layers']
+        self.num_heads = settings['num_heads']
+        self.patch_size = patch_size
+        self.out_type = out_type
+        self.final_norm = final_norm
+        self.frozen_stages = frozen_stages
+        self._check()
+        self.out_indices = _indices(out_indices, self.num_layers)
+
+        self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
+        trunc_normal_(self.cls_token, std=0.02)
+        self.patch_embed = SequentialOverlapPatchEmbed(
+            in_channels, self.embed_dims, patch_size, patch_norm_cfg
+        )
+        last = max(self.num_layers - 1, 1)
+        self.layers = nn.ModuleList(
+            DHVTLayer(
+                self.embed_dims,
+                self.num_heads,
+                settings['feedforward_channels'],
+                qkv_bias,
+                attn_drop_rate,
+                drop_rate,
+                drop_path_rate * i / last,
+                norm_cfg,
+                ffn_norm_cfg,
+            )
+            for i in range(self.num_layers)
+        )
+        if final_norm:
+            self.ln1 = build_norm_layer(norm_cfg, self.embed_dims)
+        self._register_load_state_dict_pre_hook(self._check_variant)
+        self._freeze_stages()
+
+    def _check(self) -> None:
+        if self.patch_size not in self.PATCH_SIZES:
+            raise ValueError(
+                f'patch_size={self.patch_size!r}: the patch embedding of DHVT is '
+                f'defined for {self.PATCH_SIZES}; choose one of them.'
+            )
+        if self.embed_dims % self.num_heads:
+            raise ValueError(
+                f'num_heads={self.num_heads} does not divide embed_dims='
+                f'{self.embed_dims}: every head takes an equal part of the width; '
+                'change one of the two.'
+            )
+        # The first convolution has 2/P of the width, the gate a quarter.
+        factor = max(self.patch_size // 2, 4)
+        if self.embed_dims % factor:
+            raise ValueError(
+                f'embed_dims={self.embed_dims} with patch_size={self.patch_size}: the '
+                f'width must be a multiple of {factor}.'
+            )
+        if self.out_type not in self.OUT_TYPES:
+            raise ValueError(
+                f'out_type={self.out_type!r} is not known; choose one of '
+                f'{self.OUT_TYPES}.'
+            )
+        if not -1 <= self.frozen_stages <= self.num_layers:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: -1 freezes nothing, 0 the patch '
+                f'embedding, up to {self.num_layers} that many layers more.'
+            )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        x, grid = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        outs = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x, grid)
+            if i == self.num_layers - 1 and self.final_norm:
+                x = self.ln1(x)
+            if i in self.out_indices:
+                outs.append(self._format_output(x, grid))
+        return tuple(outs)
+
+    def _format_output(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'cls_token':
+            return x[:, 0]
+        patches = x[:, self.num_extra_tokens :]
+        if self.out_type == 'avg_featmap':
+            return patches.mean(dim=1)
+        return patches.mT.unflatten(2, grid).contiguous()
+
+    def train(self, mode: bool = True):
+        """Set the mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        self.cls_token.requires_grad_(False)
+        for part in (self.patch_embed, *self.layers[: self.frozen_stages]):
+            part.eval()
+            part.requires_grad_(False)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rates, as in mmpretrain.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What the backbone's names begin with.
+
+        Returns:
+            Depth (0 for the patch embedding and the class token, i + 1 for layer i,
+            then all that follows), and the number of depths.
+        """
+        depths = self.num_layers + 2
+        parts = param_name[len(prefix) :].split('.')
+        if not param_name.startswith(prefix):
+            return depths - 1, depths
+        if parts[0] in ('cls_token', 'patch_embed'):
+            return 0, depths
+        if parts[0] == 'layers':
+            return int(parts[1]) + 1, depths
+        return depths - 1, depths
+
+    def _check_variant(self, state_dict, prefix, *args) -> None:
+        """Name the variants instead of every tensor whose shape differs."""
+        if f'{prefix}blocks.0.attn.ht_proj.weight' in state_dict:
+            raise ValueError(
+                'The state dict has the names of the official DHVT code; convert the '
+                'file first: python tools/convert_weights.py dhvt IN OUT'
+            )
+        given, own = _variant(state_dict, prefix), _variant(self.state_dict(), '')
+        if any(given[key] != own[key] for key in given):
+            described = [
+                ', '.join(f'{key} {value}' for key, value in variant.items())
+                for variant in (given, own)
+            ]
+            raise ValueError(
+                f'The state dict is that of a DHVT with {described[0]}; this one has '
+                f'{described[1]}. Change arch and patch_size, or take another file.'
+            )
+
+
+def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
+    if isinstance(arch, str):
+        if arch not in zoo:
+            raise ValueError(
+                f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
+                f'dict with {sorted(_arch(0, 0))}.'
+            )
+        return zoo[arch]
+    wrong = set(arch) ^ set(_arch(0, 0))
+    if wrong:
+        raise ValueError(
+            f'arch={dict(arch)}: it needs exactly the keys {sorted(_arch(0, 0))}; '
+            f'missing or unknown: {sorted(wrong)}.'
+        )
+    return arch
+
+
+def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
+    asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+    if not asked or any(not -layers <= i < layers for i in asked):
+        raise ValueError(
+            f'out_indices={out_indices}: there are layers 0 to {layers - 1} (negative '
+            'numbers count from the end); name at least one.'
+        )
+    return [i % layers for i in asked]
+
+
+def _variant(state_dict: dict[str, Tensor], prefix: str) -> dict[str, int]:
+    """What the shapes in a state dict tell of the variant; less if it is a part."""
+    names = [n[len(prefix) :] for n in state_dict if n.startswith(prefix)]
+    found = {}
+    units = [n for n in names if n.startswith('patch_embed.') and 'conv.weight' in n]
+    if units:
+        found['patch size'] = 2 ** len(units)
+    if 'cls_token' in names:
+        found['width'] = state_dict[f'{prefix}cls_token'].shape[-1]
+    if 'layers.0.attn.head_embed' in names:
+        found['heads'] = state_dict[f'{prefix}layers.0.attn.head_embed'].shape[1]
+    layers = {n.split('.')[1] for n in names if n.startswith('layers.')}
+    if layers:
+        found['depth'] = len(layers)
+    return found
