@@ -1,16 +1,27 @@
 """Two images become one, and what was done is remembered. Plain PyTorch."""
 
-from .augments import BatchMix, CutMix, Mixup, TokenCutMix
-from .boxes import box_area, clipped_box, minmax_box
+from .augments import BatchMix, Mixup
+from .box_mix import CutMix, ResizeMix
+from .boxes import box_area, box_mask, clipped_box, minmax_box, scaled_box
+from .fmix import FMix
+from .grid_mix import GridMix
 from .mix import Mix
+from .token_mix import TokenBatchMix, TokenCutMix, TokenMix
 
 __all__ = [
     'BatchMix',
     'CutMix',
+    'FMix',
+    'GridMix',
     'Mix',
     'Mixup',
+    'ResizeMix',
+    'TokenBatchMix',
     'TokenCutMix',
+    'TokenMix',
     'box_area',
+    'box_mask',
     'clipped_box',
     'minmax_box',
+    'scaled_box',
 ]

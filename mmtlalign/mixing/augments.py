@@ -1,17 +1,19 @@
 """Batch augments: how a batch is mixed, and with whom.
 
 Each augment only says which mask is drawn; pairing, probability and the mixing
-itself are shared. :meth:`BatchMix.mix` gives the full record that tracing
-needs; calling the augment gives images and mixed labels, as mmpretrain's own
-batch augments do, so that a stock ``ImageClassifier`` can use them.
+itself are shared, and whatever is a mask can be traced. :meth:`BatchMix.mix`
+gives the full record that tracing needs; calling the augment gives images and
+mixed labels, as mmpretrain's own batch augments do, so that a stock
+``ImageClassifier`` can use them.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .boxes import Box, clipped_box, minmax_box
 from .mix import Mix
+
+Window = tuple[slice, slice]
 
 
 class BatchMix:
@@ -63,10 +65,14 @@ class BatchMix:
         lam = self._draw_share()
         if lam is None:
             return Mix.unmixed(images, labels)
-        mask = self.draw_mask(tuple(images.shape[-2:]), lam, images.device)
+        drawn = self.draw_mask(tuple(images.shape[-2:]), lam)
         partner = self._draw_partner(len(images), images.device)
+        mask = _on_device(drawn, images.device)
+        window = _window(drawn)
+        other = self.pasted(images, window)[partner]
+        mixed = images.clone()
         # lerp is exact at 0 and 1, so that a box pastes the very same pixels.
-        mixed = torch.lerp(images, images[partner], mask.to(images.dtype))
+        mixed[(..., *window)].lerp_(other, mask[(..., *window)].to(images.dtype))
         return Mix(mixed, labels, partner, mask)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,15 +80,24 @@ class BatchMix:
         mix = self.mix(images, labels)
         return mix.images, mix.target(mix.area())
 
-    def draw_mask(self, size: tuple[int, int], lam: float, device) -> Tensor:
-        """Share of the partner in each pixel (1, 1, H, W), float32.
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Share of the partner in each pixel (H, W), float32.
 
         Args:
             size: Height and width of the images in pixels.
             lam: Share of the own image that was drawn, 0...1.
-            device: Where the mask is needed.
         """
         raise NotImplementedError
+
+    def pasted(self, images: Tensor, window: Window) -> Tensor:
+        """What each image gives to its partner (B, C, h, w): its own pixels there.
+
+        Args:
+            images: (B, C, H, W), before mixing.
+            window: Rows and columns of the smallest box around the mask,
+                ``h`` by ``w`` pixels; empty where the mask is.
+        """
+        return images[(..., *window)]
 
     def _draw_share(self) -> float | None:
         while True:
@@ -105,69 +120,19 @@ class Mixup(BatchMix):
     gives plain Mixup's target. Arguments as in :class:`BatchMix`.
     """
 
-    def draw_mask(self, size, lam, device):
-        return torch.full((1, 1, 1, 1), 1 - lam, device=device).expand(1, 1, *size)
+    def draw_mask(self, size, lam):
+        return np.full(size, 1 - lam, np.float32)
 
 
-class CutMix(BatchMix):
-    """CutMix (ICCV 2019): a box of pixels comes from the partner.
-
-    Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        cutmix_minmax: Draw the box's sides uniformly between these two
-            fractions of the image instead of from ``alpha``. Defaults to None.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
-    """
-
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        cutmix_minmax: tuple[float, float] | None = None,
-        **kwargs,
-    ):
-        super().__init__(alpha, **kwargs)
-        self.cutmix_minmax = cutmix_minmax
-
-    def draw_mask(self, size, lam, device):
-        if self.cutmix_minmax is None:
-            box = clipped_box(size, lam)
-        else:
-            box = minmax_box(size, *self.cutmix_minmax)
-        return _box_mask(box, size, device)
+def _window(mask: np.ndarray) -> Window:
+    """The smallest box around the mask: nothing outside it has to be mixed."""
+    sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
+    return tuple(slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
 
 
-class TokenCutMix(BatchMix):
-    """CutMix with the box on the token grid, as TL-Align mixes (ICCV 2023, §3).
-
-    Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        patch_size: Side of a token in pixels. For hierarchical backbones the
-            paper does not say which grid; the patch embedding's is usual, the
-            last stage's (32 for Swin) keeps every merged token whole.
-            Defaults to 16.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
-    """
-
-    def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs):
-        super().__init__(alpha, **kwargs)
-        if int(patch_size) != patch_size or patch_size < 1:
-            raise ValueError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
-        self.patch_size = int(patch_size)
-
-    def draw_mask(self, size, lam, device):
-        patch = self.patch_size
-        if size[0] % patch or size[1] % patch:
-            raise ValueError(
-                f'patch_size={patch} does not divide images of {size[0]}x{size[1]} '
-                'pixels: give the patch size of the backbone, or resize the '
-                'images to a multiple of it.'
-            )
-        box = clipped_box((size[0] // patch, size[1] // patch), lam)
-        return _box_mask(tuple(side * patch for side in box), size, device)
-
-
-def _box_mask(box: Box, size: tuple[int, int], device) -> Tensor:
-    top, bottom, left, right = box
-    mask = torch.zeros(1, 1, *size, device=device)
-    mask[..., top:bottom, left:right] = 1
-    return mask
+def _on_device(mask: np.ndarray, device) -> Tensor:
+    mask = torch.from_numpy(mask)[None, None]
+    if device.type == 'cuda':
+        # From pageable memory the copy may wait for the work under way.
+        mask = mask.pin_memory()
+    return mask.to(device, non_blocking=True)

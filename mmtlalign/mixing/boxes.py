@@ -59,6 +59,28 @@ def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
     return top, top + side_h, left, left + side_w
 
 
+def scaled_box(size: tuple[int, int], scale: float) -> Box:
+    """A box of the grid's own shape, ``scale`` times its sides, inside the grid.
+
+    Every place is equally likely; a side is rounded and has at least one cell.
+
+    Args:
+        size: Height and width of the grid.
+        scale: Sides of the box as a fraction of the grid's, 0...1.
+    """
+    sides = [max(round(side * scale), 1) for side in size]
+    top, left = (np.random.randint(n - side + 1) for n, side in zip(size, sides))
+    return top, top + sides[0], left, left + sides[1]
+
+
+def box_mask(box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Ones in the box and zeros around it (height, width), float32."""
+    top, bottom, left, right = box
+    mask = np.zeros(size, np.float32)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
 def box_area(box: Box, size: tuple[int, int]) -> float:
     """The share of the grid that the box covers, 0...1."""
     top, bottom, left, right = box

@@ -1,0 +1,128 @@
+"""Augments whose mask lies on the token grid: no token shows both images.
+
+``h, w`` is the token grid.
+"""
+
+import math
+
+import numpy as np
+
+from .augments import BatchMix
+from .boxes import box_mask, clipped_box
+
+# Of the official TokenMix code: height over width, and its inverse.
+ASPECT = 0.3
+
+
+class TokenBatchMix(BatchMix):
+    """Base of the augments that draw a mask of tokens.
+
+    Args:
+        alpha: As in :class:`BatchMix`. Defaults to 1.0.
+        patch_size: Side of a token in pixels. For hierarchical backbones the
+            papers do not say which grid; the patch embedding's is usual, the
+            last stage's (32 for Swin) keeps every merged token whole.
+            Defaults to 16.
+        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+    """
+
+    def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs):
+        super().__init__(alpha, **kwargs)
+        if int(patch_size) != patch_size or patch_size < 1:
+            raise ValueError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
+        self.patch_size = int(patch_size)
+
+    def draw_mask(self, size, lam):
+        patch = self.patch_size
+        if size[0] % patch or size[1] % patch:
+            raise ValueError(
+                f'patch_size={patch} does not divide images of {size[0]}x{size[1]} '
+                'pixels: give the patch size of the backbone, or resize the '
+                'images to a multiple of it.'
+            )
+        tokens = self.draw_tokens((size[0] // patch, size[1] // patch), lam)
+        return tokens.repeat(patch, 0).repeat(patch, 1)
+
+    def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
+        """Share of the partner in each token (h, w), float32."""
+        raise NotImplementedError
+
+
+class TokenCutMix(TokenBatchMix):
+    """CutMix with the box on the token grid, as TL-Align mixes (ICCV 2023, §3).
+
+    Arguments as in :class:`TokenBatchMix`.
+    """
+
+    def draw_tokens(self, grid, lam):
+        return box_mask(clipped_box(grid, lam), grid)
+
+
+class TokenMix(TokenBatchMix):
+    """TokenMix (ECCV 2022, arXiv 2207.08409, §3): many small parts instead of one.
+
+    The mask alone: the paper's targets come from a teacher, here a head reads
+    them. ``round((1 - lam) * h * w)`` tokens are the partner's; the official
+    code always takes half of them and 14 more.
+
+    Args:
+        alpha: As in :class:`BatchMix`. Defaults to 1.0.
+        patch_size: As in :class:`TokenBatchMix`. Defaults to 16.
+        mask_type: ``'block'``: rectangles of random area and aspect until the
+            share is reached, the last one cut to fit; ``'random'``: single
+            tokens. Defaults to ``'block'``.
+        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        patch_size: int = 16,
+        mask_type: str = 'block',
+        **kwargs,
+    ):
+        super().__init__(alpha, patch_size, **kwargs)
+        if mask_type not in ('block', 'random'):
+            raise ValueError(f"mask_type={mask_type!r}: choose 'block' or 'random'.")
+        self.mask_type = mask_type
+
+    def draw_tokens(self, grid, lam):
+        count = round((1 - lam) * grid[0] * grid[1])
+        if self.mask_type == 'random':
+            return random_cells(grid, count)
+        return random_blocks(grid, count)
+
+
+def random_cells(grid: tuple[int, int], count: int) -> np.ndarray:
+    """A mask (h, w), float32, of ``count`` cells drawn one by one."""
+    mask = np.zeros(grid[0] * grid[1], np.float32)
+    mask[np.random.permutation(len(mask))[:count]] = 1
+    return mask.reshape(grid)
+
+
+def random_blocks(grid: tuple[int, int], count: int) -> np.ndarray:
+    """A mask (h, w), float32, of ``count`` cells in rectangles that may overlap.
+
+    A rectangle is placed around a cell that is still free, so that each one
+    adds to the mask however full it is.
+    """
+    mask = np.zeros(grid, np.float32)
+    left = count
+    while left:
+        area = np.random.uniform(1, left)
+        aspect = math.exp(np.random.uniform(math.log(ASPECT), -math.log(ASPECT)))
+        sides = math.sqrt(area * aspect), math.sqrt(area / aspect)
+        free = np.flatnonzero(mask == 0)
+        around = divmod(free[np.random.randint(len(free))], grid[1])
+        block = mask[tuple(map(_span, around, sides, grid))]
+        rows, columns = np.nonzero(block == 0)
+        block[rows[:left], columns[:left]] = 1
+        left -= min(left, len(rows))
+    return mask
+
+
+def _span(cell: int, side: float, length: int) -> slice:
+    """A random run of about ``side`` cells, inside the grid and over ``cell``."""
+    side = min(max(round(side), 1), length)
+    first = np.random.randint(max(cell - side + 1, 0), min(cell, length - side) + 1)
+    return slice(first, first + side)
