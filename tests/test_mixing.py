@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from mmtlalign.mixing import (
     CutMix,
+    FMix,
+    GridMix,
     Mix,
     Mixup,
     TokenCutMix,
+    TokenMix,
     box_area,
     clipped_box,
     minmax_box,
@@ -63,6 +66,11 @@ augments = st.sampled_from(
         lambda p: CutMix(cutmix_minmax=(0.2, 0.8), pairing=p),
         lambda p: Mixup(0.8, pairing=p),
         lambda p: TokenCutMix(patch_size=4, pairing=p),
+        lambda p: FMix(pairing=p),
+        lambda p: FMix(max_soft=0.4, pairing=p),
+        lambda p: GridMix(grid=5, pairing=p),
+        lambda p: TokenMix(patch_size=4, pairing=p),
+        lambda p: TokenMix(patch_size=4, mask_type='random', pairing=p),
     ]
 )
 
