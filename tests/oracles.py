@@ -2,29 +2,30 @@
 
 Attention weights are read from a stock backbone by hooks, put into explicit
 (N, N) matrices with Python loops, and multiplied. Nothing here imports
-``mmtlalign``.
+``mmtlalign``. The hooks of each host are in ``contract_rows``.
 """
 
 import torch
-from mmcv.cnn.bricks.transformer import PatchMerging as MMCVPatchMerging
-from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
-from mmpretrain.models.utils.attention import MultiheadAttention
 
 
-def dense_rollout(backbone, images):
+def dense_rollout(backbone, images, hooks):
     """Matrices (B, N', N) of the way so far, after every attention.
 
     Only the image's tokens and the special ones count; padding that a backbone
     adds for its windows does not.
+
+    Args:
+        hooks: Module class to a function of (module, events) that hooks one
+            module, gives the handles, and appends to ``events``, in the order
+            of the forward, ``('attention', matrix)`` for attention with a
+            residual, ``('layer', matrix)`` where the residual is in the matrix,
+            ``('merge', matrix)`` for what moves tokens otherwise. Matrices are
+            (B, N', N) or (N', N), float64.
     """
     events, handles = [], []
     for module in backbone.modules():
-        if isinstance(module, MultiheadAttention):
-            handles += _hook_plain(module, events)
-        elif isinstance(module, ShiftWindowMSA):
-            handles += _hook_windows(module, events)
-        elif isinstance(module, (MMCVPatchMerging, PatchMerging)):
-            handles.append(module.register_forward_pre_hook(_merging(events)))
+        if type(module) in hooks:
+            handles += hooks[type(module)](module, events)
     with torch.no_grad():
         backbone(images)
     for handle in handles:
@@ -34,82 +35,57 @@ def dense_rollout(backbone, images):
     for kind, matrix in events:
         if way is None:
             way = torch.eye(matrix.shape[-1], dtype=torch.float64)
-        if kind == 'attention':
-            way = (way + matrix @ way) / 2
+        moved = matrix @ way
+        way = (way + moved) / 2 if kind == 'attention' else moved
+        if kind != 'merge':
             history.append(way)
-        else:
-            way = matrix @ way
     return history, way
 
 
-def _hook_plain(module, events):
-    def hook(linear, args, qkv):
-        batch, tokens, _ = qkv.shape
-        split = qkv.double().reshape(batch, tokens, 3, module.num_heads, -1)
-        query, key = split[:, :, 0].transpose(1, 2), split[:, :, 1].transpose(1, 2)
-        logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        events.append(('attention', logits.softmax(-1).mean(1)))
-
-    return [module.qkv.register_forward_hook(hook)]
-
-
-def _hook_windows(module, events):
-    seen = {}
-
-    def before(_, args):
-        seen['grid'] = args[1]
-
-    def inner(_, args, kwargs):
-        # The stock module masks exactly the maps that it shifts.
-        seen['shift'] = module.shift_size if kwargs['mask'] is not None else 0
-
-    def weights(_, args, softmax):
-        mean = softmax.double().mean(1)
-        matrix = _window_matrix(mean, seen['grid'], module.window_size, seen['shift'])
-        events.append(('attention', matrix))
-
-    return [
-        module.register_forward_pre_hook(before),
-        module.w_msa.register_forward_pre_hook(inner, with_kwargs=True),
-        module.w_msa.softmax.register_forward_hook(weights),
-    ]
-
-
-def _window_matrix(weights, grid, side, shift):
-    """Scatter window attention (B * windows, side**2, side**2) into (B, N, N)."""
-    height, width = grid
-    rows = -(-height // side)
-    columns = -(-width // side)
+def window_matrix(weights, grid, window, shift):
+    """Scatter window attention (B * windows, T, T) into (B, N, N)."""
+    (height, width), (high, wide) = grid, window
+    rows = -(-height // high)
+    columns = -(-width // wide)
     batch = len(weights) // (rows * columns)
     dense = torch.zeros(batch, height * width, height * width, dtype=torch.float64)
-    for window in range(rows * columns):
+    for cell in range(rows * columns):
         tokens = []
-        for slot in range(side * side):
-            row = (window // columns * side + slot // side + shift) % (rows * side)
-            column = window % columns * side + slot % side + shift
-            column = column % (columns * side)
+        for slot in range(high * wide):
+            row = cell // columns * high + slot // wide + shift[0]
+            column = cell % columns * wide + slot % wide + shift[1]
+            row, column = row % (rows * high), column % (columns * wide)
             real = row < height and column < width
             tokens.append(row * width + column if real else None)
         for i, query in enumerate(tokens):
             for j, key in enumerate(tokens):
                 if query is not None and key is not None:
-                    dense[:, query, key] = weights[window :: rows * columns, i, j]
+                    dense[:, query, key] = weights[cell :: rows * columns, i, j]
     return dense / dense.sum(-1, keepdim=True)
 
 
-def _merging(events):
-    def hook(module, args):
-        height, width = args[1]
-        high, wide = module.sampler.kernel_size
-        rows, columns = -(-height // high), -(-width // wide)
-        matrix = torch.zeros(rows * columns, height * width, dtype=torch.float64)
-        for row in range(height):
-            for column in range(width):
-                group = row // high * columns + column // wide
-                matrix[group, row * width + column] = 1
-        events.append(('merge', matrix / matrix.sum(-1, keepdim=True)))
+def pool_matrix(grid, kernel, stride, padding, size):
+    """(h' * w', h * w): the mean of the real tokens under each kernel.
 
-    return hook
+    Args:
+        padding: Rows above and columns to the left.
+        size: Rows and columns of the result ``(h', w')``.
+    """
+    height, width = grid
+    matrix = torch.zeros(size[0] * size[1], height * width, dtype=torch.float64)
+    for cell in range(size[0] * size[1]):
+        top = cell // size[1] * stride[0] - padding[0]
+        left = cell % size[1] * stride[1] - padding[1]
+        for row in range(max(top, 0), min(top + kernel[0], height)):
+            for column in range(max(left, 0), min(left + kernel[1], width)):
+                matrix[cell, row * width + column] = 1
+    return matrix / matrix.sum(-1, keepdim=True)
+
+
+def join_matrix(tokens):
+    """(1 + N, N): a class token that joins late, at the mean of the others."""
+    mean = torch.full((1, tokens), 1 / tokens, dtype=torch.float64)
+    return torch.cat([mean, torch.eye(tokens, dtype=torch.float64)])
 
 
 def start(mask, patch, prefix, batch):

@@ -7,6 +7,8 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from contract_rows import HOOKS, ROWS
+from contract_rows.mmpretrain_vit import VIT
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
@@ -14,59 +16,15 @@ from torch.utils.checkpoint import checkpoint
 from mmtlalign.mixing import CutMix, Mix
 from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
 
-VIT = dict(
-    type='VisionTransformer',
-    arch=dict(embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=48),
-    img_size=32,
-    patch_size=8,
-)
-SWIN = dict(
-    type='SwinTransformer',
-    arch=dict(embed_dims=16, depths=[2, 2, 2], num_heads=[1, 2, 4]),
-    out_indices=(2,),
-    img_size=64,
-    patch_size=4,
-    window_size=4,
-)
-SWINV2 = dict(
-    SWIN,
-    type='SwinTransformerV2',
-    arch=dict(SWIN['arch'], extra_norm_every_n_blocks=0),
-)
-
-# name: (config, image size)
-ROWS = {
-    'ViT': (VIT, (32, 32)),
-    'ViT, any size': (VIT, (36, 52)),
-    'ViT, mean of tokens': (dict(VIT, out_type='avg_featmap'), (32, 32)),
-    'ViT, no class token': (
-        dict(VIT, out_type='avg_featmap', with_cls_token=False),
-        (32, 48),
-    ),
-    'ViT, attention dropout': (
-        dict(VIT, layer_cfgs=dict(attn_drop_rate=0.3)),
-        (32, 32),
-    ),
-    'DeiT, distilled': (dict(VIT, type='DistilledVisionTransformer'), (32, 32)),
-    'Swin': (SWIN, (64, 64)),
-    'Swin, any size': (dict(SWIN, pad_small_map=True), (72, 100)),
-    'Swin, padded window shifts': (dict(SWIN, pad_small_map=True), (64, 64)),
-    'Swin, attention dropout': (
-        dict(SWIN, stage_cfgs=dict(block_cfgs=dict(attn_cfgs=dict(attn_drop=0.3)))),
-        (64, 64),
-    ),
-    'Swin v2': (SWINV2, (64, 64)),
-    'Swin v2, any size': (dict(SWINV2, pad_small_map=True), (72, 100)),
-}
 every_row = pytest.mark.parametrize('row', ROWS)
 
 
 @functools.cache
 def stock(row):
     """A stock backbone in training mode whose attention is far from uniform."""
-    init_default_scope('mmpretrain')
+    init_default_scope(ROWS[row].scope)
     torch.manual_seed(7)
-    backbone = MODELS.build(copy.deepcopy(ROWS[row][0]))
+    backbone = MODELS.build(copy.deepcopy(ROWS[row].config))
     for name, parameter in backbone.named_parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.25)
@@ -87,7 +45,7 @@ def tapped(row):
 def mixed(row, batch=3):
     torch.manual_seed(1)
     np.random.seed(3)
-    images = torch.randn(batch, 3, *ROWS[row][1])
+    images = torch.randn(batch, 3, *ROWS[row].size)
     return CutMix(pairing='flip').mix(images, torch.eye(batch))
 
 
@@ -140,9 +98,9 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
     mix, backbone = mixed(row), tapped(row)
     _, tracer = run(backbone, mix)
     torch.manual_seed(5)  # the same dropout
-    history, way = oracles.dense_rollout(stock(row), mix.images)
-    patch = ROWS[row][0]['patch_size']
-    begin = oracles.start(mix.mask, patch, tracer.prefix, len(mix.images))
+    history, way = oracles.dense_rollout(stock(row), mix.images, HOOKS)
+    prefix = family_of(stock(row)).prefix(stock(row))
+    begin = oracles.start(mix.mask, ROWS[row].patch, prefix, len(mix.images))
     assert len(history) == len(tracer.history) == tracer.seen
     for ours, matrix in zip(tracer.history, history):
         torch.testing.assert_close(ours.double(), matrix @ begin, rtol=0, atol=2e-6)
@@ -208,7 +166,7 @@ def test_checkpointing_changes_nothing(row, reentrant):
     expected, before = run(ours, mix)
     expected.square().sum().backward()
     again = tapped(row)
-    for block in blocks(again):
+    for block in ROWS[row].blocks(again):
         block.forward = functools.partial(
             checkpoint, block.forward, use_reentrant=reentrant
         )
@@ -222,12 +180,6 @@ def test_checkpointing_changes_nothing(row, reentrant):
         golden = ours.get_parameter(name).grad
         if golden is not None:
             torch.testing.assert_close(parameter.grad, golden, rtol=1e-4, atol=1e-4)
-
-
-def blocks(backbone):
-    if hasattr(backbone, 'layers'):
-        return list(backbone.layers)
-    return [block for stage in backbone.stages for block in stage.blocks]
 
 
 @every_row
@@ -256,8 +208,8 @@ def test_one_forward_exactly(row):
 @every_row
 @pytest.mark.slow  # compiles every backbone twice
 def test_compiles_as_one_graph_where_the_stock_model_does(row):
-    if 'dropout' in row:
-        pytest.skip('the same graph as the row without dropout')
+    if ROWS[row].same_graph:
+        pytest.skip('the same graph as another row')
     mix = mixed(row)
 
     def one_graph(backbone):
@@ -287,9 +239,7 @@ def test_compiles_as_one_graph_where_the_stock_model_does(row):
 @every_row
 def test_family_knows_the_output(row):
     backbone = stock(row)
-    family = family_of(backbone)
-    expected = 'class' if backbone.__dict__.get('out_type') == 'cls_token' else 'mean'
-    assert family.output(backbone) == expected
+    assert family_of(backbone).output(backbone) == ROWS[row].output
 
 
 class Watcher(TorchDispatchMode):

@@ -41,7 +41,7 @@ class MixHead:
         """
         family = family_of(backbone)
         self.output = family.output(backbone)
-        given = family.prefix(backbone) if self.output == 'class' else 1
+        given = family.count_outputs(backbone)
         if given != self.outputs:
             raise ValueError(
                 f'{type(backbone).__name__} has {given} output(s) and '

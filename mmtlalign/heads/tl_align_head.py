@@ -25,6 +25,9 @@ class TLAlign(MixHead):
             (Table 8). Defaults to None: all.
         residual: Average the moved labels with those before each layer.
             False is the ablation without. Defaults to True.
+        merge: How DHVT's head tokens come back to the class token, ``'nested'``
+            or ``'flat'``; see :meth:`mmtlalign.tracing.Tracer.append_tokens`.
+            Defaults to None: ``'nested'`` where there are head tokens.
         **kwargs: As of the mmpretrain head.
     """
 
@@ -33,16 +36,28 @@ class TLAlign(MixHead):
         *args,
         layers: Sequence[int] | None = None,
         residual: bool = True,
+        merge: str | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.trace_options = dict(layers=layers, residual=residual)
+        if merge not in (None, 'nested', 'flat'):
+            raise ValueError(f"merge={merge!r}: choose 'nested' or 'flat'.")
+        self.trace_options = dict(
+            layers=layers, residual=residual, merge=merge or 'nested'
+        )
+        self.merge = merge
 
     def attach(self, backbone) -> None:
-        """Tap the backbone; errors as in :class:`MixHead`, and wrong ``layers``."""
+        """Tap the backbone; errors as in :class:`MixHead`, and options that do
+        not fit it."""
         super().attach(backbone)
         wire = attach(backbone)
         layer_indices(self.trace_options['layers'], wire.attentions)
+        if self.merge is not None and not wire.appends:
+            raise ValueError(
+                f'merge={self.merge!r} is about head tokens (DHVT), and '
+                f'{type(backbone).__name__} has none: leave it out.'
+            )
 
     def watch(self, backbone, mix: Mix):
         """Trace the shares of ``mix`` through one forward."""
@@ -50,7 +65,8 @@ class TLAlign(MixHead):
 
     def partner_shares(self, mix: Mix, seen: Tracer) -> tuple[Tensor, ...]:
         """What arrived at each output, each (B,)."""
-        return tuple(s.squeeze(-1) for s in seen.output_shares(self.output))
+        shares = seen.output_shares(self.output)[: self.outputs]
+        return tuple(share.squeeze(-1) for share in shares)
 
 
 @MODELS.register_module()

@@ -9,8 +9,21 @@ from torch import Tensor
 
 from ..mixing import Mix
 from ..registry import MODELS
-from ..tracing import ClassRows, attach, family_of, row_reader, watch
+from ..tracing import ClassRows, TokenColumns, attach, look_reader, watch
 from .mix_head import DistilledScores, MixHead
+
+_WRONG_LOOKS = {
+    'class': (
+        '{} does not output a class token: TransMix weighs labels by the class '
+        "token's attention. Use a backbone with one (VisionTransformer with "
+        "out_type='cls_token', mmtlalign.CASwin), looks='columns' (an extension "
+        'without class token), or TL-Align, which needs none.'
+    ),
+    'mean': (
+        "looks='columns' is for networks without a class token, and {} outputs "
+        "one: leave it at 'class'."
+    ),
+}
 
 
 class TransMix(MixHead):
@@ -20,38 +33,43 @@ class TransMix(MixHead):
         ratio: Weight of the area share; the rest is the attention's. The
             official code's argument of this name is not read there; its value
             is this default. Defaults to 0.5.
+        looks: Whose attention weighs. ``'class'``: the class token's, as in
+            the paper. ``'columns'``: how much each token is looked at by all
+            image tokens of the last layer; an extension of ours for networks
+            without a class token, not in the paper. Defaults to ``'class'``.
         **kwargs: As of the mmpretrain head.
     """
 
-    def __init__(self, *args, ratio: float = 0.5, **kwargs):
+    def __init__(self, *args, ratio: float = 0.5, looks: str = 'class', **kwargs):
         super().__init__(*args, **kwargs)
         if not 0 <= ratio <= 1:
             raise ValueError(f'ratio={ratio}: a weight lies between 0 and 1.')
+        if looks not in ('class', 'columns'):
+            raise ValueError(f"looks={looks!r}: choose 'class' or 'columns'.")
         self.ratio = ratio
+        self.looks = looks
 
     def attach(self, backbone) -> None:
         """Tap the backbone; errors as in :class:`MixHead`, and no class token."""
-        family = family_of(backbone)
-        if not family.prefix(backbone) or family.output(backbone) != 'class':
-            raise ValueError(
-                f'{type(backbone).__name__} does not output a class token: TransMix '
-                "weighs labels by the class token's attention. Use a backbone with "
-                "one (VisionTransformer with out_type='cls_token', "
-                'DistilledVisionTransformer), or TL-Align, which needs none.'
-            )
         super().attach(backbone)
+        needed = 'mean' if self.looks == 'columns' else 'class'
+        if self.output != needed:
+            raise ValueError(_WRONG_LOOKS[needed].format(type(backbone).__name__))
         attach(backbone, moves_shares=False)
 
     def watch(self, backbone, mix: Mix):
-        """Read the special tokens' rows of the last attention."""
-        return watch(backbone, row_reader(backbone, mix))
+        """Read where the last attention looks."""
+        kind = TokenColumns if self.looks == 'columns' else ClassRows
+        return watch(backbone, look_reader(backbone, mix, kind))
 
-    def partner_shares(self, mix: Mix, seen: ClassRows) -> tuple[Tensor, ...]:
-        """Where each special token looks, averaged with the area, each (B,)."""
+    def partner_shares(
+        self, mix: Mix, seen: ClassRows | TokenColumns
+    ) -> tuple[Tensor, ...]:
+        """Where it is looked, averaged with the area, for each output (B,)."""
         area = mix.area()
         return tuple(
             self.ratio * area + (1 - self.ratio) * looked
-            for looked in seen.output_shares()
+            for looked in seen.output_shares()[: self.outputs]
         )
 
 

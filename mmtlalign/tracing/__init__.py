@@ -4,33 +4,35 @@ The files named after a host (``mmpretrain_vit.py``, ...) need that host and are
 imported when one of its backbones is met.
 """
 
-from .taps import (
-    AttentionTap,
+from .known import (
     Family,
-    Wire,
-    attach,
     family_of,
+    known_backbones,
     register_attention,
     register_backbone,
     register_helper,
-    watch,
 )
-from .trace import row_reader, share_tracer, start_share, token_grid, trace
-from .tracer import ClassRows, Tracer, layer_indices
+from .row_readers import ClassRows, TokenColumns
+from .taps import AttentionTap, Wire, attach, listen, watch
+from .trace import look_reader, share_tracer, start_share, token_grid, trace
+from .tracer import Tracer, layer_indices
 
 __all__ = [
     'AttentionTap',
     'ClassRows',
     'Family',
+    'TokenColumns',
     'Tracer',
     'Wire',
     'attach',
     'family_of',
+    'known_backbones',
     'layer_indices',
+    'listen',
+    'look_reader',
     'register_attention',
     'register_backbone',
     'register_helper',
-    'row_reader',
     'share_tracer',
     'start_share',
     'token_grid',

@@ -11,7 +11,8 @@ from mmpretrain.models.utils.attention import (
 )
 from torch import nn
 
-from .taps import AttentionTap, Family, Wire, register_attention, register_backbone
+from .known import Family, register_attention, register_backbone
+from .taps import AttentionTap, Wire
 
 
 def _output(backbone: nn.Module) -> str:

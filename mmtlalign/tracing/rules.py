@@ -1,8 +1,8 @@
-"""How shares move: pure functions, one for each event that a network offers.
+"""How attention moves shares: pure functions.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with special tokens first, ``D``
-channels of a head, ``S`` share columns, ``h, w`` token grid. Shares are
-float32 and never have a gradient.
+channels of a head, ``S`` share columns. Shares are float32 and never have a
+gradient.
 
 Source: TL-Align (ICCV 2023, §3.3): a layer moves labels by its attention,
 averaged over heads, then averages the result with the labels before. Because
@@ -16,7 +16,12 @@ from torch import Tensor
 
 
 def ride(
-    query: Tensor, key: Tensor, value: Tensor, share: Tensor, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    share: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention whose values carry the share along, in one fused call.
 
@@ -25,47 +30,62 @@ def ride(
     with zeros to the same width, without which the CPU leaves the fused kernel.
 
     Args:
-        query, key, value: (B, H, N, D), float32.
-        share: (B, N, S).
+        query: (B, H, Nq, D), float32.
+        key, value: (B, H, N, D), float32.
+        share: Of the keys (B, N, S).
         scale: Factor of the logits.
+        mask: Added to the logits, broadcast to (B, H, Nq, N), or a boolean
+            one. Defaults to None.
 
     Returns:
-        The attention's output (B, H, N, D) and the moved share (B, N, S).
+        The attention's output (B, H, Nq, D) and the moved share (B, Nq, S).
     """
     heads, width, columns = value.shape[1], value.shape[-1], share.shape[-1]
     share = share[:, None].expand(-1, heads, -1, -1).to(value.dtype)
-    # Kernels like widths that are multiples of 8.
-    padding = -(width + columns) % 8
-    query = F.pad(query, (0, columns + padding))
-    key = F.pad(key, (0, columns + padding))
-    value = F.pad(torch.cat([value, share], dim=-1), (0, padding))
-    out = F.scaled_dot_product_attention(query, key, value, scale=scale)
+    # Kernels like widths that are multiples of 8. Room for two columns even
+    # when there is one: a checkpointed forward must meet the same shapes.
+    side = -(-(width + max(columns, 2)) // 8) * 8
+    query = F.pad(query, (0, side - query.shape[-1]))
+    key = F.pad(key, (0, side - key.shape[-1]))
+    value = F.pad(torch.cat([value, share], dim=-1), (0, side - width - columns))
+    out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
     moved = out[..., width : width + columns].detach()
     return out[..., :width], moved.mean(dim=1)
 
 
 @torch.no_grad()
-def attend(query: Tensor, key: Tensor, share: Tensor, scale: float) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    share: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
     """The share moved by attention, in a fused call of its own, in float32.
 
     For half precision, whose rounding a share must not see, and for attention
     dropout, which the trace must not see.
 
     Args:
-        query, key: (B, H, N, D) of any floating type.
-        share: (B, N, S).
+        query: (B, H, Nq, D) of any floating type.
+        key: (B, H, N, D) of any floating type.
+        share: Of the keys (B, N, S).
         scale: Factor of the logits.
+        mask: As in :func:`ride`.
 
     Returns:
-        Moved share (B, N, S).
+        Moved share (B, Nq, S).
     """
     heads, width, columns = key.shape[1], key.shape[-1], share.shape[-1]
     side = -(-max(width, columns) // 8) * 8
+    if mask is not None and mask.is_floating_point():
+        mask = mask.float()
     with torch.autocast(query.device.type, enabled=False):
         out = F.scaled_dot_product_attention(
             F.pad(query.float(), (0, side - width)),
             F.pad(key.float(), (0, side - width)),
             F.pad(share, (0, side - columns))[:, None].expand(-1, heads, -1, -1),
+            mask,
             scale=scale,
         )
     return out[..., :columns].mean(dim=1)
@@ -88,107 +108,61 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def prefix_rows(query: Tensor, key: Tensor, prefix: int, scale: float) -> Tensor:
+def prefix_rows(
+    query: Tensor,
+    key: Tensor,
+    prefix: int,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
     """Attention rows of the special tokens alone, averaged over heads.
 
     Args:
         query, key: (B, H, N, D).
         prefix: How many special tokens lead the sequence, P.
         scale: Factor of the logits.
+        mask: Added to the logits, broadcast to (B, H, N, N). Defaults to None.
 
     Returns:
         (B, P, N), float32, before dropout; never a full map.
     """
     with torch.autocast(query.device.type, enabled=False):
         logits = query[:, :, :prefix].float() @ key.float().mT * scale
+    if mask is not None:
+        logits = logits + mask[..., :prefix, :].float()
     return logits.softmax(dim=-1).mean(dim=1)
 
 
-@torch.no_grad()
-def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
-    """Put special tokens, which start at ``start`` (B, S), before (B, N, S)."""
-    if not prefix:
-        return share
-    return torch.cat([start[:, None].expand(-1, prefix, -1), share], dim=1)
-
-
-@torch.no_grad()
-def to_windows(share: Tensor, grid: tuple[int, int], window: int, shift: int) -> Tensor:
-    """Cut a token map into shifted windows, in the order of Swin (ICCV 2021).
-
-    Args:
-        share: (B, h * w, S).
-        grid: ``(h, w)``.
-        window: Side of a window in tokens.
-        shift: Effective shift of this forward, 0 when the map is one window.
-
-    Returns:
-        (B * windows, window * window, S). Where the map does not fill its
-        windows, (B * windows, window * window, S + 1): padding tokens carry no
-        share, and the last column is their mass, 1 for real tokens, else 0.
-    """
-    height, width = grid
-    maps = share.unflatten(1, grid)
-    below, right = -height % window, -width % window
-    if below or right:
-        mass = maps.new_ones(*maps.shape[:-1], 1)
-        maps = F.pad(torch.cat([maps, mass], dim=-1), (0, 0, 0, right, 0, below))
-    if shift:
-        maps = maps.roll((-shift, -shift), dims=(1, 2))
-    maps = maps.unflatten(2, (-1, window)).unflatten(1, (-1, window))
-    return maps.transpose(2, 3).flatten(0, 2).flatten(1, 2)
-
-
-@torch.no_grad()
-def from_windows(
-    windows: Tensor, grid: tuple[int, int], window: int, shift: int, columns: int
+def column_means(
+    query: Tensor,
+    key: Tensor,
+    rows: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """Inverse of :func:`to_windows`; divides by the mass where there is one.
+    """How much each token is attended on average over queries and heads.
+
+    Column sums are what the gradient of fused attention with respect to its
+    values is, so that here, too, no (N, N) matrix is stored.
 
     Args:
-        windows: What :func:`to_windows` gave, moved by attention.
-        grid, window, shift: As there.
-        columns: Number of share columns S.
+        query, key: (B, H, N, D).
+        rows: Weight of each query (1 or B, N), 0 for one that does not count.
+        scale: Factor of the logits.
+        mask: As in :func:`ride`.
 
     Returns:
-        (B, h * w, S).
+        (B, N), float32, before dropout.
     """
-    height, width = grid
-    rows, across = -(-height // window), -(-width // window)
-    maps = windows.unflatten(1, (window, window)).unflatten(0, (-1, rows, across))
-    maps = maps.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    if shift:
-        maps = maps.roll((shift, shift), dims=(1, 2))
-    maps = maps[:, :height, :width].flatten(1, 2)
-    if maps.shape[-1] > columns:
-        return maps[..., :columns] / maps[..., columns:]
-    return maps
-
-
-@torch.no_grad()
-def merge(
-    share: Tensor,
-    grid: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-) -> tuple[Tensor, tuple[int, int]]:
-    """Merge tokens: the mean of the real ones in each group (§3.3).
-
-    Args:
-        share: (B, h * w, S).
-        grid: ``(h, w)``.
-        kernel, stride: Of the merging, in tokens.
-        padding: Left, right, top, bottom. Padding is not counted.
-
-    Returns:
-        Merged share (B, h' * w', S) and the new grid ``(h', w')``.
-    """
-    maps = share.mT.unflatten(2, grid)
-    if not any(padding):
-        pooled = F.avg_pool2d(maps, kernel, stride)
-    else:
-        real = F.pad(maps.new_ones(1, 1, *grid), padding)
-        pooled = F.avg_pool2d(F.pad(maps, padding), kernel, stride)
-        pooled = pooled / F.avg_pool2d(real, kernel, stride)
-    return pooled.flatten(2).mT, tuple(pooled.shape[-2:])
+    side = -(-key.shape[-1] // 8) * 8
+    query, key = (
+        F.pad(t.detach().float(), (0, side - t.shape[-1])) for t in (query, key)
+    )
+    if mask is not None:
+        mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
+    with torch.autocast(query.device.type, enabled=False), torch.enable_grad():
+        value = torch.zeros_like(key).requires_grad_()
+        out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+        weights = rows[:, None].expand(*out.shape[:-1])
+        (columns,) = torch.autograd.grad((out[..., 0] * weights).sum(), value)
+    return columns[..., 0].mean(dim=1)

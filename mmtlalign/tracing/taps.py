@@ -5,27 +5,29 @@ all hang on one :class:`Wire`; :func:`watch` puts a reader on it for the length
 of one forward pass. Without a reader a tapped backbone is the stock one: same
 state dict, same arithmetic.
 
-What is known of backbones and attentions is registered beside their twins (see
-``mmpretrain_vit.py``), and nothing is guessed: whatever is not registered and
-looks like attention is an error when the model is built.
+Two kinds of taps exist. :class:`AttentionTap` takes the place of a function
+that a module calls through an attribute. :func:`listen` is for modules that
+compute attention in the middle of their forward: the stock forward runs, and
+what it asks of PyTorch passes the tap.
 """
 
 import contextlib
 import functools
-import importlib
 import math
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from . import rules
-from .tracer import ClassRows, Tracer, rides
+from .known import KNOWN, family_of, hosts_of, load_twins, looks_like_attention
+from .row_readers import LastLook
+from .tracer import Tracer, rides
 
-_LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
+_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
 
 @dataclass
@@ -37,89 +39,13 @@ class Wire:
         attentions: Number of tapped attentions.
         moves_shares: Whether a share rides along in training, which decides
             what a checkpointed forward repeats.
+        appends: Whether head tokens are appended in an attention (DHVT).
     """
 
-    reader: Tracer | ClassRows | None = None
+    reader: Tracer | LastLook | None = None
     attentions: int = 0
     moves_shares: bool = False
-
-
-@dataclass(frozen=True)
-class Family:
-    """What tracing has to know of a backbone class.
-
-    Attributes:
-        patch: Backbone to the token size ``(height, width)`` in pixels.
-        prefix: Backbone to its number of special tokens.
-        output: Backbone to ``'class'`` or ``'mean'``: what its last feature
-            is. It raises ValueError for outputs that nothing can be read from.
-    """
-
-    patch: Callable[[nn.Module], tuple[int, int]]
-    prefix: Callable[[nn.Module], int]
-    output: Callable[[nn.Module], str]
-
-
-@dataclass
-class _Known:
-    families: dict[type, Family] = field(default_factory=dict)
-    attentions: dict[type, Callable[[nn.Module, Wire], None]] = field(
-        default_factory=dict
-    )
-    helpers: dict[type, Callable[[nn.Module, Wire], None]] = field(default_factory=dict)
-
-
-KNOWN = _Known()
-
-# Files of this room that register backbones and attentions of a host.
-TWINS = {'mmpretrain': ('mmpretrain_vit', 'mmpretrain_swin')}
-
-
-def register_backbone(cls: type, family: Family) -> None:
-    """Make a backbone class traceable."""
-    KNOWN.families[cls] = family
-
-
-def register_attention(cls: type):
-    """Decorator for ``install(module, wire)``, which taps one attention."""
-
-    def register(install):
-        KNOWN.attentions[cls] = install
-        return install
-
-    return register
-
-
-def register_helper(cls: type):
-    """As :func:`register_attention`, for modules that move tokens otherwise."""
-
-    def register(install):
-        KNOWN.helpers[cls] = install
-        return install
-
-    return register
-
-
-def family_of(backbone: nn.Module) -> Family:
-    """The backbone's family; an unknown class is a TypeError naming the known."""
-    _load_twins(type(backbone))
-    for cls in type(backbone).__mro__:
-        if cls in KNOWN.families:
-            return KNOWN.families[cls]
-    known = ', '.join(sorted(c.__name__ for c in KNOWN.families))
-    raise TypeError(
-        f'{type(backbone).__name__} cannot be traced: nothing is registered about '
-        f'where its tokens start and what it outputs. Known backbones: {known}. '
-        'See docs/add_a_backbone.md for how to register one.'
-    )
-
-
-@functools.cache
-def _load_twins(backbone: type) -> None:
-    """Import what is known of the backbone's host, and of no other host."""
-    for cls in backbone.__mro__:
-        for name in TWINS.get(cls.__module__.partition('.')[0], ()):
-            importlib.import_module(f'.{name}', __package__)
+    appends: bool = False
 
 
 def attach(backbone: nn.Module, moves_shares: bool = True) -> Wire:
@@ -137,6 +63,7 @@ def attach(backbone: nn.Module, moves_shares: bool = True) -> Wire:
     family_of(backbone)
     wire = getattr(backbone, 'trace_wire', None)
     if wire is None:
+        load_twins(hosts_of(backbone))
         wire = Wire()
         _install(backbone, wire)
         backbone.trace_wire = wire
@@ -155,7 +82,7 @@ def _install(backbone: nn.Module, wire: Wire) -> None:
             inside += (f'{name}.',)
         elif type(module) in KNOWN.helpers:
             todo.append((KNOWN.helpers[type(module)], module, 0))
-        elif _LOOKS_LIKE_ATTENTION.search(type(module).__name__):
+        elif looks_like_attention(type(module)):
             known = ', '.join(sorted(c.__name__ for c in KNOWN.attentions))
             raise TypeError(
                 f'{type(backbone).__name__}.{name} is a {type(module).__name__}, '
@@ -174,8 +101,8 @@ def _install(backbone: nn.Module, wire: Wire) -> None:
 
 @contextlib.contextmanager
 def watch(
-    backbone: nn.Module, reader: Tracer | ClassRows
-) -> Iterator[Tracer | ClassRows]:
+    backbone: nn.Module, reader: Tracer | LastLook
+) -> Iterator[Tracer | LastLook]:
     """Put a reader on the wire of an attached backbone for one forward.
 
     Raises:
@@ -191,33 +118,127 @@ def watch(
         raise RuntimeError(
             f'The trace met {reader.seen} attentions of '
             f'{type(backbone).__name__}, which has {wire.attentions}: run exactly '
-            'one forward of the whole backbone while it is watched.'
+            'one forward of the whole backbone while it is watched. If you did, '
+            'its library computes attention in a way that is not known here: '
+            'install the version that requirements/ pins.'
         )
 
 
 class AttentionTap:
-    """Stands in for ``scaled_dot_product_attention(q, k, v, dropout_p)``."""
+    """Stands in for ``F.scaled_dot_product_attention``, fused as it is.
 
-    def __init__(self, wire: Wire):
+    Args:
+        wire: Of the backbone.
+        scale: Factor of the logits where the call gives none. Defaults to
+            None: ``1 / sqrt(D)``.
+    """
+
+    def __init__(self, wire: Wire, scale: float | None = None):
         self.wire = wire
+        self.scale = scale
 
     def __call__(
-        self, query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **kwargs,
     ) -> Tensor:
-        """Arguments (B, H, N, D); output (B, H, N, D)."""
-        scale = 1 / math.sqrt(query.shape[-1])
+        """Arguments and output as of the function; queries (B, H, N, D)."""
+        if is_causal or any(kwargs.values()):
+            raise NotImplementedError(
+                f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
+                'attention have no rule; label tracing is for images.'
+            )
+        scale = scale or self.scale or 1 / math.sqrt(query.shape[-1])
         reader = self.wire.reader
         if reader is not None:
-            return reader.attend(query, key, value, scale, dropout_p)
+            return reader.attend(query, key, value, scale, dropout_p, attn_mask)
         if self.wire.moves_shares and query.requires_grad and rides(value, dropout_p):
             # Gradient with no reader: activation checkpointing repeats the
             # forward, and must meet tensors of the same shapes.
-            return _ride_nothing(query, key, value, scale)
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout_p)
+            return _ride_nothing(query, key, value, scale, attn_mask)
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p=dropout_p, scale=scale
+        )
 
 
-def _ride_nothing(query, key, value, scale):
+def _ride_nothing(query, key, value, scale, mask):
     nothing = torch.zeros(
         value.shape[0], value.shape[2], 1, dtype=torch.float32, device=value.device
     )
-    return rules.ride(query, key, value, nothing, scale)[0]
+    return rules.ride(query, key, value, nothing, scale, mask)[0]
+
+
+class AttentionCalls(TorchFunctionMode):
+    """While it is active, fused attention and softmax pass the tap."""
+
+    def __init__(self, wire: Wire):
+        super().__init__()
+        self.wire = wire
+        self.tap = AttentionTap(wire)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return self.tap(*args, **kwargs)
+        out = func(*args, **kwargs)
+        if func in _SOFTMAX and self.wire.reader is not None:
+            self.wire.reader.weigh(out)
+        return out
+
+
+class Listening:
+    """Mixin of twins: the stock forward, listened to.
+
+    Subclasses that know more than the attention call, such as windows, override
+    :meth:`before` and :meth:`after`.
+    """
+
+    def forward(self, *args, **kwargs):
+        reader = self.wire.reader
+        repeats = self.wire.moves_shares and torch.is_grad_enabled()
+        if reader is None and not repeats:
+            return super().forward(*args, **kwargs)
+        if reader is not None:
+            self.before(reader, *args, **kwargs)
+        with AttentionCalls(self.wire):
+            out = super().forward(*args, **kwargs)
+        if reader is not None:
+            self.after(reader)
+        return out
+
+    def before(self, reader, *args, **kwargs) -> None:
+        """Called with the arguments of the forward."""
+
+    def after(self, reader) -> None:
+        """Called when the forward is done."""
+
+
+def listen(module: nn.Module, wire: Wire) -> None:
+    """Tap a module whose forward computes one attention over all tokens."""
+    adopt(_listening(type(module)), module, wire)
+
+
+def adopt(twin: type, module: nn.Module, wire: Wire) -> None:
+    """Make a module its twin, a subclass with the same parameters, in place."""
+    module.__class__ = twin
+    module.wire = wire
+
+
+@functools.cache
+def _listening(cls: type) -> type:
+    return type(f'Traced{cls.__name__}', (Listening, cls), {'__reduce_ex__': _reduce})
+
+
+def _reduce(module, protocol):
+    """Twins made on the fly are found again by the class that they stand for."""
+    return _rebuild, (type(module).__mro__[2],), module.__dict__
+
+
+def _rebuild(cls):
+    return object.__new__(_listening(cls))

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..mixing import Mix
-from . import rules
+from . import geometry
+from .row_readers import ClassRows, TokenColumns
 from .taps import attach, family_of, watch
-from .tracer import ClassRows, Tracer
+from .tracer import Tracer
 
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
@@ -25,32 +26,32 @@ def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
     family = family_of(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
     share = mix.token_share(grid, family.patch(backbone))
-    return rules.add_prefix(share, mix.area()[:, None], family.prefix(backbone))
+    return geometry.add_prefix(share, mix.area()[:, None], family.prefix(backbone))
 
 
-def share_tracer(
-    backbone: nn.Module,
-    mix: Mix,
-    layers: Sequence[int] | None = None,
-    residual: bool = True,
-) -> Tracer:
-    """A tracer for one forward of an attached backbone on a mixed batch."""
+def share_tracer(backbone: nn.Module, mix: Mix, **options) -> Tracer:
+    """A tracer for one forward of an attached backbone on a mixed batch.
+
+    ``options`` are ``layers``, ``residual`` and ``merge`` of :class:`Tracer`.
+    """
     return Tracer(
         start_share(backbone, mix),
         token_grid(backbone, mix.images.shape[-2:]),
         family_of(backbone).prefix(backbone),
         backbone.trace_wire.attentions,
-        layers=layers,
-        residual=residual,
+        **options,
     )
 
 
-def row_reader(backbone: nn.Module, mix: Mix) -> ClassRows:
-    """A reader of the special tokens' rows of an attached backbone."""
+def look_reader(
+    backbone: nn.Module, mix: Mix, kind: type[ClassRows] | type[TokenColumns]
+) -> ClassRows | TokenColumns:
+    """A reader of where the last attention of an attached backbone looks."""
     family = family_of(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
-    return ClassRows(
+    return kind(
         mix.token_mask(grid, family.patch(backbone)),
+        grid,
         family.prefix(backbone),
         backbone.trace_wire.attentions,
     )
@@ -64,12 +65,12 @@ def trace(backbone: nn.Module, mix: Mix, **options) -> Tracer:
         backbone: Tapped or not; one that is not is left as it is, a copy of it
             is tapped.
         mix: The mixed batch. Its ``images`` are what the backbone is given.
-        **options: ``layers`` and ``residual`` of :class:`Tracer`.
+        **options: As of :func:`share_tracer`.
 
     Returns:
         The tracer after the forward: ``history`` holds the share (B, P + N, 1)
-        after every attention, ``grids`` the token grid of each, ``prefix`` the
-        number P of special tokens that lead each entry.
+        after every attention, ``grids`` the token grid of each, ``prefixes``
+        the number P of special tokens that lead each.
     """
     if getattr(backbone, 'trace_wire', None) is None:
         backbone = copy.deepcopy(backbone)

@@ -1,18 +1,17 @@
-"""Readers of one forward pass: they sit on the wire while a backbone runs.
+"""The reader that follows shares through one forward pass (TL-Align).
 
-A tap hands every attention it meets to the reader on its wire. Two readers
-exist: :class:`Tracer` moves shares through all layers (TL-Align),
-:class:`ClassRows` looks at the special tokens' rows of the last attention
-(TransMix). Shapes as in :mod:`mmtlalign.tracing.rules`.
+A tap hands every attention it meets to the reader on its wire, and tells it
+what else happens to the tokens: they are cut into windows, merged, joined by a
+class token. Shapes as in :mod:`mmtlalign.tracing.rules`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import rules
+from . import geometry, rules
 
 
 class Tracer:
@@ -29,11 +28,14 @@ class Tracer:
             from the end. Defaults to None: all.
         residual: Average the moved share with the one before, as a residual
             connection does. Defaults to True.
+        merge: How the class token takes in DHVT's head tokens, ``'nested'`` or
+            ``'flat'``; see :meth:`append_tokens`. Defaults to ``'nested'``.
 
     Attributes:
         share: Where the shares are now (B, P + N', S), float32.
         history: Share after every attention so far.
         grids: Token grid of every entry of ``history``.
+        prefixes: Number of special tokens of every entry of ``history``.
         seen: Number of attentions met.
     """
 
@@ -45,17 +47,21 @@ class Tracer:
         attentions: int,
         layers: Sequence[int] | None = None,
         residual: bool = True,
+        merge: str = 'nested',
     ):
         self.share = share.detach().float()
         self.grid = grid
         self.prefix = prefix
         self.layers = layer_indices(layers, attentions)
         self.residual = residual
+        self.merge_rule = merge
         self.history: list[Tensor] = []
         self.grids: list[tuple[int, int]] = []
+        self.prefixes: list[int] = []
         self.seen = 0
-        self._windows: Tensor | None = None
-        self._geometry = (0, 0)
+        self._keys: Tensor | None = None
+        self._windows: tuple | None = None
+        self._appended = 0
 
     def attend(
         self,
@@ -64,46 +70,89 @@ class Tracer:
         value: Tensor,
         scale: float,
         dropout_p: float = 0.0,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """One attention over all tokens: its output, with the share moved."""
+        """One attention: its output, with the share moved.
+
+        Args:
+            query: (B, H, Nq, D). Fewer queries than tokens are the leading
+                ones, as in class attention; the other tokens stay.
+            key, value: (B, H, Nk, D), of the tokens, or of what
+                :meth:`enter_windows`, :meth:`reduce_keys` or
+                :meth:`append_tokens` made of them.
+            scale: Factor of the logits.
+            dropout_p: Probability of dropping a weight; shares do not see it.
+            mask: Added to the logits, or boolean. Defaults to None.
+        """
+        share = self._key_share()
         if rides(value, dropout_p):
-            out, moved = rules.ride(query, key, value, self.share, scale)
+            out, moved = rules.ride(query, key, value, share, scale, mask)
         else:
             out = F.scaled_dot_product_attention(
-                query, key, value, dropout_p=dropout_p, scale=scale
+                query, key, value, mask, dropout_p=dropout_p, scale=scale
             )
-            moved = rules.attend(query, key, self.share, scale)
-        self._step(moved)
+            moved = rules.attend(query, key, share, scale, mask)
+        self._arrive(moved)
         return out
 
     def weigh(self, weights: Tensor) -> None:
-        """One attention whose weights (B, H, N, N) are at hand.
+        """One attention whose weights (..., H, Nq, Nk) are at hand.
 
-        Inside :meth:`enter_windows` they are those of the windows.
+        They are the softmax before dropout; queries and keys as in
+        :meth:`attend`. Leading dimensions are batch, or batch and windows.
         """
-        if self._windows is None:
-            self._step(rules.weigh(weights, self.share))
-        else:
-            self._windows = rules.weigh(weights, self._windows)
+        self._arrive(rules.weigh(weights.flatten(0, -4), self._key_share()))
 
-    def enter_windows(self, grid: tuple[int, int], window: int, shift: int) -> None:
-        """The tokens are cut into windows; ``shift`` is this forward's own."""
-        self._geometry = (window, shift)
-        self._windows = rules.to_windows(self.share, grid, window, shift)
+    def enter_windows(self, grid, window, shift=(0, 0)) -> None:
+        """The next attention is inside windows.
+
+        Args:
+            grid: Token rows and columns, without padding.
+            window: Rows and columns of a window.
+            shift: By how much this forward really shifts, rows and columns.
+        """
+        self._windows = (tuple(grid), tuple(window), tuple(shift))
+        self._keys = geometry.to_windows(self.share, *self._windows)
 
     def leave_windows(self) -> None:
         """The windows are put together again, which ends the attention."""
-        moved = rules.from_windows(
-            self._windows, self.grid, *self._geometry, self.share.shape[-1]
-        )
-        self._windows = None
+        columns = self.share.shape[-1]
+        moved = geometry.from_windows(self._keys, *self._windows, columns)
+        self._windows = self._keys = None
         self._step(moved)
 
+    def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
+        """Keys of the next attention are pooled tokens (PVT, ICCV 2021, §3.3).
+
+        Args:
+            pooling: What averages maps (B, S, h, w) as the keys are reduced,
+                such as ``functools.partial(F.avg_pool2d, kernel_size=8)``.
+        """
+        self._keys = geometry.pool(self.share, self.grid, self.prefix, pooling)
+
+    def append_tokens(self, count: int) -> None:
+        """Tokens made from the mean of all take part in the next attention.
+
+        These are DHVT's head tokens (NeurIPS 2022, §3.3): each starts with the
+        mean share of all tokens; after the attention their mean is added to
+        the class token and they are gone. With ``merge='nested'`` the class
+        token averages its own attention with theirs, then the result with its
+        share before; ``'flat'`` averages all three alike.
+        """
+        self._keys = geometry.append_mean(self.share, count)
+        self._appended = count
+
     def merge(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
-        """Tokens are merged; arguments as in :func:`rules.merge`."""
-        self.share, self.grid = rules.merge(
+        """Tokens are merged; arguments as in :func:`geometry.merge`."""
+        self.share, self.grid = geometry.merge(
             self.share, self.grid, kernel, stride, padding
         )
+
+    def join_prefix(self, count: int = 1) -> None:
+        """Special tokens join late: each starts at the mean of the others."""
+        mean = self.share[:, self.prefix :].mean(dim=1)
+        self.share = geometry.add_prefix(self.share, mean, count)
+        self.prefix += count
 
     def output_shares(self, output: str) -> tuple[Tensor, ...]:
         """What arrives at the network's output, each (B, S).
@@ -116,58 +165,40 @@ class Tracer:
             return (self.share[:, self.prefix :].mean(dim=1),)
         return tuple(self.share[:, i] for i in range(self.prefix))
 
+    def _key_share(self) -> Tensor:
+        return self.share if self._keys is None else self._keys
+
+    def _arrive(self, moved: Tensor) -> None:
+        if self._windows is not None:
+            self._keys = moved
+            return
+        self._keys = None
+        self._step(moved)
+
     def _step(self, moved: Tensor) -> None:
+        flat = 0
+        if self._appended:
+            moved, heads = moved.tensor_split([-self._appended], dim=1)
+            first = (moved[:, :1] + heads.mean(dim=1, keepdim=True)) / 2
+            moved = torch.cat([first, moved[:, 1:]], dim=1)
+            flat, self._appended = int(self.merge_rule == 'flat'), 0
         if self.layers is None or self.seen in self.layers:
-            self.share = (self.share + moved) / 2 if self.residual else moved
+            self.share = self._update(moved, flat)
         self.history.append(self.share)
         self.grids.append(self.grid)
+        self.prefixes.append(self.prefix)
         self.seen += 1
 
-
-class ClassRows:
-    """Reads the special tokens' rows of the last attention (TransMix, §3).
-
-    Args:
-        mask: Which tokens came from the partner (1 or B, N).
-        prefix: Number of special tokens P.
-        attentions: How many attentions the backbone has.
-
-    Attributes:
-        rows: (B, P, P + N), softmax before dropout, averaged over heads.
-        seen: Number of attentions met.
-    """
-
-    def __init__(self, mask: Tensor, prefix: int, attentions: int):
-        self.mask = mask
-        self.prefix = prefix
-        self.attentions = attentions
-        self.rows: Tensor | None = None
-        self.seen = 0
-
-    def attend(self, query, key, value, scale, dropout_p=0.0) -> Tensor:
-        """The attention's output; arguments as in :meth:`Tracer.attend`."""
-        self.seen += 1
-        if self.seen == self.attentions:
-            self.rows = rules.prefix_rows(query, key, self.prefix, scale)
-        return F.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout_p, scale=scale
-        )
-
-    def weigh(self, weights: Tensor) -> None:
-        """One attention whose weights (B, H, N, N) are at hand."""
-        self.seen += 1
-        if self.seen == self.attentions:
-            rows = weights[:, :, : self.prefix].detach()
-            self.rows = rows.mean(dim=1, dtype=torch.float32)
-
-    def output_shares(self) -> tuple[Tensor, ...]:
-        """Share of each special token's look that falls on the partner, (B,).
-
-        The columns of the special tokens do not count.
-        """
-        rows = self.rows[:, :, self.prefix :]
-        looked = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
-        return looked.unbind(dim=1)
+    def _update(self, moved: Tensor, flat: int) -> Tensor:
+        rows = moved.shape[1]
+        before, rest = self.share[:, :rows], self.share[:, rows:]
+        if self.residual:
+            after = (before + moved) / 2
+            if flat:
+                first = (before[:, :1] + 2 * moved[:, :1]) / 3
+                after = torch.cat([first, after[:, 1:]], dim=1)
+            moved = after
+        return torch.cat([moved, rest], dim=1) if rest.shape[1] else moved
 
 
 def rides(value: Tensor, dropout_p: float) -> bool:

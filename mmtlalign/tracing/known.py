@@ -1,0 +1,151 @@
+"""What is known of backbones and attentions, and what is refused.
+
+Nothing is guessed: what is registered here, beside the twins of each host (see
+``mmpretrain_vit.py``), is known; whatever is not and looks like attention is an
+error when the model is built.
+"""
+
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from .refusals import REASONS
+
+_LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
+
+# Files of this room that register backbones and attentions of a host.
+TWINS = {
+    'mmpretrain': ('mmpretrain_vit', 'mmpretrain_swin'),
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What tracing has to know of a backbone class.
+
+    Attributes:
+        patch: Backbone to the token size ``(height, width)`` in pixels.
+        prefix: Backbone to its number of special tokens.
+        output: Backbone to ``'class'`` or ``'mean'``: what its last feature
+            is. It raises ValueError for outputs that nothing can be read from.
+        joins: Backbone to its number of special tokens that join late, each
+            starting at the mean of the tokens. Defaults to none.
+        outputs: Backbone to how many of the special tokens it outputs, the
+            leading ones, where ``output`` is ``'class'``. Defaults to None:
+            all of them.
+        note: For the table of models: where the output is read, in words.
+    """
+
+    patch: Callable[[nn.Module], tuple[int, int]]
+    prefix: Callable[[nn.Module], int]
+    output: Callable[[nn.Module], str]
+    joins: Callable[[nn.Module], int] = lambda backbone: 0
+    outputs: Callable[[nn.Module], int] | None = None
+    note: str = ''
+
+    def count_outputs(self, backbone: nn.Module) -> int:
+        """How many outputs of the backbone a head scores."""
+        if self.output(backbone) == 'mean':
+            return 1
+        if self.outputs is not None:
+            return self.outputs(backbone)
+        return self.prefix(backbone) + self.joins(backbone)
+
+
+@dataclass
+class _Known:
+    families: dict[type, Family] = field(default_factory=dict)
+    attentions: dict[type, Callable] = field(default_factory=dict)
+    helpers: dict[type, Callable] = field(default_factory=dict)
+
+
+KNOWN = _Known()
+
+
+def register_backbone(cls: type, family: Family) -> None:
+    """Make a backbone class, and its subclasses, traceable."""
+    KNOWN.families[cls] = family
+
+
+def register_attention(cls: type):
+    """Decorator for ``install(module, wire)``, which taps one attention."""
+
+    def register(install):
+        KNOWN.attentions[cls] = install
+        return install
+
+    return register
+
+
+def register_helper(cls: type):
+    """As :func:`register_attention`, for modules that move tokens otherwise."""
+
+    def register(install):
+        KNOWN.helpers[cls] = install
+        return install
+
+    return register
+
+
+def family_of(backbone: nn.Module) -> Family:
+    """The backbone's family.
+
+    Raises:
+        TypeError: For an unknown class, naming the known ones, and for one
+            whose labels cannot be traced, with the reason.
+    """
+    family = _look_up(type(backbone))
+    if family is None:
+        load_twins(hosts_of(backbone))
+        family = _look_up(type(backbone))
+    if family is not None:
+        return family
+    for cls in type(backbone).__mro__:
+        if cls.__name__ in REASONS:
+            raise TypeError(
+                f'{type(backbone).__name__} cannot be traced: {REASONS[cls.__name__]} '
+                'Train it with a stock head (plain CutMix), or take one of the '
+                'backbones in the table of the README.'
+            )
+    known = ', '.join(sorted(c.__name__ for c in KNOWN.families))
+    raise TypeError(
+        f'{type(backbone).__name__} cannot be traced: nothing is registered about '
+        f'where its tokens start and what it outputs. Known backbones: {known}. '
+        'See docs/add_a_backbone.md for how to register one.'
+    )
+
+
+def known_backbones() -> dict[type, Family]:
+    """All registered backbones of the hosts that are installed."""
+    load_twins(TWINS)
+    return dict(KNOWN.families)
+
+
+def hosts_of(model: nn.Module) -> set[str]:
+    """Top-level packages that the modules of a model come from."""
+    return {
+        cls.__module__.partition('.')[0]
+        for module in model.modules()
+        for cls in type(module).__mro__
+    }
+
+
+def load_twins(hosts: Iterable[str]) -> None:
+    """Import what is known of these hosts, and of no other."""
+    for host in hosts:
+        for name in TWINS.get(host, ()):
+            importlib.import_module(f'.{name}', __package__)
+
+
+@functools.cache
+def looks_like_attention(cls: type) -> bool:
+    """Whether a module that nobody registered should have been."""
+    return _LOOKS_LIKE_ATTENTION.search(cls.__name__) is not None
+
+
+def _look_up(cls: type) -> Family | None:
+    return next((KNOWN.families[c] for c in cls.__mro__ if c in KNOWN.families), None)
