@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry, rules
+from .reader import Reader
 
 
-class LastLook:
+class LastLook(Reader):
     """Base: passes every attention on and reads the last one.
 
     Subclasses say what they read from queries and keys (:meth:`read`) or from

@@ -24,8 +24,8 @@ from torch.overrides import TorchFunctionMode
 
 from . import rules
 from .known import KNOWN, family_of, hosts_of, load_twins, looks_like_attention
-from .row_readers import LastLook
-from .tracer import Tracer, rides
+from .reader import Reader
+from .tracer import rides
 
 _SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
@@ -42,7 +42,7 @@ class Wire:
         appends: Whether head tokens are appended in an attention (DHVT).
     """
 
-    reader: Tracer | LastLook | None = None
+    reader: Reader | None = None
     attentions: int = 0
     moves_shares: bool = False
     appends: bool = False
@@ -100,9 +100,7 @@ def _install(backbone: nn.Module, wire: Wire) -> None:
 
 
 @contextlib.contextmanager
-def watch(
-    backbone: nn.Module, reader: Tracer | LastLook
-) -> Iterator[Tracer | LastLook]:
+def watch(backbone: nn.Module, reader: Reader) -> Iterator[Reader]:
     """Put a reader on the wire of an attached backbone for one forward.
 
     Raises:

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry, rules
+from .reader import Reader
 
 
-class Tracer:
+class Tracer(Reader):
     """Follows shares through one forward pass (TL-Align, ICCV 2023, §3.3).
 
     Args:
