@@ -38,7 +38,7 @@ class ResizeMix(BatchMix):
 
     The box lies inside the image, anywhere. Its sides are
     ``low + (high - low) * (1 - lam)`` of the image's: with ``alpha=1`` uniform
-    between both, as in the paper (§3). mmpretrain's ``ResizeMix`` bounds the own
+    between both, as in the paper. mmpretrain's ``ResizeMix`` bounds the own
     image's share instead and lets boxes be cut off at the border.
 
     Args:

@@ -6,7 +6,7 @@ from .augments import BatchMix
 
 
 class FMix(BatchMix):
-    """FMix (arXiv 2002.12047, §4): the high ground of a random soft landscape.
+    """FMix (arXiv 2002.12047): the high ground of a random soft landscape.
 
     A grey image is drawn whose spectrum falls with the frequency; the pixels
     above the threshold that leaves ``lam`` of the image come from the partner.

@@ -10,7 +10,7 @@ import numpy as np
 from .augments import BatchMix
 from .boxes import box_mask, clipped_box
 
-# Of the official TokenMix code: height over width, and its inverse.
+# Of the official TokenMix code: blocks have between this and its inverse.
 ASPECT = 0.3
 
 
@@ -59,7 +59,7 @@ class TokenCutMix(TokenBatchMix):
 
 
 class TokenMix(TokenBatchMix):
-    """TokenMix (ECCV 2022, arXiv 2207.08409, §3): many small parts instead of one.
+    """TokenMix (ECCV 2022, arXiv 2207.08409): many small parts instead of one.
 
     The mask alone: the paper's targets come from a teacher, here a head reads
     them. ``round((1 - lam) * h * w)`` tokens are the partner's; the official
