@@ -8,7 +8,7 @@ error when the model is built.
 import functools
 import importlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -19,7 +19,8 @@ _LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECA
 
 # Files of this room that register backbones and attentions of a host.
 TWINS = {
-    'mmpretrain': ('mmpretrain_vit', 'mmpretrain_swin'),
+    'mmpretrain': ('mmpretrain_vit', 'mmpretrain_swin', 'mmpretrain_twins'),
+    'mmdet': ('mmdet_pvt',),
 }
 
 
@@ -37,6 +38,8 @@ class Family:
         outputs: Backbone to how many of the special tokens it outputs, the
             leading ones, where ``output`` is ``'class'``. Defaults to None:
             all of them.
+        grid: Backbone and image size (height, width) to token rows and columns.
+            Defaults to None: as many tokens as cover the image.
         note: For the table of models: where the output is read, in words.
     """
 
@@ -45,6 +48,7 @@ class Family:
     output: Callable[[nn.Module], str]
     joins: Callable[[nn.Module], int] = lambda backbone: 0
     outputs: Callable[[nn.Module], int] | None = None
+    grid: Callable[[nn.Module, Sequence[int]], tuple[int, int]] | None = None
     note: str = ''
 
     def count_outputs(self, backbone: nn.Module) -> int:

@@ -42,7 +42,8 @@ register_backbone(DistilledVisionTransformer, VIT)
 
 
 @register_attention(MultiheadAttention)
-def _tap(module: MultiheadAttention, wire: Wire) -> None:
+def tap_plain(module: MultiheadAttention, wire: Wire) -> None:
+    """Tap an attention of mmpretrain that calls its seam with the default scale."""
     if module.scaled_dot_product_attention is not scaled_dot_product_attention:
         # mmpretrain ignores the value and divides by the default scale instead
         # of multiplying: even passing the default changes the output.
