@@ -21,7 +21,9 @@ def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
 
 
 @torch.no_grad()
-def to_windows(share: Tensor, grid: Pair, window: Pair, shift: Pair) -> Tensor:
+def to_windows(
+    share: Tensor, grid: Pair, window: Pair, shift: Pair, pad_first: bool = True
+) -> Tensor:
     """Cut a token map into shifted windows, in the order of Swin (ICCV 2021).
 
     Args:
@@ -30,6 +32,9 @@ def to_windows(share: Tensor, grid: Pair, window: Pair, shift: Pair) -> Tensor:
         window: Height and width of a window in tokens.
         shift: Effective shift of this forward, rows and columns; 0 where the
             map is one window.
+        pad_first: Whether a map that does not fill its windows is padded and
+            then shifted, as in the official code, or shifted and then padded,
+            as in timm. Defaults to True.
 
     Returns:
         (B * windows, tokens of a window, S). Where the map does not fill its
@@ -39,10 +44,12 @@ def to_windows(share: Tensor, grid: Pair, window: Pair, shift: Pair) -> Tensor:
     height, width = grid
     maps = share.unflatten(1, grid)
     below, right = -height % window[0], -width % window[1]
+    if any(shift) and not pad_first:
+        maps = maps.roll((-shift[0], -shift[1]), dims=(1, 2))
     if below or right:
         mass = maps.new_ones(*maps.shape[:-1], 1)
         maps = F.pad(torch.cat([maps, mass], dim=-1), (0, 0, 0, right, 0, below))
-    if any(shift):
+    if any(shift) and pad_first:
         maps = maps.roll((-shift[0], -shift[1]), dims=(1, 2))
     maps = maps.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))
     return maps.transpose(2, 3).flatten(0, 2).flatten(1, 2)
@@ -50,13 +57,18 @@ def to_windows(share: Tensor, grid: Pair, window: Pair, shift: Pair) -> Tensor:
 
 @torch.no_grad()
 def from_windows(
-    windows: Tensor, grid: Pair, window: Pair, shift: Pair, columns: int
+    windows: Tensor,
+    grid: Pair,
+    window: Pair,
+    shift: Pair,
+    pad_first: bool,
+    columns: int,
 ) -> Tensor:
     """Inverse of :func:`to_windows`; divides by the mass where there is one.
 
     Args:
         windows: What :func:`to_windows` gave, moved by attention.
-        grid, window, shift: As there.
+        grid, window, shift, pad_first: As there.
         columns: Number of share columns S.
 
     Returns:
@@ -66,9 +78,12 @@ def from_windows(
     rows, across = -(-height // window[0]), -(-width // window[1])
     maps = windows.unflatten(1, tuple(window)).unflatten(0, (-1, rows, across))
     maps = maps.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    if any(shift):
+    if any(shift) and pad_first:
         maps = maps.roll(tuple(shift), dims=(1, 2))
-    maps = maps[:, :height, :width].flatten(1, 2)
+    maps = maps[:, :height, :width]
+    if any(shift) and not pad_first:
+        maps = maps.roll(tuple(shift), dims=(1, 2))
+    maps = maps.flatten(1, 2)
     if maps.shape[-1] > columns:
         return maps[..., :columns] / maps[..., columns:]
     return maps

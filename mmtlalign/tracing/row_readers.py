@@ -53,9 +53,9 @@ class LastLook(Reader):
             self.read_weights(mean)
         self._appended = 0
 
-    def enter_windows(self, grid, window, shift=(0, 0)) -> None:
+    def enter_windows(self, grid, window, shift=(0, 0), pad_first=True) -> None:
         """As :meth:`Tracer.enter_windows`."""
-        self._windows = (tuple(grid), tuple(window), tuple(shift))
+        self._windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
 
     def leave_windows(self) -> None:
         """As :meth:`Tracer.leave_windows`."""

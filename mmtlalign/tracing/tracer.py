@@ -104,15 +104,16 @@ class Tracer(Reader):
         """
         self._arrive(rules.weigh(weights.flatten(0, -4), self._key_share()))
 
-    def enter_windows(self, grid, window, shift=(0, 0)) -> None:
+    def enter_windows(self, grid, window, shift=(0, 0), pad_first=True) -> None:
         """The next attention is inside windows.
 
         Args:
             grid: Token rows and columns, without padding.
             window: Rows and columns of a window.
             shift: By how much this forward really shifts, rows and columns.
+            pad_first: Whether the map is padded before it is shifted.
         """
-        self._windows = (tuple(grid), tuple(window), tuple(shift))
+        self._windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
         self._keys = geometry.to_windows(self.share, *self._windows)
 
     def leave_windows(self) -> None:
