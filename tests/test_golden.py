@@ -3,31 +3,20 @@
 Files come from ``tests/golden`` and from the folder that the environment
 variable ``MMTLALIGN_GOLDEN`` names; the name's beginning chooses the check.
 Sizes, class counts and seeds are read from the files. Tolerances are those of
-the files' own description, for float32 on a CPU.
+the files' own description.
 """
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_dhvt import check_dhvt, check_dhvt_single_precision
+from golden_files import FILES, HERE, close
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing import CutMix, Mix, Mixup, TokenCutMix, clipped_box
 from mmtlalign.tracing import Tracer, attach, share_tracer, watch
-
-HERE = Path(__file__).parent / 'golden'
-FOLDERS = [HERE, *map(Path, filter(None, [os.environ.get('MMTLALIGN_GOLDEN')]))]
-FILES = {p.name: p for folder in FOLDERS for p in sorted(folder.glob('*.npz'))}
-
-
-def close(ours, golden, tolerance):
-    ours = torch.as_tensor(ours).detach().double()
-    golden = torch.as_tensor(np.asarray(golden)).double()
-    assert ours.shape == golden.shape
-    assert (ours - golden).abs().max().item() <= tolerance
 
 
 class Golden:
@@ -226,7 +215,13 @@ def check_transmix(path):
     golden.check_gradients(loss)
 
 
-CHECKS = {'tlalign_vit': check_tlalign, 'transmix_vit': check_transmix}
+CHECKS = {
+    'tlalign_vit': check_tlalign,
+    'transmix_vit': check_transmix,
+    'dhvt_cifar': check_dhvt,
+    'dhvt_patch': check_dhvt,
+}
+DHVT = [n for n in FILES if n.startswith(('dhvt_cifar', 'dhvt_patch'))]
 
 
 @pytest.mark.parametrize('name', sorted(FILES))
@@ -267,3 +262,8 @@ def test_gradient_would_show_a_leak():
     with golden.model.head.watch(golden.model.backbone, mix) as seen:
         golden.model.extract_feat(mix.images)
     assert not any(s.requires_grad for s in seen.history)
+
+
+@pytest.mark.parametrize('name', DHVT)
+def test_dhvt_in_single_precision(name):
+    check_dhvt_single_precision(FILES[name])

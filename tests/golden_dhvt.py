@@ -1,0 +1,159 @@
+"""DHVT's golden numbers: every intermediate of the official code, and gradients.
+
+In float64 against numbers that were made in float32, which separates a wrong
+epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below 4e-6).
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from golden_files import close
+from mmengine.registry import MODELS, init_default_scope
+
+from mmtlalign.engine.weight_names import convert
+
+OUTPUT = dict(tolerance=5e-6)
+INSIDE = dict(tolerance=2e-5)
+GRADIENT = dict(tolerance=1e-5, relative=1e-4)
+
+
+class GoldenDHVT:
+    """One file: its arrays, and the classifier of its sizes with its weights."""
+
+    def __init__(self, path):
+        self.arrays = np.load(path, allow_pickle=False)
+        init_default_scope('mmpretrain')
+        meta = {k[5:]: int(v) for k, v in self.arrays.items() if k.startswith('meta/')}
+        width = meta['embed_dim']
+        self.model = MODELS.build(
+            dict(
+                type='mmtlalign.MixClassifier',
+                backbone=dict(
+                    type='mmtlalign.DHVT',
+                    arch=dict(
+                        embed_dims=width,
+                        num_layers=meta['depth'],
+                        num_heads=meta['num_heads'],
+                        feedforward_channels=meta.get('mlp_ratio', 4) * width,
+                    ),
+                    patch_size=meta['patch_size'],
+                ),
+                head=dict(
+                    type='VisionTransformerClsHead',
+                    num_classes=meta['num_classes'],
+                    in_channels=width,
+                ),
+            )
+        )
+        self.official = {
+            name[3:]: torch.from_numpy(array)
+            for name, array in self.arrays.items()
+            if name.startswith('sd/')
+        }
+        self.model.load_state_dict(convert(self.official, 'dhvt'), strict=True)
+        self.model.double()
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def keys(self, beginning):
+        """Names that begin so, without the beginning; there must be some."""
+        found = [k[len(beginning) :] for k in self.arrays if k.startswith(beginning)]
+        assert found
+        return found
+
+    def logits(self, images):
+        dtype = next(self.model.parameters()).dtype
+        images = torch.from_numpy(images).to(dtype)
+        return self.model.head(self.model.extract_feat(images))
+
+
+def record(backbone):
+    """Dict that a forward fills with all that passes, under the files' names."""
+    seen = {}
+
+    def keep(key, pick=lambda out: out):
+        def hook(module, args, out):
+            seen[key] = pick(out)
+
+        return hook
+
+    def keep_input(key, pick=lambda x: x):
+        def hook(module, args):
+            seen[key] = pick(args[0])
+
+        return hook
+
+    def attention(key):
+        def attend(query, key_, value, dropout_p):
+            logits = query @ key_.mT / query.shape[-1] ** 0.5
+            seen[f'{key}attn_probs'] = logits.softmax(dim=-1)
+            seen[f'{key}attn_probs_cls_row'] = seen[f'{key}attn_probs'][:, :, 0]
+            return F.scaled_dot_product_attention(query, key_, value, None, dropout_p)
+
+        return attend
+
+    heads = backbone.num_heads
+    backbone.patch_embed.register_forward_hook(keep('patch_embed', lambda out: out[0]))
+    backbone.layers[0].register_forward_pre_hook(keep_input('tokens_in'))
+    for i, layer in enumerate(backbone.layers):
+        at = f'blk{i}/'
+        layer.attn.qkv.register_forward_pre_hook(
+            keep_input(f'{at}head_tokens', lambda x: x[:, -heads:])
+        )
+        layer.attn.scaled_dot_product_attention = attention(at)
+        layer.attn.proj.register_forward_hook(
+            keep(
+                f'{at}attn_proj_cls_and_heads',
+                lambda x: torch.cat([x[:, :1], x[:, -heads:]], dim=1),
+            )
+        )
+        layer.attn.register_forward_hook(keep(f'{at}attn_out'))
+        layer.ffn.excite.register_forward_hook(keep(f'{at}cls_gate'))
+        layer.ffn.register_forward_hook(keep(f'{at}daff_out'))
+        layer.register_forward_hook(keep(f'{at}out'))
+    backbone.ln1.register_forward_hook(keep('norm'))
+    return seen
+
+
+def check_dhvt(path):
+    golden = GoldenDHVT(path)
+    model = golden.model.eval()
+    with torch.no_grad():
+        # Fused attention as it runs, before anything is recorded.
+        close(golden.logits(golden['x']), golden['eval/logits'], **OUTPUT)
+        close(golden.logits(golden['alt/x']), golden['alt/eval_logits'], **OUTPUT)
+        seen = record(model.backbone)
+        seen['logits'] = golden.logits(golden['x'])
+    for key in golden.keys('eval/'):
+        close(seen[key], golden[f'eval/{key}'], **(INSIDE if '/' in key else OUTPUT))
+
+    model.train()
+    logits = golden.logits(golden['x'])
+    loss = F.cross_entropy(logits, torch.from_numpy(golden['train/target']).double())
+    close(logits, golden['train/logits'], **OUTPUT)
+    close(loss, golden['train/loss'], **OUTPUT)
+    for key in ['patch_embed', 'norm', *('blk' + k for k in golden.keys('train/blk'))]:
+        close(seen[key], golden[f'train/{key}'], **INSIDE)
+    now = convert(model.state_dict(), 'dhvt', reverse=True)
+    for key in golden.keys('train/after/'):
+        close(now[key], golden[f'train/after/{key}'], **INSIDE)
+
+    loss.backward()
+    gradients = convert(
+        {k: p.grad for k, p in model.named_parameters()}, 'dhvt', reverse=True
+    )
+    assert sorted(golden.keys('train/gradnorm/')) == sorted(gradients)
+    for key, gradient in gradients.items():
+        close(gradient.norm(), golden[f'train/gradnorm/{key}'], **GRADIENT)
+    for key in golden.keys('train/grad/'):
+        close(gradients[key], golden[f'train/grad/{key}'], **GRADIENT)
+
+
+def check_dhvt_single_precision(path):
+    """The same weights in float32, as they are trained."""
+    golden = GoldenDHVT(path)
+    golden.model.float().eval()
+    with torch.no_grad():
+        logits = golden.logits(golden['x'])
+    close(logits, golden['eval/logits'], 5e-5, relative=1e-5)
