@@ -88,13 +88,20 @@ def join_matrix(tokens):
     return torch.cat([mean, torch.eye(tokens, dtype=torch.float64)])
 
 
-def start(mask, patch, prefix, batch):
-    """Share of each token (B, N, 1) by counting its pixels one patch at a time."""
+def start(mask, patch, prefix, batch, cut=False):
+    """Share of each token (B, N, 1) by counting its pixels one patch at a time.
+
+    With ``cut``, pixels that fill no whole patch are in no token.
+    """
+    area = mask.double().expand(batch, 1, *mask.shape[-2:]).mean((1, 2, 3))
+    if cut:
+        height, width = (side // patch * patch for side in mask.shape[-2:])
+        mask = mask[..., :height, :width]
     mask = mask.double().expand(batch, 1, *mask.shape[-2:])
     tokens = [
         mask[..., y : y + patch, x : x + patch].mean((1, 2, 3))
         for y in range(0, mask.shape[-2], patch)
         for x in range(0, mask.shape[-1], patch)
     ]
-    special = [mask.mean((1, 2, 3))] * prefix
+    special = [area] * prefix
     return torch.stack(special + tokens, dim=1)[..., None]

@@ -100,7 +100,9 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
     torch.manual_seed(5)  # the same dropout
     history, way = oracles.dense_rollout(stock(row), mix.images, HOOKS)
     prefix = family_of(stock(row)).prefix(stock(row))
-    begin = oracles.start(mix.mask, ROWS[row].patch, prefix, len(mix.images))
+    begin = oracles.start(
+        mix.mask, ROWS[row].patch, prefix, len(mix.images), ROWS[row].cut
+    )
     assert len(history) == len(tracer.history) == tracer.seen
     for ours, matrix in zip(tracer.history, history):
         torch.testing.assert_close(ours.double(), matrix @ begin, rtol=0, atol=2e-6)

@@ -1,6 +1,7 @@
 """From a mixed batch to the shares that arrive, and to pictures of the way."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -16,7 +17,10 @@ from .tracer import Tracer
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
     """Token rows and columns for images of ``size`` (height, width) pixels."""
-    patch = family_of(backbone).patch(backbone)
+    family = family_of(backbone)
+    if family.grid is not None:
+        return family.grid(backbone, size)
+    patch = family.patch(backbone)
     return math.ceil(size[0] / patch[0]), math.ceil(size[1] / patch[1])
 
 
@@ -25,8 +29,15 @@ def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
     special tokens at the area share (TL-Align, ICCV 2023, §3.2)."""
     family = family_of(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
-    share = mix.token_share(grid, family.patch(backbone))
+    patch = family.patch(backbone)
+    share = _inside(mix, grid, patch).token_share(grid, patch)
     return geometry.add_prefix(share, mix.area()[:, None], family.prefix(backbone))
+
+
+def _inside(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> Mix:
+    """The mix without the pixels that a backbone leaves out of its tokens."""
+    height, width = grid[0] * patch[0], grid[1] * patch[1]
+    return dataclasses.replace(mix, mask=mix.mask[..., :height, :width])
 
 
 def share_tracer(backbone: nn.Module, mix: Mix, **options) -> Tracer:
@@ -49,8 +60,9 @@ def look_reader(
     """A reader of where the last attention of an attached backbone looks."""
     family = family_of(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
+    patch = family.patch(backbone)
     return kind(
-        mix.token_mask(grid, family.patch(backbone)),
+        _inside(mix, grid, patch).token_mask(grid, patch),
         grid,
         family.prefix(backbone),
         backbone.trace_wire.attentions,

@@ -24,6 +24,7 @@ class Row:
         output: What the backbone outputs: ``'class'`` or ``'mean'``.
         blocks: Modules that are checkpointed.
         scope: Default scope of the config.
+        cut: Whether pixels that fill no whole token are left out.
         same_graph: Whether another row compiles the same graph.
     """
 
@@ -33,4 +34,5 @@ class Row:
     output: str
     blocks: Callable = blocks
     scope: str = 'mmpretrain'
+    cut: bool = False
     same_graph: bool = False
