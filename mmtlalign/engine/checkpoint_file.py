@@ -7,6 +7,8 @@ that each wrong file gets the message that mends it.
 
 import re
 import zipfile
+from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,7 +19,13 @@ from mmengine.logging.history_buffer import HistoryBuffer
 
 from mmtlalign.engine.errors import InputError
 
-__all__ = ['check_checkpoint', 'read_state_dict', 'some_of', 'trusted_types']
+__all__ = [
+    'check_checkpoint',
+    'read_state_dict',
+    'read_tensors',
+    'some_of',
+    'trusted_types',
+]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ANOTHER_BACKBONE = (
@@ -41,7 +49,8 @@ def trusted_types():
         return
     core = np._core if hasattr(np, '_core') else np.core
     # HistoryBuffer names its own methods, which are read by `getattr`.
-    types = [HistoryBuffer, getattr, np.ndarray, np.dtype]
+    # A namespace is what DeiT and its descendants save their command line as.
+    types = [HistoryBuffer, getattr, Namespace, np.ndarray, np.dtype]
     types += [core.multiarray._reconstruct, core.multiarray.scalar]
     types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
     with safe(types):
@@ -65,15 +74,32 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
         InputError: There is no such file, it is not a checkpoint, is damaged, holds
             objects whose loading would run code, or holds no tensors.
     """
+    return read_tensors(path, 'pretrained', ANOTHER_BACKBONE)
+
+
+def read_tensors(
+    path: str, setting: str, advice: str, under: Sequence[str] = ('state_dict',)
+) -> dict[str, torch.Tensor]:
+    """As :func:`read_state_dict`, for any setting and any code base.
+
+    Args:
+        path: A local file; ``~`` is expanded.
+        setting: What the user calls the path.
+        advice: What to do if the file is missing or wrong.
+        under: Keys that may hold the tensors; the first that is there does.
+            Defaults to ``('state_dict',)``.
+    """
     file = Path(path).expanduser()
-    content = _read(path, 'pretrained', ANOTHER_BACKBONE)
-    tensors = content.get('state_dict', content)
+    content = _read(path, setting, advice)
+    found = [key for key in under if key in content]
+    tensors = content[found[0]] if found else content
     whole = isinstance(tensors, dict) and all(map(torch.is_tensor, tensors.values()))
     if not whole or not tensors:
         raise InputError(
-            f"{file} has no 'state_dict' of tensors; its keys are "
+            f'{file} has no {" or ".join(map(repr, under))} of tensors; its keys are '
             f'{some_of(list(content))}. Checkpoints of other code bases must first '
-            "be rewritten as {'state_dict': tensors under mmpretrain's names}."
+            "be rewritten as {'state_dict': tensors under mmpretrain's names}: "
+            'tools/convert_weights.py knows some of them.'
         )
     return tensors
 
