@@ -11,6 +11,8 @@ from golden_files import close
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.engine.weight_names import convert
+from mmtlalign.mixing import Mix
+from mmtlalign.tracing import Tracer, share_tracer
 
 OUTPUT = dict(tolerance=5e-6)
 INSIDE = dict(tolerance=2e-5)
@@ -20,7 +22,7 @@ GRADIENT = dict(tolerance=1e-5, relative=1e-4)
 class GoldenDHVT:
     """One file: its arrays, and the classifier of its sizes with its weights."""
 
-    def __init__(self, path):
+    def __init__(self, path, **head):
         self.arrays = np.load(path, allow_pickle=False)
         init_default_scope('mmpretrain')
         meta = {k[5:]: int(v) for k, v in self.arrays.items() if k.startswith('meta/')}
@@ -39,9 +41,9 @@ class GoldenDHVT:
                     patch_size=meta['patch_size'],
                 ),
                 head=dict(
-                    type='VisionTransformerClsHead',
                     num_classes=meta['num_classes'],
                     in_channels=width,
+                    **(head or dict(type='VisionTransformerClsHead')),
                 ),
             )
         )
@@ -157,3 +159,54 @@ def check_dhvt_single_precision(path):
     with torch.no_grad():
         logits = golden.logits(golden['x'])
     close(logits, golden['eval/logits'], 5e-5, relative=1e-5)
+
+
+def check_dhvt_tlalign(path):
+    """Our rule of label tracing, as the files state it; not an official number."""
+    for merge in ('nested', 'flat'):
+        golden = GoldenDHVT(
+            path, type='mmtlalign.TLAlignVisionTransformerClsHead', merge=merge
+        )
+        backbone, head = golden.model.backbone, golden.model.head
+        layers = [golden[f'{merge}/blk{i}/labels'] for i in range(backbone.num_layers)]
+        begin, grid = (
+            torch.from_numpy(golden['label_in']),
+            2 * [int(golden['meta/grid'])],
+        )
+
+        # From the attention maps of the file.
+        tracer = Tracer(begin, (grid, grid), 1, len(layers), merge=merge)
+        for i in range(len(layers)):
+            tracer.append_tokens(backbone.num_heads)
+            tracer.weigh(torch.from_numpy(golden[f'blk{i}/attn_probs']))
+        close(torch.stack(tracer.history), layers, 1e-6)
+        close(tracer.share[:, 0], golden[f'{merge}/cls_label'], 1e-6)
+
+        # As the method trains, in float32: one share column.
+        golden.model.float().eval()
+        mix = mixed(golden, backbone.patch_size)
+        start = share_tracer(backbone, mix, merge=merge).share
+        close(torch.lerp(mix.labels[:, None], partners(mix), start), begin, 1e-6)
+        with torch.no_grad(), head.watch(backbone, mix) as seen:
+            logits = head(golden.model.extract_feat(mix.images))
+        close(logits, golden['logits'], 5e-5, relative=1e-5)
+        for share, labels in zip(seen.history, layers):
+            close(torch.lerp(mix.labels[:, None], partners(mix), share), labels, 1e-5)
+        (share,) = head.partner_shares(mix, seen)
+        close(mix.target(share), golden[f'{merge}/cls_label'], 1e-5)
+
+
+def mixed(golden, patch):
+    """The file's batch: a box, on the token grid, of the batch flipped."""
+    images = torch.from_numpy(golden['x_mixed'])
+    labels = F.one_hot(torch.from_numpy(golden['labels'])).float()
+    labels = F.pad(labels, (0, int(golden['meta/num_classes']) - labels.shape[1]))
+    top, bottom, left, right = (patch * int(side) for side in golden['box_yl_yh_xl_xh'])
+    mask = torch.zeros(1, 1, *images.shape[-2:])
+    mask[..., top:bottom, left:right] = 1
+    close(1 - mask.mean(), golden['lam'], 1e-6)
+    return Mix(images, labels, torch.arange(len(images)).flip(0), mask)
+
+
+def partners(mix):
+    return mix.labels[mix.partner][:, None]

@@ -10,6 +10,7 @@ from torch import nn
 
 from mmtlalign.backbones import DHVT
 from mmtlalign.engine.weight_names import convert
+from mmtlalign.tracing import Tracer
 
 
 @pytest.mark.parametrize('patch_size, size', [(2, 16), (4, 32), (16, 64)])
@@ -89,3 +90,27 @@ def test_golden_separates_wrong_dhvts(wrong, monkeypatch):
     WRONG_DHVT[wrong](golden.model, monkeypatch)
     with pytest.raises(AssertionError):
         close(golden.logits(golden['x']), golden['eval/logits'], 5e-6)
+
+
+@pytest.mark.parametrize('wrong', ['flat', 'heads dropped', 'patches alone'])
+def test_golden_separates_wrong_traces(wrong):
+    """Given the file's maps, rules that are slightly wrong miss the labels."""
+    golden = GoldenDHVT(HERE / 'dhvt_tlalign_proposal_a.npz')
+    heads, grid = golden.model.backbone.num_heads, int(golden['meta/grid'])
+    # The second layer: before the first, the class token is at the mean anyway.
+    begin = torch.from_numpy(golden['nested/blk0/labels'])
+    merge = 'flat' if wrong == 'flat' else 'nested'
+    tracer = Tracer(begin, (grid, grid), 1, 2, merge=merge)
+    weights = torch.from_numpy(golden['blk1/attn_probs'])
+    if wrong == 'flat':
+        tracer.append_tokens(heads)
+    elif wrong == 'heads dropped':
+        weights = weights[..., :-heads, :-heads]
+        weights = weights / weights.sum(-1, keepdim=True)
+    else:  # the class token is not in the mean
+        tracer.append_tokens(heads)
+        mean = begin[:, 1:].mean(1, keepdim=True)
+        tracer._keys = torch.cat([begin, mean.expand(-1, heads, -1)], dim=1)
+    tracer.weigh(weights)
+    with pytest.raises(AssertionError):
+        close(tracer.share, golden['nested/blk1/labels'], 1e-5)

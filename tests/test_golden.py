@@ -11,7 +11,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from golden_dhvt import check_dhvt, check_dhvt_single_precision
+from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlalign
 from golden_files import FILES, HERE, close
 from mmengine.registry import MODELS, init_default_scope
 
@@ -220,6 +220,7 @@ CHECKS = {
     'transmix_vit': check_transmix,
     'dhvt_cifar': check_dhvt,
     'dhvt_patch': check_dhvt,
+    'dhvt_tlalign_proposal': check_dhvt_tlalign,
 }
 DHVT = [n for n in FILES if n.startswith(('dhvt_cifar', 'dhvt_patch'))]
 

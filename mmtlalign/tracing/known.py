@@ -21,6 +21,7 @@ _LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECA
 TWINS = {
     'mmpretrain': ('mmpretrain_vit', 'mmpretrain_swin', 'mmpretrain_twins'),
     'mmdet': ('mmdet_pvt',),
+    'mmtlalign': ('dhvt',),
 }
 
 
