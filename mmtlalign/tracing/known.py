@@ -19,7 +19,14 @@ _LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECA
 
 # Files of this room that register backbones and attentions of a host.
 TWINS = {
-    'mmpretrain': ('mmpretrain_vit', 'mmpretrain_swin', 'mmpretrain_twins'),
+    'mmpretrain': (
+        'mmpretrain_vit',
+        'mmpretrain_swin',
+        'mmpretrain_twins',
+        'mmpretrain_beit',
+        'mmpretrain_xcit',
+        'mmpretrain_t2t',
+    ),
     'mmdet': ('mmdet_pvt',),
     'mmtlalign': ('dhvt',),
 }

@@ -15,9 +15,11 @@ from .known import Family, register_attention, register_backbone
 from .taps import AttentionTap, Wire
 
 
-def _output(backbone: nn.Module) -> str:
-    last = backbone.num_layers - 1
-    if backbone.out_indices[-1] != last:
+def read_output(backbone: nn.Module, layers: int) -> str:
+    """``'class'`` or ``'mean'`` by the ``out_type`` that mmpretrain's plain
+    transformers share; ValueError if the last of their layers is not output."""
+    last = layers - 1
+    if max(backbone.out_indices) != last:
         raise ValueError(
             f'out_indices={list(backbone.out_indices)}: labels are traced to the '
             f'last layer, so the last output must be layer {last}; leave '
@@ -35,7 +37,7 @@ def _output(backbone: nn.Module) -> str:
 VIT = Family(
     patch=lambda backbone: backbone.patch_embed.projection.stride,
     prefix=lambda backbone: backbone.num_extra_tokens,
-    output=_output,
+    output=lambda backbone: read_output(backbone, backbone.num_layers),
 )
 register_backbone(VisionTransformer, VIT)
 register_backbone(DistilledVisionTransformer, VIT)

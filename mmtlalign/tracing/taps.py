@@ -40,12 +40,14 @@ class Wire:
         moves_shares: Whether a share rides along in training, which decides
             what a checkpointed forward repeats.
         appends: Whether head tokens are appended in an attention (DHVT).
+        joins: How many special tokens join late.
     """
 
     reader: Reader | None = None
     attentions: int = 0
     moves_shares: bool = False
     appends: bool = False
+    joins: int = 0
 
 
 def attach(backbone: nn.Module, moves_shares: bool = True) -> Wire:
@@ -60,11 +62,11 @@ def attach(backbone: nn.Module, moves_shares: bool = True) -> Wire:
         TypeError: If the backbone's class, or a module in it that looks like
             attention, is not registered.
     """
-    family_of(backbone)
+    family = family_of(backbone)
     wire = getattr(backbone, 'trace_wire', None)
     if wire is None:
         load_twins(hosts_of(backbone))
-        wire = Wire()
+        wire = Wire(joins=family.joins(backbone))
         _install(backbone, wire)
         backbone.trace_wire = wire
     wire.moves_shares = wire.moves_shares or moves_shares

@@ -24,6 +24,12 @@ ROWS = {
         'class',
         same_graph=True,
     ),
+    'DeiT III': Row(
+        dict(VIT, type='DeiT3', arch=dict(VIT['arch'], num_layers=4)),
+        (36, 52),
+        8,
+        'class',
+    ),
     'DeiT, distilled': Row(
         dict(VIT, type='DistilledVisionTransformer'), (32, 32), 8, 'class'
     ),
@@ -35,8 +41,13 @@ def hook_plain(module, events):
         batch, tokens, _ = qkv.shape
         split = qkv.double().reshape(batch, tokens, 3, module.num_heads, -1)
         query, key = split[:, :, 0].transpose(1, 2), split[:, :, 1].transpose(1, 2)
-        logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        logits = query @ key.transpose(-1, -2) / divisor(query.shape[-1])
         events.append(('attention', logits.softmax(-1).mean(1)))
+
+    def divisor(width):
+        # Where mmpretrain is given a scale, it divides by it (T2T-ViT).
+        seam = module.scaled_dot_product_attention
+        return getattr(seam, 'keywords', dict(scale=width**0.5))['scale']
 
     return [module.qkv.register_forward_hook(hook)]
 
