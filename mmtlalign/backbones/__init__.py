@@ -1,5 +1,7 @@
 """Networks that no host library has. One network, one file."""
 
 from mmtlalign.backbones.dhvt import DHVT
+from mmtlalign.backbones.timm_backbone import TIMMBackbone
+from mmtlalign.backbones.token_pooling import TokenPooling
 
-__all__ = ['DHVT']
+__all__ = ['DHVT', 'TIMMBackbone', 'TokenPooling']

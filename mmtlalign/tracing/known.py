@@ -29,6 +29,7 @@ TWINS = {
     ),
     'mmdet': ('mmdet_pvt',),
     'mmtlalign': ('dhvt',),
+    'timm': ('timm_vit', 'timm_swin', 'timm_pvt', 'timm_backbone'),
 }
 
 

@@ -1,0 +1,238 @@
+"""Any model of timm as a backbone: pooled for classification, maps for dense tasks."""
+
+import difflib
+from collections.abc import Sequence
+
+import timm
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmtlalign.registry import MODELS
+from mmtlalign.tracing import family_of, register_backbone
+from mmtlalign.tracing.timm_backbone import wrapper_family
+
+__all__ = ['TIMMBackbone']
+
+OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
+_POOLINGS = {'cls_token': 'token', 'avg_featmap': 'avg'}
+
+# What lets each of these files of timm take images of any size.
+_PLAIN = dict(dynamic_img_size=True, dynamic_img_pad=True)
+# Without the second, timm fixes at img_size which stages shift their windows.
+_WINDOWS = dict(strict_img_size=False, always_partition=True)
+_ANY_SIZE = {
+    'vision_transformer': _PLAIN,
+    'vision_transformer_hybrid': _PLAIN,
+    'deit': _PLAIN,
+    'eva': _PLAIN,
+    'swin_transformer': _WINDOWS,
+    'swin_transformer_v2': _WINDOWS,
+}
+
+
+@MODELS.register_module()
+class TIMMBackbone(BaseModule):
+    """A timm model that pools itself, or gives channel-first maps.
+
+    Parameters are named as in mmpretrain's ``TIMMBackbone`` (``timm_model.*``), so
+    that checkpoints move between the two, and from classification to dense tasks.
+
+    Args:
+        model_name (str): A name of ``timm.list_models()``.
+        out_type (str, optional): ``'cls_token'`` (B, C), for distilled models a
+            tuple of the class and the distillation token; ``'avg_featmap'``
+            (B, C), the mean of the tokens; both as timm pools, norm included.
+            ``'featmap'``: maps (B, C, h, w). ``'raw'``: as timm's
+            ``forward_features``. Defaults to None: ``'featmap'`` where
+            ``out_indices`` are given, else the timm model's own pooling.
+        out_indices (int | Sequence[int], optional): Which maps, in ascending order:
+            blocks of plain transformers, stages of others; negative ones count from
+            the end. The map of the last one is normed as in classification. Defaults
+            to None: the last.
+        pretrained (bool): Load timm's weights. Defaults to False.
+        checkpoint_path (str): A file with weights of the timm model. Defaults to ''.
+        in_channels (int): Channels of the images. Defaults to 3.
+        init_cfg (dict, optional): As in mmengine. Defaults to None.
+        **kwargs: Of the timm model. For maps, plain transformers default to
+            ``dynamic_img_size=True, dynamic_img_pad=True`` and Swin to
+            ``strict_img_size=False, always_partition=True``: images of any size.
+
+    Attributes:
+        out_indices (tuple[int]): Of ``'featmap'``, counted from 0, else None.
+        channels (tuple[int]): Channels of each output, for ``in_channels``.
+        strides (tuple[int]): Pixels a cell of each map; None for other outputs.
+
+    Raises:
+        ValueError: For an unknown name, index or combination.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        out_type: str | None = None,
+        out_indices: int | Sequence[int] | None = None,
+        pretrained: bool = False,
+        checkpoint_path: str = '',
+        in_channels: int = 3,
+        init_cfg: dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(init_cfg)
+        _check(model_name, out_type, out_indices, pretrained, kwargs)
+        maps = out_type == 'featmap' or (out_type is None and out_indices is not None)
+        if maps:
+            file = timm.model_entrypoint(model_name).__module__.rpartition('.')[2]
+            kwargs = {**_ANY_SIZE.get(file, {}), **kwargs}
+        self.timm_model = timm.create_model(
+            model_name,
+            pretrained=pretrained,
+            checkpoint_path=checkpoint_path,
+            in_chans=in_channels,
+            **kwargs,
+        )
+        # Loaded weights are not started anew.
+        self._is_init = pretrained or bool(checkpoint_path)
+        self.out_type = 'featmap' if maps else out_type or self._own_pooling()
+        self.out_indices = self.strides = None
+        if maps:
+            self._keep_maps(out_indices)
+        else:
+            self._keep_pooling()
+
+    def forward(self, images: Tensor) -> tuple:
+        """Features of images (B, 3, H, W), see ``out_type``."""
+        if self.out_type == 'featmap':
+            return self._maps(images)
+        if self.out_type == 'raw':
+            return (self.timm_model.forward_features(images),)
+        if hasattr(self.timm_model, 'dist_token'):
+            tokens = self.timm_model.forward_features(images)
+            return ((tokens[:, 0], tokens[:, 1]),)
+        return (self.timm_model(images),)
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        model = self.timm_model
+        last, maps = model.forward_intermediates(images, indices=list(self.out_indices))
+        if self.out_indices[-1] < self._depth() - 1:
+            return tuple(maps)
+        if hasattr(model, 'num_prefix_tokens') and last.ndim == 3:
+            last = last[:, model.num_prefix_tokens :]
+            last = getattr(model, 'fc_norm', nn.Identity())(last)
+            maps[-1] = last.mT.unflatten(2, maps[-1].shape[-2:])
+        elif _is_channel_last(model):
+            maps[-1] = last.permute(0, 3, 1, 2)
+        return tuple(m.contiguous() for m in maps)
+
+    def _depth(self) -> int:
+        return len(self.timm_model.feature_info)
+
+    def _own_pooling(self) -> str:
+        pooling = getattr(self.timm_model, 'global_pool', 'avg')
+        for out_type, name in _POOLINGS.items():
+            if name == pooling:
+                return out_type
+        raise ValueError(
+            f'{type(self.timm_model).__name__} of timm pools with global_pool='
+            f'{pooling!r}, which is not offered here; choose an out_type of '
+            f'{OUT_TYPES}.'
+        )
+
+    def _keep_pooling(self) -> None:
+        model = self.timm_model
+        if self.out_type == 'cls_token' and getattr(model, 'cls_token', None) is None:
+            raise ValueError(
+                f"out_type='cls_token': {type(model).__name__} has no class token; "
+                "choose 'avg_featmap' or 'featmap'."
+            )
+        if self.out_type == 'avg_featmap' and hasattr(model, 'dist_token'):
+            raise ValueError(
+                "out_type='avg_featmap': a distilled model is scored at its class and "
+                "distillation tokens; choose 'cls_token' with a DeiTClsHead, or "
+                "'featmap'."
+            )
+        model.reset_classifier(0, _POOLINGS.get(self.out_type, ''))
+        self.channels = (model.num_features,)
+
+    def _keep_maps(self, out_indices: int | Sequence[int] | None) -> None:
+        model = self.timm_model
+        if not hasattr(model, 'forward_intermediates'):
+            raise ValueError(
+                f'{type(model).__name__} of timm has no forward_intermediates, which '
+                "gives maps; choose an out_type of 'cls_token' and 'avg_featmap'."
+            )
+        depth = self._depth()
+        given = out_indices if out_indices is not None else (depth - 1,)
+        given = (given,) if isinstance(given, int) else tuple(given)
+        indices = tuple(i + depth if i < 0 else i for i in given)
+        if (
+            not indices
+            or sorted(set(indices)) != list(indices)
+            or not 0 <= indices[0] <= indices[-1] < depth
+        ):
+            raise ValueError(
+                f'out_indices={given}: {type(model).__name__} has maps 0 to '
+                f'{depth - 1} (-{depth} to -1 from the end); name at least one, each '
+                'once, in ascending order.'
+            )
+        model.reset_classifier(0, '')
+        if _is_channel_last(model) and hasattr(model, 'patch_embed'):
+            # Swin has no argument for sizes that the patches do not divide.
+            model.patch_embed.dynamic_img_pad = True
+        self.out_indices = indices
+        info = [model.feature_info[i] for i in indices]
+        self.channels = tuple(level['num_chs'] for level in info)
+        self.strides = tuple(level['reduction'] for level in info)
+
+
+def _is_channel_last(model: nn.Module) -> bool:
+    return getattr(model, 'output_fmt', None) == 'NHWC'
+
+
+def _check(model_name, out_type, out_indices, pretrained, kwargs) -> None:
+    if not timm.is_model(model_name):
+        close = difflib.get_close_matches(model_name, timm.list_models(), n=3)
+        raise ValueError(
+            f'model_name={model_name!r}: timm {timm.__version__} has no such model'
+            + (f'; close are {", ".join(close)}.' if close else '.')
+            + ' timm.list_models() names all.'
+        )
+    if out_type not in (None, *OUT_TYPES):
+        raise ValueError(f'out_type={out_type!r}: choose one of {OUT_TYPES}.')
+    if out_indices is not None and out_type not in (None, 'featmap'):
+        raise ValueError(
+            f'out_indices={out_indices} with out_type={out_type!r}: indices are of '
+            "maps; leave them out, or set out_type='featmap'."
+        )
+    if not isinstance(pretrained, bool):
+        raise ValueError(
+            f'pretrained={pretrained!r} is true or false; for a file set '
+            "checkpoint_path, or init_cfg=dict(type='Pretrained', checkpoint=...)."
+        )
+    for name, instead in (
+        ('features_only', 'set out_indices'),
+        ('num_classes', 'the head has the classes'),
+        ('in_chans', 'set in_channels'),
+    ):
+        if name in kwargs:
+            raise ValueError(f'{name} is not taken: {instead} instead.')
+
+
+def _output(backbone: nn.Module) -> str:
+    inner = family_of(backbone.timm_model)
+    if backbone.out_type == 'raw':
+        raise ValueError(
+            "out_type='raw': no share can be read from it; choose 'cls_token', "
+            "'avg_featmap' or 'featmap'."
+        )
+    if backbone.out_type != 'featmap':
+        return inner.output(backbone.timm_model)
+    last = len(backbone.timm_model.feature_info) - 1
+    if backbone.out_indices[-1] != last:
+        raise ValueError(
+            f'out_indices={backbone.out_indices}: labels are traced to the last layer, '
+            f'so the last output must be {last}; leave out_indices out.'
+        )
+    return 'mean'
+
+
+register_backbone(TIMMBackbone, wrapper_family(_output))
