@@ -163,5 +163,5 @@ def compare(arch, patch, size, batch, repeats=9):
 if __name__ == '__main__':
     torch.manual_seed(0)
     compare('tiny-cifar', 4, 32, 64)
-    compare('tiny-cifar', 2, 32, 64)
+    compare('tiny-cifar', 2, 32, 16)
     compare('small-imagenet', 16, 224, 4)

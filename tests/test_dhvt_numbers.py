@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dhvt_transcription import Transcription
-from golden_dhvt import GoldenDHVT
+from golden_dhvt import GoldenDHVT, mixed
 from golden_files import HERE, close
 from torch import nn
 
@@ -114,3 +114,27 @@ def test_golden_separates_wrong_traces(wrong):
     tracer.weigh(weights)
     with pytest.raises(AssertionError):
         close(tracer.share, golden['nested/blk1/labels'], 1e-5)
+
+
+def test_transmix_looks_through_head_tokens():
+    """The class token's look at a head token is a look at all tokens alike."""
+    golden = GoldenDHVT(
+        HERE / 'dhvt_tlalign_proposal_a.npz',
+        type='mmtlalign.TransMixVisionTransformerClsHead',
+    )
+    golden.model.float().eval()
+    backbone, head = golden.model.backbone, golden.model.head
+    mix = mixed(golden, backbone.patch_size)
+    with torch.no_grad(), head.watch(backbone, mix) as seen:
+        golden.model.extract_feat(mix.images)
+    weights = torch.from_numpy(golden['blk1/attn_probs']).mean(dim=1)[:, 0]
+    tokens = weights.shape[1] - backbone.num_heads
+    looks = weights[:, :tokens] + weights[:, tokens:].sum(1, keepdim=True) / tokens
+    close(seen.rows[:, 0], looks, 1e-5)
+    looks = looks[:, 1:] / looks[:, 1:].sum(1, keepdim=True)
+    grid = 2 * (int(golden['meta/grid']),)
+    partner = looks @ mix.token_share(grid)[0]
+    (share,) = head.partner_shares(mix, seen)
+    area = mix.area()
+    # TransMix averages the look with the area of the box.
+    close(share, (partner[:, 0] + area) / 2, 1e-5)
