@@ -12,6 +12,16 @@ Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
 
+def convolved(size: Pair, layer) -> Pair:
+    """Rows and columns that a convolution makes of a map of ``size``."""
+    return tuple(
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            size, layer.padding, layer.kernel_size, layer.stride
+        )
+    )
+
+
 @torch.no_grad()
 def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
     """Put special tokens, which start at ``start`` (B, S), before (B, N, S)."""

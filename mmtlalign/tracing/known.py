@@ -28,7 +28,7 @@ TWINS = {
         'mmpretrain_t2t',
     ),
     'mmdet': ('mmdet_pvt',),
-    'mmtlalign': ('dhvt',),
+    'mmtlalign': ('dhvt', 'pvt'),
     'timm': ('timm_vit', 'timm_swin', 'timm_pvt', 'timm_backbone'),
 }
 
@@ -111,19 +111,18 @@ def family_of(backbone: nn.Module) -> Family:
         TypeError: For an unknown class, naming the known ones, and for one
             whose labels cannot be traced, with the reason.
     """
-    family = _look_up(type(backbone))
-    if family is None:
+    found = _look_up(type(backbone))
+    if not isinstance(found, Family):
         load_twins(hosts_of(backbone))
-        family = _look_up(type(backbone))
-    if family is not None:
-        return family
-    for cls in type(backbone).__mro__:
-        if cls.__name__ in REASONS:
-            raise TypeError(
-                f'{type(backbone).__name__} cannot be traced: {REASONS[cls.__name__]} '
-                'Train it with a stock head (plain CutMix), or take one of the '
-                'backbones in the table of the README.'
-            )
+        found = _look_up(type(backbone))
+    if isinstance(found, Family):
+        return found
+    if found is not None:
+        raise TypeError(
+            f'{type(backbone).__name__} cannot be traced: {found} '
+            'Train it with a stock head (plain CutMix), or take one of the '
+            'backbones in the table of the README.'
+        )
     known = ', '.join(sorted(c.__name__ for c in KNOWN.families))
     raise TypeError(
         f'{type(backbone).__name__} cannot be traced: nothing is registered about '
@@ -160,5 +159,11 @@ def looks_like_attention(cls: type) -> bool:
     return _LOOKS_LIKE_ATTENTION.search(cls.__name__) is not None
 
 
-def _look_up(cls: type) -> Family | None:
-    return next((KNOWN.families[c] for c in cls.__mro__ if c in KNOWN.families), None)
+def _look_up(cls: type) -> Family | str | None:
+    """What is nearest among the class and its bases: a family, or a refusal."""
+    for base in cls.__mro__:
+        if base in KNOWN.families:
+            return KNOWN.families[base]
+        if base.__name__ in REASONS:
+            return REASONS[base.__name__]
+    return None

@@ -7,7 +7,6 @@ distribution over tokens.
 """
 
 import functools
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from mmdet.models.backbones.pvt import SpatialReductionAttention
 from mmdet.models.layers import PatchEmbed
 from torch import nn
 
+from . import geometry
 from .known import Family, register_attention, register_backbone, register_helper
 from .taps import AttentionTap, Wire, adopt
 
@@ -35,24 +35,14 @@ def _first_layer(backbone: nn.Module) -> nn.Conv2d:
     return backbone.layers[0][0].projection
 
 
-def _grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """Pixels that fill no whole patch are left out (v1) or padded (v2)."""
-    layer = _first_layer(backbone)
-    return tuple(
-        (side + 2 * pad - kernel) // stride + 1
-        for side, pad, kernel, stride in zip(
-            size, layer.padding, layer.kernel_size, layer.stride
-        )
-    )
-
-
 register_backbone(
     PyramidVisionTransformer,
     Family(
         patch=lambda backbone: _first_layer(backbone).stride,
         prefix=lambda backbone: 0,
         output=_output,
-        grid=_grid,
+        # v1 leaves out pixels that fill no whole patch, v2 pads.
+        grid=lambda backbone, size: geometry.convolved(size, _first_layer(backbone)),
         note='mean of the tokens',
     ),
 )

@@ -1,0 +1,245 @@
+"""PVT, a pyramid of transformer stages, with the class token of its paper."""
+
+from itertools import accumulate
+from operator import mul
+
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.models.utils import build_norm_layer, to_2tuple
+from torch import Tensor, nn
+
+from mmtlalign.backbones.pvt_checks import (
+    check_arch,
+    check_state_dict,
+    leave_out_class_token,
+    stage_indices,
+)
+from mmtlalign.backbones.pvt_parts import PVTLayer, PVTStage
+from mmtlalign.registry import MODELS
+
+__all__ = ['PVT']
+
+LN = dict(type='LN', eps=1e-6)
+
+
+def _arch(*num_layers: int) -> dict:
+    return dict(
+        embed_dims=(64, 128, 320, 512),
+        num_layers=num_layers,
+        num_heads=(1, 2, 5, 8),
+        mlp_ratios=(8, 8, 4, 4),
+        sr_ratios=(8, 4, 2, 1),
+        patch_sizes=(4, 2, 2, 2),
+    )
+
+
+@MODELS.register_module()
+class PVT(BaseBackbone):
+    """Pyramid Vision Transformer (ICCV 2021, arXiv 2102.12122).
+
+    The network of the paper's classification experiments: a class token joins in
+    the last stage and is the output. mmdet's ``PyramidVisionTransformer`` is the
+    same network without it, for dense prediction, and so is this one with
+    ``with_cls_token=False``. Parameters with a linear head of 1000 classes:
+
+    ======== ============== ==========
+    arch     layers         parameters
+    ======== ============== ==========
+    'tiny'   2, 2, 2, 2     13,229,288
+    'small'  3, 4, 6, 3     24,485,864
+    'medium' 3, 4, 18, 3    44,208,104
+    'large'  3, 8, 27, 3    61,369,320
+    ======== ============== ==========
+
+    Pixels, and tokens of inner maps, that fill no whole patch at the right or at
+    the bottom are left out, as in the official code and mmdet.
+
+    Args:
+        arch (str | dict): A name of the table, or a dict with one number for each
+            stage under ``embed_dims``, ``num_layers``, ``num_heads``,
+            ``mlp_ratios``, ``sr_ratios`` and ``patch_sizes``.
+        img_size (int | tuple): Height and width of the images in pretraining: the
+            size of the position embeddings. It stays the same in fine-tuning and
+            downstream; images of any size of at least 32 pixels run, with
+            positions resized on the way. Defaults to 224.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (int | Sequence[int]): Stages to output, negative ones from the
+            end. Defaults to -1, the last.
+        drop_rate (float): Dropout after attention and in the feed-forward, and of
+            positions. Defaults to 0.
+        attn_drop_rate (float): Dropout of attention weights. Defaults to 0.
+        drop_path_rate (float): Stochastic depth of the last layer, growing
+            linearly from 0 at the first. Defaults to 0.
+        qkv_bias (bool): Bias of queries, keys and values. Defaults to True.
+        norm_cfg (dict): Norms of the layers and the final one. Defaults to
+            ``dict(type='LN', eps=1e-6)``; patch embeddings and reduced keys have
+            LayerNorm with 1e-5, as in the official code.
+        with_cls_token (bool): Whether there is a class token, with its position
+            and the final norm of the last stage. Without them this is the official
+            network for dense prediction, and what a classifier's state dict has
+            more is left out when it is loaded, with a line in the log. Defaults to
+            True.
+        out_type (str): ``'cls_token'`` (B, D) of the last stage, or ``'featmap'``
+            (B, D, h, w) of the patches. Defaults to ``'cls_token'``.
+        frozen_stages (int): -1 freezes nothing, k the stages 0 to k. Defaults to
+            -1.
+        init_cfg (dict | list, optional): Defaults to None: linear weights from a
+            normal distribution (std 0.02) cut at +-2, their biases 0; convolutions
+            as PyTorch starts them.
+
+    Raises:
+        ValueError: An argument is impossible, images are too small, or a state
+            dict that is loaded is that of another variant; the message says which.
+    """
+
+    arch_zoo = {
+        'tiny': _arch(2, 2, 2, 2),
+        'small': _arch(3, 4, 6, 3),
+        'medium': _arch(3, 4, 18, 3),
+        'large': _arch(3, 8, 27, 3),
+    }
+    OUT_TYPES = ('cls_token', 'featmap')
+
+    def __init__(
+        self,
+        arch,
+        img_size=224,
+        in_channels=3,
+        out_indices=-1,
+        drop_rate=0.0,
+        attn_drop_rate=0.0,
+        drop_path_rate=0.0,
+        qkv_bias=True,
+        norm_cfg=LN,
+        with_cls_token=True,
+        out_type='cls_token',
+        frozen_stages=-1,
+        init_cfg=None,
+    ):
+        if init_cfg is None:
+            init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
+        super().__init__(init_cfg)
+        settings = check_arch(arch, self.arch_zoo, with_cls_token)
+        self.embed_dims = settings['embed_dims']
+        self.num_layers = settings['num_layers']
+        self.num_stages = len(self.num_layers)
+        self.with_cls_token = with_cls_token
+        self.out_type = out_type
+        self.out_indices = stage_indices(out_indices, self.num_stages)
+        self.frozen_stages = frozen_stages
+        self._check_outputs()
+
+        depth = sum(self.num_layers)
+        rates = iter([drop_path_rate * i / max(depth - 1, 1) for i in range(depth)])
+        strides = list(accumulate(settings['patch_sizes'], mul))
+        self.smallest = max(map(mul, strides, settings['sr_ratios']))
+        self.stages = nn.ModuleList(
+            PVTStage(
+                in_channels if i == 0 else self.embed_dims[i - 1],
+                width,
+                settings['patch_sizes'][i],
+                tuple(side // strides[i] for side in to_2tuple(img_size)),
+                drop_rate,
+                with_cls_token and i == self.num_stages - 1,
+                (
+                    PVTLayer(
+                        width,
+                        settings['num_heads'][i],
+                        settings['mlp_ratios'][i] * width,
+                        settings['sr_ratios'][i],
+                        qkv_bias,
+                        attn_drop_rate,
+                        drop_rate,
+                        next(rates),
+                        norm_cfg,
+                    )
+                    for _ in range(self.num_layers[i])
+                ),
+            )
+            for i, width in enumerate(self.embed_dims)
+        )
+        if with_cls_token:
+            self.norm = build_norm_layer(norm_cfg, self.embed_dims[-1])
+        self._register_load_state_dict_pre_hook(self._check_state_dict)
+        self._freeze_stages()
+
+    def _check_outputs(self) -> None:
+        last = self.num_stages - 1
+        if self.out_type not in self.OUT_TYPES:
+            raise ValueError(
+                f'out_type={self.out_type!r} is not known; choose one of '
+                f'{self.OUT_TYPES}.'
+            )
+        if self.out_type == 'cls_token' and not self.with_cls_token:
+            raise ValueError(
+                'with_cls_token=False: there is no class token to output; set '
+                "out_type='featmap', or keep the class token."
+            )
+        if self.out_type == 'cls_token' and self.out_indices != [last]:
+            raise ValueError(
+                f'out_indices={self.out_indices}: the class token is in the last '
+                f"stage only; set out_indices={last}, or out_type='featmap'."
+            )
+        if not -1 <= self.frozen_stages < self.num_stages:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: -1 freezes nothing, 0 to {last} '
+                'that stage and all before it.'
+            )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        if min(x.shape[-2:]) < self.smallest:
+            raise ValueError(
+                f'Images of {x.shape[-2]}x{x.shape[-1]} pixels: this PVT needs at '
+                f'least {self.smallest}x{self.smallest}, one token or key in every '
+                'stage; resize or pad them.'
+            )
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x, grid = stage(x)
+            if self.with_cls_token and i == self.num_stages - 1:
+                x = self.norm(x)
+                if self.out_type == 'cls_token':
+                    return (x[:, 0],)
+                x = x[:, 1:]
+            x = x.transpose(1, 2).unflatten(2, grid).contiguous()
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def train(self, mode: bool = True):
+        """Set the mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        for stage in self.stages[: self.frozen_stages + 1]:
+            stage.eval()
+            stage.requires_grad_(False)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rates, as in mmpretrain.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What the backbone's names begin with.
+
+        Returns:
+            Depth (0 for the first patch embedding and positions, then one a layer;
+            those of a later stage count with its first layer; then all that
+            follows), and the number of depths.
+        """
+        depths = sum(self.num_layers) + 2
+        parts = param_name[len(prefix) :].split('.')
+        if not param_name.startswith(prefix) or parts[0] != 'stages':
+            return depths - 1, depths
+        stage = int(parts[1])
+        before = sum(self.num_layers[:stage])
+        if parts[2] == 'layers':
+            return before + int(parts[3]) + 1, depths
+        return before + (stage > 0), depths
+
+    def _check_state_dict(self, state_dict, prefix, *args) -> None:
+        if not self.with_cls_token:
+            leave_out_class_token(state_dict, prefix, self.num_stages - 1)
+        check_state_dict(state_dict, prefix, self.state_dict())
