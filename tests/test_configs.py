@@ -1,8 +1,13 @@
 """Every config parses, names only types that exist, and builds."""
 
 import copy
+import functools
 import importlib
+import re
+import runpy
+import shlex
 from pathlib import Path
+from unittest.mock import patch
 
 import mmcv.ops
 import mmengine.registry as roots
@@ -10,9 +15,13 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
-from mmengine.registry import MODELS, Registry, init_default_scope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS, Registry, init_default_scope
 from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
+
+from mmtlalign.engine.config_check import load_config
+from mmtlalign.tracing.known import family_of
 
 ROOT = Path(__file__).parent.parent / 'configs'
 CONFIGS = {
@@ -21,10 +30,11 @@ CONFIGS = {
     if '_base_' not in p.parts
 }
 REGISTRIES = [r for r in vars(roots).values() if isinstance(r, Registry)]
-CLASSIFICATION = [
-    n for n in CONFIGS if n.split('/')[0] in ('tlalign', 'transmix', 'cutmix')
-]
-CONTROLS = [n for n in CLASSIFICATION if n.startswith('cutmix/')]
+OTHER_TASKS = ('quickstart', 'segmentation', 'detection')
+CLASSIFICATION = [n for n in CONFIGS if n.split('/')[0] not in OTHER_TASKS]
+METHODS = [n for n in CLASSIFICATION if n.startswith(('tlalign/', 'transmix/'))]
+CONTROLS = [n for n in CLASSIFICATION if n not in METHODS]
+DOMAINNET = [n for n in CONFIGS if n.endswith('_domainnet.py')]
 
 
 def load(name):
@@ -32,6 +42,14 @@ def load(name):
     importlib.import_module(f'{cfg.default_scope}.registry')
     init_default_scope(cfg.default_scope)
     return cfg
+
+
+def build(cfg):
+    """The classifier of a config without memory behind its weights."""
+    # Rates of stochastic depth are read as numbers.
+    linspace = functools.partial(torch.linspace, device='cpu')
+    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
+        return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
 
 
 def types(node, path=''):
@@ -80,31 +98,73 @@ def test_opens_with_what_command_cost_and_sources(name):
 @pytest.mark.parametrize('name', CLASSIFICATION)
 def test_classification_config_builds(name):
     cfg = load(name)
-    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
-    watched = name.startswith(('tlalign', 'transmix'))
+    model = build(cfg)
+    watched = name in METHODS
     assert model.watches is watched
     assert hasattr(model.backbone, 'trace_wire') is watched
     assert model.head.num_classes == cfg.data_preprocessor.num_classes
+    decay = weight_decays(model, cfg)
+    assert set(decay) == {n for n, p in model.named_parameters() if p.requires_grad}
+    for module_name, module in model.named_modules():
+        for leaf, _ in module.named_parameters(recurse=False):
+            path = f'{module_name}.{leaf}'
+            if leaf == 'bias' or 'Norm' in type(module).__name__:
+                assert decay[path] == 0, path
+            elif leaf == 'weight':
+                assert decay[path] == cfg.optim_wrapper.optimizer.weight_decay, path
+            elif leaf in ('cls_token', 'pos_embed', 'relative_position_bias_table'):
+                assert decay[path] == 0, path
+    assert set(decay.values()) == {0.0, cfg.optim_wrapper.optimizer.weight_decay}
+
+
+def weight_decays(model, cfg):
+    """The weight decay of every parameter, by name."""
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        names[id(parameter)]: group['weight_decay']
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+
+
+@functools.cache
+def without_method(name):
+    """A config without what makes the method: head, its options, token grid."""
+    cfg = Config.fromfile(CONFIGS[name]).to_dict()
+    for option in ('type', 'ratio', 'looks', 'layers', 'residual', 'merge'):
+        cfg['model']['head'].pop(option, None)
+    for augment in cfg['model']['train_cfg']['augments']:
+        if augment['type'] == 'mmtlalign.TokenCutMix':
+            augment['type'] = 'mmtlalign.CutMix'
+            del augment['patch_size']
+    return cfg
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_method_has_one_control_that_differs_in_nothing_but_head_and_augment(name):
+    ours = without_method(name)
+    controls = [other for other in CONTROLS if without_method(other) == ours]
+    assert len(controls) == 1
+    stock = load(controls[0]).model.head.type
+    method = load(name).model.head.type
+    prefix = dict(tlalign='TLAlign', transmix='TransMix')[name.split('/')[0]]
+    assert method == f'mmtlalign.{prefix}{stock}'
 
 
 @pytest.mark.parametrize('name', CONTROLS)
-def test_control_differs_in_nothing_but_head_and_augment(name):
-    control = load(name)
-    method = Config.fromfile(
-        next(p for p in map(str, CONFIGS.values()) if is_method_of(p, name))
-    )
-    ours, theirs = control.to_dict(), method.to_dict()
-    for cfg in (ours, theirs):
-        cfg['model']['head'].pop('type')
-        cfg['model']['train_cfg'].pop('augments')
-    assert ours == theirs
-    assert control.model.head.type != method.model.head.type
+def test_control_is_of_some_method(name):
+    assert any(without_method(other) == without_method(name) for other in METHODS)
 
 
-def is_method_of(path, control):
-    stem = Path(control).name.removeprefix('cutmix_')
-    folder = 'transmix' if '310e' in stem else 'tlalign'
-    return path.endswith(f'{folder}/{folder}_{stem}')
+@pytest.mark.parametrize('name', [n for n in METHODS if n.startswith('tlalign/')])
+def test_box_lies_on_the_grid_of_the_first_tokens(name):
+    cfg = load(name)
+    (augment,) = cfg.model.train_cfg.augments
+    assert augment.type == 'mmtlalign.TokenCutMix'
+    backbone = build(cfg).backbone
+    patch = family_of(backbone).patch(backbone)
+    assert tuple(patch) == (augment.patch_size,) * 2
 
 
 STOCK = {
@@ -151,3 +211,58 @@ def test_model_index_lists_every_recipe_once():
     assert sorted(listed) == sorted(recipes)
     collections = {c['Name'] for c in index['Collections']}
     assert {m['In Collection'] for m in index['Models']} <= collections
+
+
+# ------------------------------------------------------------------ DomainNet
+
+
+def commands_of_the_header(name):
+    """(set, words of the command) for every turn of the loop in the header."""
+    lines = [
+        line[1:] for line in CONFIGS[name].read_text().split('\n') if '#  ' in line
+    ]
+    text = ' '.join(lines).replace('\\', '')
+    sets, body = re.search(r'for set in (.*?); do(.*)done', text).groups()
+    for chosen in sets.split():
+        yield chosen, shlex.split(body.replace('$set', chosen))
+
+
+@pytest.mark.parametrize('name', DOMAINNET)
+def test_each_set_of_domainnet_trains_apart(name, monkeypatch):
+    tool = runpy.run_path(str(ROOT.parent / 'tools/train.py'))
+    work_dirs = {}
+    for chosen, words in commands_of_the_header(name):
+        bash, launcher, config, gpus, *options = words
+        assert (bash, launcher) == ('bash', 'tools/dist_train.sh')
+        assert config == f'configs/{name}' and gpus == '2'
+        monkeypatch.setattr('sys.argv', ['train.py', str(CONFIGS[name]), *options])
+        args = tool['parse_args']()
+        cfg = load_config(args.config, args.cfg_options)
+        tool['merge_args'](cfg, args)
+        work_dirs[chosen] = cfg.work_dir
+        for split, folder in dict(train='train', val='val', test='val').items():
+            dataset = cfg[f'{split}_dataloader'].dataset
+            assert dataset.data_root == f'data/domainnet/{chosen}'
+            assert dataset.data_prefix == folder
+            assert len(dataset.metainfo.classes) == 345
+        assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 345
+    stem = Path(name).stem
+    sets = ('clipart', 'painting', 'sketch', 'infograph', 'real', 'quickdraw')
+    assert work_dirs == {chosen: f'work_dirs/{stem}/{chosen}' for chosen in sets}
+
+
+def test_domainnet_needs_a_folder_for_every_class(tmp_path):
+    for split in ('train', 'val'):
+        for number in range(345):
+            folder = tmp_path / split / f'{number:03d}'
+            folder.mkdir(parents=True)
+            (folder / 'picture.jpg').touch()
+    cfg = load_config(str(CONFIGS[DOMAINNET[0]]), dict(data_root=str(tmp_path)))
+    init_default_scope('mmpretrain')
+    for split in ('train', 'val', 'test'):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        assert [dataset.get_gt_labels()[i] for i in (0, 344)] == [0, 344]
+    (tmp_path / 'val/007/picture.jpg').unlink()
+    (tmp_path / 'val/007').rmdir()
+    with pytest.raises(AssertionError, match='344'):
+        DATASETS.build(cfg.val_dataloader.dataset)

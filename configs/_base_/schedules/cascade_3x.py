@@ -11,6 +11,9 @@ optim_wrapper = dict(
             'absolute_pos_embed': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
             'norm': dict(decay_mult=0.0),
+            # DHVT, whose LayerNorms are called ln1 and ln2.
+            'cls_token': dict(decay_mult=0.0),
+            '.ln': dict(decay_mult=0.0),
         }
     ),
 )

@@ -10,7 +10,7 @@ optim_wrapper = dict(
             'absolute_pos_embed': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
             'norm': dict(decay_mult=0.0),
-            # ViT, whose LayerNorms are called ln1 and ln2. Ours: mmseg's
+            # ViT and DHVT, whose LayerNorms are called ln1 and ln2. Ours: mmseg's
             # configs say 'norm' for ViT too, which matches nothing there, so
             # that its published runs decayed the LayerNorms.
             'pos_embed': dict(decay_mult=0.0),

@@ -1,0 +1,19 @@
+# ADE20K semantic segmentation: UperNet with MultiLevelNeck on the DHVT-S
+# backbone that TL-Align pretrained on ImageNet-1k.
+#
+#   bash tools/dist_train.sh THIS_FILE 8          (8 GPUs)
+#   python tools/train.py THIS_FILE               (one process)
+#   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
+#
+# Cost: not measured by us.
+# Recipe: that of DeiT-S, mmseg 1.2.2 (vit_deit-s16-ln_mln_upernet_8xb2-160k); see the
+# _base_ files. Our choice: no paper takes DHVT to a dense task.
+# Expected mIoU: in no paper. Ours: not measured yet.
+_base_ = [
+    '../_base_/models/upernet_dhvt.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/upernet_160k.py',
+    '../_base_/runtime_seg.py',
+]
+
+pretrained = 'work_dirs/tlalign_dhvt-small-p16_2xb128-coslr-300e_in1k/epoch_300.pth'
