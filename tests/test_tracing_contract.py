@@ -3,67 +3,18 @@
 import copy
 import functools
 
-import numpy as np
 import oracles
 import pytest
 import torch
 from contract_rows import HOOKS, ROWS
 from contract_rows.mmpretrain_vit import VIT
+from contract_steps import every_row, flat, mixed, plain, run, stock, tapped
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.mixing import CutMix, Mix
 from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
-
-every_row = pytest.mark.parametrize('row', ROWS)
-
-
-@functools.cache
-def stock(row):
-    """A stock backbone in training mode whose attention is far from uniform."""
-    init_default_scope(ROWS[row].scope)
-    torch.manual_seed(7)
-    backbone = MODELS.build(copy.deepcopy(ROWS[row].config))
-    for name, parameter in backbone.named_parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.25)
-    for module in backbone.modules():
-        if hasattr(module, 'drop_prob'):
-            # mmpretrain leaves NumPy floats here, which torch.compile rejects.
-            module.drop_prob = 0.0
-    backbone.train()
-    return backbone
-
-
-def tapped(row):
-    backbone = copy.deepcopy(stock(row))
-    attach(backbone)
-    return backbone
-
-
-def mixed(row, batch=3):
-    torch.manual_seed(1)
-    np.random.seed(3)
-    images = torch.randn(batch, 3, *ROWS[row].size)
-    return CutMix(pairing='flip').mix(images, torch.eye(batch))
-
-
-def run(backbone, mix, seed=5, **options):
-    torch.manual_seed(seed)
-    with watch(backbone, share_tracer(backbone, mix, **options)) as tracer:
-        out = backbone(mix.images)
-    return flat(out), tracer
-
-
-def flat(out):
-    last = out[-1]
-    return torch.stack(last) if isinstance(last, tuple) else last
-
-
-def plain(backbone, images, seed=5):
-    torch.manual_seed(seed)
-    return flat(backbone(images))
 
 
 @every_row
@@ -169,9 +120,7 @@ def test_checkpointing_changes_nothing(row, reentrant):
     expected.square().sum().backward()
     again = tapped(row)
     for block in ROWS[row].blocks(again):
-        block.forward = functools.partial(
-            checkpoint, block.forward, use_reentrant=reentrant
-        )
+        block.forward = checkpointed(block.forward, reentrant)
     out, tracer = run(again, mix)
     torch.manual_seed(99)
     out.square().sum().backward()
@@ -182,6 +131,16 @@ def test_checkpointing_changes_nothing(row, reentrant):
         golden = ours.get_parameter(name).grad
         if golden is not None:
             torch.testing.assert_close(parameter.grad, golden, rtol=1e-4, atol=1e-4)
+
+
+def checkpointed(forward, reentrant):
+    """Reentrant checkpoints take no keywords, and some blocks are given some."""
+
+    def call(*args, **kwargs):
+        bound = functools.partial(forward, **kwargs)
+        return checkpoint(bound, *args, use_reentrant=reentrant)
+
+    return call
 
 
 @every_row

@@ -222,7 +222,7 @@ class DHVT(BaseBackbone):
         patches = x[:, self.num_extra_tokens :]
         if self.out_type == 'avg_featmap':
             return patches.mean(dim=1)
-        return patches.mT.unflatten(2, grid).contiguous()
+        return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
     def train(self, mode: bool = True):
         """Set the mode; what is frozen stays in evaluation mode."""

@@ -75,7 +75,7 @@ class SequentialOverlapPatchEmbed(nn.Module):
         # Channels last, so that the tokens are a view of the last map.
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.post_affine(self.projection(self.pre_affine(images)))
-        return maps.flatten(2).mT, tuple(maps.shape[-2:])
+        return maps.flatten(2).transpose(1, 2), tuple(maps.shape[-2:])
 
 
 class HeadInteractedAttention(nn.Module):
@@ -168,7 +168,7 @@ class DynamicAggregationFFN(nn.Module):
         maps = x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2)
         maps = F.gelu(self.norm1(self.expand(maps)))
         maps = maps + F.gelu(self.norm2(self.depthwise(maps)))
-        patches = self.norm3(self.project(maps)).flatten(2).mT
+        patches = self.norm3(self.project(maps)).flatten(2).transpose(1, 2)
         # No sigmoid: the gate may be negative, and is about 0 at the start.
         gate = self.excite(F.gelu(self.squeeze(patches.mean(dim=1, keepdim=True))))
         return torch.cat([x[:, :1] * gate, patches], dim=1)

@@ -14,7 +14,7 @@ what it asks of PyTorch passes the tap.
 import contextlib
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -131,11 +131,17 @@ class AttentionTap:
         wire: Of the backbone.
         scale: Factor of the logits where the call gives none. Defaults to
             None: ``1 / sqrt(D)``.
+        stock: What the module called before, with its own scale, where that
+            was not PyTorch's function; called when nothing is read. Defaults
+            to None: PyTorch's function.
     """
 
-    def __init__(self, wire: Wire, scale: float | None = None):
+    def __init__(
+        self, wire: Wire, scale: float | None = None, stock: Callable | None = None
+    ):
         self.wire = wire
         self.scale = scale
+        self.stock = stock
 
     def __call__(
         self,
@@ -154,7 +160,8 @@ class AttentionTap:
                 f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
                 'attention have no rule; label tracing is for images.'
             )
-        scale = scale or self.scale or 1 / math.sqrt(query.shape[-1])
+        given = scale or self.scale
+        scale = given or 1 / math.sqrt(query.shape[-1])
         reader = self.wire.reader
         if reader is not None:
             return reader.attend(query, key, value, scale, dropout_p, attn_mask)
@@ -162,8 +169,11 @@ class AttentionTap:
             # Gradient with no reader: activation checkpointing repeats the
             # forward, and must meet tensors of the same shapes.
             return _ride_nothing(query, key, value, scale, attn_mask)
+        # As the module asked for it, so that an exported graph is the stock one.
+        if self.stock is not None:
+            return self.stock(query, key, value, attn_mask, dropout_p=dropout_p)
         return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p=dropout_p, scale=scale
+            query, key, value, attn_mask, dropout_p=dropout_p, scale=given
         )
 
 

@@ -1,0 +1,77 @@
+"""What the tests of the tracing contract share: a row's backbone and its steps."""
+
+import copy
+import functools
+
+import numpy as np
+import pytest
+import torch
+from contract_rows import ROWS
+from mmengine.registry import MODELS, init_default_scope
+
+from mmtlalign.mixing import CutMix
+from mmtlalign.tracing import attach, share_tracer, watch
+
+every_row = pytest.mark.parametrize('row', ROWS)
+
+
+def build(row, **changes):
+    """A stock backbone in training mode whose attention is far from uniform."""
+    init_default_scope(ROWS[row].scope)
+    torch.manual_seed(7)
+    backbone = MODELS.build(dict(copy.deepcopy(ROWS[row].config), **changes))
+    for name, parameter in backbone.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.25)
+    for module in backbone.modules():
+        if hasattr(module, 'drop_prob'):
+            # mmpretrain leaves NumPy floats here, which torch.compile rejects.
+            module.drop_prob = 0.0
+    backbone.train()
+    return backbone
+
+
+@functools.cache
+def stock(row):
+    """The row's backbone as it is; copy it before changing anything."""
+    return build(row)
+
+
+def tapped(row):
+    """A copy of the row's backbone that can be traced."""
+    backbone = copy.deepcopy(stock(row))
+    attach(backbone)
+    return backbone
+
+
+def mixed(row, batch=3, seed=1):
+    """A mixed batch of the row's size."""
+    return mix_images(ROWS[row].size, batch, seed)
+
+
+def mix_images(size, batch=3, seed=1):
+    """A mixed batch of any size (height, width)."""
+    torch.manual_seed(seed)
+    np.random.seed(3)
+    images = torch.randn(batch, 3, *size)
+    return CutMix(pairing='flip').mix(images, torch.eye(batch))
+
+
+def run(backbone, mix, seed=5, **options):
+    """Output and tracer of one traced forward of a tapped backbone."""
+    torch.manual_seed(seed)
+    with watch(backbone, share_tracer(backbone, mix, **options)) as tracer:
+        out = backbone(mix.images)
+    return flat(out), tracer
+
+
+def flat(out):
+    """The last output as one tensor."""
+    last = out[-1]
+    return torch.stack(last) if isinstance(last, tuple) else last
+
+
+def plain(backbone, images, seed=5):
+    """Output of one forward without a tracer."""
+    torch.manual_seed(seed)
+    return flat(backbone(images))
