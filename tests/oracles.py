@@ -42,8 +42,11 @@ def dense_rollout(backbone, images, hooks):
     return history, way
 
 
-def window_matrix(weights, grid, window, shift):
-    """Scatter window attention (B * windows, T, T) into (B, N, N)."""
+def window_matrix(weights, grid, window, shift, pad_first=True):
+    """Scatter window attention (B * windows, T, T) into (B, N, N).
+
+    With ``pad_first`` the padding is shifted along with the map.
+    """
     (height, width), (high, wide) = grid, window
     rows = -(-height // high)
     columns = -(-width // wide)
@@ -52,10 +55,14 @@ def window_matrix(weights, grid, window, shift):
     for cell in range(rows * columns):
         tokens = []
         for slot in range(high * wide):
-            row = cell // columns * high + slot // wide + shift[0]
-            column = cell % columns * wide + slot % wide + shift[1]
-            row, column = row % (rows * high), column % (columns * wide)
+            row = cell // columns * high + slot // wide
+            column = cell % columns * wide + slot % wide
+            if pad_first:
+                row = (row + shift[0]) % (rows * high)
+                column = (column + shift[1]) % (columns * wide)
             real = row < height and column < width
+            if not pad_first:
+                row, column = (row + shift[0]) % height, (column + shift[1]) % width
             tokens.append(row * width + column if real else None)
         for i, query in enumerate(tokens):
             for j, key in enumerate(tokens):
