@@ -41,14 +41,15 @@ def to_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: A name is not one of PVT.
     """
-    extra = sum(name.endswith('positions.cls_token') for name in state_dict)
-    last = max((name.split('.')[1] for name in state_dict if '.' in name), key=int)
+    # A class token comes with a position, the first of the last stage's.
+    joined = [n for n in state_dict if n.endswith('positions.cls_token')]
+    places = [n.replace('cls_token', 'pos_embed') for n in joined]
     out = {}
     for name, value in state_dict.items():
-        if name.startswith('norm.') or name.endswith('positions.cls_token'):
+        if name.startswith('norm.') or name in joined:
             continue
-        if name == f'stages.{last}.positions.pos_embed':
-            value = value[:, extra:]
+        if name in places:
+            value = value[:, 1:]
         layer = re.fullmatch(r'stages\.(\d+)\.layers\.(\d+)\.(.+)', name)
         stage = re.fullmatch(r'stages\.(\d+)\.(.+)', name)
         if layer is None:

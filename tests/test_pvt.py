@@ -1,0 +1,420 @@
+"""PVT: numbers of the paper, dense use, weights of other code, looks, messages."""
+
+import copy
+import subprocess
+import sys
+
+import pvt_reference
+import pytest
+import torch
+from contract_rows.pvt import TINY
+from mmengine.registry import MODELS, init_default_scope
+from small_backbones import assert_same, randomise, save
+from torch import nn
+
+from mmtlalign.backbones import PVT
+from mmtlalign.backbones.pvt_mmdet import from_mmdet, to_mmdet
+from mmtlalign.engine.backbone_weights import load_backbone
+from mmtlalign.engine.weight_names import convert
+from mmtlalign.mixing import CutMix, Mix
+
+ARCH = TINY['arch']
+PUBLISHED = {
+    'tiny': 13_229_288,
+    'small': 24_485_864,
+    'medium': 44_208_104,
+    'large': 61_369_320,
+}
+LAYERS = (1, 1, 1, 2)
+WIDE = dict(PVT.arch_zoo['tiny'], num_layers=LAYERS)
+
+
+def small(**options):
+    return PVT(**dict(dict(arch=ARCH, img_size=32), **options)).eval()
+
+
+def dense(**options):
+    return small(**dict(dict(out_type='featmap', out_indices=(0, 1, 2)), **options))
+
+
+def wide(**options):
+    """Stages as published, fewer layers, weights far from their start."""
+    net = PVT(**dict(dict(arch=WIDE, img_size=64), **options)).eval()
+    for name, parameter in net.named_parameters():
+        std = 0.3 if 'pos_embed' in name or 'cls_token' in name else 0.05
+        nn.init.normal_(parameter, mean=float(name.endswith('norm.weight')), std=std)
+    return net
+
+
+def official(net):
+    ours = {f'backbone.{k}': v for k, v in net.state_dict().items()}
+    return convert(ours, 'pvt', reverse=True)
+
+
+@pytest.mark.parametrize('arch', PUBLISHED)
+def test_parameters_of_the_published_variants(arch):
+    net = PVT(arch)
+    found = sum(p.numel() for p in net.parameters()) + 512 * 1000 + 1000
+    assert found == PUBLISHED[arch]
+    assert found == pvt_reference.count_parameters(net.num_layers)
+    line = next(row for row in PVT.__doc__.splitlines() if f"'{arch}'" in row)
+    assert f'{found:,}' in line
+    assert ', '.join(map(str, net.num_layers)) in line
+
+
+@pytest.mark.parametrize('size', [(64, 64), (96, 64), (71, 101)])
+def test_computes_what_was_published(size):
+    net = wide()
+    images = torch.randn(2, 3, *size)
+    expected = pvt_reference.class_token(official(net), images, LAYERS)
+    torch.testing.assert_close(net(images)[0], expected, rtol=1e-4, atol=1e-5)
+    # The class token depends on everything before it.
+    assert not torch.allclose(net(images)[0], net(images.flip(-1))[0], atol=1e-3)
+
+
+def test_without_class_token_computes_the_dense_form():
+    net = wide(out_type='featmap', with_cls_token=False)
+    images = torch.randn(2, 3, 64, 96)
+    (maps,) = net(images)
+    expected = pvt_reference.class_token(official(net), images, LAYERS, False)
+    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_official_names_there_and_back():
+    net = wide()
+    names = official(net)
+    assert 'block4.1.attn.kv.weight' in names and 'pos_embed1' in names
+    back = convert(names, 'pvt')
+    assert set(back) == {f'backbone.{k}' for k in net.state_dict()}
+    with pytest.raises(ValueError, match='tools/convert_weights.py pvt'):
+        net.load_state_dict(names)
+
+
+def mmdet_pvt(**options):
+    pytest.importorskip('mmdet')
+    from mmdet.models.backbones import PyramidVisionTransformer
+
+    usual = dict(pretrain_img_size=64, num_layers=list(LAYERS), drop_path_rate=0.0)
+    return PyramidVisionTransformer(**dict(usual, **options)).eval()
+
+
+@pytest.mark.parametrize('size', [(64, 64), (71, 101)])
+def test_weights_fill_the_backbone_of_mmdet(size):
+    ours = wide(out_type='featmap', with_cls_token=False, out_indices=(0, 1, 2, 3))
+    theirs = mmdet_pvt()
+    theirs.load_state_dict(to_mmdet(ours.state_dict()))
+    images = torch.randn(1, 3, *size)
+    for a, b in zip(ours(images), theirs(images)):
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-3)
+    # Their norms have each other's eps; with the same, only rounding is left.
+    for module in [*ours.modules(), *theirs.modules()]:
+        if isinstance(module, nn.LayerNorm):
+            module.eps = 1e-6
+    for a, b in zip(ours(images), theirs(images)):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_there_and_back_from_mmdet():
+    ours = small(out_type='featmap', with_cls_token=False)
+    weights = ours.state_dict()
+    back = from_mmdet(to_mmdet(weights))
+    assert set(back) == set(weights)
+    assert all(back[name].equal(weights[name]) for name in weights)
+    with_token = small()
+    left = to_mmdet(with_token.state_dict())
+    assert left['layers.2.1.0.pos_embed'].shape[1] == 4
+    assert len(left) == len(to_mmdet(weights))
+    with pytest.raises(ValueError, match='pvt_mmdet.from_mmdet'):
+        ours.load_state_dict(left)
+    for wrong in (from_mmdet, to_mmdet):
+        with pytest.raises(ValueError, match='head.weight is not a weight of this'):
+            wrong(dict(weights if wrong is to_mmdet else left, **{'head.weight': 0}))
+
+
+@pytest.mark.parametrize('way', ['official', 'mmdet'])
+def test_pretrains_the_detectors_of_mmdet(way, tmp_path):
+    """The recipe of mmdet reads what is converted: every weight arrives."""
+    from mmengine.config import Config
+
+    ours = PVT('tiny')
+    path = str(tmp_path / 'pvt.pth')
+    tensors = official(ours) if way == 'official' else to_mmdet(ours.state_dict())
+    torch.save(dict(model=tensors), path)
+    mmdet = pytest.importorskip('mmdet')
+    folder = f'{mmdet.__path__[0]}/.mim/configs/pvt'
+    cfg = Config.fromfile(f'{folder}/retinanet_pvt-t_fpn_1x_coco.py').model.backbone
+    cfg.init_cfg.checkpoint = path
+    cfg.convert_weights = way == 'official'
+    init_default_scope('mmdet')
+    theirs = MODELS.build(cfg)
+    theirs.init_weights()
+    expected = to_mmdet(ours.state_dict())
+    assert set(expected) == set(theirs.state_dict())
+    for name, tensor in theirs.state_dict().items():
+        assert tensor.equal(expected[name]), name
+
+
+@pytest.mark.parametrize('size', [(32, 32), (39, 54), (64, 40)])
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_dense_maps_of_any_size(size, with_cls_token):
+    net = dense(with_cls_token=with_cls_token)
+    maps = net(torch.randn(2, 3, *size))
+    grid = size
+    for feature, side, width in zip(maps, (4, 2, 2), ARCH['embed_dims']):
+        grid = tuple(s // side for s in grid)
+        assert feature.shape == (2, width, *grid)
+        assert feature.is_contiguous()
+    sum(m.sum() for m in maps).backward()
+    # Wrapped models need a gradient for every parameter.
+    assert all(p.grad is not None for p in net.parameters())
+
+
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_checkpoint_of_a_classifier_fills_the_dense_form(with_cls_token, tmp_path):
+    source = randomise(small())
+    target = dense(with_cls_token=with_cls_token)
+    path = save(source, tmp_path / 'a.pth')
+    lines = load_backbone(target, path)
+    tensors = len(target.state_dict())
+    assert f'{tensors} of {tensors} tensors' in lines[0]
+    if with_cls_token:
+        return assert_same(target, source)
+    for name, tensor in target.state_dict().items():
+        expected = source.state_dict()[name]
+        if name == 'stages.2.positions.pos_embed':
+            expected = expected[:, 1:]
+        assert tensor.equal(expected), name
+
+
+def test_serves_a_pyramid_and_a_segmentor():
+    pytest.importorskip('mmseg.models')
+    mmdet = pytest.importorskip('mmdet.models')
+    net = dense()
+    maps = net(torch.randn(1, 3, 52, 72))
+    pyramid = mmdet.FPN(list(ARCH['embed_dims']), 8, num_outs=4)
+    assert [p.shape[-2:] for p in pyramid(maps)] == [(13, 18), (6, 9), (3, 4), (2, 2)]
+    init_default_scope('mmseg')
+    head = MODELS.build(
+        dict(
+            type='UPerHead',
+            in_channels=ARCH['embed_dims'],
+            in_index=[0, 1, 2],
+            channels=8,
+            num_classes=3,
+            norm_cfg=dict(type='BN'),
+            align_corners=False,
+        )
+    ).eval()
+    assert head(maps).shape == (1, 3, 13, 18)
+
+
+def test_classifies_on_maps_of_mmdet():
+    """mmdet's backbone gives a list, which mmpretrain's own neck refuses."""
+    init_default_scope('mmpretrain')
+    theirs = mmdet_pvt(out_indices=(3,))
+    images = torch.randn(2, 3, 64, 64)
+    config = dict(type='GlobalAveragePooling')
+    with pytest.raises(TypeError, match='tuple'):
+        MODELS.build(config)(theirs(images))
+    neck = MODELS.build(dict(type='mmtlalign.GlobalAveragePooling'))
+    (pooled,) = neck(theirs(images))
+    torch.testing.assert_close(pooled, theirs(images)[0].mean((2, 3)))
+
+
+def classifier(head, **backbone):
+    init_default_scope('mmpretrain')
+    return MODELS.build(
+        dict(
+            type='mmtlalign.MixClassifier',
+            backbone=dict(TINY, **backbone),
+            head=dict(
+                type=f'mmtlalign.{head}VisionTransformerClsHead',
+                num_classes=4,
+                in_channels=32,
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize('size', [(32, 32), (39, 54)])
+def test_transmix_looks_where_the_class_token_does(size):
+    """The row of the last attention, dense, on the mask of its own grid."""
+    model = classifier('TransMix')
+    for parameter in model.backbone.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.2)
+    mask = torch.zeros(1, 1, *size)
+    mask[..., 10:30, 12:45] = 1
+    images, partner = torch.randn(3, 3, *size), torch.tensor([2, 1, 0])
+    mix = Mix(images, torch.eye(4)[:3], partner, mask)
+    with model.head.watch(model.backbone, mix) as seen:
+        model.extract_feat(mix.images)
+
+    last = model.backbone.stages[-1].layers[-1].attn
+    kept = {}
+    handles = [
+        getattr(last, name).register_forward_hook(
+            lambda m, args, out, name=name: kept.update({name: out})
+        )
+        for name in ('q', 'kv')
+    ]
+    with torch.no_grad():
+        model.backbone(mix.images)
+    for handle in handles:
+        handle.remove()
+    query, key = kept['q'], kept['kv'][..., :32]
+    rows = 0
+    for head in range(4):
+        part = slice(8 * head, 8 * head + 8)
+        logits = query[:, 0, part][:, None] @ key[..., part].mT / 8**0.5
+        rows = rows + logits.softmax(-1)[:, 0] / 4
+    # Token (i, j) of the last grid begins at pixel (16 i, 16 j).
+    height, width = size[0] // 16, size[1] // 16
+    first = mix.mask[0, 0, ::16, ::16][:height, :width].flatten()
+    assert rows.shape == (3, 1 + height * width)
+    assert 0 < first.sum() < len(first)
+    looked = (rows[:, 1:] * first).sum(-1) / rows[:, 1:].sum(-1)
+    torch.testing.assert_close(seen.output_shares()[0], looked)
+    (share,) = model.head.partner_shares(mix, seen)
+    torch.testing.assert_close(share, (looked + mix.area()) / 2)
+
+
+@pytest.mark.parametrize('head', ['TLAlign', 'TransMix'])
+def test_trains(head):
+    from mmpretrain.structures import DataSample
+
+    model = classifier(head)
+    model.mixer = lambda images, labels: CutMix().mix(images, labels)
+    samples = [DataSample().set_gt_score(row) for row in torch.eye(4)]
+    loss = model.loss(torch.randn(4, 3, 39, 54), samples)['loss']
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_no_attention_of_pytorch_is_known_in_general():
+    """mmdet's attention is known; the module of PyTorch inside it is not."""
+    from mmtlalign.tracing import attach
+
+    net = mmdet_pvt(out_indices=(3,))
+    attach(copy.deepcopy(net))
+    net.layers[1][1][1].attn = nn.MultiheadAttention(128, 2)
+    with pytest.raises(TypeError, match='is a MultiheadAttention, whose way'):
+        attach(net)
+
+
+@pytest.mark.slow
+def test_needs_no_compiled_operators():
+    code = (
+        'import sys; sys.modules["mmcv._ext"] = sys.modules["mmcv.ops"] = None\n'
+        'import torch\n'
+        'from mmtlalign.backbones import PVT\n'
+        'from mmtlalign.tracing import attach\n'
+        'net = PVT("tiny", img_size=64)\n'
+        'assert attach(net).attentions == 8\n'
+        'net(torch.zeros(1, 3, 64, 64))\n'
+    )
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
+
+
+def test_start_values_and_epsilons():
+    net = PVT('tiny')
+    net.init_weights()
+    for name, module in net.named_modules():
+        if isinstance(module, nn.LayerNorm):
+            official = name.endswith(('patch_embed.norm', 'attn.norm'))
+            assert module.eps == (1e-5 if official else 1e-6), name
+        if isinstance(module, nn.Linear):
+            assert abs(module.weight.std() - 0.02) < 2e-3, name
+            assert (module.bias == 0).all()
+    for name, parameter in net.named_parameters():
+        if name.endswith(('pos_embed', 'cls_token')):
+            assert abs(parameter.std() - 0.02) < 3e-3, name
+
+
+def test_dropout_and_drop_path():
+    net = PVT('tiny', drop_path_rate=0.1)
+    layers = [layer for stage in net.stages for layer in stage.layers]
+    rates = [layer.drop_path.drop_prob for layer in layers]
+    assert rates == pytest.approx([0.1 * i / 7 for i in range(8)])
+    assert rates == [layer.ffn.dropout_layer.drop_prob for layer in layers]
+    net = small(drop_rate=0.5, attn_drop_rate=0.5, drop_path_rate=0.5)
+    images = torch.randn(2, 3, 32, 32)
+    assert net(images)[0].equal(net(images)[0])
+    net.train()
+    assert not net(images)[0].equal(net(images)[0])
+
+
+def test_frozen_stages_stay_frozen_in_training():
+    net = small(frozen_stages=1)
+    net.train()
+    net(torch.randn(2, 3, 32, 32))[0].sum().backward()
+    learnt = {n.partition('.')[0] + n.split('.')[1] for n, p in _learnt(net)}
+    assert learnt == {'stages2', 'normweight', 'normbias'}
+    assert not net.stages[1].training and net.stages[2].training
+
+
+def _learnt(net):
+    return [(n, p) for n, p in net.named_parameters() if p.grad is not None]
+
+
+def test_layer_depth_counts_from_the_first_stage():
+    depth = small().get_layer_depth
+    assert depth('backbone.stages.0.patch_embed.norm.bias', 'backbone.') == (0, 6)
+    assert depth('backbone.stages.0.layers.0.norm1.bias', 'backbone.') == (1, 6)
+    assert depth('backbone.stages.2.positions.cls_token', 'backbone.') == (3, 6)
+    assert depth('backbone.stages.2.layers.1.norm1.bias', 'backbone.') == (4, 6)
+    assert depth('backbone.norm.bias', 'backbone.') == (5, 6)
+    assert depth('head.layers.head.weight', 'backbone.') == (5, 6)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(arch='huge'), "arch='huge'.*medium"),
+        (dict(arch=dict(embed_dims=(8,))), 'missing or unknown.*num_heads'),
+        (dict(arch=dict(ARCH, num_layers=(1, 1))), "'num_layers': 2.*stages"),
+        (dict(arch=dict(ARCH, num_heads=(1, 3, 4))), 'num_heads=3 does not divide.*32'),
+        (dict(arch=dict(ARCH, sr_ratios=(4, 2, 2))), 'class token has no place'),
+        (dict(out_type='pixels'), "out_type='pixels'.*featmap"),
+        (dict(with_cls_token=False), 'no class token to output'),
+        (dict(out_indices=(0, 2)), 'in the last stage only'),
+        (dict(out_indices=3), 'stages 0 to 2'),
+        (dict(out_indices=()), 'at least one'),
+        (dict(frozen_stages=3), 'frozen_stages=3'),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small(**arguments)
+
+
+def test_images_that_are_too_small():
+    with pytest.raises(ValueError, match='31x64 pixels.*at least 32x32'):
+        PVT('tiny')(torch.zeros(1, 3, 31, 64))
+    PVT('tiny')(torch.zeros(1, 3, 32, 64))
+    with pytest.raises(ValueError, match='at least 16x16'):
+        small()(torch.zeros(1, 3, 15, 64))
+
+
+@pytest.mark.parametrize(
+    'other, differs',
+    [
+        (dict(arch=dict(ARCH, num_layers=(1, 2, 2))), r'layers \[1, 2, 2\]'),
+        (dict(arch=dict(ARCH, embed_dims=(16, 32, 64))), r'widths \[16, 32, 64\]'),
+        (dict(img_size=64), r'positions \[256, 64, 17\]'),
+        (dict(with_cls_token=False, out_type='featmap'), r'positions \[64, 16, 4\]'),
+    ],
+)
+def test_weights_of_another_variant_are_named(other, differs):
+    own = r'this one has layers \[1, 1, 2\], widths \[16, 32, 32\]'
+    with pytest.raises(ValueError, match=f'{differs}.*{own}'):
+        small().load_state_dict(small(**other).state_dict())
+
+
+def test_parts_and_equals_are_loaded():
+    weights = small().state_dict()
+    small().load_state_dict(weights)
+    part = {k: v for k, v in weights.items() if k.startswith('stages.0.patch_embed')}
+    small().load_state_dict(part, strict=False)
