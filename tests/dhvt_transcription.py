@@ -137,7 +137,7 @@ class Transcription(nn.Module):
 
 
 def compare(arch, patch, size, batch, repeats=9):
-    """Seconds of forward and backward, the two in turn, and their ratio."""
+    """CPU seconds of forward and backward, the two in turn, and their ratio."""
     from mmtlalign.backbones import DHVT
 
     ours = DHVT(arch, patch)
@@ -148,9 +148,9 @@ def compare(arch, patch, size, batch, repeats=9):
     seconds = dict(ours=[], rival=[])
     for _ in range(repeats + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = time.process_time()
             step().square().mean().backward()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     ratios = [a / b for a, b in list(zip(*seconds.values()))[1:]]  # first: warm-up
     middle = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     print(
