@@ -118,7 +118,7 @@ class TIMMBackbone(BaseModule):
         if hasattr(model, 'num_prefix_tokens') and last.ndim == 3:
             last = last[:, model.num_prefix_tokens :]
             last = getattr(model, 'fc_norm', nn.Identity())(last)
-            maps[-1] = last.mT.unflatten(2, maps[-1].shape[-2:])
+            maps[-1] = last.transpose(1, 2).unflatten(2, maps[-1].shape[-2:])
         elif _is_channel_last(model):
             maps[-1] = last.permute(0, 3, 1, 2)
         return tuple(m.contiguous() for m in maps)

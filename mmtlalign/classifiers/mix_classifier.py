@@ -47,6 +47,8 @@ class MixClassifier(ImageClassifier):
         self.watches = hasattr(self.head, 'watch')
         if self.watches:
             self.head.attach(self.backbone)
+            if hasattr(self.neck, 'check'):
+                self.neck.check(self.backbone)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
         """Mix, run the network, and let the head compute the loss.

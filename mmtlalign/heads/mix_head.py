@@ -71,6 +71,15 @@ class MixHead:
         """
         shares = self.partner_shares(mix, seen)
         scores = self.output_scores(feats)
+        for score in scores:
+            if score.shape != mix.labels.shape:
+                # The losses of mmpretrain would broadcast some of these.
+                raise ValueError(
+                    f'Scores of shape {tuple(score.shape)} for labels of shape '
+                    f'{tuple(mix.labels.shape)}: the features are not pooled; add a '
+                    'neck (mmtlalign.TokenPooling, GlobalAveragePooling), or choose '
+                    "the backbone's out_type."
+                )
         losses = [
             self.loss_module(score, mix.target(share), avg_factor=len(score))
             for score, share in zip(scores, shares)

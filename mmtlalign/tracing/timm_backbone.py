@@ -33,6 +33,12 @@ def _inner(backbone: nn.Module) -> Family:
 
 
 def _unpooled(backbone: nn.Module) -> str:
+    if type(backbone.timm_model).__name__.startswith('Feature'):
+        raise ValueError(
+            'TIMMBackbone(features_only=True) of mmpretrain takes the timm model '
+            'apart, and its parameters lose their names; use mmtlalign.TIMMBackbone '
+            'with out_indices, which gives the same maps and can be traced.'
+        )
     if hasattr(backbone.timm_model, 'dist_token'):
         raise ValueError(
             'TIMMBackbone of mmpretrain gives the average of the class and the '

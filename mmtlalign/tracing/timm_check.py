@@ -40,6 +40,7 @@ def try_once(
     install: Callable[[nn.Module, Wire], None],
     run: Callable[[nn.Module, Tensor], Tensor],
     grid: tuple[int, int],
+    attentions: int = 1,
 ) -> None:
     """Check that shares move through a class of timm as its tokens do.
 
@@ -49,6 +50,7 @@ def try_once(
         install: Taps the module.
         run: Runs the module on tokens (B, N, 8); gives tokens (B, N', C).
         grid: Rows and columns of the N tokens.
+        attentions: How many it computes. Defaults to 1.
 
     Raises:
         TypeError: If the module cannot be run as this package knows it, or
@@ -58,17 +60,20 @@ def try_once(
         return
     name = f'{cls.__module__}.{cls.__qualname__}'
     try:
-        same = _moves_as_traced(make, install, run, grid)
+        seen, same = _moves_as_traced(make, install, run, grid)
     except Exception as error:
         what = f'{name} ({type(error).__name__}: {error})'
         raise TypeError(_changed(what)) from error
+    if seen != attentions:
+        what = f'{name}, which asked for {seen} attentions instead of {attentions}'
+        raise TypeError(_changed(what))
     if not same:
         raise TypeError(_changed(f'{name}, which mixes other tokens than it did'))
     _tried.add(cls)
 
 
 @torch.no_grad()
-def _moves_as_traced(make, install, run, grid) -> bool:
+def _moves_as_traced(make, install, run, grid) -> tuple[int, bool]:
     tokens = grid[0] * grid[1]
     with torch.random.fork_rng(devices=[]), torch.device('cpu'):
         torch.manual_seed(0)
@@ -83,7 +88,7 @@ def _moves_as_traced(make, install, run, grid) -> bool:
         after = run(module, still + torch.eye(tokens)[..., None] * nudge)
         # (source, token) against (token, source).
         depends = (after - before).abs().amax(dim=-1) > 1e-12
-        return torch.equal(depends.mT, traced.share[0] > 1e-12)
+        return traced.seen, torch.equal(depends.mT, traced.share[0] > 1e-12)
 
 
 def _changed(what: str) -> str:

@@ -71,5 +71,5 @@ def _tap_embed(module: nn.Module, wire: Wire) -> None:
 
     grid = (3, 5)
     make = partial(OverlapPatchEmbed, 3, 2, in_chans=8, embed_dim=8)
-    try_once(OverlapPatchEmbed, make, install, run, grid)
+    try_once(OverlapPatchEmbed, make, install, run, grid, 0)
     install(module, wire)

@@ -113,7 +113,7 @@ def _adopt_merging(twin: type):
 
     def install_tried(module: nn.Module, wire: Wire) -> None:
         cls, grid = type(module), (3, 4)
-        try_once(cls, partial(cls, 8), install, partial(_on_map, grid), grid)
+        try_once(cls, partial(cls, 8), install, partial(_on_map, grid), grid, 0)
         install(module, wire)
 
     return install_tried
