@@ -36,6 +36,10 @@ register_backbone(SwinTransformer, SWIN)
 register_backbone(SwinTransformerV2, SWIN)
 
 
+# What a ShiftWindowMSA may hold: one softmax of (B * windows, heads, T, T).
+WINDOW_ATTENTIONS = {WindowMSA, WindowMSAV2}
+
+
 class TracedShiftWindowMSA(Listening, ShiftWindowMSA):
     """Cuts the shares into the windows that this forward really uses."""
 
@@ -52,10 +56,11 @@ class TracedShiftWindowMSA(Listening, ShiftWindowMSA):
 
 @register_attention(ShiftWindowMSA)
 def _tap_windows(module: ShiftWindowMSA, wire: Wire) -> None:
-    if type(module.w_msa) not in (WindowMSA, WindowMSAV2):
+    if type(module.w_msa) not in WINDOW_ATTENTIONS:
+        known = ', '.join(sorted(c.__name__ for c in WINDOW_ATTENTIONS))
         raise TypeError(
             f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '
-            'WindowMSA and WindowMSAV2. See docs/add_a_backbone.md.'
+            f'{known}. See docs/add_a_backbone.md.'
         )
     adopt(TracedShiftWindowMSA, module, wire)
 

@@ -103,6 +103,9 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
         Moved share (B, Nq, S).
     """
     mean = weights.detach().mean(dim=1, dtype=torch.float32)
+    if torch.finfo(weights.dtype).bits < 32:
+        # Rounded rows do not sum to one, and their product is no share.
+        mean = mean / mean.sum(dim=-1, keepdim=True)
     with torch.autocast(weights.device.type, enabled=False):
         return mean @ share
 

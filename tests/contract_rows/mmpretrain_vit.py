@@ -30,6 +30,7 @@ ROWS = {
         8,
         'class',
     ),
+    'MoCo v3': Row(dict(VIT, type='MoCoV3ViT'), (32, 32), 8, 'class', same_graph=True),
     'DeiT, distilled': Row(
         dict(VIT, type='DistilledVisionTransformer'), (32, 32), 8, 'class'
     ),
