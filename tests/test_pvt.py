@@ -8,6 +8,7 @@ import pvt_reference
 import pytest
 import torch
 from contract_rows.pvt import TINY
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from small_backbones import assert_same, randomise, save
 from torch import nn
@@ -171,15 +172,23 @@ def test_dense_maps_of_any_size(size, with_cls_token):
 
 
 @pytest.mark.parametrize('with_cls_token', [True, False])
-def test_checkpoint_of_a_classifier_fills_the_dense_form(with_cls_token, tmp_path):
+def test_checkpoint_of_a_classifier_fills_the_dense_form(
+    with_cls_token, tmp_path, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: told.append(line))
     source = randomise(small())
     target = dense(with_cls_token=with_cls_token)
     path = save(source, tmp_path / 'a.pth')
     lines = load_backbone(target, path)
     tensors = len(target.state_dict())
     assert f'{tensors} of {tensors} tensors' in lines[0]
+    assert len(lines) == 1
     if with_cls_token:
+        assert not told
         return assert_same(target, source)
+    names = 'stages.2.positions.cls_token, norm.weight, norm.bias'
+    assert names in told[0] and len(told) == 1
     for name, tensor in target.state_dict().items():
         expected = source.state_dict()[name]
         if name == 'stages.2.positions.pos_embed':

@@ -228,13 +228,15 @@ def resize_bias_tables(given: dict[str, Tensor], own: dict[str, Tensor]) -> list
 def _describe_resized(backbone, wanted: dict[str, torch.Size], own) -> list[str]:
     """A line for a position embedding that the load hook resized."""
     lines = []
+    if not hasattr(backbone, 'patch_resolution'):
+        return lines  # Not mmpretrain's: its hook says by itself what it changed.
     for name in own:
         if name.endswith('pos_embed') and wanted.get(name, own[name].shape) != (
             own[name].shape
         ):
             extra = getattr(backbone, 'num_extra_tokens', 0)
             side = math.isqrt(wanted[name][1] - extra)
-            high, wide = getattr(backbone, 'patch_resolution', ('?', '?'))
+            high, wide = backbone.patch_resolution
             lines.append(
                 f'backbone: {name} resized from {side}x{side} to {high}x{wide} tokens'
             )

@@ -31,7 +31,7 @@ TWINS = {
         'mmpretrain_mixmim',
     ),
     'mmdet': ('mmdet_pvt',),
-    'mmtlalign': ('dhvt', 'pvt'),
+    'mmtlalign': ('dhvt', 'pvt', 'caswin'),
     'timm': ('timm_vit', 'timm_swin', 'timm_pvt', 'timm_backbone'),
 }
 
@@ -114,6 +114,7 @@ def family_of(backbone: nn.Module) -> Family:
         TypeError: For an unknown class, naming the known ones, and for one
             whose labels cannot be traced, with the reason.
     """
+    _load_bases(type(backbone))
     found = _look_up(type(backbone))
     if not isinstance(found, Family):
         load_twins(hosts_of(backbone))
@@ -154,6 +155,12 @@ def load_twins(hosts: Iterable[str]) -> None:
     for host in hosts:
         for name in TWINS.get(host, ()):
             importlib.import_module(f'.{name}', __package__)
+
+
+@functools.cache
+def _load_bases(cls: type) -> None:
+    """Of a class and its bases, lest a base that is known already stand for it."""
+    load_twins({base.__module__.partition('.')[0] for base in cls.__mro__})
 
 
 @functools.cache
