@@ -19,9 +19,26 @@ def dense_rollout(backbone, images, hooks):
             module, gives the handles, and appends to ``events``, in the order
             of the forward, ``('attention', matrix)`` for attention with a
             residual, ``('layer', matrix)`` where the residual is in the matrix,
-            ``('merge', matrix)`` for what moves tokens otherwise. Matrices are
-            (B, N', N) or (N', N), float64.
+            ``('merge', matrix)`` for what moves tokens otherwise, and
+            ``('look', row)`` (B, 1, N) for a class token that does not look as
+            its labels move. Matrices are (B, N', N) or (N', N), float64.
     """
+    events = dense_events(backbone, images, hooks)
+    way, history = None, []
+    for kind, matrix in events:
+        if kind == 'look':
+            continue
+        if way is None:
+            way = torch.eye(matrix.shape[-1], dtype=torch.float64)
+        moved = matrix @ way
+        way = (way + moved) / 2 if kind == 'attention' else moved
+        if kind != 'merge':
+            history.append(way)
+    return history, way
+
+
+def dense_events(backbone, images, hooks):
+    """What the hooks saw in one forward; see :func:`dense_rollout`."""
     events, handles = [], []
     for module in backbone.modules():
         if type(module) in hooks:
@@ -30,16 +47,19 @@ def dense_rollout(backbone, images, hooks):
         backbone(images)
     for handle in handles:
         handle.remove()
+    return events
 
-    way, history = None, []
-    for kind, matrix in events:
-        if way is None:
-            way = torch.eye(matrix.shape[-1], dtype=torch.float64)
-        moved = matrix @ way
-        way = (way + moved) / 2 if kind == 'attention' else moved
-        if kind != 'merge':
-            history.append(way)
-    return history, way
+
+def last_look(events):
+    """The last attention (B, Nq, N), without residual, and how often tokens merged."""
+    merges = sum(
+        kind == 'merge' and matrix.shape[-2] < matrix.shape[-1]
+        for kind, matrix in events
+    )
+    kind, matrix = events[-1]
+    if kind == 'layer':
+        matrix = 2 * matrix - torch.eye(matrix.shape[-1], dtype=torch.float64)
+    return matrix, merges
 
 
 def window_matrix(weights, grid, window, shift, pad_first=True):

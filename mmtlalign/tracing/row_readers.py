@@ -143,16 +143,27 @@ class TokenColumns(LastLook):
 
     def read(self, query, key, scale, mask) -> None:
         weight = self._query_weight(query.shape[-2], query)
+        if self._is_padded():
+            seen = weight.expand(len(query), -1)[..., None]
+            weight = weight / rules.attend(query, key, seen, scale, mask)[..., 0]
         self._keep(rules.column_means(query, key, weight, scale, mask))
 
     def read_weights(self, weights: Tensor) -> None:
         weight = self._query_weight(weights.shape[1], weights)
+        if self._is_padded():
+            weight = weight / (weights @ weight[..., None])[..., 0]
         self._keep((weights * weight[..., None]).sum(dim=1))
 
     def output_shares(self) -> tuple[Tensor]:
         """Share of all looks that falls on the partner, (B,)."""
         looked = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
         return (looked,)
+
+    def _is_padded(self) -> bool:
+        """Whether queries look at padding, too, which is no part of the image."""
+        if self._windows is None:
+            return False
+        return any(side % width for side, width in zip(*self._windows[:2]))
 
     def _query_weight(self, queries: int, like: Tensor) -> Tensor:
         """1 for queries that are image tokens, (1 or B, Nq)."""

@@ -45,7 +45,9 @@ def hook_heads(module, events):
                 matrix[:, row] = taken
             else:
                 matrix[:, 0] += taken / 2 / module.num_heads
-        events.append(('attention', matrix))
+            if row == 0:
+                look = taken[:, None]
+        events.extend([('attention', matrix), ('look', look)])
 
     return [module.qkv.register_forward_hook(hook)]
 
