@@ -109,9 +109,9 @@ class Pool(torch.nn.Module):
 
     def forward(self, outs):
         last = outs[-1]
-        return (
-            last if isinstance(last, tuple) or last.ndim < 4 else last.mean((2, 3)),
-        )
+        if isinstance(last, tuple) or last.ndim < 3:
+            return (last,)
+        return (last[:, 0] if last.ndim == 3 else last.mean((2, 3)),)
 
 
 def classifier(row, images):
