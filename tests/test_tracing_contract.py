@@ -10,10 +10,9 @@ from contract_rows import HOOKS, ROWS
 from contract_rows.mmpretrain_vit import VIT
 from contract_steps import every_row, flat, mixed, plain, run, stock, tapped
 from mmengine.registry import MODELS, init_default_scope
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from mmtlalign.mixing import CutMix, Mix
+from mmtlalign.mixing import Mix
 from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
 
 
@@ -201,38 +200,6 @@ def test_compiles_as_one_graph_where_the_stock_model_does(row):
 def test_family_knows_the_output(row):
     backbone = stock(row)
     assert family_of(backbone).output(backbone) == ROWS[row].output
-
-
-class Watcher(TorchDispatchMode):
-    """Remembers operators and the largest square at the end of any tensor."""
-
-    def __init__(self):
-        super().__init__()
-        self.names, self.square = [], 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        self.names.append(func.__name__)
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, torch.Tensor) and tensor.ndim > 2:
-                self.square = max(self.square, min(tensor.shape[-2:]))
-        return out
-
-
-def test_long_sequences_stay_fused_and_store_no_map():
-    """1,025 tokens: the traced step calls the fused kernel once a layer."""
-    init_default_scope('mmpretrain')
-    backbone = MODELS.build(dict(VIT, img_size=256))
-    attach(backbone)
-    images = torch.randn(2, 3, 256, 256)
-    mix = CutMix().mix(images, torch.eye(2))
-    with Watcher() as watcher:
-        out, _ = run(backbone, mix)
-        out.sum().backward()
-    fused = [n for n in watcher.names if 'flash_attention' in n]
-    assert len([n for n in fused if 'backward' not in n]) == 3
-    assert len([n for n in fused if 'backward' in n]) == 3
-    assert watcher.square < 1025
 
 
 def test_unknown_attention_is_refused_by_name():
