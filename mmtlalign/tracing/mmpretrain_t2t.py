@@ -10,15 +10,17 @@ the tokens' own: labels move as with a residual. mmpretrain asks for the scale o
 the logits by ``qk_scale``, which its ``MultiheadAttention`` replaces by
 ``1 / sqrt(D)`` and then divides by: logits of its T2T-ViT are queries times keys
 times ``sqrt(D)``, D channels a head. A traced network computes what the stock one
-computes, so the tap has this scale too. It is fused where the stock is not.
+computes, so the tap has this scale too; while it is read, it is fused.
 """
 
-import functools
 from collections.abc import Sequence
 
 from mmpretrain.models.backbones import T2T_ViT
 from mmpretrain.models.backbones.t2t_vit import T2TModule, T2TTransformerLayer
-from mmpretrain.models.utils.attention import scaled_dot_product_attention_pyimpl
+from mmpretrain.models.utils.attention import (
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_pyimpl,
+)
 from torch import nn
 
 from .known import Family, register_attention, register_backbone, register_helper
@@ -73,11 +75,11 @@ def _tell_splits(module: T2TModule, wire: Wire) -> None:
 
 @register_attention(T2TTransformerLayer)
 def _tap(module: T2TTransformerLayer, wire: Wire) -> None:
-    seam = module.attn.scaled_dot_product_attention
-    if not isinstance(seam, functools.partial):
+    seam = getattr(module.attn, 'scaled_dot_product_attention', None)
+    if seam is scaled_dot_product_attention:
         tap_plain(module.attn, wire)
         return
-    if seam.func is not scaled_dot_product_attention_pyimpl or seam.args:
+    if getattr(seam, 'func', None) is not scaled_dot_product_attention_pyimpl:
         raise TypeError(
             f'T2TTransformerLayer calls {seam}: known is the attention in Python of '
             'mmpretrain, which divides by its scale. Install the version that '

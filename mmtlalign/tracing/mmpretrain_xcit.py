@@ -54,6 +54,11 @@ class TracedClassAttention(Listening, ClassAttntion):
 
 @register_attention(ClassAttentionBlock)
 def _tap(module: ClassAttentionBlock, wire: Wire) -> None:
+    if type(module.attn) is not ClassAttntion:
+        raise TypeError(
+            f'ClassAttentionBlock with a {type(module.attn).__name__} inside: known '
+            "is mmpretrain's ClassAttntion. See docs/add_a_backbone.md."
+        )
     adopt(TracedClassAttention, module.attn, wire)
 
 
