@@ -63,6 +63,7 @@ BACKBONES = {
         out_indices=(3,),
     ),
     'pvt-small': dict(type='mmtlalign.PVT', arch='small'),
+    'caswin-tiny': dict(type='mmtlalign.CASwin', arch='tiny'),
     'dhvt-tiny': dict(type='mmtlalign.DHVT', arch='tiny-imagenet', patch_size=16),
     'dhvt-small': dict(type='mmtlalign.DHVT', arch='small-imagenet', patch_size=16),
     'timm deit-small': dict(TIMM, model_name='deit_small_patch16_224'),

@@ -29,10 +29,11 @@ TWINS = {
         'mmpretrain_davit',
         'mmpretrain_hivit',
         'mmpretrain_mixmim',
+        'timm_backbone',
     ),
     'mmdet': ('mmdet_pvt',),
     'mmtlalign': ('dhvt', 'pvt', 'caswin'),
-    'timm': ('timm_vit', 'timm_swin', 'timm_pvt', 'timm_backbone'),
+    'timm': ('timm_vit', 'timm_swin', 'timm_pvt'),
 }
 
 
@@ -53,6 +54,7 @@ class Family:
         grid: Backbone and image size (height, width) to token rows and columns.
             Defaults to None: as many tokens as cover the image.
         note: For the table of models: where the output is read, in words.
+            Defaults to what most plain transformers offer.
     """
 
     patch: Callable[[nn.Module], tuple[int, int]]
@@ -61,7 +63,7 @@ class Family:
     joins: Callable[[nn.Module], int] = lambda backbone: 0
     outputs: Callable[[nn.Module], int] | None = None
     grid: Callable[[nn.Module, Sequence[int]], tuple[int, int]] | None = None
-    note: str = ''
+    note: str = 'class token, or mean of the tokens'
 
     def count_outputs(self, backbone: nn.Module) -> int:
         """How many outputs of the backbone a head scores."""

@@ -4,6 +4,8 @@ Their attention calls the instance attribute ``scaled_dot_product_attention``,
 a seam that takes a tap and stays fused.
 """
 
+import dataclasses
+
 from mmpretrain.models.backbones import DistilledVisionTransformer, VisionTransformer
 from mmpretrain.models.utils.attention import (
     MultiheadAttention,
@@ -40,7 +42,10 @@ VIT = Family(
     output=lambda backbone: read_output(backbone, backbone.num_layers),
 )
 register_backbone(VisionTransformer, VIT)
-register_backbone(DistilledVisionTransformer, VIT)
+register_backbone(
+    DistilledVisionTransformer,
+    dataclasses.replace(VIT, note='class and distillation token, each its own'),
+)
 
 
 @register_attention(MultiheadAttention)

@@ -72,7 +72,10 @@ _FAMILY = partial(
 for _cls in (VisionTransformer, Eva, Beit):
     # Registers follow the class token and are no output.
     register_backbone(_cls, _FAMILY(outputs=lambda model: 1))
-register_backbone(VisionTransformerDistilled, _FAMILY(outputs=lambda model: 2))
+register_backbone(
+    VisionTransformerDistilled,
+    _FAMILY(outputs=lambda model: 2, note='class and distillation token, each its own'),
+)
 
 
 # What makes a tiny module of each, besides its width. The parallel block does what
