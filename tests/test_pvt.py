@@ -1,4 +1,4 @@
-"""PVT: numbers of the paper, dense use, weights of other code, looks, messages."""
+"""PVT: numbers of the paper, dense use, looks, start values, messages."""
 
 import copy
 import subprocess
@@ -8,48 +8,19 @@ import pvt_reference
 import pytest
 import torch
 from contract_rows.pvt import TINY
-from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
-from small_backbones import assert_same, randomise, save
+from pvt_nets import ARCH, LAYERS, dense, mmdet_pvt, official, small, wide
 from torch import nn
 
 from mmtlalign.backbones import PVT
-from mmtlalign.backbones.pvt_mmdet import from_mmdet, to_mmdet
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.weight_names import convert
 from mmtlalign.mixing import CutMix, Mix
 
-ARCH = TINY['arch']
 PUBLISHED = {
     'tiny': 13_229_288,
     'small': 24_485_864,
     'medium': 44_208_104,
     'large': 61_369_320,
 }
-LAYERS = (1, 1, 1, 2)
-WIDE = dict(PVT.arch_zoo['tiny'], num_layers=LAYERS)
-
-
-def small(**options):
-    return PVT(**dict(dict(arch=ARCH, img_size=32), **options)).eval()
-
-
-def dense(**options):
-    return small(**dict(dict(out_type='featmap', out_indices=(0, 1, 2)), **options))
-
-
-def wide(**options):
-    """Stages as published, fewer layers, weights far from their start."""
-    net = PVT(**dict(dict(arch=WIDE, img_size=64), **options)).eval()
-    for name, parameter in net.named_parameters():
-        std = 0.3 if 'pos_embed' in name or 'cls_token' in name else 0.05
-        nn.init.normal_(parameter, mean=float(name.endswith('norm.weight')), std=std)
-    return net
-
-
-def official(net):
-    ours = {f'backbone.{k}': v for k, v in net.state_dict().items()}
-    return convert(ours, 'pvt', reverse=True)
 
 
 @pytest.mark.parametrize('arch', PUBLISHED)
@@ -81,81 +52,6 @@ def test_without_class_token_computes_the_dense_form():
     torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_official_names_there_and_back():
-    net = wide()
-    names = official(net)
-    assert 'block4.1.attn.kv.weight' in names and 'pos_embed1' in names
-    back = convert(names, 'pvt')
-    assert set(back) == {f'backbone.{k}' for k in net.state_dict()}
-    with pytest.raises(ValueError, match='tools/convert_weights.py pvt'):
-        net.load_state_dict(names)
-
-
-def mmdet_pvt(**options):
-    pytest.importorskip('mmdet')
-    from mmdet.models.backbones import PyramidVisionTransformer
-
-    usual = dict(pretrain_img_size=64, num_layers=list(LAYERS), drop_path_rate=0.0)
-    return PyramidVisionTransformer(**dict(usual, **options)).eval()
-
-
-@pytest.mark.parametrize('size', [(64, 64), (71, 101)])
-def test_weights_fill_the_backbone_of_mmdet(size):
-    ours = wide(out_type='featmap', with_cls_token=False, out_indices=(0, 1, 2, 3))
-    theirs = mmdet_pvt()
-    theirs.load_state_dict(to_mmdet(ours.state_dict()))
-    images = torch.randn(1, 3, *size)
-    for a, b in zip(ours(images), theirs(images)):
-        assert a.shape == b.shape
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-3)
-    # Their norms have each other's eps; with the same, only rounding is left.
-    for module in [*ours.modules(), *theirs.modules()]:
-        if isinstance(module, nn.LayerNorm):
-            module.eps = 1e-6
-    for a, b in zip(ours(images), theirs(images)):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-
-
-def test_weights_there_and_back_from_mmdet():
-    ours = small(out_type='featmap', with_cls_token=False)
-    weights = ours.state_dict()
-    back = from_mmdet(to_mmdet(weights))
-    assert set(back) == set(weights)
-    assert all(back[name].equal(weights[name]) for name in weights)
-    with_token = small()
-    left = to_mmdet(with_token.state_dict())
-    assert left['layers.2.1.0.pos_embed'].shape[1] == 4
-    assert len(left) == len(to_mmdet(weights))
-    with pytest.raises(ValueError, match='pvt_mmdet.from_mmdet'):
-        ours.load_state_dict(left)
-    for wrong in (from_mmdet, to_mmdet):
-        with pytest.raises(ValueError, match='head.weight is not a weight of this'):
-            wrong(dict(weights if wrong is to_mmdet else left, **{'head.weight': 0}))
-
-
-@pytest.mark.parametrize('way', ['official', 'mmdet'])
-def test_pretrains_the_detectors_of_mmdet(way, tmp_path):
-    """The recipe of mmdet reads what is converted: every weight arrives."""
-    from mmengine.config import Config
-
-    ours = PVT('tiny')
-    path = str(tmp_path / 'pvt.pth')
-    tensors = official(ours) if way == 'official' else to_mmdet(ours.state_dict())
-    torch.save(dict(model=tensors), path)
-    mmdet = pytest.importorskip('mmdet')
-    folder = f'{mmdet.__path__[0]}/.mim/configs/pvt'
-    cfg = Config.fromfile(f'{folder}/retinanet_pvt-t_fpn_1x_coco.py').model.backbone
-    cfg.init_cfg.checkpoint = path
-    cfg.convert_weights = way == 'official'
-    init_default_scope('mmdet')
-    theirs = MODELS.build(cfg)
-    theirs.init_weights()
-    expected = to_mmdet(ours.state_dict())
-    assert set(expected) == set(theirs.state_dict())
-    for name, tensor in theirs.state_dict().items():
-        assert tensor.equal(expected[name]), name
-
-
 @pytest.mark.parametrize('size', [(32, 32), (39, 54), (64, 40)])
 @pytest.mark.parametrize('with_cls_token', [True, False])
 def test_dense_maps_of_any_size(size, with_cls_token):
@@ -169,31 +65,6 @@ def test_dense_maps_of_any_size(size, with_cls_token):
     sum(m.sum() for m in maps).backward()
     # Wrapped models need a gradient for every parameter.
     assert all(p.grad is not None for p in net.parameters())
-
-
-@pytest.mark.parametrize('with_cls_token', [True, False])
-def test_checkpoint_of_a_classifier_fills_the_dense_form(
-    with_cls_token, tmp_path, monkeypatch
-):
-    told = []
-    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: told.append(line))
-    source = randomise(small())
-    target = dense(with_cls_token=with_cls_token)
-    path = save(source, tmp_path / 'a.pth')
-    lines = load_backbone(target, path)
-    tensors = len(target.state_dict())
-    assert f'{tensors} of {tensors} tensors' in lines[0]
-    assert len(lines) == 1
-    if with_cls_token:
-        assert not told
-        return assert_same(target, source)
-    names = 'stages.2.positions.cls_token, norm.weight, norm.bias'
-    assert names in told[0] and len(told) == 1
-    for name, tensor in target.state_dict().items():
-        expected = source.state_dict()[name]
-        if name == 'stages.2.positions.pos_embed':
-            expected = expected[:, 1:]
-        assert tensor.equal(expected), name
 
 
 def test_serves_a_pyramid_and_a_segmentor():
@@ -405,25 +276,3 @@ def test_images_that_are_too_small():
     PVT('tiny')(torch.zeros(1, 3, 32, 64))
     with pytest.raises(ValueError, match='at least 16x16'):
         small()(torch.zeros(1, 3, 15, 64))
-
-
-@pytest.mark.parametrize(
-    'other, differs',
-    [
-        (dict(arch=dict(ARCH, num_layers=(1, 2, 2))), r'layers \[1, 2, 2\]'),
-        (dict(arch=dict(ARCH, embed_dims=(16, 32, 64))), r'widths \[16, 32, 64\]'),
-        (dict(img_size=64), r'positions \[256, 64, 17\]'),
-        (dict(with_cls_token=False, out_type='featmap'), r'positions \[64, 16, 4\]'),
-    ],
-)
-def test_weights_of_another_variant_are_named(other, differs):
-    own = r'this one has layers \[1, 1, 2\], widths \[16, 32, 32\]'
-    with pytest.raises(ValueError, match=f'{differs}.*{own}'):
-        small().load_state_dict(small(**other).state_dict())
-
-
-def test_parts_and_equals_are_loaded():
-    weights = small().state_dict()
-    small().load_state_dict(weights)
-    part = {k: v for k, v in weights.items() if k.startswith('stages.0.patch_embed')}
-    small().load_state_dict(part, strict=False)

@@ -53,6 +53,16 @@ class PVT(BaseBackbone):
     Pixels, and tokens of inner maps, that fill no whole patch at the right or at
     the bottom are left out, as in the official code and mmdet.
 
+    Weights of the official release are renamed by ``python tools/convert_weights.py
+    pvt IN OUT``; with ``--reverse`` ours get the official names, which the
+    ``init_cfg`` of mmdet's PVT configs reads. For weights in mmdet's own layout see
+    :mod:`mmtlalign.backbones.pvt_mmdet`. The official recipe has no weight decay for
+    norms, biases and the class token; position embeddings do decay::
+
+        optim_wrapper=dict(paramwise_cfg=dict(
+            norm_decay_mult=0.0, bias_decay_mult=0.0,
+            custom_keys={'.cls_token': dict(decay_mult=0.0)}))
+
     Args:
         arch (str | dict): A name of the table, or a dict with one number for each
             stage under ``embed_dims``, ``num_layers``, ``num_heads``,
