@@ -13,35 +13,71 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 
-def test_add_a_backbone_page_runs_as_it_stands():
+def blocks():
     text = (ROOT / 'docs' / 'add_a_backbone.md').read_text()
+    return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+
+
+@pytest.fixture(scope='module')
+def names():
+    """The names of the page, after all of its code ran."""
     names = {'__name__': 'toy'}
-    for block in re.findall(r'```python\n(.*?)```', text, re.DOTALL):
+    for block in blocks():
         exec(block, names)
+    return names
+
+
+@pytest.mark.parametrize('way', ['listened to', 'a seam', 'a twin'])
+def test_registering_takes_less_than_30_lines(way):
+    (block,) = [b for b in blocks() if b.startswith('# register') and way in b]
+    assert len([line for line in block.splitlines() if line.strip()]) < 30
+
+
+def test_add_a_backbone_page_traces_what_it_says(names):
     assert len(names['shares']) == 2
     assert names['shares'][0].shape == (4, 17, 1)
 
-    # The share of the toy is what its own attention says.
-    backbone = names['ToyBackbone']()
+
+def pool_matrix():
+    """(9, 17): a class token and sixteen others, of which two make one."""
+    matrix = torch.zeros(9, 17)
+    matrix[0, 0] = 1
+    for cell in range(8):
+        matrix[1 + cell, 1 + 2 * cell : 3 + 2 * cell] = 0.5
+    return matrix
+
+
+@pytest.mark.parametrize(
+    'kind, pooling',
+    [
+        ('ToyAttention', torch.eye(17)),
+        ('SeamAttention', torch.eye(17)),
+        ('PooledAttention', pool_matrix()),
+    ],
+)
+def test_toys_of_the_page_move_shares_as_their_attention_says(names, kind, pooling):
+    backbone = names['ToyBackbone'](attention=names[kind])
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., :16, :8] = 1
     images = torch.randn(2, 3, 32, 32)
     mix = Mix(images, torch.eye(2), torch.tensor([1, 0]), mask)
-    expected = share_of(backbone, mix)
+    expected, before = share_of(backbone, mix, pooling), backbone(images)[0]
     attach(backbone)
     with watch(backbone, share_tracer(backbone, mix)) as tracer:
-        backbone(images)
+        after = backbone(images)[0]
     torch.testing.assert_close(tracer.share, expected)
+    torch.testing.assert_close(after, before)
 
 
-def share_of(backbone, mix):
+def share_of(backbone, mix, pooling):
     tokens = backbone.patch(mix.images).flatten(2).mT
     tokens = torch.cat([backbone.cls_token.expand(2, -1, -1), tokens], dim=1)
     share = torch.cat([mix.area().view(2, 1, 1), mix.token_share((4, 4))], dim=1)
     for layer in backbone.layers:
         query, key, _ = layer.qkv(tokens).unflatten(-1, (3, 2, -1)).unbind(2)
+        key = torch.einsum('kn,bnhd->bkhd', pooling, key)
         logits = torch.einsum('bqhd,bkhd->bhqk', query, key) / query.shape[-1] ** 0.5
-        share = (share + logits.softmax(-1).mean(1) @ share) / 2
+        share = (share + logits.softmax(-1).mean(1) @ pooling @ share) / 2
         tokens = layer(tokens)
     return share.detach()
 
