@@ -6,7 +6,9 @@ from contract_rows.timm import SwinTransformerBlock
 from mmengine.registry import init_default_scope
 from timm_parts import DEIT, SMALL, SWIN, bare, build
 
+from mmtlalign.backbones import TIMMBackbone
 from mmtlalign.engine.backbone_weights import load_backbone
+from mmtlalign.tracing import family_of
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +81,31 @@ def test_maps_of_images_of_any_size(name, indices, strides, channels, size):
     for out, width, stride in zip(maps, channels, strides):
         assert out.shape == (2, width, *(-(-side // stride) for side in size))
         assert out.is_contiguous()
+
+
+@pytest.mark.parametrize('name, indices, strides, channels', MAPS)
+def test_every_parameter_of_a_dense_network_learns(name, indices, strides, channels):
+    backbone = build(SMALL[name], out_indices=indices)
+    sum(out.square().sum() for out in backbone(torch.randn(2, 3, 32, 32))).backward()
+    assert not [n for n, p in backbone.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'convnext_atto'])
+def test_other_models_of_timm_are_backbones_too(name):
+    images = torch.randn(2, 3, 64, 96)
+    pooled = TIMMBackbone(name).eval()
+    assert pooled(images)[0].shape == (2, *pooled.channels)
+    dense = TIMMBackbone(name, out_indices=(-2, -1)).eval()
+    dense.load_state_dict(pooled.state_dict())
+    for out, width, stride in zip(dense(images), dense.channels, dense.strides):
+        assert out.shape == (2, width, 64 // stride, 96 // stride)
+    with pytest.raises(TypeError, match='it has no attention between tokens'):
+        family_of(dense).output(dense)
+
+
+def test_an_image_of_another_size_than_the_position_embeddings():
+    with pytest.raises(AssertionError, match="height .40. doesn't match model .32."):
+        build(SMALL['vit'])(torch.randn(1, 3, 40, 32))
 
 
 @pytest.mark.parametrize('name', ['vit', 'mean', 'swin', 'pvt'])

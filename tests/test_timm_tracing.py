@@ -158,6 +158,20 @@ def test_unfused_attention_gives_the_same_shares(name, fused_windows):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize('name', ['vit', 'swin', 'pvt'])
+def test_checkpointing_of_timm_changes_nothing(name):
+    backbone = build(SMALL[name]).train()
+    attach(backbone)
+    again = copy.deepcopy(backbone)
+    again.timm_model.set_grad_checkpointing()
+    outs = []
+    for network in (backbone, again):
+        out, tracer = run(network, mixed())
+        out.square().sum().backward()
+        outs.append((out, tracer.share, [p.grad for p in network.parameters()]))
+    torch.testing.assert_close(outs[0], outs[1], rtol=1e-4, atol=1e-5)
+
+
 def test_1025_tokens_store_no_map():
     backbone = build(SMALL['vit'], img_size=256)
     attach(backbone)

@@ -128,6 +128,8 @@ class TIMMBackbone(BaseModule):
 
     def _own_pooling(self) -> str:
         pooling = getattr(self.timm_model, 'global_pool', 'avg')
+        # Convolutional networks hold a module there.
+        pooling = getattr(pooling, 'pool_type', pooling)
         for out_type, name in _POOLINGS.items():
             if name == pooling:
                 return out_type
