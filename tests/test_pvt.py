@@ -8,6 +8,7 @@ import pvt_reference
 import pytest
 import torch
 from contract_rows.pvt import TINY
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from pvt_nets import ARCH, LAYERS, dense, mmdet_pvt, official, small, wide
 from torch import nn
@@ -211,6 +212,25 @@ def test_start_values_and_epsilons():
     for name, parameter in net.named_parameters():
         if name.endswith(('pos_embed', 'cls_token')):
             assert abs(parameter.std() - 0.02) < 3e-3, name
+
+
+def test_weight_decay_of_the_official_recipe():
+    """What the docstring gives: matrices and positions decay, nothing else."""
+    decay = dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys={'.cls_token': dict(decay_mult=0.0)},
+    )
+    text = ''.join(PVT.__doc__.split())
+    assert "norm_decay_mult=0.0,bias_decay_mult=0.0,custom_keys={'.cls_token':" in text
+    model = classifier('TLAlign')
+    optimizer = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+    config = dict(optimizer=optimizer, paramwise_cfg=decay)
+    groups = build_optim_wrapper(model, config).optimizer.param_groups
+    found = {id(p) for g in groups if g['weight_decay'] for p in g['params']}
+    for name, parameter in model.named_parameters():
+        official = parameter.ndim > 1 and not name.endswith('cls_token')
+        assert (id(parameter) in found) == official, name
 
 
 def test_dropout_and_drop_path():
