@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from timm.layers import Attention
 from timm_parts import SMALL, build
 
-from mmtlalign.tracing import attach, timm_check
+from mmtlalign.tracing import attach, family_of, timm_check
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +89,18 @@ def test_other_arguments_and_missing_classes_are_noticed(untried, monkeypatch):
         timm_check.look_up('timm.models.swin_transformer', 'SwinBlock3')
     with pytest.raises(ImportError, match=REMEDY.format('timm.models.swin3')):
         timm_check.look_up('timm.models.swin3', 'SwinTransformer')
+
+
+@pytest.mark.parametrize(
+    'name, attribute', [('vit', 'num_prefix_tokens'), ('swin', 'global_pool')]
+)
+def test_attributes_of_models_that_are_gone_are_noticed(untried, name, attribute):
+    backbone = build(SMALL[name])
+    delattr(backbone.timm_model, attribute)
+    family = family_of(backbone)
+    with pytest.raises(TypeError, match=REMEDY.format(attribute)):
+        family.output(backbone)
+        family.prefix(backbone)
 
 
 def test_trying_leaves_random_numbers_alone(untried):

@@ -6,6 +6,7 @@ it is run with one token after the other changed, and what depends on what is
 compared with what the tracer saw.
 """
 
+import functools
 import importlib
 from collections.abc import Callable
 
@@ -32,6 +33,20 @@ def look_up(module: str, *names: str) -> tuple[type, ...]:
         return tuple(getattr(found, name) for name in names)
     except (ImportError, AttributeError) as error:
         raise ImportError(_changed(f'{module} ({error})')) from error
+
+
+def told(read: Callable) -> Callable:
+    """A function of a timm model that says so if an attribute is not there."""
+
+    @functools.wraps(read)
+    def call(model: nn.Module, *args):
+        try:
+            return read(model, *args)
+        except AttributeError as error:
+            what = f'{type(model).__name__} ({error})'
+            raise TypeError(_changed(what)) from error
+
+    return call
 
 
 def try_once(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .known import Family, register_attention, register_backbone, register_helper
 from .taps import Listening, Wire, adopt
-from .timm_check import look_up, try_once
+from .timm_check import look_up, told, try_once
 
 PyramidVisionTransformerV2, Attention, OverlapPatchEmbed = look_up(
     'timm.models.pvt_v2', 'PyramidVisionTransformerV2', 'Attention', 'OverlapPatchEmbed'
@@ -16,7 +16,7 @@ PyramidVisionTransformerV2, Attention, OverlapPatchEmbed = look_up(
 register_backbone(
     PyramidVisionTransformerV2,
     Family(
-        patch=lambda model: tuple(model.patch_embed.proj.stride),
+        patch=told(lambda model: tuple(model.patch_embed.proj.stride)),
         prefix=lambda model: 0,
         output=lambda model: 'mean',
         note='mean of the tokens',

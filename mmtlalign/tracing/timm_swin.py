@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .known import Family, register_attention, register_backbone, register_helper
 from .taps import Listening, Wire, adopt
-from .timm_check import look_up, try_once
+from .timm_check import look_up, told, try_once
 
 SwinTransformer, SwinTransformerBlock, WindowAttention, PatchMerging = look_up(
     'timm.models.swin_transformer',
@@ -28,6 +28,7 @@ SwinTransformerV2, SwinTransformerV2Block, WindowAttentionV2, PatchMergingV2 = l
 )
 
 
+@told
 def _output(model: nn.Module) -> str:
     if model.global_pool in ('avg', ''):
         return 'mean'
@@ -37,11 +38,16 @@ def _output(model: nn.Module) -> str:
     )
 
 
+@told
+def _grid(model: nn.Module, size) -> tuple[int, int]:
+    return tuple(model.patch_embed.dynamic_feat_size(tuple(size)))
+
+
 SWIN = Family(
-    patch=lambda model: tuple(model.patch_embed.patch_size),
+    patch=told(lambda model: tuple(model.patch_embed.patch_size)),
     prefix=lambda model: 0,
     output=_output,
-    grid=lambda model, size: tuple(model.patch_embed.dynamic_feat_size(tuple(size))),
+    grid=_grid,
     note='mean of the tokens',
 )
 register_backbone(SwinTransformer, SWIN)

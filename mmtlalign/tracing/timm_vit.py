@@ -10,7 +10,7 @@ from torch import nn
 
 from .known import Family, register_attention, register_backbone, register_helper
 from .taps import Wire, listen
-from .timm_check import look_up, try_once
+from .timm_check import look_up, told, try_once
 
 Attention, AttentionRope, DiffAttention = look_up(
     'timm.layers', 'Attention', 'AttentionRope', 'DiffAttention'
@@ -32,6 +32,7 @@ Eva, EvaAttention = look_up('timm.models.eva', 'Eva', 'EvaAttention')
 Beit, BeitAttention = look_up('timm.models.beit', 'Beit', 'Attention')
 
 
+@told
 def _output(model: nn.Module) -> str:
     if model.global_pool == 'token':
         return 'class'
@@ -54,10 +55,12 @@ def _is_identity(module: nn.Module) -> bool:
     return isinstance(module, nn.Identity)
 
 
+@told
 def _patch(model: nn.Module) -> tuple[int, int]:
     return tuple(model.patch_embed.feat_ratio(as_scalar=False))
 
 
+@told
 def _grid(model: nn.Module, size) -> tuple[int, int]:
     return tuple(model.patch_embed.dynamic_feat_size(tuple(size)))
 
@@ -65,7 +68,7 @@ def _grid(model: nn.Module, size) -> tuple[int, int]:
 _FAMILY = partial(
     Family,
     patch=_patch,
-    prefix=lambda model: model.num_prefix_tokens,
+    prefix=told(lambda model: model.num_prefix_tokens),
     output=_output,
     grid=_grid,
 )
