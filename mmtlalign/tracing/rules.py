@@ -45,12 +45,21 @@ def ride(
     # Kernels like widths that are multiples of 8. Room for two columns even
     # when there is one: a checkpointed forward must meet the same shapes.
     side = -(-(width + max(columns, 2)) // 8) * 8
-    query = F.pad(query, (0, side - query.shape[-1]))
-    key = F.pad(key, (0, side - key.shape[-1]))
-    value = F.pad(torch.cat([value, share], dim=-1), (0, side - width - columns))
+    query, key = _widen(query, side), _widen(key, side)
+    value = _widen(value, side, share)
     out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
     moved = out[..., width : width + columns].detach()
     return out[..., :width], moved.mean(dim=1)
+
+
+def _widen(tensor: Tensor, side: int, *columns: Tensor) -> Tensor:
+    """Columns and then zeros up to width ``side`` behind (B, H, N, D).
+
+    One copy, and none for the gradient, where ``F.pad`` makes two and one.
+    """
+    missing = side - tensor.shape[-1] - sum(c.shape[-1] for c in columns)
+    zeros = tensor.new_zeros(1).expand(*tensor.shape[:-1], missing)
+    return torch.cat([tensor, *columns, zeros], dim=-1)
 
 
 @torch.no_grad()
