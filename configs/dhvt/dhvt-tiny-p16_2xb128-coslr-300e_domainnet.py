@@ -7,8 +7,8 @@
 # Expected top-1: 71.73, 63.34, 66.60, 32.60, 81.31, 74.41 on the sets in that order,
 # the best of four runs (NeurIPS 2022, Table 13); not trained by us. Cost: not measured
 # by us.
-# Numbers: official script of this size; see schedules/dhvt_domainnet_300e.py. Ours:
-# what stands there.
+# Numbers: official script of this size; see schedules/dhvt_domainnet_300e.py, also for
+# what is ours.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',

@@ -3,7 +3,7 @@
 # Expected top-1: 83.54, the best of five runs (NeurIPS 2022, Table 4); not trained by
 # us. Cost: not measured by us.
 # Numbers: official script for patches of 4, as the paper uses for both; see
-# schedules/dhvt_300e.py. Ours: what stands there.
+# schedules/dhvt_300e.py, also for what is ours.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/cifar100_32px_dhvt.py',
