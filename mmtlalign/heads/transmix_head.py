@@ -55,7 +55,7 @@ class TransMix(MixHead):
         needed = 'mean' if self.looks == 'columns' else 'class'
         if self.output != needed:
             raise ValueError(_WRONG_LOOKS[needed].format(type(backbone).__name__))
-        attach(backbone, moves_shares=False)
+        attach(backbone)
 
     def watch(self, backbone, mix: Mix):
         """Read where the last attention looks."""

@@ -57,9 +57,10 @@ class TracedMultiheadAttention(nn.MultiheadAttention):
     """
 
     def forward(self, query, key, value):
-        repeats = self.wire.moves_shares and torch.is_grad_enabled()
-        if self.wire.reader is None and not repeats:
+        if self.wire.reader is None and not torch.is_grad_enabled():
             return super().forward(query, key, value)
+        # With gradient always: a checkpointed forward repeats without reader, and
+        # must do the same again.
         weights, biases = self.in_proj_weight.chunk(3), (None,) * 3
         if self.in_proj_bias is not None:
             biases = self.in_proj_bias.chunk(3)

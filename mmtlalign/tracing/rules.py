@@ -15,53 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def ride(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    share: Tensor,
-    scale: float,
-    mask: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Attention whose values carry the share along, in one fused call.
-
-    The share columns are appended to the values of every head and split off
-    the output, so no (N, N) matrix is ever stored. Queries and keys are padded
-    with zeros to the same width, without which the CPU leaves the fused kernel.
-
-    Args:
-        query: (B, H, Nq, D), float32.
-        key, value: (B, H, N, D), float32.
-        share: Of the keys (B, N, S).
-        scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, Nq, N), or a boolean
-            one. Defaults to None.
-
-    Returns:
-        The attention's output (B, H, Nq, D) and the moved share (B, Nq, S).
-    """
-    heads, width, columns = value.shape[1], value.shape[-1], share.shape[-1]
-    share = share[:, None].expand(-1, heads, -1, -1).to(value.dtype)
-    # Kernels like widths that are multiples of 8. Room for two columns even
-    # when there is one: a checkpointed forward must meet the same shapes.
-    side = -(-(width + max(columns, 2)) // 8) * 8
-    query, key = _widen(query, side), _widen(key, side)
-    value = _widen(value, side, share)
-    out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
-    moved = out[..., width : width + columns].detach()
-    return out[..., :width], moved.mean(dim=1)
-
-
-def _widen(tensor: Tensor, side: int, *columns: Tensor) -> Tensor:
-    """Columns and then zeros up to width ``side`` behind (B, H, N, D).
-
-    One copy, and none for the gradient, where ``F.pad`` makes two and one.
-    """
-    missing = side - tensor.shape[-1] - sum(c.shape[-1] for c in columns)
-    zeros = tensor.new_zeros(1).expand(*tensor.shape[:-1], missing)
-    return torch.cat([tensor, *columns, zeros], dim=-1)
-
-
 @torch.no_grad()
 def attend(
     query: Tensor,
@@ -70,17 +23,21 @@ def attend(
     scale: float,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The share moved by attention, in a fused call of its own, in float32.
+    """The share moved by attention, through the fused kernel, in float32.
 
-    For half precision, whose rounding a share must not see, and for attention
-    dropout, which the trace must not see.
+    The share takes the place of the values in a call of its own, without
+    gradient: no (N, N) matrix is ever stored, the network's own attention stays
+    as it is to the bit, and neither dropout nor half precision reaches the
+    share. Sharing the network's call, in columns behind the values, costs the
+    same: it widens the backward pass as well (docs/tracing.md).
 
     Args:
         query: (B, H, Nq, D) of any floating type.
         key: (B, H, N, D) of any floating type.
         share: Of the keys (B, N, S).
         scale: Factor of the logits.
-        mask: As in :func:`ride`.
+        mask: Added to the logits, broadcast to (B, H, Nq, N), or a boolean
+            one. Defaults to None.
 
     Returns:
         Moved share (B, Nq, S).
@@ -161,7 +118,7 @@ def column_means(
         query, key: (B, H, N, D).
         rows: Weight of each query (1 or B, N), 0 for one that does not count.
         scale: Factor of the logits.
-        mask: As in :func:`ride`.
+        mask: As in :func:`attend`.
 
     Returns:
         (B, N), float32, before dropout.

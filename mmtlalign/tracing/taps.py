@@ -22,10 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import rules
 from .known import KNOWN, family_of, hosts_of, load_twins, looks_like_attention
 from .reader import Reader
-from .tracer import rides
 
 _SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
@@ -37,26 +35,22 @@ class Wire:
     Attributes:
         reader: The reader of the forward that is running, else None.
         attentions: Number of tapped attentions.
-        moves_shares: Whether a share rides along in training, which decides
-            what a checkpointed forward repeats.
         appends: Whether head tokens are appended in an attention (DHVT).
         joins: How many special tokens join late.
     """
 
     reader: Reader | None = None
     attentions: int = 0
-    moves_shares: bool = False
     appends: bool = False
     joins: int = 0
 
 
-def attach(backbone: nn.Module, moves_shares: bool = True) -> Wire:
+def attach(backbone: nn.Module) -> Wire:
     """Tap every attention of a backbone, in place, once.
 
     Args:
         backbone: A backbone of a registered class. Its state dict and its
             class do not change; deep copies get a wire of their own.
-        moves_shares: False where rows are only read (TransMix).
 
     Raises:
         TypeError: If the backbone's class, or a module in it that looks like
@@ -69,7 +63,6 @@ def attach(backbone: nn.Module, moves_shares: bool = True) -> Wire:
         wire = Wire(joins=family.joins(backbone))
         _install(backbone, wire)
         backbone.trace_wire = wire
-    wire.moves_shares = wire.moves_shares or moves_shares
     return wire
 
 
@@ -165,23 +158,12 @@ class AttentionTap:
         reader = self.wire.reader
         if reader is not None:
             return reader.attend(query, key, value, scale, dropout_p, attn_mask)
-        if self.wire.moves_shares and query.requires_grad and rides(value, dropout_p):
-            # Gradient with no reader: activation checkpointing repeats the
-            # forward, and must meet tensors of the same shapes.
-            return _ride_nothing(query, key, value, scale, attn_mask)
         # As the module asked for it, so that an exported graph is the stock one.
         if self.stock is not None:
             return self.stock(query, key, value, attn_mask, dropout_p=dropout_p)
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p=dropout_p, scale=given
         )
-
-
-def _ride_nothing(query, key, value, scale, mask):
-    nothing = torch.zeros(
-        value.shape[0], value.shape[2], 1, dtype=torch.float32, device=value.device
-    )
-    return rules.ride(query, key, value, nothing, scale, mask)[0]
 
 
 class AttentionCalls(TorchFunctionMode):
@@ -197,7 +179,7 @@ class AttentionCalls(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             return self.tap(*args, **kwargs)
         out = func(*args, **kwargs)
-        if func in _SOFTMAX and self.wire.reader is not None:
+        if func in _SOFTMAX:
             self.wire.reader.weigh(out)
         return out
 
@@ -211,15 +193,12 @@ class Listening:
 
     def forward(self, *args, **kwargs):
         reader = self.wire.reader
-        repeats = self.wire.moves_shares and torch.is_grad_enabled()
-        if reader is None and not repeats:
+        if reader is None:
             return super().forward(*args, **kwargs)
-        if reader is not None:
-            self.before(reader, *args, **kwargs)
+        self.before(reader, *args, **kwargs)
         with AttentionCalls(self.wire):
             out = super().forward(*args, **kwargs)
-        if reader is not None:
-            self.after(reader)
+        self.after(reader)
         return out
 
     def before(self, reader, *args, **kwargs) -> None:

@@ -85,16 +85,10 @@ class Tracer(Reader):
             dropout_p: Probability of dropping a weight; shares do not see it.
             mask: Added to the logits, or boolean. Defaults to None.
         """
-        share = self._key_share()
-        if rides(value, dropout_p):
-            out, moved = rules.ride(query, key, value, share, scale, mask)
-        else:
-            out = F.scaled_dot_product_attention(
-                query, key, value, mask, dropout_p=dropout_p, scale=scale
-            )
-            moved = rules.attend(query, key, share, scale, mask)
-        self._arrive(moved)
-        return out
+        self._arrive(rules.attend(query, key, self._key_share(), scale, mask))
+        return F.scaled_dot_product_attention(
+            query, key, value, mask, dropout_p=dropout_p, scale=scale
+        )
 
     def weigh(self, weights: Tensor) -> None:
         """One attention whose weights (..., H, Nq, Nk) are at hand.
@@ -201,11 +195,6 @@ class Tracer(Reader):
                 after = torch.cat([first, after[:, 1:]], dim=1)
             moved = after
         return torch.cat([moved, rest], dim=1) if rest.shape[1] else moved
-
-
-def rides(value: Tensor, dropout_p: float) -> bool:
-    """Whether a share may ride inside the attention's own fused call."""
-    return value.dtype is torch.float32 and not dropout_p
 
 
 def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | None:
