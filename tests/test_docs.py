@@ -8,6 +8,7 @@ import torch
 
 from mmtlalign.mixing import Mix
 from mmtlalign.tracing import attach, share_tracer, watch
+from mmtlalign.tracing.known import KNOWN
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -20,11 +21,18 @@ def blocks():
 
 @pytest.fixture(scope='module')
 def names():
-    """The names of the page, after all of its code ran."""
+    """The names of the page, after all of its code ran.
+
+    What the page registers is forgotten afterwards: the toys are no backbones of
+    this package.
+    """
     names = {'__name__': 'toy'}
-    for block in blocks():
-        exec(block, names)
-    return names
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in ('families', 'attentions', 'helpers'):
+            patch.setattr(KNOWN, kind, dict(getattr(KNOWN, kind)))
+        for block in blocks():
+            exec(block, names)
+        yield names
 
 
 @pytest.mark.parametrize('way', ['listened to', 'a seam', 'a twin'])
