@@ -2,7 +2,6 @@
 on the wire during one forward and are told the same events."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry, rules
@@ -10,7 +9,7 @@ from .reader import Reader
 
 
 class LastLook(Reader):
-    """Base: passes every attention on and reads the last one.
+    """Base: counts the attentions and reads the last one.
 
     Subclasses say what they read from queries and keys (:meth:`read`) or from
     weights that are at hand (:meth:`read_weights`).
@@ -37,14 +36,11 @@ class LastLook(Reader):
         self._windows: tuple | None = None
         self._appended = 0
 
-    def attend(self, query, key, value, scale, dropout_p=0.0, mask=None) -> Tensor:
-        """The attention's output; arguments as in :meth:`Tracer.attend`."""
+    def attend(self, query, key, scale, mask=None) -> None:
+        """Arguments as of :meth:`Tracer.attend`."""
         if self._is_last():
             self.read(query, key, scale, mask)
         self._appended = 0
-        return F.scaled_dot_product_attention(
-            query, key, value, mask, dropout_p=dropout_p, scale=scale
-        )
 
     def weigh(self, weights: Tensor) -> None:
         """Weights as in :meth:`Tracer.weigh`."""

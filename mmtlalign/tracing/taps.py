@@ -125,8 +125,8 @@ class AttentionTap:
         scale: Factor of the logits where the call gives none. Defaults to
             None: ``1 / sqrt(D)``.
         stock: What the module called before, with its own scale, where that
-            was not PyTorch's function; called when nothing is read. Defaults
-            to None: PyTorch's function.
+            was not PyTorch's function; it computes the output. Defaults to
+            None: PyTorch's function.
     """
 
     def __init__(
@@ -154,10 +154,9 @@ class AttentionTap:
                 'attention have no rule; label tracing is for images.'
             )
         given = scale or self.scale
-        scale = given or 1 / math.sqrt(query.shape[-1])
-        reader = self.wire.reader
-        if reader is not None:
-            return reader.attend(query, key, value, scale, dropout_p, attn_mask)
+        if self.wire.reader is not None:
+            factor = given or 1 / math.sqrt(query.shape[-1])
+            self.wire.reader.attend(query, key, factor, attn_mask)
         # As the module asked for it, so that an exported graph is the stock one.
         if self.stock is not None:
             return self.stock(query, key, value, attn_mask, dropout_p=dropout_p)

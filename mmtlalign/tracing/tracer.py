@@ -8,7 +8,6 @@ class token. Shapes as in :mod:`mmtlalign.tracing.rules`.
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import geometry, rules
@@ -65,30 +64,19 @@ class Tracer(Reader):
         self._appended = 0
 
     def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scale: float,
-        dropout_p: float = 0.0,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """One attention: its output, with the share moved.
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
+    ) -> None:
+        """One attention, by its queries and keys: the share moves.
 
         Args:
             query: (B, H, Nq, D). Fewer queries than tokens are the leading
                 ones, as in class attention; the other tokens stay.
-            key, value: (B, H, Nk, D), of the tokens, or of what
-                :meth:`enter_windows`, :meth:`reduce_keys` or
-                :meth:`append_tokens` made of them.
+            key: (B, H, Nk, D), of the tokens, or of what :meth:`enter_windows`,
+                :meth:`reduce_keys` or :meth:`append_tokens` made of them.
             scale: Factor of the logits.
-            dropout_p: Probability of dropping a weight; shares do not see it.
             mask: Added to the logits, or boolean. Defaults to None.
         """
         self._arrive(rules.attend(query, key, self._key_share(), scale, mask))
-        return F.scaled_dot_product_attention(
-            query, key, value, mask, dropout_p=dropout_p, scale=scale
-        )
 
     def weigh(self, weights: Tensor) -> None:
         """One attention whose weights (..., H, Nq, Nk) are at hand.
