@@ -34,7 +34,9 @@ def test_outputs_and_gradients_are_the_stock_ones(row):
     ours = tapped(row)
     torch.testing.assert_close(plain(ours, mix.images), expected, rtol=1e-4, atol=1e-5)
     out, _ = run(ours, mix)
-    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    # Reading changes nothing; mmdet's PVT alone is given the fused kernel.
+    tolerance = 1e-5 if 'of mmdet' in row else 0
+    torch.testing.assert_close(out, expected, rtol=10 * tolerance, atol=tolerance)
     out.square().sum().backward()
     for name, parameter in ours.named_parameters():
         golden = theirs.get_parameter(name).grad
