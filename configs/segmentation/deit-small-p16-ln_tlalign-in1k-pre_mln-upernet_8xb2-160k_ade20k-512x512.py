@@ -4,6 +4,9 @@
 #   bash tools/dist_train.sh THIS_FILE 8          (8 GPUs)
 #   python tools/train.py THIS_FILE               (one process)
 #   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
+# The matched control, which differs in these weights alone:
+#   ... --work-dir work_dirs/control \
+#       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb128-coslr-300e_in1k/epoch_300.pth
 #
 # Cost: not measured by us. mmseg 1.2.2 reports 5.69 GB a GPU on 8 V100 for its
 # own form of this model.

@@ -26,7 +26,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# The multi-scale + flip columns of the reference tables.
+# The multi-scale + flip columns of the reference tables. As in the official code
+# the ratios are of the test size; mmseg 1.2.2 takes them of the file's own size.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -34,8 +35,8 @@ tta_pipeline = [
         type='TestTimeAug',
         transforms=[
             [
-                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+                dict(type='Resize', scale=(4 * short, short), keep_ratio=True)
+                for short in (256, 384, 512, 640, 768, 896)  # 0.5 to 1.75
             ],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),

@@ -48,8 +48,16 @@ tta_pipeline = [
         type='TestTimeAug',
         transforms=[
             [
-                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+                dict(type='Resize', scale=scale, keep_ratio=True)
+                # 0.5 to 1.75 times the test size
+                for scale in (
+                    (240, 180),
+                    (360, 270),
+                    (480, 360),
+                    (600, 450),
+                    (720, 540),
+                    (840, 630),
+                )  # fmt: skip
             ],
             [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),
