@@ -18,9 +18,11 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.tensor_files import is_safetensors, read_safetensors
 
 __all__ = [
     'check_checkpoint',
+    'read_checkpoint',
     'read_state_dict',
     'read_tensors',
     'some_of',
@@ -61,8 +63,9 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint file onto the CPU, running none of its code.
 
     The file is a training checkpoint of mmengine (the tensors are under
-    ``state_dict``) or a plain dict of tensors. Before torch 2.5 there is no way
-    to read the former without trusting it, and it is trusted, as mmengine does.
+    ``state_dict``), a plain dict of tensors, or safetensors. Before torch 2.5 there
+    is no way to read the first without trusting it, and it is trusted, as mmengine
+    does.
 
     Args:
         path: A local file; ``~`` is expanded.
@@ -78,7 +81,11 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
 
 
 def read_tensors(
-    path: str, setting: str, advice: str, under: Sequence[str] = ('state_dict',)
+    path: str,
+    setting: str,
+    advice: str,
+    under: Sequence[str] = ('state_dict',),
+    bare: bool = True,
 ) -> dict[str, torch.Tensor]:
     """As :func:`read_state_dict`, for any setting and any code base.
 
@@ -87,12 +94,15 @@ def read_tensors(
         setting: What the user calls the path.
         advice: What to do if the file is missing or wrong.
         under: Keys that may hold the tensors; the first that is there does.
-            Defaults to ``('state_dict',)``.
+            Defaults to ``('state_dict',)``. Safetensors has none.
+        bare: Whether the file may be the tensors alone. Defaults to True.
     """
     file = Path(path).expanduser()
-    content = _read(path, setting, advice)
+    content = read_checkpoint(path, setting, advice)
+    if is_safetensors(file) and bare:
+        under = ('state_dict',)
     found = [key for key in under if key in content]
-    tensors = content[found[0]] if found else content
+    tensors = content[found[0]] if found else content if bare else None
     whole = isinstance(tensors, dict) and all(map(torch.is_tensor, tensors.values()))
     if not whole or not tensors:
         raise InputError(
@@ -119,7 +129,7 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
     """
     if '://' in path:
         return
-    content = _read(path, 'checkpoint', 'Take an earlier checkpoint.', 'meta')
+    content = read_checkpoint(path, 'checkpoint', 'Take an earlier checkpoint.', 'meta')
     lacking = [key for key in RESUMABLE if key not in content]
     if resume and lacking:
         raise InputError(
@@ -129,10 +139,22 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
         )
 
 
-def _read(path: str, setting: str, advice: str, device: str = 'cpu') -> dict:
-    """The dict in a file; ``setting`` is what the user calls the path."""
+def read_checkpoint(path: str, setting: str, advice: str, device: str = 'cpu') -> dict:
+    """The dict in a file, read as data only.
+
+    Args:
+        path: A local file; ``~`` is expanded.
+        setting: What the user calls the path.
+        advice: What to do if the file is missing or wrong.
+        device: Where the tensors go.
+
+    Raises:
+        InputError: As :func:`read_state_dict`.
+    """
     file = Path(path).expanduser()
     _check_is_there(f'{setting}={path!r}', file, advice)
+    if is_safetensors(file):
+        return read_safetensors(file, device)
     _check_looks_like_checkpoint(file, advice)
     content = _load(file, device)
     if not isinstance(content, dict):

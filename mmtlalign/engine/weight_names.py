@@ -1,97 +1,23 @@
-"""Names of weights in official code bases and in this package, one table a family.
-
-A table is a list of pairs: an official name and ours, as a classifier of mmpretrain
-saves it. ``{field}`` stands for one part of a name between dots, or a piece of it,
-and returns under the same field on the other side. Tables read both ways; a new
-family is one more entry of :data:`FAMILIES`.
-"""
+"""Rename the weights of official code bases to this package's names, and back."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from mmtlalign.engine.checkpoint_file import some_of
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.weight_tables import FAMILIES, Family
 
-__all__ = ['FAMILIES', 'convert']
+__all__ = ['FAMILIES', 'convert', 'left_out', 'unwrap']
 
 Value = TypeVar('Value')
-Table = tuple[tuple[str, str], ...]
-
-DHVT: Table = (
-    ('cls_token', 'backbone.cls_token'),
-    (
-        'patch_embed.{side}_affine.{end}',
-        'backbone.patch_embed.{side}_affine.{end}',
-    ),
-    (
-        'patch_embed.proj.{unit}.0.{end}',
-        'backbone.patch_embed.projection.{unit}.conv.{end}',
-    ),
-    (
-        'patch_embed.proj.{unit}.1.{end}',
-        'backbone.patch_embed.projection.{unit}.norm.{end}',
-    ),
-    ('blocks.{i}.norm{n}.{end}', 'backbone.layers.{i}.ln{n}.{end}'),
-    ('blocks.{i}.attn.qkv.{end}', 'backbone.layers.{i}.attn.qkv.{end}'),
-    ('blocks.{i}.attn.proj.{end}', 'backbone.layers.{i}.attn.proj.{end}'),
-    ('blocks.{i}.attn.ht_{part}.{end}', 'backbone.layers.{i}.attn.head_{part}.{end}'),
-    ('blocks.{i}.attn.pos_embed', 'backbone.layers.{i}.attn.head_embed'),
-    ('blocks.{i}.mlp.conv1.{end}', 'backbone.layers.{i}.ffn.expand.{end}'),
-    ('blocks.{i}.mlp.conv2.{end}', 'backbone.layers.{i}.ffn.depthwise.{end}'),
-    ('blocks.{i}.mlp.conv3.{end}', 'backbone.layers.{i}.ffn.project.{end}'),
-    ('blocks.{i}.mlp.bn{n}.{end}', 'backbone.layers.{i}.ffn.norm{n}.{end}'),
-    ('blocks.{i}.mlp.compress.{end}', 'backbone.layers.{i}.ffn.squeeze.{end}'),
-    ('blocks.{i}.mlp.excitation.{end}', 'backbone.layers.{i}.ffn.excite.{end}'),
-    ('norm.{end}', 'backbone.ln1.{end}'),
-    ('head.{end}', 'head.layers.head.{end}'),
-)
-
-# Official stages count from 1. The class token is of the last of the four.
-PVT: Table = (
-    ('cls_token', 'backbone.stages.3.positions.cls_token'),
-    *(
-        pair
-        for i in range(4)
-        for pair in (
-            (f'pos_embed{i + 1}', f'backbone.stages.{i}.positions.pos_embed'),
-            (
-                f'patch_embed{i + 1}.proj.{{end}}',
-                f'backbone.stages.{i}.patch_embed.projection.{{end}}',
-            ),
-            (
-                f'patch_embed{i + 1}.norm.{{end}}',
-                f'backbone.stages.{i}.patch_embed.norm.{{end}}',
-            ),
-            (
-                f'block{i + 1}.{{k}}.norm{{n}}.{{end}}',
-                f'backbone.stages.{i}.layers.{{k}}.norm{{n}}.{{end}}',
-            ),
-            (
-                f'block{i + 1}.{{k}}.attn.{{part}}.{{end}}',
-                f'backbone.stages.{i}.layers.{{k}}.attn.{{part}}.{{end}}',
-            ),
-            (
-                f'block{i + 1}.{{k}}.mlp.fc1.{{end}}',
-                f'backbone.stages.{i}.layers.{{k}}.ffn.layers.0.0.{{end}}',
-            ),
-            (
-                f'block{i + 1}.{{k}}.mlp.fc2.{{end}}',
-                f'backbone.stages.{i}.layers.{{k}}.ffn.layers.1.{{end}}',
-            ),
-        )
-    ),
-    ('norm.{end}', 'backbone.norm.{end}'),
-    ('head.{end}', 'head.layers.head.{end}'),
-)
-
-FAMILIES: dict[str, Table] = {'dhvt': DHVT, 'pvt': PVT}
 
 
 def convert(
     state_dict: Mapping[str, Value], family: str, reverse: bool = False
 ) -> dict[str, Value]:
-    """Rename every weight; values are handed on as they are.
+    """Rename every weight; a value changes only where the table says how.
 
     Args:
         state_dict: Values by official name, or by ours if ``reverse``.
@@ -99,36 +25,121 @@ def convert(
         reverse: From our names to the official ones. Defaults to False.
 
     Returns:
-        The same values in the same order under the other names.
+        The values in the same order under the other names, without those of
+        :func:`left_out`.
 
     Raises:
-        InputError: The family is not known, or a name is not in its table.
+        InputError: The family is not known, a name is not in its table, or one of
+            several tensors that are one on the other side is not there.
     """
-    if family not in FAMILIES:
-        raise InputError(
-            f'There is no table of names for {family!r}; known are '
-            f'{", ".join(sorted(FAMILIES))}. Add one to '
-            'mmtlalign/engine/weight_names.py.'
-        )
-    pairs = [pair[::-1] if reverse else pair for pair in FAMILIES[family]]
-    rules = [(_pattern(source), target) for source, target in pairs]
+    table = find(family)
+    rules = _rules(table, reverse, state_dict)
+    skipped = set(left_out(state_dict, family, reverse))
     renamed, unmatched = {}, []
-    for name, value in state_dict.items():
-        for pattern, target in rules:
-            match = pattern.fullmatch(name)
-            if match:
-                renamed[target.format(**match.groupdict())] = value
-                break
-        else:
+    for name in state_dict:
+        if name in skipped:
+            continue
+        found = _match(name, rules)
+        if found is None:
             unmatched.append(name)
+            continue
+        (sources, targets, change), fields = found
+        sources = [source.format(**fields) for source in sources]
+        # The first of several in the table brings the others with it.
+        if name != next((n for n in sources if n in state_dict), None):
+            continue
+        lacking = [source for source in sources if source not in state_dict]
+        if lacking:
+            raise InputError(
+                f'{", ".join(lacking)} is not in the file, but {name} is, and they '
+                'are one tensor on the other side. Take a file of the whole network.'
+            )
+        values = tuple(state_dict[source] for source in sources)
+        if change:
+            values = change(*values)
+        for target, value in zip(targets, values):
+            renamed[target.format(**fields)] = value
     if unmatched:
         raise InputError(
             f'{len(unmatched)} names are not in the table of {family!r} '
             f'({some_of(unmatched)}); it knows names like '
-            f'{some_of([source for source, _ in pairs], 3)}. Choose the family and '
-            'the direction (--reverse) of the file.'
+            f'{some_of([sources[0] for _, (sources, *_) in rules], 3)}. Choose the '
+            'family and the direction (--reverse) of the file.'
         )
     return renamed
+
+
+def left_out(names: Mapping | list, family: str, reverse: bool = False) -> list[str]:
+    """The official names that ours has no use for; none in the other direction."""
+    patterns = [] if reverse else [_pattern(p) for p in find(family).left_out]
+    return [n for n in names if any(p.fullmatch(n) for p in patterns)]
+
+
+def unwrap(
+    state_dict: Mapping[str, Value], family: str
+) -> tuple[dict[str, Value], dict[str, int]]:
+    """Take the beginnings off that wrappers such as DDP put before every name.
+
+    Args:
+        state_dict: Values by official name.
+        family: A key of :data:`FAMILIES`; its table says which are taken off.
+
+    Returns:
+        The values under the shorter names, and how often each beginning was there.
+
+    Raises:
+        InputError: Two names become one.
+    """
+    wrappers = find(family).wrappers
+    counts, short = Counter(), {}
+    for name, value in state_dict.items():
+        bare = name
+        while begin := next((w for w in wrappers if bare.startswith(w)), None):
+            bare = bare[len(begin) :]
+            counts[begin] += 1
+        if bare in short:
+            raise InputError(
+                f'{name} and another name of the file are both {bare!r} without '
+                f'{" and ".join(wrappers)}: the file holds two networks. Choose one '
+                'with --key, or save it alone.'
+            )
+        short[bare] = value
+    return short, dict(counts)
+
+
+def find(family: str) -> Family:
+    """The table of a family, or an error that names those there are."""
+    if family not in FAMILIES:
+        raise InputError(
+            f'There is no table of names for {family!r}; known are '
+            f'{", ".join(sorted(FAMILIES))}. Add one to '
+            'mmtlalign/engine/weight_tables.'
+        )
+    return FAMILIES[family]
+
+
+def _rules(table: Family, reverse: bool, names: Iterable[str]) -> list:
+    """Patterns of the names read, and (names read, names written, change)."""
+    stage = _pattern(table.stages[reverse])
+    stages = [int(m['last']) for name in names if (m := stage.fullmatch(name))]
+    last = str(max(stages, default=0))
+    rules = []
+    for theirs, ours, *change in table.pairs:
+        sides = [(n,) if isinstance(n, str) else n for n in (theirs, ours)]
+        sides = [[name.replace('{last}', last) for name in side] for side in sides]
+        sources, targets = reversed(sides) if reverse else sides
+        function = change and (change[0].back if reverse else change[0].forth)
+        rules.append(([_pattern(s) for s in sources], (sources, targets, function)))
+    return rules
+
+
+def _match(name: str, rules: list) -> tuple | None:
+    """The rule for a name and what stands for its fields."""
+    for patterns, rule in rules:
+        for pattern in patterns:
+            if match := pattern.fullmatch(name):
+                return rule, match.groupdict()
+    return None
 
 
 def _pattern(template: str) -> re.Pattern:
