@@ -30,6 +30,16 @@ def tool(name):
     return module
 
 
+def pytest_collection_modifyitems(config, items):
+    """With several processes, files with slow tests come first.
+
+    Else one might begin the longest when the other has nothing left to do.
+    """
+    if hasattr(config, 'workerinput'):  # pytest-xdist's, in a process of several
+        slow = {item.path for item in items if item.get_closest_marker('slow')}
+        items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test draws the same random numbers, alone or among others."""

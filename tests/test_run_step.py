@@ -53,9 +53,13 @@ def test_without_a_terminal_lines_come_seldom(tmp_path, capsys, monkeypatch):
         '    time.sleep(0.8)'
     )
     log = tmp_path / 'log'
+    began = time.monotonic()
     assert run_step.run('compiling', [sys.executable, '-c', code], str(log)) == 0
+    elapsed = time.monotonic() - began
     shown = capsys.readouterr().err.splitlines()
-    assert shown[-1] == '  compiling: done, 0:02'
+    # A busy machine takes longer than the 2.4 seconds that the code sleeps.
+    possible = {run_step.clock(s) for s in range(2, int(elapsed) + 1)}
+    assert shown[-1].removeprefix('  compiling: done, ') in possible
     assert 1 <= len(shown) - 1 <= 3 and all(' of 3, ' in line for line in shown[:-1])
     assert '[3/3] c++ -c 3.cpp' in log.read_text()
 

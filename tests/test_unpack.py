@@ -1,5 +1,6 @@
 """Unpacking an archive of real images: once, whole or not at all."""
 
+import os
 import tarfile
 
 import pytest
@@ -23,6 +24,21 @@ def test_unpacked_once_and_kept(tmp_path):
     (folder / 'mine.txt').touch()
     assert unpack_once(archive, tmp_path / 'cache') == folder
     assert (folder / 'mine.txt').exists()
+
+
+def test_two_processes_may_unpack_at_once(tmp_path, monkeypatch):
+    archive = pack(tmp_path, 'birds', 'a wren')
+    cache, rename = tmp_path / 'cache', os.rename
+
+    def another_is_faster(part, target):
+        monkeypatch.setattr(os, 'rename', rename)
+        unpack_once(archive, cache)
+        rename(part, target)
+
+    monkeypatch.setattr(os, 'rename', another_is_faster)
+    folder = unpack_once(archive, cache)
+    assert (folder / 'image.txt').read_text() == 'a wren'
+    assert list(cache.iterdir()) == [folder.parent]
 
 
 def test_a_new_version_of_an_archive_is_unpacked_anew(tmp_path):

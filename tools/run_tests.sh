@@ -3,7 +3,9 @@
 #
 #   bash tools/run_tests.sh [onedl|classic] [pytest arguments]
 #
-# Examples: -m 'not slow'    -k tracing    tests/test_golden.py -x
+# Examples: -m 'not slow'    -k tracing    tests/test_golden.py -x    -n 0
+# Two processes share the tests where there are two cores, file by file; -n 0 runs
+# them in one, as -s and a debugger need it.
 # MMTLALIGN_DATA    folder with archives of real images; without it the tests
 #                   marked real_data are skipped
 # MMTLALIGN_GOLDEN  folder with further golden numbers
@@ -22,8 +24,12 @@ esac
 bash "$root/tools/setup_env.sh" --tests "$stack"
 python=$(bash "$root/tools/setup_env.sh" --print-python)
 
-# The networks of the tests are small: more threads make them slower.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
+# The networks of the tests are small: one core each serves two processes better
+# than two threads serve one.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 cd "$root"
-exec "$python" -m pytest -q --durations=15 "$@"
+# 'logical' is the number of cores, and gives way to --pdb. A file stays in one
+# process, with what its tests share; tests/conftest.py says which begin first.
+exec "$python" -m pytest -q --durations=15 \
+    -n logical --maxprocesses 2 --dist loadscope --no-loadscope-reorder "$@"
