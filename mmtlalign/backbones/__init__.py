@@ -1,17 +1,21 @@
-"""Networks that no host library has. One network, one file."""
+"""Networks and necks that no host library has. One network, one file."""
 
 from mmtlalign.backbones.caswin import CASwin
 from mmtlalign.backbones.dhvt import DHVT
 from mmtlalign.backbones.global_pooling import GlobalAveragePooling
 from mmtlalign.backbones.pvt import PVT
+from mmtlalign.backbones.simple_feature_pyramid import SimpleFeaturePyramid
 from mmtlalign.backbones.timm_backbone import TIMMBackbone
 from mmtlalign.backbones.token_pooling import TokenPooling
+from mmtlalign.backbones.windowed_vit import WindowedViT
 
 __all__ = [
     'CASwin',
     'DHVT',
     'GlobalAveragePooling',
     'PVT',
+    'SimpleFeaturePyramid',
     'TIMMBackbone',
     'TokenPooling',
+    'WindowedViT',
 ]

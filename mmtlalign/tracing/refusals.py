@@ -109,4 +109,8 @@ REASONS: dict[str, str] = {
         'it has a 3x3 convolution without a residual between its last attention and '
         'its output, and the weights of convolutions are no shares.'
     ),
+    'WindowedViT': (
+        'it is for dense tasks, where most of its layers attend within windows; '
+        'pretrain VisionTransformer, whose weights it loads.'
+    ),
 }
