@@ -4,7 +4,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmtlalign.engine.checkpoint_file import check_checkpoint, trusted_types
+from mmtlalign.engine.checkpoint_fit import check_fit
 from mmtlalign.engine.console import hide_bulk, import_host
+from mmtlalign.engine.data_checks import check_data, explain_build_error
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.samples import name_broken_samples
 
@@ -25,17 +27,46 @@ class TaskRunner(Runner):
         return logger
 
     @staticmethod
-    def build_dataloader(*args, **kwargs):
-        """Build mmengine's data loader; a sample that fails names its file."""
-        dataloader = Runner.build_dataloader(*args, **kwargs)
-        name_broken_samples(dataloader.dataset)
-        return dataloader
+    def build_dataloader(dataloader, *args, **kwargs):
+        """Build mmengine's data loader; a sample that fails names its file.
+
+        Raises:
+            InputError: If the data set is empty.
+        """
+        try:
+            built = Runner.build_dataloader(dataloader, *args, **kwargs)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            fault = explain_build_error(error, dataloader['dataset'])
+            if fault:
+                raise InputError(fault) from error
+            raise
+        name_broken_samples(built.dataset)
+        return built
+
+    def load_or_resume(self) -> None:
+        """Check the data against the model, then load; every kind of run does."""
+        self.check_datasets()
+        super().load_or_resume()
+
+    def check_datasets(self) -> None:
+        """Check what was built of the data before the first step."""
+        for split in ('train', 'val', 'test'):
+            loop = getattr(self, f'_{split}_loop')
+            loader = getattr(loop, 'dataloader', None)
+            if loader is not None:
+                check_data(self.model, loader, f'{split}_dataloader', self.logger)
 
     def load_checkpoint(self, filename, *args, **kwargs):
-        """Load a checkpoint; a broken file is an :class:`InputError`."""
+        """Load a checkpoint.
+
+        Raises:
+            InputError: If the file is broken, or of another architecture.
+        """
         check_checkpoint(filename, resume=self._resume)
         with trusted_types():
-            return super().load_checkpoint(filename, *args, **kwargs)
+            content = super().load_checkpoint(filename, *args, **kwargs)
+        check_fit(self.model, content, filename, resume=self._resume)
+        return content
 
     def test(self) -> dict:
         """Test; unlike a start of training this needs every weight."""

@@ -1,4 +1,4 @@
-"""A sample that cannot be prepared names its file.
+"""A sample that cannot be prepared, or cannot be right, names its file.
 
 OpenCV answers an empty file with an assertion of its own C++ code and a broken
 label image with ``None``; neither says which of a million files it was. The
@@ -9,11 +9,13 @@ stock datasets of all hosts are covered.
 import os
 
 import mmcv
+from mmengine.dataset import Compose
 from mmengine.fileio import get
 
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.label_checks import LabelCheck, LabelError
 
-__all__ = ['BrokenSampleError', 'name_broken_samples']
+__all__ = ['BrokenSampleError', 'limit_labels', 'name_broken_samples']
 
 # The keys under which the hosts keep the files of a sample.
 FILES = ('img_path', 'seg_map_path')
@@ -28,18 +30,39 @@ class NamedPipeline:
 
     Args:
         pipeline (Callable): The pipeline of a dataset.
+        labels (LabelCheck): The checks of the labels of that dataset.
     """
 
-    def __init__(self, pipeline):
+    def __init__(self, pipeline, labels: LabelCheck):
         self.pipeline = pipeline
+        self.labels = labels
 
     def __call__(self, results):
         """Run the pipeline; raise :class:`BrokenSampleError` for any error."""
         files = {key: results[key] for key in FILES if results.get(key)}
         try:
-            return self.pipeline(results)
+            results = self.run(results)
+            self.labels.packed(results)
         except Exception as error:
             raise BrokenSampleError(explain(files, error)) from error
+        return results
+
+    def run(self, results):
+        """Run the pipeline; a mask is looked at as soon as it is read.
+
+        Later its size is no longer that of the file.
+        """
+        masks = self.labels.reduce_zero_label is not None
+        if not masks or type(self.pipeline) is not Compose:
+            return self.pipeline(results)
+        for transform in self.pipeline.transforms:
+            read = 'gt_seg_map' in results
+            results = transform(results)
+            if results is None:
+                return None
+            if not read and 'gt_seg_map' in results:
+                self.labels.loaded(results)
+        return results
 
     def __getattr__(self, name):
         # Hosts look into `dataset.pipeline.transforms`. Copies and pickles
@@ -59,6 +82,9 @@ def explain(files: dict, error: Exception) -> str:
     Returns:
         str: The message for the user.
     """
+    names = ', '.join(f"{key} '{path}'" for key, path in files.items())
+    if isinstance(error, LabelError):
+        return f'{names or "a sample"}: {error}'
     for key, path in files.items():
         fault = why_unreadable(path)
         if fault:
@@ -66,7 +92,6 @@ def explain(files: dict, error: Exception) -> str:
                 f"image '{path}' ({key}) cannot be read: {fault}; replace the file, "
                 'or take it out of the data set'
             )
-    names = ', '.join(f"{key} '{path}'" for key, path in files.items())
     return (
         f'the data pipeline failed on the sample with {names or "no file name"}: '
         f'{type(error).__name__}: {error}; check its annotation and the pipeline of '
@@ -97,9 +122,30 @@ def name_broken_samples(dataset) -> None:
         dataset (Dataset): A dataset of any host; wrappers such as
             ``RepeatDataset`` and ``ConcatDataset`` are followed.
     """
-    for inner in [getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', [])]:
-        if inner is not None:
-            name_broken_samples(inner)
+    for inner in inside(dataset):
+        name_broken_samples(inner)
     pipeline = getattr(dataset, 'pipeline', None)
     if callable(pipeline) and not isinstance(pipeline, NamedPipeline):
-        dataset.pipeline = NamedPipeline(pipeline)
+        labels = LabelCheck(getattr(dataset, 'reduce_zero_label', None))
+        dataset.pipeline = NamedPipeline(pipeline, labels)
+
+
+def limit_labels(dataset, classes: int, ignored=()) -> None:
+    """Say which labels the model takes that a dataset is for.
+
+    Args:
+        dataset (Dataset): As :func:`name_broken_samples` left it.
+        classes (int): Labels are ``0 … classes - 1``; 0 for no limit.
+        ignored (Iterable[int]): Ids of pixels that count for nothing.
+    """
+    for inner in inside(dataset):
+        limit_labels(inner, classes, ignored)
+    pipeline = getattr(dataset, 'pipeline', None)
+    if isinstance(pipeline, NamedPipeline):
+        pipeline.labels.limit(classes, ignored)
+
+
+def inside(dataset) -> list:
+    """The datasets in a wrapper of mmengine or of a host."""
+    found = [getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', [])]
+    return [inner for inner in found if inner is not None]
