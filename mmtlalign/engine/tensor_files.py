@@ -66,14 +66,15 @@ def write_tensors(
     """
     file = check_target(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not is_safetensors(file):
-        with _whole(file) as part:
-            torch.save({key: tensors, 'meta': dict(meta)}, part)
-        return
-    # Each tensor with memory of its own, in order: what the format asks for.
+    # Memory of their own, in order: safetensors asks for it, and torch would write
+    # all of what a view looks at.
     apart = {
         name: value.detach().clone().contiguous() for name, value in tensors.items()
     }
+    if not is_safetensors(file):
+        with _whole(file) as part:
+            torch.save({key: apart, 'meta': dict(meta)}, part)
+        return
     strings = {name: json.dumps(value) for name, value in meta.items()}
     with _whole(file) as part:
         # 'pt' is what readers of Hugging Face look for.

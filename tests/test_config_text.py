@@ -1,0 +1,44 @@
+"""The config in a checkpoint is read as data: what mmengine wrote, and no code."""
+
+import pytest
+from conftest import ROOT
+from exported_files import checkpoint
+from mmengine.config import Config
+from test_convert_logits import swin
+
+from mmtlalign.engine.config_text import read_config_text
+from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.export import export_backbone
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py',
+        'quickstart/tlalign_swin-mini-p4-w4_digits-64px.py',
+    ],
+)
+def test_config_is_read_as_mmengine_reads_it(path):
+    config = Config.fromfile(ROOT / 'configs' / path)
+    assert read_config_text(config.pretty_text, path) == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    'text, said',
+    [
+        ("import os\nmodel = dict(type='x')", 'line 1.*import os'),
+        ("a = 1\nmodel = dict(a=__import__('os').system('x'))", 'line 2.*__import__'),
+        ('model = [x for x in range(3)]', 'line 1'),
+        ('model = dict(**{1: 2})', 'line 1'),
+        ("model = 'x'.join([])", 'line 1.*join'),
+        ('model = other', 'line 1.*other'),
+        ('model = {**{}}', 'line 1'),
+        ('model = -"x"', 'line 1'),
+        ('model.a = 1', 'line 1'),
+        ('model = dict(', 'line 1 of the config is not Python'),
+    ],
+)
+def test_config_that_is_code_is_refused(text, said, tmp_path):
+    source = checkpoint(swin(), tmp_path / 'a.pth', meta=dict(cfg=text))
+    with pytest.raises(InputError, match=said):
+        export_backbone(source, str(tmp_path / 'out.pth'))
