@@ -1,9 +1,13 @@
 """Downstream configs made small enough for a CPU, and what their runs log."""
 
+import functools
 import json
 from pathlib import Path
+from unittest.mock import patch
 
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,6 +19,14 @@ def load(name: str) -> Config:
     """A config of this repository by the beginning of its name."""
     (path,) = (ROOT / 'configs').glob(f'*/{name}*.py')
     return Config.fromfile(path)
+
+
+def without_memory(model: dict) -> torch.nn.Module:
+    """The network of a config in its full size, without memory behind its weights."""
+    # Rates of stochastic depth are read as numbers.
+    linspace = functools.partial(torch.linspace, device='cpu')
+    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
+        return MODELS.build(model)
 
 
 def small_upernet(cfg: Config, classes: int) -> None:
