@@ -1,6 +1,7 @@
 """Official names to ours and back: names, numbers, files, messages."""
 
 import argparse
+import re
 import subprocess
 import sys
 
@@ -228,6 +229,17 @@ def test_file_that_runs_code_is_refused(tmp_path):
     with pytest.raises(InputError, match='exec, whose loading would run code'):
         TOOL.convert_file('deit', source, str(tmp_path / 'ours.pth'))
     assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_commands_of_the_page_are_real():
+    """They parse, and every family is in one of them."""
+    page = (ROOT / 'docs' / 'checkpoints.md').read_text()
+    commands = re.findall(r'`python tools/(\w+)\.py ([^`]+)`', page)
+    assert {name for name, _ in commands} == {'convert_weights', 'export_backbone'}
+    for name, arguments in commands:
+        tool(name).parse_args(arguments.split())
+    for family in FAMILIES:
+        assert f'`{family}`' in page or f'convert_weights.py {family} ' in page, family
 
 
 def test_messages(golden, tmp_path):

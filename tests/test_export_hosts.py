@@ -127,6 +127,11 @@ def test_pvt_of_mmdet(tmp_path):
     torch.testing.assert_close(theirs_last, ours_last, rtol=1e-3, atol=1e-3)
 
 
+def timm_inside():
+    backbone = dict(type='mmtlalign.TIMMBackbone', model_name='vit_tiny_patch16_224')
+    return classifier(dict(backbone, **SMALL_VIT))
+
+
 SMALL_VIT = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
 distilled = partial(vit, 'DistilledVisionTransformer', 'DeiTClsHead')
 TIMM = dict(
@@ -144,6 +149,7 @@ TIMM = dict(
         ),
         128,
     ),
+    inside=(timm_inside, 'vit_tiny_patch16_224', SMALL_VIT, 32),
     xcit=(
         ours_xcit,
         'xcit_tiny_12_p16_224',

@@ -34,6 +34,11 @@ def _as_mmdet_pvt(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return to_mmdet({name[len(BEGIN) :]: value for name, value in tensors.items()})
 
 
+def _as_timm_inside(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    inside = BEGIN + 'timm_model.'
+    return {name.removeprefix(inside): value for name, value in tensors.items()}
+
+
 def _table(family: str) -> Callable:
     return partial(convert, family=family, reverse=True)
 
@@ -45,6 +50,7 @@ FORMATS: dict[str, dict[str, Callable]] = dict(
     timm=dict(
         DistilledVisionTransformer=_table('timm_vit'),
         SwinTransformer=_table('timm_swin'),
+        TIMMBackbone=_as_timm_inside,
         VisionTransformer=_table('timm_vit'),
         XCiT=_table('timm_xcit'),
     ),
