@@ -2,9 +2,13 @@
 
 import difflib
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
+from types import SimpleNamespace
 
 import timm
 from mmengine.model import BaseModule
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from mmtlalign.registry import MODELS
@@ -122,6 +126,47 @@ class TIMMBackbone(BaseModule):
         elif _is_channel_last(model):
             maps[-1] = last.permute(0, 3, 1, 2)
         return tuple(m.contiguous() for m in maps)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rates: timm's own grouping.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What the backbone's names begin with.
+
+        Returns:
+            Depth, from 0 at the input, and the number of depths, the last of which is
+            that of timm's classifier and of everything outside the backbone. timm
+            counts a final norm with the last block, unlike mmpretrain.
+
+        Raises:
+            ValueError: The timm model does not group its parameters.
+        """
+        depths = self._layers['classifier'] + 1
+        if not param_name.startswith(prefix):
+            return depths - 1, depths
+        name = param_name[len(prefix) :].removeprefix('timm_model.')
+        return self._layers[name], depths
+
+    @cached_property
+    def _layers(self) -> dict[str, int]:
+        """Depth of every parameter of the timm model, and of 'classifier'."""
+        model = self.timm_model
+        if not hasattr(model, 'group_matcher'):
+            raise ValueError(
+                f'{type(model).__name__} of timm has no group_matcher, which says how '
+                'deep its parameters lie; train it without layer-wise learning rates.'
+            )
+        # The classifier is removed here, but counts.
+        head = model.pretrained_cfg.get('classifier') or 'head'
+        head = f'{head if isinstance(head, str) else head[0]}.weight'
+        named = chain(model.named_parameters(), [(head, None)])
+        layers = group_parameters(
+            SimpleNamespace(named_parameters=lambda: named),
+            model.group_matcher(coarse=False),
+            reverse=True,
+        )
+        return {**layers, 'classifier': max(layers.values())}
 
     def _depth(self) -> int:
         return len(self.timm_model.feature_info)

@@ -1,7 +1,13 @@
 """What drives a run: hooks, the console, reading of checkpoints."""
 
 from mmtlalign.engine.cpu import Bf16OptimWrapper
+from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmtlalign.engine.nan_guard import NanGuardHook
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
 
-__all__ = ['Bf16OptimWrapper', 'NanGuardHook', 'PretrainedBackboneHook']
+__all__ = [
+    'Bf16OptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
+    'NanGuardHook',
+    'PretrainedBackboneHook',
+]

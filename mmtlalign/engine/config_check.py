@@ -58,6 +58,12 @@ PARAMWISE = {
     'flat_decay_mult',
     'norm_decay_mult',
 }
+LAYER_DECAY_KEYS = PARAMWISE | {'decay_rate'}
+# The constructors that take a `paramwise_cfg` whose keys are known here.
+CONSTRUCTORS = {
+    DefaultOptimWrapperConstructor.__name__: PARAMWISE,
+    'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
+}
 # Dicts without a type whose keys become arguments of a call.
 CALLED = ('randomness', 'log_processor', 'optim_wrapper', 'env_cfg.dist_cfg')
 
@@ -188,8 +194,9 @@ def check_untyped(cfg: Config) -> None:
     tables = dict(UNTYPED)
     wrapper = cfg.get('optim_wrapper') or {}
     default = DefaultOptimWrapperConstructor.__name__
-    if wrapper.get('constructor', default) == default:
-        tables['optim_wrapper.paramwise_cfg'] = PARAMWISE
+    constructor = wrapper.get('constructor', default)
+    if constructor in CONSTRUCTORS:
+        tables['optim_wrapper.paramwise_cfg'] = CONSTRUCTORS[constructor]
     for path, known in tables.items():
         node = cfg
         for part in path.split('.'):

@@ -1,0 +1,162 @@
+"""Learning rates that fall towards the input, in any model with a backbone."""
+
+from numbers import Real
+
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmtlalign.engine.config_check import LAYER_DECAY_KEYS, UnreadKeyError
+from mmtlalign.engine.errors import InputError
+from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+__all__ = ['LayerDecayOptimWrapperConstructor']
+
+# What joins at the input, but counts as the last layer in mmpretrain's answers. In
+# BEiT's and timm's rule all of it counts as the first.
+AT_THE_INPUT = ('dist_token', 'absolute_pos_embed', 'pre_norm.')
+CUSTOM_KEYS = {'lr_mult', 'decay_mult'}
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's default constructor with layer-wise learning-rate decay.
+
+    The rule of BEiT (ICLR 2022, §3.3): a parameter at depth d of D learns at
+    ``lr * decay_rate ** (D - 1 - d)``. The model's backbone says which depth that is:
+    ``backbone.get_layer_depth(name, prefix)`` returns (d, D), as in mmpretrain.
+    Everything outside the backbone learns at the full rate. Classifiers, segmentors
+    and detectors of all hosts are alike in this, wrapped for distribution or not.
+
+    Weight decay, and multipliers of the learning rate, are those of the default
+    constructor; the multipliers and the decay multiply. Parameters of equal settings
+    share a group, frozen ones have none, and one that is used in several places is
+    trained once, at the depth of the first. In a distilled ViT mmpretrain counts the
+    distillation token as the last layer; here it is at depth 0, with the class token.
+
+    An absolute ``eta_min`` of a scheduler is the same for all layers, and may lie
+    above the rate of the first; ``eta_min_ratio`` keeps the ratios::
+
+        optim_wrapper = dict(
+            constructor='mmtlalign.LayerDecayOptimWrapperConstructor',
+            paramwise_cfg=dict(decay_rate=0.75, norm_decay_mult=0.0))
+
+    Args:
+        optim_wrapper_cfg (dict): As in the default constructor; the optimizer has an
+            ``lr``.
+        paramwise_cfg (dict): ``decay_rate``, greater than 0 and at most 1, and what the
+            default constructor takes. Settings in ``custom_keys`` are ``lr_mult`` and
+            ``decay_mult``.
+
+    Raises:
+        UnreadKeyError: A key is not known.
+        InputError: A value is impossible, there is no backbone, or it does not say the
+            depths of its parameters.
+    """
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        where = type(self).__name__
+        given = [('paramwise_cfg', self.paramwise_cfg, LAYER_DECAY_KEYS)]
+        for key, settings in self.paramwise_cfg.get('custom_keys', {}).items():
+            given.append((f'custom_keys[{key!r}]', settings, CUSTOM_KEYS))
+        for name, node, known in given:
+            for key in sorted(set(node) - known):
+                raise UnreadKeyError(
+                    f'{where}: {key!r} in {name} is not read; the keys are '
+                    f'{", ".join(sorted(known))}. Correct or remove it.'
+                )
+        rate = self.paramwise_cfg.get('decay_rate')
+        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate <= 1:
+            raise InputError(
+                f'{where}: paramwise_cfg has decay_rate={rate!r}; set a number greater '
+                'than 0 and at most 1, or remove the constructor.'
+            )
+        if self.base_lr is None:
+            raise InputError(
+                f'{where}: the optimizer has no lr, of which every layer gets a part; '
+                'set optim_wrapper.optimizer.lr.'
+            )
+
+    def add_params(self, params, module, prefix='', is_dcn_module=None) -> None:
+        """As in the default constructor; the outermost call also scales and merges."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:
+            return
+        names = {id(param): name for name, param in module.named_parameters()}
+        backbone, inside = find_backbone(module)
+        groups = {}
+        for group in params:
+            (param,) = group['params']
+            # None the second time.
+            name = names.pop(id(param), None)
+            if name is None:
+                continue
+            depth, depths = depth_of(name, backbone, inside)
+            scale = self.paramwise_cfg['decay_rate'] ** (depths - 1 - depth)
+            group['lr'] = group.get('lr', self.base_lr) * scale
+            group['lr_scale'] = scale
+            key = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))
+            groups.setdefault(key, dict(group, params=[]))['params'].append(param)
+        params[:] = groups.values()
+        rates = [group['lr'] for group in params]
+        print_log(
+            f'layer decay: {len(params)} groups of parameters, learning rates '
+            f'{min(rates, default=0):.3g} to {max(rates, default=0):.3g}',
+            logger='current',
+        )
+
+
+def find_backbone(model: nn.Module) -> tuple[nn.Module, str]:
+    """The backbone of a model, and what the names of its parameters begin with.
+
+    Raises:
+        InputError: There is none, or it does not say depths.
+    """
+    model, prefix = unwrap(model, '')
+    if not isinstance(getattr(model, 'backbone', None), nn.Module):
+        raise InputError(
+            f'layer decay: {type(model).__name__} has no `backbone`, whose layers the '
+            'learning rates are to follow. Use the default constructor.'
+        )
+    backbone, prefix = unwrap(model.backbone, f'{prefix}backbone.')
+    if not hasattr(backbone, 'get_layer_depth'):
+        raise InputError(
+            f'layer decay: the backbone {type(backbone).__name__} does not say how '
+            'deep its parameters lie. Give it a method get_layer_depth(name, prefix) '
+            'that returns the depth, from 0, and the number of depths (see '
+            'docs/transfer.md), or use the default constructor.'
+        )
+    return backbone, prefix
+
+
+def unwrap(module: nn.Module, prefix: str) -> tuple[nn.Module, str]:
+    """What mmengine's wrappers, such as that for distribution, hold inside."""
+    while is_model_wrapper(module):
+        module, prefix = module.module, f'{prefix}module.'
+    return module, prefix
+
+
+def depth_of(name: str, backbone: nn.Module, prefix: str) -> tuple[int, int]:
+    """Depth of a parameter of the model, and the number of depths.
+
+    Args:
+        name: In the model.
+        backbone: With ``get_layer_depth``.
+        prefix: What the names of the backbone's parameters begin with.
+
+    Raises:
+        InputError: The answer of the backbone is not a depth.
+    """
+    if not name.startswith(prefix):
+        return 0, 1
+    depth, depths = backbone.get_layer_depth(name, prefix)
+    if not 0 <= depth < depths:
+        raise InputError(
+            f'layer decay: {type(backbone).__name__}.get_layer_depth says depth '
+            f'{depth} of {depths} for {name}; depths are 0 to {depths - 1}.'
+        )
+    if depth == depths - 1 and name[len(prefix) :].startswith(AT_THE_INPUT):
+        depth = 0
+    return depth, depths
