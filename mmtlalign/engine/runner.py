@@ -7,6 +7,7 @@ from mmtlalign.engine.checkpoint_file import check_checkpoint, trusted_types
 from mmtlalign.engine.checkpoint_fit import check_fit
 from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.engine.data_checks import check_data, explain_build_error
+from mmtlalign.engine.detection_checks import check_coco_data, explains_coco_files
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.samples import name_broken_samples
 
@@ -27,6 +28,7 @@ class TaskRunner(Runner):
         return logger
 
     @staticmethod
+    @explains_coco_files
     def build_dataloader(dataloader, *args, **kwargs):
         """Build mmengine's data loader; a sample that fails names its file.
 
@@ -54,6 +56,7 @@ class TaskRunner(Runner):
             loop = getattr(self, f'_{split}_loop')
             loader = getattr(loop, 'dataloader', None)
             if loader is not None:
+                check_coco_data(loader.dataset, self.model)
                 check_data(self.model, loader, f'{split}_dataloader', self.logger)
 
     def load_checkpoint(self, filename, *args, **kwargs):

@@ -1,5 +1,6 @@
-# 36 epochs of AdamW at batch 16, tenfold drops at 27 and 33: official Swin
-# detection code. Warm-up is its 500 iterations (mmdet 3's 3x files: 1000).
+# 36 epochs of AdamW at batch 16, tenfold drops at 27 and 33, for Cascade Mask R-CNN
+# and Mask R-CNN: official Swin detection code. Warm-up is its 500 iterations (mmdet
+# 3's 3x files: 1000).
 # Mixed precision as there, by torch instead of apex. It needs a GPU; on a CPU
 # add --cfg-options optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(

@@ -1,0 +1,21 @@
+# COCO 2017 detection and instance segmentation: Mask R-CNN, 12 epochs (1x), on the
+# PVT-S backbone that TL-Align pretrained on ImageNet-1k.
+#
+#   bash tools/dist_train.sh THIS_FILE 8          (8 GPUs)
+#   python tools/train.py THIS_FILE               (one process)
+#   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
+#
+# Cost: not measured by us.
+# Recipe: optimiser and schedule of mmdet 3.3.0's RetinaNet on PVT, model of Wang et
+# al. 2021; see the _base_ files. Our choice: the multi-scale pictures of the Swin
+# recipes, and stochastic depth 0.1 as in pretraining.
+# From supervised ImageNet-1k weights and with pictures of one size, PVT paper (Table
+# 4): box AP 40.4, mask AP 37.8. Ours: not measured yet.
+_base_ = [
+    '../_base_/models/mask_rcnn_pvt_fpn.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/mask_rcnn_pvt_1x.py',
+    '../_base_/runtime_det.py',
+]
+
+pretrained = 'work_dirs/tlalign_pvt-small_8xb128-coslr-300e_in1k/epoch_300.pth'
