@@ -14,15 +14,12 @@ palette = [
     [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
     [0, 128, 192],
 ]  # fmt: skip
-# Void becomes 255, which mmseg neither learns nor scores.
-load_labels = [
-    dict(type='LoadAnnotations'),
-    dict(type='mmtlalign.IgnoreLabels', labels=(11,)),
-]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    *load_labels,
+    dict(type='LoadAnnotations'),
+    # Void becomes 255, which mmseg neither learns nor scores.
+    dict(type='mmtlalign.IgnoreLabels', labels=(11,)),
     dict(
         type='RandomResize',
         scale=(480, 360),
@@ -38,7 +35,8 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(480, 360), keep_ratio=True),
     # After the resize: the score is measured at the size of the label map.
-    *load_labels,
+    dict(type='LoadAnnotations'),
+    dict(type='mmtlalign.IgnoreLabels', labels=(11,)),
     dict(type='PackSegInputs'),
 ]
 tta_model = dict(type='SegTTAModel')
@@ -63,7 +61,8 @@ tta_pipeline = [
                 dict(type='RandomFlip', prob=0.0, direction='horizontal'),
                 dict(type='RandomFlip', prob=1.0, direction='horizontal'),
             ],
-            *([step] for step in load_labels),
+            [dict(type='LoadAnnotations')],
+            [dict(type='mmtlalign.IgnoreLabels', labels=(11,))],
             [dict(type='PackSegInputs')],
         ],
     ),
