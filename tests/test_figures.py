@@ -65,7 +65,9 @@ def test_segmentation_colours_classes_and_not_the_ground(tmp_path):
     classes = ['ground', 'thing']
     for name, labels in (('with', truth), ('without', nothing)):
         path = tmp_path / f'{name}.png'
-        draw_segmentation([picture()], [labels], [nothing], classes, path)
+        draw_segmentation(
+            [picture()], [labels], [nothing], classes, [None, colour_of(0)], path
+        )
     tinted = np.round(0.9 * RED)
     full, empty = (
         count(pixels(tmp_path / f'{n}.png'), tinted) for n in ('with', 'without')

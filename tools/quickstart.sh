@@ -21,4 +21,5 @@ bash "$root/tools/setup_env.sh" "$stack"
 python=$(bash "$root/tools/setup_env.sh" --print-python)
 
 cd "$root"
-exec "$python" tools/quickstart.py "$@"
+export MMTLALIGN_COMMAND="bash tools/quickstart.sh $*"
+exec "$python" tools/pretrain_to_downstream.py configs/plans/quickstart.py "$@"

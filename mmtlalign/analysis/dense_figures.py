@@ -11,6 +11,7 @@ from .style import colour_of, new_figure
 __all__ = ['Instances', 'draw_detection', 'draw_segmentation', 'overlay']
 
 IGNORED = 255
+MOST_NAMED = 15
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,30 @@ def overlay(picture, mask, colour, strength=0.65):
     return np.uint8(out.round())
 
 
-def draw_segmentation(pictures, truths, predictions, classes, path):
+def draw_segmentation(pictures, truths, predictions, classes, colours, path):
     """Draw pictures, their label maps, and the predicted ones.
-
-    Class 0 is background and stays uncoloured; 255 is ignored.
 
     Args:
         pictures (list[np.ndarray]): (H, W, 3) uint8.
-        truths (list[np.ndarray]): (H, W) int.
+        truths (list[np.ndarray]): (H, W) int; 255 is ignored and stays uncoloured.
         predictions (list[np.ndarray]): (H, W) int.
-        classes (Sequence[str]): Names, background first.
+        classes (Sequence[str]): Names.
+        colours (Sequence): One for each class, as matplotlib reads it; None leaves a
+            class, such as the background, uncoloured.
         path (str | Path): Where the PNG goes.
     """
-    figure, axes = new_figure(3, len(pictures), 'Semantic segmentation, UperNet')
+    figure, axes = new_figure(3, len(pictures), 'Semantic segmentation')
     for column, picture in enumerate(pictures):
         axes[0, column].imshow(picture)
         for row, labels in ((1, truths[column]), (2, predictions[column])):
             shown = picture * 0.55
-            for label in np.unique(labels):
-                if label not in (0, IGNORED):
-                    shown = overlay(shown, labels == label, colour_of(label - 1), 0.9)
+            for label in np.setdiff1d(labels, IGNORED):
+                if colours[label] is not None:
+                    shown = overlay(shown, labels == label, colours[label], 0.9)
             axes[row, column].imshow(np.uint8(shown))
     _name_rows(axes, ('image', 'truth', 'prediction'))
-    _legend(figure, classes[1:])
+    labels = np.concatenate([np.ravel(m) for m in [*truths, *predictions]])
+    _legend(figure, classes, colours, labels)
     figure.savefig(path)
 
 
@@ -84,14 +86,14 @@ def draw_detection(pictures, truths, predictions, classes, path):
         classes (Sequence[str]): Names.
         path (str | Path): Where the PNG goes.
     """
-    figure, axes = new_figure(
-        2, len(pictures), 'Instance segmentation, Cascade Mask R-CNN'
-    )
+    figure, axes = new_figure(2, len(pictures), 'Detection')
     for column, picture in enumerate(pictures):
         for row, found in ((0, truths[column]), (1, predictions[column])):
             _draw_instances(axes[row, column], picture, found, classes)
     _name_rows(axes, ('truth', 'prediction'))
-    _legend(figure, classes)
+    labels = np.concatenate([found.labels for found in [*truths, *predictions]])
+    colours = [colour_of(label) for label in range(len(classes))]
+    _legend(figure, classes, colours, labels)
     figure.savefig(path)
 
 
@@ -130,14 +132,20 @@ def _name_rows(axes, names):
         line[0].set_ylabel(name, fontsize=9)
 
 
-def _legend(figure, classes):
+def _legend(figure, classes, colours, labels):
+    """Name the classes that are to be seen; of many, the most frequent ones."""
+    labels = np.asarray(labels, int)
+    found, times = np.unique(labels[labels < len(classes)], return_counts=True)
+    shown = sorted(found[np.argsort(-times)][:MOST_NAMED])
     figure.subplots_adjust(left=0.035)
     figure.legend(
         handles=[
-            Patch(color=colour_of(i), label=name) for i, name in enumerate(classes)
+            Patch(color=colours[i], label=classes[i])
+            for i in shown
+            if colours[i] is not None
         ],
         loc='lower center',
-        ncols=len(classes) if len(classes) * 0.75 < figure.get_figwidth() else 5,
+        ncols=len(shown) if len(shown) * 0.75 < figure.get_figwidth() else 5,
         fontsize=8,
         frameon=False,
         handlelength=1,

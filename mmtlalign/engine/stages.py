@@ -165,15 +165,16 @@ def resume_point(folder: Path, total: int) -> Path | None:
 
     Args:
         folder (Path): Work directory of the run.
-        total (int): Iterations of the run. From its last checkpoint mmengine
-            would find nothing left to do and skip the evaluation, so a run
-            stopped while evaluating goes on from the one before.
+        total (int): Iterations of the run, or epochs if it counts epochs. From its
+            last checkpoint mmengine would find nothing left to do and skip the
+            evaluation, so a run stopped while evaluating goes on from the one before.
     """
     newest = last_checkpoint(folder)
-    if newest is None or _iterations(newest) < total:
+    if newest is None or _number(newest) < total:
         return newest
-    earlier = [p for p in folder.glob('iter_*.pth') if _iterations(p) < total]
-    return max(earlier, key=_iterations, default=None)
+    kind = newest.stem.split('_')[0]
+    earlier = [p for p in folder.glob(f'{kind}_*.pth') if _number(p) < total]
+    return max(earlier, key=_number, default=None)
 
 
 def write_json(path: Path, content):
@@ -183,8 +184,9 @@ def write_json(path: Path, content):
     os.replace(part, path)
 
 
-def _iterations(path):
-    return int(path.stem.removeprefix('iter_'))
+def _number(path):
+    """iter_200.pth -> 200"""
+    return int(path.stem.rsplit('_', 1)[1])
 
 
 def _running(process, wait=0.5):

@@ -1,0 +1,31 @@
+# CamVid (480 x 360, 11 classes) at 240 x 180, crops of 128. Sizes are ours.
+# Layout and label ids: configs/_base_/datasets/camvid.py.
+_base_ = '../../_base_/datasets/camvid.py'
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    *_base_.load_labels,
+    dict(
+        type='RandomResize', scale=(240, 180), ratio_range=(0.8, 1.5), keep_ratio=True
+    ),
+    dict(type='RandomCrop', crop_size=(128, 128), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(240, 180), keep_ratio=True),
+    # After the resize: the score is measured at the size of the label map.
+    *_base_.load_labels,
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline)
+)
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=False,
+    dataset=dict(pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader

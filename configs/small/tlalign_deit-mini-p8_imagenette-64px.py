@@ -1,0 +1,32 @@
+# TL-Align on Imagenette: a DeiT of six layers and 0.7 M parameters.
+#
+#   python tools/pretrain_to_downstream.py configs/plans/imagenette_deit-mini.py
+#   python tools/train.py THIS_FILE               this stage alone
+#   ... --cfg-options data_root=DIR               where the pictures lie
+#
+# Cost: about three minutes on one CPU core.
+# Every number is ours, chosen so that the stage learns in that time.
+_base_ = './_base_/imagenette_64px.py'
+
+model = dict(
+    type='mmtlalign.MixClassifier',
+    backbone=dict(
+        type='VisionTransformer',
+        arch=dict(embed_dims=96, num_layers=6, num_heads=3, feedforward_channels=384),
+        img_size=64,
+        patch_size=8,
+        drop_path_rate=0.0,
+        init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
+    ),
+    head=dict(
+        type='mmtlalign.TLAlignVisionTransformerClsHead',
+        num_classes=10,
+        in_channels=96,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+    ),
+    # Every other batch is mixed; with all of them, so short a run learns little.
+    train_cfg=dict(
+        augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=8)],
+        probs=[0.5],
+    ),
+)
