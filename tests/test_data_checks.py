@@ -15,7 +15,6 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
-from mmengine.structures import PixelData
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
 from mmtlalign.engine.console import import_host
@@ -213,31 +212,6 @@ def test_ids_that_a_head_ignores_are_right(tmp_path):
     model.decode_head.ignore_index = 11
     check_data(model, loader, 'train_dataloader', LOGGER)
     loader.dataset[0]
-
-
-def test_checks_of_masks_cost_little(tmp_path):
-    """Less than a twentieth of what reading a sample of 512x512 takes."""
-    loader, model = loader_of(tmp_path / 'd', ids(0))
-    check_data(model, loader, 'train_dataloader', LOGGER)
-    labels = loader.dataset.pipeline.labels
-    sample = loader.dataset[0]
-    mask = torch.randint(0, 3, (1, 512, 512))
-    sample['data_samples'].gt_sem_seg = PixelData(data=mask)
-    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
-    encoded = cv2.imencode('.jpg', image)[1]
-
-    def seconds(call):
-        times = []
-        for _ in range(9):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    check = seconds(lambda: labels.packed(sample))
-    read = seconds(lambda: cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-    print(f'check {check * 1e3:.2f} ms, decoding alone {read * 1e3:.2f} ms')
-    assert check < read / 2
 
 
 @pytest.fixture

@@ -29,22 +29,23 @@ COMPRESSED = 2.0
 
 
 class Progress:
-    """Bytes done of a number of bytes, on one line of a terminal.
+    """How much is done, on one line of a terminal.
 
     Args:
         title (str): Stands in front.
-        total (int): Bytes in all; 0 if not known.
+        total (int): Bytes or files in all; 0 if not known.
         stream (TextIO): Where to draw. Defaults to standard error.
+        unit (str): ``'MB'`` counts bytes, any other word things. Defaults to 'MB'.
     """
 
-    def __init__(self, title: str, total: int, stream=None):
-        self.title, self.total, self.done = title, total, 0
+    def __init__(self, title: str, total: int, stream=None, unit: str = 'MB'):
+        self.title, self.total, self.done, self.unit = title, total, 0, unit
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.shown = time.monotonic()
 
     def add(self, size: int) -> None:
-        """Count bytes; draw ten times a second, in a log file twice a minute."""
+        """Count; draw ten times a second, in a log file twice a minute."""
         self.done += size
         now = time.monotonic()
         if now - self.shown > (0.1 if self.live else 30):
@@ -54,7 +55,8 @@ class Progress:
     def draw(self, end: str = '') -> None:
         """Draw the line; with ``end='\\n'`` it stays."""
         share = f'{min(1, self.done / self.total):4.0%}' if self.total else ''
-        line = f'{self.title}  {share}  {self.done / 1e6:,.0f} MB'
+        done = self.done / 1e6 if self.unit == 'MB' else self.done
+        line = f'{self.title}  {share}  {done:,.0f} {self.unit}'
         self.stream.write(f'\r{line}{end}' if self.live else f'{line}\n')
         self.stream.flush()
 

@@ -1,13 +1,14 @@
 """Look at many picture files: sizes on disk, whether they decode, class ids."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mmtlalign.datasets.prepare.archives import Progress
 from mmtlalign.datasets.prepare.findings import Findings
 
 __all__ = ['check_files', 'check_pairs', 'chosen', 'list_files']
@@ -48,9 +49,8 @@ def check_files(look: Findings, what: str, files: dict[str, int], folder: Path) 
     empty = [name for name, size in files.items() if not size]
     look.faults(f'{what}: empty files', empty, len(files), 'unpack them again')
     names = chosen([name for name, size in files.items() if size], look.full)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda name: fault_of(Path(folder) / name), names)
-        broken = [f'{n} ({fault})' for n, fault in zip(names, results) if fault]
+    faults = each(lambda name: fault_of(Path(folder) / name), names, what)
+    broken = [f'{name} ({fault})' for name, fault in zip(names, faults) if fault]
     look.faults(f'{what}: unreadable', broken, len(names), 'unpack them again')
 
 
@@ -74,8 +74,7 @@ def check_pairs(
     lonely += [f'{name} has no image' for name in masks if name not in images]
     look.faults(f'{what}: without partner', lonely, len(images), 'unpack again')
     names = chosen([name for name in images if name in masks], look.full)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = list(pool.map(lambda n: look_at_pair(images[n], masks[n]), names))
+    looks = each(lambda n: look_at_pair(images[n], masks[n]), names, f'{what} masks')
     broken, sizes, wrong, seen = [], [], [], set()
     for name, (fault, image, mask, found) in zip(names, looks):
         if fault:
@@ -131,6 +130,19 @@ def reason(error: Exception) -> str:
     """An error in a few words, without the path that Pillow puts into it."""
     text = str(error).split('\n')[0].split(" '")[0]
     return text or type(error).__name__
+
+
+def each(function: Callable, names: list, what: str) -> list:
+    """The function of every name, on all cores, with progress where it is long."""
+    results, progress = [], Progress(f'reading {what}', len(names), unit='files')
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # A million at once would be a million waiting objects.
+        for start in range(0, len(names), 1000):
+            results += pool.map(function, names[start : start + 1000])
+            progress.add(len(results) - start)
+    if progress.live and len(names) > SAMPLE:
+        progress.draw('\n')
+    return results
 
 
 def chosen(names: list, full: bool) -> list:
