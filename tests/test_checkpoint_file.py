@@ -100,8 +100,6 @@ FILES = dict(
 
 @pytest.mark.parametrize('kind', FILES)
 def test_wrong_file(kind, tmp_path):
-    if kind.startswith('code') and not hasattr(torch.serialization, 'safe_globals'):
-        pytest.skip('this torch has no allow-list (before 2.5)')
     make, words = FILES[kind]
     path = make(tmp_path / 'epoch_300.pth')
     with pytest.raises(InputError) as error:

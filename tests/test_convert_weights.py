@@ -220,10 +220,6 @@ class Runs:
         return (exec, ('raise SystemExit("the pickle ran")',))
 
 
-@pytest.mark.skipif(
-    not hasattr(torch.serialization, 'safe_globals'),
-    reason='this torch has no allow-list (before 2.5)',
-)
 def test_file_that_runs_code_is_refused(tmp_path):
     source = saved(dict(model={}, extra=Runs()), tmp_path / 'official.pth')
     with pytest.raises(InputError, match='exec, whose loading would run code'):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
+from mmtlalign.engine import data_pickle
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.tensor_files import is_safetensors, read_safetensors
 
@@ -46,14 +47,13 @@ def trusted_types():
     the message hub of a checkpoint holds mmengine's and NumPy's types.
     """
     safe = getattr(torch.serialization, 'safe_globals', None)
-    if safe is None:  # before torch 2.5 `torch.load` trusts every file
+    if safe is None:  # before torch 2.5; mmengine trusts what it loads there
         yield
         return
-    core = np._core if hasattr(np, '_core') else np.core
     # HistoryBuffer names its own methods, which are read by `getattr`.
     # A namespace is what DeiT and its descendants save their command line as.
     types = [HistoryBuffer, getattr, Namespace, np.ndarray, np.dtype]
-    types += [core.multiarray._reconstruct, core.multiarray.scalar]
+    types += [data_pickle.MAKE_ARRAY, data_pickle.MAKE_SCALAR]
     types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
     with safe(types):
         yield
@@ -63,9 +63,7 @@ def read_state_dict(path: str) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint file onto the CPU, running none of its code.
 
     The file is a training checkpoint of mmengine (the tensors are under
-    ``state_dict``), a plain dict of tensors, or safetensors. Before torch 2.5 there
-    is no way to read the first without trusting it, and it is trusted, as mmengine
-    does.
+    ``state_dict``), a plain dict of tensors, or safetensors.
 
     Args:
         path: A local file; ``~`` is expanded.
@@ -227,9 +225,10 @@ def _load(file: Path, device: str):
     """``torch.load`` without running code that the file brings along."""
     try:
         _check_sums(file)
+        if not hasattr(torch.serialization, 'safe_globals'):  # before torch 2.5
+            return torch.load(file, map_location=device, pickle_module=data_pickle)
         with trusted_types():
-            guarded = hasattr(torch.serialization, 'safe_globals')
-            return torch.load(file, map_location=device, weights_only=guarded)
+            return torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # damage surfaces as any kind of exception
         needed = re.search(r'GLOBAL (\S+) was not', str(error))
         if isinstance(error, UnpicklingError) and needed:
