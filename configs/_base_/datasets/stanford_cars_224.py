@@ -1,0 +1,13 @@
+# Stanford Cars, 196 classes; all as for Flowers-102 but the images: 8144 to train on,
+# 10 steps an epoch on 8 GPUs, 8041 to test. Layout: cars_annos.mat and car_ims/, or
+# cars_train/, cars_test/ and devkit/ with cars_test_annos_withlabels.mat.
+_base_ = './flowers102_224.py'
+
+dataset_type = 'StanfordCars'
+data_root = 'data/stanford_cars'
+data_preprocessor = dict(num_classes=196)
+train_dataloader = dict(
+    dataset=dict(type=dataset_type, data_root=data_root, split='train')
+)
+val_dataloader = dict(dataset=dict(type=dataset_type, data_root=data_root))
+test_dataloader = val_dataloader

@@ -1,0 +1,16 @@
+# Fine-tuning on CIFAR-100 with AdamW: facebookresearch/dino issue 144. The rate alone
+# differs. Not confirmed: whether 5e-6 is meant before DeiT's scaling by 768 / 512,
+# which would make it that of CIFAR-10.
+_base_ = './transfer_adamw_1000e.py'
+
+optim_wrapper = dict(optimizer=dict(lr=5e-6))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-6 / 5e-6,
+        by_epoch=True,
+        end=5,
+        convert_to_iter_based=True,
+    ),
+    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=5),
+]

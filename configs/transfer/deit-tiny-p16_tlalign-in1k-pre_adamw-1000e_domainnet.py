@@ -1,0 +1,24 @@
+# DomainNet from the DeiT-T that TL-Align pretrained on ImageNet-1k: fine-tuning with
+# AdamW.
+#   for set in clipart painting sketch infograph real quickdraw; do
+#     bash tools/dist_train.sh configs/transfer/deit-tiny-p16_tlalign-in1k-pre_adamw-1000e_domainnet.py 8 --amp \
+#         --work-dir work_dirs/deit-tiny-p16_tlalign-in1k-pre_adamw-1000e_domainnet/$set \
+#         --cfg-options data_root=data/domainnet/$set
+#   done
+#     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
+#   ... --cfg-options pretrained=FILE.pth     another backbone; None: random
+# The matched control, which differs in these weights alone: another --work-dir and
+#   pretrained=work_dirs/cutmix_deit-tiny-p16_8xb128-coslr-300e_in1k/epoch_300.pth
+# Cost: not measured by us; 43,000 steps on clipart.
+# Recipe: DeiT's author (facebookresearch/dino issue 81); see the _base_ files. Not
+# confirmed for DomainNet: the values are those of CIFAR-10.
+# Expected top-1: no number is confirmed. Ours: not measured yet.
+_base_ = [
+    './_base_/deit_tiny.py',
+    '../_base_/datasets/domainnet_224_transfer.py',
+    '../_base_/schedules/transfer_adamw_1000e.py',
+    './_base_/runtime.py',
+]
+
+pretrained = 'work_dirs/tlalign_deit-tiny-p16_8xb128-coslr-300e_in1k/epoch_300.pth'
+model = dict(backbone=dict(drop_path_rate=0.1), head=dict(num_classes=345))
