@@ -18,6 +18,7 @@ from tiny_segmentation import (
     classes_in_use,
     config,
     knows_the_answer,
+    small_data,
     without_memory,
 )
 
