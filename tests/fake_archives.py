@@ -126,9 +126,7 @@ def coco(folder):
                 for i, name in enumerate(names)
             ],
             annotations=[
-                dict(
-                    id=i, image_id=i, category_id=90, segmentation=[[0, 0, 4, 0, 4, 4]]
-                )
+                dict(id=i, image_id=i, category_id=90, segmentation=triangle)
                 for i in range(count)
             ],
             categories=[dict(id=1, name='person'), dict(id=90, name='toothbrush')],

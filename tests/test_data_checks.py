@@ -207,6 +207,14 @@ def test_void_masks_after_others_are_let_through(tmp_path):
         loader.dataset[1]
 
 
+def test_a_model_for_test_time_augmentation_is_looked_into(tmp_path):
+    loader, model = loader_of(tmp_path / 'd', ids(0))
+    model.decode_head.num_classes = 7
+    tta = MODELS.build(dict(type='SegTTAModel', module=model))
+    with pytest.raises(InputError, match=r'model.decode_head.num_classes=7'):
+        check_data(tta, loader, 'test_dataloader', LOGGER)
+
+
 def test_ids_that_a_head_ignores_are_right(tmp_path):
     loader, model = loader_of(tmp_path / 'd', ids(0, 1, 11))
     model.decode_head.ignore_index = 11

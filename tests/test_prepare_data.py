@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import os
+import re
 import signal
 import sys
 import tarfile
@@ -63,6 +64,17 @@ def test_every_data_set_says_where_it_comes_from(tmp_path):
     assert set(DATA_SETS) == {*FAKES, 'cifar100', 'pascal-context'}
     for data in DATA_SETS.values():
         assert 'http' in data.source and 'openmmlab' not in data.source.lower()
+
+
+@pytest.mark.parametrize('name', sorted(set(DATA_SETS) - {'fashion-mnist'}))
+def test_folders_are_where_the_recipes_look(name):
+    """Fashion-MNIST has no recipe; DomainNet's name one of its sets."""
+    files = (HERE.parent / 'configs').glob('*/_base_/*.py')
+    files = [*files, *(HERE.parent / 'configs/_base_/datasets').glob('*.py')]
+    roots = [re.search(r"^data_root = '([^']+)", f.read_text(), re.M) for f in files]
+    roots = {found[1] for found in roots if found}
+    root = DATA_SETS[name].root
+    assert root in roots or f'{root}/clipart' in roots
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from mmengine.fileio import get
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from PIL import Image
 
 from mmtlalign.engine.errors import InputError
@@ -47,7 +47,7 @@ def check_data(model, loader, name: str, logger) -> None:
         InputError: If there are no samples or no whole batch, if a head has another
             number of classes than the data, or if masks cannot be class ids.
     """
-    while is_model_wrapper(model) or type(model).__name__.endswith('TTAModel'):
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     check_length(loader, name)
     dataset = loader.dataset
@@ -166,6 +166,9 @@ def check_masks(dataset, name: str) -> list[str]:
         if not wrapped:
             return []
         dataset = wrapped[0]
+    transforms = getattr(dataset.pipeline, 'transforms', [])
+    if not any(type(step).__name__ == 'LoadAnnotations' for step in transforms):
+        return []  # a reader of one's own
     void = []
     for number in np.unique(np.linspace(0, len(dataset) - 1, MASKS).astype(int)):
         path = dataset.get_data_info(int(number)).get('seg_map_path')

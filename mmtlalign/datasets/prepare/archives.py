@@ -113,7 +113,9 @@ def unpack(
         InputError: If a name leads outside, a member is no file, or the archive is
             damaged.
     """
-    progress = Progress(f'unpacking {archive.name}', unpacked_size(archive))
+    exact = zipfile.is_zipfile(archive) or archive.suffix == '.tar'
+    total = unpacked_size(archive) if exact else 0
+    progress = Progress(f'unpacking {archive.name}', total)
     count = 0
     try:
         for name, stream in members(archive, nested):

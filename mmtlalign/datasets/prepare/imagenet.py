@@ -104,7 +104,7 @@ def place_imagenette(name):
 
 IMAGENETTE = DataSet(
     title='Imagenette (version 2)',
-    root='data/imagenette',
+    root='data/imagenette224',
     source='https://github.com/fastai/imagenette (any size of version 2)',
     facts=dict(train=9469, val=3925, classes=10),
     check=check,
