@@ -60,7 +60,9 @@ def few_boxes(cfg: Config) -> None:
     train.rpn_proposal.update(nms_pre=200, max_per_img=100)
     for stage in train.rcnn:
         stage.sampler.num = 16
-    cfg.model.test_cfg.rpn.update(nms_pre=100, max_per_img=16)
+    test = cfg.model.test_cfg
+    test.rpn.update(nms_pre=100, max_per_img=16)
+    test.rcnn.max_per_img = 16
 
 
 def small_pictures(cfg: Config, short: int, crop: int = 0) -> None:
@@ -86,7 +88,7 @@ def small_pictures(cfg: Config, short: int, crop: int = 0) -> None:
 
 
 def train(cfg: Config, work_dir, iterations: int, lr: float, evaluate=True) -> Runner:
-    """Train on the CPU in one process, then evaluate once."""
+    """Train on the CPU in one process, then evaluate once; saves no checkpoint."""
     if not evaluate:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.work_dir = str(work_dir)
@@ -101,9 +103,8 @@ def train(cfg: Config, work_dir, iterations: int, lr: float, evaluate=True) -> R
         if cfg.get(f'{split}_dataloader'):
             cfg[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
     cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
-    cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook', by_epoch=False, interval=iterations
-    )
+    # With the state of its optimizer, a full-size model is a file of a gigabyte.
+    cfg.default_hooks.checkpoint = None
     # The loss of every single iteration.
     cfg.log_processor = dict(type='LogProcessor', window_size=1, by_epoch=False)
     cfg.randomness = dict(seed=0)
