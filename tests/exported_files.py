@@ -1,8 +1,8 @@
 """Checkpoints of small models, and backbones exported from them."""
 
 import torch
+from convert_nets import far_from_start
 from mmengine.config import Config
-from test_convert_logits import far_from_start
 
 from mmtlalign.engine.export import export_backbone
 

@@ -1,11 +1,12 @@
-"""The config in a checkpoint is read as data: what mmengine wrote, and no code."""
+"""The config in a checkpoint: read as data and never run, and what it says."""
 
 import pytest
 from conftest import ROOT
+from convert_nets import swin
 from exported_files import checkpoint
 from mmengine.config import Config
-from test_convert_logits import swin
 
+from mmtlalign.engine.backbone_facts import backbone_facts
 from mmtlalign.engine.config_text import read_config_text
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.export import export_backbone
@@ -42,3 +43,26 @@ def test_config_that_is_code_is_refused(text, said, tmp_path):
     source = checkpoint(swin(), tmp_path / 'a.pth', meta=dict(cfg=text))
     with pytest.raises(InputError, match=said):
         export_backbone(source, str(tmp_path / 'out.pth'))
+
+
+@pytest.mark.parametrize(
+    'path, train, test, classes',
+    [
+        ('tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py', 224, 224, 1000),
+        ('transmix/transmix_deit-small-p16_8xb32-coslr-310e_in1k.py', 224, 224, 1000),
+        # Images of CIFAR are tested as they are, and come as RGB arrays.
+        (
+            'tlalign/tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar10-32px.py',
+            32,
+            None,
+            10,
+        ),
+        ('quickstart/tlalign_swin-mini-p4-w4_digits-64px.py', 64, 64, 10),
+    ],
+)
+def test_facts_of_our_recipes(path, train, test, classes):
+    facts = backbone_facts(Config.fromfile(ROOT / 'configs' / path), path)
+    sizes = dict(train=[train] * 2, test=[test] * 2 if test else None)
+    assert facts['image_size'] == sizes and facts['num_classes'] == classes
+    assert facts['normalisation']['channel_order'] == 'RGB'
+    assert 100 < facts['normalisation']['mean'][2] < facts['normalisation']['mean'][0]

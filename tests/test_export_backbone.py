@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from convert_nets import swin, vit
 from exported_files import checkpoint, exported, settings_of
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from safetensors import safe_open
-from test_convert_logits import swin, vit
 from tiny_run import run_tool, train_to_end, write_images
 
 from mmtlalign.engine.backbone_weights import load_backbone

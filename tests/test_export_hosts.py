@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from convert_nets import classifier, ours_xcit, swin, vit
 from exported_files import exported, features
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 from pvt_nets import mmdet_pvt
-from test_convert_logits import classifier, ours_xcit, swin, vit
 from torch import nn
 
 from mmtlalign.engine import PretrainedBackboneHook

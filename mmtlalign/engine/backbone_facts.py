@@ -63,6 +63,13 @@ def _pipeline(config: Mapping, kind: str) -> list:
 def _size(pipeline: list) -> list | None:
     """What the last transform that sets a size sets."""
     for transform in reversed(pipeline):
+        # One of several is drawn; they differ in other things than the size.
+        choices = transform.get('transforms') or []
+        if choices:
+            first = choices[0]
+            size = _size(first if isinstance(first, list | tuple) else choices)
+            if size:
+                return size
         size = transform.get('crop_size', transform.get('scale'))
         if isinstance(size, int):
             return [size, size]
@@ -76,4 +83,5 @@ def _order(pipeline: list, pixels: Mapping) -> str | None:
     if not pipeline:
         return None
     read = any('LoadImageFromFile' in str(t.get('type')) for t in pipeline)
-    return 'RGB' if bool(pixels.get('to_rgb', False)) == read else 'BGR'
+    turned = bool(pixels.get('to_rgb', pixels.get('bgr_to_rgb')))
+    return 'RGB' if turned == read else 'BGR'
