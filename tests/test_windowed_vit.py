@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from mmpretrain.models import (
     DistilledVisionTransformer,
     ImageClassifier,
@@ -143,6 +144,21 @@ def test_checkpointing_keeps_less():
     assert kept(True) < kept(False) / 5
 
 
+def test_attention_is_the_fused_one_on_windows():
+    net, seen = small(window_size=3, global_layers=(7,)).eval(), []
+    fused = nn.functional.scaled_dot_product_attention
+    for layer in net.layers:
+        assert layer.attn.scaled_dot_product_attention is fused
+
+        def record(query, *args, **kwargs):
+            seen.append(tuple(query.shape))
+            return fused(query, *args, **kwargs)
+
+        layer.attn.scaled_dot_product_attention = record
+    net(torch.randn(2, 3, 64, 64))  # 8x8 tokens, 3x3 windows of 9
+    assert seen == [(18, 2, 9, 8)] * 7 + [(2, 2, 64, 8)]
+
+
 def test_stochastic_depth_takes_whole_pictures():
     net = small(window_size=2, global_layers=(), drop_path_rate=0.9).train()
     for name, layer in net.layers.named_children():
@@ -159,6 +175,7 @@ def test_stochastic_depth_takes_whole_pictures():
 
 
 def classifier(distilled=False):
+    init_default_scope('mmpretrain')
     cls = DistilledVisionTransformer if distilled else VisionTransformer
     head = dict(type='VisionTransformerClsHead', num_classes=3, in_channels=16)
     backbone = dict(type=cls.__name__, arch=ARCH, img_size=32, patch_size=8)

@@ -53,10 +53,12 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
     """
     while isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        cls = registry.get(dataset['type']) if dataset.get('ann_file') else None
     path = osp.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    if not hasattr(cls, 'COCOAPI') or not osp.isfile(path):
+    if not isinstance(dataset.get('type'), str) or not osp.isfile(path):
+        return ''
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        cls = registry.get(dataset['type'])
+    if not hasattr(cls, 'COCOAPI'):
         return ''
     content = read_json(path)
     if isinstance(content, str):
