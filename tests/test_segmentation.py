@@ -18,11 +18,14 @@ from tiny_segmentation import (
     classes_in_use,
     config,
     knows_the_answer,
+    shrink,
     small_data,
     without_memory,
+    write_data,
 )
 
 from mmtlalign.datasets import IgnoreLabels
+from mmtlalign.engine.config_check import load_config
 
 VIT_RECIPES = [n for n in CONFIGS if n.startswith('deit')]
 SGD_RECIPES = [n for n in CONFIGS if '_segmenter-' in n or '_linear_' in n]
@@ -228,3 +231,22 @@ def test_ratios_are_of_the_test_size(kind):
     sizes = [len(Compose([s])(dict(img=picture))['img']) for s in scales]
     assert sizes == [ratio * SHORT[kind] for ratio in RATIOS]
     assert [flip.prob for flip in flips] == [0.0, 1.0]
+
+
+def test_own_data_as_in_the_docs(tmp_path):
+    page = CONFIGS[DATA['camvid']].parents[2] / 'docs/segmentation.md'
+    (block,) = re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)
+    file = tmp_path / 'own.py'
+    file.write_text(block.replace("'./", f"'{CONFIGS[DATA['camvid']].parent}/"))
+    write_data('camvid', tmp_path / 'data', [0, 1, 2, 2])
+    cfg = load_config(str(file), dict(data_root=str(tmp_path / 'data')))
+    cfg.dump(tmp_path / 'work.py')
+    load_config(str(tmp_path / 'work.py'))  # as a test of the run reads it
+    shrink(cfg)
+    for split in ('train', 'val', 'test'):
+        dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
+        labels = dataset[0]['data_samples'].gt_sem_seg.data.unique()
+        assert set(labels.tolist()) <= {0, 1, 2, 255}
+        assert dataset.metainfo['classes'] == ('wall', 'floor', 'door')
+    model = without_memory(cfg)
+    assert model.decode_head.num_classes == model.auxiliary_head.num_classes == 3
