@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from tiny_segmentation import (
     CONFIGS,
     DATA,
@@ -242,6 +242,7 @@ def test_own_data_as_in_the_docs(tmp_path):
     cfg = load_config(str(file), dict(data_root=str(tmp_path / 'data')))
     cfg.dump(tmp_path / 'work.py')
     load_config(str(tmp_path / 'work.py'))  # as a test of the run reads it
+    init_default_scope('mmseg')
     shrink(cfg)
     for split in ('train', 'val', 'test'):
         dataset = DATASETS.build(cfg[f'{split}_dataloader'].dataset)
