@@ -24,6 +24,8 @@ from mmtlalign.engine.stages import write_json
 
 __all__ = ['draw_curves', 'summarise', 'write_report']
 
+# Colours that stay apart as thin lines.
+APART = (0, 5, 3, 6, 1, 7)
 ROOT = Path(__file__).resolve().parents[2]
 STYLE = (
     'body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;'
@@ -84,7 +86,7 @@ def draw_curves(plan, jobs, path):
                 axis.plot(
                     [r['step'] for r in records],
                     [r['loss'] for r in records],
-                    color=colour_of(2 * number),
+                    color=colour_of(APART[number % len(APART)]),
                     linewidth=0.9,
                     label=None if seed else start.title,
                 )

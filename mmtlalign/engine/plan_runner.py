@@ -5,6 +5,7 @@ interrupted goes on from its last checkpoint, what was begun under other setting
 set aside.
 """
 
+import copy
 import os
 import sys
 import threading
@@ -94,6 +95,7 @@ class PlanRunner:
                 filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])
             ),
         }
+        self.configs = {}
         self.jobs = {job.name: job for job in self.list_jobs()}
         self.jobs['figures'] = self.figures()
 
@@ -135,8 +137,10 @@ class PlanRunner:
     def training(self, task, start, seed, config, options):
         """A training run; every key of its config is checked here."""
         path, plan = find_config(config), self.plan
-        options = self.fill({**options, 'randomness.seed': seed})
-        cfg = load_config(path, dict(options))
+        options = self.fill(options)
+        cfg = self.parsed(path, options)
+        options = {**options, 'randomness.seed': seed}
+        cfg.merge_from_dict({'randomness.seed': seed})
         loop = cfg.train_cfg
         name = f'{task}-{start}-seed{seed}'
         return Job(
@@ -151,6 +155,13 @@ class PlanRunner:
             total=loop.get('max_iters') or loop.get('max_epochs') or 0,
             options=options,
         )
+
+    def parsed(self, path, options):
+        """A config with its options, read once for all seeds and starts."""
+        key = path, repr(options)
+        if key not in self.configs:
+            self.configs[key] = load_config(path, dict(options))
+        return copy.deepcopy(self.configs[key])
 
     def figures(self):
         """Draw what the first seed of the first pretrained start came to."""

@@ -4,7 +4,8 @@ _base_ = '../../_base_/datasets/camvid.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    *_base_.load_labels,
+    dict(type='LoadAnnotations'),
+    dict(type='mmtlalign.IgnoreLabels', labels=(11,)),  # void
     dict(
         type='RandomResize', scale=(240, 180), ratio_range=(0.8, 1.5), keep_ratio=True
     ),
@@ -16,7 +17,8 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(240, 180), keep_ratio=True),
     # After the resize: the score is measured at the size of the label map.
-    *_base_.load_labels,
+    dict(type='LoadAnnotations'),
+    dict(type='mmtlalign.IgnoreLabels', labels=(11,)),  # void
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
