@@ -328,7 +328,7 @@ def test_wrong_class_count_of_a_detector_names_the_stage(tmp_path, detector):
 
 def test_annotations_without_images_are_no_data(tmp_path):
     use_host('mmdet')
-    with pytest.raises(InputError, match='CocoDataset .*coco.json.* is empty'):
+    with pytest.raises(InputError, match=r"coco.json' has no pictures"):
         TaskRunner.build_dataloader(coco(tmp_path / 'd', images=0))
 
 
@@ -385,6 +385,16 @@ def test_test_of_another_architecture(monkeypatch, tmp_path, weights):
     with pytest.raises(SystemExit) as stop:
         run_tool(monkeypatch, 'test', config, path, '--work-dir', tmp_path / 't')
     assert str(path) in str(stop.value) and 'does not fit' in str(stop.value)
+
+
+def test_wrong_class_count_of_a_test(monkeypatch, tmp_path, weights):
+    more = tmp_path / 'data/val/class2'
+    more.mkdir()
+    cv2.imwrite(str(more / '00.png'), np.zeros((32, 32, 3), np.uint8))
+    args = (write_config(tmp_path, tmp_path / 'data'), weights[0])
+    with pytest.raises(SystemExit) as stop:
+        run_tool(monkeypatch, 'test', *args, '--work-dir', tmp_path / 't')
+    assert 'num_classes=2, but the data set of test_dataloader' in str(stop.value)
 
 
 @pytest.mark.parametrize('folder', ['quickstart', 'segmentation', 'detection'])
