@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,34 +14,10 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmtlalign.analysis.summary import COLUMNS, format_table, table_rows
+from mmtlalign.analysis.summary import format_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs/quickstart'
-STARTS = dict(tlalign='TL-Align', scratch='from scratch')
-RESULTS = [
-    dict(task='pretrain', start='tlalign', metrics=dict(top1=91.26), seconds=50.04),
-    dict(task='segment', start='tlalign', metrics=dict(miou=0.0), seconds=7.0),
-    dict(
-        task='detect',
-        start='scratch',
-        metrics=dict(box_ap=33.3, mask_ap=44.4),
-        seconds=99.0,
-    ),
-]
-
-
-def cells(line):
-    return [cell.strip() for cell in line.split('  ') if cell.strip()]
-
-
-def test_table_shows_what_was_measured():
-    rows = table_rows(RESULTS, STARTS)
-    lines = format_table(rows).splitlines()
-    assert cells(lines[0])[:4] == list(COLUMNS.values())
-    # A zero is a result; what was not measured is a dash.
-    assert cells(lines[2]) == ['TL-Align', '91.3', '0.0', '–', '–', '50', '7', '–']
-    assert cells(lines[3]) == ['from scratch', '–', '–', '33.3', '44.4', '–', '–', '99']
 
 
 def test_control_differs_in_head_and_augment_alone():
@@ -93,11 +70,11 @@ def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp('smoke')
     runs = folder / 'runs'
     first = run_quickstart(folder)
-    wait_for(runs / 'segment-tlalign/last_checkpoint', first)
+    wait_for(runs / 'segment-tlalign-seed0/last_checkpoint', first)
     first.send_signal(signal.SIGINT)
     stopped = first.communicate(timeout=60)[0]
-    done = (runs / 'pretrain-tlalign/state.json').read_bytes()
-    unfinished = json.loads((runs / 'segment-tlalign/state.json').read_text())
+    done = (runs / 'pretrain-tlalign-seed0/state.json').read_bytes()
+    unfinished = json.loads((runs / 'segment-tlalign-seed0/state.json').read_text())
     second = run_quickstart(folder, '--resume')
     finished = second.communicate()[0]
     assert second.returncode == 0, finished
@@ -121,29 +98,40 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(smoke):
     assert 'Traceback' not in smoke['stopped']
     assert not smoke['unfinished']['done'] and smoke['unfinished']['seconds'] > 0
     # Finished stages are kept as they are, an unfinished one goes on.
-    assert (smoke['runs'] / 'pretrain-tlalign/state.json').read_bytes() == smoke['done']
+    assert (smoke['runs'] / 'pretrain-tlalign-seed0/state.json').read_bytes() == smoke[
+        'done'
+    ]
     kept = [line for line in smoke['finished'].splitlines() if '(kept)' in line]
-    assert len(kept) == 2 and all('pretrain-' in line for line in kept)
-    log = (smoke['runs'] / 'segment-tlalign/console.log').read_text()
+    names = [line.split()[1] for line in kept if not line.startswith('[ ')]
+    names += [line.split()[2] for line in kept if line.startswith('[ ')]
+    done = {'data', 'pretrain-tlalign-seed0', 'export-tlalign-seed0'}
+    assert done <= set(names) and not any('segment' in name for name in names)
+    log = (smoke['runs'] / 'segment-tlalign-seed0/console.log').read_text()
     assert log.count('\n$ ') == 2 and 'resumed epoch: 0, iter: ' in log
 
 
 @pytest.mark.slow
 def test_summary_and_table_agree(smoke):
     summary = json.loads((smoke['runs'] / 'summary.json').read_text())
-    table = format_table(summary['table'])
+    table = format_table(summary['columns'], summary['table'])
     assert table in smoke['finished']
     assert (smoke['runs'] / 'table.txt').read_text() == table + '\n'
     rows = {row['start']: row for row in summary['table']}
     assert list(rows) == ['tlalign', 'control', 'scratch']
+    assert summary['columns'] == [
+        'top-1 %',
+        'UperNet: mIoU %',
+        'Cascade Mask R-CNN: box AP',
+        'Cascade Mask R-CNN: mask AP',
+    ]
     for start, row in rows.items():
-        assert (row['top1'] is None) == (start == 'scratch')
-        for column in ('miou', 'box_ap', 'mask_ap'):
-            assert 0 <= row[column] <= 100
+        assert ('top-1 %' in row['values']) == (start != 'scratch')
+        for column in summary['columns'][1:]:
+            assert 0 <= row['values'][column]['0'] <= 100
     for name, seconds in summary['seconds'].items():
         state = json.loads((smoke['runs'] / name / 'state.json').read_text())
         assert state['done'] and seconds == pytest.approx(state['seconds'], abs=0.1)
-    assert len(summary['seconds']) == 10
+    assert len(summary['seconds']) == 12
     assert summary['versions']['torch'] and summary['machine']['cores'] >= 1
 
 
@@ -158,19 +146,23 @@ def test_backbones_are_handed_on(smoke):
 
     # The first steps of the warm-up move the weights far less than two random
     # starts differ.
-    start = backbone('pretrain-tlalign', 24)
-    near = (backbone('segment-tlalign', 16) - start).abs().mean()
-    far = (backbone('segment-scratch', 16) - start).abs().mean()
+    start = backbone('pretrain-tlalign-seed0', 24)
+    near = (backbone('segment-tlalign-seed0', 16) - start).abs().mean()
+    far = (backbone('segment-scratch-seed0', 16) - start).abs().mean()
     assert near < far / 10
 
 
 @pytest.mark.slow
 def test_figures_show_something(smoke):
-    names = ['detection.png', 'segmentation.png', 'shares.png']
-    summary = json.loads((smoke['runs'] / 'summary.json').read_text())
-    assert [Path(name).name for name in summary['figures']] == names
-    for name in summary['figures']:
-        picture = np.asarray(Image.open(name).convert('RGB'))
+    report = (smoke['runs'] / 'report.md').read_text()
+    shown = re.findall(r'!\[.*\]\((.*)\)', report)
+    names = [
+        'curves',
+        *(f'{t}-tlalign-seed0' for t in ('detect', 'pretrain', 'segment')),
+    ]
+    assert [Path(name).stem for name in shown] == names
+    for name in shown:
+        picture = np.asarray(Image.open(smoke['runs'] / name).convert('RGB'))
         assert min(picture.shape[:2]) > 400 and picture.std() > 20
 
 
