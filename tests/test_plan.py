@@ -61,8 +61,9 @@ def test_plans_of_the_project_can_be_run(path, tmp_path):
     head = path.read_text().split('starts =')[0]
     for word in ('pretrain_to_downstream.py', 'Cost:', 'ours'):
         assert word in head
-    little = plan.little(str(path))
-    assert PlanRunner(little, tmp_path).jobs['pretrain-tlalign-seed0'].total == 24
+    if plan.smoke:
+        little = PlanRunner(plan.little(str(path)), tmp_path)
+        assert little.jobs['pretrain-tlalign-seed0'].total == 24
 
 
 GOOD = f"""

@@ -28,9 +28,12 @@ def check_backbones(jobs) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / 'backbone.pth'
         for job in jobs:
-            source, pair = pretrainings.get(job.start), (job.start, job.task)
-            own = job.cfg is None or job.task == 'pretrain'
-            if own or source is None or pair in seen:
+            source = pretrainings.get(job.start)
+            if job.cfg is None or job.task == 'pretrain' or source is None:
+                continue
+            # A method and its control have one backbone.
+            pair = repr(source.cfg.model.backbone), job.task
+            if pair in seen:
                 continue
             seen.add(pair)
             given = build(source.cfg)
