@@ -60,6 +60,8 @@ def check_data(model, loader, name: str, logger) -> None:
 
 def check_length(loader, name: str) -> None:
     """Raise for a loader without a sample or without a whole batch."""
+    if not hasattr(loader.dataset, '__len__'):
+        return  # a stream
     samples = len(loader.dataset)
     if not samples:
         raise InputError(
@@ -205,12 +207,14 @@ def explain_build_error(error: Exception, dataset: dict) -> str:
 
     Args:
         error (Exception): What the host or mmengine raised.
-        dataset (dict): The config of the data set.
+        dataset (dict | Dataset): The config of the data set.
 
     Returns:
         str: The message for the user; empty if the error is not about empty data.
     """
     text = str(error)
+    if not isinstance(dataset, dict):
+        return ''  # built before
     while isinstance(dataset.get('dataset'), dict):
         dataset = dataset['dataset']
     keys = ('data_root', 'data_prefix', 'ann_file')

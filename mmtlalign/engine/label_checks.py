@@ -5,6 +5,7 @@ kernel without file or id; a mask of another size than its image does not fail a
 all, it trains on shifted labels.
 """
 
+import numpy as np
 import torch
 
 __all__ = ['LabelCheck', 'LabelError']
@@ -96,15 +97,19 @@ class LabelCheck:
 
     def _check_ids(self, mask: torch.Tensor) -> None:
         """Check the ids of a mask, (1, H, W)."""
-        wrong = (mask < 0) | (mask >= self.classes)
+        # One pass over all pixels, more only over those that are no class; below
+        # zero is far beyond as an unsigned number.
+        values = mask.numpy().astype(np.int64, copy=False)
+        beyond = values[values.view(np.uint64) >= self.classes]
+        wrong = beyond
         for ignored in self.ignored:
-            wrong &= mask != ignored
-        if wrong.any():
-            raise LabelError(self._explain(mask[wrong].unique().tolist()))
+            wrong = wrong[wrong != ignored]
+        if wrong.size:
+            raise LabelError(self._explain(np.unique(wrong).tolist()))
         if self.void_masks is None:
             return
-        void = sum((mask == ignored).sum() for ignored in self.ignored)
-        self.void_masks = self.void_masks + 1 if void == mask.numel() else None
+        void = beyond.size == values.size
+        self.void_masks = self.void_masks + 1 if void else None
         if self.void_masks == VOID_MASKS:
             raise LabelError(
                 f'this and the {VOID_MASKS - 1} masks before it hold no class at all, '
