@@ -1,6 +1,9 @@
 """Learning rates that fall towards the input, in every host's models."""
 
+import functools
 import re
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import timm
@@ -19,6 +22,7 @@ from mmtlalign.engine.config_check import UnreadKeyError, load_config
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
 
+ROOT = Path(__file__).resolve().parents[1]
 RATE, LR, DECAY = 0.5, 0.25, 0.125
 CONSTRUCTOR = 'mmtlalign.LayerDecayOptimWrapperConstructor'
 VIT = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=48)
@@ -451,3 +455,43 @@ def test_keys_of_a_config_are_checked_before_anything_is_built(tmp_path):
     (tmp_path / 'wrong.py').write_text(text.replace('{}', 'decay_rates=1,'))
     with pytest.raises(UnreadKeyError, match=r"Did you mean '.*paramwise_cfg\.decay_r"):
         load_config(str(tmp_path / 'wrong.py'))
+
+
+PAGE = (ROOT / 'docs/transfer.md').read_text()
+EXAMPLES = re.findall(r'```python\n# (configs/\S+)\n(.*?)```', PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize(('name', 'text'), EXAMPLES, ids=[e[0] for e in EXAMPLES])
+def test_the_examples_of_the_page_decay(name, text, tmp_path):
+    path = tmp_path / 'my_decay.py'
+    path.write_text(text.replace("'./", f"'{(ROOT / name).parent}/"))
+    cfg = load_config(str(path))
+    init_default_scope(cfg.default_scope)
+    linspace = functools.partial(torch.linspace, device='cpu')
+    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
+        model = roots.MODELS.build(cfg.model)
+    wrapper_cfg = dict(cfg.optim_wrapper, type='OptimWrapper')
+    wrapper_cfg.pop('loss_scale', None)
+    groups = build_optim_wrapper(model, wrapper_cfg).optimizer.param_groups
+    full, rate = cfg.optim_wrapper.optimizer.lr, cfg.optim_wrapper.paramwise_cfg
+    rates = settings(model, groups, 'lr')
+    lowest = rates['backbone.patch_embed.projection.weight']
+    assert lowest == min(rates.values()) == pytest.approx(full * rate.decay_rate**13)
+    outside = {lr for n, lr in rates.items() if not n.startswith('backbone.')}
+    assert outside == {full} == {max(rates.values())}
+    assert len(EXAMPLES) == 2
+
+
+def test_the_method_of_the_page_is_an_answer():
+    (block,) = re.findall(r'```python\n(def get_layer_depth.*?)```', PAGE, re.DOTALL)
+    names = {}
+    exec(block, names)
+    backbone, rule, width = ROWS['DHVT']()
+    net = build(classifier(backbone, width)).backbone
+    own = type('Own', (type(net),), dict(get_layer_depth=names['get_layer_depth']))
+    plain = {n: net.get_layer_depth(n) for n, _ in net.named_parameters()}
+    net.__class__ = own
+    found = {n: net.get_layer_depth(n) for n, _ in net.named_parameters()}
+    # Without the class token, which that network has and the page's has not.
+    assert {n for n in plain if plain[n] != found[n]} == {'cls_token'}
+    assert net.get_layer_depth('head.weight', 'backbone.') == (4, 5)
