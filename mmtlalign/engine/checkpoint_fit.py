@@ -5,6 +5,7 @@ file of another network trains from random weights.
 """
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmtlalign.engine.checkpoint_file import some_of
 from mmtlalign.engine.errors import InputError
@@ -29,6 +30,8 @@ def check_fit(model, content: dict, path: str, resume: bool = False) -> None:
     Raises:
         InputError: If they are not.
     """
+    if isinstance(model, FullyShardedDataParallel):
+        return  # its tensors lie in pieces, under other names
     # As mmengine does before it fills one.
     if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
