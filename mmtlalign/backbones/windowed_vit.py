@@ -64,9 +64,7 @@ class WindowedViT(VisionTransformer):
         with_cp=False,
         **kwargs,
     ):
-        fixed = {'out_indices', 'out_type', 'with_cls_token', 'layer_cfgs'} & set(
-            kwargs
-        )
+        fixed = FIXED & set(kwargs)
         if fixed:
             raise ValueError(
                 f'WindowedViT sets {", ".join(sorted(fixed))} by itself: it outputs '
@@ -127,12 +125,12 @@ class WindowedViT(VisionTransformer):
         The parent, which registers this as a hook of loading, leaves out one
         position at most, and none where it has to resize.
         """
-        found = [
-            n for n in EXTRA_TOKENS if state_dict.pop(prefix + n, None) is not None
-        ]
+        extra = [prefix + n for n in EXTRA_TOKENS if prefix + n in state_dict]
+        for name in extra:
+            del state_dict[name]
         name = f'{prefix}pos_embed'
-        if found and name in state_dict:
-            state_dict[name] = state_dict[name][:, len(found) :]
+        if name in state_dict:
+            state_dict[name] = state_dict[name][:, len(extra) :]
         super()._prepare_pos_embed(state_dict, prefix, *args, **kwargs)
 
 
