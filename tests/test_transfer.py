@@ -108,11 +108,12 @@ def test_the_file_is_what_its_name_says(name):
 
 
 def steps_of(cfg, images, gpus=8):
-    """Steps of a run: full batches of a GPU's share, which is rounded up."""
-    sampler = RepeatAugSampler(range(images))
-    sampler.num_selected_samples = -(-images // gpus)
+    """Steps of a run on so many GPUs: the full batches of one GPU's share."""
+    sampler = 'mmpretrain.datasets.samplers.repeat_aug'
+    with patch(f'{sampler}.get_dist_info', return_value=(0, gpus)):
+        share = len(RepeatAugSampler(range(images), seed=0))
     assert cfg.train_dataloader.drop_last
-    return len(sampler) // cfg.train_dataloader.batch_size * cfg.train_cfg.max_epochs
+    return share // cfg.train_dataloader.batch_size * cfg.train_cfg.max_epochs
 
 
 def test_the_recipes_are_those_of_the_sources():
