@@ -32,17 +32,8 @@ CONFIGS = sorted(
     for room in ('segmentation', 'detection')
     for path in (ROOT / 'configs' / room).glob('*.py')
 )
-# Millions of parameters in the official tables of Swin, by task and size.
-OFFICIAL_SIZES = {
-    ('segmentation', 'swin-tiny'): 60,
-    ('segmentation', 'swin-small'): 81,
-    ('segmentation', 'swin-base'): 121,
-    ('detection', 'swin-tiny'): 86,
-    ('detection', 'swin-small'): 107,
-    ('detection', 'swin-base'): 145,
-}
-# Looked up in mmcv.ops by name, not in a registry.
-OPERATORS = {'RoIAlign', 'nms'}
+# Millions of parameters of UperNet in the official tables of Swin, by size.
+OFFICIAL_SIZES = {'swin-tiny': 60, 'swin-small': 81, 'swin-base': 121}
 
 
 def pretraining_config(cfg):
@@ -59,59 +50,27 @@ def built(request):
     return request.param, cfg, without_memory(cfg.model)
 
 
-def types(node):
-    """Every (type, dict) in a config."""
-    if isinstance(node, dict):
-        if isinstance(node.get('type'), str):
-            yield node['type']
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from types(child)
-
-
-def known(name):
-    registries = [r for r in vars(roots).values() if isinstance(r, roots.Registry)]
-    for registry in registries:
-        with registry.switch_scope_and_registry(None) as here:
-            if here.get(name) is not None:
-                return True
-    return name in OPERATORS
-
-
-def test_there_are_configs_for_every_backbone():
-    names = [re.split('_(tlalign|transmix)', path.stem)[0] for path in CONFIGS]
-    assert sorted(names) == [
-        'cascade-mask-rcnn_dhvt-small-p16',
-        'cascade-mask-rcnn_swin-base-p4-w7',
-        'cascade-mask-rcnn_swin-small-p4-w7',
-        'cascade-mask-rcnn_swin-tiny-p4-w7',
-        'caswin-tiny-p4-w7',
-        'deit-small-p16-ln',
-        'dhvt-small-p16',
-        'swin-base-p4-w7',
-        'swin-small-p4-w7',
-        'swin-tiny-p4-w7',
+def test_there_are_segmentors_for_every_backbone():
+    names = [
+        re.split('_(8|1)xb', p.stem)[0] for p in CONFIGS if 'mask-rcnn' not in p.stem
     ]
-
-
-def test_names_only_existing_types(built):
-    _, cfg, _ = built
-    names = set(types(cfg._cfg_dict.to_dict()))
-    assert not [name for name in names if not known(name)]
-    assert not known('NoSuchThing')  # the check can fail
-
-
-def test_header_says_what_and_where_from(built):
-    head = built[0].read_text().split('_base_ =')[0]
-    for word in ('tools/train.py', 'pretrained=', 'Cost:', 'Recipe:', 'Ours:'):
-        assert word in head
+    assert sorted(set(names)) == [
+        'caswin-tiny-p4-w7_transmix-in1k-pre_upernet',
+        'deit-base-p16-ln_tlalign-in1k-pre_mln-upernet',
+        'deit-small-p16-ln_tlalign-in1k-pre_mln-upernet',
+        'deit-small-p16_transmix-in1k-pre_linear',
+        'deit-small-p16_transmix-in1k-pre_segmenter-mask',
+        'dhvt-small-p16_tlalign-in1k-pre_mln-upernet',
+        'swin-base-p4-w7_tlalign-in1k-pre_upernet',
+        'swin-small-p4-w7_tlalign-in1k-pre_upernet',
+        'swin-tiny-p4-w7_tlalign-in1k-pre_upernet',
+    ]
 
 
 def test_size_is_the_official_one(built):
     path, _, model = built
-    for (room, backbone), millions in OFFICIAL_SIZES.items():
-        if path.parent.name == room and backbone in path.stem:
+    for backbone, millions in OFFICIAL_SIZES.items():
+        if path.stem.startswith(backbone):  # detectors: test_detection.py
             count = sum(parameter.numel() for parameter in model.parameters())
             assert round(count / 1e6) == millions
 
@@ -150,16 +109,23 @@ def test_takes_the_pretraining_checkpoint_whole(path, tmp_path):
     lines = load_backbone(backbone, file, hook.get('new_layers', ()))
     file.unlink()
     given, own = classifier.backbone.state_dict(), backbone.state_dict()
-    assert f'{len(given)} of {len(own)} tensors' in lines[0]
-    differing = [k for k, v in given.items() if not v.equal(own[k])]
-    if 'deit' in path.stem:
-        assert differing == ['pos_embed']
-        assert lines[1:] == ['backbone: pos_embed resized from 14x14 to 32x32 tokens']
+    # Pyramids that windows or the last stage of PVT make have no class token.
+    left_out = given.keys() - own.keys()
+    assert all(re.search('cls_token|^norm', name) for name in left_out)
+    assert not left_out or re.search('_sfp_|pvt', path.stem)
+    kept = {name: value for name, value in given.items() if name in own}
+    assert f'{len(kept)} of {len(own)} tensors' in lines[0]
+    # Weight and bias of each.
+    assert len(own) - len(kept) == 2 * len(hook.get('new_layers', ()))
+    differing = {n for n, v in kept.items() if not v.equal(own[n])}
+    assert all(name.endswith('pos_embed') for name in differing)
+    if 'deit' in path.stem and not left_out:
+        side = -(-cfg.model.backbone.img_size // 16)
+        told = f'backbone: pos_embed resized from 14x14 to {side}x{side} tokens'
+        assert lines[1:] == [told] and differing == {'pos_embed'}
         assert given['pos_embed'][:, 0].equal(own['pos_embed'][:, 0])
-    else:
+    elif not left_out:
         assert not differing
-        # Weight and bias of each.
-        assert len(own) - len(given) == 2 * len(hook.get('new_layers', ()))
 
 
 def test_norms_keep_the_eps_of_pretraining(built):
@@ -170,42 +136,14 @@ def test_norms_keep_the_eps_of_pretraining(built):
         {n: m.eps for n, m in network.named_modules() if hasattr(m, 'eps')}
         for network in (without_memory(backbone), model.backbone)
     )
-    assert given.items() <= own.items()
+    assert all(own[name] == eps for name, eps in given.items() if name in own)
     assert set(own.values()) == set(given.values())  # of new norms too
 
 
-def test_norms_and_positions_do_not_decay(built):
-    _, cfg, model = built
-    init_default_scope(cfg.default_scope)
-    from mmengine.optim import build_optim_wrapper
-
-    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, type='OptimWrapper'))
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decay = {
-        names[id(parameter)]: group['weight_decay']
-        for group in wrapper.optimizer.param_groups
-        for parameter in group['params']
-        if parameter.requires_grad
-    }
-    batch_norms = (torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm)
-    norms = {
-        f'{name}.{leaf}'
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.LayerNorm)
-        # Those of the heads decay, as in the recipes.
-        or (isinstance(module, batch_norms) and name.startswith('backbone.'))
-        for leaf in ('weight', 'bias')
-    } & decay.keys()
-    tables = ('pos_embed', 'cls_token', 'relative_position_bias_table')
-    free = norms | {name for name in decay if name.endswith(tables)}
-    assert {name for name, value in decay.items() if value == 0} == free
-    assert set(decay.values()) == {0.0, cfg.optim_wrapper.optimizer.weight_decay}
-
-
 @pytest.mark.parametrize('name, sizes', [
-    ('swin-tiny', [(50, 84), (25, 42), (13, 21), (7, 11)]),
+    ('swin-tiny-p4-w7', [(50, 84), (25, 42), (13, 21), (7, 11)]),
     ('caswin-tiny', [(50, 84), (25, 42), (13, 21), (7, 11)]),
-    ('deit-small', [(13, 21)] * 4),
+    ('deit-small-p16-ln', [(13, 21)] * 4),
     ('dhvt-small', [(13, 21)] * 4),
 ])  # fmt: skip
 def test_backbone_takes_any_size(name, sizes):
@@ -221,21 +159,16 @@ def test_backbone_takes_any_size(name, sizes):
 
 
 def test_one_option_moves_the_data():
-    (seg,) = [p for p in CONFIGS if p.stem.startswith('swin-tiny')]
+    (seg,) = [p for p in CONFIGS if p.match('swin-tiny*ade20k*')]
     cfg = load_config(str(seg), dict(data_root='/elsewhere/ade'))
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/ade'
-    (det,) = [p for p in CONFIGS if 'cascade-mask-rcnn_swin-tiny' in p.stem]
+    (det,) = [p for p in CONFIGS if p.match('cascade-mask-rcnn_swin-tiny*3x*')]
     cfg = load_config(str(det), dict(data_root='/elsewhere/coco'))
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/coco'
     wanted = '/elsewhere/coco/annotations/instances_val2017.json'
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == wanted
-
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_every_key_is_read(path):
-    load_config(str(path), dict(pretrained=None))
 
 
 # ------------------------------------------------ one step, picture to loss
@@ -319,11 +252,11 @@ def one_step(path, tmp_path, change):
 
 @pytest.mark.slow  # 60 M parameters on a CPU
 @pytest.mark.parametrize(
-    'name', ['swin-tiny', 'caswin-tiny', 'deit-small', 'dhvt-small']
+    'name', ['swin-tiny', 'caswin-tiny', 'deit-small-p16-ln', 'dhvt-small']
 )
 def test_upernet_trains_and_evaluates(name, tmp_path):
     write_ade20k(tmp_path / 'data')
-    (path,) = [p for p in CONFIGS if p.stem.startswith(name)]
+    (path,) = [p for p in CONFIGS if p.match(f'{name}*ade20k*')]
 
     def change(cfg):
         small_pictures(cfg, 64, crop=64)
@@ -338,7 +271,7 @@ def test_upernet_trains_and_evaluates(name, tmp_path):
 def test_cascade_trains_and_evaluates(name, tmp_path):
     pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
     write_coco(tmp_path / 'data')
-    (path,) = [p for p in CONFIGS if f'cascade-mask-rcnn_{name}' in p.stem]
+    (path,) = [p for p in CONFIGS if p.match(f'cascade-mask-rcnn_{name}*3x*')]
 
     def change(cfg):
         small_pictures(cfg, 64)
