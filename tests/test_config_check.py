@@ -123,15 +123,3 @@ def test_lazy_configs_are_left_to_mmengine(tmp_path):
     path = tmp_path / 'lazy.py'
     path.write_text('from mmengine.hooks import IterTimerHook\nhelper = 3\n')
     assert isinstance(load_config(str(path)), Config)
-
-
-OWN = Path(__file__).resolve().parents[1] / 'configs'
-
-
-@pytest.mark.parametrize(
-    'path',
-    [path for path in sorted(OWN.rglob('*.py')) if '_base_' not in path.parts],
-    ids=lambda path: path.stem,
-)
-def test_every_key_of_our_configs_is_read(path):
-    load_config(str(path))
