@@ -53,23 +53,23 @@ def draw_run(folder, path):
     draw[cfg.default_scope](cfg, model, path)
 
 
-def validation_batch(cfg, count, shuffle=False):
-    """The first pictures of the validation split.
+def validation_batch(cfg, count):
+    """Pictures from all over the validation split; neighbours are often alike.
 
     Returns:
-        tuple: The batch as the data loader gives it, and its data set.
+        tuple: A batch as the data loader would give it, and its data set.
     """
     cfg.val_dataloader.update(batch_size=count, num_workers=0)
     cfg.val_dataloader.pop('persistent_workers', None)
-    cfg.val_dataloader.sampler.shuffle = shuffle
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
-    return next(iter(loader)), loader.dataset
+    chosen = np.linspace(0, len(loader.dataset) - 1, count).astype(int)
+    batch = loader.collate_fn([loader.dataset[int(index)] for index in chosen])
+    return batch, loader.dataset
 
 
 def shares(cfg, model, path, count=6):
     """Mix validation pictures as in training and draw the way of the shares."""
-    # Sorted by class: shuffled, so that two different classes meet.
-    batch, _ = validation_batch(cfg, count, shuffle=True)
+    batch, _ = validation_batch(cfg, count)
     pictures = torch.stack(list(batch['inputs'])).permute(0, 2, 3, 1).numpy()
     if cfg.model.data_preprocessor.get('to_rgb'):
         pictures = pictures[..., ::-1]
