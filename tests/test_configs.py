@@ -8,7 +8,6 @@ import re
 import runpy
 import shlex
 from pathlib import Path
-from unittest.mock import patch
 
 import cv2
 import mmcv.ops
@@ -23,6 +22,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, Registry, init_default_scope
 from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
+from small_runs import without_memory
 
 from mmtlalign.engine.config_check import load_config
 from mmtlalign.tracing.known import family_of
@@ -64,10 +64,7 @@ def build(cfg):
     """The classifier of a config without memory behind its weights."""
     if cfg.model.backbone.type == 'mmtlalign.TIMMBackbone':
         cfg.model.backbone.pretrained = False  # nothing is downloaded
-    # Rates of stochastic depth are read as numbers.
-    linspace = functools.partial(torch.linspace, device='cpu')
-    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
-        return MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    return without_memory(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
 
 
 def types(node, path=''):

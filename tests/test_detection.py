@@ -1,11 +1,9 @@
 """The COCO recipes: sizes, checkpoints, optimisers, a step, and data that is wrong."""
 
-import functools
 import json
 import logging
 import re
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
-from small_runs import ROOT, losses, scores, small_pictures, train
+from small_runs import ROOT, losses, scores, small_pictures, train, without_memory
 from test_downstream import write_coco
 from torch import nn
 
@@ -66,10 +64,7 @@ def begin(name):
 def build(cfg_model, scope):
     """A model without memory behind its weights."""
     init_default_scope(scope)
-    # Rates of stochastic depth are read as numbers.
-    linspace = functools.partial(torch.linspace, device='cpu')
-    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
-        return MODELS.build(cfg_model)
+    return without_memory(cfg_model)
 
 
 @pytest.fixture(scope='module', params=CONFIGS)

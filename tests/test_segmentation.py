@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
+from small_runs import without_memory
 from tiny_segmentation import (
     CONFIGS,
     DATA,
@@ -20,7 +21,6 @@ from tiny_segmentation import (
     knows_the_answer,
     shrink,
     small_data,
-    without_memory,
     write_data,
 )
 
@@ -103,7 +103,7 @@ def test_file_name_says_batch_and_iterations(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_parameters_without_decay(name):
     cfg = config(name)
-    model = without_memory(cfg)
+    model = without_memory(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     decay = {
         id(parameter): group['weight_decay']
@@ -127,7 +127,7 @@ def test_parameters_without_decay(name):
 
 
 def test_mask_decoder_is_that_of_the_authors():
-    model = without_memory(config(DATA['ade20k']))
+    model = without_memory(config(DATA['ade20k']).model)
     head = model.decode_head
     assert len(head.layers) == 2
     for layer in head.layers:
@@ -249,5 +249,5 @@ def test_own_data_as_in_the_docs(tmp_path):
         labels = dataset[0]['data_samples'].gt_sem_seg.data.unique()
         assert set(labels.tolist()) <= {0, 1, 2, 255}
         assert dataset.metainfo['classes'] == ('wall', 'floor', 'door')
-    model = without_memory(cfg)
+    model = without_memory(cfg.model)
     assert model.decode_head.num_classes == model.auxiliary_head.num_classes == 3

@@ -1,9 +1,7 @@
 """Segmentation recipes shrunk eightfold, pictures in their layouts, a known answer."""
 
-import functools
 import json
 from pathlib import Path
-from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -38,14 +36,6 @@ def config(name: str, options=None) -> Config:
     cfg = load_config(str(path), options)
     init_default_scope('mmseg')
     return cfg
-
-
-def without_memory(cfg: Config) -> torch.nn.Module:
-    """The segmentor in its full size, without memory behind its weights."""
-    # Rates of stochastic depth are read as numbers.
-    linspace = functools.partial(torch.linspace, device='cpu')
-    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
-        return MODELS.build(cfg.model)
 
 
 def classes_in_use(cfg: Config) -> list:
