@@ -426,6 +426,15 @@ def test_an_optimizer_without_a_rate_is_refused(swin):
             dict(type='mmtlalign.TIMMBackbone', model_name='pit_ti_224'),
             'PoolingVisionTransformer of timm has no group_matcher',
         ),
+        (
+            # Its layers are called `blocks`, and it looks for `layers`.
+            dict(
+                type='mmpretrain.HiViT',
+                arch=dict(embed_dims=8, depths=[1, 1, 2], num_heads=1),
+                img_size=32,
+            ),
+            'HiViT.*counts 10 depths, but puts no parameter at 1, 2, 3, 4',
+        ),
     ],
 )
 def test_backbones_that_say_no_depths_are_refused(backbone, message):
@@ -440,7 +449,7 @@ def test_a_model_without_backbone_is_refused():
 
 def test_an_answer_that_is_no_depth_is_refused(swin, monkeypatch):
     monkeypatch.setattr(swin.backbone, 'get_layer_depth', lambda *_: (7, 7))
-    with pytest.raises(InputError, match='depth 7 of 7 for backbone'):
+    with pytest.raises(InputError, match='depth 7 of 7 for patch_embed'):
         wrapper(swin)
 
 

@@ -7,6 +7,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from mmtlalign.engine.checkpoint_file import some_of
 from mmtlalign.engine.config_check import LAYER_DECAY_KEYS, UnreadKeyError
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -86,6 +87,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             return
         names = {id(param): name for name, param in module.named_parameters()}
         backbone, inside = find_backbone(module)
+        check_depths(backbone)
         groups = {}
         for group in params:
             (param,) = group['params']
@@ -129,6 +131,27 @@ def find_backbone(model: nn.Module) -> tuple[nn.Module, str]:
             'docs/transfer.md), or use the default constructor.'
         )
     return backbone, prefix
+
+
+def check_depths(backbone: nn.Module) -> None:
+    """Every layer must be told from the others.
+
+    mmpretrain's HiViT asks for names that its layers do not have, and would put all of
+    them at the output, where nothing decays.
+
+    Raises:
+        InputError: No parameter lies at some depth between the first and the last.
+    """
+    answers = [depth_of(name, backbone, '') for name, _ in backbone.named_parameters()]
+    depths = max((count for _, count in answers), default=1)
+    empty = sorted(set(range(1, depths - 1)) - {depth for depth, _ in answers})
+    if empty:
+        raise InputError(
+            f'layer decay: {type(backbone).__name__}.get_layer_depth counts {depths} '
+            f'depths, but puts no parameter at {some_of(empty)}, so its layers would '
+            'not decay. Correct the method (docs/transfer.md), or use the default '
+            'constructor.'
+        )
 
 
 def unwrap(module: nn.Module, prefix: str) -> tuple[nn.Module, str]:
