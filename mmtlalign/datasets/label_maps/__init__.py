@@ -1,0 +1,21 @@
+"""Dense label maps: what a classifier sees in every cell of every image."""
+
+from mmtlalign.datasets.label_maps.facts import StoreFacts, fingerprint
+from mmtlalign.datasets.label_maps.label_map import LabelMap, hard_label_map
+from mmtlalign.datasets.label_maps.shards import CorruptShardError
+from mmtlalign.datasets.label_maps.store import (
+    LabelMapStore,
+    MissingMapError,
+    create_store,
+)
+
+__all__ = [
+    'CorruptShardError',
+    'LabelMap',
+    'LabelMapStore',
+    'MissingMapError',
+    'StoreFacts',
+    'create_store',
+    'fingerprint',
+    'hard_label_map',
+]
