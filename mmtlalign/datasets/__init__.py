@@ -1,5 +1,6 @@
 """Data that no host library has, and steps of their pipelines."""
 
 from mmtlalign.datasets.ignore_labels import IgnoreLabels
+from mmtlalign.datasets.label_maps import LoadLabelMap
 
-__all__ = ['IgnoreLabels']
+__all__ = ['IgnoreLabels', 'LoadLabelMap']

@@ -2,6 +2,8 @@
 
 from mmtlalign.datasets.label_maps.facts import StoreFacts, fingerprint
 from mmtlalign.datasets.label_maps.label_map import LabelMap, hard_label_map
+from mmtlalign.datasets.label_maps.loading import LoadLabelMap, open_label_maps
+from mmtlalign.datasets.label_maps.official import OfficialLabelMaps
 from mmtlalign.datasets.label_maps.shards import CorruptShardError
 from mmtlalign.datasets.label_maps.store import (
     LabelMapStore,
@@ -13,9 +15,12 @@ __all__ = [
     'CorruptShardError',
     'LabelMap',
     'LabelMapStore',
+    'LoadLabelMap',
     'MissingMapError',
+    'OfficialLabelMaps',
     'StoreFacts',
     'create_store',
     'fingerprint',
     'hard_label_map',
+    'open_label_maps',
 ]
