@@ -63,7 +63,7 @@ def test_plans_of_the_project_can_be_run(path, tmp_path):
         assert word in head
     if plan.smoke:
         little = PlanRunner(plan.little(str(path)), tmp_path)
-        assert little.jobs['pretrain-tlalign-seed0'].total == 24
+        assert little.jobs['pretrain-tlalign-seed0'].total == 12
 
 
 GOOD = f"""

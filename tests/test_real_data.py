@@ -87,7 +87,7 @@ def test_tlalign_deit_on_cifar10(unpack, tmp_path):
 
 def test_upernet_on_camvid(unpack, tmp_path):
     root = str(unpack('camvid480'))
-    cfg = load('swin-tiny-p4-w7_tlalign-in1k-pre_upernet')
+    cfg = load('swin-tiny-p4-w7_tlalign-in1k-pre_upernet_8xb2')
     cfg.pretrained = None
     small_upernet(cfg, classes=len(CAMVID))
     dataset = dict(
@@ -127,7 +127,7 @@ def test_upernet_on_camvid(unpack, tmp_path):
 def test_cascade_on_coco(unpack, tmp_path):
     pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
     root = str(unpack('coco200seg'))
-    cfg = load('cascade-mask-rcnn_swin-tiny')
+    cfg = load('cascade-mask-rcnn_swin-tiny*3x')
     cfg.pretrained = None
     small_cascade(cfg, classes=80)
     small_pictures(cfg, short=160)

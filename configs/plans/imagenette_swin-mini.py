@@ -35,12 +35,12 @@ seeds = [0, 1, 2]
 data = 'data/real'
 smoke = dict(
     options={
-        'train_cfg.max_iters': 24,
-        'train_cfg.val_interval': 24,
-        'default_hooks.checkpoint.interval': 8,
-        'default_hooks.logger.interval': 4,
-        'param_scheduler.0.end': 8,
-        'param_scheduler.1.begin': 8,
+        'train_cfg.max_iters': 12,
+        'train_cfg.val_interval': 12,
+        'default_hooks.checkpoint.interval': 4,
+        'default_hooks.logger.interval': 2,
+        'param_scheduler.0.end': 4,
+        'param_scheduler.1.begin': 4,
     }
 )
 note = (
