@@ -13,6 +13,7 @@ import pytest
 import torch
 from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlalign
 from golden_files import FILES, HERE, close
+from golden_labelmap import check_labelmap_crop
 from golden_tokenlabel import check_tokenlabel_loss
 from mmengine.registry import MODELS, init_default_scope
 
@@ -222,6 +223,7 @@ CHECKS = {
     'dhvt_cifar': check_dhvt,
     'dhvt_patch': check_dhvt,
     'dhvt_tlalign_proposal': check_dhvt_tlalign,
+    'labelmap_crop': check_labelmap_crop,
     'tokenlabel_loss': check_tokenlabel_loss,
 }
 DHVT = [n for n in FILES if n.startswith(('dhvt_cifar', 'dhvt_patch'))]

@@ -1,6 +1,19 @@
 """Data that no host library has, and steps of their pipelines."""
 
 from mmtlalign.datasets.ignore_labels import IgnoreLabels
-from mmtlalign.datasets.label_maps import LoadLabelMap
+from mmtlalign.datasets.label_maps import (
+    FlipWithMap,
+    LoadLabelMap,
+    PoolLabelMap,
+    RandAugmentWithMap,
+    RandomResizedCropWithMap,
+)
 
-__all__ = ['IgnoreLabels', 'LoadLabelMap']
+__all__ = [
+    'FlipWithMap',
+    'IgnoreLabels',
+    'LoadLabelMap',
+    'PoolLabelMap',
+    'RandAugmentWithMap',
+    'RandomResizedCropWithMap',
+]

@@ -3,7 +3,14 @@
 from mmtlalign.datasets.label_maps.facts import StoreFacts, fingerprint
 from mmtlalign.datasets.label_maps.label_map import LabelMap, hard_label_map
 from mmtlalign.datasets.label_maps.loading import LoadLabelMap, open_label_maps
+from mmtlalign.datasets.label_maps.moves import (
+    FlipWithMap,
+    RandAugmentWithMap,
+    RandomResizedCropWithMap,
+)
 from mmtlalign.datasets.label_maps.official import OfficialLabelMaps
+from mmtlalign.datasets.label_maps.pool_step import PoolLabelMap
+from mmtlalign.datasets.label_maps.pooling import label_map_targets, pool_label_maps
 from mmtlalign.datasets.label_maps.shards import CorruptShardError
 from mmtlalign.datasets.label_maps.store import (
     LabelMapStore,
@@ -13,14 +20,20 @@ from mmtlalign.datasets.label_maps.store import (
 
 __all__ = [
     'CorruptShardError',
+    'FlipWithMap',
     'LabelMap',
     'LabelMapStore',
     'LoadLabelMap',
     'MissingMapError',
     'OfficialLabelMaps',
+    'PoolLabelMap',
+    'RandAugmentWithMap',
+    'RandomResizedCropWithMap',
     'StoreFacts',
     'create_store',
     'fingerprint',
     'hard_label_map',
+    'label_map_targets',
     'open_label_maps',
+    'pool_label_maps',
 ]

@@ -1,0 +1,98 @@
+"""The step of a pipeline that turns a map and a crop into token labels."""
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from mmtlalign.datasets.label_maps.moves import read_map
+from mmtlalign.datasets.label_maps.pooling import pool_label_maps
+from mmtlalign.engine.errors import InputError
+from mmtlalign.registry import TRANSFORMS
+
+__all__ = ['PoolLabelMap']
+
+
+@TRANSFORMS.register_module()
+class PoolLabelMap(BaseTransform):
+    """Pool the map of an image over its crop: one label a token, one for the crop.
+
+    RoIAlign runs over the classes that the map names, a few dozen at most, so a
+    thousand classes cost no more. Place it last, before ``PackInputs`` with
+    ``algorithm_keys=('gt_label_map', 'gt_label_map_index', 'gt_map_label',
+    'gt_map_label_index')``.
+
+    **Added keys**, logits: ``gt_label_map`` (K, h, w) and ``gt_map_label`` (K,)
+    float32; with ``topk`` (k, h, w) and (k,), and ``gt_label_map_index``,
+    ``gt_map_label_index``, int32, -1 where fewer are named.
+
+    Args:
+        size (int | tuple[int, int]): Rows and columns of the tokens.
+        num_classes (int): K, classes of the data set.
+        topk (int, optional): Keep the k largest logits of each token, which makes a
+            sample of 1000 classes 50 times smaller (k = 10). Defaults to None: all.
+        legacy_axis_order (bool): As the released Token Labeling code, which
+            exchanges rows and columns of the crop. Defaults to False.
+
+    Raises:
+        InputError: For a wrong setting, or a map with other classes.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        num_classes: int,
+        topk: int | None = None,
+        legacy_axis_order: bool = False,
+    ):
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise InputError(f'size={size}: give the rows and columns of the tokens')
+        if topk is not None and not 0 < topk <= num_classes:
+            raise InputError(f'topk={topk}: keep 1 to num_classes={num_classes}')
+        self.num_classes = num_classes
+        self.topk = topk
+        self.legacy_axis_order = legacy_axis_order
+
+    def transform(self, results: dict) -> dict:
+        """Add the labels of the tokens and of the crop."""
+        label_map, box = read_map(results, 'PoolLabelMap')
+        classes, places = np.unique(label_map.indices, return_inverse=True)
+        if classes[-1] >= self.num_classes:
+            raise InputError(
+                f'{results.get("img_path", "an image")} has a label map with class '
+                f'{classes[-1]}, but num_classes={self.num_classes}: use maps of '
+                'these classes, or class_ids in LoadLabelMap.'
+            )
+        for key, size in (('gt_label_map', self.size), ('gt_map_label', (1, 1))):
+            pooled = pool_label_maps(
+                torch.from_numpy(label_map.values)[None],
+                torch.from_numpy(places.reshape(label_map.indices.shape))[None],
+                torch.from_numpy(box)[None],
+                len(classes),
+                size,
+                self.legacy_axis_order,
+            )[0].numpy()
+            if key == 'gt_map_label':
+                pooled = pooled[:, 0, 0]
+            if self.topk is None:
+                full = np.zeros((self.num_classes, *pooled.shape[1:]), np.float32)
+                full[classes] = pooled
+                results[key] = full
+            else:
+                results[key], results[f'{key}_index'] = self.largest(pooled, classes)
+        return results
+
+    def largest(self, pooled: np.ndarray, classes: np.ndarray):
+        """The k largest of (C, ...) logits and their classes, each (k, ...)."""
+        order = np.argsort(-pooled, axis=0, kind='stable')[: self.topk]
+        shape = (self.topk, *pooled.shape[1:])
+        values, indices = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
+        values[: len(order)] = np.take_along_axis(pooled, order, axis=0)
+        indices[: len(order)] = classes[order]
+        return values, indices
+
+    def __repr__(self) -> str:
+        return (
+            f'PoolLabelMap(size={self.size}, num_classes={self.num_classes}, '
+            f'topk={self.topk}, legacy_axis_order={self.legacy_axis_order})'
+        )
