@@ -14,6 +14,11 @@ import torch
 from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlalign
 from golden_files import FILES, HERE, close
 from golden_labelmap import check_labelmap_crop
+from golden_lvvit import (
+    check_lvvit,
+    check_lvvit_mixtoken,
+    check_lvvit_single_precision,
+)
 from golden_tokenlabel import check_tokenlabel_loss
 from mmengine.registry import MODELS, init_default_scope
 
@@ -225,8 +230,11 @@ CHECKS = {
     'dhvt_tlalign_proposal': check_dhvt_tlalign,
     'labelmap_crop': check_labelmap_crop,
     'tokenlabel_loss': check_tokenlabel_loss,
+    'lvvit_mixtoken': check_lvvit_mixtoken,
+    'lvvit_': check_lvvit,
 }
 DHVT = [n for n in FILES if n.startswith(('dhvt_cifar', 'dhvt_patch'))]
+LVVIT = [n for n in FILES if n.startswith('lvvit_')]
 
 
 @pytest.mark.parametrize('name', sorted(FILES))
@@ -272,3 +280,8 @@ def test_gradient_would_show_a_leak():
 @pytest.mark.parametrize('name', DHVT)
 def test_dhvt_in_single_precision(name):
     check_dhvt_single_precision(FILES[name])
+
+
+@pytest.mark.parametrize('name', LVVIT)
+def test_lvvit_in_single_precision(name):
+    check_lvvit_single_precision(FILES[name])

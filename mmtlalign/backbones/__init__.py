@@ -3,6 +3,7 @@
 from mmtlalign.backbones.caswin import CASwin
 from mmtlalign.backbones.dhvt import DHVT
 from mmtlalign.backbones.global_pooling import GlobalAveragePooling
+from mmtlalign.backbones.lvvit import LVViT
 from mmtlalign.backbones.pvt import PVT
 from mmtlalign.backbones.simple_feature_pyramid import SimpleFeaturePyramid
 from mmtlalign.backbones.timm_backbone import TIMMBackbone
@@ -13,6 +14,7 @@ __all__ = [
     'CASwin',
     'DHVT',
     'GlobalAveragePooling',
+    'LVViT',
     'PVT',
     'SimpleFeaturePyramid',
     'TIMMBackbone',

@@ -32,7 +32,7 @@ TWINS = {
         'timm_backbone',
     ),
     'mmdet': ('mmdet_pvt',),
-    'mmtlalign': ('dhvt', 'pvt', 'caswin'),
+    'mmtlalign': ('dhvt', 'lvvit', 'pvt', 'caswin'),
     'timm': ('timm_vit', 'timm_swin', 'timm_pvt'),
 }
 

@@ -6,6 +6,7 @@ A new family is one more entry of :data:`FAMILIES`.
 from mmtlalign.engine.weight_tables import swin, vit, xcit
 from mmtlalign.engine.weight_tables.dhvt import DHVT
 from mmtlalign.engine.weight_tables.family import Family
+from mmtlalign.engine.weight_tables.lvvit import LVVIT
 from mmtlalign.engine.weight_tables.pvt import PVT
 
 __all__ = ['FAMILIES', 'Family']
@@ -14,6 +15,7 @@ FAMILIES: dict[str, Family] = dict(
     deit=vit.DEIT,
     dhvt=DHVT,
     esvit=swin.ESVIT,
+    lvvit=LVVIT,
     mmseg_vit=vit.MMSEG,
     pvt=PVT,
     swin=swin.SWIN,

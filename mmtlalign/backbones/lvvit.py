@@ -1,0 +1,286 @@
+"""LV-ViT, the vision transformer that token labels were made for."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model.weight_init import trunc_normal_
+from mmpretrain.models.backbones.vision_transformer import VisionTransformer
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from mmtlalign.backbones.lvvit_parts import ConvStem, ScaledResidualLayer
+from mmtlalign.registry import MODELS
+
+__all__ = ['LVViT']
+
+# PyTorch's epsilon, not mmpretrain's 1e-6.
+LN = dict(type='LN', eps=1e-5)
+BN = dict(type='BN')
+
+
+def _arch(depth, width, heads, skip_lam, stem_channels=64) -> dict:
+    return dict(
+        embed_dims=width,
+        num_layers=depth,
+        num_heads=heads,
+        feedforward_channels=3 * width,
+        skip_lam=skip_lam,
+        stem_channels=stem_channels,
+    )
+
+
+KEYS = tuple(_arch(0, 0, 0, 0))
+
+
+@MODELS.register_module()
+class LVViT(VisionTransformer):
+    """LV-ViT (All Tokens Matter, NeurIPS 2021, arXiv 2104.10858).
+
+    A ViT with a class token, a convolutional stem before the patches, no bias of
+    queries, keys and values, and layers whose branches are divided by ``skip_lam``
+    (see :mod:`mmtlalign.backbones.lvvit_parts`). Images of any size run, also ones
+    that are not square or no multiple of the patch size: (H, W) pixels are
+    (ceil(H / P), ceil(W / P)) tokens, and the position embedding is resized.
+
+    The published variants at 224 pixels (parameters with two linear layers for 1000
+    classes, that of the class token and that of all other tokens, which are parts
+    of the head):
+
+    ======== ======= ===== ===== ======== ============= ===========
+    arch     layers  width heads skip_lam stem_channels parameters
+    ======== ======= ===== ===== ======== ============= ===========
+    'tiny'   12      240   4     1        64            8,534,720
+    'small'  16      384   6     2        64            26,151,824
+    'medium' 20      512   8     2        64            55,830,544
+    'large'  24      768   12    3        128           150,021,968
+    ======== ======= ===== ===== ======== ============= ===========
+
+    What a recipe of the paper needs in its config::
+
+        # The stem's norms are not synchronised; patch_norm_cfg=dict(type='SyncBN')
+        # would. drop_path_rate: 0.1 for T and S, 0.2 for M, 0.3 for L.
+        # The classifiers start like all other linear layers.
+        head=dict(init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)),
+
+        # No weight decay for norms, biases, positions and the class token.
+        optim_wrapper=dict(paramwise_cfg=dict(
+            norm_decay_mult=0.0, bias_decay_mult=0.0,
+            custom_keys={'.cls_token': dict(decay_mult=0.0),
+                         '.pos_embed': dict(decay_mult=0.0)})),
+
+    Args:
+        arch (str | dict): A name of the table, or a dict with ``embed_dims``,
+            ``num_layers``, ``num_heads``, ``feedforward_channels``, ``skip_lam`` and
+            ``stem_channels``.
+        img_size (int | tuple): Height and width of the images in pretraining, which
+            is the size of the position embedding; a state dict of another size is
+            resized to it. Defaults to 224.
+        patch_size (int): An even number. Defaults to 16.
+        in_channels (int): Channels of the images. Defaults to 3.
+        out_indices (int | Sequence[int]): Layers to output; negative ones count from
+            the end. Defaults to -1, the last.
+        drop_rate (float): Dropout of tokens, attention's output and feed-forward.
+            Defaults to 0.
+        attn_drop_rate (float): Dropout of attention weights. Defaults to 0.
+        drop_path_rate (float): Stochastic depth of the last layer, growing linearly
+            from 0 at the first. Defaults to 0.
+        norm_cfg (dict): Norms of the layers and the final one. Defaults to
+            ``dict(type='LN', eps=1e-5)``.
+        patch_norm_cfg (dict): Norms of the stem. Defaults to ``dict(type='BN')``.
+        final_norm (bool): Norm after the last layer. Outputs of earlier layers are
+            not normed. Defaults to True.
+        out_type (str): ``'cls_token'`` (B, D); ``'featmap'`` (B, D, h, w) of the
+            patches; ``'raw'`` (B, 1 + h*w, D), all tokens, class token first, which
+            a head for token labels needs. Defaults to ``'cls_token'``.
+        frozen_stages (int): -1 freezes nothing, 0 the stem, the class token and the
+            positions, k also the first k layers, running statistics included.
+            Defaults to -1.
+        with_cp (bool): Compute each layer again in the backward pass instead of
+            keeping its inner activations: less memory, the same gradients.
+            Defaults to False.
+        interpolate_mode (str): How positions are resized. Defaults to 'bicubic'.
+        init_cfg (dict | list, optional): Defaults to None: linear weights from a
+            normal distribution (std 0.02) cut at +-2, their biases 0; convolutions as
+            PyTorch starts them.
+
+    Raises:
+        ValueError: An argument is impossible, or a state dict that is loaded has the
+            names of the official code; the message says which.
+    """
+
+    arch_zoo = {
+        'tiny': _arch(12, 240, 4, 1),
+        'small': _arch(16, 384, 6, 2),
+        'medium': _arch(20, 512, 8, 2),
+        'large': _arch(24, 768, 12, 3, 128),
+    }
+    OUT_TYPES = ('cls_token', 'featmap', 'raw')
+
+    def __init__(
+        self,
+        arch='small',
+        img_size=224,
+        patch_size=16,
+        in_channels=3,
+        out_indices=-1,
+        drop_rate=0.0,
+        attn_drop_rate=0.0,
+        drop_path_rate=0.0,
+        norm_cfg=LN,
+        patch_norm_cfg=BN,
+        final_norm=True,
+        out_type='cls_token',
+        frozen_stages=-1,
+        with_cp=False,
+        interpolate_mode='bicubic',
+        init_cfg=None,
+    ):
+        settings = _settings(arch, self.arch_zoo)
+        layers = settings['num_layers']
+        _check(settings, patch_size, out_type, self.OUT_TYPES, frozen_stages)
+        if init_cfg is None:
+            init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
+        super().__init__(
+            # The parent's layers would be built in vain.
+            dict(settings, num_layers=0),
+            img_size,
+            patch_size,
+            in_channels,
+            out_indices=[],
+            drop_rate=drop_rate,
+            norm_cfg=norm_cfg,
+            final_norm=final_norm,
+            out_type=out_type,
+            interpolate_mode=interpolate_mode,
+            init_cfg=init_cfg,
+        )
+        self.num_layers = layers
+        self.out_indices = _indices(out_indices, layers)
+        self.patch_size = patch_size
+        self.with_cp = with_cp
+        trunc_normal_(self.cls_token, std=0.02)
+        trunc_normal_(self.pos_embed, std=0.02)
+        self.patch_embed = ConvStem(
+            in_channels,
+            settings['stem_channels'],
+            self.embed_dims,
+            patch_size,
+            patch_norm_cfg,
+        )
+        # Read where a state dict is loaded, to resize its positions.
+        self.patch_embed.init_out_size = self.patch_resolution
+        self.layers.extend(
+            ScaledResidualLayer(
+                settings['skip_lam'],
+                embed_dims=self.embed_dims,
+                num_heads=settings['num_heads'],
+                feedforward_channels=settings['feedforward_channels'],
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                drop_path_rate=drop_path_rate * i / max(layers - 1, 1),
+                qkv_bias=False,
+                norm_cfg=norm_cfg,
+            )
+            for i in range(layers)
+        )
+        self._register_load_state_dict_pre_hook(_check_names)
+        self.frozen_stages = frozen_stages
+        self._freeze_stages()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        x, grid = self.patch_embed(images)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = x + self.resize_pos_embed(
+            self.pos_embed,
+            self.patch_resolution,
+            grid,
+            mode=self.interpolate_mode,
+            num_extra_tokens=self.num_extra_tokens,
+        )
+        x = self.drop_after_pos(x)
+        outs = []
+        for i, layer in enumerate(self.layers):
+            if self.with_cp and x.requires_grad:
+                x = checkpoint(layer, x, use_reentrant=False)
+            else:
+                x = layer(x)
+            if i == self.num_layers - 1 and self.final_norm:
+                x = self.ln1(x)
+            if i in self.out_indices:
+                outs.append(self._format_output(x, grid))
+        return tuple(outs)
+
+    def train(self, mode: bool = True):
+        """Set the mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        # The parent freezes the stem together with the first layer at the earliest.
+        if self.frozen_stages >= 0:
+            super()._freeze_stages()
+
+
+def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
+    if isinstance(arch, str):
+        if arch not in zoo:
+            raise ValueError(
+                f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
+                f'dict with {list(KEYS)}.'
+            )
+        return zoo[arch]
+    wrong = set(arch) ^ set(KEYS)
+    if wrong:
+        raise ValueError(
+            f'arch={dict(arch)}: it needs exactly the keys {list(KEYS)}; missing or '
+            f'unknown: {sorted(wrong)}.'
+        )
+    return arch
+
+
+def _check(settings, patch_size, out_type, out_types, frozen_stages) -> None:
+    width, heads = settings['embed_dims'], settings['num_heads']
+    if width % heads:
+        raise ValueError(
+            f'num_heads={heads} does not divide embed_dims={width}: every head takes '
+            'an equal part of the width; change one of the two.'
+        )
+    if settings['skip_lam'] <= 0:
+        raise ValueError(
+            f'skip_lam={settings["skip_lam"]}: branches are divided by it, so it is '
+            'a positive number; 1 is a plain ViT.'
+        )
+    if patch_size < 2 or patch_size % 2:
+        raise ValueError(
+            f'patch_size={patch_size}: the stem halves the image before patches are '
+            'cut, so the patch size is an even number.'
+        )
+    if out_type not in out_types:
+        raise ValueError(
+            f'out_type={out_type!r} is not known; choose one of {out_types}.'
+        )
+    if not -1 <= frozen_stages <= settings['num_layers']:
+        raise ValueError(
+            f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, up to '
+            f'{settings["num_layers"]} that many layers more.'
+        )
+
+
+def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
+    asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+    if not asked or any(not -layers <= i < layers for i in asked):
+        raise ValueError(
+            f'out_indices={out_indices}: there are layers 0 to {layers - 1} (negative '
+            'numbers count from the end); name at least one.'
+        )
+    return [i % layers for i in asked]
+
+
+def _check_names(state_dict, prefix, *args) -> None:
+    if f'{prefix}patch_embed.conv1.weight' in state_dict:
+        raise ValueError(
+            'The state dict has the names of the official LV-ViT code; convert the '
+            'file first: python tools/convert_weights.py lvvit IN OUT'
+        )

@@ -1,0 +1,107 @@
+"""The two parts in which LV-ViT differs from a plain ViT: its stem and its layer.
+
+Shapes: ``B`` batch, ``D`` width, ``P`` patch size, ``h, w`` token grid,
+``N = h * w``.
+
+Source: All Tokens Matter (NeurIPS 2021, arXiv 2104.10858), and its official code
+where the paper leaves a number open.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.models.utils import build_norm_layer
+from torch import Tensor, nn
+
+GRID = tuple[int, int]
+
+
+class StemUnit(nn.Sequential):
+    """Convolution without bias, norm, ReLU."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel_size: int,
+        stride: int,
+        norm_cfg: dict,
+    ):
+        super().__init__()
+        padding = kernel_size // 2
+        self.conv = nn.Conv2d(
+            channels_in, channels_out, kernel_size, stride, padding, bias=False
+        )
+        self.norm = build_norm_layer(norm_cfg, channels_out)
+        self.act = nn.ReLU(inplace=True)
+
+
+class ConvStem(nn.Module):
+    """Patches from three convolutions at half resolution and a projection.
+
+    Images whose sides are no multiples of P are filled up with zeros at the bottom
+    and at the right, so that (H, W) pixels give (ceil(H / P), ceil(W / P)) tokens.
+
+    Args:
+        in_channels: Channels of the images.
+        stem_channels: Channels of the three convolutions.
+        embed_dims: Width D.
+        patch_size: P, an even number.
+        norm_cfg: Norm after each of the three convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stem_channels: int,
+        embed_dims: int,
+        patch_size: int,
+        norm_cfg: dict,
+    ):
+        super().__init__()
+        self.patch_size = patch_size
+        self.stem = nn.Sequential(
+            StemUnit(in_channels, stem_channels, 7, 2, norm_cfg),
+            StemUnit(stem_channels, stem_channels, 3, 1, norm_cfg),
+            StemUnit(stem_channels, stem_channels, 3, 1, norm_cfg),
+        )
+        half = patch_size // 2
+        self.projection = nn.Conv2d(stem_channels, embed_dims, half, half)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, GRID]:
+        """Images (B, C, H, W) to tokens (B, N, D), row by row, and their grid."""
+        below, right = (-side % self.patch_size for side in images.shape[-2:])
+        if below or right:
+            images = F.pad(images, (0, right, 0, below))
+        maps = self.projection(self.stem(images))
+        return maps.flatten(2).transpose(1, 2), tuple(maps.shape[-2:])
+
+
+class ScaledResidualLayer(TransformerEncoderLayer):
+    """mmpretrain's layer, both of whose branches are divided by ``skip_lam``.
+
+    ``x + attention(norm(x)) / skip_lam``, then the same with the feed-forward: what
+    is skipped stays as it is. Parameters, their names and other arguments are those
+    of ``TransformerEncoderLayer``.
+
+    Args:
+        skip_lam: The divisor of the branches.
+        **kwargs: As of ``TransformerEncoderLayer``.
+    """
+
+    def __init__(self, skip_lam: float, **kwargs):
+        super().__init__(**kwargs)
+        self.skip_lam = skip_lam
+        self.ffn.add_identity = False
+
+    def init_weights(self) -> None:
+        # The parent would start the feed-forward otherwise than all linear layers.
+        BaseModule.init_weights(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, 1 + N, D) to the same shape."""
+        share = 1 / self.skip_lam
+        # One pass over memory for the division and the sum.
+        x = torch.add(x, self.attn(self.ln1(x)), alpha=share)
+        return torch.add(x, self.ffn(self.ln2(x)), alpha=share)

@@ -1,0 +1,201 @@
+"""LV-ViT's golden numbers: every intermediate of the official code, and gradients.
+
+In float64 against numbers that were made in float32, which separates a wrong
+epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below 4e-6).
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from golden_files import close
+from torch import nn
+
+from mmtlalign.backbones import LVViT
+from mmtlalign.engine.weight_names import convert
+from mmtlalign.mixing import box_area, clipped_box, swap_box, swapped_patches
+
+OUTPUT = dict(tolerance=5e-6)
+INSIDE = dict(tolerance=2e-5)
+GRADIENT = dict(tolerance=1e-5, relative=1e-4)
+
+
+class Classifier(nn.Module):
+    """The backbone and two linear layers under the names that a model gives them."""
+
+    def __init__(self, width, classes, **backbone):
+        super().__init__()
+        self.backbone = LVViT(out_type='raw', **backbone)
+        layers = dict(
+            head=nn.Linear(width, classes), aux_head=nn.Linear(width, classes)
+        )
+        self.head = nn.ModuleDict(dict(layers=nn.ModuleDict(layers)))
+
+    def forward(self, images):
+        """Logits of the class token (B, K) and of all other tokens (B, N, K)."""
+        (tokens,) = self.backbone(images)
+        layers = self.head['layers']
+        return layers['head'](tokens[:, 0]), layers['aux_head'](tokens[:, 1:])
+
+
+class GoldenLVViT:
+    """One file: its arrays, and the classifier of its sizes with its weights."""
+
+    def __init__(self, path):
+        self.arrays = np.load(path, allow_pickle=False)
+        meta = {k[5:]: v.item() for k, v in self.arrays.items() if k[:5] == 'meta/'}
+        width = meta['embed_dim']
+        self.sizes = dict(
+            arch=dict(
+                embed_dims=width,
+                num_layers=meta['depth'],
+                num_heads=meta['num_heads'],
+                feedforward_channels=int(meta['mlp_ratio'] * width),
+                skip_lam=meta['skip_lam'],
+                stem_channels=meta['stem_width'],
+            ),
+            img_size=meta['img_size'],
+            patch_size=meta['patch_size'],
+        )
+        self.model = Classifier(width, meta['num_classes'], **self.sizes)
+        self.official = {
+            name[3:]: torch.from_numpy(array)
+            for name, array in self.arrays.items()
+            if name.startswith('sd/')
+        }
+        self.restore()
+        self.images = torch.from_numpy(self.arrays['x']).double()
+
+    def __getitem__(self, key):
+        return self.arrays[key]
+
+    def restore(self):
+        self.model.load_state_dict(convert(self.official, 'lvvit'), strict=True)
+        self.model.double()
+
+    def keys(self, beginning):
+        """Names that begin so, without the beginning; there must be some."""
+        found = [k[len(beginning) :] for k in self.arrays if k.startswith(beginning)]
+        assert found
+        return found
+
+
+def record(backbone):
+    """Dict that a forward fills with all that passes, under the files' names."""
+    seen = {}
+
+    def keep(key, pick=lambda out: out):
+        return lambda module, args, out: seen.update({key: pick(out)})
+
+    def as_map(out):
+        tokens, grid = out
+        return tokens.mT.unflatten(2, grid)
+
+    backbone.patch_embed.register_forward_hook(keep('patch_embed', as_map))
+    backbone.layers[0].register_forward_pre_hook(
+        lambda module, args: seen.update(tokens_in=args[0])
+    )
+    for i, layer in enumerate(backbone.layers):
+        layer.attn.register_forward_hook(keep(f'blk{i}/attn_out'))
+        layer.ffn.register_forward_hook(keep(f'blk{i}/mlp_out'))
+        layer.register_forward_hook(keep(f'blk{i}/out'))
+    backbone.ln1.register_forward_hook(keep('norm'))
+    return seen
+
+
+def combined(scores, tokens):
+    """What the official network returns in evaluation."""
+    return scores + 0.5 * tokens.amax(dim=1)
+
+
+def check_lvvit(path):
+    golden = GoldenLVViT(path)
+    model = golden.model.eval()
+    seen = record(model.backbone)
+    with torch.no_grad():
+        scores, tokens = model(golden.images)
+    seen['cls_logits'], seen['aux_logits_raw'] = scores, tokens
+    seen['combined'] = combined(scores, tokens)
+    for key in golden.keys('eval/'):
+        outside = key in ('cls_logits', 'aux_logits_raw', 'combined')
+        close(seen[key], golden[f'eval/{key}'], **(OUTPUT if outside else INSIDE))
+
+    model.train()
+    scores, tokens = model(golden.images)
+    close(scores, golden['train/cls'], **OUTPUT)
+    close(tokens, golden['train/aux'], **OUTPUT)
+    for key in [
+        *('patch_embed', 'tokens_in', 'norm'),
+        *('blk' + k for k in golden.keys('train/blk')),
+    ]:
+        close(seen[key], golden[f'train/{key}'], **INSIDE)
+    now = convert(model.state_dict(), 'lvvit', reverse=True)
+    for key in golden.keys('train/after/'):
+        close(now[key], golden[f'train/after/{key}'], **INSIDE)
+
+    # Class label of the map, and token labels; half the weight on the latter.
+    target = torch.from_numpy(golden['train/target']).double().mT
+    loss = F.cross_entropy(scores, target[:, 1])
+    loss = loss + 0.5 * F.cross_entropy(
+        tokens.flatten(0, 1), target[:, 2:].flatten(0, 1)
+    )
+    close(loss, golden['train/loss_dense0.5'], **OUTPUT)
+    loss.backward()
+    gradients = convert(
+        {k: p.grad for k, p in model.named_parameters()}, 'lvvit', reverse=True
+    )
+    assert sorted(golden.keys('train/gradnorm/')) == sorted(gradients)
+    for key, gradient in gradients.items():
+        close(gradient.norm(), golden[f'train/gradnorm/{key}'], **GRADIENT)
+    for key in golden.keys('train/grad/'):
+        close(gradients[key], golden[f'train/grad/{key}'], **GRADIENT)
+
+
+def check_lvvit_single_precision(path):
+    """The same weights in float32, as they are trained."""
+    golden = GoldenLVViT(path)
+    model = golden.model.float().eval()
+    with torch.no_grad():
+        out = combined(*model(golden.images.float()))
+    close(out, golden['eval/combined'], 5e-5, relative=1e-5)
+
+
+def check_lvvit_mixtoken(path):
+    golden = GoldenLVViT(path)
+    model = golden.model.eval()
+    with torch.no_grad():
+        close(combined(*model(golden.images)), golden['eval/combined'], **OUTPUT)
+    seen = record(model.backbone)
+    for seed in golden['np_seeds']:
+        at = f's{seed}/'
+        golden.restore()
+        model.train()
+        top, left, bottom, right = map(int, golden[f'{at}box_r1_c1_r2_c2'])
+        box = (top, bottom, left, right)
+        with swapped_patches(model.backbone.patch_embed, box):
+            scores, tokens = model(golden.images)
+        # The hook that records was there first: what it saw is not mixed yet.
+        close(seen['patch_embed'], golden['train/patch_embed'], **INSIDE)
+        close(seen['tokens_in'], golden[f'{at}tokens_in'], **INSIDE)
+        close(scores, golden[f'{at}cls'], **OUTPUT)
+        close(tokens, golden[f'{at}aux_raw'], **OUTPUT)
+        grid = tuple(seen['patch_embed'].shape[-2:])
+        close(swap_box(tokens, grid, box), golden[f'{at}aux'], **OUTPUT)
+        close(1 - box_area(box, grid), golden[f'{at}lam_effective'], 1e-6)
+    check_boxes(golden)
+
+
+def check_boxes(golden):
+    """The official box for a centre that is given."""
+    draws = []
+    randint, np.random.randint = np.random.randint, lambda high: draws.pop(0)
+    try:
+        for (height, width, row, column), lam, box in zip(
+            golden['bbox/H_W_row_col'].tolist(),
+            golden['bbox/lam'],
+            golden['bbox/box_r1_c1_r2_c2'].tolist(),
+        ):
+            draws[:] = [row, column]
+            top, bottom, left, right = clipped_box((height, width), lam)
+            assert [top, left, bottom, right] == box
+    finally:
+        np.random.randint = randint
