@@ -6,6 +6,8 @@ from .tl_align_head import (
     TLAlignLinearClsHead,
     TLAlignVisionTransformerClsHead,
 )
+from .token_label_head import TokenLabelClsHead
+from .token_label_loss import TokenLabelLoss
 from .transmix_head import (
     TransMixDeiTClsHead,
     TransMixLinearClsHead,
@@ -17,6 +19,8 @@ __all__ = [
     'TLAlignDeiTClsHead',
     'TLAlignLinearClsHead',
     'TLAlignVisionTransformerClsHead',
+    'TokenLabelClsHead',
+    'TokenLabelLoss',
     'TransMixDeiTClsHead',
     'TransMixLinearClsHead',
     'TransMixVisionTransformerClsHead',

@@ -31,13 +31,14 @@ class TopKLabels:
     not, at k instead of K columns.
 
     Attributes:
-        values: Probability of each class that is named (..., k).
-        indices: The classes (..., k), int64, different from each other; below 0
-            where fewer than k are named.
-        rest: Probability of each class that is not named (...).
+        excess: What each class that is named has more than one that is not
+            (..., k); 0 where fewer than k are named.
+        indices: The classes (..., k), int64. The excess of a class that is named
+            twice adds up.
+        rest: Probability of a class that is not named (...).
     """
 
-    values: Tensor
+    excess: Tensor
     indices: Tensor
     rest: Tensor
 
@@ -45,11 +46,14 @@ class TopKLabels:
     def from_probabilities(
         cls, values: Tensor, indices: Tensor, num_classes: int
     ) -> 'TopKLabels':
-        """What the values (..., k) leave of 1 is spread evenly over the others."""
+        """Spread evenly over the others what the values (..., k) leave of 1.
+
+        The indices are different from each other, or below 0 for none.
+        """
         values, indices, named = _named(values, indices)
         others = (num_classes - named.sum(dim=-1)).clamp(min=1)
         rest = (1 - values.sum(dim=-1)).clamp(min=0) / others
-        return cls(values, indices, rest)
+        return cls((values - rest.unsqueeze(-1)) * named, indices, rest)
 
     @classmethod
     def from_logits(
@@ -60,35 +64,37 @@ class TopKLabels:
         values, indices, named = _named(values, indices)
         # The largest logit of all, the zeros of the others included.
         top = values.amax(dim=-1, keepdim=True).clamp(min=0)
-        exp = (values - top).exp() * named
-        zero = (-top.squeeze(-1)).exp()
-        total = exp.sum(dim=-1) + (num_classes - named.sum(dim=-1)) * zero
-        return cls(exp / total.unsqueeze(-1), indices, zero / total)
-
-    def __getitem__(self, index) -> 'TopKLabels':
-        return TopKLabels(self.values[index], self.indices[index], self.rest[index])
+        exp, zero = (values - top).exp(), (-top).exp()
+        excess = (exp - zero) * named
+        total = excess.sum(dim=-1, keepdim=True) + num_classes * zero
+        return cls(excess / total, indices, (zero / total).squeeze(-1))
 
     def smoothed(self, smoothing: float, num_classes: int) -> 'TopKLabels':
         """As :func:`smooth`."""
-        values, rest = (
-            smooth(p, smoothing, num_classes) for p in (self.values, self.rest)
+        scale = 1 - smoothing + smoothing / num_classes
+        rest = smooth(self.rest, smoothing, num_classes)
+        return TopKLabels(self.excess * scale, self.indices, rest)
+
+    def mixed(self, partner: Tensor, share: Tensor) -> 'TopKLabels':
+        """Labels (B, N) with those of other images (B,), by their share (B, N)."""
+        share = share.to(self.rest.dtype)
+        each = share.unsqueeze(-1)
+        excess = torch.cat(
+            [(1 - each) * self.excess, each * self.excess[partner]], dim=-1
         )
-        return TopKLabels(values, self.indices, rest)
+        indices = torch.cat([self.indices, self.indices[partner]], dim=-1)
+        rest = torch.lerp(self.rest, self.rest[partner], share)
+        return TopKLabels(excess, indices, rest)
 
     def dense(self, num_classes: int) -> Tensor:
         """All columns (..., K), for labels that are few."""
         full = self.rest.unsqueeze(-1).repeat(*[1] * self.rest.ndim, num_classes)
-        return full.scatter_add(-1, self.indices.clamp(min=0), self._above())
+        return full.scatter_add(-1, self.indices, self.excess)
 
     def cross_entropy(self, log_probs: Tensor) -> Tensor:
         """Of log-probabilities (..., K), per label (...)."""
-        chosen = log_probs.gather(-1, self.indices.clamp(min=0))
-        named = (self._above() * chosen).sum(dim=-1)
+        named = (self.excess * log_probs.gather(-1, self.indices)).sum(dim=-1)
         return -named - self.rest * log_probs.sum(dim=-1)
-
-    def _above(self) -> Tensor:
-        """What the named classes have more than all others (..., k)."""
-        return (self.values - self.rest.unsqueeze(-1)) * (self.indices >= 0)
 
 
 def smooth(labels: Tensor, smoothing: float, num_classes: int) -> Tensor:
@@ -135,6 +141,21 @@ def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
             'row, or for every m-th where the batch is repeated m times.'
         )
     return cross_entropy(log_softmax(logits), target.repeat(repeats, 1)).mean()
+
+
+def mix_tokens(
+    target: Tensor | TopKLabels, partner: Tensor, share: Tensor
+) -> Tensor | TopKLabels:
+    """Labels of tokens that come from two images.
+
+    Args:
+        target: Of each image's own tokens, (B, N or 1, K) or :class:`TopKLabels`.
+        partner: Index of the other image (B,).
+        share: Share of the other image in each token (B, N).
+    """
+    if isinstance(target, TopKLabels):
+        return target.mixed(partner, share)
+    return torch.lerp(target, target[partner], share.unsqueeze(-1).to(target.dtype))
 
 
 def trust_map(map_label: Tensor, ground_truth: Tensor) -> Tensor:
@@ -213,18 +234,15 @@ class TokenLabelLoss(nn.Module):
             loss = soft_target_cross_entropy(class_scores, class_target)
             losses['loss_cls'] = self.cls_weight * loss
         if self.dense_weight:
-            log_probs = log_softmax(token_scores)
-            loss = cross_entropy(log_probs, token_target)
             if partner is not None:
-                # Linear in the target: cheaper than a target that names 2k classes.
-                other = cross_entropy(log_probs, token_target[partner])
-                loss = torch.lerp(loss, other, share.to(loss.dtype))
+                token_target = mix_tokens(token_target, partner, share)
+            loss = cross_entropy(log_softmax(token_scores), token_target)
             losses['loss_dense'] = self.dense_weight * loss.mean()
         return losses
 
 
 def _named(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels as numbers to calculate with, 0 where no class is named."""
+    """Values and classes, 0 where none is named, and where one is."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     named = indices >= 0
-    return values * named, indices.long(), named
+    return values * named, indices.long() * named, named
