@@ -1,0 +1,196 @@
+"""Make a store of label maps: estimate, annotate, verify; go on where it stopped."""
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from mmtlalign.datasets.label_maps.annotator import Annotator
+from mmtlalign.datasets.label_maps.facts import StoreFacts, fingerprint
+from mmtlalign.datasets.label_maps.images import AnnotatorImages
+from mmtlalign.datasets.label_maps.label_map import LabelMap, index_dtype
+from mmtlalign.datasets.label_maps.shards import (
+    CorruptShardError,
+    record_dtype,
+    shard_file,
+)
+from mmtlalign.datasets.label_maps.store import LabelMapStore, create_store
+from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.progress import clock
+
+__all__ = ['annotate', 'estimate', 'plan_store', 'verify']
+
+
+def plan_store(
+    images: AnnotatorImages,
+    annotator: Annotator,
+    topk: int = 5,
+    shard_size: int = 4096,
+    classes: Sequence[str] | None = None,
+    device: str = 'cpu',
+) -> StoreFacts:
+    """What the store will hold; the annotator looks at one blank image.
+
+    Args:
+        images: All of them.
+        annotator: Who labels them.
+        topk: Classes kept in each cell.
+        shard_size: Images a file.
+        classes: Names of the annotator's classes, in order. Defaults to None.
+        device: Where the annotator is.
+
+    Raises:
+        InputError: The annotator has another number of classes than there are names.
+    """
+    blank = torch.zeros((1, 3, *images.size), dtype=torch.uint8, device=device)
+    _, num_classes, *grid = annotator(blank).shape
+    if classes is not None and len(classes) != num_classes:
+        raise InputError(
+            f'{annotator.name} has {num_classes} classes, but {len(classes)} are '
+            'named: use an annotator trained on these classes, or name its own.'
+        )
+    return StoreFacts(
+        num_classes=num_classes,
+        classes='' if classes is None else fingerprint(classes),
+        grid=tuple(grid),
+        topk=min(topk, num_classes),
+        images=len(images),
+        image_set=fingerprint(images.names),
+        annotator=dict(
+            name=annotator.name,
+            weights=annotator.weights(),
+            mean=list(annotator.mean),
+            std=list(annotator.std),
+            size=list(images.size),
+            centre_crop=images.centre_crop,
+        ),
+        shard_size=shard_size,
+    )
+
+
+def estimate(facts: StoreFacts) -> tuple[int, str]:
+    """Bytes of all shards, and a line that says so."""
+    size = facts.images * record_dtype(facts).itemsize
+    grid = '×'.join(map(str, facts.grid))
+    return size, (
+        f'{facts.images} images, {facts.num_classes} classes, top {facts.topk} on '
+        f'{grid} cells: {size / 1e9:.3g} GB in {facts.shards} files'
+    )
+
+
+def annotate(
+    root: str | Path,
+    images: AnnotatorImages,
+    annotator: Annotator,
+    facts: StoreFacts,
+    batch_size: int = 32,
+    workers: int = 0,
+    part: tuple[int, int] = (0, 1),
+    device: str = 'cpu',
+) -> LabelMapStore:
+    """Make the shards that are not there; each appears whole or not at all.
+
+    Args:
+        root: Folder of the store.
+        images: Of :func:`plan_store`.
+        annotator: Of :func:`plan_store`.
+        facts: Of :func:`plan_store`.
+        batch_size: Images at a time.
+        workers: Processes that read images.
+        part: Which of how many processes this is; they share the missing shards.
+        device: Where the annotator is.
+
+    Raises:
+        InputError: The folder holds something else, or the disk is too small.
+    """
+    store = create_store(root, facts, images.names)
+    mine = [s for s in store.missing_shards() if s % part[1] == part[0]]
+    rows = [row for shard in mine for row in facts.rows(shard)]
+    needed = len(rows) * record_dtype(facts).itemsize
+    free = shutil.disk_usage(store.root).free
+    if needed > free:
+        raise InputError(
+            f'{store.root}: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB '
+            'free. Make room, or name another folder.'
+        )
+    pin = device != 'cpu'
+    loader = DataLoader(
+        Subset(images, rows), batch_size, num_workers=workers, pin_memory=pin
+    )
+    bar, waiting, todo = _Bar(len(rows)), [], iter(mine)
+    shard = next(todo, None)
+    for batch in loader:
+        waiting += top_maps(annotator(batch.to(device)), facts)
+        while shard is not None and len(waiting) >= len(facts.rows(shard)):
+            count = len(facts.rows(shard))
+            store.write(shard, waiting[:count])
+            waiting = waiting[count:]
+            shard = next(todo, None)
+        bar.advance(len(batch))
+    return store
+
+
+def top_maps(logits: torch.Tensor, facts: StoreFacts) -> list[LabelMap]:
+    """The largest logits (B, K, h, w) of each cell, as maps."""
+    values, indices = logits.topk(facts.topk, dim=1)
+    if not torch.isfinite(values.half()).all():
+        raise InputError(
+            'the annotator gave logits that are not finite in float16 (65504 at most): '
+            'look at its weights, mean and std.'
+        )
+    values, indices = values.half().cpu().numpy(), indices.cpu().numpy()
+    indices = indices.astype(index_dtype(facts.num_classes))
+    return [LabelMap(*planes) for planes in zip(values, indices)]
+
+
+def verify(store: LabelMapStore, remove: bool = False) -> list[int]:
+    """Read all files that are there, from beginning to end.
+
+    Args:
+        store: The store.
+        remove: Remove the damaged ones, so that they are made again.
+
+    Returns:
+        Numbers of the damaged ones.
+    """
+    damaged = []
+    missing = set(store.missing_shards())
+    for shard in sorted(set(range(store.facts.shards)) - missing):
+        try:
+            store.verify_shard(shard)
+        except CorruptShardError as error:
+            damaged.append(shard)
+            if remove:
+                shard_file(store.root, shard).unlink()
+                print(f'{error.args[0].partition(". Remove")[0]}: it is made again')
+    return damaged
+
+
+class _Bar:
+    """A line with the share that is done and the time left; in a log, now and then."""
+
+    def __init__(self, total: int, every: float = 20.0):
+        self.total, self.done, self.every = total, 0, every
+        self.began = self.shown = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now, live = time.monotonic(), sys.stderr.isatty()
+        last = self.done >= self.total
+        if not live and not last and now - self.shown < self.every:
+            return
+        self.shown = now
+        spent = now - self.began
+        left = spent / self.done * (self.total - self.done)
+        share, speed = self.done / self.total, self.done / max(spent, 1e-9)
+        filled = round(20 * share)
+        begin, end = '\r' if live else '', '\n' if last or not live else ''
+        sys.stderr.write(
+            f'{begin}{"█" * filled}{"░" * (20 - filled)} {share:4.0%}  '
+            f'{speed:.0f} images/s  {clock(left)} left {end}'
+        )
+        sys.stderr.flush()
