@@ -1,12 +1,21 @@
 """The classifier that connects batch augments, backbones and heads."""
 
-from ..mixing import CutMix, FMix, GridMix, Mixup, ResizeMix, TokenCutMix, TokenMix
+from .. import mixing
 from ..registry import BATCH_AUGMENTS
 from .batch_mixer import BatchMixer
 from .data_preprocessor import MixDataPreprocessor
 from .mix_classifier import MixClassifier
 
-for augment in (CutMix, FMix, GridMix, Mixup, ResizeMix, TokenCutMix, TokenMix):
+for augment in (
+    mixing.CutMix,
+    mixing.FMix,
+    mixing.GridMix,
+    mixing.MixToken,
+    mixing.Mixup,
+    mixing.ResizeMix,
+    mixing.TokenCutMix,
+    mixing.TokenMix,
+):
     # The room of ideas knows nothing of registries.
     BATCH_AUGMENTS.register_module(module=augment)
 

@@ -64,8 +64,10 @@ class MixClassifier(ImageClassifier):
         if not self.watches:
             for sample, target in zip(data_samples, mix.target(mix.area())):
                 sample.set_gt_score(target)
-            return self.head.loss(self.extract_feat(mix.images), data_samples)
-        with self.head.watch(self.backbone, mix) as seen:
+            with mix.inside(self.backbone):
+                feats = self.extract_feat(mix.images)
+            return self.head.loss(feats, data_samples)
+        with mix.inside(self.backbone), self.head.watch(self.backbone, mix) as seen:
             feats = self.extract_feat(mix.images)
         return self.head.loss(feats, data_samples, mix, seen)
 

@@ -8,6 +8,7 @@ from .grid_mix import GridMix
 from .mix import Mix
 from .mix_token import draw_token_box, swap_box, swapped_patches
 from .token_mix import TokenBatchMix, TokenCutMix, TokenMix
+from .token_swap import MixToken, TokenSwap
 
 __all__ = [
     'BatchMix',
@@ -15,11 +16,13 @@ __all__ = [
     'FMix',
     'GridMix',
     'Mix',
+    'MixToken',
     'Mixup',
     'ResizeMix',
     'TokenBatchMix',
     'TokenCutMix',
     'TokenMix',
+    'TokenSwap',
     'box_area',
     'box_mask',
     'clipped_box',

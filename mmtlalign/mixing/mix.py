@@ -4,6 +4,7 @@ Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``h, w`` token grid,
 ``N = h * w`` tokens (row by row).
 """
 
+import contextlib
 import math
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ class Mix:
         partner = torch.arange(len(images), device=images.device)
         zero = torch.zeros(1, 1, 1, 1, device=images.device)
         return cls(images, labels, partner, zero.expand(1, 1, *images.shape[-2:]))
+
+    def inside(self, backbone) -> contextlib.AbstractContextManager:
+        """What is left to mix during a forward of the backbone: nothing, for images
+        that are mixed (:class:`mmtlalign.mixing.TokenSwap` mixes tokens)."""
+        return contextlib.nullcontext()
 
     def area(self) -> Tensor:
         """Share of the partner by area (B,): plain CutMix's weight."""
