@@ -121,10 +121,10 @@ def _timm(name: str, model: str, checkpoint: str | None) -> Annotator:
         if feats.ndim != 3:
             raise InputError(f'{name} gives features of shape {tuple(feats.shape)}')
         tokens = feats[:, prefix:]
-        step = net.patch_embed.patch_size if hasattr(net, 'patch_embed') else None
         side = round(tokens.shape[1] ** 0.5)
         grid = (side, side)
-        if step is not None:
+        step = getattr(getattr(net, 'patch_embed', None), 'patch_size', None)
+        if isinstance(step, tuple):
             grid = tuple(s // p for s, p in zip(images.shape[2:], step))
         if grid[0] * grid[1] != tokens.shape[1]:
             raise InputError(
