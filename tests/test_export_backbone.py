@@ -81,11 +81,12 @@ def runs(tmp_path_factory):
             (folder / name).mkdir()
             message = train_to_end(patch, folder / name, data, text=text + more)
             assert message is None
-    plain = [
-        torch.load(folder / f'plain/work/iter_{i}.pth', weights_only=False)
+    plain, averaged = folder / 'plain', folder / 'ema'
+    weights = [
+        torch.load(plain / 'work' / f'iter_{i}.pth', weights_only=False)
         for i in range(1, 5)
     ]
-    return [c['state_dict'] for c in plain], folder / 'ema/work/iter_4.pth'
+    return [c['state_dict'] for c in weights], averaged / 'work' / 'iter_4.pth'
 
 
 def test_raw_and_averaged_weights_of_a_real_run(runs, tmp_path):
