@@ -4,7 +4,8 @@
 #   python tools/pretrain_to_downstream.py THIS_FILE --data DIR
 #
 # DIR holds imagenette224/, camvid/ and coco200seg/ (100 + 100 COCO pictures).
-# Cost: about an hour on two CPU cores. Every number is ours; see docs/results.md.
+# Cost: its stages took us 62 minutes in all, one CPU core a run, beside other work.
+# Every number is ours; see docs/results.md.
 starts = dict(
     tlalign=dict(
         title='TL-Align',

@@ -237,6 +237,8 @@ def _describe_resized(backbone, wanted: dict[str, torch.Size], own) -> list[str]
             extra = getattr(backbone, 'num_extra_tokens', 0)
             side = math.isqrt(wanted[name][1] - extra)
             high, wide = backbone.patch_resolution
+            if (side, side) == (high, wide):
+                continue  # Only the position of a class token was left out.
             lines.append(
                 f'backbone: {name} resized from {side}x{side} to {high}x{wide} tokens'
             )

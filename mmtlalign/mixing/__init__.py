@@ -6,7 +6,7 @@ from .boxes import box_area, box_mask, clipped_box, minmax_box, scaled_box
 from .fmix import FMix
 from .grid_mix import GridMix
 from .mix import Mix
-from .mix_token import draw_token_box, swap_box, swapped_patches
+from .mix_token import swap_box, swapped_patches
 from .token_mix import TokenBatchMix, TokenCutMix, TokenMix
 from .token_swap import MixToken, TokenSwap
 
@@ -26,7 +26,6 @@ __all__ = [
     'box_area',
     'box_mask',
     'clipped_box',
-    'draw_token_box',
     'minmax_box',
     'scaled_box',
     'swap_box',

@@ -12,19 +12,9 @@ channels.
 import contextlib
 from collections.abc import Iterator
 
-import numpy as np
 from torch import Tensor, nn
 
-from .boxes import Box, clipped_box
-
-
-def draw_token_box(grid: tuple[int, int], alpha: float = 1.0) -> Box:
-    """A box (top, bottom, left, right) of tokens for a whole batch; may be empty.
-
-    Draws as the official code does: the area wanted from Beta(alpha, alpha), then
-    the centre. What the box really covers is ``box_area(box, grid)``.
-    """
-    return clipped_box(grid, np.random.beta(alpha, alpha))
+from .boxes import Box
 
 
 def swap_box(tokens: Tensor, grid: tuple[int, int], box: Box) -> Tensor:
