@@ -102,6 +102,17 @@ def test_policies_draw_as_the_hosts_do():
     assert 5 < moved < 35
 
 
+def test_steps_run_as_often_as_they_are_asked_to():
+    # mmcv's own cache of random parameters ends in a RecursionError.
+    crop = build('mmtlalign.RandomResizedCropWithMap', scale=8)
+    rotate = rand_augment(dict(type='Rotate', angle=20.0))
+    small = dict(numbered(), img=np.zeros((8, 8, 3), np.uint8))
+    for _ in range(1200):
+        crop(rotate(dict(small)))
+    for step in (crop, rotate.transforms[0]):
+        assert not any(map(callable, vars(step).values()))
+
+
 def test_policy_that_is_not_applied_moves_nothing():
     results = rand_augment(dict(MOVES[0], prob=0.0))(numbered())
     assert agreement(results) == 1

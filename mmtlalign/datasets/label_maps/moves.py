@@ -1,13 +1,15 @@
 """Steps of a pipeline that move or crop an image, and take its label map along.
 
-Each is the host's own step. What it drew is read from the host's cache of random
-parameters (``cache_random_params``), so image and map cannot differ.
+Each is the host's own step. What it drew is read while it runs, so image and map
+cannot differ.
 """
+
+import contextlib
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from mmcv.transforms import RandomFlip
-from mmcv.transforms.utils import cache_random_params
+from mmcv.transforms import BaseTransform, RandomFlip
 from mmpretrain.datasets import RandAugment, RandomResizedCrop
 from mmpretrain.datasets.transforms import auto_augment
 
@@ -46,6 +48,33 @@ def write_map(results: dict, label_map: LabelMap, box: np.ndarray) -> dict:
     return results
 
 
+@contextlib.contextmanager
+def drawn_by(step: BaseTransform, *names: str) -> Iterator[dict]:
+    """What the methods of a step that draw at random give while it is active.
+
+    (mmcv's ``cache_random_params`` is meant for this, but where a class inherits such
+    a method it leaves one more wrapper behind with every use, until Python's limit
+    of recursion ends the run.)
+    """
+    drawn, own = {}, {name: vars(step)[name] for name in names if name in vars(step)}
+
+    def recorder(name, draw):
+        def record(*args):
+            drawn[name] = draw(*args)
+            return drawn[name]
+
+        return record
+
+    for name in names:
+        setattr(step, name, recorder(name, getattr(step, name)))
+    try:
+        yield drawn
+    finally:
+        for name in names:
+            delattr(step, name)
+        vars(step).update(own)
+
+
 @TRANSFORMS.register_module()
 class FlipWithMap(RandomFlip):
     """mmcv's ``RandomFlip``, with the label map; before or after a crop."""
@@ -70,9 +99,9 @@ class RandomResizedCropWithMap(RandomResizedCrop):
         """Crop and resize the image, and remember which part it shows."""
         label_map, box = read_map(results, 'RandomResizedCropWithMap')
         image = results['img']
-        with cache_random_params(self):
+        with drawn_by(self, 'rand_crop_params') as drawn:
             results = super().transform(results)
-            crop = self.rand_crop_params(image)
+        crop = drawn['rand_crop_params']
         return write_map(results, label_map, crop_box(box, crop, image.shape[:2]))
 
 
@@ -119,16 +148,17 @@ class RandAugmentWithMap(RandAugment):
                 results = step(results)
                 continue
             size = results['img'].shape[:2]
-            with cache_random_params(step):
+            with drawn_by(step, 'random_disable', 'random_negative') as drawn:
                 results = step(results)
-                if not step.random_disable():
-                    label_map = self.move(label_map, step, size)
+            if not drawn['random_disable']:
+                amount = drawn['random_negative']
+                label_map = self.move(label_map, step, amount, size)
         return write_map(results, label_map, box)
 
-    def move(self, label_map: LabelMap, step, size: tuple[int, int]) -> LabelMap:
-        """Move the map as a step, whose random parameters are cached, did the image."""
-        # From the cache: the argument is not looked at again.
-        amount = step.random_negative(None)
+    def move(
+        self, label_map: LabelMap, step, amount: float, size: tuple[int, int]
+    ) -> LabelMap:
+        """Move the map as a step did the image, by the amount that it drew."""
         if isinstance(step, auto_augment.Rotate):
             kind = 'rotate'
             centre = step.center or ((size[1] - 1) / 2, (size[0] - 1) / 2)
