@@ -1,5 +1,8 @@
 """Golden numbers of label maps: flips, crops, pooling, RandAugment's moves."""
 
+import itertools
+import re
+
 import numpy as np
 import torch
 from golden_files import close
@@ -8,6 +11,8 @@ from mmtlalign.datasets.label_maps import LabelMap
 from mmtlalign.datasets.label_maps.geometry import legacy_move_map
 from mmtlalign.datasets.label_maps.moves import FlipWithMap, RandomResizedCropWithMap
 from mmtlalign.datasets.label_maps.pooling import label_map_targets, pool_label_maps
+from mmtlalign.datasets.label_maps.relabel import ReLabel
+from mmtlalign.mixing import Mix
 
 
 def through_pipeline(golden, sample):
@@ -59,7 +64,48 @@ def check_labelmap_crop(path):
             # A batch of one, which the reference cannot do.
             one = (part[:1] for part in (values, indices, boxes, labels))
             close(label_map_targets(*one, **rest), golden[target][:1], 1e-5)
+    for sample, key in itertools.product(range(len(labels)), golden.files):
+        if '/target_s' in key:
+            check_relabel(golden, key, samples[sample], sample, classes)
+    check_mixed_targets(golden, values, indices, boxes, labels, classes)
     check_moves(golden)
+
+
+def check_relabel(golden, key, results, sample, classes):
+    """The label of the image is the second column of the targets."""
+    order, _, rest = key.split('/')
+    step = ReLabel(
+        classes,
+        smoothing=float(rest.removeprefix('target_s')),
+        legacy_axis_order=order == 'official',
+    )
+    ours = step(dict(results))['gt_score']
+    assert ours.dtype == np.float32
+    close(torch.from_numpy(ours), golden[key][sample, :, 1], 1e-5)
+
+
+def check_mixed_targets(golden, values, indices, boxes, labels, classes):
+    """Images blended, and labels without maps."""
+    official = dict(num_classes=classes, smoothing=0.1, legacy_axis_order=True)
+    blends = [key for key in golden.files if key.startswith('official/mixup_lam')]
+    hard = [key for key in golden.files if key.startswith('official/hard_target_s')]
+    assert blends and hard
+    for key in blends:
+        lam, side = re.fullmatch(r'official/mixup_lam(.+)_size(\d+)', key).groups()
+        targets = label_map_targets(
+            values, indices, boxes, labels, size=int(side), **official
+        )
+        mix = Mix(
+            images=torch.zeros(len(labels), 3, 4, 4),
+            labels=targets.flatten(1),
+            partner=torch.arange(len(labels)).flip(0),
+            mask=torch.full((1, 1, 4, 4), 1 - float(lam)),
+        )
+        close(mix.target(mix.area()).view_as(targets), golden[key], 1e-5)
+    for key in hard:
+        official['smoothing'] = float(key.rpartition('_s')[2])
+        targets = label_map_targets(values, indices, boxes, labels, size=1, **official)
+        close(targets[..., 0], golden[key], 1e-5)
 
 
 def check_moves(golden):

@@ -7,6 +7,7 @@ from mmtlalign.datasets.label_maps import (
     PoolLabelMap,
     RandAugmentWithMap,
     RandomResizedCropWithMap,
+    ReLabel,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     'PoolLabelMap',
     'RandAugmentWithMap',
     'RandomResizedCropWithMap',
+    'ReLabel',
 ]

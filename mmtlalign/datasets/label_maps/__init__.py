@@ -11,6 +11,7 @@ from mmtlalign.datasets.label_maps.moves import (
 from mmtlalign.datasets.label_maps.official import OfficialLabelMaps
 from mmtlalign.datasets.label_maps.pool_step import PoolLabelMap
 from mmtlalign.datasets.label_maps.pooling import label_map_targets, pool_label_maps
+from mmtlalign.datasets.label_maps.relabel import ReLabel
 from mmtlalign.datasets.label_maps.shards import CorruptShardError
 from mmtlalign.datasets.label_maps.store import (
     LabelMapStore,
@@ -29,6 +30,7 @@ __all__ = [
     'PoolLabelMap',
     'RandAugmentWithMap',
     'RandomResizedCropWithMap',
+    'ReLabel',
     'StoreFacts',
     'create_store',
     'fingerprint',

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 from mmtlalign.engine.errors import InputError
@@ -62,7 +63,8 @@ class StoreFacts:
         """How many files there are."""
         return -(-self.images // self.shard_size)
 
-    @property
+    # Every read of a map asks for it.
+    @cached_property
     def seal(self) -> str:
         """Fingerprint of everything; the checksum of each map rests on it."""
         return fingerprint([json.dumps(asdict(self), sort_keys=True)])

@@ -1,5 +1,7 @@
 """The step of a pipeline that turns a map and a crop into token labels."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -9,15 +11,55 @@ from mmtlalign.datasets.label_maps.pooling import pool_label_maps
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import TRANSFORMS
 
-__all__ = ['PoolLabelMap']
+__all__ = ['PoolLabelMap', 'pool_named']
+
+
+def pool_named(
+    results: dict,
+    step: str,
+    num_classes: int,
+    sizes: Sequence[tuple[int, int]],
+    legacy_axis_order: bool = False,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Logits of the classes that the map of a sample names, pooled over its crop.
+
+    RoIAlign runs over these alone, a few dozen at most, so a thousand classes cost
+    no more.
+
+    Args:
+        results: Of a pipeline, with a label map.
+        step: Who asks, for the messages.
+        num_classes: K, classes of the data set.
+        sizes: Rows and columns of each grid that is laid over the crop.
+        legacy_axis_order: As :func:`pool_label_maps`.
+
+    Returns:
+        The C classes, rising, and for each size their logits (C, rows, columns).
+
+    Raises:
+        InputError: There is no map, or it names other classes.
+    """
+    label_map, box = read_map(results, step)
+    classes, places = np.unique(label_map.indices, return_inverse=True)
+    if classes[-1] >= num_classes:
+        raise InputError(
+            f'{results.get("img_path", "an image")} has a label map with class '
+            f'{classes[-1]}, but {step} has num_classes={num_classes}: use maps of '
+            'these classes, or class_ids in LoadLabelMap.'
+        )
+    planes = label_map.values, places.reshape(label_map.indices.shape), box
+    batch = [torch.from_numpy(plane)[None] for plane in planes]
+    return classes, [
+        pool_label_maps(*batch, len(classes), size, legacy_axis_order)[0].numpy()
+        for size in sizes
+    ]
 
 
 @TRANSFORMS.register_module()
 class PoolLabelMap(BaseTransform):
     """Pool the map of an image over its crop: one label a token, one for the crop.
 
-    RoIAlign runs over the classes that the map names, a few dozen at most, so a
-    thousand classes cost no more. Place it last, before ``PackInputs`` with
+    Place it last, before ``PackInputs`` with
     ``algorithm_keys=('gt_label_map', 'gt_label_map_index', 'gt_map_label',
     'gt_map_label_index')``.
 
@@ -55,23 +97,11 @@ class PoolLabelMap(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the labels of the tokens and of the crop."""
-        label_map, box = read_map(results, 'PoolLabelMap')
-        classes, places = np.unique(label_map.indices, return_inverse=True)
-        if classes[-1] >= self.num_classes:
-            raise InputError(
-                f'{results.get("img_path", "an image")} has a label map with class '
-                f'{classes[-1]}, but num_classes={self.num_classes}: use maps of '
-                'these classes, or class_ids in LoadLabelMap.'
-            )
-        for key, size in (('gt_label_map', self.size), ('gt_map_label', (1, 1))):
-            pooled = pool_label_maps(
-                torch.from_numpy(label_map.values)[None],
-                torch.from_numpy(places.reshape(label_map.indices.shape))[None],
-                torch.from_numpy(box)[None],
-                len(classes),
-                size,
-                self.legacy_axis_order,
-            )[0].numpy()
+        sizes = self.size, (1, 1)
+        classes, pooled_maps = pool_named(
+            results, 'PoolLabelMap', self.num_classes, sizes, self.legacy_axis_order
+        )
+        for key, pooled in zip(('gt_label_map', 'gt_map_label'), pooled_maps):
             if key == 'gt_map_label':
                 pooled = pooled[:, 0, 0]
             if self.topk is None:

@@ -82,7 +82,7 @@ def write_shard(
         part.unlink(missing_ok=True)
 
 
-def open_shard(file: Path, facts: StoreFacts, rows: int) -> np.ndarray:
+def open_shard(file: Path, facts: StoreFacts, rows: int) -> np.memmap:
     """Map a shard into memory.
 
     Args:
@@ -112,9 +112,7 @@ def open_shard(file: Path, facts: StoreFacts, rows: int) -> np.ndarray:
     return records
 
 
-def read_row(
-    records: np.ndarray, row: int, file: Path, facts: StoreFacts, name: str
-) -> LabelMap:
+def read_row(records: np.memmap, row: int, facts: StoreFacts, name: str) -> LabelMap:
     """One map, copied out of the file and checked.
 
     Raises:
@@ -122,7 +120,9 @@ def read_row(
     """
     record = records[row]
     if checksum(facts, name, record) != record['checksum']:
-        raise CorruptShardError(file, f'the checksum of {name} does not fit')
+        raise CorruptShardError(
+            Path(records.filename), f'the checksum of {name} does not fit'
+        )
     return LabelMap(np.array(record['values']), np.array(record['indices']))
 
 

@@ -10,6 +10,7 @@ each lies) and ``shard-*.npy``.
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -138,9 +139,7 @@ class LabelMapStore:
                 "set, or choose missing='skip' or missing='hard label'."
             )
         shard, inside = divmod(row, self.facts.shard_size)
-        return read_row(
-            self.shard(shard), inside, shard_file(self.root, shard), self.facts, name
-        )
+        return read_row(self.shard(shard), inside, self.facts, name)
 
     def shard(self, number: int) -> np.ndarray:
         """The records of one file, mapped into memory."""
@@ -232,7 +231,7 @@ def create_store(root: str | Path, facts: StoreFacts, names: Sequence[str]):
         if there != facts:
             differ = '; '.join(
                 f'{key}: {was}, now {getattr(facts, key)}'
-                for key, was in vars(there).items()
+                for key, was in asdict(there).items()
                 if was != getattr(facts, key)
             )
             raise InputError(
