@@ -8,7 +8,7 @@ Attention weights are read from a stock backbone by hooks, put into explicit
 import torch
 
 
-def dense_rollout(backbone, images, hooks):
+def dense_rollout(backbone, images, hooks, residual=1, parts=1):
     """Matrices (B, N', N) of the way so far, after every attention.
 
     Only the image's tokens and the special ones count; padding that a backbone
@@ -31,7 +31,11 @@ def dense_rollout(backbone, images, hooks):
         if way is None:
             way = torch.eye(matrix.shape[-1], dtype=torch.float64)
         moved = matrix @ way
-        way = (way + moved) / 2 if kind == 'attention' else moved
+        if kind == 'attention':
+            weight = torch.ones(len(moved[0]), 1, dtype=torch.float64)
+            weight[0] = parts
+            moved = (residual * way + weight * moved) / (residual + weight)
+        way = moved
         if kind != 'merge':
             history.append(way)
     return history, way

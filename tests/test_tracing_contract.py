@@ -63,6 +63,41 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
     assert (tracer.history[-1] - tracer.history[0].mean()).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ('row', 'options', 'parts'),
+    [
+        ('LV-ViT', {}, 1),
+        ('Swin', {}, 1),
+        ('DHVT', {}, 1),
+        ('DHVT', dict(merge='flat'), 2),
+    ],
+)
+@pytest.mark.parametrize('residual', [0, 0.5, 1, 2.0])
+def test_residuals_of_any_weight_equal_the_oracle(row, options, parts, residual):
+    mix, backbone = mixed(row), tapped(row)
+    _, tracer = run(backbone, mix, residual=residual, **options)
+    history, _ = oracles.dense_rollout(stock(row), mix.images, HOOKS, residual, parts)
+    prefix = family_of(backbone).prefix(backbone)
+    begin = oracles.start(mix.mask, ROWS[row].patch, prefix, len(mix.images))
+    for ours, matrix in zip(tracer.history, history):
+        torch.testing.assert_close(ours.double(), matrix @ begin, rtol=0, atol=2e-6)
+
+
+def test_default_residual_is_the_plain_mean_to_the_bit():
+    mix, backbone = mixed('ViT'), tapped('ViT')
+    _, alone = run(backbone, mix, residual=False, layers=[0])
+    _, tracer = run(backbone, mix, layers=[0])
+    before = share_tracer(backbone, mix).share
+    assert tracer.share.equal((before + alone.share) / 2)
+    assert run(backbone, mix, residual=1, layers=[0])[1].share.equal(tracer.share)
+
+
+@pytest.mark.parametrize('residual', [-1, float('nan'), float('inf'), None, 'plain'])
+def test_residuals_that_are_no_weight(residual):
+    with pytest.raises(ValueError, match=r'residual=.* a number from 0 on'):
+        share_tracer(tapped('ViT'), mixed('ViT'), residual=residual)
+
+
 @every_row
 def test_identity_gives_rows_that_sum_to_one(row):
     mix, backbone = mixed(row), tapped(row)

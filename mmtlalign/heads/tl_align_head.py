@@ -12,22 +12,17 @@ from torch import Tensor
 
 from ..mixing import Mix
 from ..registry import MODELS
-from ..tracing import Tracer, attach, layer_indices, share_tracer, watch
+from ..tracing import Tracer, share_tracer, watch
 from .mix_head import DistilledScores, MixHead
+from .trace_options import TraceOptions
 
 
 class TLAlign(MixHead):
     """Reads the target from labels traced through the attention.
 
     Args:
-        layers: Attentions that move the labels, by index, negative ones from
-            the end; ``[-1]`` is the paper's ablation with the last layer alone
-            (Table 8). Defaults to None: all.
-        residual: Average the moved labels with those before each layer.
-            False is the ablation without. Defaults to True.
-        merge: How DHVT's head tokens come back to the class token, ``'nested'``
-            or ``'flat'``; see :meth:`mmtlalign.tracing.Tracer.append_tokens`.
-            Defaults to None: ``'nested'`` where there are head tokens.
+        layers, residual, merge: As of :class:`TraceOptions`. The defaults are the
+            paper's.
         **kwargs: As of the mmpretrain head.
     """
 
@@ -35,33 +30,22 @@ class TLAlign(MixHead):
         self,
         *args,
         layers: Sequence[int] | None = None,
-        residual: bool = True,
+        residual: bool | float = True,
         merge: str | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        if merge not in (None, 'nested', 'flat'):
-            raise ValueError(f"merge={merge!r}: choose 'nested' or 'flat'.")
-        self.trace_options = dict(
-            layers=layers, residual=residual, merge=merge or 'nested'
-        )
-        self.merge = merge
+        self.options = TraceOptions(layers, residual, merge)
 
     def attach(self, backbone) -> None:
         """Tap the backbone; errors as in :class:`MixHead`, and options that do
         not fit it."""
         super().attach(backbone)
-        wire = attach(backbone)
-        layer_indices(self.trace_options['layers'], wire.attentions)
-        if self.merge is not None and not wire.appends:
-            raise ValueError(
-                f'merge={self.merge!r} is about head tokens (DHVT), and '
-                f'{type(backbone).__name__} has none: leave it out.'
-            )
+        self.options.attach(backbone)
 
     def watch(self, backbone, mix: Mix):
         """Trace the shares of ``mix`` through one forward."""
-        return watch(backbone, share_tracer(backbone, mix, **self.trace_options))
+        return watch(backbone, share_tracer(backbone, mix, **self.options.of_tracer))
 
     def partner_shares(self, mix: Mix, seen: Tracer) -> tuple[Tensor, ...]:
         """What arrived at each output, each (B,)."""

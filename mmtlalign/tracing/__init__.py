@@ -15,7 +15,7 @@ from .known import (
 from .row_readers import ClassRows, TokenColumns
 from .taps import AttentionTap, Wire, attach, listen, watch
 from .trace import look_reader, share_tracer, start_share, token_grid, trace
-from .tracer import Tracer, layer_indices
+from .tracer import Tracer, layer_indices, residual_weight
 
 __all__ = [
     'AttentionTap',
@@ -33,6 +33,7 @@ __all__ = [
     'register_attention',
     'register_backbone',
     'register_helper',
+    'residual_weight',
     'share_tracer',
     'start_share',
     'token_grid',

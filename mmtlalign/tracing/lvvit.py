@@ -2,7 +2,9 @@
 
 Its attention is mmpretrain's and is tapped as such. Shares move by the plain rule,
 half from the token and half from attention, although ``skip_lam`` weakens the
-branches: the published rule knows no such weight.
+branches: the published rule knows no such weight. A rule that does is a proposal of
+ours, off by default: ``residual=skip_lam`` in the head, 2 for LV-ViT-S and M, 3 for L,
+which is ``p <- (skip_lam p + A p) / (skip_lam + 1)``.
 """
 
 import dataclasses

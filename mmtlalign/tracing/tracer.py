@@ -5,6 +5,7 @@ what else happens to the tokens: they are cut into windows, merged, joined by a
 class token. Shapes as in :mod:`mmtlalign.tracing.rules`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -26,8 +27,10 @@ class Tracer(Reader):
         attentions: How many attentions the backbone has.
         layers: Which of them move the share, by index; negative ones count
             from the end. Defaults to None: all.
-        residual: Average the moved share with the one before, as a residual
-            connection does. Defaults to True.
+        residual: How much the share before an attention counts beside the moved
+            one, as a residual connection does: ``p <- (r p + A p) / (r + 1)``.
+            True is the paper's 1, the plain mean; False is 0. Other numbers are
+            an extension of ours. Defaults to True.
         merge: How the class token takes in DHVT's head tokens, ``'nested'`` or
             ``'flat'``; see :meth:`append_tokens`. Defaults to ``'nested'``.
 
@@ -46,14 +49,14 @@ class Tracer(Reader):
         prefix: int,
         attentions: int,
         layers: Sequence[int] | None = None,
-        residual: bool = True,
+        residual: bool | float = True,
         merge: str = 'nested',
     ):
         self.share = share.detach().float()
         self.grid = grid
         self.prefix = prefix
         self.layers = layer_indices(layers, attentions)
-        self.residual = residual
+        self.residual = residual_weight(residual)
         self.merge_rule = merge
         self.history: list[Tensor] = []
         self.grids: list[tuple[int, int]] = []
@@ -121,7 +124,8 @@ class Tracer(Reader):
         mean share of all tokens; after the attention their mean is added to
         the class token and they are gone. With ``merge='nested'`` the class
         token averages its own attention with theirs, then the result with its
-        share before; ``'flat'`` averages all three alike.
+        share before; ``'flat'`` averages all three alike. The share before counts
+        ``residual`` times in both.
         """
         self._keys = geometry.append_mean(self.share, count)
         self._appended = count
@@ -176,13 +180,24 @@ class Tracer(Reader):
     def _update(self, moved: Tensor, flat: int) -> Tensor:
         rows = moved.shape[1]
         before, rest = self.share[:, :rows], self.share[:, rows:]
-        if self.residual:
-            after = (before + moved) / 2
-            if flat:
-                first = (before[:, :1] + 2 * moved[:, :1]) / 3
-                after = torch.cat([first, after[:, 1:]], dim=1)
-            moved = after
-        return torch.cat([moved, rest], dim=1) if rest.shape[1] else moved
+        after = moved.add(before, alpha=self.residual) / (self.residual + 1)
+        if flat:
+            # Attention of the class token and that of the head tokens count alike.
+            first = (2 * moved[:, :1]).add(before[:, :1], alpha=self.residual)
+            first = first / (self.residual + 2)
+            after = torch.cat([first, after[:, 1:]], dim=1)
+        return torch.cat([after, rest], dim=1) if rest.shape[1] else after
+
+
+def residual_weight(residual: bool | float) -> float:
+    """The number that ``residual`` of :class:`Tracer` says; a wrong one is an error."""
+    if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
+        raise ValueError(
+            f'residual={residual!r}: True (the plain mean), False (none), or how much '
+            'labels before an attention count beside the moved ones, a number from '
+            '0 on.'
+        )
+    return float(residual)
 
 
 def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | None:
