@@ -5,6 +5,7 @@ from mmtlalign.backbones.dhvt import DHVT
 from mmtlalign.backbones.global_pooling import GlobalAveragePooling
 from mmtlalign.backbones.lvvit import LVViT
 from mmtlalign.backbones.pvt import PVT
+from mmtlalign.backbones.side_layers import SideLayers
 from mmtlalign.backbones.simple_feature_pyramid import SimpleFeaturePyramid
 from mmtlalign.backbones.timm_backbone import TIMMBackbone
 from mmtlalign.backbones.token_pooling import TokenPooling
@@ -16,6 +17,7 @@ __all__ = [
     'GlobalAveragePooling',
     'LVViT',
     'PVT',
+    'SideLayers',
     'SimpleFeaturePyramid',
     'TIMMBackbone',
     'TokenPooling',

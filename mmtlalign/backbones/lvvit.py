@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.backbones.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -84,11 +85,18 @@ class LVViT(VisionTransformer):
         attn_drop_rate (float): Dropout of attention weights. Defaults to 0.
         drop_path_rate (float): Stochastic depth of the last layer, growing linearly
             from 0 at the first. Defaults to 0.
+        mlp_drop_rate (float, optional): Dropout of the last layer's feed-forward,
+            growing linearly from 0 at the first, in place of ``drop_rate`` there. The
+            official segmentation has this where classification has stochastic
+            depth. Defaults to None: ``drop_rate`` in every layer.
+        skip_lam (float, optional): Takes the place of the variant's. The official
+            segmentation runs 'large' with 1. Defaults to None.
         norm_cfg (dict): Norms of the layers and the final one. Defaults to
             ``dict(type='LN', eps=1e-5)``.
         patch_norm_cfg (dict): Norms of the stem. Defaults to ``dict(type='BN')``.
         final_norm (bool): Norm after the last layer. Outputs of earlier layers are
-            not normed. Defaults to True.
+            not normed. Without it, the norm of a state dict that is loaded is left
+            out, which the log says. Defaults to True.
         out_type (str): ``'cls_token'`` (B, D); ``'featmap'`` (B, D, h, w) of the
             patches; ``'raw'`` (B, 1 + h*w, D), all tokens, class token first, which
             a head for token labels needs. Defaults to ``'cls_token'``.
@@ -126,6 +134,8 @@ class LVViT(VisionTransformer):
         drop_rate=0.0,
         attn_drop_rate=0.0,
         drop_path_rate=0.0,
+        mlp_drop_rate=None,
+        skip_lam=None,
         norm_cfg=LN,
         patch_norm_cfg=BN,
         final_norm=True,
@@ -136,8 +146,15 @@ class LVViT(VisionTransformer):
         init_cfg=None,
     ):
         settings = _settings(arch, self.arch_zoo)
+        if skip_lam is not None:
+            settings = dict(settings, skip_lam=skip_lam)
         layers = settings['num_layers']
         _check(settings, patch_size, out_type, self.OUT_TYPES, frozen_stages)
+        if mlp_drop_rate is not None and not 0 <= mlp_drop_rate <= 1:
+            raise ValueError(
+                f'mlp_drop_rate={mlp_drop_rate}: a probability is 0 to 1; None leaves '
+                'the feed-forward to drop_rate.'
+            )
         if init_cfg is None:
             init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
         super().__init__(
@@ -169,21 +186,25 @@ class LVViT(VisionTransformer):
         )
         # Read where a state dict is loaded, to resize its positions.
         self.patch_embed.init_out_size = self.patch_resolution
+        depths = [i / max(layers - 1, 1) for i in range(layers)]
         self.layers.extend(
             ScaledResidualLayer(
                 settings['skip_lam'],
+                None if mlp_drop_rate is None else mlp_drop_rate * depth,
                 embed_dims=self.embed_dims,
                 num_heads=settings['num_heads'],
                 feedforward_channels=settings['feedforward_channels'],
                 drop_rate=drop_rate,
                 attn_drop_rate=attn_drop_rate,
-                drop_path_rate=drop_path_rate * i / max(layers - 1, 1),
+                drop_path_rate=drop_path_rate * depth,
                 qkv_bias=False,
                 norm_cfg=norm_cfg,
             )
-            for i in range(layers)
+            for depth in depths
         )
         self._register_load_state_dict_pre_hook(_check_names)
+        if not final_norm:
+            self._register_load_state_dict_pre_hook(_leave_out_final_norm)
         self.frozen_stages = frozen_stages
         self._freeze_stages()
 
@@ -283,4 +304,15 @@ def _check_names(state_dict, prefix, *args) -> None:
         raise ValueError(
             'The state dict has the names of the official LV-ViT code; convert the '
             'file first: python tools/convert_weights.py lvvit IN OUT'
+        )
+
+
+def _leave_out_final_norm(state_dict, prefix, *args) -> None:
+    """Take the norm of a classifier, which the caller has none of, out in place."""
+    left_out = [name for name in state_dict if name.startswith(f'{prefix}ln1.')]
+    for name in left_out:
+        del state_dict[name]
+    if left_out:
+        MMLogger.get_current_instance().info(
+            'LVViT, final_norm=False: left out of the state dict ' + ', '.join(left_out)
         )

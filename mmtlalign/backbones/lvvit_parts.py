@@ -17,23 +17,18 @@ from torch import Tensor, nn
 GRID = tuple[int, int]
 
 
-class StemUnit(nn.Sequential):
-    """Convolution without bias, norm, ReLU."""
+class ConvUnit(nn.Sequential):
+    """A convolution, usually without bias, then norm and ReLU.
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        kernel_size: int,
-        stride: int,
-        norm_cfg: dict,
-    ):
+    Args:
+        conv: The convolution.
+        norm_cfg: Norm over its channels.
+    """
+
+    def __init__(self, conv: nn.Module, norm_cfg: dict):
         super().__init__()
-        padding = kernel_size // 2
-        self.conv = nn.Conv2d(
-            channels_in, channels_out, kernel_size, stride, padding, bias=False
-        )
-        self.norm = build_norm_layer(norm_cfg, channels_out)
+        self.conv = conv
+        self.norm = build_norm_layer(norm_cfg, conv.out_channels)
         self.act = nn.ReLU(inplace=True)
 
 
@@ -61,11 +56,12 @@ class ConvStem(nn.Module):
     ):
         super().__init__()
         self.patch_size = patch_size
-        self.stem = nn.Sequential(
-            StemUnit(in_channels, stem_channels, 7, 2, norm_cfg),
-            StemUnit(stem_channels, stem_channels, 3, 1, norm_cfg),
-            StemUnit(stem_channels, stem_channels, 3, 1, norm_cfg),
+        convs = (
+            nn.Conv2d(in_channels, stem_channels, 7, 2, 3, bias=False),
+            nn.Conv2d(stem_channels, stem_channels, 3, 1, 1, bias=False),
+            nn.Conv2d(stem_channels, stem_channels, 3, 1, 1, bias=False),
         )
+        self.stem = nn.Sequential(*(ConvUnit(conv, norm_cfg) for conv in convs))
         half = patch_size // 2
         self.projection = nn.Conv2d(stem_channels, embed_dims, half, half)
 
@@ -87,13 +83,19 @@ class ScaledResidualLayer(TransformerEncoderLayer):
 
     Args:
         skip_lam: The divisor of the branches.
+        mlp_drop_rate: Dropout of both linear layers of the feed-forward. None: as
+            ``drop_rate`` says.
         **kwargs: As of ``TransformerEncoderLayer``.
     """
 
-    def __init__(self, skip_lam: float, **kwargs):
+    def __init__(self, skip_lam: float, mlp_drop_rate: float | None = None, **kwargs):
         super().__init__(**kwargs)
         self.skip_lam = skip_lam
         self.ffn.add_identity = False
+        if mlp_drop_rate is not None:
+            for module in self.ffn.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = mlp_drop_rate
 
     def init_weights(self) -> None:
         # The parent would start the feed-forward otherwise than all linear layers.
