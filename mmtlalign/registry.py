@@ -36,7 +36,12 @@ MODELS = Registry(
     'model',
     parent=ROOT_MODELS,
     scope='mmtlalign',
-    locations=['mmtlalign.backbones', 'mmtlalign.classifiers', 'mmtlalign.heads'],
+    locations=[
+        'mmtlalign.backbones',
+        'mmtlalign.classifiers',
+        'mmtlalign.heads',
+        'mmtlalign.selfsup',
+    ],
 )
 BATCH_AUGMENTS = Registry(
     'batch augment',

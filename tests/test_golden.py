@@ -12,6 +12,11 @@ import numpy as np
 import pytest
 import torch
 from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlalign
+from golden_esvit import (
+    check_esvit_head,
+    check_esvit_regionloss,
+    check_esvit_viewloss,
+)
 from golden_files import FILES, HERE, close
 from golden_labelmap import check_labelmap_crop
 from golden_lvvit import (
@@ -228,6 +233,9 @@ CHECKS = {
     'dhvt_cifar': check_dhvt,
     'dhvt_patch': check_dhvt,
     'dhvt_tlalign_proposal': check_dhvt_tlalign,
+    'esvit_head': check_esvit_head,
+    'esvit_regionloss': check_esvit_regionloss,
+    'esvit_viewloss': check_esvit_viewloss,
     'labelmap_crop': check_labelmap_crop,
     'tokenlabel_loss': check_tokenlabel_loss,
     'lvvit_mixtoken': check_lvvit_mixtoken,

@@ -1,11 +1,13 @@
 """Heads: how the target of a mixed batch is read, and the loss. One paper, one file."""
 
+from .esvit_head import EsViTHead
 from .mix_head import MixHead
 from .tl_align_head import (
     TLAlignDeiTClsHead,
     TLAlignLinearClsHead,
     TLAlignVisionTransformerClsHead,
 )
+from .tl_align_token_head import TLAlignTokenLabelClsHead
 from .token_label_head import TokenLabelClsHead
 from .token_label_loss import TokenLabelLoss
 from .transmix_head import (
@@ -15,9 +17,11 @@ from .transmix_head import (
 )
 
 __all__ = [
+    'EsViTHead',
     'MixHead',
     'TLAlignDeiTClsHead',
     'TLAlignLinearClsHead',
+    'TLAlignTokenLabelClsHead',
     'TLAlignVisionTransformerClsHead',
     'TokenLabelClsHead',
     'TokenLabelLoss',

@@ -1,0 +1,14 @@
+"""Self-supervised pretraining: EsViT, and DINO as its part."""
+
+from .losses import region_loss, view_loss
+from .matching import match_regions
+from .targets import teacher_probabilities
+from .views import Views
+
+__all__ = [
+    'Views',
+    'match_regions',
+    'region_loss',
+    'teacher_probabilities',
+    'view_loss',
+]
