@@ -10,6 +10,7 @@ mmengine; theirs is mmpretrain's.
 """
 
 from mmengine.registry import DATASETS as ROOT_DATASETS
+from mmengine.registry import FUNCTIONS as ROOT_FUNCTIONS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
@@ -24,6 +25,7 @@ from mmpretrain.registry import BATCH_AUGMENTS as MMPRETRAIN_BATCH_AUGMENTS
 __all__ = [
     'BATCH_AUGMENTS',
     'DATASETS',
+    'FUNCTIONS',
     'HOOKS',
     'METRICS',
     'MODELS',
@@ -58,6 +60,12 @@ HOOKS = Registry(
 DATASETS = Registry(
     'dataset',
     parent=ROOT_DATASETS,
+    scope='mmtlalign',
+    locations=['mmtlalign.datasets'],
+)
+FUNCTIONS = Registry(
+    'function',
+    parent=ROOT_FUNCTIONS,
     scope='mmtlalign',
     locations=['mmtlalign.datasets'],
 )

@@ -8,6 +8,7 @@ from mmtlalign.datasets.label_maps import (
     RandAugmentWithMap,
     RandomResizedCropWithMap,
     ReLabel,
+    collate_label_maps,
 )
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     'PoolLabelMap',
     'RandAugmentWithMap',
     'RandomResizedCropWithMap',
+    'collate_label_maps',
     'ReLabel',
 ]

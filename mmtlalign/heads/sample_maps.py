@@ -1,14 +1,6 @@
-"""Label maps that data samples carry, as one batch on the device of the network.
+"""Label maps that data samples carry, as labels on the device of the network.
 
-Fields of a sample, set by the pipeline and kept by ``PackInputs`` under
-``algorithm_keys`` (the tokens' grid is h by w, row by row; k classes are named)::
-
-    gt_label_map        (K, h, w) of all classes, or (k, h, w) of those named in
-    gt_label_map_index  (k, h, w) integers; below 0 where fewer than k are named
-    gt_map_label        (K,) or (k,): what the map says of the whole crop, with
-    gt_map_label_index  (k,)
-
-Values are logits or probabilities, in any floating type, such as float16.
+What their fields are: :mod:`mmtlalign.datasets.label_maps.map_batch`.
 """
 
 from collections.abc import Callable
@@ -16,10 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..datasets.label_maps.map_batch import FIELDS, LABEL, MAP, batch_map, image_name
 from .token_label_loss import TopKLabels, smooth
 
-MAP, LABEL = 'gt_label_map', 'gt_map_label'
-FIELDS = (MAP, f'{MAP}_index', LABEL, f'{LABEL}_index')
 FORMS = ('logits', 'probabilities')
 
 
@@ -61,7 +52,7 @@ class SampleMaps:
         Returns:
             (B, N, K) or :class:`TopKLabels` (B, N); (B, 1, K) without any map.
         """
-        found = self._read(samples, MAP, labels, 3)
+        found = self._read(samples, MAP, labels)
         if found is None:
             return labels[:, None]
         values, index, here = found
@@ -74,7 +65,7 @@ class SampleMaps:
 
     def whole(self, samples: list, labels: Tensor) -> Tensor:
         """What the maps say of each image (B, K); arguments as of :meth:`tokens`."""
-        found = self._read(samples, LABEL, labels, 1)
+        found = self._read(samples, LABEL, labels)
         if found is None:
             return labels
         target = self._filled(*found, labels)
@@ -102,45 +93,39 @@ class SampleMaps:
             _where(here, target.rest, hard.rest),
         )
 
-    def _read(self, samples, key, labels, ndim):
+    def _read(self, samples, key, labels):
         """Values, classes or None for all, who has any or None for all of them."""
-        here = [key in sample for sample in samples]
-        if not all(here) and self.missing == 'error':
+        found = batch_map(samples, key)
+        count = 0 if found is None else int(found.present.sum())
+        if count < len(samples) and self.missing == 'error':
+            first = int(found.present.byte().argmin()) if count else 0
             raise ValueError(
-                f'Image {_name(samples, here.index(False))} has no {key}, and '
-                f'{here.count(False)} of {len(samples)} of the batch: load label maps '
-                "in the pipeline and end it with dict(type='PackInputs', "
+                f'Image {image_name(samples, first)} has no {key}, and '
+                f'{len(samples) - count} of {len(samples)} of the batch: load label '
+                "maps in the pipeline and end it with dict(type='PackInputs', "
                 f"algorithm_keys={FIELDS}), or set missing='hard label' in the "
                 'head, or train without maps: dense_weight=0 in its loss and '
                 "class_target='label'."
             )
-        if not any(here):
+        if not count:
             return None
-        values = _stack(samples, key, here, ndim)
-        index, ids = None, f'{key}_index'
-        if ids in samples[here.index(True)]:
-            index = _stack(samples, ids, here, ndim)
-            self._check_index(index, values, ids)
+        values, index, present = found
+        if index is not None:
+            self._check_index(index, f'{key}_index')
         elif values.shape[1] != self.num_classes:
             raise ValueError(
                 f'{key} has {values.shape[1]} classes and the head num_classes='
                 f'{self.num_classes}: use maps of the same classes, or name which '
-                f'they are in {ids}.'
+                f'they are in {key}_index.'
             )
         device = labels.device
         return (
             _move(values, device),
             None if index is None else _move(index, device),
-            None if all(here) else _move(torch.tensor(here), device),
+            None if count == len(samples) else _move(present, device),
         )
 
-    def _check_index(self, index: Tensor, values: Tensor, ids: str) -> None:
-        if index.shape != values.shape or index.is_floating_point():
-            raise ValueError(
-                f'{ids} is {index.dtype} {tuple(index.shape[1:])} and the values are '
-                f'{tuple(values.shape[1:])} in each sample: each value needs one '
-                'class, an integer.'
-            )
+    def _check_index(self, index: Tensor, ids: str) -> None:
         # Looked at where it costs nothing: a GPU would have to be waited for.
         if index.device.type == 'cpu' and int(index.max()) >= self.num_classes:
             raise ValueError(
@@ -148,36 +133,6 @@ class SampleMaps:
                 f"{self.num_classes}: use maps of an annotator with the data set's "
                 'classes, or correct num_classes.'
             )
-
-
-def _stack(samples: list, key: str, here: list[bool], ndim: int) -> Tensor:
-    """A field of all samples (B, ...), zeros where a sample has no map."""
-    present = [i for i, there in enumerate(here) if there]
-    tensors = {}
-    for i in present:
-        if key not in samples[i]:
-            raise ValueError(
-                f'Image {_name(samples, i)} has no {key}, others of the batch do: all '
-                'maps of a batch come in one form.'
-            )
-        tensors[i] = torch.as_tensor(samples[i].get(key))
-    first = tensors[present[0]]
-    for i, tensor in tensors.items():
-        if tensor.ndim != ndim or tensor.shape != first.shape:
-            raise ValueError(
-                f'Image {_name(samples, i)} has {key} of shape '
-                f'{tuple(tensor.shape)}, the first of the batch {tuple(first.shape)}: '
-                f'each has {ndim} axes (classes{", rows, columns" * (ndim > 1)}) and '
-                'the same shape; pool maps to the token grid in the pipeline.'
-            )
-    none = torch.zeros_like(first)
-    # Autocast on a CPU knows no float16 to stack.
-    with torch.autocast('cpu', enabled=False):
-        return torch.stack([tensors.get(i, none) for i in range(len(samples))])
-
-
-def _name(samples: list, index: int) -> str:
-    return samples[index].get('img_path', f'number {index} of the batch')
 
 
 def _where(here: Tensor, yes: Tensor, no: Tensor) -> Tensor:
