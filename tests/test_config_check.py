@@ -98,9 +98,25 @@ def test_data_root_moves_every_path(write):
     assert cfg.data_root == '/elsewhere/'
 
 
-def test_data_root_without_one(write):
-    with pytest.raises(UnreadKeyError, match='no data_root'):
-        load_config(write('', 'model = dict(type="M")'), dict(data_root='/elsewhere'))
+def test_label_maps_move_apart_from_the_images(write):
+    child = (
+        "label_map_root = 'data/here_maps'\n"
+        "train_dataloader = dict(dataset=dict(maps=label_map_root, up='data/here'))"
+    )
+    cfg = load_config(write(child), dict(data_root='/images'))
+    dataset = cfg.train_dataloader.dataset
+    assert (dataset.data_root, dataset.up) == ('/images/', '/images/')
+    assert dataset.maps == 'data/here_maps'  # not a folder below data/here
+    cfg = load_config(write(child), dict(label_map_root='/maps'))
+    dataset = cfg.train_dataloader.dataset
+    assert dataset.maps == cfg.label_map_root == '/maps'
+    assert dataset.data_root == 'data/here/'
+
+
+@pytest.mark.parametrize('root', ['data_root', 'label_map_root'])
+def test_roots_that_are_not_there(write, root):
+    with pytest.raises(UnreadKeyError, match=f'no {root}'):
+        load_config(write('', 'model = dict(type="M")'), {root: '/elsewhere'})
 
 
 def test_options_inside_lists_and_typed_dicts(write):

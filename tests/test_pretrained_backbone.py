@@ -308,6 +308,24 @@ def test_two_sources_are_an_error(checkpoint, tmp_path):
         run(tmp_path / 'b', pretrained=checkpoint[1], load_from=whole)
 
 
+def test_hook_fills_the_whole_model_if_asked(checkpoint, tmp_path):
+    first = run(tmp_path / 'a', pretrained=checkpoint[1]).model
+    file = str(tmp_path / 'a' / 'iter_2.pth')
+    hook = dict(type='mmtlalign.PretrainedBackboneHook', whole=True)
+    options = dict(pretrained=file, custom_hooks=[hook], randomness=dict(seed=1))
+    assert_same(run(tmp_path / 'b', **options).model, first)
+    # A file without the head that is needed.
+    with pytest.raises(InputError, match=r'not in the file \(head\.fc'):
+        run(tmp_path / 'c', **dict(options, pretrained=only_backbone(file)))
+
+
+def only_backbone(path):
+    content = torch.load(path, weights_only=False)['state_dict']
+    kept = {k: v for k, v in content.items() if not k.startswith('head.')}
+    torch.save(dict(state_dict=kept), path + '.backbone')
+    return path + '.backbone'
+
+
 def test_hook_fills_the_model_inside_a_wrapper(checkpoint):
     source, path = checkpoint
 

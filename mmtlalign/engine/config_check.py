@@ -19,6 +19,8 @@ from mmtlalign.engine.errors import InputError
 
 __all__ = ['UnreadKeyError', 'check_options', 'check_top_level', 'load_config']
 
+# Folders that --cfg-options moves, with every path below them.
+ROOTS = ('data_root', 'label_map_root')
 # What `Runner.from_cfg` reads …
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
 # … what it asks `runner.cfg` for later …
@@ -35,8 +37,8 @@ RUNNER_KEYS |= {
 # … what mmengine, the tools and hooks of this package, and the hosts' own
 # inference read.
 SETTINGS = {
+    *ROOTS,
     'custom_imports',
-    'data_root',
     'pretrained',
     'test_pipeline',
     'tta_model',
@@ -78,7 +80,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     Args:
         path (str): The config file.
         options (dict, optional): Dotted key -> value. ``data_root`` moves
-            every path that begins with the ``data_root`` of the file.
+            every path below the ``data_root`` of the file, ``label_map_root``
+            likewise.
 
     Raises:
         InputError: If there is no such file.
@@ -90,8 +93,10 @@ def load_config(path: str, options: dict | None = None) -> Config:
     check_top_level(cfg, path)
     options = dict(options or {})
     check_options(cfg, options)
-    if 'data_root' in options:
-        old, new = cfg.data_root, options.pop('data_root')
+    for root in ROOTS:
+        if root not in options:
+            continue
+        old, new = cfg[root], options.pop(root)
         if new and not new.endswith('/') and old.endswith('/'):
             new += '/'
         moved = {key: move(value, old, new) for key, value in cfg.items()}
@@ -119,7 +124,7 @@ def check_top_level(cfg: Config, path: str) -> None:
         taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
         overrides = set().union(*(base.sets for base in sources[:number]))
         # Moving the data in a file that builds on another comes too late.
-        settings = known - ({'data_root'} & overrides)
+        settings = known - (set(ROOTS) & overrides)
         unread = source.sets - settings - source.reads - taken
         for name in sorted(unread):
             if not name.startswith('_') and not filled_in(cfg, name):
@@ -154,8 +159,8 @@ def check_options(cfg: Config, options: dict) -> None:
             if first == 'pretrained':
                 why = 'mmtlalign.PretrainedBackboneHook, which reads it, is not in use'
             raise_unread(first, known, where, why)
-        if key == 'data_root' and not cfg.get('data_root'):
-            raise_unread(key, (), where, 'this config has no data_root to move')
+        if key in ROOTS and not cfg.get(key):
+            raise_unread(key, (), where, f'this config has no {key} to move')
         here, parent = cfg.get(first), first
         for part in rest:
             if isinstance(here, (list, tuple)):
@@ -230,12 +235,13 @@ def filled_in(cfg: Config, name: str) -> bool:
 
 
 def move(node, old: str, new: str):
-    """Replace ``old`` at the beginning of every string of a config."""
+    """Replace the folder ``old`` at the beginning of every path of a config."""
     if isinstance(node, dict):
         return {key: move(child, old, new) for key, child in node.items()}
     if isinstance(node, (list, tuple)):
         return type(node)(move(child, old, new) for child in node)
-    if isinstance(node, str) and node.startswith(old):
+    # Not what only has a longer name: data/imagenet is no part of data/imagenet_maps.
+    if isinstance(node, str) and f'{node}/'.startswith(f'{old.rstrip("/")}/'):
         return new + node[len(old) :]
     return node
 

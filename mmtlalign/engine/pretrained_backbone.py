@@ -28,14 +28,18 @@ class PretrainedBackboneHook(Hook):
             that hands all four stages on. Defaults to ().
         prefix (str): What the names of the backbone's tensors begin with in
             the file. Defaults to 'backbone.'.
+        whole (bool): Load the whole model, heads included, for a run on the same
+            classes at another image size; ``prefix`` is not read. Defaults to
+            False.
     """
 
     # Before any hook that copies or counts the weights at the same moment.
     priority = 'VERY_HIGH'
 
-    def __init__(self, new_layers=(), prefix: str = 'backbone.'):
+    def __init__(self, new_layers=(), prefix: str = 'backbone.', whole: bool = False):
         self.new_layers = tuple(new_layers)
-        self.prefix = prefix
+        self.prefix = '' if whole else prefix
+        self.whole = whole
 
     def before_train(self, runner) -> None:
         """Load once, after the weights were initialised and nothing was resumed."""
@@ -62,5 +66,6 @@ class PretrainedBackboneHook(Hook):
                 'them to None.'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for line in load_backbone(model.backbone, path, self.new_layers, self.prefix):
+        part = model if self.whole else model.backbone
+        for line in load_backbone(part, path, self.new_layers, self.prefix):
             runner.logger.info(line)
