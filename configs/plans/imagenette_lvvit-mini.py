@@ -1,0 +1,49 @@
+# Token Labeling in little: a small LV-ViT pretrained on Imagenette with label maps,
+# with the maps' class label alone, and with the images' labels; then UperNet on CamVid.
+#
+#   python tools/pretrain_to_downstream.py THIS_FILE --data DIR
+#
+# DIR holds imagenette224/, imagenette224_labelmaps/ and camvid/ (see the head of
+# configs/small/_base_/imagenette_maps_64px.py for how to make the maps).
+# Every number is ours; see docs/results.md.
+starts = dict(
+    tokens=dict(
+        title='Token Labeling',
+        config='configs/small/token-label_lvvit-mini-p8_imagenette-64px.py',
+        options={'data_root': '{data}'},
+    ),
+    relabel=dict(
+        title='class label of the map',
+        config='configs/small/relabel_lvvit-mini-p8_imagenette-64px.py',
+        options={'data_root': '{data}'},
+    ),
+    control=dict(
+        title='MixToken control',
+        config='configs/small/mixtoken_lvvit-mini-p8_imagenette-64px.py',
+        options={'data_root': '{data}'},
+    ),
+    scratch=dict(title='from scratch'),
+)
+tasks = dict(
+    segment=dict(
+        title='CamVid',
+        config='configs/small/lvvit-mini-p8_mln-upernet_camvid-128x128.py',
+        options={'data_root': '{data}/camvid'},
+    ),
+)
+seeds = [0, 1, 2]
+data = 'data/real'
+smoke = dict(
+    options={
+        'train_cfg.max_iters': 12,
+        'train_cfg.val_interval': 12,
+        'default_hooks.checkpoint.interval': 4,
+        'default_hooks.logger.interval': 2,
+        'param_scheduler.0.end': 4,
+        'param_scheduler.1.begin': 4,
+    }
+)
+note = (
+    'Small networks, small pictures, minutes of training: this says how the way '
+    'behaves, not how good a method is on ImageNet.'
+)

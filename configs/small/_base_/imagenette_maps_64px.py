@@ -1,0 +1,39 @@
+# Imagenette at 64 pixels with label maps: the same pictures, schedule and network
+# input; flip and crop take the map along.
+# Layout below data_root: imagenette224/{train,val}/<wnid>/*.JPEG and
+# imagenette224_labelmaps/train/<wnid>/*.pt, whose classes are those of ImageNet.
+# Make the maps: python tools/make_label_maps.py DIR/imagenette224/train DIR/maps \
+#   --annotator timm:tf_efficientnet_lite0 (and name DIR/maps as root below).
+_base_ = './imagenette_64px.py'
+
+data_root = 'data/real'
+train_dataloader = dict(
+    collate_fn=dict(type='mmtlalign.collate_label_maps'),
+    dataset=dict(
+        data_root=data_root,
+        data_prefix='imagenette224/train',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(
+                type='mmtlalign.LoadLabelMap',
+                root=data_root + '/imagenette224_labelmaps/train',
+                image_root=data_root + '/imagenette224/train',
+                num_classes=1000,
+                # ImageNet's numbers of Imagenette's classes, in order of wnid.
+                class_ids=[0, 217, 482, 491, 497, 566, 569, 571, 574, 701],
+            ),
+            dict(type='mmtlalign.FlipWithMap', prob=0.5, direction='horizontal'),
+            dict(
+                type='mmtlalign.RandomResizedCropWithMap',
+                scale=64,
+                crop_ratio_range=(0.35, 1.0),
+            ),
+            dict(type='mmtlalign.PoolLabelMap', size=8, num_classes=10),
+            dict(type='PackInputs', algorithm_keys=('gt_label_map', 'gt_map_label')),
+        ],
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(data_root=data_root, data_prefix='imagenette224/val')
+)
+test_dataloader = val_dataloader

@@ -1,0 +1,43 @@
+# Token Labeling on Imagenette: an LV-ViT of six layers and 0.7 M parameters, label
+# maps of an EfficientNet-Lite0.
+#
+#   python tools/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
+#   python tools/train.py THIS_FILE               this stage alone
+#   ... --cfg-options data_root=DIR               where pictures and maps lie
+#
+# Cost: about three minutes on one CPU core.
+# Every number is ours, chosen so that the stage learns in that time.
+_base_ = './_base_/imagenette_maps_64px.py'
+
+model = dict(
+    type='mmtlalign.MixClassifier',
+    backbone=dict(
+        type='mmtlalign.LVViT',
+        arch=dict(
+            embed_dims=96,
+            num_layers=6,
+            num_heads=3,
+            feedforward_channels=288,
+            skip_lam=1.0,
+            stem_channels=32,
+        ),
+        img_size=64,
+        patch_size=8,
+        out_type='raw',
+    ),
+    head=dict(
+        type='mmtlalign.TokenLabelClsHead',
+        num_classes=10,
+        in_channels=96,
+        # What the map says of the crop, half and half with the label where both
+        # agree: the official `ground_truth` switch.
+        class_target='both',
+        loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight='code'),
+        label_smooth_val=0.1,
+    ),
+    # Every other batch is mixed; with all of them, so short a run learns little.
+    train_cfg=dict(
+        augments=[dict(type='mmtlalign.MixToken', alpha=1.0, patch_size=8)],
+        probs=[0.5],
+    ),
+)
