@@ -2,10 +2,9 @@
 
 import pytest
 import torch
+from label_samples import label_samples
 from mmengine.registry import MODELS, init_default_scope
-from mmpretrain.structures import DataSample
 from small_backbones import VIT, randomise
-from torch.nn.functional import one_hot
 
 from mmtlalign.heads import TokenLabelClsHead
 from mmtlalign.heads.token_label_loss import smooth, trust_map
@@ -42,33 +41,9 @@ def features():
     return (torch.randn(B, 1 + N, VIT['embed_dims']),)
 
 
-def samples_of(topk=None, grid=GRID, classes=K, lacking=(), integer=torch.int16):
-    """Samples with maps, and the same maps with all columns, in float64."""
-    samples = []
-    maps, whole = torch.zeros(B, K, *grid), torch.zeros(B, K)
-    for i in range(B):
-        sample = DataSample(metainfo=dict(img_path=f'pictures/{i}.png'))
-        label = i % K
-        sample.set_gt_label(label).set_gt_score(one_hot(torch.tensor(label), K).float())
-        for key, full, shape in (
-            ('gt_label_map', maps, grid),
-            ('gt_map_label', whole, ()),
-        ):
-            values = torch.rand(topk or classes, *shape).half() * 5
-            if topk:
-                order = torch.rand(classes, *shape).topk(topk, dim=0).indices
-                index = order.to(integer)
-                if i not in lacking:
-                    sample.set_field(index, f'{key}_index')
-            else:
-                order = torch.arange(classes).view(-1, *[1] * len(shape))
-                order = order.expand(classes, *shape)
-            if i not in lacking:
-                sample.set_field(values, key)
-                if classes == K:
-                    full[i].scatter_(0, order, values.float())
-        samples.append(sample)
-    return samples, maps.double().softmax(1).flatten(2).mT, whole.double().softmax(1)
+def samples_of(topk=None, grid=GRID, classes=K, scores=False, **options):
+    named = torch.arange(classes)
+    return label_samples(B, K, grid, topk, named=named, scores=scores, **options)
 
 
 def hard_labels():
@@ -126,10 +101,9 @@ def test_maps_may_be_probabilities():
     check_loss(head_of(map_values='probabilities'), features(), samples, whole, tokens)
 
 
-def test_numpy_maps_and_samples_without_scores():
+def test_numpy_maps():
     samples, tokens, whole = samples_of(topk=3, integer=torch.int32)
     for sample in samples:
-        del sample.gt_score
         for key in ('gt_label_map', 'gt_label_map_index'):
             array = sample.get(key).numpy()
             sample.pop(key)
@@ -175,7 +149,7 @@ def train_cfg(kind, **options):
 def test_tokens_of_mixed_images_learn_the_labels_of_their_images(augment, topk):
     model = model_of(train_cfg=augment).train()
     images = torch.randn(B, 3, *SIZE)
-    samples, tokens, whole = samples_of(topk)
+    samples, tokens, whole = samples_of(topk, scores=True)
     seen = {}
     stock = model.head.loss
 
@@ -206,8 +180,8 @@ def test_tokens_of_mixed_images_learn_the_labels_of_their_images(augment, topk):
 
 @pytest.mark.parametrize('classifier', ['ImageClassifier', 'mmtlalign.MixClassifier'])
 def test_both_classifiers_train_and_predict(classifier):
-    model = model_of(classifier)
-    images, (samples, _, _) = torch.randn(B, 3, *SIZE), samples_of(topk=3)
+    model, images = model_of(classifier), torch.randn(B, 3, *SIZE)
+    samples, _, _ = samples_of(topk=3, scores=classifier != 'ImageClassifier')
     losses = model.train()(images, samples, mode='loss')
     assert {'loss_cls', 'loss_dense'} == set(losses)
     predicted = model.eval()(images, samples, mode='predict')
@@ -228,7 +202,7 @@ def test_dhvt_and_its_maps():
             train_cfg=train_cfg('TokenCutMix', patch_size=4),
         )
     ).train()
-    samples, _, _ = samples_of(topk=3)
+    samples, _, _ = samples_of(topk=3, scores=True)
     losses = model(torch.randn(B, 3, 12, 20), samples, mode='loss')
     assert all(torch.isfinite(value) for value in losses.values())
 
@@ -288,7 +262,7 @@ def test_maps_that_do_not_fit(make, message):
 def test_maps_that_lie_on_their_side():
     """As many cells as tokens, but rows and columns exchanged."""
     model = model_of().train()
-    samples, _, _ = samples_of(topk=3, grid=GRID[::-1])
+    samples, _, _ = samples_of(topk=3, grid=GRID[::-1], scores=True)
     with pytest.raises(ValueError, match='Maps of 5x3 cells for 3x5 tokens'):
         model(torch.randn(B, 3, *SIZE), samples, mode='loss')
 
@@ -323,14 +297,45 @@ def test_other_special_tokens_are_counted():
     with pytest.raises(ValueError, match='2 special tokens'):
         model_of(backbone=distilled)
     model = model_of(backbone=distilled, head=dict(num_extra_tokens=2)).train()
-    samples, _, _ = samples_of(topk=3)
+    samples, _, _ = samples_of(topk=3, scores=True)
     assert model(torch.randn(B, 3, *SIZE), samples, mode='loss')
 
 
 def test_labels_of_other_classes():
     samples, _, _ = samples_of()
     for sample in samples:
-        sample.pop('gt_score')
         sample.set_field(torch.eye(K + 1)[0], 'gt_score')
     with pytest.raises(ValueError, match='Labels of 13 classes'):
-        head_of().loss(features(), samples)
+        head_of().eval().loss(features(), samples)
+
+
+NO_MAPS = dict(
+    class_target='label', loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight=0)
+)
+
+
+def test_augments_that_do_not_say_where_tokens_come_from():
+    augments = [dict(type='mmtlalign.CutMix'), dict(type='Mixup', alpha=0.8)]
+    with pytest.raises(ValueError, match=r"\['Mixup'\] of mmpretrain do not say"):
+        model_of(train_cfg=dict(augments=augments))
+    # The class by area is right without maps.
+    model = model_of(head=NO_MAPS, train_cfg=dict(augments=augments)).train()
+    samples, _, _ = samples_of(lacking=range(B), scores=True)
+    assert model(torch.randn(B, 3, *SIZE), samples, mode='loss')['loss_cls'].isfinite()
+
+
+@pytest.mark.parametrize('augment', ['Mixup', 'mmtlalign.CutMix'])
+def test_augments_of_a_stock_classifier(augment):
+    def step(head):
+        model = model_of(
+            'ImageClassifier',
+            head=head,
+            data_preprocessor=dict(num_classes=K),
+            train_cfg=dict(augments=dict(type=augment, alpha=0.8)),
+        ).train()
+        data = dict(inputs=torch.randn(B, 3, *SIZE), data_samples=samples_of(topk=3)[0])
+        return model(**model.data_preprocessor(data, training=True), mode='loss')
+
+    with pytest.raises(ValueError, match='train with mmtlalign.MixClassifier'):
+        step(dict())
+    assert step(NO_MAPS)['loss_cls'].isfinite()

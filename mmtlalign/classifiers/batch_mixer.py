@@ -52,6 +52,23 @@ class BatchMixer:
             )
         return [*probs, max(1 - sum(probs), 0.0)]
 
+    def check_records(self, head: str) -> None:
+        """Raise if an augment does not say which image a token comes from.
+
+        Args:
+            head: Name of the head that has to know.
+        """
+        silent = [
+            type(a).__name__ for a in self.augments if not isinstance(a, BatchMix)
+        ]
+        if silent:
+            raise ValueError(
+                f'{head} gives every token the label of its image, and {silent} of '
+                'mmpretrain do not say which image that is: take those of this package '
+                "(dict(type='mmtlalign.Mixup'), ...), or train without maps: "
+                "dense_weight=0 in the loss and class_target='label' in the head."
+            )
+
     def __call__(self, images: Tensor, labels: Tensor) -> Mix:
         """Mix images (B, C, H, W) with labels (B, K)."""
         choices = len(self.augments) if self.probs is None else len(self.probs)

@@ -44,6 +44,8 @@ class MixClassifier(ImageClassifier):
             **kwargs,
         )
         self.mixer = _mixer(train_cfg)
+        if self.mixer is not None and getattr(self.head, 'needs_record', False):
+            self.mixer.check_records(type(self.head).__name__)
         self.watches = hasattr(self.head, 'watch')
         if self.watches:
             self.head.attach(self.backbone)
@@ -67,7 +69,8 @@ class MixClassifier(ImageClassifier):
             with mix.inside(self.backbone):
                 feats = self.extract_feat(mix.images)
             return self.head.loss(feats, data_samples)
-        with mix.inside(self.backbone), self.head.watch(self.backbone, mix) as seen:
+        watched = self.head.watch(self.backbone, mix, data_samples)
+        with mix.inside(self.backbone), watched as seen:
             feats = self.extract_feat(mix.images)
         return self.head.loss(feats, data_samples, mix, seen)
 

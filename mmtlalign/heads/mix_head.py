@@ -49,8 +49,14 @@ class MixHead:
                 'with a distilled backbone, and another head otherwise.'
             )
 
-    def watch(self, backbone, mix: Mix):
-        """Context manager around the forward; gives the reader."""
+    def watch(self, backbone, mix: Mix, data_samples: list | None = None):
+        """Context manager around the forward; gives the reader.
+
+        Args:
+            backbone: Attached.
+            mix: The record of the mixing.
+            data_samples: The batch's, for heads that find labels there.
+        """
         raise NotImplementedError
 
     def partner_shares(self, mix: Mix, seen) -> tuple[Tensor, ...]:

@@ -43,7 +43,7 @@ class TLAlign(MixHead):
         super().attach(backbone)
         self.options.attach(backbone)
 
-    def watch(self, backbone, mix: Mix):
+    def watch(self, backbone, mix: Mix, data_samples=None):
         """Trace the shares of ``mix`` through one forward."""
         return watch(backbone, share_tracer(backbone, mix, **self.options.of_tracer))
 

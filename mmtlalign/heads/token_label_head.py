@@ -6,9 +6,8 @@ in the data samples (:mod:`mmtlalign.heads.sample_maps`).
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 from mmpretrain.models.heads import VisionTransformerClsHead
@@ -19,13 +18,14 @@ from ..registry import MODELS
 from ..tracing import family_of
 from ..tracing.trace import start_share, token_grid
 from .sample_maps import SampleMaps
-from .token_label_loss import TokenLabelLoss, trust_map
+from .token_label_loss import TokenLabelLoss, TopKLabels, trust_map
 
 # How much the likeliest token adds to a class's score in evaluation (official code).
 TOKEN_VOTE = 0.5
 
 
-class MixedTokens(NamedTuple):
+@dataclass(frozen=True)
+class MixedTokens:
     """What a watched forward knows of its tokens.
 
     Attributes:
@@ -46,8 +46,8 @@ class TokenLabelClsHead(VisionTransformerClsHead):
     those of the class token plus half the largest score of any token, class by
     class, as the official accuracies are. With ``MixClassifier`` images may be
     mixed by the augments of this package: each token learns the label of its own
-    image, in proportion to its share. (mmpretrain's own augments do not tell which
-    image a token comes from: they do not go with maps.)
+    image, in proportion to its share. mmpretrain's own augments do not tell which
+    image a token comes from: beside maps they are refused.
 
     Args:
         num_classes (int): K.
@@ -150,8 +150,13 @@ class TokenLabelClsHead(VisionTransformerClsHead):
                 "need all of its tokens; set out_type='raw'."
             )
 
+    @property
+    def needs_record(self) -> bool:
+        """Whether maps are read, so that mixing must say what came from where."""
+        return self.dense or self.class_target != 'label'
+
     @contextlib.contextmanager
-    def watch(self, backbone, mix: Mix) -> Iterator[MixedTokens]:
+    def watch(self, backbone, mix: Mix, data_samples=None) -> Iterator[MixedTokens]:
         """Where the tokens of a mixed batch come from."""
         share = start_share(backbone, mix)[:, self.num_extra_tokens :, 0]
         yield MixedTokens(token_grid(backbone, mix.images.shape[-2:]), share)
@@ -206,42 +211,69 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             is left out.
         """
         cls_score, token_scores = self.scores(feats)
-        labels = mix.labels if mix is not None else self._labels(data_samples)
-        self._check_width(labels)
-        # One-hot labels get ``1 - s + s/K`` and ``s/K``, and sum to one.
-        labels = labels * (1 - self.smoothing) + self.smoothing / self.num_classes
-        target = self._class_target(data_samples, labels)
-        partner = share = token_target = None
-        if mix is not None:
-            target = dataclasses.replace(mix, labels=target).target(mix.area())
-            partner, share = mix.partner, seen.share
+        labels = self.smooth_labels(mix.labels if mix else self._labels(data_samples))
+        target = self.class_labels(data_samples, labels, mix, seen)
+        token_target = None
         if self.dense:
             count = token_scores.shape[1]
-            token_target = self.maps.tokens(
-                data_samples, labels, lambda grid: _check_grid(grid, count, seen)
-            )
+            token_target = self.token_labels(data_samples, labels, count, seen)
+        partner, share = (mix.partner, seen.share) if mix else (None, None)
         return self.loss_module(
             cls_score, target, token_scores, token_target, partner, share
         )
 
-    def _class_target(self, samples: list, labels: Tensor) -> Tensor:
-        if self.class_target == 'label':
-            return labels
-        said = self.maps.whole(samples, labels)
-        return trust_map(said, labels) if self.class_target == 'both' else said
-
-    def _labels(self, samples: list) -> Tensor:
-        if 'gt_score' in samples[0]:
-            return torch.stack([sample.gt_score for sample in samples]).float()
-        labels = torch.cat([sample.gt_label for sample in samples])
-        return nn.functional.one_hot(labels, self.num_classes).float()
-
-    def _check_width(self, labels: Tensor) -> None:
+    def smooth_labels(self, labels: Tensor) -> Tensor:
+        """Labels of the images (B, K): ``1 - s + s/K`` and ``s/K``, sum one."""
         if labels.shape[1] != self.num_classes:
             raise ValueError(
                 f'Labels of {labels.shape[1]} classes, but the head has num_classes='
                 f'{self.num_classes}: set both to the number of the data set.'
             )
+        return labels * (1 - self.smoothing) + self.smoothing / self.num_classes
+
+    def class_labels(
+        self,
+        samples: list,
+        labels: Tensor,
+        mix: Mix | None,
+        seen: MixedTokens | None,
+    ) -> Tensor:
+        """What the class token learns (B, K), mixed; arguments as of :meth:`loss`,
+        with the smoothed labels of the images (B, K)."""
+        target = labels
+        if self.class_target != 'label':
+            target = self.maps.whole(samples, labels)
+        if self.class_target == 'both':
+            target = trust_map(target, labels)
+        if mix is None:
+            return target
+        return replace(mix, labels=target).target(self.partner_share(mix, seen))
+
+    def partner_share(self, mix: Mix, seen: MixedTokens) -> Tensor:
+        """Share of the partner in the class token's target (B,): its area."""
+        return mix.area()
+
+    def token_labels(
+        self, samples: list, labels: Tensor, count: int, seen: MixedTokens | None
+    ) -> Tensor | TopKLabels:
+        """Labels of each image's own tokens, as :meth:`SampleMaps.tokens`."""
+        return self.maps.tokens(
+            samples, labels, lambda grid: _check_grid(grid, count, seen)
+        )
+
+    def _labels(self, samples: list) -> Tensor:
+        if 'gt_score' not in samples[0]:
+            labels = torch.cat([sample.gt_label for sample in samples])
+            return nn.functional.one_hot(labels, self.num_classes).float()
+        if self.training and self.needs_record:
+            raise ValueError(
+                'The samples have gt_score, as after batch_augments of a stock '
+                'classifier, which do not say which image a token comes from: train '
+                'with mmtlalign.MixClassifier, or leave batch_augments and to_onehot '
+                'out, or train without maps: dense_weight=0 in the loss and '
+                "class_target='label' in the head."
+            )
+        return torch.stack([sample.gt_score for sample in samples]).float()
 
 
 def _check_grid(grid: tuple[int, int], tokens: int, seen: MixedTokens | None) -> None:

@@ -57,7 +57,7 @@ class TransMix(MixHead):
             raise ValueError(_WRONG_LOOKS[needed].format(type(backbone).__name__))
         attach(backbone)
 
-    def watch(self, backbone, mix: Mix):
+    def watch(self, backbone, mix: Mix, data_samples=None):
         """Read where the last attention looks."""
         kind = TokenColumns if self.looks == 'columns' else ClassRows
         return watch(backbone, look_reader(backbone, mix, kind))

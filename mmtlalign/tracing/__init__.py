@@ -14,7 +14,14 @@ from .known import (
 )
 from .row_readers import ClassRows, TokenColumns
 from .taps import AttentionTap, Wire, attach, listen, watch
-from .trace import look_reader, share_tracer, start_share, token_grid, trace
+from .trace import (
+    label_tracer,
+    look_reader,
+    share_tracer,
+    start_share,
+    token_grid,
+    trace,
+)
 from .tracer import Tracer, layer_indices, residual_weight
 
 __all__ = [
@@ -27,6 +34,7 @@ __all__ = [
     'attach',
     'family_of',
     'known_backbones',
+    'label_tracer',
     'layer_indices',
     'listen',
     'look_reader',

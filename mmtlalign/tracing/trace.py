@@ -54,6 +54,22 @@ def share_tracer(backbone: nn.Module, mix: Mix, **options) -> Tracer:
     )
 
 
+def label_tracer(
+    backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options
+) -> Tracer:
+    """A tracer that starts every image token with columns of its own.
+
+    Args:
+        backbone: Attached.
+        labels: (B, N, S); special tokens start at the mean of the image's.
+        grid: Token rows and columns.
+        **options: As of :func:`share_tracer`.
+    """
+    prefix = family_of(backbone).prefix(backbone)
+    start = geometry.add_prefix(labels, labels.mean(dim=1), prefix)
+    return Tracer(start, grid, prefix, backbone.trace_wire.attentions, **options)
+
+
 def look_reader(
     backbone: nn.Module, mix: Mix, kind: type[ClassRows] | type[TokenColumns]
 ) -> ClassRows | TokenColumns:
