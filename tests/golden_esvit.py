@@ -1,9 +1,19 @@
 """EsViT's golden numbers: head, losses with their gradients, centres and matches."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from golden_files import close
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmpretrain.registry import PARAM_SCHEDULERS
+from torch import nn
 
+from mmtlalign.engine.teacher_schedules import teacher_momentum
+from mmtlalign.engine.tensor_clip import clip_each_
+from mmtlalign.engine.weight_names import convert
 from mmtlalign.heads import EsViTHead
 from mmtlalign.selfsup import (
     Views,
@@ -12,9 +22,15 @@ from mmtlalign.selfsup import (
     teacher_probabilities,
     view_loss,
 )
+from mmtlalign.selfsup.crops import group_views
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEDULE = ROOT / 'configs' / '_base_' / 'schedules' / 'esvit_300e.py'
 
 OUTPUT = dict(tolerance=1e-5)
 GRADIENT = dict(tolerance=1e-4)
+# Our name and the official one.
+HEADS = {'head': 'head', 'region_head': 'head_dense'}
 EXACT = dict(tolerance=1e-6)
 
 
@@ -152,3 +168,221 @@ def check_esvit_regionloss(path):
         centers = [moved(c, t, golden.momentum) for c, t in zip(centers, teacher)]
         close(centers[0], golden[f'{step}/center_after'], **EXACT)
         close(centers[1], golden[f'{step}/center_grid_after'], **EXACT)
+
+
+def stage_settings(golden):
+    """mmpretrain's settings of each stage: what the official constructor chose."""
+    eps = dict(norm_cfg=dict(type='LN', eps=golden['cfg/ln_eps'].item()))
+    depths = golden['cfg/depths'].tolist()
+    windows = golden['cfg/window_per_block'].split(depths)
+    shifts = golden['cfg/shift_per_block'].split(depths)
+    settings = []
+    for window, shift in zip(windows, shifts):
+        assert len(window.unique()) == 1
+        stage = dict(block_cfgs=dict(eps), downsample_cfg=eps)
+        stage['window_size'] = window[0].item()
+        if not shift.any():
+            stage['block_cfgs']['shift'] = False
+        settings.append(stage)
+    settings[-1].pop('downsample_cfg')
+    return settings, eps
+
+
+def build_esvit(golden):
+    """EsViT of a file's sizes and weights; student and teacher are alike."""
+    init_default_scope('mmpretrain')
+    size = {k: v.item() for k, v in golden.under('cfg/').items() if v.ndim == 0}
+    settings, eps = stage_settings(golden)
+    kinds, hidden, bottleneck = golden['cfg/head'].tolist()
+    width = size['embed_dim'] * 2 ** (len(settings) - 1)
+    head = dict(
+        type='mmtlalign.EsViTHead',
+        in_channels=width,
+        out_channels=kinds,
+        hidden_channels=hidden,
+        bottleneck_channels=bottleneck,
+    )
+    for stage in settings:
+        stage['block_cfgs']['ffn_ratio'] = size['mlp_ratio']
+    model = MODELS.build(
+        dict(
+            type='mmtlalign.EsViT',
+            backbone=dict(
+                type='SwinTransformer',
+                arch=dict(
+                    embed_dims=size['embed_dim'],
+                    depths=golden['cfg/depths'].tolist(),
+                    num_heads=golden['cfg/num_heads'].tolist(),
+                ),
+                img_size=size['img_size'],
+                patch_size=size['patch_size'],
+                window_size=size['window_size'],
+                pad_small_map=True,
+                norm_cfg=eps['norm_cfg'],
+                patch_cfg=eps,
+                stage_cfgs=settings,
+            ),
+            head=head,
+            region_head=head,
+        )
+    )
+    official = golden.under('w/')
+    weights = convert(official, 'esvit')
+    for ours, theirs in HEADS.items():
+        for name, value in official.items():
+            if name.startswith(f'{theirs}.'):
+                weights[ours + name[len(theirs) :]] = value
+    teacher = {f'teacher.{name}': value for name, value in weights.items()}
+    missing, unexpected = model.load_state_dict(weights | teacher, strict=False)
+    assert sorted(missing) == ['centers.region.value', 'centers.view.value']
+    assert not unexpected
+    return model
+
+
+def check_esvit_swin(path):
+    golden = Arrays(path)
+    model = build_esvit(golden).eval()
+    crops = [golden[f'in/crop{i}'] for i in range(len(golden.under('in/')))]
+    runs = [images for _, images in group_views(crops, 2)]
+    with torch.no_grad():
+        for parts in (model.student(), model.teacher):
+            out = model._run(parts, runs)
+            close(out.view, golden['out/cls'], 1e-4)
+            close(out.region, golden['out/region'], 1e-4)
+            close(out.features, golden['out/fea'], 2e-5)
+            assert list(out.tokens) == golden['out/npatch'].tolist()
+        close(model.extract_feat(crops[0]), golden['global0/pooled'], 2e-5)
+        close(model.extract_feat(crops[-2]), golden['local0/pooled'], 2e-5)
+        check_swin_inside(golden, model.backbone, crops[0])
+
+
+def check_swin_inside(golden, backbone, images):
+    """Means of the last blocks, and the attention of the last one."""
+    blocks, seen, attention = [], [], []
+    for number, stage in enumerate(backbone.stages):
+        last = number == len(backbone.stages) - 1
+        blocks += [(block, last) for block in stage.blocks]
+    norm = getattr(backbone, f'norm{number}')
+    hooks = [
+        block.register_forward_hook(
+            lambda module, args, out, last=last: seen.append(
+                (norm(out) if last else out).mean(dim=1)
+            )
+        )
+        for block, last in blocks
+    ]
+    softmax = blocks[-1][0].attn.w_msa.softmax
+    hooks.append(softmax.register_forward_hook(lambda m, a, o: attention.append(o)))
+    backbone(images)
+    for hook in hooks:
+        hook.remove()
+    for count in (3, 4):
+        close(torch.cat(seen[-count:], dim=1), golden[f'global0/last{count}'], 2e-5)
+    close(attention[-1], golden['global0/last_attn'], 2e-5)
+
+
+def shipped_schedule(epochs, warmup_epochs):
+    """The shipped settings, for a training of another length."""
+    cfg = Config.fromfile(SCHEDULE)
+    warmup, cosine, decay = cfg.param_scheduler
+    whole = cosine.end
+    assert [warmup.get('begin', 0), warmup.end, decay.end] == [0, cosine.begin, whole]
+    warmup.end = cosine.begin = warmup_epochs
+    cosine.end = decay.end = epochs
+    return cfg
+
+
+def check_esvit_schedule(path):
+    golden = Arrays(path)
+    value = {k: golden[k].item() for k in ('epochs', 'iters_per_epoch', 'base_lr')}
+    cfg = shipped_schedule(value['epochs'], golden['warmup_epochs'].item())
+    model = nn.Linear(2, 2)
+    optim = cfg.optim_wrapper
+    # Kept in double precision, unlike the file's copy.
+    optim.optimizer.lr = round(value['base_lr'], 9)
+    low, high = golden['wd_range'].tolist()
+    assert optim.optimizer.weight_decay == round(low, 7)
+    assert cfg.param_scheduler[-1].eta_min == round(high, 7)
+    assert cfg.param_scheduler[1].eta_min == round(golden['min_lr'].item(), 12)
+    init_default_scope('mmpretrain')
+    wrapper = build_optim_wrapper(model, optim)
+    schedulers = []
+    for setting in cfg.param_scheduler:
+        setting = dict(setting)
+        setting.pop('convert_to_iter_based')
+        kind = PARAM_SCHEDULERS.get(setting.pop('type'))
+        schedulers.append(
+            kind.build_iter_from_epoch(
+                wrapper, epoch_length=value['iters_per_epoch'], **setting
+            )
+        )
+    group, flat = wrapper.optimizer.param_groups
+    steps = len(golden['lr'])
+    rates, decays = [], []
+    for _ in range(steps):
+        rates.append(group['lr'])
+        decays.append(group['weight_decay'])
+        assert flat['weight_decay'] == 0
+        wrapper.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    close(torch.tensor(rates).double(), golden['lr'], 1e-9)
+    close(torch.tensor(decays).double(), golden['wd'], 1e-6)
+    base = round(golden['momentum_base'].item(), 7)
+    assert cfg.custom_hooks[0].momentum == base
+    momenta = [teacher_momentum(step, steps, base) for step in range(steps)]
+    close(torch.tensor(momenta), golden['momentum'], 1e-6)
+    check_groups(golden, optim)
+
+    before, after = golden.under('clip/before/'), golden.under('clip/after/')
+    norms = clip_each_(list(before.values()), golden['clip/max_norm'].item())
+    close(torch.stack(norms), golden['clip/returned_norms'], 1e-6, relative=1e-6)
+    for name, gradient in before.items():
+        close(gradient, after[name], 1e-6)
+
+
+def check_groups(golden, optim):
+    """Which parameters decay, and which do not learn, by their official names."""
+    wanted = dict(
+        zip(golden.arrays['param_names'].tolist(), golden['param_group'].tolist())
+    )
+    depths = {}
+    for name in wanted:
+        if '.blocks.' in name:
+            stage, block = (int(part) for part in name.split('.')[1:4:2])
+            depths[stage] = max(depths.get(stage, 0), block + 1)
+    heads = {
+        ours: dict(
+            type='mmtlalign.EsViTHead',
+            in_channels=2 ** (len(depths) + 1),
+            out_channels=4,
+            hidden_channels=4,
+            bottleneck_channels=4,
+            norm_last_layer=wanted[f'{theirs}.last_layer.weight_g'] == -1,
+        )
+        for ours, theirs in HEADS.items()
+    }
+    arch = dict(embed_dims=4, depths=list(depths.values()), num_heads=[1] * len(depths))
+    out = (len(depths) - 1,)
+    backbone = dict(type='SwinTransformer', arch=arch, out_indices=out)
+    model = MODELS.build(dict(type='mmtlalign.EsViT', backbone=backbone, **heads))
+    groups = build_optim_wrapper(model, optim).optimizer.param_groups
+    decays = {id(p): g['weight_decay'] for g in groups for p in g['params']}
+    assert set(decays.values()) == {0, optim.optimizer.weight_decay}
+    # Every tensor is filled with the number of its group, then renamed.
+    number = dict.fromkeys(model.state_dict(), -1)
+    for name, param in model.named_parameters():
+        if id(param) in decays:
+            number[name] = int(decays[id(param)] == 0)
+    filled = {k: v.new_full(v.shape, number[k]) for k, v in model.state_dict().items()}
+    backbone = {k: v for k, v in filled.items() if k.startswith('backbone.')}
+    found = convert(backbone, 'esvit', reverse=True)
+    for ours, theirs in HEADS.items():
+        for name, value in filled.items():
+            if name.startswith(f'{ours}.'):
+                found[theirs + name[len(ours) :]] = value
+    assert {name: value.unique().tolist() for name, value in found.items()} == {
+        name: [group] for name, group in wanted.items()
+    }
+    # The teacher never learns.
+    assert not any(p.requires_grad for p in model.teacher.parameters())

@@ -15,6 +15,8 @@ from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlal
 from golden_esvit import (
     check_esvit_head,
     check_esvit_regionloss,
+    check_esvit_schedule,
+    check_esvit_swin,
     check_esvit_viewloss,
 )
 from golden_files import FILES, HERE, close
@@ -235,6 +237,8 @@ CHECKS = {
     'dhvt_tlalign_proposal': check_dhvt_tlalign,
     'esvit_head': check_esvit_head,
     'esvit_regionloss': check_esvit_regionloss,
+    'esvit_schedule': check_esvit_schedule,
+    'esvit_swin': check_esvit_swin,
     'esvit_viewloss': check_esvit_viewloss,
     'labelmap_crop': check_labelmap_crop,
     'tokenlabel_loss': check_tokenlabel_loss,

@@ -1,13 +1,17 @@
 """What drives a run: hooks, the console, reading of checkpoints."""
 
 from mmtlalign.engine.cpu import Bf16OptimWrapper
+from mmtlalign.engine.esvit_hook import EsViTHook
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmtlalign.engine.nan_guard import NanGuardHook
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
+from mmtlalign.engine.tensor_clip import TensorClipHook
 
 __all__ = [
     'Bf16OptimWrapper',
+    'EsViTHook',
     'LayerDecayOptimWrapperConstructor',
     'NanGuardHook',
     'PretrainedBackboneHook',
+    'TensorClipHook',
 ]

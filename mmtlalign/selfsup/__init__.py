@@ -1,11 +1,13 @@
 """Self-supervised pretraining: EsViT, and DINO as its part."""
 
+from .esvit import EsViT
 from .losses import region_loss, view_loss
 from .matching import match_regions
 from .targets import teacher_probabilities
 from .views import Views
 
 __all__ = [
+    'EsViT',
     'Views',
     'match_regions',
     'region_loss',

@@ -1,0 +1,79 @@
+"""Views of one size become one batch; features become views and regions."""
+
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+
+def group_views(inputs: list[Tensor], teacher: int) -> list[tuple[int, Tensor]]:
+    """Join neighbours of one size along the batch axis.
+
+    Args:
+        inputs: Views (B, 3, h, w), global ones first.
+        teacher: G, how many of them the teacher sees.
+
+    Returns:
+        list: For each run its number of views n and its images (n·B, 3, h, w).
+
+    Raises:
+        ValueError: There is no list of views, they are too few, or those for the
+            teacher are of different sizes.
+    """
+    remedy = (
+        "Make views with mmpretrain's MultiView, e.g. num_views=[1, 1, 8] with "
+        'pipelines of the two global views first and then the local one, and '
+        "collate_fn=dict(type='default_collate')."
+    )
+    if isinstance(inputs, Tensor):
+        raise ValueError(
+            f'The batch is one tensor {tuple(inputs.shape)}, but EsViT compares '
+            f'several views of each image. {remedy}'
+        )
+    sizes = [f'{view.shape[-2]}x{view.shape[-1]}' for view in inputs]
+    if len(inputs) < teacher or len(inputs) < 2 or len(set(sizes[:teacher])) > 1:
+        raise ValueError(
+            f'The views of an image are {", ".join(sizes)} px, but the first '
+            f'global_views={teacher} are for the teacher and must be there, of one '
+            f'size. {remedy}'
+        )
+    runs = [list(run) for _, run in groupby(inputs, lambda view: view.shape[-2:])]
+    return [(len(run), torch.cat(run)) for run in runs]
+
+
+def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
+    """Features of the last stage of images (N, 3, h, w).
+
+    Raises:
+        ValueError: The backbone does not take images of this size.
+    """
+    try:
+        return backbone(images)[-1]
+    except AssertionError as error:
+        height, width = images.shape[-2:]
+        raise ValueError(
+            f'{type(backbone).__name__} does not take views of {height}x{width} px: '
+            f'{error} Change the size of the views, or the backbone (for Swin see '
+            'configs/_base_/models/esvit_swin_tiny.py).'
+        ) from error
+
+
+def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    """A feature of each view and of each of its regions.
+
+    EsViT (arXiv 2106.09785), §3.1: of a map the mean of its tokens, and the tokens,
+    row by row. Of tokens with a class token that, and the others.
+
+    Args:
+        backbone: Where the output is from; says how many tokens come first.
+        output: A map (N, P, h, w), tokens (N, 1 + T, P), or views alone (N, P).
+
+    Returns:
+        tuple: Views (N, P) and regions (N, T, P); T is 0 of views alone.
+    """
+    if output.ndim == 4:
+        regions = output.flatten(2).mT
+        return regions.mean(dim=1), regions
+    if output.ndim == 3:
+        return output[:, 0], output[:, getattr(backbone, 'num_extra_tokens', 1) :]
+    return output, output[:, None][:, :0]
