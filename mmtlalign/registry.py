@@ -67,7 +67,7 @@ FUNCTIONS = Registry(
     'function',
     parent=ROOT_FUNCTIONS,
     scope='mmtlalign',
-    locations=['mmtlalign.datasets'],
+    locations=['mmtlalign.heads'],
 )
 TRANSFORMS = Registry(
     'transform',

@@ -19,8 +19,8 @@ from test_token_label_head import (
     train_cfg,
 )
 
-from mmtlalign.datasets import collate_label_maps
-from mmtlalign.datasets.label_maps.map_batch import FIELDS
+from mmtlalign.heads import collate_label_maps
+from mmtlalign.heads.map_batch import FIELDS
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from mmtlalign.datasets.label_maps import (
     RandAugmentWithMap,
     RandomResizedCropWithMap,
     ReLabel,
-    collate_label_maps,
 )
 
 __all__ = [
@@ -18,6 +17,5 @@ __all__ = [
     'PoolLabelMap',
     'RandAugmentWithMap',
     'RandomResizedCropWithMap',
-    'collate_label_maps',
     'ReLabel',
 ]

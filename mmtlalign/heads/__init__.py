@@ -1,6 +1,7 @@
 """Heads: how the target of a mixed batch is read, and the loss. One paper, one file."""
 
 from .esvit_head import EsViTHead
+from .map_batch import collate_label_maps
 from .mix_head import MixHead
 from .tl_align_head import (
     TLAlignDeiTClsHead,
@@ -28,4 +29,5 @@ __all__ = [
     'TransMixDeiTClsHead',
     'TransMixLinearClsHead',
     'TransMixVisionTransformerClsHead',
+    'collate_label_maps',
 ]

@@ -1,6 +1,6 @@
 """Label maps that data samples carry, as labels on the device of the network.
 
-What their fields are: :mod:`mmtlalign.datasets.label_maps.map_batch`.
+What their fields are: :mod:`mmtlalign.heads.map_batch`.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..datasets.label_maps.map_batch import FIELDS, LABEL, MAP, batch_map, image_name
+from .map_batch import FIELDS, LABEL, MAP, batch_map, image_name
 from .token_label_loss import TopKLabels, smooth
 
 FORMS = ('logits', 'probabilities')

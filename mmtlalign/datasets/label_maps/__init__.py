@@ -3,7 +3,6 @@
 from mmtlalign.datasets.label_maps.facts import StoreFacts, fingerprint
 from mmtlalign.datasets.label_maps.label_map import LabelMap, hard_label_map
 from mmtlalign.datasets.label_maps.loading import LoadLabelMap, open_label_maps
-from mmtlalign.datasets.label_maps.map_batch import collate_label_maps
 from mmtlalign.datasets.label_maps.moves import (
     FlipWithMap,
     RandAugmentWithMap,
@@ -33,7 +32,6 @@ __all__ = [
     'RandomResizedCropWithMap',
     'ReLabel',
     'StoreFacts',
-    'collate_label_maps',
     'create_store',
     'fingerprint',
     'hard_label_map',

@@ -17,7 +17,7 @@ import torch
 from mmengine.dataset import default_collate
 from torch import Tensor
 
-from mmtlalign.registry import FUNCTIONS
+from ..registry import FUNCTIONS
 
 __all__ = ['FIELDS', 'LABEL', 'MAP', 'StackedMap', 'batch_map', 'collate_label_maps']
 
