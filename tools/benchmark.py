@@ -15,12 +15,10 @@ processes hardly change; the wall clock is in the file that --json writes.
 import argparse
 import contextlib
 import copy
-import gc
 import json
 import logging
 import platform
 import statistics
-import time
 import warnings
 
 import numpy as np
@@ -30,6 +28,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
 import mmtlalign.backbones  # noqa: F401  (registers our own)
+from mmtlalign.engine import timing
 from mmtlalign.tracing import family_of
 
 CLASSES = 1000
@@ -120,18 +119,6 @@ def steps_of(model, batch, size, device, amp):
     return step
 
 
-def measure(step, device):
-    """Seconds of work and by the wall clock of one step."""
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    wall, work = time.perf_counter(), time.process_time()
-    step()
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    wall, work = time.perf_counter() - wall, time.process_time() - work
-    return (wall if device == 'cuda' else work), wall
-
-
 def compare(name, options):
     """Times of all variants of a backbone, one list of rounds each."""
     models, size = build(name, options.size)
@@ -141,31 +128,14 @@ def compare(name, options):
         )
         for variant, model in models.items()
     }
-    work = {variant: [] for variant in VARIANTS}
-    wall = {variant: [] for variant in VARIANTS}
-    for round_ in range(options.repeats + 1):
-        # Nobody is always first.
-        order = VARIANTS[round_ % 4 :] + VARIANTS[: round_ % 4]
-        for variant in order:
-            np.random.seed(round_)
-            gc.collect()
-            ours, clock = measure(steps[variant], options.device)
-            if round_:  # the first one warms up
-                work[variant].append(ours)
-                wall[variant].append(clock)
-    return work, wall
+    return timing.take_turns(
+        steps, options.repeats, options.device, before=np.random.seed
+    )
 
 
 def ratios(times):
     """Median and quartiles of each variant's time over the stock one's."""
-    table = {}
-    for variant in VARIANTS[1:]:
-        pairs = [ours / base for ours, base in zip(times[variant], times['stock'])]
-        low, middle, high = (
-            statistics.quantiles(pairs, n=4) if len(pairs) > 1 else pairs * 3
-        )
-        table[variant] = dict(median=middle, low=low, high=high)
-    return table
+    return {v: timing.ratios(times[v], times['stock']) for v in VARIANTS[1:]}
 
 
 def line(name, times):
