@@ -4,37 +4,35 @@ In float64 against numbers that were made in float32, which separates a wrong
 epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below 4e-6).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from golden_files import close
-from torch import nn
+from label_samples import official_samples
+from mmengine.registry import MODELS
 
-from mmtlalign.backbones import LVViT
 from mmtlalign.engine.weight_names import convert
-from mmtlalign.mixing import box_area, clipped_box, swap_box, swapped_patches
+from mmtlalign.mixing import TokenSwap, box_area, box_mask, clipped_box, swap_box
 
 OUTPUT = dict(tolerance=5e-6)
 INSIDE = dict(tolerance=2e-5)
 GRADIENT = dict(tolerance=1e-5, relative=1e-4)
 
 
-class Classifier(nn.Module):
-    """The backbone and two linear layers under the names that a model gives them."""
-
-    def __init__(self, width, classes, **backbone):
-        super().__init__()
-        self.backbone = LVViT(out_type='raw', **backbone)
-        layers = dict(
-            head=nn.Linear(width, classes), aux_head=nn.Linear(width, classes)
-        )
-        self.head = nn.ModuleDict(dict(layers=nn.ModuleDict(layers)))
-
-    def forward(self, images):
-        """Logits of the class token (B, K) and of all other tokens (B, N, K)."""
-        (tokens,) = self.backbone(images)
-        layers = self.head['layers']
-        return layers['head'](tokens[:, 0]), layers['aux_head'](tokens[:, 1:])
+def classifier(width, classes, **backbone):
+    """The classifier that is trained, with the paper's weight of tokens."""
+    head = dict(
+        type='mmtlalign.TokenLabelClsHead',
+        num_classes=classes,
+        in_channels=width,
+        map_values='probabilities',
+        loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight='paper'),
+    )
+    backbone = dict(type='mmtlalign.LVViT', out_type='raw', **backbone)
+    model = dict(type='mmtlalign.MixClassifier', backbone=backbone, head=head)
+    return MODELS.build(model)
 
 
 class GoldenLVViT:
@@ -56,7 +54,7 @@ class GoldenLVViT:
             img_size=meta['img_size'],
             patch_size=meta['patch_size'],
         )
-        self.model = Classifier(width, meta['num_classes'], **self.sizes)
+        self.model = classifier(width, meta['num_classes'], **self.sizes)
         self.official = {
             name[3:]: torch.from_numpy(array)
             for name, array in self.arrays.items()
@@ -79,9 +77,9 @@ class GoldenLVViT:
         return found
 
 
-def record(backbone):
+def record(model):
     """Dict that a forward fills with all that passes, under the files' names."""
-    seen = {}
+    seen, backbone, layers = {}, model.backbone, model.head.layers
 
     def keep(key, pick=lambda out: out):
         return lambda module, args, out: seen.update({key: pick(out)})
@@ -99,30 +97,27 @@ def record(backbone):
         layer.ffn.register_forward_hook(keep(f'blk{i}/mlp_out'))
         layer.register_forward_hook(keep(f'blk{i}/out'))
     backbone.ln1.register_forward_hook(keep('norm'))
+    layers.head.register_forward_hook(keep('cls_logits'))
+    layers.aux_head.register_forward_hook(keep('aux_logits_raw'))
     return seen
-
-
-def combined(scores, tokens):
-    """What the official network returns in evaluation."""
-    return scores + 0.5 * tokens.amax(dim=1)
 
 
 def check_lvvit(path):
     golden = GoldenLVViT(path)
     model = golden.model.eval()
-    seen = record(model.backbone)
+    seen = record(model)
     with torch.no_grad():
-        scores, tokens = model(golden.images)
-    seen['cls_logits'], seen['aux_logits_raw'] = scores, tokens
-    seen['combined'] = combined(scores, tokens)
+        seen['combined'] = model(golden.images, mode='tensor')
     for key in golden.keys('eval/'):
         outside = key in ('cls_logits', 'aux_logits_raw', 'combined')
         close(seen[key], golden[f'eval/{key}'], **(OUTPUT if outside else INSIDE))
 
     model.train()
-    scores, tokens = model(golden.images)
-    close(scores, golden['train/cls'], **OUTPUT)
-    close(tokens, golden['train/aux'], **OUTPUT)
+    target = torch.from_numpy(golden['train/target'])
+    grid = tuple(seen['patch_embed'].shape[-2:])
+    losses = model(golden.images, official_samples(target, grid), mode='loss')
+    close(seen['cls_logits'], golden['train/cls'], **OUTPUT)
+    close(seen['aux_logits_raw'], golden['train/aux'], **OUTPUT)
     for key in [
         *('patch_embed', 'tokens_in', 'norm'),
         *('blk' + k for k in golden.keys('train/blk')),
@@ -132,12 +127,7 @@ def check_lvvit(path):
     for key in golden.keys('train/after/'):
         close(now[key], golden[f'train/after/{key}'], **INSIDE)
 
-    # Class label of the map, and token labels; half the weight on the latter.
-    target = torch.from_numpy(golden['train/target']).double().mT
-    loss = F.cross_entropy(scores, target[:, 1])
-    loss = loss + 0.5 * F.cross_entropy(
-        tokens.flatten(0, 1), target[:, 2:].flatten(0, 1)
-    )
+    loss = sum(losses.values())
     close(loss, golden['train/loss_dense0.5'], **OUTPUT)
     loss.backward()
     gradients = convert(
@@ -155,7 +145,7 @@ def check_lvvit_single_precision(path):
     golden = GoldenLVViT(path)
     model = golden.model.float().eval()
     with torch.no_grad():
-        out = combined(*model(golden.images.float()))
+        out = model(golden.images.float(), mode='tensor')
     close(out, golden['eval/combined'], 5e-5, relative=1e-5)
 
 
@@ -163,25 +153,49 @@ def check_lvvit_mixtoken(path):
     golden = GoldenLVViT(path)
     model = golden.model.eval()
     with torch.no_grad():
-        close(combined(*model(golden.images)), golden['eval/combined'], **OUTPUT)
-    seen = record(model.backbone)
+        out = model(golden.images, mode='tensor')
+    close(out, golden['eval/combined'], **OUTPUT)
+    seen = record(model)
+    grid = tuple(golden['train/patch_embed'].shape[-2:])
+    torch.manual_seed(0)
+    batch, classes = out.shape
+    target = torch.rand(batch, classes, 2 + grid[0] * grid[1]).softmax(dim=1)
     for seed in golden['np_seeds']:
         at = f's{seed}/'
         golden.restore()
         model.train()
         top, left, bottom, right = map(int, golden[f'{at}box_r1_c1_r2_c2'])
         box = (top, bottom, left, right)
-        with swapped_patches(model.backbone.patch_embed, box):
-            scores, tokens = model(golden.images)
+        model.mixer = partial(token_swap, grid=grid, box=box)
+        losses = model(golden.images, official_samples(target, grid), mode='loss')
         # The hook that records was there first: what it saw is not mixed yet.
         close(seen['patch_embed'], golden['train/patch_embed'], **INSIDE)
         close(seen['tokens_in'], golden[f'{at}tokens_in'], **INSIDE)
-        close(scores, golden[f'{at}cls'], **OUTPUT)
-        close(tokens, golden[f'{at}aux_raw'], **OUTPUT)
-        grid = tuple(seen['patch_embed'].shape[-2:])
-        close(swap_box(tokens, grid, box), golden[f'{at}aux'], **OUTPUT)
+        close(seen['cls_logits'], golden[f'{at}cls'], **OUTPUT)
+        close(seen['aux_logits_raw'], golden[f'{at}aux_raw'], **OUTPUT)
+        swapped = swap_box(seen['aux_logits_raw'], grid, box)
+        close(swapped, golden[f'{at}aux'], **OUTPUT)
         close(1 - box_area(box, grid), golden[f'{at}lam_effective'], 1e-6)
+        check_mixed_losses(golden, at, target.double(), losses)
     check_boxes(golden)
+
+
+def token_swap(images, labels, grid, box):
+    """The record of MixToken for a box that is given."""
+    mask = torch.from_numpy(box_mask(box, grid))[None, None]
+    mask = F.interpolate(mask, images.shape[-2:], mode='nearest')
+    partner = torch.arange(len(images)).flip(0)
+    return TokenSwap(images, labels, partner, mask, grid, box)
+
+
+def check_mixed_losses(golden, at, target, losses):
+    """The official rule on the official scores: tokens put back, class by area."""
+    scores, tokens = (torch.from_numpy(golden[at + key]) for key in ('cls', 'aux'))
+    lam, whole = float(golden[f'{at}lam_effective']), target[..., 1]
+    mixed = lam * whole + (1 - lam) * whole.flip(0)
+    close(losses['loss_cls'], F.cross_entropy(scores.double(), mixed), **OUTPUT)
+    dense = F.cross_entropy(tokens.double().mT, target[..., 2:])
+    close(losses['loss_dense'], 0.5 * dense, **OUTPUT)
 
 
 def check_boxes(golden):

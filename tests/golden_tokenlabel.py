@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 from golden_files import close
+from label_samples import official_samples
 
+from mmtlalign.heads.token_label_head import MixedTokens, TokenLabelClsHead
 from mmtlalign.heads.token_label_loss import (
     TokenLabelLoss,
     TopKLabels,
@@ -42,10 +44,14 @@ class GoldenLosses:
 
     def mixed(self, labels):
         """Class labels mixed by the area of the box, as this package does it."""
-        mask = torch.from_numpy(box_mask(self.box, self.grid))[None, None]
-        partner = torch.arange(len(labels)).flip(0)
-        mix = Mix(torch.zeros(len(labels), 3, *self.grid), labels, partner, mask)
+        mix = self.mix(labels, self.box)
         return mix.target(mix.area())
+
+    def mix(self, labels, box):
+        """The record of a batch whose box of tokens is exchanged."""
+        mask = torch.from_numpy(box_mask(box, self.grid))[None, None]
+        partner = torch.arange(len(labels)).flip(0)
+        return Mix(torch.zeros(len(labels), 3, *self.grid), labels, partner, mask)
 
     def check(self, key, loss, **scores):
         """Compare a loss, and its gradients where the file has them."""
@@ -108,6 +114,7 @@ def check_token_losses(golden):
     golden.check('gt/whalf_box', sum(loss.values()), **scores)
     check_parts(golden, cls, aux, blended)
     check_swapped(golden, cls, aux)
+    check_head(golden, cls, aux)
     check_class_losses(golden, cls)
     unread = {k for k in golden.arrays if '/' in k} - golden.seen
     assert not unread
@@ -131,6 +138,39 @@ def check_swapped(golden, cls, aux):
             cls, golden.mixed(golden.map), raw, tokens, partner, share
         )
         golden.check('tl/w1_box', sum(losses.values()), cls=cls, aux=aux)
+
+
+def check_head(golden, cls, aux):
+    """The head, given scores as the network gives them, and maps in samples."""
+    none = (0, 0, 0, 0)
+    cases = {
+        'w1_nobox': (none, 'map', dict(dense_weight='code')),
+        'w1_box': (golden.box, 'map', dict(dense_weight='code')),
+        'whalf_box': (golden.box, 'map', dict(dense_weight='paper')),
+        'whalf_box_gt': (golden.box, 'both', dict(dense_weight='paper')),
+        'whalf_nobox_gt': (none, 'both', dict(dense_weight='paper')),
+        'clsonly_box': (golden.box, 'map', dict(dense_weight=0)),
+        'auxonly_box': (golden.box, 'map', dict(dense_weight=1, cls_weight=0)),
+        'whalf_box_2dtarget': (golden.box, 'map', dict(dense_weight='paper')),
+    }
+    maps = official_samples(golden.tensor('target_dense'), golden.grid)
+    for name, (box, class_target, weights) in cases.items():
+        head = TokenLabelClsHead(
+            cls.shape[1],
+            1,
+            loss=dict(type='mmtlalign.TokenLabelLoss', **weights),
+            class_target=class_target,
+            map_values='probabilities',
+            missing='hard label',
+        )
+        raw = exchanged(aux, golden.grid, box)
+        head.scores = lambda feats, raw=raw: (cls, raw)
+        without = '2dtarget' in name
+        labels = golden.tensor('target_2d') if without else golden.true
+        mix = golden.mix(labels, box)
+        seen = MixedTokens(golden.grid, mix.token_share(golden.grid)[..., 0])
+        losses = head.loss(None, len(maps) * [{}] if without else maps, mix, seen)
+        golden.check(f'tl/{name}', sum(losses.values()), cls=cls, aux=aux)
 
 
 def exchanged(tokens, grid, box):

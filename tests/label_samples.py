@@ -53,3 +53,14 @@ def label_samples(
                 full[i].scatter_(0, index % classes, values.float())
         samples.append(sample)
     return samples, maps.double().softmax(1).flatten(2).mT, whole.double().softmax(1)
+
+
+def official_samples(target, grid):
+    """Samples with maps from the official layout (B, K, 2 + N): truth, map, tokens."""
+    samples = []
+    for true, whole, tokens in zip(target[..., 0], target[..., 1], target[..., 2:]):
+        sample = DataSample().set_gt_score(true)
+        sample.set_field(whole, 'gt_map_label')
+        sample.set_field(tokens.unflatten(1, grid), 'gt_label_map')
+        samples.append(sample)
+    return samples

@@ -105,16 +105,15 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     def watch(self, backbone, mix: Mix, data_samples=None) -> Iterator[TracedTokens]:
         """Trace the shares, or the labels of ``data_samples``, through one forward."""
         with super().watch(backbone, mix) as tokens:
-            start = self._labels_start if self.traced == 'labels' else self._share_start
-            seen = start(backbone, mix, data_samples, tokens)
+            if self.traced == 'share':
+                tracer = share_tracer(backbone, mix, **self.options.of_tracer)
+                seen = TracedTokens(tokens.grid, tokens.share, tracer)
+            else:
+                seen = self._start_from_labels(backbone, mix, data_samples, tokens)
         with watch(backbone, seen.tracer):
             yield seen
 
-    def _share_start(self, backbone, mix, samples, tokens) -> TracedTokens:
-        tracer = share_tracer(backbone, mix, **self.options.of_tracer)
-        return TracedTokens(tokens.grid, tokens.share, tracer)
-
-    def _labels_start(self, backbone, mix, samples, tokens) -> TracedTokens:
+    def _start_from_labels(self, backbone, mix, samples, tokens) -> TracedTokens:
         labels = self.smooth_labels(mix.labels)
         own = super().token_labels(samples, labels, tokens.share.shape[1], tokens)
         columns = None
@@ -139,7 +138,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
             raise ValueError(
                 f"Maps of all {self.num_classes} classes with traced='labels', which "
                 f'follows {self.columns} classes one by one: name the likeliest, '
-                f'topk={self.columns // 2} in PoolLabelMap, or set columns='
+                f'topk={max(self.columns // 2, 1)} in PoolLabelMap, or set columns='
                 f'{self.num_classes - 2} in the head.'
             )
         # No image has a map: its own label in every token.
