@@ -34,6 +34,12 @@ BACKBONES = {
     'deit-base-p16': ('deit_base', 'deit-base-p16_8xb128'),
     'swin-tiny-p4-w7': ('swin_tiny', 'swin-tiny-p4-w7_16xb64'),
     'dhvt-small-p16': ('dhvt_small', 'dhvt-small-p16_2xb128'),
+    'lvvit-small-p16': ('lvvit_small', 'lvvit-small-p16_8xb128'),
+}
+# What pretrains a backbone, its control, for how long, and the recipes that follow.
+PRETRAINING = {
+    'lvvit-small-p16': ('token-label', 'mixtoken', 310, ['adamw']),
+    None: ('tlalign', 'cutmix', 300, ['sgd', 'adamw']),
 }
 # Data base, classes, images to train on (of DomainNet: clipart).
 DATA = {
@@ -44,9 +50,17 @@ DATA = {
     'domainnet': ('domainnet_224_transfer', 345, 33_525),
 }
 RECIPES = dict(sgd=0.0, adamw=0.1)  # and their stochastic depth
+
+
+def pretraining(backbone):
+    return PRETRAINING.get(backbone, PRETRAINING[None])
+
+
 NAMES = {
-    f'{backbone}_tlalign-in1k-pre_{recipe}-1000e_{data}': (backbone, recipe, data)
-    for backbone, recipe, data in itertools.product(BACKBONES, RECIPES, DATA)
+    f'{backbone}_{method}-in1k-pre_{recipe}-1000e_{data}': (backbone, recipe, data)
+    for backbone in BACKBONES
+    for method, _, _, recipes in [pretraining(backbone)]
+    for recipe, data in itertools.product(recipes, DATA)
 }
 
 
@@ -93,18 +107,23 @@ def test_the_file_is_what_its_name_says(name):
     composed = copy.deepcopy({k: v for settings in parts for k, v in settings.items()})
     composed['model']['backbone']['drop_path_rate'] = RECIPES[recipe]
     composed['model']['head']['num_classes'] = classes
-    composed['pretrained'] = f'work_dirs/tlalign_{run}-coslr-300e_in1k/epoch_300.pth'
+    method, plain, epochs, _ = pretraining(backbone)
+    ours, control = (f'{way}_{run}-coslr-{epochs}e_in1k' for way in (method, plain))
+    composed['pretrained'] = f'work_dirs/{ours}/epoch_{epochs}.pth'
     given = load(name)
     assert given.to_dict() == composed
     assert given.data_preprocessor.num_classes == classes
 
     head = CONFIGS[name].read_text().split('_base_ =')[0]
     assert f' configs/transfer/{name}.py 8 --amp' in head
-    assert f'pretrained=work_dirs/cutmix_{run}-coslr-300e_in1k/epoch_300.pth' in head
-    control = ROOT / f'cutmix/cutmix_{run}-coslr-300e_in1k.py'
-    ours = ROOT / f'tlalign/tlalign_{run}-coslr-300e_in1k.py'
-    assert control.is_file() and ours.is_file()
+    assert f'pretrained=work_dirs/{control}/epoch_{epochs}.pth' in head
+    assert recipe_file(control).is_file() and recipe_file(ours).is_file()
     assert f'{steps_of(given, images):,} steps' in head
+
+
+def recipe_file(stem):
+    (file,) = ROOT.glob(f'*/{stem}.py')
+    return file
 
 
 def steps_of(cfg, images, gpus=8):
@@ -155,7 +174,7 @@ MODEL_OF = {(b, r): name for name, (b, r, _) in NAMES.items()}
 
 
 def pretraining_of(cfg):
-    return part(f'tlalign/{Path(cfg.pretrained).parent.name}.py')['model']
+    return part(recipe_file(Path(cfg.pretrained).parent.name))['model']
 
 
 @pytest.mark.parametrize('name', MODEL_OF.values())
@@ -191,8 +210,21 @@ SMALL = {
     'dhvt-small-p16': dict(
         embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48
     ),
+    'lvvit-small-p16': dict(
+        embed_dims=24,
+        num_layers=2,
+        num_heads=3,
+        feedforward_channels=72,
+        skip_lam=2,
+        stem_channels=8,
+    ),
 }
-WIDTH = {'deit-tiny-p16': 24, 'swin-tiny-p4-w7': 64, 'dhvt-small-p16': 24}
+WIDTH = {
+    'deit-tiny-p16': 24,
+    'swin-tiny-p4-w7': 64,
+    'dhvt-small-p16': 24,
+    'lvvit-small-p16': 24,
+}
 
 
 @pytest.mark.parametrize('backbone', SMALL)
@@ -226,6 +258,14 @@ def test_a_pretraining_checkpoint_fills_the_backbone_and_no_head(backbone, tmp_p
             assert tensor.equal(before[name]), name
         elif tensor.is_floating_point():
             assert (tensor == 0.25).all() and not tensor.equal(before[name]), name
+
+
+def test_the_class_token_of_lvvit_learns_alone():
+    cfg = load(MODEL_OF['lvvit-small-p16', 'adamw'])
+    model = without_memory(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    assert not any('aux_head' in name for name, _ in model.named_parameters())
+    assert (model.head.class_target, model.head.smoothing) == ('label', 0.1)
+    assert 'LabelMap' not in repr(cfg.train_dataloader)
 
 
 # -------------------------------------------------------------------- the data

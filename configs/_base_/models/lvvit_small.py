@@ -1,0 +1,28 @@
+# LV-ViT-S (NeurIPS 2021) with token labels and MixToken; the other sizes change arch,
+# in_channels and drop_path_rate, other networks the backbone.
+model = dict(
+    type='mmtlalign.MixClassifier',
+    backbone=dict(
+        type='mmtlalign.LVViT',
+        arch='small',
+        img_size=224,
+        patch_size=16,
+        out_type='raw',  # all tokens
+        drop_path_rate=0.1,
+    ),
+    head=dict(
+        type='mmtlalign.TokenLabelClsHead',
+        num_classes=1000,
+        in_channels=384,
+        # 'code' is 1.0, with which the released weights were trained; the paper's
+        # beta is dense_weight='paper', 0.5.
+        loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight='code', cls_weight=1.0),
+        class_target='map',
+        label_smooth_val=0.1,
+    ),
+    # Every batch, as in the released code.
+    train_cfg=dict(
+        augments=[dict(type='mmtlalign.MixToken', alpha=1.0, patch_size=16)],
+        probs=None,
+    ),
+)

@@ -1,0 +1,37 @@
+# DHVT-S with token labels and MixToken on ImageNet-1k, from scratch.
+#   bash tools/dist_train.sh configs/token_labeling/token-label_dhvt-small-p16_2xb128-coslr-300e_in1k.py 2 --amp
+# Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
+#   python tools/make_label_maps.py data/imagenet/train data/imagenet_maps \
+#       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
+# Expected top-1: no number is confirmed; not trained by us. Cost: not measured by us.
+# Its control is mixtoken_dhvt-small-p16.
+# Numbers: schedule, repeated sampling and test crop of DHVT's own recipe
+# (dhvt-small-p16_2xb128-coslr-300e_in1k); label maps, losses, MixToken and augmentation
+# of LV-ViT-S (token-label_lvvit-small-p16). Ours: this combination.
+_base_ = [
+    '../_base_/models/lvvit_small.py',
+    '../_base_/datasets/imagenet_224_label_maps.py',
+    '../_base_/schedules/dhvt_in1k_300e.py',
+    '../_base_/runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmtlalign.DHVT',
+        arch='small-imagenet',
+        patch_size=16,
+        out_type='raw',
+        drop_path_rate=0.1,
+        patch_norm_cfg=dict(type='SyncBN'),
+    ),
+)
+
+# Each image three times in a batch of all GPUs.
+train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))
+test_pipeline = [
+    dict(step, scale=256) if step.type == 'ResizeEdge' else step
+    for step in _base_.test_pipeline
+]
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
