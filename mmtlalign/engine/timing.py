@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-__all__ = ['measure', 'ratios', 'spread', 'take_turns']
+__all__ = ['cell', 'measure', 'ratios', 'spread', 'table', 'take_turns']
 
 
 def measure(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
@@ -47,6 +47,9 @@ def take_turns(
     """
     names = list(steps)
     work, wall = {n: [] for n in names}, {n: [] for n in names}
+    gc.collect()
+    # Else each collection walks through all that the libraries have imported.
+    gc.freeze()
     for round_ in range(repeats + 1):
         # Nobody is always first.
         first = round_ % len(names)
@@ -57,6 +60,7 @@ def take_turns(
             if round_:
                 work[name].append(ours)
                 wall[name].append(clock)
+    gc.unfreeze()
     return work, wall
 
 
@@ -71,3 +75,16 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
     """Median and quartiles of the ratio of two times, round by round."""
     return spread([a / b for a, b in zip(over, under, strict=True)])
+
+
+def cell(spread: Mapping[str, float], scale: float = 1.0, digits: int = 0) -> str:
+    """Median and quartiles in a table, times ``scale``."""
+    low, middle, high = (scale * spread[k] for k in ('low', 'median', 'high'))
+    return f'{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})'
+
+
+def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of Markdown."""
+    print(f'\n{title}\n\n| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
+    for row in rows:
+        print('| ' + ' | '.join(row) + ' |', flush=True)
