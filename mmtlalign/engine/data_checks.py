@@ -13,6 +13,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from PIL import Image
 
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.label_map_checks import check_label_maps
 from mmtlalign.engine.samples import inside, limit_labels
 
 __all__ = ['check_data', 'explain_build_error']
@@ -45,7 +46,8 @@ def check_data(model, loader, name: str, logger) -> None:
 
     Raises:
         InputError: If there are no samples or no whole batch, if a head has another
-            number of classes than the data, or if masks cannot be class ids.
+            number of classes than the data, if masks cannot be class ids, or if
+            label maps do not fit.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -53,6 +55,7 @@ def check_data(model, loader, name: str, logger) -> None:
     dataset = loader.dataset
     heads = list(class_heads(model))
     check_classes(model, heads, dataset, name)
+    check_label_maps(model, heads, dataset, name, logger)
     limit_labels(dataset, *labels_of(heads))
     for line in check_masks(dataset, name):
         logger.warning(line)

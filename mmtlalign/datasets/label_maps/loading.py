@@ -77,6 +77,9 @@ class LoadLabelMap(BaseTransform):
             the data set draw another image, ``'hard label'`` says the label in every
             cell. Defaults to ``'error'``.
 
+    Attributes:
+        num_classes (int): Classes of the maps it attaches.
+
     Raises:
         InputError: For a wrong setting, or a map that is missing or damaged.
     """
@@ -96,6 +99,7 @@ class LoadLabelMap(BaseTransform):
         self.image_root = os.path.normpath(image_root)
         self.missing = missing
         self.table = None if class_ids is None else renumber(class_ids, num_classes)
+        self.num_classes = num_classes if class_ids is None else len(class_ids)
         self._shape = None
 
     def transform(self, results: dict) -> dict | None:

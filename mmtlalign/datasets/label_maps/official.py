@@ -1,6 +1,7 @@
 """The layout of the official Token Labeling files: one ``.pt`` for each image."""
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,9 @@ from mmtlalign.datasets.label_maps.store import MissingMapError
 from mmtlalign.engine.errors import InputError
 
 __all__ = ['OfficialLabelMaps']
+
+# Files looked for before a training.
+LOOKED_UP = 1000
 
 
 class OfficialLabelMaps:
@@ -52,6 +56,14 @@ class OfficialLabelMaps:
     def __contains__(self, name: str) -> bool:
         """Whether an image has a map."""
         return self.file(name).exists()
+
+    def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
+        """Images without a map, of a thousand spread over all, and how many those are.
+
+        To look for a million files would take minutes on a network's disk.
+        """
+        step = -(-len(names) // LOOKED_UP) or 1
+        return [name for name in names[::step] if name not in self], len(names[::step])
 
     def __getitem__(self, name: str) -> LabelMap:
         """The map of an image.

@@ -178,6 +178,23 @@ class LabelMapStore:
             f'image{_such_as(extra)}. Make maps for this set, or correct the paths.'
         )
 
+    def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
+        """Images without a map, sorted, and how many were looked up: all.
+
+        Args:
+            names: Relative paths, in any order. Maps of other images do not matter.
+
+        Raises:
+            InputError: A file of the store is not there.
+            CorruptShardError: One is cut off; checksums are compared as maps are read.
+        """
+        for number in range(self.facts.shards):
+            self.shard(number)
+        given = set(names)
+        if fingerprint(sorted(given)) == self.facts.image_set:
+            return [], len(names)
+        return sorted(given.difference(self.names)), len(given)
+
     def missing_shards(self) -> list[int]:
         """The files that are not there yet."""
         shards = range(self.facts.shards)
