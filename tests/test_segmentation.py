@@ -27,7 +27,9 @@ from tiny_segmentation import (
 from mmtlalign.datasets import IgnoreLabels
 from mmtlalign.engine.config_check import load_config
 
-VIT_RECIPES = [n for n in CONFIGS if n.startswith('deit')]
+VIT_RECIPES = [n for n in CONFIGS if n.startswith(('deit', 'lvvit'))]
+# Stochastic depth, by the beginning of the file name.
+DROP_PATH = {'swin': 0.3, 'caswin': 0.3, 'lvvit-medium': 0.2, 'lvvit-large': 0.5}
 SGD_RECIPES = [n for n in CONFIGS if '_segmenter-' in n or '_linear_' in n]
 SHORT = dict(ade20k=512, pascal_context=520, pascal_context_59=520, camvid=360)
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -51,8 +53,12 @@ def test_header_names_the_matched_control(name):
     other = config(name, dict([control.split('=')]))
     ours, theirs = (pretraining(c).to_dict() for c in (cfg, other))
     assert Path(other.pretrained).name == Path(cfg.pretrained).name
-    assert Path(other.pretrained).parent.name.startswith('cutmix_')
-    for part in ('optim_wrapper', 'train_dataloader', 'train_cfg'):
+    labels = Path(cfg.pretrained).parent.name.startswith('token-label_')
+    mix = 'mixtoken_' if labels else 'cutmix_'
+    assert Path(other.pretrained).parent.name.startswith(mix)
+    # Pictures of a run with token labels come with maps.
+    data = [] if labels else ['train_dataloader']
+    for part in ('optim_wrapper', 'train_cfg', *data):
         assert ours[part] == theirs[part]
     assert ours['model']['backbone'] == theirs['model']['backbone']
 
@@ -79,8 +85,8 @@ def test_model_fits_the_crop_the_data_and_the_pretraining(name):
     if model.test_cfg.mode == 'slide':
         assert model.test_cfg.crop_size == crop
     # Drop path is not in a checkpoint; the dense recipes say their own.
-    swin = 'swin' in name
-    assert model.backbone.drop_path_rate == (0.3 if swin else 0.1)
+    (rate,) = [r for n, r in DROP_PATH.items() if name.startswith(n)] or [0.1]
+    assert model.backbone.drop_path_rate == rate
     # Nothing of label tracing or mixing is left in the dense model.
     assert model.type == 'EncoderDecoder' and not model.train_cfg
     # `fp16 = dict(...)` of older recipes has no effect; --amp has.
@@ -119,7 +125,7 @@ def test_parameters_without_decay(name):
     norms = {
         f'{path}.{leaf}'
         for path, module in model.named_modules()
-        if path.startswith('backbone.') and 'Norm' in type(module).__name__
+        if path.startswith(('backbone.', 'neck.')) and 'Norm' in type(module).__name__
         for leaf in ('weight', 'bias')
     }
     tables = ('pos_embed', 'cls_token', 'relative_position_bias_table')

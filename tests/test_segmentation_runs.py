@@ -69,10 +69,11 @@ def test_a_model_that_knows_the_answer_scores_full(
 SMALL = {
     'upernet-swin': 'swin-tiny-p4-w7_tlalign-in1k-pre_upernet_1xb16-4k_camvid',
     'upernet-deit': 'deit-small-p16-ln_tlalign-in1k-pre_mln-upernet_1xb16-4k_camvid',
+    'upernet-lvvit': 'lvvit-small-p16_token-label-in1k-pre_upernet_1xb16-4k_camvid',
     'segmenter': DATA['pascal_context_59'],
     'linear': 'linear_8xb1-160k_ade20k',
 }
-KIND = dict(zip(SMALL, ('camvid', 'camvid', 'pascal_context_59', 'ade20k')))
+KIND = dict(zip(SMALL, 3 * ['camvid'] + ['pascal_context_59', 'ade20k']))
 
 
 def small_recipe(name):
@@ -82,6 +83,8 @@ def small_recipe(name):
 def classifier_backbone(cfg, **changes):
     """The backbone as classification builds it: 14x14 positions, the last norm."""
     backbone = dict(cfg.model.backbone, drop_path_rate=0.0, **changes)
+    if 'final_norm' in backbone:
+        backbone['final_norm'] = True
     backbone['img_size'] = 14 * backbone.get('patch_size', 4)
     backbone.pop('out_indices', None)
     backbone.pop('out_type', None)
@@ -147,7 +150,7 @@ def no_interp2d(monkeypatch):
 
 
 @pytest.mark.parametrize('size', [(64, 96), (28, 112), (50, 83)])
-@pytest.mark.parametrize('name', ['upernet-deit', 'segmenter'])
+@pytest.mark.parametrize('name', ['upernet-deit', 'upernet-lvvit', 'segmenter'])
 def test_square_positions_serve_a_crop_of_any_shape(name, size, tmp_path, no_interp2d):
     cfg = small_recipe(name)
     given = classifier_backbone(cfg)

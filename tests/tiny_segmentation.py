@@ -28,6 +28,7 @@ IDS['camvid'] = (0, 11)
 COLOURS = np.array([[250, 10, 10], [10, 10, 250], [10, 250, 10], [240, 240, 240]])
 SMALL_SWIN = dict(embed_dims=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 SMALL_VIT = dict(embed_dims=16, num_layers=12, num_heads=2, feedforward_channels=32)
+SMALL_LVVIT = dict(SMALL_VIT, num_layers=16, skip_lam=2, stem_channels=8)
 
 
 def config(name: str, options=None) -> Config:
@@ -72,11 +73,15 @@ def small_model(cfg: Config) -> Config:
     if 'Swin' in model.backbone.type:
         arch, widths = SMALL_SWIN, [16, 32, 64, 128]
     else:
-        arch, widths = SMALL_VIT, [16] * 4
+        arch = SMALL_LVVIT if 'LVViT' in model.backbone.type else SMALL_VIT
+        widths = [16] * 4
         # The grid of the recipe, with fewer pixels in a patch.
         model.backbone.update(img_size=model.backbone.img_size // 4, patch_size=4)
     model.backbone.arch = arch
-    if 'neck' in model:
+    if 'neck' in model and 'SideLayers' in model.neck.type:
+        widths = [16, 16, 16, 32]
+        model.neck.update(in_channels=16, last_channels=32)
+    elif 'neck' in model:
         model.neck.update(in_channels=widths, out_channels=16)
     heads = [model[key] for key in ('decode_head', 'auxiliary_head') if key in model]
     for head in heads:
