@@ -7,7 +7,7 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from mmtlalign.datasets.label_maps.moves import read_map
-from mmtlalign.datasets.label_maps.pooling import pool_label_maps
+from mmtlalign.datasets.label_maps.pooling import pool_grids
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import TRANSFORMS
 
@@ -30,7 +30,7 @@ def pool_named(
         step: Who asks, for the messages.
         num_classes: K, classes of the data set.
         sizes: Rows and columns of each grid that is laid over the crop.
-        legacy_axis_order: As :func:`pool_label_maps`.
+        legacy_axis_order: As :func:`pool_grids`.
 
     Returns:
         The C classes, rising, and for each size their logits (C, rows, columns).
@@ -52,10 +52,8 @@ def pool_named(
     classes, place = np.flatnonzero(named), named.cumsum() - 1
     planes = label_map.values, place[label_map.indices], box
     batch = [torch.from_numpy(plane)[None] for plane in planes]
-    return classes, [
-        pool_label_maps(*batch, len(classes), size, legacy_axis_order)[0].numpy()
-        for size in sizes
-    ]
+    pooled = pool_grids(*batch, len(classes), sizes, legacy_axis_order)
+    return classes, [grid[0].numpy() for grid in pooled]
 
 
 @TRANSFORMS.register_module()

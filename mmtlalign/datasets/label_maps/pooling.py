@@ -1,10 +1,12 @@
 """Label maps and crop boxes to soft labels, by RoIAlign (Token Labeling, ReLabel)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-__all__ = ['label_map_targets', 'pool_label_maps']
+__all__ = ['label_map_targets', 'pool_grids', 'pool_label_maps']
 
 
 def pool_label_maps(
@@ -33,20 +35,36 @@ def pool_label_maps(
     Returns:
         (B, K, S, S) float32.
     """
+    sizes = [size]
+    return pool_grids(values, indices, boxes, num_classes, sizes, legacy_axis_order)[0]
+
+
+def pool_grids(
+    values: Tensor,
+    indices: Tensor,
+    boxes: Tensor,
+    num_classes: int,
+    sizes: Sequence[int | tuple[int, int]],
+    legacy_axis_order: bool = False,
+) -> list[Tensor]:
+    """As :func:`pool_label_maps`, for several grids over the same crops."""
     B, _, rows, columns = values.shape
     dense = values.new_zeros((B, num_classes, rows, columns), dtype=torch.float32)
     # Added, not set: a rank that says nothing repeats a class with value 0.
     dense.scatter_add_(1, indices.long(), values.float())
-    top, left, height, width = boxes.float().unbind(dim=1)
-    # (x1, y1, x2, y2) for RoIAlign.
-    corners = torch.stack([left, top, left + width, top + height], dim=1)
-    if legacy_axis_order:
+    # (y, x) of the first corner and of the last; (x1, y1, x2, y2) for RoIAlign.
+    first, last = boxes[:, :2].float(), (boxes[:, :2] + boxes[:, 2:]).float()
+    corners = torch.cat([first, last], dim=1)
+    if not legacy_axis_order:
         corners = corners[:, [1, 0, 3, 2]]
     # -0.5, as RoIAlign without `aligned` has the centre of the first cell at 0.
-    x, y = corners[:, 0::2] * columns - 0.5, corners[:, 1::2] * rows - 0.5
+    corners = corners * corners.new_tensor([columns, rows, columns, rows]) - 0.5
     batch = torch.arange(B, device=values.device, dtype=torch.float32)
-    regions = torch.stack([batch, x[:, 0], y[:, 0], x[:, 1], y[:, 1]], dim=1)
-    return roi_align(dense, regions, size, sampling_ratio=-1, aligned=False)
+    regions = torch.cat([batch[:, None], corners], dim=1)
+    return [
+        roi_align(dense, regions, size, sampling_ratio=-1, aligned=False)
+        for size in sizes
+    ]
 
 
 def label_map_targets(
@@ -76,10 +94,8 @@ def label_map_targets(
         (B, K, 2 + S²): the label, the label of the map, token labels row by row;
         (B, K, 2) where ``size`` is 1.
     """
-    pooled = [
-        pool_label_maps(values, indices, boxes, num_classes, s, legacy_axis_order)
-        for s in ([1, size] if size > 1 else [1])
-    ]
+    sizes = [1, size] if size > 1 else [1]
+    pooled = pool_grids(values, indices, boxes, num_classes, sizes, legacy_axis_order)
     soft = torch.cat([p.flatten(2) for p in pooled], dim=2).softmax(dim=1)
     off = smoothing / num_classes
     on = 1 - smoothing + off
