@@ -207,10 +207,14 @@ def test_maps_that_nobody_reads(check, data):
     assert said in check('steps.remove(pool)')
 
 
-def test_relabel_may_be_flipped_afterwards(check, data):
+def test_after_relabel_an_image_may_be_flipped_and_turned(check, data):
     relabel = 'dict(type="mmtlalign.ReLabel", num_classes=2)'
-    change = f'steps[2:5] = [crop, {relabel}, dict(flip, type="RandomFlip")]'
-    assert check(STOCK + change, list_images(data / 'train')) == ''
+    later = 'dict(flip, type="RandomFlip"), dict(type="RandAugment", num_policies=2, '
+    later += 'policies="timm_increasing", magnitude_level=9)'
+    names = list_images(data / 'train')
+    assert check(f'{STOCK}steps[2:5] = [crop, {relabel}, {later}]', names) == ''
+    with pytest.raises(InputError, match='RandomFlip moves an image'):
+        check(f'{STOCK}steps[2:5] = [{later}, crop, {relabel}]')
 
 
 @pytest.mark.parametrize('whole', WRAPPERS)

@@ -27,6 +27,8 @@ MOVES = dict(
         *('RandomTranslatePad', 'Rotate', 'Shear', 'Translate'),
     )
 )
+# Those that leave a label of the whole crop as right as any label of an image.
+MILD = ('AutoAugment', 'RandAugment', 'RandomFlip', 'Rotate', 'Shear', 'Translate')
 CROP = 'RandomResizedCropWithMap'
 POLICIES = {
     'skip': 'others are drawn in their place',
@@ -83,9 +85,8 @@ def check_moves(steps: list, name: str) -> None:
     named = max((i for i, s in enumerate(steps) if is_a(s, 'ReLabel')), default=0)
     for place, step in enumerate(steps):
         kind = type(step).__name__
-        flips = is_a(step, 'RandomFlip')
-        # A label of the whole crop has no places that a flip could exchange.
-        if kind in MOVES and not (flips and not pooled and 0 < named < place):
+        mild = is_a(step, *MILD)
+        if kind in MOVES and not (mild and not pooled and 0 < named < place):
             remedy = 'take it out of the pipeline'
             if MOVES[kind]:
                 remedy = f'write mmtlalign.{MOVES[kind]}'
@@ -93,7 +94,7 @@ def check_moves(steps: list, name: str) -> None:
                 f'{name}: {kind} moves an image without its label map; {remedy}, '
                 'after LoadLabelMap'
             )
-        late = pooled if flips else max(pooled, named)
+        late = pooled if mild else max(pooled, named)
         if kind.endswith('WithMap') and 0 < late < place:
             raise InputError(
                 f'{name}: {kind} comes after {type(steps[late]).__name__}, which has '
