@@ -61,6 +61,9 @@ def test_there_are_segmentors_for_every_backbone():
         'deit-small-p16_transmix-in1k-pre_linear',
         'deit-small-p16_transmix-in1k-pre_segmenter-mask',
         'dhvt-small-p16_tlalign-in1k-pre_mln-upernet',
+        'lvvit-large-p16_token-label-in1k-pre_upernet',
+        'lvvit-medium-p16_token-label-in1k-pre_upernet',
+        'lvvit-small-p16_token-label-in1k-pre_upernet',
         'swin-base-p4-w7_tlalign-in1k-pre_upernet',
         'swin-small-p4-w7_tlalign-in1k-pre_upernet',
         'swin-tiny-p4-w7_tlalign-in1k-pre_upernet',
@@ -109,17 +112,18 @@ def test_takes_the_pretraining_checkpoint_whole(path, tmp_path):
     lines = load_backbone(backbone, file, hook.get('new_layers', ()))
     file.unlink()
     given, own = classifier.backbone.state_dict(), backbone.state_dict()
-    # Pyramids that windows or the last stage of PVT make have no class token.
+    # Pyramids that windows or the last stage of PVT make have no class token, and maps
+    # of LV-ViT no final norm.
     left_out = given.keys() - own.keys()
-    assert all(re.search('cls_token|^norm', name) for name in left_out)
-    assert not left_out or re.search('_sfp_|pvt', path.stem)
+    assert all(re.search('cls_token|^norm|^ln1', name) for name in left_out)
+    assert not left_out or re.search('_sfp_|pvt|lvvit', path.stem)
     kept = {name: value for name, value in given.items() if name in own}
     assert f'{len(kept)} of {len(own)} tensors' in lines[0]
     # Weight and bias of each.
     assert len(own) - len(kept) == 2 * len(hook.get('new_layers', ()))
     differing = {n for n, v in kept.items() if not v.equal(own[n])}
     assert all(name.endswith('pos_embed') for name in differing)
-    if 'deit' in path.stem and not left_out:
+    if re.search('deit|lvvit', path.stem) and 'cls_token' in own:
         side = -(-cfg.model.backbone.img_size // 16)
         told = f'backbone: pos_embed resized from 14x14 to {side}x{side} tokens'
         assert lines[1:] == [told] and differing == {'pos_embed'}
@@ -145,6 +149,7 @@ def test_norms_keep_the_eps_of_pretraining(built):
     ('caswin-tiny', [(50, 84), (25, 42), (13, 21), (7, 11)]),
     ('deit-small-p16-ln', [(13, 21)] * 4),
     ('dhvt-small', [(13, 21)] * 4),
+    ('lvvit-small', [(13, 21)] * 4),
 ])  # fmt: skip
 def test_backbone_takes_any_size(name, sizes):
     cfg = load(name + '*ade20k')
@@ -252,7 +257,8 @@ def one_step(path, tmp_path, change):
 
 @pytest.mark.slow  # 60 M parameters on a CPU
 @pytest.mark.parametrize(
-    'name', ['swin-tiny', 'caswin-tiny', 'deit-small-p16-ln', 'dhvt-small']
+    'name',
+    ['swin-tiny', 'caswin-tiny', 'deit-small-p16-ln', 'dhvt-small', 'lvvit-small'],
 )
 def test_upernet_trains_and_evaluates(name, tmp_path):
     write_ade20k(tmp_path / 'data')

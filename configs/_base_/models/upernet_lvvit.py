@@ -3,7 +3,9 @@
 # heads; the last map has 2048 channels.
 # Ours: stochastic depth, which the official code passes on as dropout of the
 # feed-forward (mlp_drop_rate here), and positions of the crop's 32x32 tokens, which
-# are resized while loading (there the grid of pretraining, resized at every step).
+# are resized while loading (there the grid of pretraining, resized at every step),
+# and norms that keep the eps of pretraining, 1e-5 (there norm_cfg=dict(type='LN',
+# eps=1e-6)).
 # The stem's norms are not synchronised, as in pretraining.
 _base_ = './upernet_deit.py'
 
@@ -19,8 +21,6 @@ model = dict(
         out_type='featmap',
         out_indices=(6, 9, 12, 15),
         final_norm=False,
-        # Official here; 1e-5 in pretraining.
-        norm_cfg=dict(type='LN', eps=1e-6),
         drop_path_rate=0.1,
     ),
     neck=dict(
