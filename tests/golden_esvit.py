@@ -11,12 +11,15 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.registry import PARAM_SCHEDULERS
 from torch import nn
 
+from mmtlalign.engine.knn import top_classes
 from mmtlalign.engine.teacher_schedules import teacher_momentum
 from mmtlalign.engine.tensor_clip import clip_each_
 from mmtlalign.engine.weight_names import convert
 from mmtlalign.heads import EsViTHead
 from mmtlalign.selfsup import (
     Views,
+    attention_entropy,
+    flip_correspondence,
     match_regions,
     region_loss,
     teacher_probabilities,
@@ -386,3 +389,41 @@ def check_groups(golden, optim):
     }
     # The teacher never learns.
     assert not any(p.requires_grad for p in model.teacher.parameters())
+
+
+def check_esvit_eval(path):
+    golden = Arrays(path)
+    ks = golden['knn/ks'].tolist()
+    ranked = top_classes(
+        golden['knn/test_x'],
+        golden['knn/train_x'],
+        golden['knn/train_y'],
+        ks,
+        golden['knn/num_classes'].item(),
+        golden['knn/temperature'].item(),
+    )
+    for k, (top1, top5) in zip(ks, golden['knn/top1_top5'].tolist()):
+        right = ranked[k] == golden['knn/test_y'][:, None]
+        close(100 * right[:, 0].double().mean(), top1, 1e-5)
+        # Few neighbours are of few classes, and the rest of five are ties.
+        close(100 * right.any(dim=1).double().mean(), top5, 1e-5 if k == max(ks) else 3)
+
+    for index, wanted in enumerate(golden['corr/acc_dist_sim']):
+        pairs = golden['corr/topk'].item()
+        found = flip_correspondence(
+            golden[f'corr/{index}/f1'],
+            golden[f'corr/{index}/f2'],
+            golden['corr/grid'].item(),
+            golden['corr/cell'].item(),
+            pairs,
+        )
+        close(found.accuracy, wanted[0], 1e-6)
+        close(found.distance, wanted[1], 1e-3)
+        # The official code returns that of the pair after the last one.
+        close(found.similarities[pairs], wanted[2], 1e-5)
+
+    # Of the first window.
+    entropy = attention_entropy(golden['entropy/attn'])[0]
+    close(entropy, golden['entropy/value'], 1e-5)
+    certain = torch.eye(4).expand(2, -1, -1)
+    close(attention_entropy(certain), torch.zeros(2), 0)

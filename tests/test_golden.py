@@ -13,6 +13,7 @@ import pytest
 import torch
 from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlalign
 from golden_esvit import (
+    check_esvit_eval,
     check_esvit_head,
     check_esvit_regionloss,
     check_esvit_schedule,
@@ -235,6 +236,7 @@ CHECKS = {
     'dhvt_cifar': check_dhvt,
     'dhvt_patch': check_dhvt,
     'dhvt_tlalign_proposal': check_dhvt_tlalign,
+    'esvit_eval': check_esvit_eval,
     'esvit_head': check_esvit_head,
     'esvit_regionloss': check_esvit_regionloss,
     'esvit_schedule': check_esvit_schedule,

@@ -2,6 +2,7 @@
 
 from mmtlalign.engine.cpu import Bf16OptimWrapper
 from mmtlalign.engine.esvit_hook import EsViTHook
+from mmtlalign.engine.knn_hook import KNNHook
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmtlalign.engine.nan_guard import NanGuardHook
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
@@ -10,6 +11,7 @@ from mmtlalign.engine.tensor_clip import TensorClipHook
 __all__ = [
     'Bf16OptimWrapper',
     'EsViTHook',
+    'KNNHook',
     'LayerDecayOptimWrapperConstructor',
     'NanGuardHook',
     'PretrainedBackboneHook',

@@ -1,0 +1,156 @@
+"""k-NN accuracy of the features while a self-supervised model trains."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.knn import top_classes
+from mmtlalign.registry import HOOKS
+
+__all__ = ['KNNHook']
+
+
+@HOOKS.register_module()
+class KNNHook(Hook):
+    """Classify held-out images by their nearest neighbours among known ones.
+
+    Weighted k-NN of cosine similarity, as DINO and EsViT report it, on features that
+    ``model.extract_feat(inputs, network=...)`` gives of whole images. Every process
+    extracts its part of the images; the features are gathered, and each process
+    classifies its part of the queries. The accuracies go to the log and to the
+    visualizer as ``knn/top1_k20`` and so on.
+
+    Args:
+        bank (dict): Data loader of images whose classes are known, without
+            augmentation.
+        queries (dict): Data loader of the images to classify. Both need
+            ``collate_fn=dict(type='default_collate')`` and a pipeline that ends with
+            ``PackInputs``.
+        ks (Sequence[int]): Numbers of neighbours. Defaults to (10, 20, 100, 200).
+        temperature (float): Of the votes. Defaults to 0.07.
+        network (str): 'teacher' or 'student'. Defaults to 'teacher'.
+        interval (int): Epochs, or iterations where the loop counts those, from one
+            evaluation to the next; the last is always there. Defaults to 1.
+        at_start (bool): Also before the first step. Defaults to False.
+
+    Raises:
+        InputError: There are fewer images than neighbours, or images without class.
+    """
+
+    # After EsViTHook has moved the teacher, before the checkpoint is written.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        bank: dict,
+        queries: dict,
+        ks: Sequence[int] = (10, 20, 100, 200),
+        temperature: float = 0.07,
+        network: str = 'teacher',
+        interval: int = 1,
+        at_start: bool = False,
+    ):
+        self.settings = dict(bank=bank, queries=queries)
+        self.ks = sorted(ks)
+        self.temperature = temperature
+        self.network = network
+        self.interval = interval
+        self.at_start = at_start
+        self.loaders = {}
+
+    def before_train(self, runner) -> None:
+        """Build the loaders, so that wrong settings show before the training."""
+        for name, settings in self.settings.items():
+            # A copy: building takes keys out.
+            self.loaders[name] = runner.build_dataloader(dict(settings))
+        if self.at_start:
+            self.evaluate(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        """Evaluate where the loop counts epochs."""
+        last = self.is_last_train_epoch(runner)
+        due = last or self.every_n_epochs(runner, self.interval)
+        if counts_epochs(runner) and due:
+            self.evaluate(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Evaluate where the loop counts iterations."""
+        last = self.is_last_train_iter(runner)
+        due = last or self.every_n_train_iters(runner, self.interval)
+        if not counts_epochs(runner) and due:
+            self.evaluate(runner)
+
+    def evaluate(self, runner) -> dict[str, float]:
+        """Accuracies in percent, by name; they are logged too."""
+        model = runner.model
+        while is_model_wrapper(model):
+            model = model.module
+        mode = model.training
+        model.eval()
+        try:
+            bank, labels = self.features(model, self.loaders['bank'])
+            queries, wanted = self.features(model, self.loaders['queries'])
+        finally:
+            model.train(mode)
+        part = slice(get_rank(), None, get_world_size())
+        classes = int(max(labels.max(), wanted.max())) + 1
+        ranked = top_classes(
+            queries[part], bank, labels, self.ks, classes, self.temperature
+        )
+        found = {}
+        for k, best in ranked.items():
+            right = (best == wanted[part, None]).double()
+            hits = torch.stack([right[:, 0].sum(), right.sum()])
+            all_reduce(hits)
+            top1, top5 = (100 * hits / len(queries)).tolist()
+            found |= {f'knn/top1_k{k}': top1, f'knn/top5_k{k}': top5}
+        text = ', '.join(
+            f'k={k}: {found[f"knn/top1_k{k}"]:.2f} ({found[f"knn/top5_k{k}"]:.2f})'
+            for k in self.ks
+        )
+        # During an iteration its number is one behind.
+        steps = runner.iter + (not counts_epochs(runner) and runner.iter > 0)
+        runner.logger.info(
+            f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
+            f'percent of {len(queries)} images by {len(bank)}: {text}'
+        )
+        runner.visualizer.add_scalars(found, step=steps)
+        return found
+
+    @torch.no_grad()
+    def features(self, model, loader) -> tuple[Tensor, Tensor]:
+        """Features (N, P) and classes (N,) of all images, on every process."""
+        features, labels = [], []
+        for batch in loader:
+            samples = batch['data_samples']
+            if any('gt_label' not in sample for sample in samples):
+                raise InputError(
+                    'KNNHook: an image of its data has no class (gt_label): give a '
+                    'data set with annotations.'
+                )
+            batch = model.data_preprocessor(batch, training=False)
+            inputs = batch['inputs']
+            features.append(model.extract_feat(inputs, network=self.network).float())
+            labels += [sample.gt_label for sample in samples]
+        labels = torch.cat(labels).to(features[0].device)
+        size = len(loader.dataset)
+        return gather(torch.cat(features), size), gather(labels, size)
+
+
+def gather(part: Tensor, size: int) -> Tensor:
+    """Rows of all processes in the order of the data set.
+
+    mmengine deals images out in turn, and repeats the first ones until all processes
+    have the same number.
+    """
+    return torch.stack(all_gather(part), dim=1).flatten(0, 1)[:size]
+
+
+def counts_epochs(runner) -> bool:
+    """Whether the training is as long as some number of epochs."""
+    return runner.train_loop.__class__.__name__ != 'IterBasedTrainLoop'

@@ -1,0 +1,62 @@
+"""How well regions of two views correspond, and how wide attention looks.
+
+EsViT (arXiv 2106.09785), §4.4, numbers as in the official analysis code.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Correspondence(NamedTuple):
+    """Of the pairs of regions that are most alike."""
+
+    accuracy: float  # share of those that are the same place
+    distance: float  # from the true place, the mean in pixels
+    similarities: Tensor  # of all pairs, falling (T,)
+
+
+def flip_correspondence(
+    regions: Tensor, flipped: Tensor, side: int, cell: int, pairs: int = 10
+) -> Correspondence:
+    """Match the regions of an image to those of its mirror image.
+
+    Each region goes to the most similar one; the most similar pairs are judged.
+
+    Args:
+        regions: Features of the image (side * side, P), row by row.
+        flipped: Of a view that is flipped left to right (side * side, P).
+        side: Regions in a row.
+        cell: Pixels that a region is wide.
+        pairs: How many are judged.
+    """
+    alike = F.normalize(regions, dim=-1) @ F.normalize(flipped, dim=-1).mT
+    similarity, partner = alike.max(dim=-1)
+    order = similarity.argsort(descending=True)
+    place = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(order)
+    true = torch.stack([place[:, 0], side - 1 - place[:, 1]], dim=1)
+    found = place[partner]
+    apart = cell * (found - true).float().norm(dim=1)[order[:pairs]]
+    return Correspondence(
+        (apart == 0).float().mean().item(), apart.mean().item(), similarity[order]
+    )
+
+
+def attention_entropy(attention: Tensor) -> Tensor:
+    """Entropy of each head in bits, the mean over queries.
+
+    0 bits look at one token, log2 N at all alike. The logarithm of 0 counts as 0,
+    where the official code gives NaN.
+
+    Args:
+        attention: Weights of each query (..., heads, N, N), rows summing to 1.
+
+    Returns:
+        Tensor: (..., heads).
+    """
+    bits = -torch.special.xlogy(attention, attention) / torch.log(
+        attention.new_tensor(2.0)
+    )
+    return bits.sum(dim=-1).mean(dim=-1)
