@@ -4,10 +4,12 @@ import copy
 import logging
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from small_runs import losses, train
@@ -155,6 +157,27 @@ def test_fine_tuning_starts_where_pretraining_ends(name):
     assert written.head == cfg.model.head
 
 
+PLAIN = {
+    repr(parsed(CONFIGS[n])[f'{split}_dataloader'].dataset.pipeline): (n, split)
+    for n in CONFIGS
+    for split in ('train', 'val')
+    if split == 'val' or n.startswith(('mixtoken_', 'resnet50_'))
+}
+
+
+@pytest.mark.parametrize('name, split', PLAIN.values())
+def test_pictures_come_out_in_the_size_of_the_recipe(name, split, tmp_path):
+    pipeline = Compose(load(name)[f'{split}_dataloader'].dataset.pipeline)
+    side = int(NAME.fullmatch(name)['px'] or 224)
+    file = str(tmp_path / 'picture.jpg')
+    picture = np.random.randint(0, 256, (24, 32, 3), np.uint8)
+    cv2.imwrite(file, cv2.resize(picture, (320, 240)))
+    for _ in range(5):  # some steps happen at random
+        packed = pipeline(dict(img_path=file, gt_label=3))
+        assert packed['inputs'].shape == (3, side, side)
+        assert packed['inputs'].dtype is torch.uint8
+
+
 # ---------------------------------------------------------- small networks of them
 
 ARCH = dict(
@@ -261,6 +284,7 @@ def imagenette(name, unpack):
 
 REAL = [
     SMALL_S,
+    FINE_TUNING[-1],
     'token-label_deit-small-p16_8xb128-coslr-300e_in1k',
     'token-label_dhvt-small-p16_2xb128-coslr-300e_in1k',
     *list(RELABEL)[1:],
@@ -274,6 +298,8 @@ def test_real_images_and_maps_through_the_pipeline_of_the_recipe(
 ):
     cfg = imagenette(name, unpack)
     shrink(cfg, name)
+    if 'pretrained' in cfg:
+        cfg.pretrained = None
     runner = train(cfg, tmp_path / 'run', iterations=2, lr=1e-3, evaluate=False)
     assert len(losses(tmp_path / 'run')) == 2
     assert np.isfinite(losses(tmp_path / 'run')).all()
@@ -284,6 +310,7 @@ def test_real_images_and_maps_through_the_pipeline_of_the_recipe(
         assert sample.gt_score.shape == (10,) and 0.1 < sample.gt_score.max() < 1
         assert sample.gt_score.sum() == pytest.approx(1)
     else:
-        assert sample.gt_label_map.shape == (5, 14, 14)
+        side = cfg.model.backbone.get('img_size', 224) // 16
+        assert sample.gt_label_map.shape == (5, side, side)
         assert sample.gt_map_label_index.max() < 10
         assert (sample.gt_label_map != 0).any()

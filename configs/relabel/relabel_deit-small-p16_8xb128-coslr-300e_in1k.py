@@ -5,8 +5,8 @@
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
 # Expected top-1: no number is confirmed; not trained by us. Cost: not measured by us.
 # Its control, which differs in the labels alone, is the config below.
-# Numbers: as there. Ours: that ReLabel runs with it. What RandAugment does to the crop
-# afterwards (a shift of a few pixels at most hides a rim) leaves the label as it is.
+# Numbers: as there. Ours: that ReLabel runs with it. RandAugment, which may turn and
+# shift the crop, comes after it as in DeiT; the label stays that of the crop.
 _base_ = '../cutmix/cutmix_deit-small-p16_8xb128-coslr-300e_in1k.py'
 
 label_map_root = 'data/imagenet_maps'
