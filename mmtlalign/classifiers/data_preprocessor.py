@@ -1,5 +1,6 @@
 """mmpretrain's preprocessor with labels checked while they are on the CPU."""
 
+import torch
 from mmpretrain.models.utils import ClsDataPreprocessor
 
 from ..registry import MODELS
@@ -36,6 +37,14 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                 'The batch has no data_samples: training needs labels; end the '
                 "pipeline with dict(type='PackInputs')."
             )
+        labels = [s.get('gt_label') for s in samples if 'gt_score' not in s]
+        # All at once; one by one only where something is wrong.
+        if not labels:
+            return
+        if not any(label is None for label in labels):
+            every = torch.cat(labels)
+            if every.min() >= 0 and every.max() < self.num_classes:
+                return
         for index, sample in enumerate(samples):
             if 'gt_score' in sample:
                 continue
