@@ -369,6 +369,15 @@ def test_head_of_another_width_at_resume(tmp_path, whole):
         build_runner(config).train()
 
 
+def test_console_does_not_list_the_teacher(tmp_path, capsys):
+    runner = build_runner(settings(tmp_path, log_level='INFO'))
+    runner.build_optim_wrapper(runner.optim_wrapper)
+    shown = ''.join(capsys.readouterr())
+    assert 'requires_grad' not in shown
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'teacher.head.mlp.0.weight is skipped' in log.read_text()
+
+
 def windows_of(backbone):
     """Window, shift and rows of the bias table, for the last block of each stage."""
     found = []

@@ -27,6 +27,9 @@ BULK = (
     '"HardDiskBackend" is the alias',
 )
 
+# How they end: mmengine tells of every tensor of a teacher that it does not learn.
+BULK_ENDS = ('is skipped since its requires_grad=False',)
+
 # Warnings at import that are known, harmless, and not the user's to mend.
 KNOWN_WARNINGS = (
     # Hosts and mmengine import pkg_resources; setuptools is pinned below 82.
@@ -64,7 +67,14 @@ def hide_bulk(logger: logging.Logger) -> None:
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
             continue
-        handler.addFilter(lambda record: not record.getMessage().startswith(BULK))
+        handler.addFilter(
+            lambda record: (
+                not (
+                    record.getMessage().startswith(BULK)
+                    or record.getMessage().endswith(BULK_ENDS)
+                )
+            )
+        )
 
 
 def filter_known_warnings() -> None:
