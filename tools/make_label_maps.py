@@ -64,7 +64,7 @@ def run(args):
         args.images, list_images(args.images), size, args.centre_crop
     )
     annotator = annotators.build_annotator(
-        args.annotator, args.checkpoint, args.mean, args.std
+        args.annotator, args.checkpoint, args.mean, args.std, size
     )
     annotator.model.to(args.device)
     classes = args.classes.read_text().splitlines() if args.classes else None
