@@ -10,9 +10,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
-from small_runs import losses, train
+from mmengine.runner import Runner
 from test_label_map_loading import IMAGENETTE
 from test_token_label_configs import (
     CONFIGS,
@@ -30,6 +31,7 @@ from torch.nn.functional import interpolate
 
 from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.errors import InputError
+from mmtlalign.heads.map_batch import batch_map
 
 RELABEL_DEIT = 'relabel_deit-small-p16_8xb128-coslr-300e_in1k'
 
@@ -93,6 +95,16 @@ def test_control_differs_in_nothing_but_labels(control):
     if 'pretrained' in cfg:
         stem = method.pretrained.replace('token-label_', 'mixtoken_')
         assert cfg.pretrained == stem
+
+
+def test_what_is_traced_is_the_only_difference():
+    name = f'tlalign-{SMALL_S}'
+    cfg = load(name)
+    assert without_labels(name) == without_labels(SMALL_S)
+    given = dict(cfg.model.head, type='mmtlalign.TokenLabelClsHead')
+    assert given.pop('traced') == 'share'
+    assert given == load(SMALL_S).model.head
+    assert build(cfg).watches
 
 
 RELABEL = {
@@ -284,6 +296,7 @@ def imagenette(name, unpack):
 
 REAL = [
     SMALL_S,
+    f'tlalign-{SMALL_S}',
     FINE_TUNING[-1],
     'token-label_deit-small-p16_8xb128-coslr-300e_in1k',
     'token-label_dhvt-small-p16_2xb128-coslr-300e_in1k',
@@ -293,24 +306,28 @@ REAL = [
 
 @pytest.mark.real_data
 @pytest.mark.parametrize('name', REAL)
-def test_real_images_and_maps_through_the_pipeline_of_the_recipe(
-    name, unpack, tmp_path
-):
+def test_a_step_on_real_images_and_maps_as_the_recipe_says(name, unpack):
     cfg = imagenette(name, unpack)
     shrink(cfg, name)
-    if 'pretrained' in cfg:
-        cfg.pretrained = None
-    runner = train(cfg, tmp_path / 'run', iterations=2, lr=1e-3, evaluate=False)
-    assert len(losses(tmp_path / 'run')) == 2
-    assert np.isfinite(losses(tmp_path / 'run')).all()
-    sample = runner.train_dataloader.dataset[0]['data_samples']
+    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
+    model = revert_sync_batchnorm(model).train()
+    cfg.optim_wrapper.optimizer.lr = 1e-3
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = copy.deepcopy(model.state_dict())
+    sample = batch['data_samples'][0]
+    logged = model.train_step(batch, wrapper)
+    assert all(value.isfinite() for value in logged.values())
+    moved = {k for k, p in model.named_parameters() if not p.equal(before[k])}
+    assert moved == {name for name, _ in model.named_parameters()}
     assert sample.img_path.endswith('.JPEG')
     if name in RELABEL:
-        assert 'gt_label_map' not in sample
-        assert sample.gt_score.shape == (10,) and 0.1 < sample.gt_score.max() < 1
+        assert logged.keys() == {'loss'}
+        assert sample.gt_score.shape == (10,) and sample.gt_score.max() < 1
         assert sample.gt_score.sum() == pytest.approx(1)
     else:
+        assert logged.keys() == {'loss', 'loss_cls', 'loss_dense'}
         side = cfg.model.backbone.get('img_size', 224) // 16
-        assert sample.gt_label_map.shape == (5, side, side)
-        assert sample.gt_map_label_index.max() < 10
-        assert (sample.gt_label_map != 0).any()
+        maps = batch_map(batch['data_samples'], 'gt_label_map')
+        assert maps.values.shape == (4, 5, side, side) and maps.index.max() < 10
+        assert maps.present.all() and (maps.values != 0).any()
