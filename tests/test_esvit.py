@@ -240,6 +240,18 @@ def test_views_of_one_size_are_one_batch():
     assert seen == [(4, 3, 16, 16), (4, 3, 16, 16), (6, 3, 8, 8)]
 
 
+def test_evaluating_the_loss_leaves_no_trace():
+    model = build().eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    for _ in range(2):
+        model.loss(views(16, 16, 8))
+    assert model.centers['view'].means == []
+    model.train().loss(views(16, 16, 8))
+    assert len(model.centers['region'].means) == 1
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
 def test_weightings_have_names():
     crops = views(16, 16, 8)
     losses = {}
@@ -367,6 +379,11 @@ def test_head_of_another_width_at_resume(tmp_path, whole):
     config = settings(tmp_path, resume=True, load_from=last, model=model)
     with pytest.raises(InputError, match=r'another shape.*last_layer.*\(12, .*\(20, '):
         build_runner(config).train()
+
+
+def test_fewer_images_than_a_batch(tmp_path):
+    with pytest.raises(InputError, match='drop_last=True; set train_dataloader'):
+        build_runner(settings(tmp_path, batch=32)).train()
 
 
 def test_console_does_not_list_the_teacher(tmp_path, capsys):

@@ -158,8 +158,8 @@ class EsViT(BaseSelfSupervisor):
                 "teacher. Add custom_hooks=[dict(type='mmtlalign.EsViTHook')]."
             )
         runs = group_views(inputs, self.global_views)
+        seen = runs[0][1][: self.global_views * len(inputs[0])]
         with torch.no_grad():
-            seen = torch.cat(inputs[: self.global_views])
             wanted = self._run(self.teacher, [seen])
         said = self._run(self.student(), [images for _, images in runs])
         views = Views(
@@ -233,7 +233,8 @@ class EsViT(BaseSelfSupervisor):
     def _targets(self, kind: str, logits: Tensor) -> Tensor:
         """Probabilities with the centre from before this step."""
         center = self.centers[kind]
-        center.see(logits)
+        if self.training:  # else no step follows that would move it
+            center.see(logits)
         return teacher_probabilities(logits, center.value, self.teacher_temp)
 
     @staticmethod
