@@ -190,6 +190,15 @@ ROWS = {
         by_layers(r'^layers\.(\d)\.', 3),
         24,
     ),
+    'LV-ViT': lambda: (
+        dict(
+            type='mmtlalign.LVViT',
+            arch=dict(VIT, skip_lam=2, stem_channels=8),
+            img_size=32,
+        ),
+        by_layers(r'^layers\.(\d)\.', 3),
+        24,
+    ),
     'WindowedViT': lambda: (
         dict(type='mmtlalign.WindowedViT', arch=VIT, img_size=32, window_size=2),
         by_layers(r'^layers\.(\d)\.', 3),
