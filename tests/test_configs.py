@@ -34,8 +34,11 @@ CONFIGS = {
     if '_base_' not in p.parts and 'plans' not in p.parts  # see test_plan.py
 }
 REGISTRIES = [r for r in vars(roots).values() if isinstance(r, Registry)]
-OTHER_TASKS = ('quickstart', 'small', 'segmentation', 'detection', 'transfer')
-CLASSIFICATION = [n for n in CONFIGS if n.split('/')[0] not in OTHER_TASKS]
+OTHER_TASKS = ('quickstart', 'small', 'segmentation', 'detection', 'transfer', 'esvit')
+# More of these in test_token_label_configs.py and test_token_label_starts.py.
+WITH_MAPS = [n for n in CONFIGS if n.startswith(('token_labeling/', 'relabel/'))]
+RECIPES = [n for n in CONFIGS if n.split('/')[0] not in OTHER_TASKS]
+CLASSIFICATION = [n for n in RECIPES if n not in WITH_MAPS]
 METHODS = [n for n in CLASSIFICATION if n.startswith(('tlalign/', 'transmix/'))]
 CONTROLS = [n for n in CLASSIFICATION if n not in METHODS]
 DOMAINNET = [n for n in CONFIGS if n.endswith('_domainnet.py')]
@@ -127,6 +130,12 @@ def test_classification_config_builds(name):
     check_weight_decay(model, cfg)
 
 
+@pytest.mark.parametrize('name', [n for n in WITH_MAPS if 'resnet' not in n])
+def test_transformer_with_label_maps_builds(name):
+    cfg = load(name)
+    check_weight_decay(build(cfg), cfg)
+
+
 def check_weight_decay(model, cfg):
     decay = weight_decays(model, cfg)
     assert set(decay) == {n for n, p in model.named_parameters() if p.requires_grad}
@@ -200,7 +209,7 @@ def test_control_is_of_some_method(name):
 def test_pretrained_is_what_a_recipe_writes(name):
     cfg = load(name)
     work_dir, run, file = cfg.pretrained.split('/')
-    (recipe,) = [n for n in CLASSIFICATION if Path(n).stem == run]
+    (recipe,) = [n for n in RECIPES if Path(n).stem == run]
     written = load(recipe)
     epochs = written.train_cfg.max_epochs
     assert (work_dir, file) == ('work_dirs', f'epoch_{epochs}.pth')
