@@ -1,5 +1,6 @@
 # Token Labeling in little: a small LV-ViT pretrained on Imagenette with label maps,
-# with the maps' class label alone, and with the images' labels; then UperNet on CamVid.
+# with TL-Align as well, with the maps' class label alone, and with the images' labels;
+# then UperNet on CamVid.
 #
 #   python tools/pretrain_to_downstream.py THIS_FILE --data DIR
 #
@@ -10,6 +11,11 @@ starts = dict(
     tokens=dict(
         title='Token Labeling',
         config='configs/small/token-label_lvvit-mini-p8_imagenette-64px.py',
+        options={'data_root': '{data}'},
+    ),
+    aligned=dict(
+        title='with TL-Align',
+        config='configs/small/tlalign-token-label_lvvit-mini-p8_imagenette-64px.py',
         options={'data_root': '{data}'},
     ),
     relabel=dict(
