@@ -281,14 +281,14 @@ def parse_args(arguments):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('--maps', type=int, default=4096, help='maps that are read (default: 4096)')
+    add('--maps', type=int, default=2048, help='maps that are read (default: 2048)')
     add('--named', type=int, default=100, help='classes a map names (default: 100)')
     add('--workers', type=int, default=2, help='processes that read (default: 2)')
     add('--images', type=int, default=16, help='images through the pipeline, a round')
     add('--batch', type=int, default=8, help='images of a step (default: 8)')
     add('--size', type=int, default=224, help='pixels (default: 224)')
     add('--topk', type=int, default=10, help='classes kept of a token (default: 10)')
-    add('--repeats', type=int, default=7, help='rounds (default: 7)')
+    add('--repeats', type=int, default=5, help='rounds (default: 5)')
     add('--threads', type=int, default=1, help='default: 1')
     add('--device', default='cpu', choices=['cpu', 'cuda'])
     add('--amp', action='store_true', help='autocast to bfloat16')
