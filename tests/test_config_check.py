@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mmtlalign.engine.config_check import UnreadKeyError, load_config
 
+ROOT = Path(__file__).resolve().parents[1]
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
 
 BASE = """
@@ -96,6 +97,26 @@ def test_data_root_moves_every_path(write):
     assert cfg.train_dataloader.dataset.data_root == '/elsewhere/'
     assert cfg.train_dataloader.dataset['at'] == '/elsewhere/a'
     assert cfg.data_root == '/elsewhere/'
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'transmix/transmix_deit-small-p16_8xb32-coslr-310e_in1k.py',
+        'relabel/resnet50_8xb128-coslr-300e_in1k.py',
+        'token_labeling/mixtoken_lvvit-large-p16_in1k-pre_8xb64-coslr-30e_in1k-448px.py',
+        'detection/mask-rcnn_deit-small-p16_tlalign-pre_sfp_amp-lsj-36e_coco.py',
+        'quickstart/swin-mini-p4-w4_upernet_digits-128x128.py',
+    ],
+)
+def test_the_copy_in_the_work_directory_passes(name, tmp_path):
+    """Also where a recipe replaces what a variable of its base went into."""
+    cfg = load_config(str(ROOT / 'configs' / name))
+    copy = tmp_path / 'copy.py'
+    # Without yapf, which takes its time.
+    lines = [f'{key} = {value!r}' for key, value in cfg.to_dict().items()]
+    copy.write_text('\n'.join(lines))
+    assert load_config(str(copy)).to_dict() == cfg.to_dict()
 
 
 def test_label_maps_move_apart_from_the_images(write):

@@ -23,7 +23,7 @@ palette = [
 max_iters = 640
 # Nine pixels of ten are paper; counted in full, a run as short as this never
 # looks at the ink.
-loss = dict(class_weight=[0.1] + [1.0] * 10)
+_loss = dict(class_weight=[0.1] + [1.0] * 10)
 
 model = dict(
     data_preprocessor=dict(size=(128, 128)),
@@ -44,10 +44,10 @@ model = dict(
         in_index=[0, 1, 2],
         channels=48,
         num_classes=len(classes),
-        loss_decode=loss,
+        loss_decode=_loss,
     ),
     auxiliary_head=dict(
-        in_channels=128, channels=32, num_classes=len(classes), loss_decode=loss
+        in_channels=128, channels=32, num_classes=len(classes), loss_decode=_loss
     ),
 )
 custom_hooks = [

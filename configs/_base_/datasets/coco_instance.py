@@ -6,7 +6,7 @@
 data_root = 'data/coco'
 
 # Long side at most 1333.
-multi_scale = dict(
+_multi_scale = dict(
     type='RandomChoiceResize',
     scales=[(side, 1333) for side in range(480, 801, 32)],
     keep_ratio=True,
@@ -18,7 +18,7 @@ train_pipeline = [
     dict(
         type='RandomChoice',
         transforms=[
-            [multi_scale],
+            [_multi_scale],
             [
                 dict(
                     type='RandomChoiceResize',
@@ -31,7 +31,7 @@ train_pipeline = [
                     crop_size=(384, 600),
                     allow_negative_crop=True,
                 ),
-                multi_scale,
+                _multi_scale,
             ],
         ],
     ),

@@ -9,8 +9,8 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 # Images are BGR until the data preprocessor.
-bgr_mean = data_preprocessor['mean'][::-1]
-bgr_std = data_preprocessor['std'][::-1]
+_bgr_mean = data_preprocessor['mean'][::-1]
+_bgr_std = data_preprocessor['std'][::-1]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -28,7 +28,7 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
+        hparams=dict(pad_val=[round(x) for x in _bgr_mean], interpolation='bicubic'),
     ),
     dict(
         type='RandomErasing',
@@ -36,8 +36,8 @@ train_pipeline = [
         mode='rand',
         min_area_ratio=0.02,
         max_area_ratio=1 / 3,
-        fill_color=bgr_mean,
-        fill_std=bgr_std,
+        fill_color=_bgr_mean,
+        fill_std=_bgr_std,
     ),
     dict(type='PackInputs'),
 ]
