@@ -1,6 +1,7 @@
 """What tracing promises for every backbone: one row a backbone, one test a rule."""
 
 import copy
+import dataclasses
 import functools
 
 import oracles
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.mixing import Mix
 from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
+from mmtlalign.tracing.reader import ONE_GRAPH
 
 
 @every_row
@@ -207,33 +209,35 @@ def test_one_forward_exactly(row):
 def test_compiles_as_one_graph_where_the_stock_model_does(row):
     if ROWS[row].same_graph:
         pytest.skip('the same graph as another row')
-    mix = mixed(row)
     # The whole way to the kernels for two of them, the graph alone for all.
     backend = 'aot_eager' if row in ('ViT', 'Swin') else 'eager'
     try:
-        out, tracer = compiled_twice(row, mix, backend, fullgraph=True)
+        steps = compiled_steps(row, backend, fullgraph=ONE_GRAPH)
     except torch._dynamo.exc.Unsupported:
         torch._dynamo.reset()
         with pytest.raises(torch._dynamo.exc.Unsupported):
             torch.compile(copy.deepcopy(stock(row)), backend=backend, fullgraph=True)(
-                mix.images
+                mixed(row).images
             )
-        out, tracer = compiled_twice(row, mix, backend, fullgraph=False)
-    expected, eager = run(tapped(row), mix)
-    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(tracer.share, eager.share, rtol=0, atol=1e-6)
+        steps = compiled_steps(row, backend, fullgraph=False)
+    for mix, out, tracer in steps:
+        expected, eager = run(tapped(row), mix)
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tracer.share, eager.share, rtol=0, atol=1e-6)
 
 
-def compiled_twice(row, mix, backend, fullgraph):
-    """The second step of a compiled backbone: a new reader on the same graph."""
+def compiled_steps(row, backend, fullgraph):
+    """Steps of a compiled backbone: other shares and a new reader on the same graph."""
     torch._dynamo.reset()
     ours = tapped(row)
     compiled = torch.compile(ours, backend=backend, fullgraph=fullgraph)
-    for _ in range(2):
+    first = mixed(row)
+    steps = []
+    for mix in (first, dataclasses.replace(first, mask=1 - first.mask)):
         torch.manual_seed(5)
         with watch(ours, share_tracer(ours, mix)) as tracer:
-            out = flat(compiled(mix.images))
-    return out, tracer
+            steps.append((mix, flat(compiled(mix.images)), tracer))
+    return steps
 
 
 @every_row

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .known import KNOWN, family_of, hosts_of, load_twins, looks_like_attention
-from .reader import Reader
+from .reader import Reader, outside_old_graphs
 
 _SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
@@ -190,6 +190,7 @@ class Listening:
     :meth:`before` and :meth:`after`.
     """
 
+    @outside_old_graphs
     def forward(self, *args, **kwargs):
         reader = self.wire.reader
         if reader is None:
