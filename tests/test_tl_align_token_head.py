@@ -6,53 +6,17 @@ import pytest
 import torch
 from contract_rows import HOOKS
 from label_samples import label_samples
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
+from token_label_nets import BACKBONES, GRID, SMOOTHING, B, K, N, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmtlalign.classifiers import BatchMixer
 from mmtlalign.heads.label_columns import LabelColumns
 from mmtlalign.heads.token_label_loss import TopKLabels, smooth
 from mmtlalign.mixing import Mix
 
-B, K, GRID, SMOOTHING = 4, 30, (4, 6), 0.1
-N = GRID[0] * GRID[1]
-ARCH = dict(embed_dims=16, num_layers=3, num_heads=2, feedforward_channels=32)
-LVVIT = dict(
-    type='mmtlalign.LVViT',
-    arch=dict(ARCH, skip_lam=2, stem_channels=8),
-    img_size=(32, 48),
-    patch_size=8,
-    out_type='raw',
-)
-BACKBONES = {
-    'ViT': dict(LVVIT, type='VisionTransformer', arch=ARCH),
-    'DHVT': dict(type='mmtlalign.DHVT', arch=ARCH, patch_size=4, out_type='raw'),
-    'LVViT': LVVIT,
-}
 every_backbone = pytest.mark.parametrize('name', BACKBONES)
 every_augment = pytest.mark.parametrize('augment', ['MixToken', 'TokenCutMix', None])
-
-
-def build(backbone, augment='MixToken', classifier='mmtlalign.MixClassifier', **head):
-    """A model in training whose attention is far from uniform, and its images."""
-    init_default_scope('mmpretrain')
-    torch.manual_seed(3)
-    options = {}
-    patch = BACKBONES[backbone]['patch_size']
-    if augment:
-        augment = dict(type=f'mmtlalign.{augment}', patch_size=patch)
-        options['train_cfg'] = dict(augments=augment)
-    head = dict(
-        dict(num_classes=K, in_channels=16, label_smooth_val=SMOOTHING),
-        type='mmtlalign.TLAlignTokenLabelClsHead',
-        **head,
-    )
-    model = MODELS.build(
-        dict(type=classifier, backbone=BACKBONES[backbone], head=head, **options)
-    )
-    for name, parameter in model.named_parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.4)
-    return model.train(), torch.randn(B, 3, *(patch * side for side in GRID))
 
 
 def step(model, images, samples):
@@ -310,3 +274,43 @@ def test_a_stock_classifier_cannot_trace():
     samples, _, _ = label_samples(B, K, GRID, topk=3, scores=False)
     with pytest.raises(ValueError, match="type='mmtlalign.MixClassifier'"):
         model(images, samples, mode='loss')
+
+
+@pytest.mark.parametrize('traced', ['share', 'labels'])
+def test_other_special_tokens_are_followed_too(traced, monkeypatch):
+    """The first is the class token; the second is no token of the image."""
+    distilled = dict(BACKBONES['ViT'], type='DistilledVisionTransformer')
+    monkeypatch.setitem(BACKBONES, 'distilled', distilled)
+    model, images = build('distilled', num_extra_tokens=2, traced=traced)
+    samples, _, whole = label_samples(B, K, GRID, topk=3)
+    _, seen = step(model, images, samples)
+    assert seen['tracer'].share.shape[1] == 2 + N
+    if traced == 'share':
+        way = way_to_class(model, 'distilled', seen['mix'])
+        shares = oracles.start(seen['mix'].mask, 8, 2, B)
+        arrived, target = (way[:, None] @ shares).squeeze(1), smooth(whole, 0.1, K)
+        expected = target + arrived * (target[seen['mix'].partner] - target)
+        torch.testing.assert_close(seen['target'].double(), expected, rtol=0, atol=1e-6)
+
+
+def test_without_maps_any_augment_will_do():
+    """A batch whose mixing left no record has the mixed label, as without a trace."""
+    loss = dict(type='mmtlalign.TokenLabelLoss', dense_weight=0)
+    model, images = build('ViT', class_target='label', loss=loss)
+    model.mixer = BatchMixer(dict(type='Mixup', alpha=0.8))
+    samples, _, _ = label_samples(B, K, GRID, lacking=range(B))
+    losses, seen = step(model, images, samples)
+    mixed = seen['mix'].labels * (1 - SMOOTHING) + SMOOTHING / K
+    torch.testing.assert_close(seen['target'], mixed)
+    assert (mixed.max(1).values < 0.9).any() and set(losses) == {'loss_cls'}
+    augments = dict(augments=dict(type='Mixup', alpha=0.8))
+    config = dict(type='mmtlalign.TLAlignTokenLabelClsHead', num_classes=K)
+    with pytest.raises(ValueError, match=r"\['Mixup'\] of mmpretrain do not say"):
+        MODELS.build(
+            dict(
+                type='mmtlalign.MixClassifier',
+                backbone=BACKBONES['ViT'],
+                head=dict(config, in_channels=16),
+                train_cfg=augments,
+            )
+        )

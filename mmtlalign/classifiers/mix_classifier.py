@@ -74,6 +74,8 @@ class MixClassifier(ImageClassifier):
             feats = self.extract_feat(mix.images)
         return self.head.loss(feats, data_samples, mix, seen)
 
+    # Draws of NumPy and samples are nothing to compile: the network is.
+    @torch.compiler.disable
     def _mix(self, inputs: Tensor, data_samples: list) -> Mix:
         missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
         if missing:
