@@ -47,6 +47,19 @@ def test_losses_are_the_same(topk, lacking):
     torch.testing.assert_close(head.loss(feats, samples), expected, rtol=0, atol=0)
 
 
+def test_step_looks_at_the_first_sample_alone():
+    """However large the batch: no loop over samples is left in the loss."""
+    model = model_of(train_cfg=train_cfg('MixToken', patch_size=8))
+    samples = collate_label_maps(batch_of(samples_of(3)[0]))['data_samples']
+    mix = model.mixer(torch.zeros(B, 3, *SIZE), hard_labels().float())
+    with model.head.watch(model.backbone, mix) as seen:
+        feats = features()
+        expected = model.head.loss(feats, samples, mix, seen)
+        first = [samples[0], *[None] * (B - 1)]
+        losses = model.head.loss(feats, first, mix, seen)
+    torch.testing.assert_close(losses, expected, rtol=0, atol=0)
+
+
 def test_image_without_map_is_named():
     samples = collate_label_maps(batch_of(samples_of(3, lacking=[2])[0]))
     with pytest.raises(ValueError, match=r'pictures/2.png has no gt_label_map, and 1'):
