@@ -76,7 +76,11 @@ def run(args):
         return
     # With several processes, one alone looks after what is damaged.
     if args.part[0] == 0:
-        make.verify(create_store(args.out, facts, images.names), remove=True)
+        store = create_store(args.out, facts, images.names)
+        make.verify(store, remove=True)
+        there = facts.shards - len(store.missing_shards())
+        if there:
+            print(f'{there} of {facts.shards} files are there already, and verified')
     store = make.annotate(
         args.out,
         images,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from mmtlalign.datasets.label_maps.annotator import Annotator
 from mmtlalign.datasets.label_maps.facts import StoreFacts, fingerprint
@@ -109,28 +109,36 @@ def annotate(
     """
     store = create_store(root, facts, images.names)
     mine = [s for s in store.missing_shards() if s % part[1] == part[0]]
-    rows = [row for shard in mine for row in facts.rows(shard)]
-    needed = len(rows) * record_dtype(facts).itemsize
+    count = sum(len(facts.rows(shard)) for shard in mine)
+    needed = count * record_dtype(facts).itemsize
     free = shutil.disk_usage(store.root).free
     if needed > free:
         raise InputError(
             f'{store.root}: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB '
             'free. Make room, or name another folder.'
         )
-    pin = device != 'cpu'
+    # No batch reaches from one shard into the next: which images are looked at
+    # together may change the last bit of a logit, and on one machine a shard is the
+    # same to the bit, whichever process makes it and after whatever interruption.
+    batches = [
+        (shard, list(rows[i : i + batch_size]))
+        for shard in mine
+        for rows in [facts.rows(shard)]
+        for i in range(0, len(rows), batch_size)
+    ]
     loader = DataLoader(
-        Subset(images, rows), batch_size, num_workers=workers, pin_memory=pin
+        images,
+        batch_sampler=[rows for _, rows in batches],
+        num_workers=workers,
+        pin_memory=device != 'cpu',
     )
-    bar, waiting, todo = _Bar(len(rows)), [], iter(mine)
-    shard = next(todo, None)
-    for batch in loader:
-        waiting += top_maps(annotator(batch.to(device)), facts)
-        while shard is not None and len(waiting) >= len(facts.rows(shard)):
-            count = len(facts.rows(shard))
-            store.write(shard, waiting[:count])
-            waiting = waiting[count:]
-            shard = next(todo, None)
-        bar.advance(len(batch))
+    bar, maps = _Bar(count), []
+    for (shard, rows), batch in zip(batches, loader):
+        maps += top_maps(annotator(batch.to(device)), facts)
+        if rows[-1] == facts.rows(shard)[-1]:
+            store.write(shard, maps)
+            maps = []
+        bar.advance(len(rows))
     return store
 
 

@@ -58,7 +58,7 @@ def checksum(facts: StoreFacts, name: str, record: np.void) -> int:
 def write_shard(
     file: Path, facts: StoreFacts, names: Sequence[str], maps: Sequence[LabelMap]
 ) -> None:
-    """Write a shard, whole or not at all.
+    """Write a shard, whole or not at all. Only one process writes it at a time.
 
     Args:
         file: Where.
@@ -71,6 +71,8 @@ def write_shard(
         record['values'], record['indices'] = values, indices
         record['checksum'] = checksum(facts, name, record)
     part = file.with_name(f'.{file.name}.{os.getpid()}.part')
+    for left_behind in file.parent.glob(f'.{file.name}.*.part'):
+        left_behind.unlink()  # of a process that was killed
     try:
         with open(part, 'wb') as stream:
             np.save(stream, records, allow_pickle=False)
