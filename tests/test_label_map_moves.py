@@ -233,6 +233,9 @@ def test_pooled_in_the_pipeline_as_in_a_batch(tmp_path, legacy):
         ours = build('mmtlalign.PoolLabelMap', **options)(dict(sample))
         np.testing.assert_allclose(ours['gt_label_map'], expected, atol=1e-6)
         top = build('mmtlalign.PoolLabelMap', topk=12, **options)(dict(sample))
+        # The label of the crop names all classes, however few the tokens keep.
+        few = build('mmtlalign.PoolLabelMap', topk=1, **options)(dict(sample))
+        np.testing.assert_array_equal(few['gt_map_label'], ours['gt_map_label'])
         label_map = LabelMap(
             np.where(top['gt_label_map_index'] < 0, 0, top['gt_label_map']),
             top['gt_label_map_index'],
@@ -246,8 +249,6 @@ def test_less_than_k_named_classes():
     pool = build('mmtlalign.PoolLabelMap', size=2, num_classes=9, topk=3)
     results = pool(sample)
     assert (results['gt_label_map_index'][2] == -1).all()
-    assert results['gt_map_label_index'].tolist()[2] == -1
-    assert set(results['gt_map_label_index'][:2]) == {0, 1}
     assert results['gt_label_map'].shape == (3, 2, 2)
 
 

@@ -61,12 +61,12 @@ class PoolLabelMap(BaseTransform):
     """Pool the map of an image over its crop: one label a token, one for the crop.
 
     Place it last, before ``PackInputs`` with
-    ``algorithm_keys=('gt_label_map', 'gt_label_map_index', 'gt_map_label',
-    'gt_map_label_index')``.
+    ``algorithm_keys=('gt_label_map', 'gt_label_map_index', 'gt_map_label')``.
 
-    **Added keys**, logits: ``gt_label_map`` (K, h, w) and ``gt_map_label`` (K,)
-    float32; with ``topk`` (k, h, w) and (k,), and ``gt_label_map_index``,
-    ``gt_map_label_index``, int32, -1 where fewer are named.
+    **Added keys**, logits: ``gt_map_label`` (K,) of the crop and ``gt_label_map``
+    (K, h, w) of its tokens, float32; with ``topk`` the latter is (k, h, w), and
+    ``gt_label_map_index`` (k, h, w), int32, says which classes these are, -1 where
+    fewer are named.
 
     Args:
         size (int | tuple[int, int]): Rows and columns of the tokens.
@@ -99,19 +99,23 @@ class PoolLabelMap(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the labels of the tokens and of the crop."""
         sizes = self.size, (1, 1)
-        classes, pooled_maps = pool_named(
+        classes, (tokens, crop) = pool_named(
             results, 'PoolLabelMap', self.num_classes, sizes, self.legacy_axis_order
         )
-        for key, pooled in zip(('gt_label_map', 'gt_map_label'), pooled_maps):
-            if key == 'gt_map_label':
-                pooled = pooled[:, 0, 0]
-            if self.topk is None:
-                full = np.zeros((self.num_classes, *pooled.shape[1:]), np.float32)
-                full[classes] = pooled
-                results[key] = full
-            else:
-                results[key], results[f'{key}_index'] = self.largest(pooled, classes)
+        # A crop names all classes of its tokens together, so none is left out here.
+        results['gt_map_label'] = self.all_classes(crop[:, 0, 0], classes)
+        if self.topk is None:
+            results['gt_label_map'] = self.all_classes(tokens, classes)
+        else:
+            found = self.largest(tokens, classes)
+            results['gt_label_map'], results['gt_label_map_index'] = found
         return results
+
+    def all_classes(self, pooled: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Logits (C, ...) among those of all classes (K, ...), 0 elsewhere."""
+        full = np.zeros((self.num_classes, *pooled.shape[1:]), np.float32)
+        full[classes] = pooled
+        return full
 
     def largest(self, pooled: np.ndarray, classes: np.ndarray):
         """The k largest of (C, ...) logits and their classes, each (k, ...)."""
