@@ -6,6 +6,7 @@ import timm
 import torch
 from conftest import tool
 from PIL import Image
+from test_label_maps import facts_of
 
 from mmtlalign.datasets.label_maps import LabelMapStore, make
 from mmtlalign.datasets.label_maps.annotator import Annotator, build_annotator
@@ -224,6 +225,14 @@ def test_wrong_input(pictures, tmp_path, weights):
     (tmp_path / 'broken.png').write_bytes(b'no picture')
     with pytest.raises(InputError, match=r'broken\.png cannot be read'):
         AnnotatorImages(tmp_path, ['broken.png'], (4, 4))[0]
+
+
+def test_logits_below_zero_are_less_than_what_is_left_out():
+    logits = torch.randn(2, 12, 3, 3) - 9
+    with pytest.raises(InputError, match='largest logit is below 0.*--topk 12'):
+        make.top_maps(logits, facts_of(grid=(3, 3)))
+    maps = make.top_maps(logits, facts_of(grid=(3, 3), topk=12))
+    np.testing.assert_allclose(maps[1].dense(12), logits[1], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,13 @@ def top_maps(logits: torch.Tensor, facts: StoreFacts) -> list[LabelMap]:
             'the annotator gave logits that are not finite in float16 (65504 at most): '
             'look at its weights, mean and std.'
         )
+    if facts.topk < facts.num_classes and (values[:, 0] < 0).float().mean() > 0.5:
+        raise InputError(
+            "in most cells the annotator's largest logit is below 0, and classes that "
+            'are not kept count as 0, more than any that is. It was trained to say yes '
+            'or no to each class (binary cross-entropy): use one trained with softmax, '
+            f'or keep all classes by --topk {facts.num_classes}.'
+        )
     values, indices = values.half().cpu().numpy(), indices.cpu().numpy()
     indices = indices.astype(index_dtype(facts.num_classes))
     return [LabelMap(*planes) for planes in zip(values, indices)]
