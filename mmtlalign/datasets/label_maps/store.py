@@ -193,7 +193,9 @@ class LabelMapStore:
         given = set(names)
         if fingerprint(sorted(given)) == self.facts.image_set:
             return [], len(names)
-        return sorted(given.difference(self.names)), len(given)
+        # Of another store, as workers would inherit a million names from this one.
+        known = LabelMapStore(self.root).names
+        return sorted(given.difference(known)), len(given)
 
     def missing_shards(self) -> list[int]:
         """The files that are not there yet."""
