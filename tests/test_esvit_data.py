@@ -1,4 +1,4 @@
-"""The views that the shipped pipeline makes."""
+"""The views that the shipped pipelines make, and the small run on pictures."""
 
 import cv2
 import mmcv
@@ -16,7 +16,11 @@ from mmpretrain.datasets.transforms import (
 )
 from PIL import ImageFilter
 
+from mmtlalign.engine.config_check import load_config
+from mmtlalign.engine.runner import build_runner
+
 DATA = ROOT / 'configs' / '_base_' / 'datasets' / 'imagenet_224_multicrop.py'
+SMALL = ROOT / 'configs' / 'esvit' / '_base_' / 'cifar10_32px.py'
 
 
 @pytest.fixture
@@ -80,3 +84,42 @@ def test_what_each_kind_of_view_draws(monkeypatch):
         assert high - 0.1 < max(areas[kind]) < high + 0.02
     assert solarised[0] == solarised[2] == 0
     assert abs(solarised[1] / times - 0.2) < 0.12
+
+
+def write_pictures(root):
+    draw = np.random.RandomState(0)
+    for split, count in (('train', 12), ('test', 4)):
+        for kind in range(3):
+            folder = root / split / str(kind)
+            folder.mkdir(parents=True)
+            for index in range(count):
+                image = draw.randint(0, 255, (32, 32, 3), dtype=np.uint8)
+                cv2.imwrite(str(folder / f'{index}.png'), image)
+    return root
+
+
+@pytest.mark.parametrize('regions', [True, False])
+def test_small_run_trains_and_is_evaluated(tmp_path, regions):
+    cfg = load_config(str(SMALL), dict(data_root=str(write_pictures(tmp_path / 'p'))))
+    knn = cfg.custom_hooks[-1]
+    for loader in (cfg.train_dataloader, knn.bank, knn.queries):
+        # All of them, in this process.
+        loader.dataset.indices = None
+        loader.update(batch_size=12, num_workers=0, persistent_workers=False)
+    cfg.train_cfg.max_epochs = 1
+    if not regions:
+        cfg.model.region_head = None
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.experiment_name = f'small{regions}'
+    runner = build_runner(cfg)
+    first = {k: v.clone() for k, v in runner.model.teacher.state_dict().items()}
+    runner.train()
+    assert runner.iter == 3
+    terms = runner.message_hub.log_scalars
+    assert ('train/region_term' in terms) == regions
+    assert all(np.isfinite(terms['train/loss'].data[0]))
+    (record,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    lines = [line for line in record.read_text().splitlines() if 'knn/top1_k10' in line]
+    assert len(lines) == 2
+    moved = runner.model.teacher.state_dict()
+    assert not all(torch.equal(moved[k], v) for k, v in first.items())
