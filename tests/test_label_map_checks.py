@@ -186,6 +186,16 @@ def test_wrong_pipelines(check, data, change, message):
     assert message in str(caught.value)
 
 
+def test_tokens_of_a_backbone_of_ones_own_are_not_known(check, data):
+    names = list_images(data / 'train')
+    # Without the tracing of MixClassifier any backbone will do.
+    change = (
+        'model["backbone"] = dict(type="ResNet", depth=18, base_channels=4, '
+        'stem_channels=4); pool["size"] = 7'
+    )
+    assert check(change, names) == ''
+
+
 @pytest.mark.parametrize('damage', ['gone', 'cut'])
 def test_damaged_store(check, data, damage):
     write_maps(data, list_images(data / 'train'))
