@@ -4,13 +4,10 @@ import itertools
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset  # noqa: F401  (registers the samplers)
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
-
-import mmtlalign.selfsup  # noqa: F401  (a model built by hand needs no registry)
 
 COUNT = itertools.count()
 SIZES = (16, 16, 8, 8, 8)
