@@ -2,11 +2,13 @@
 # input; flip and crop take the map along.
 # Layout below data_root: imagenette224/{train,val}/<wnid>/*.JPEG and
 # imagenette224_labelmaps/train/<wnid>/*.pt, whose classes are those of ImageNet.
-# Make the maps: python tools/make_label_maps.py DIR/imagenette224/train DIR/maps \
-#   --annotator timm:tf_efficientnet_lite0 (and name DIR/maps as root below).
+# Or make the maps, and add --cfg-options label_map_root=MAPS:
+#   python tools/make_label_maps.py DIR/imagenette224/train MAPS \
+#       --annotator timm:tf_efficientnet_lite0
 _base_ = './imagenette_64px.py'
 
 data_root = 'data/real'
+label_map_root = data_root + '/imagenette224_labelmaps/train'
 train_dataloader = dict(
     collate_fn=dict(type='mmtlalign.collate_label_maps'),
     dataset=dict(
@@ -16,7 +18,7 @@ train_dataloader = dict(
             dict(type='LoadImageFromFile'),
             dict(
                 type='mmtlalign.LoadLabelMap',
-                root=data_root + '/imagenette224_labelmaps/train',
+                root=label_map_root,
                 image_root=data_root + '/imagenette224/train',
                 num_classes=1000,
                 # ImageNet's numbers of Imagenette's classes, in order of wnid.
