@@ -3,7 +3,17 @@
 #   python tools/train.py THIS_FILE --cfg-options data_root=DIR
 #   ... model.region_head=None                                 DINO: views alone
 #
-# Every number is ours, chosen so that features learn in a few minutes on one CPU core.
+# Every setting is ours. A step takes 0.3 s of one CPU core, the run 1,248 of them.
+#
+# Seen halfway, after 624 steps (one run each, seed 0, torch 2.11 on a CPU): weighted
+# k-NN, k=20, of 2,000 test pictures by the 5,000, top-1 in percent; one standard error
+# of 2,000 pictures is 1.0. Random weights are those that the run began with.
+#
+#                      random weights   after 624 steps
+#   views and regions       27.4             29.5
+#   views alone             27.1             30.8
+#
+# Raw pixels have 36.6: a run this short does not reach them.
 default_scope = 'mmpretrain'
 
 # train/<class>/ and test/<class>/ of pictures; the classes are for k-NN alone.
