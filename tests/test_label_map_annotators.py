@@ -167,6 +167,27 @@ def test_weights_that_do_not_fit(tmp_path):
         build_annotator('timm:lcnet_035')
 
 
+def test_network_without_classifier(tmp_path, monkeypatch):
+    config, file = tmp_path / 'config.py', str(tmp_path / 'weights.pth')
+    config.write_text(
+        "model = dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18, "
+        'base_channels=4, stem_channels=4))\n'
+    )
+    init_default_scope('mmpretrain')
+    model = {}
+    exec(config.read_text(), model)
+    torch.save(MODELS.build(model['model']).state_dict(), file)
+    with pytest.raises(InputError, match='has no classifier'):
+        build_annotator(f'mmpretrain:{config}', file)
+    monkeypatch.setattr(
+        timm, 'create_model', functools.partial(timm.create_model, **VIT)
+    )
+    name = 'vit_small_patch14_dinov2'
+    torch.save(timm.create_model(name, img_size=SIZE).state_dict(), file)
+    with pytest.raises(InputError, match='timm:vit_small.* has no classifier'):
+        build_annotator(f'timm:{name}', file, size=SIZE)
+
+
 def test_annotator_of_other_classes_than_those_of_the_store(
     pictures,  # noqa: F811
     tmp_path,

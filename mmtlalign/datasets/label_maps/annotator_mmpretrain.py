@@ -22,6 +22,8 @@ def build(
     images of any size.
     """
     net = _network(name, model, checkpoint)
+    if not getattr(net, 'with_head', False) or not hasattr(net.head, 'num_classes'):
+        raise InputError(f'{name} has no classifier: use a network trained on classes')
     backbone = net.backbone
     pools_itself = hasattr(backbone, 'out_type')
     if pools_itself:

@@ -31,6 +31,8 @@ def build(
     if not timm.is_model(model):
         raise InputError(f'timm has no model {model!r}: see timm.list_models()')
     net = _network(name, model, checkpoint, size)
+    if not net.num_classes:
+        raise InputError(f'{name} has no classifier: use a network trained on classes')
     channels_last = getattr(net, 'output_fmt', 'NCHW') == 'NHWC'
     has_class_token = getattr(net, 'cls_token', None) is not None
     prefix = getattr(net, 'num_prefix_tokens', int(has_class_token))
