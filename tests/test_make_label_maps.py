@@ -219,6 +219,8 @@ def test_wrong_input(pictures, tmp_path, weights):
     names.write_text('cat\ndog\n')
     with pytest.raises(InputError, match='1000 classes, but 2 are named'):
         run_tool(pictures, tmp_path / 'out', weights, '--classes', names)
+    with pytest.raises(InputError, match='no such file'):
+        run_tool(pictures, tmp_path / 'out', weights, '--classes', tmp_path / 'none')
     run_tool(pictures, tmp_path / 'out', weights)
     with pytest.raises(InputError, match='made for something else.*topk: 5, now 3'):
         run_tool(pictures, tmp_path / 'out', weights, '--topk', '3')

@@ -67,6 +67,8 @@ def run(args):
         args.annotator, args.checkpoint, args.mean, args.std, size
     )
     annotator.model.to(args.device)
+    if args.classes and not args.classes.is_file():
+        raise InputError(f'--classes {args.classes}: there is no such file')
     classes = args.classes.read_text().splitlines() if args.classes else None
     facts = make.plan_store(
         images, annotator, args.topk, args.shard_size, classes, args.device
