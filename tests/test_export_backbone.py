@@ -140,7 +140,7 @@ def test_errors_leave_no_file(tmp_path, monkeypatch):
         ((bare, out), dict(config=str(tmp_path / 'no.py')), 'no.py does not exist'),
         ((bare, out), dict(config=str(empty)), 'no model with a backbone'),
         ((source, out), dict(weights='ema'), 'holds raw weights only, not ema'),
-        ((source, out), dict(weights='mean'), '--weights mean is not known'),
+        ((source, out), dict(weights='mean'), "weights='mean' is not known"),
         ((source, out), dict(layout='onnx'), '--format onnx is not known'),
         ((vit_file, out), dict(layout='timm'), 'does not know DeiT3, only Distilled'),
         ((source, out), dict(prefix='teacher'), "begins with 'teacher.'.*'backbone.'"),

@@ -4,7 +4,8 @@ import argparse
 import sys
 
 from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.export import FORMATS, WEIGHTS, export_backbone
+from mmtlalign.engine.export import FORMATS, export_backbone
+from mmtlalign.engine.weights_choice import WEIGHTS
 
 
 def parse_args(argv=None):
@@ -18,7 +19,8 @@ def parse_args(argv=None):
         '--weights',
         choices=WEIGHTS,
         default='auto',
-        help='raw, or averaged by EMAHook; auto: averaged if there are any',
+        help='raw, or averaged by EMAHook; teacher or student of EsViT; auto: the '
+        'teacher, or else averaged ones, if there are any',
     )
     parser.add_argument(
         '--prefix',
@@ -54,8 +56,9 @@ def main():
     kind, pixels = meta['backbone']['type'], meta['normalisation']
     print(f'{args.out}: {meta["weights"]} weights of {kind}, names of {meta["layout"]}')
     print(f'trained with {meta["method"]["head"]}, epoch {meta["epoch"]}')
+    size = meta['image_size']['test'] or meta['image_size']['train']
     print(
-        f'sees {pixels["channel_order"]} images of {meta["image_size"]["test"]}, mean '
+        f'sees {pixels["channel_order"]} images of {size}, mean '
         f'{pixels["mean"]}, std {pixels["std"]}'
     )
     print(f'sha256 of the tensors {meta["sha256"]}')

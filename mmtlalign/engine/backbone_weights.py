@@ -8,8 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmtlalign.engine.checkpoint_file import read_state_dict, some_of
+from mmtlalign.engine.checkpoint_file import (
+    ANOTHER_BACKBONE,
+    read_checkpoint,
+    some_of,
+    tensors_in,
+)
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.weights_choice import choose_weights, without
 
 __all__ = ['load_backbone']
 
@@ -23,6 +29,7 @@ def load_backbone(
     path: str,
     new_layers: Iterable[str] = (),
     prefix: str = 'backbone.',
+    weights: str = 'auto',
 ) -> list[str]:
     """Load every tensor of ``backbone`` from a checkpoint file, or raise.
 
@@ -36,6 +43,8 @@ def load_backbone(
             or it is the state dict of exactly this backbone.
         new_layers: Modules of the backbone that the file need not hold.
         prefix: Begin of the backbone's names in the file.
+        weights: Which network of the file, as in :func:`choose_weights`: by default
+            the teacher, or else the averaged weights, where there are any.
 
     Returns:
         Lines for the log: how many tensors, and what was resized.
@@ -45,8 +54,11 @@ def load_backbone(
     """
     own = backbone.state_dict()
     new = _names_in(new_layers, own)
-    everything = read_state_dict(path)
-    given = select_backbone(everything, own, new, prefix, path)
+    content = read_checkpoint(path, 'pretrained', ANOTHER_BACKBONE)
+    everything = tensors_in(content, path)
+    content = dict(content, state_dict=everything)
+    chosen, kind = choose_weights(content, weights, path, prefix)
+    given = select_backbone(chosen, own, new, prefix, path)
     # With few names in common it is another network; shapes would mislead.
     if len(set(given) & set(own)) > len(own) / 2:
         _check_widths(given, own, path)
@@ -68,7 +80,8 @@ def load_backbone(
 
     loaded = [name for name in own if name in wanted]
     lines += _describe_resized(backbone, wanted, own)
-    told = f'backbone: {len(loaded)} of {len(own)} tensors from {path}'
+    whose = f' of the {kind}' if kind in ('teacher', 'student') else ''
+    told = f'backbone: {len(loaded)} of {len(own)} tensors{whose} from {path}'
     if len(loaded) < len(own):
         told += f'; new layers: {some_of([n for n in own if n not in wanted])}'
     rest = Counter(n.split('.')[0] for n in everything if not n.startswith(prefix))
@@ -99,19 +112,8 @@ def select_backbone(
     Raises:
         InputError: No tensor has the prefix; names those that are there.
     """
-    found = OrderedDict(
-        (name[len(prefix) :], tensor)
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    )
-    marks = getattr(tensors, '_metadata', {})
+    found = without(prefix, tensors)
     if found:
-        # Version marks let the backbone upgrade names of older releases.
-        found._metadata = OrderedDict(
-            (name[len(prefix) :], mark)
-            for name, mark in marks.items()
-            if (name + '.').startswith(prefix)
-        )
         return found
     if set(own) - set(new) <= set(tensors) <= set(own):
         return OrderedDict(tensors)

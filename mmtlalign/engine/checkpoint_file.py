@@ -22,11 +22,13 @@ from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.tensor_files import is_safetensors, read_safetensors
 
 __all__ = [
+    'ANOTHER_BACKBONE',
     'check_checkpoint',
     'read_checkpoint',
     'read_state_dict',
     'read_tensors',
     'some_of',
+    'tensors_in',
     'trusted_types',
 ]
 
@@ -95,8 +97,17 @@ def read_tensors(
             Defaults to ``('state_dict',)``. Safetensors has none.
         bare: Whether the file may be the tensors alone. Defaults to True.
     """
+    return tensors_in(read_checkpoint(path, setting, advice), path, under, bare)
+
+
+def tensors_in(
+    content: dict,
+    path: str,
+    under: Sequence[str] = ('state_dict',),
+    bare: bool = True,
+) -> dict[str, torch.Tensor]:
+    """The tensors of what :func:`read_checkpoint` read; see :func:`read_tensors`."""
     file = Path(path).expanduser()
-    content = read_checkpoint(path, setting, advice)
     if is_safetensors(file) and bare:
         under = ('state_dict',)
     found = [key for key in under if key in content]

@@ -49,6 +49,14 @@ def check_fit(model, content: dict, path: str, resume: bool = False) -> None:
     most = len(part) if resume else len(part) / 2
     told = f"checkpoint '{path}' is of another architecture than the {kind} here: "
     advice = 'give the config that it was trained with, or another file'
+    twice = [name for name in here if f'teacher.{name}' in given]
+    if len(twice) == len(here) > 0 and not any(f'teacher.{n}' in own for n in twice):
+        raise InputError(
+            f"checkpoint '{path}' holds a student and a teacher, and load_from would "
+            "take the student's backbone. Set pretrained=FILE with a "
+            "PretrainedBackboneHook, which takes the teacher's unless told otherwise, "
+            'or write the one you want as a file: tools/export_backbone.py FILE OUT'
+        )
     if len(here) < most:
         names = f'its tensors: {some_of(list(given), 3)}'
         lacking = [name for name in own if name in part and name not in given]

@@ -19,10 +19,10 @@ from mmtlalign.engine.config_text import read_config_text
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.tensor_files import check_target, write_tensors
 from mmtlalign.engine.weight_names import convert
+from mmtlalign.engine.weights_choice import choose_weights
 
-__all__ = ['FORMATS', 'WEIGHTS', 'export_backbone']
+__all__ = ['FORMATS', 'export_backbone']
 
-WEIGHTS = ('auto', 'raw', 'ema')
 BEGIN = 'backbone.'
 
 
@@ -72,9 +72,8 @@ def export_backbone(
     Args:
         checkpoint: Of a training run, or a file that this function wrote.
         out: File to write, ``.pth`` or ``.safetensors``; must not exist.
-        weights: ``'raw'`` as the optimizer left them, ``'ema'`` averaged by
-            mmengine's ``EMAHook``, ``'auto'`` what the checkpoint is tested with:
-            averaged if there are any.
+        weights: Which network of the file, as in :func:`choose_weights`; ``'auto'``
+            is what the checkpoint is tested with.
         prefix: What the names of the backbone's tensors begin with in the
             checkpoint. Defaults to ``'backbone.'``.
         layout: A key of :data:`FORMATS`.
@@ -94,7 +93,8 @@ def export_backbone(
     saved = content.get('meta') or {}
     text, values = _config(saved, config, checkpoint)
     facts = backbone_facts(values, config or checkpoint)
-    tensors, kind = _choose(content, weights, checkpoint)
+    prefix = prefix if prefix.endswith('.') else prefix + '.'
+    tensors, kind = choose_weights(content, weights, checkpoint, prefix)
     tensors = _select(tensors, prefix, checkpoint)
     tensors = _renamed(tensors, layout, facts['backbone'])
     meta = dict(
@@ -148,38 +148,8 @@ def _config(saved: Mapping, config: str | None, checkpoint: str) -> tuple[str, M
     return text, read_config_text(text, checkpoint)
 
 
-def _choose(content: Mapping, weights: str, path: str) -> tuple[Mapping, str]:
-    """The tensors asked for, and whether they are 'raw' or 'ema'."""
-    if weights not in WEIGHTS:
-        raise InputError(
-            f'--weights {weights} is not known. Take one of {", ".join(WEIGHTS)}.'
-        )
-    tensors = content.get('state_dict')
-    if not isinstance(tensors, Mapping) or not tensors:
-        raise InputError(
-            f"{path} has no 'state_dict' of tensors; its keys are "
-            f'{some_of(list(content))}. Take a checkpoint of a training run.'
-        )
-    other = content.get('ema_state_dict')
-    # The hook swaps the two in what it saves: the averaged weights are in
-    # `state_dict`, the raw ones in `ema_state_dict`, behind `module.`.
-    kind = (content.get('meta') or {}).get('weights', 'raw' if other is None else 'ema')
-    if weights in ('auto', kind):
-        return tensors, kind
-    if weights == 'raw' and other is not None:
-        module = 'module.'
-        raw = {k[len(module) :]: v for k, v in other.items() if k.startswith(module)}
-        return raw, 'raw'
-    raise InputError(
-        f'{path} holds {kind} weights only, not {weights}: averaged ones are there if '
-        'the run had an EMAHook, raw ones beside them in its own checkpoints. Take '
-        f'--weights {kind}, or another checkpoint.'
-    )
-
-
 def _select(tensors: Mapping, prefix: str, path: str) -> dict[str, Tensor]:
     """The tensors under ``prefix``, under ours."""
-    prefix = prefix if prefix.endswith('.') else prefix + '.'
     found = {
         BEGIN + name[len(prefix) :]: value
         for name, value in tensors.items()

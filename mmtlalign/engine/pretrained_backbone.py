@@ -18,9 +18,9 @@ class PretrainedBackboneHook(Hook):
     whole backbone is an error, see :func:`load_backbone`. A run that resumes
     keeps the weights it resumed with.
 
-    A checkpoint written while mmengine's ``EMAHook`` was on holds the averaged
-    weights under ``state_dict`` (the hook swaps the two when it saves), so the
-    averaged backbone is the one that is loaded.
+    A checkpoint may hold two networks: raw and averaged weights of a run with
+    mmengine's ``EMAHook``, or student and teacher of EsViT. The averaged ones or the
+    teacher are loaded unless ``weights`` says otherwise.
 
     Args:
         new_layers (Sequence[str]): Modules of the backbone that pretraining
@@ -31,15 +31,25 @@ class PretrainedBackboneHook(Hook):
         whole (bool): Load the whole model, heads included, for a run on the same
             classes at another image size; ``prefix`` is not read. Defaults to
             False.
+        weights (str): ``'raw'``, ``'ema'``, ``'teacher'`` or ``'student'``, an error
+            if the file does not hold them. Defaults to ``'auto'``, see
+            :func:`choose_weights`.
     """
 
     # Before any hook that copies or counts the weights at the same moment.
     priority = 'VERY_HIGH'
 
-    def __init__(self, new_layers=(), prefix: str = 'backbone.', whole: bool = False):
+    def __init__(
+        self,
+        new_layers=(),
+        prefix: str = 'backbone.',
+        whole: bool = False,
+        weights: str = 'auto',
+    ):
         self.new_layers = tuple(new_layers)
         self.prefix = '' if whole else prefix
         self.whole = whole
+        self.weights = weights
 
     def before_train(self, runner) -> None:
         """Load once, after the weights were initialised and nothing was resumed."""
@@ -67,5 +77,6 @@ class PretrainedBackboneHook(Hook):
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         part = model if self.whole else model.backbone
-        for line in load_backbone(part, path, self.new_layers, self.prefix):
+        options = self.new_layers, self.prefix, self.weights
+        for line in load_backbone(part, path, *options):
             runner.logger.info(line)
