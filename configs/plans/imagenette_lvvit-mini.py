@@ -6,14 +6,15 @@
 #
 # DIR holds imagenette224/, imagenette224_labelmaps/ and camvid/ (see the head of
 # configs/small/_base_/imagenette_maps_64px.py for how to make the maps).
-# Every number is ours; see docs/results.md.
+# Cost: 27 trainings of two to six minutes each, one CPU core a run; not measured as a
+# whole. Every number is ours; see docs/results.md.
 starts = dict(
     tokens=dict(
         title='Token Labeling',
         config='configs/small/token-label_lvvit-mini-p8_imagenette-64px.py',
         options={'data_root': '{data}'},
     ),
-    aligned=dict(
+    tlalign=dict(
         title='with TL-Align',
         config='configs/small/tlalign-token-label_lvvit-mini-p8_imagenette-64px.py',
         options={'data_root': '{data}'},
