@@ -12,10 +12,23 @@ from torch import Tensor
 
 from mmtlalign.engine.errors import InputError
 
-__all__ = ['top_classes']
+__all__ = ['check_neighbours', 'top_classes']
 
 # Similarities that are in memory at a time: 128 MiB in float32.
 CHUNK = 2**25
+
+
+def check_neighbours(ks: Sequence[int], size: int) -> None:
+    """Make sure that a bank of ``size`` images has as many neighbours as are asked.
+
+    Raises:
+        InputError: It has fewer than the largest of ``ks``.
+    """
+    if max(ks) > size:
+        raise InputError(
+            f'k-NN with k={max(ks)} needs a bank of as many images, but it has '
+            f'{size}: set smaller ks, or a larger bank.'
+        )
 
 
 @torch.no_grad()
@@ -48,12 +61,8 @@ def top_classes(
     Raises:
         InputError: The bank has fewer than k features.
     """
+    check_neighbours(ks, len(bank))
     most = max(ks)
-    if most > len(bank):
-        raise InputError(
-            f'k-NN with k={most} needs a bank of as many images, but it has '
-            f'{len(bank)}: set smaller ks, or a larger bank.'
-        )
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     found = {k: [] for k in ks}
     for chunk in queries.split(max(1, CHUNK // len(bank))):

@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.knn import top_classes
+from mmtlalign.engine.knn import check_neighbours, top_classes
 from mmtlalign.registry import HOOKS
 
 __all__ = ['KNNHook']
@@ -68,6 +68,7 @@ class KNNHook(Hook):
         for name, settings in self.settings.items():
             # A copy: building takes keys out.
             self.loaders[name] = runner.build_dataloader(dict(settings))
+        check_neighbours(self.ks, len(self.loaders['bank'].dataset))
         if self.at_start:
             self.evaluate(runner)
 
@@ -90,6 +91,23 @@ class KNNHook(Hook):
         model = runner.model
         while is_model_wrapper(model):
             model = model.module
+        found = self.accuracies(model)
+        text = ', '.join(
+            f'k={k}: {found[f"knn/top1_k{k}"]:.2f} ({found[f"knn/top5_k{k}"]:.2f})'
+            for k in self.ks
+        )
+        sizes = [len(self.loaders[name].dataset) for name in ('queries', 'bank')]
+        # During an iteration its number is one behind.
+        steps = runner.iter + (not counts_epochs(runner) and runner.iter > 0)
+        runner.logger.info(
+            f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
+            f'percent of {sizes[0]} images by {sizes[1]}: {text}'
+        )
+        runner.visualizer.add_scalars(found, step=steps)
+        return found
+
+    def accuracies(self, model) -> dict[str, float]:
+        """Accuracies of a model's features, in percent, by name."""
         mode = model.training
         model.eval()
         try:
@@ -109,17 +127,6 @@ class KNNHook(Hook):
             all_reduce(hits)
             top1, top5 = (100 * hits / len(queries)).tolist()
             found |= {f'knn/top1_k{k}': top1, f'knn/top5_k{k}': top5}
-        text = ', '.join(
-            f'k={k}: {found[f"knn/top1_k{k}"]:.2f} ({found[f"knn/top5_k{k}"]:.2f})'
-            for k in self.ks
-        )
-        # During an iteration its number is one behind.
-        steps = runner.iter + (not counts_epochs(runner) and runner.iter > 0)
-        runner.logger.info(
-            f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
-            f'percent of {len(queries)} images by {len(bank)}: {text}'
-        )
-        runner.visualizer.add_scalars(found, step=steps)
         return found
 
     @torch.no_grad()
