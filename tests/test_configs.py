@@ -34,11 +34,13 @@ CONFIGS = {
     if '_base_' not in p.parts and 'plans' not in p.parts  # see test_plan.py
 }
 REGISTRIES = [r for r in vars(roots).values() if isinstance(r, Registry)]
-OTHER_TASKS = ('quickstart', 'small', 'segmentation', 'detection', 'transfer', 'esvit')
-# More of these in test_token_label_configs.py and test_token_label_starts.py.
-WITH_MAPS = [n for n in CONFIGS if n.startswith(('token_labeling/', 'relabel/'))]
+OTHER_TASKS = ('quickstart', 'small', 'segmentation', 'detection', 'transfer')
 RECIPES = [n for n in CONFIGS if n.split('/')[0] not in OTHER_TASKS]
-CLASSIFICATION = [n for n in RECIPES if n not in WITH_MAPS]
+# More of these in test_token_label_configs.py and test_token_label_starts.py …
+WITH_MAPS = [n for n in RECIPES if n.startswith(('token_labeling/', 'relabel/'))]
+# … and in test_esvit_recipe.py.
+WITHOUT_LABELS = [n for n in RECIPES if n.startswith('esvit/')]
+CLASSIFICATION = [n for n in RECIPES if n not in WITH_MAPS + WITHOUT_LABELS]
 METHODS = [n for n in CLASSIFICATION if n.startswith(('tlalign/', 'transmix/'))]
 CONTROLS = [n for n in CLASSIFICATION if n not in METHODS]
 DOMAINNET = [n for n in CONFIGS if n.endswith('_domainnet.py')]
