@@ -8,7 +8,10 @@
 # configs/small/_base_/imagenette_maps_64px.py for how to make the maps).
 # Cost: 27 trainings of two to six minutes each, one CPU core a run; not measured as a
 # whole. Every number is ours; see docs/results.md.
+_base_ = './imagenette_swin-mini.py'
+
 starts = dict(
+    _delete_=True,
     tokens=dict(
         title='Token Labeling',
         config='configs/small/token-label_lvvit-mini-p8_imagenette-64px.py',
@@ -32,25 +35,10 @@ starts = dict(
     scratch=dict(title='from scratch'),
 )
 tasks = dict(
+    _delete_=True,
     segment=dict(
         title='CamVid',
         config='configs/small/lvvit-mini-p8_mln-upernet_camvid-128x128.py',
         options={'data_root': '{data}/camvid'},
     ),
-)
-seeds = [0, 1, 2]
-data = 'data/real'
-smoke = dict(
-    options={
-        'train_cfg.max_iters': 12,
-        'train_cfg.val_interval': 12,
-        'default_hooks.checkpoint.interval': 4,
-        'default_hooks.logger.interval': 2,
-        'param_scheduler.0.end': 4,
-        'param_scheduler.1.begin': 4,
-    }
-)
-note = (
-    'Small networks, small pictures, minutes of training: this says how the way '
-    'behaves, not how good a method is on ImageNet.'
 )
