@@ -18,6 +18,25 @@ class Correspondence(NamedTuple):
     similarities: Tensor  # of all pairs, falling (T,)
 
 
+def nearest_regions(regions: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The region of another view that each region is most like.
+
+    Args:
+        regions: Features (T, P).
+        others: Of the other view (T', P).
+
+    Returns:
+        tuple: Cosine similarities (T,) and numbers of the other regions (T,).
+    """
+    alike = F.normalize(regions, dim=-1) @ F.normalize(others, dim=-1).mT
+    return alike.max(dim=-1)
+
+
+def mirrored(side: int) -> Tensor:
+    """Where each place of a grid goes that is flipped left to right (side * side,)."""
+    return torch.arange(side * side).view(side, side).flip(1).flatten()
+
+
 def flip_correspondence(
     regions: Tensor, flipped: Tensor, side: int, cell: int, pairs: int = 10
 ) -> Correspondence:
@@ -32,13 +51,11 @@ def flip_correspondence(
         cell: Pixels that a region is wide.
         pairs: How many are judged.
     """
-    alike = F.normalize(regions, dim=-1) @ F.normalize(flipped, dim=-1).mT
-    similarity, partner = alike.max(dim=-1)
+    similarity, partner = nearest_regions(regions, flipped)
     order = similarity.argsort(descending=True)
     place = torch.cartesian_prod(torch.arange(side), torch.arange(side)).to(order)
-    true = torch.stack([place[:, 0], side - 1 - place[:, 1]], dim=1)
-    found = place[partner]
-    apart = cell * (found - true).float().norm(dim=1)[order[:pairs]]
+    true = place[mirrored(side).to(order)]
+    apart = cell * (place[partner] - true).float().norm(dim=1)[order[:pairs]]
     return Correspondence(
         (apart == 0).float().mean().item(), apart.mean().item(), similarity[order]
     )
