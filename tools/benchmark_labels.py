@@ -43,6 +43,7 @@ from mmtlalign.datasets.label_maps.costs import (
     write_maps,
 )
 from mmtlalign.engine import timing
+from mmtlalign.engine.peak_memory import peak_bytes
 from mmtlalign.heads import collate_label_maps
 
 IMAGENET = 1281167
@@ -152,30 +153,6 @@ def aux_step(model, precision, options):
         tokens.grad = None
 
     return step
-
-
-def peak_bytes(step, device):
-    """The most memory that a call holds beyond what it found."""
-    if device == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        step()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / 'trace.json'
-        profile.export_chrome_trace(str(file))
-        events = json.loads(file.read_text())['traceEvents']
-    events = [event for event in events if event.get('name') == '[memory]']
-    totals = [
-        event['args']['Total Allocated']
-        for event in sorted(events, key=lambda event: event['ts'])
-    ]
-    first = sorted(events, key=lambda event: event['ts'])[0]['args']
-    return max(totals) - (first['Total Allocated'] - first['Bytes'])
 
 
 def compare_steps(packed, options):
