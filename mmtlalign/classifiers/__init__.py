@@ -4,6 +4,7 @@ from .. import mixing
 from ..registry import BATCH_AUGMENTS
 from .batch_mixer import BatchMixer
 from .data_preprocessor import MixDataPreprocessor
+from .linear_probe import LinearProbe
 from .mix_classifier import MixClassifier
 
 for augment in (
@@ -19,4 +20,4 @@ for augment in (
     # The room of ideas knows nothing of registries.
     BATCH_AUGMENTS.register_module(module=augment)
 
-__all__ = ['BatchMixer', 'MixClassifier', 'MixDataPreprocessor']
+__all__ = ['BatchMixer', 'LinearProbe', 'MixClassifier', 'MixDataPreprocessor']

@@ -4,6 +4,7 @@ from mmtlalign.engine.cpu import Bf16OptimWrapper
 from mmtlalign.engine.esvit_hook import EsViTHook
 from mmtlalign.engine.knn_hook import KNNHook
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmtlalign.engine.linear_probe_optim import LinearProbeOptimWrapperConstructor
 from mmtlalign.engine.nan_guard import NanGuardHook
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
 from mmtlalign.engine.tensor_clip import TensorClipHook
@@ -13,6 +14,7 @@ __all__ = [
     'EsViTHook',
     'KNNHook',
     'LayerDecayOptimWrapperConstructor',
+    'LinearProbeOptimWrapperConstructor',
     'NanGuardHook',
     'PretrainedBackboneHook',
     'TensorClipHook',

@@ -1,5 +1,13 @@
-"""Metrics. Needs mmdet, so nothing imports it but a config that names one."""
+"""Metrics. Those of detection need mmdet, the others do not."""
 
-from mmtlalign.evaluation.coco_metric import CocoMetric
+from importlib.util import find_spec
 
-__all__ = ['CocoMetric']
+from mmtlalign.evaluation.probe_accuracy import ProbeAccuracy
+
+__all__ = ['ProbeAccuracy']
+
+# mmdet is of no use beside mmcv-lite, which has no operators.
+if find_spec('mmdet') and find_spec('mmcv._ext'):
+    from mmtlalign.evaluation.coco_metric import CocoMetric
+
+    __all__ += ['CocoMetric']

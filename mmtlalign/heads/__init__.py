@@ -1,6 +1,7 @@
 """Heads: how the target of a mixed batch is read, and the loss. One paper, one file."""
 
 from .esvit_head import EsViTHead
+from .linear_probe_head import LinearProbeHead
 from .map_batch import collate_label_maps
 from .mix_head import MixHead
 from .tl_align_head import (
@@ -19,6 +20,7 @@ from .transmix_head import (
 
 __all__ = [
     'EsViTHead',
+    'LinearProbeHead',
     'MixHead',
     'TLAlignDeiTClsHead',
     'TLAlignLinearClsHead',
