@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import tool
 from convert_nets import classifier, far_from_start, logits
 from golden_files import FILES, close
 from mmengine.registry import MODELS
@@ -11,6 +12,7 @@ from pvt_reference import class_token
 from small_backbones import randomise
 from test_golden import Golden
 
+from mmtlalign.engine.backbone_weights import load_backbone
 from mmtlalign.engine.weight_names import convert, unwrap
 
 
@@ -104,6 +106,35 @@ def test_features_of_official_esvit(name):
     back = convert(converted, 'esvit', reverse=True)
     assert all(back[key].equal(bare[key]) for key in back)
     assert set(bare) - set(back) == {key for key in bare if key.startswith('head')}
+
+
+@pytest.mark.parametrize('key', [None, 'teacher', 'student'])
+@pytest.mark.parametrize('name', ESVIT)
+def test_official_esvit_file_becomes_a_backbone(name, key, tmp_path):
+    """As the official code saves it: two networks, both heads, behind DDP's name."""
+    arrays = np.load(FILES[name], allow_pickle=False)
+    official = {
+        f'module.{key[2:]}': torch.from_numpy(arrays[key])
+        for key in arrays
+        if key.startswith('w/')
+    }
+    other = {name: torch.randn_like(value) for name, value in official.items()}
+    wanted = key or 'teacher'
+    content = {wanted: official, ('student', 'teacher')[wanted == 'student']: other}
+    content.update(epoch=300, dino_loss=dict(center=torch.zeros(1, 4)))
+    torch.save(content, source := str(tmp_path / 'checkpoint.pth'))
+    target = str(tmp_path / 'ours.pth')
+    lines = tool('convert_weights').convert_file('esvit', source, target, key=key)
+    backbone = esvit_backbone(arrays)
+    count = len(backbone.state_dict())
+    assert lines[-1] == f'{count} tensors written to {target}'
+    (line,) = load_backbone(backbone, target)
+    assert f'{count} of {count} tensors' in line
+    backbone.eval()
+    for crop, view in (('global0', 0), ('local0', 2)):
+        with torch.no_grad():
+            out = backbone(torch.from_numpy(arrays[f'in/crop{view}']))[-1]
+        close(out.mean((2, 3)), arrays[f'{crop}/pooled'], 2e-5)
 
 
 def test_windows_of_14_as_esvit_has_them():
