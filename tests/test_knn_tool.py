@@ -10,7 +10,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from test_knn import by_hand
 from tiny_run import run_tool, train_to_end, write_config, write_images
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmtlalign.engine import knn
 from mmtlalign.engine.config_check import load_config
 
 ESVIT = """
@@ -141,6 +143,29 @@ def test_checkpoint_of_a_classification(monkeypatch, tmp_path, data, measure):
     )
     assert 'does not exist' in measure(config, tmp_path / 'none.pth')
     assert 'name a checkpoint' in measure(config, '--weights', 'raw')
+
+
+class Largest(TorchDispatchMode):
+    """Numbers in the largest tensor that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else [out]:
+            if torch.is_tensor(tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return out
+
+
+@pytest.mark.parametrize('count', [10, 1000])
+def test_memory_does_not_grow_with_the_queries(monkeypatch, count):
+    monkeypatch.setattr(knn, 'CHUNK', 4000)
+    bank, labels = torch.randn(400, 2), torch.randint(0, 3, (400,))
+    with Largest() as largest:
+        knn.top_classes(torch.randn(count, 2), bank, labels, (5,), 3)
+    # All similarities would be 400,000 numbers.
+    assert largest.numbers == 4000
 
 
 def test_bank_too_small_and_other_classes(esvit, measure, data, tmp_path):

@@ -131,7 +131,35 @@ def test_features_of_the_last_blocks_of_a_swin(blocks):
     assert not any(block._forward_hooks for s in backbone.stages for block in s.blocks)
 
 
+SMALL = (
+    'small/tlalign_deit-mini-p8_imagenette-64px',
+    'small/token-label_lvvit-mini-p8_imagenette-64px',
+    'dhvt/dhvt-tiny-p4_2xb128-coslr-300e_cifar100-32px',
+)
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_last_block_of_a_transformer_is_its_output(name):
+    cfg = load_config(str(ROOT / 'configs' / f'{name}.py'))
+    init_default_scope('mmpretrain')
+    backbone = MODELS.build(cfg.model.backbone)
+    for param in backbone.parameters():
+        nn.init.normal_(param, std=0.2)
+    backbone.eval()
+    images = torch.randn(2, 3, *[int(name[-4:-2])] * 2)
+    features, view = block_features(backbone, images), view_features(backbone, images)
+    assert features.shape[1] == 4 * view.shape[1]
+    torch.testing.assert_close(features[:, -view.shape[1] :], view)
+
+
 def test_features_that_nobody_knows():
+    init_default_scope('mmpretrain')
+    arch = dict(embed_dims=16, depths=[1, 2], num_heads=[2, 4])
+    with pytest.raises(ValueError, match='CASwin: nobody knows'):
+        block_features(
+            MODELS.build(dict(type='mmtlalign.CASwin', arch=arch, out_indices=(1,))),
+            torch.ones(1, 3, 56, 56),
+        )
     with pytest.raises(ValueError, match="features='view'"):
         block_features(nn.Conv2d(3, 4, 1), torch.ones(1, 3, 8, 8))
     with pytest.raises(ValueError, match='blocks=9, but VisionTransformer has 2'):

@@ -6,6 +6,7 @@ EsViT (arXiv 2106.09785), §4.1 and appendix, as the official evaluation takes t
 from collections.abc import Callable
 
 import torch
+from mmpretrain.models.backbones import SwinTransformer
 from torch import Tensor, nn
 
 from .crops import run_backbone, views_and_regions
@@ -47,7 +48,8 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
     one the mean of its tokens, through the last norm.
 
     Args:
-        backbone: mmpretrain's Swin Transformer, or a ViT with ``layers``.
+        backbone: mmpretrain's Swin Transformer, or a ViT with ``layers`` and ``ln1``:
+            mmpretrain's, LV-ViT, DHVT.
         images: Normalised (N, 3, h, w).
         blocks: How many.
 
@@ -80,16 +82,15 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
 
 def _readers(backbone: nn.Module) -> list[tuple[nn.Module, Callable]]:
     """Every block, and what makes a feature (N, P) of its tokens."""
-    stages = getattr(backbone, 'stages', None)
-    if stages is not None and all(hasattr(stage, 'blocks') for stage in stages):
-        last = len(stages) - 1
-        norm = getattr(backbone, f'norm{last}', None)
-        if norm is not None:
-            return [
-                (block, lambda x, own=number == last: (norm(x) if own else x).mean(1))
-                for number, stage in enumerate(stages)
-                for block in stage.blocks
-            ]
+    # A subclass may have more behind its blocks, as CASwin has.
+    if type(backbone) is SwinTransformer:
+        last = len(backbone.stages) - 1
+        norm = getattr(backbone, f'norm{last}')
+        return [
+            (block, lambda x, own=number == last: (norm(x) if own else x).mean(dim=1))
+            for number, stage in enumerate(backbone.stages)
+            for block in stage.blocks
+        ]
     if hasattr(backbone, 'layers') and hasattr(backbone, 'ln1'):
         has_class = getattr(backbone, 'num_extra_tokens', 0) > 0
         norm = backbone.ln1
@@ -99,7 +100,7 @@ def _readers(backbone: nn.Module) -> list[tuple[nn.Module, Callable]]:
         ]
     raise ValueError(
         f'{type(backbone).__name__}: nobody knows where its blocks are; they are known '
-        "of mmpretrain's SwinTransformer and VisionTransformer. Take "
+        "of mmpretrain's SwinTransformer, and of VisionTransformer and the like. Take "
         "features='view', which any backbone has."
     )
 
