@@ -134,7 +134,7 @@ def test_features_of_the_last_blocks_of_a_swin(blocks):
 SMALL = (
     'small/tlalign_deit-mini-p8_imagenette-64px',
     'small/token-label_lvvit-mini-p8_imagenette-64px',
-    'dhvt/dhvt-tiny-p4_2xb128-coslr-300e_cifar100-32px',
+    'dhvt/dhvt-tiny-p4_2xb256-coslr-300e_cifar100-32px',
 )
 
 
