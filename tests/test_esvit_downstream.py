@@ -1,6 +1,8 @@
 """A checkpoint of EsViT starts every other task: from its teacher, or as asked."""
 
+import re
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,12 +13,13 @@ from golden_files import close
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
-from small_backbones import assert_same
-from small_runs import load
+from small_backbones import assert_same, randomise
+from small_runs import ROOT, load
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 from tiny_run import run_tool
 from torch import nn
 
+from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.export import export_backbone
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
@@ -38,6 +41,12 @@ BACKBONE = dict(
     patch_cfg=EPS,
     stage_cfgs=[STAGE, STAGE, STAGE, dict(block_cfgs=dict(shift=False, **EPS))],
 )
+
+RECIPES = [
+    path
+    for room in ('segmentation', 'detection')
+    for path in sorted((ROOT / 'configs' / room).glob('*_esvit-*.py'))
+]
 
 
 def esvit():
@@ -94,11 +103,15 @@ def mask_rcnn():
 
 def start(cfg, pretrained, **options):
     """The model of a recipe with a small backbone, after its hook has loaded."""
-    init_default_scope(cfg.default_scope)
     # A classifier takes the last map alone.
     maps = cfg.model.backbone.get('out_indices', (3,))
     cfg.model.backbone = dict(BACKBONE, out_indices=maps)
-    model = MODELS.build(cfg.model)
+    init_default_scope(cfg.default_scope)
+    return started(MODELS.build(cfg.model), cfg, pretrained, **options)
+
+
+def started(model, cfg, pretrained, **options):
+    """The backbone of a model, and what the hook of a recipe said as it loaded."""
     (hook,) = [h for h in cfg.custom_hooks if 'PretrainedBackbone' in h['type']]
     given = {k: v for k, v in hook.items() if k != 'type'}
     lines = []
@@ -226,3 +239,35 @@ def test_load_from_does_not_choose_silently(run, tmp_path):
     runner.model = MODELS.build(esvit())
     runner.load_checkpoint(file)
     assert_same(runner.model, model)
+
+
+def pretraining_of(pretrained):
+    (path,) = (ROOT / 'configs').glob(f'*/{Path(pretrained).parent.name}.py')
+    return Config.fromfile(path)
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_recipe_takes_the_teacher_of_its_pretraining(path, tmp_path):
+    cfg = load_config(str(path))
+    settings = pretraining_of(cfg.pretrained).model
+    for head in (settings.head, settings.region_head):
+        head.update(in_channels=64, out_channels=4, hidden_channels=8)
+    init_default_scope('mmpretrain')
+    # Narrow; windows, norms and all else are the recipes' own.
+    settings.backbone.arch = cfg.model.backbone.arch = ARCH
+    source = randomise(MODELS.build(settings))
+    torch.save(dict(state_dict=source.state_dict()), tmp_path / 'pre.pth')
+    model = SimpleNamespace(backbone=MODELS.build(cfg.model.backbone))
+    backbone, _ = started(model, cfg, str(tmp_path / 'pre.pth'))
+    assert_same(backbone, source.teacher.backbone)
+    norms = [m for m in backbone.modules() if isinstance(m, nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-6}
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_header_names_the_run_without_regions_as_the_control(path):
+    cfg = load_config(str(path))
+    (control,) = re.findall(r'pretrained=(work_dirs/\S+)', path.read_text())
+    ours, theirs = (pretraining_of(p).to_dict() for p in (cfg.pretrained, control))
+    assert ours['model'].pop('region_head') and not theirs['model'].pop('region_head')
+    assert ours == theirs
