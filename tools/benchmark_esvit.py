@@ -30,86 +30,31 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.engine import timing
 from mmtlalign.engine.peak_memory import peak_bytes
-from mmtlalign.selfsup.crops import run_backbone, views_and_regions
 from mmtlalign.selfsup.losses import region_loss
 from mmtlalign.selfsup.matching import match_regions
 from mmtlalign.selfsup.targets import teacher_probabilities
+from mmtlalign.selfsup.transcription import (
+    GLOBAL,
+    STUDENT_TEMP,
+    TEACHER_TEMP,
+    direct_match,
+    direct_region_loss,
+    direct_step,
+)
 from mmtlalign.selfsup.views import Views
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
 MINI = dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
-GLOBAL, LOCAL = 2, 8
+LOCAL = 8
 # Share of a global crop's tokens that a local one has: 9 of 49, as 96 of 224 pixels.
 SHARE = 9 / 49
-TEACHER_TEMP, STUDENT_TEMP = 0.04, 0.1
-
-
-# ------------------------------------------------------------- the transcription
-
-
-def pairs_of(views):
-    """Every crop of the student with every other one of the teacher."""
-    return [(t, s) for t in range(GLOBAL) for s in range(views) if s != t]
-
-
-def direct_match(student, teacher):
-    """Best token of the teacher's crop (B, T, P) for each of the student's."""
-    alike = F.normalize(student, dim=-1) @ F.normalize(teacher, dim=-1).mT
-    return alike.argmax(dim=-1)
-
-
-def direct_view_loss(student, targets):
-    """Crops' logits, a list of (B, K), to probabilities of the teacher."""
-    pairs = pairs_of(len(student))
-    losses = [
-        -(targets[t] * F.log_softmax(student[s] / STUDENT_TEMP, dim=-1)).sum(-1).mean()
-        for t, s in pairs
-    ]
-    return sum(losses) / len(pairs)
-
-
-def direct_region_loss(student, targets, features, keys):
-    """Lists over crops of logits and targets (B, T, K), and of features (B, T, P)."""
-    pairs, loss = pairs_of(len(student)), 0
-    for t, s in pairs:
-        with torch.no_grad():
-            match = direct_match(features[s], keys[t])
-        index = match[..., None].expand(-1, -1, targets[t].shape[-1])
-        wanted = targets[t].gather(1, index)
-        log_p = F.log_softmax(student[s] / STUDENT_TEMP, dim=-1)
-        loss = loss - (wanted * log_p).sum(-1).mean()
-    return loss / len(pairs)
-
-
-def direct_step(model, crops):
-    """The loss of a batch, each crop through the networks by itself."""
-
-    def run(parts, images):
-        backbone = parts['backbone']
-        view, regions = views_and_regions(backbone, run_backbone(backbone, images))
-        return parts['head'](view), parts['region_head'](regions), regions.detach()
-
-    with torch.no_grad():
-        wanted = [run(model.teacher, crop) for crop in crops[:GLOBAL]]
-    said = [run(model.student(), crop) for crop in crops]
-    q_views, q_regions = (
-        [
-            teacher_probabilities(out[i], model.centers[kind].value, TEACHER_TEMP)
-            for out in wanted
-        ]
-        for i, kind in enumerate(('view', 'region'))
-    )
-    views, regions, features = (list(part) for part in zip(*said))
-    region = direct_region_loss(regions, q_regions, features, [k for *_, k in wanted])
-    return 0.5 * direct_view_loss(views, q_views) + 0.5 * region
 
 
 # --------------------------------------------------------------------- the cases
