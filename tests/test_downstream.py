@@ -66,6 +66,7 @@ def test_there_are_segmentors_for_every_backbone():
         'lvvit-small-p16_token-label-in1k-pre_upernet',
         'swin-base-p4-w7_tlalign-in1k-pre_upernet',
         'swin-small-p4-w7_tlalign-in1k-pre_upernet',
+        'swin-tiny-p4-w7_esvit-in1k-pre_upernet',
         'swin-tiny-p4-w7_tlalign-in1k-pre_upernet',
     ]
 
@@ -145,7 +146,7 @@ def test_norms_keep_the_eps_of_pretraining(built):
 
 
 @pytest.mark.parametrize('name, sizes', [
-    ('swin-tiny-p4-w7', [(50, 84), (25, 42), (13, 21), (7, 11)]),
+    ('swin-tiny-p4-w7_tlalign', [(50, 84), (25, 42), (13, 21), (7, 11)]),
     ('caswin-tiny', [(50, 84), (25, 42), (13, 21), (7, 11)]),
     ('deit-small-p16-ln', [(13, 21)] * 4),
     ('dhvt-small', [(13, 21)] * 4),
@@ -164,11 +165,11 @@ def test_backbone_takes_any_size(name, sizes):
 
 
 def test_one_option_moves_the_data():
-    (seg,) = [p for p in CONFIGS if p.match('swin-tiny*ade20k*')]
+    (seg,) = [p for p in CONFIGS if p.match('swin-tiny*tlalign*ade20k*')]
     cfg = load_config(str(seg), dict(data_root='/elsewhere/ade'))
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/ade'
-    (det,) = [p for p in CONFIGS if p.match('cascade-mask-rcnn_swin-tiny*3x*')]
+    (det,) = [p for p in CONFIGS if p.match('cascade-mask-rcnn_swin-tiny*tlalign*3x*')]
     cfg = load_config(str(det), dict(data_root='/elsewhere/coco'))
     for split in ('train', 'val', 'test'):
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/elsewhere/coco'
@@ -258,7 +259,7 @@ def one_step(path, tmp_path, change):
 @pytest.mark.slow  # 60 M parameters on a CPU
 @pytest.mark.parametrize(
     'name',
-    ['swin-tiny', 'caswin-tiny', 'deit-small-p16-ln', 'dhvt-small', 'lvvit-small'],
+    ['swin-tiny*tl', 'caswin-tiny', 'deit-small-p16-ln', 'dhvt-small', 'lvvit-small'],
 )
 def test_upernet_trains_and_evaluates(name, tmp_path):
     write_ade20k(tmp_path / 'data')
@@ -273,7 +274,7 @@ def test_upernet_trains_and_evaluates(name, tmp_path):
 
 
 @pytest.mark.slow  # 86 M parameters on a CPU
-@pytest.mark.parametrize('name', ['swin-tiny', 'dhvt-small'])
+@pytest.mark.parametrize('name', ['swin-tiny*tlalign', 'dhvt-small'])
 def test_cascade_trains_and_evaluates(name, tmp_path):
     pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
     write_coco(tmp_path / 'data')

@@ -127,7 +127,7 @@ def test_upernet_on_camvid(unpack, tmp_path):
 def test_cascade_on_coco(unpack, tmp_path):
     pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
     root = str(unpack('coco200seg'))
-    cfg = load('cascade-mask-rcnn_swin-tiny*3x')
+    cfg = load('cascade-mask-rcnn_swin-tiny*tlalign*3x')
     cfg.pretrained = None
     small_cascade(cfg, classes=80)
     small_pictures(cfg, short=160)

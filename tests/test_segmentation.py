@@ -53,10 +53,12 @@ def test_header_names_the_matched_control(name):
     other = config(name, dict([control.split('=')]))
     ours, theirs = (pretraining(c).to_dict() for c in (cfg, other))
     assert Path(other.pretrained).name == Path(cfg.pretrained).name
-    labels = Path(cfg.pretrained).parent.name.startswith('token-label_')
-    mix = 'mixtoken_' if labels else 'cutmix_'
-    assert Path(other.pretrained).parent.name.startswith(mix)
+    method = Path(cfg.pretrained).parent.name.split('_')[0]
+    controls = {'token-label': 'mixtoken_', 'esvit': 'dino_'}
+    control = controls.get(method, 'cutmix_')
+    assert Path(other.pretrained).parent.name.startswith(control)
     # Pictures of a run with token labels come with maps.
+    labels = method == 'token-label'
     data = [] if labels else ['train_dataloader']
     for part in ('optim_wrapper', 'train_cfg', *data):
         assert ours[part] == theirs[part]
