@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
+from small_runs import ROOT
 
 from mmtlalign.analysis.dense_figures import (
     Instances,
@@ -10,8 +12,10 @@ from mmtlalign.analysis.dense_figures import (
     draw_segmentation,
     overlay,
 )
+from mmtlalign.analysis.run_figures import shares
 from mmtlalign.analysis.share_figure import ShareRow, draw_shares
 from mmtlalign.analysis.style import colour_of
+from mmtlalign.engine.config_check import load_config
 
 RED = np.array([230, 25, 75])
 
@@ -56,6 +60,24 @@ def test_shares_are_drawn_on_one_scale(tmp_path):
 def test_shares_need_a_name_for_each_map(tmp_path):
     with pytest.raises(ValueError, match='3 maps for 2'):
         draw_shares([share_row(0.5, maps=3)], ['a', 'b'], tmp_path / 'x.png')
+
+
+@pytest.mark.parametrize(
+    'method', ['token-label_lvvit', 'tlalign-token-label_lvvit', 'tlalign_deit']
+)
+def test_shares_of_a_run_are_drawn_whatever_its_head_reads(method, tmp_path):
+    root = tmp_path / 'imagenette224'
+    for number in range(10):
+        folder = root / 'val' / f'n{number}'
+        folder.mkdir(parents=True)
+        Image.fromarray(picture(25 * number, 80)).save(folder / 'a.png')
+    file = ROOT / f'configs/small/{method}-mini-p8_imagenette-64px.py'
+    data = tmp_path if 'lvvit' in method else root
+    cfg = load_config(str(file), dict(data_root=str(data)))
+    init_default_scope('mmpretrain')
+    cfg.model.data_preprocessor = cfg.data_preprocessor  # as a run writes it
+    shares(cfg, MODELS.build(cfg.model).eval(), tmp_path / 'shares.png')
+    assert len(np.unique(pixels(tmp_path / 'shares.png'))) > 20
 
 
 def test_segmentation_colours_classes_and_not_the_ground(tmp_path):

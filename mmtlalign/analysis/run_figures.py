@@ -86,6 +86,9 @@ def shares(cfg, model, path, count=6):
         if 0.25 < mix.area().mean() < 0.4 and not mix.mask[..., 0].any():
             break
     traced = trace(model.backbone, mix)
+    # A head that reads tokens itself says which it scores.
+    kind = getattr(model.head, 'output', None)
+    kind = kind or family_of(model.backbone).output(model.backbone)
     names, block, stage = [], 0, 0
     for number, grid in enumerate(traced.grids):
         new = number == 0 or grid != traced.grids[number - 1]
@@ -103,7 +106,6 @@ def shares(cfg, model, path, count=6):
             )
         ]
         area = float(mix.area()[0 if len(mix.mask) == 1 else index])
-        kind = family_of(model.backbone).output(model.backbone)
         arrived = float(traced.output_shares(kind)[0][index])
         rows.append(
             ShareRow(pictures[index], pictures[partner], mixed, area, maps, arrived)

@@ -77,6 +77,9 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             tokens, and maps that are missing or do not fit; the message says which.
     """
 
+    # What pictures of shares read: the class token, whatever the backbone outputs.
+    output = 'class'
+
     def __init__(
         self,
         num_classes,
