@@ -18,6 +18,7 @@ def main():
     parser.add_argument('runs', type=Path, nargs='+', help='work directories')
     args = parser.parse_args()
     filter_known_warnings()
+    args.out.mkdir(parents=True, exist_ok=True)
     for run in args.runs:
         draw_run(run, args.out / f'{run.resolve().name}.png')
 
