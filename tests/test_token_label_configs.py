@@ -16,6 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from small_runs import without_memory
+from test_lvvit import VARIANTS
 from test_transfer import check_optimiser
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
@@ -104,16 +105,6 @@ SIZES = {
     'medium': (1.0, 1.6e-3, 0.2, 2),
     'large': (1.0, 1e-3, 0.3, 3),
 }
-PARAMETERS = {
-    ('tiny', 224): 8_534_720,
-    ('small', 224): 26_151_824,
-    ('small', 384): 26_297_744,
-    ('medium', 224): 55_830_544,
-    ('medium', 384): 56_025_104,
-    ('medium', 448): 56_131_600,
-    ('large', 224): 150_021_968,
-    ('large', 448): 150_473_552,
-}
 
 
 def build(cfg):
@@ -123,7 +114,8 @@ def build(cfg):
 def test_every_size_is_there_and_has_a_control():
     found = [(load(n).model.backbone.arch, load(n).model.backbone.img_size)
              for n in LVVIT]  # fmt: skip
-    assert sorted(found) == sorted(PARAMETERS)
+    # Of the sizes published, one has no recipe: L fine-tuned at 512 pixels.
+    assert sorted(found) == sorted(set(VARIANTS) - {('large', 512)})
     other = {n.replace('token-label_', 'mixtoken_') for n in TOKEN_LABELS}
     assert other == set(MIXTOKEN)
 
@@ -134,7 +126,7 @@ def test_lvvit_has_the_published_parameters_and_settings(name):
     net, head = cfg.model.backbone, cfg.model.head
     model = build(cfg)
     count = sum(p.numel() for p in model.parameters())
-    assert count == PARAMETERS[net.arch, net.img_size]
+    assert count == VARIANTS[net.arch, net.img_size]
     crop, rate, drop_path, operations = SIZES[net.arch]
     assert net.drop_path_rate == drop_path and net.out_type == 'raw'
     assert head.loss == dict(

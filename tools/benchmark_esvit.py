@@ -19,11 +19,8 @@ chunk, 16 MiB, are made at once here too. --json writes all samples.
 import argparse
 import copy
 import json
-import logging
 import math
-import platform
 import sys
-import warnings
 from pathlib import Path
 
 # A checkout works whether or not the package is installed.
@@ -31,8 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 
 from mmtlalign.engine import timing
 from mmtlalign.engine.peak_memory import peak_bytes
@@ -300,15 +296,7 @@ def parse_args(arguments):
 def main(arguments=None):
     """Print the tables."""
     options = parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter('ignore')
-    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
-    init_default_scope('mmpretrain')
-    print(
-        f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
-        f'torch {torch.__version__}, {options.repeats} rounds, '
-        f'{"bf16" if options.amp else "fp32"}'
-    )
+    timing.begin(options)
     regions = compare_regions(options)
     step = compare_steps(options) if options.step_batch else None
     report(regions, step, options)

@@ -15,12 +15,9 @@ the wall clock. --json writes all samples.
 import argparse
 import copy
 import json
-import logging
-import platform
 import random
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 # A checkout works whether or not the package is installed.
@@ -28,8 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 
 from mmtlalign.datasets.label_maps.costs import (
     CLASSES,
@@ -287,15 +283,7 @@ def parse_args(arguments):
 def main(arguments=None):
     """Print the tables."""
     options = parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter('ignore')
-    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
-    init_default_scope('mmpretrain')
-    print(
-        f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
-        f'torch {torch.__version__}, {options.repeats} rounds, '
-        f'{"bf16" if options.amp else "fp32"}'
-    )
+    timing.begin(options)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         folder = Path(folder)
         names = write_maps(folder, options.maps, options.named)

@@ -6,13 +6,35 @@ and their middle half.
 """
 
 import gc
+import logging
+import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 
-__all__ = ['cell', 'measure', 'ratios', 'spread', 'table', 'take_turns']
+__all__ = ['begin', 'cell', 'measure', 'ratios', 'spread', 'table', 'take_turns']
+
+
+def begin(options) -> None:
+    """Set threads and scope of a benchmark, quiet the hosts, and say what it runs on.
+
+    Args:
+        options: With ``threads``, ``device``, ``repeats`` and ``amp``.
+    """
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter('ignore')
+    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
+    init_default_scope('mmpretrain')
+    print(
+        f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
+        f'torch {torch.__version__}, {options.repeats} rounds, '
+        f'{"bf16" if options.amp else "fp32"}'
+    )
 
 
 def measure(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
