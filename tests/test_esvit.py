@@ -12,9 +12,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.models.utils import ShiftWindowMSA
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.runner import build_runner
+from mmtlalign.engine.tensor_clip import clip_each_
 
 MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
 
@@ -238,6 +240,48 @@ def test_views_of_one_size_are_one_batch():
         )
     model.loss(views(16, 16, 8, 8, 8))
     assert seen == [(4, 3, 16, 16), (4, 3, 16, 16), (6, 3, 8, 8)]
+
+
+class NoSync(TorchDispatchMode):
+    """Refuses what a GPU would have to be waited for: numbers read by the host."""
+
+    WAITS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal')
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name.removeprefix('aten::')
+        if name in self.WAITS or name.startswith('_unique'):
+            raise AssertionError(f'{name} waits for the device')
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_no_number():
+    with pytest.raises(AssertionError, match='_local_scalar_dense'), NoSync():
+        torch.ones(1).item()
+    model = build().train()
+    crops = views(16, 16, 8, 8)
+    params = [p for p in model.parameters() if p.requires_grad]
+    for _ in range(2):  # the first makes the masks of windows
+        with NoSync():
+            losses = model.loss(crops)
+            (losses['loss_view'] + losses['loss_region']).backward()
+            clip_each_([p.grad for p in params], 3.0)
+            model.after_step(0.99)
+
+
+def test_masks_of_windows_are_made_once_for_each_size(monkeypatch):
+    made, stock = [], ShiftWindowMSA.get_attn_mask
+
+    def count(hw_shape, window_size, shift_size, device=None):
+        if shift_size:
+            made.append(tuple(hw_shape))
+        return stock(hw_shape, window_size, shift_size, device)
+
+    monkeypatch.setattr(ShiftWindowMSA, 'get_attn_mask', staticmethod(count))
+    model = build().train()
+    for _ in range(3):
+        model.loss(views(16, 16, 8))
+    # Stage 2 has 4x4 and 2x2 tokens, one window each; student and teacher.
+    assert made == [(4, 4), (4, 4)]
 
 
 def test_evaluating_the_loss_leaves_no_trace():

@@ -8,6 +8,7 @@ from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..backbones.window_masks import share_window_masks
 from ..registry import MODELS
 from .center import Center
 from .crops import group_views, run_backbone, views_and_regions
@@ -90,6 +91,8 @@ class EsViT(BaseSelfSupervisor):
                 f'global_views={global_views}: the teacher compares each of its views '
                 'with the others; set 2 or more (the recipes have 2).'
             )
+        # Every step has the same few sizes of views.
+        share_window_masks(self.backbone)
         self.region_head = MODELS.build(region_head) if region_head else None
         self.weights = WEIGHTINGS.get(weighting, weighting)
         self.student_temp = student_temp
