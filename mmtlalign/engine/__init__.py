@@ -1,5 +1,6 @@
 """What drives a run: hooks, the console, reading of checkpoints."""
 
+from mmtlalign.engine.continue_hook import ContinueHook
 from mmtlalign.engine.cpu import Bf16OptimWrapper
 from mmtlalign.engine.esvit_hook import EsViTHook
 from mmtlalign.engine.knn_hook import KNNHook
@@ -11,6 +12,7 @@ from mmtlalign.engine.tensor_clip import TensorClipHook
 
 __all__ = [
     'Bf16OptimWrapper',
+    'ContinueHook',
     'EsViTHook',
     'KNNHook',
     'LayerDecayOptimWrapperConstructor',
