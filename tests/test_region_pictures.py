@@ -15,7 +15,8 @@ from tiny_run import run_tool
 from torch import nn
 
 from mmtlalign.analysis.region_figure import draw_attention, draw_pairs, most_of
-from mmtlalign.analysis.region_pairs import find_pairs, pairs_of, second_view
+from mmtlalign.analysis.region_pairs import find_pairs, pairs_of
+from mmtlalign.analysis.region_views import second_view
 from mmtlalign.selfsup.region_metrics import attention_entropy
 from mmtlalign.tracing.last_attention import last_attention
 

@@ -3,20 +3,20 @@
 import argparse
 from pathlib import Path
 
-import mmcv
 import numpy as np
-import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from mmtlalign.analysis.region_figure import draw_attention, draw_pairs
-from mmtlalign.analysis.region_pairs import find_pairs, second_view
-from mmtlalign.engine.checkpoint_file import read_checkpoint
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.engine.config_text import read_config_text
+from mmtlalign.analysis.region_pairs import find_pairs
+from mmtlalign.analysis.region_views import (
+    normalised,
+    read_config,
+    read_picture,
+    second_view,
+)
 from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.errors import InputError, short_errors
+from mmtlalign.engine.errors import short_errors
 from mmtlalign.engine.frozen_backbone import CHOICES, frozen_features
-from mmtlalign.engine.samples import why_unreadable
 from mmtlalign.selfsup.region_metrics import attention_entropy
 from mmtlalign.tracing.last_attention import last_attention
 
@@ -40,48 +40,9 @@ def parse_args():
     return args
 
 
-def read_config(args) -> Config:
-    """The config named, or the one in the checkpoint, which is only read."""
-    if args.config:
-        return load_config(args.config, args.cfg_options)
-    advice = 'Name the checkpoint of a run.'
-    content = read_checkpoint(args.checkpoint, 'CHECKPOINT', advice, 'meta')
-    text = (content.get('meta') or {}).get('cfg')
-    if not text:
-        raise InputError(f'{args.checkpoint} holds no config: name it, --config FILE.')
-    cfg = Config(read_config_text(text, args.checkpoint))
-    cfg.merge_from_dict(args.cfg_options or {})
-    return cfg
-
-
-def read_picture(path: str, size: int) -> np.ndarray:
-    """An RGB image (size, size, 3): shorter side to 8/7 of that, then its centre."""
-    fault = why_unreadable(path)
-    if fault:
-        raise InputError(f"image '{path}' cannot be read: {fault}; name another file.")
-    picture = mmcv.imread(path, channel_order='rgb')
-    if picture.shape[:2] == (size, size):
-        return picture
-    factor = size * 8 / 7 / min(picture.shape[:2])
-    picture = mmcv.imrescale(picture, factor, interpolation='bicubic')
-    top, left = (side - size + 1 >> 1 for side in picture.shape[:2])
-    return picture[top : top + size, left : left + size]
-
-
-def normalised(pictures: list, data_preprocessor) -> torch.Tensor:
-    """RGB images (s, s, 3) as the model sees them (n, 3, s, s)."""
-    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    # Those that turn channels round expect BGR.
-    turns = [
-        getattr(data_preprocessor, n, 0) for n in ('to_rgb', '_channel_conversion')
-    ]
-    images = images.flip(1) if any(turns) else images
-    return data_preprocessor(dict(inputs=images, data_samples=None))['inputs']
-
-
 def draw(args) -> None:
     """Measure, draw, and print the numbers."""
-    cfg = read_config(args)
+    cfg = read_config(args.config, args.checkpoint, args.cfg_options)
     model, told = frozen_features(cfg, args.checkpoint, args.weights)
     size = args.size or cfg.model.backbone.get('img_size', 224)
     picture = read_picture(args.image, size)

@@ -1,7 +1,6 @@
 """Which regions of an image and of its grey mirror image a backbone takes for one.
 
-EsViT (arXiv 2106.09785), §4.4. The official analysis jitters the colours of the second
-view too; here it has no random part, so that a picture can be drawn again.
+EsViT (arXiv 2106.09785), §4.4.
 """
 
 import math
@@ -13,9 +12,6 @@ from torch import Tensor, nn
 
 from ..selfsup.crops import run_backbone, views_and_regions
 from ..selfsup.region_metrics import flip_correspondence, mirrored, nearest_regions
-
-# Shares of red, green and blue in grey (ITU-R BT.601).
-GREY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,6 @@ class RegionPairs:
     right: np.ndarray
     accuracy: float
     distance: float
-
-
-def second_view(picture: np.ndarray) -> np.ndarray:
-    """The mirror image (H, W, 3) in grey of an RGB picture, uint8 both."""
-    grey = np.rint(picture[:, ::-1] @ np.array(GREY)).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def pairs_of(regions: Tensor, flipped: Tensor, size: int, pairs: int) -> RegionPairs:
