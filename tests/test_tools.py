@@ -6,7 +6,10 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_run import TOOLS, run_tool, write_config, write_images
+
+from mmtlalign.engine import cpu
 
 
 @pytest.fixture(scope='module')
@@ -144,8 +147,7 @@ def test_amp_computes_in_half_precision(train):
         work = train('--amp')
     finally:
         hook.remove()
-    gpu = torch.cuda.is_available()
-    assert (torch.float16 if gpu else torch.bfloat16) in seen
+    assert {torch.float16, torch.bfloat16} & set(seen)
     losses = [line['loss'] for line in scalars(work) if 'loss' in line]
     assert losses[-1] < losses[0]
     assert all(value.dtype == torch.float32 for value in weights(work, 2).values())
@@ -204,3 +206,27 @@ def test_option_that_nobody_reads(train, option, wrong, right):
         train('--cfg-options', option)
     assert wrong in str(stop.value)
     assert right in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    'device, capability, scope, given, expected',
+    [
+        ('cpu', None, 'mmpretrain', 'OptimWrapper', 'mmtlalign.Bf16OptimWrapper'),
+        ('cpu', None, 'mmdet', 'AmpOptimWrapper', 'mmtlalign.Bf16OptimWrapper'),
+        ('cuda', (9, 0), 'mmpretrain', 'OptimWrapper', 'mmtlalign.Bf16OptimWrapper'),
+        ('cuda', (7, 5), 'mmpretrain', 'OptimWrapper', 'AmpOptimWrapper'),
+        ('cuda', (9, 0), 'mmdet', 'OptimWrapper', 'AmpOptimWrapper'),
+        ('cuda', (9, 0), 'mmpretrain', 'AmpOptimWrapper', 'AmpOptimWrapper'),
+    ],
+)
+def test_mixed_precision_of_each_device(
+    monkeypatch, device, capability, scope, given, expected
+):
+    monkeypatch.setattr(cpu, 'get_device', lambda: device)
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
+    cfg = Config(dict(default_scope=scope, optim_wrapper=dict(type=given)))
+    for _ in range(2):  # the second time there is nothing to do
+        cpu.mixed_precision(cfg)
+        assert cfg.optim_wrapper.type == expected
+    scaled = expected == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.get('loss_scale') == ('dynamic' if scaled else None)

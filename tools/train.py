@@ -32,7 +32,8 @@ def parse_args():
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU',
+        help='mixed precision: bfloat16 where the device has it, else float16 with '
+        'loss scaling; dense tasks on a GPU always float16',
     )
     parser.add_argument(
         '--auto-scale-lr',

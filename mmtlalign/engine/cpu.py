@@ -19,6 +19,8 @@ from mmtlalign.registry import OPTIM_WRAPPERS
 
 __all__ = ['Bf16OptimWrapper', 'join_cpu_processes', 'mixed_precision']
 
+BF16 = 'mmtlalign.Bf16OptimWrapper'
+
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
@@ -70,8 +72,10 @@ def join_cpu_processes(cfg: Config) -> None:
 def mixed_precision(cfg: Config) -> None:
     """Switch the optimizer wrapper of a config to mixed precision.
 
-    A GPU gets mmengine's ``AmpOptimWrapper`` with dynamic loss scaling, a CPU
-    :class:`Bf16OptimWrapper`.
+    mmpretrain's models get :class:`Bf16OptimWrapper` on a CPU and on a GPU that
+    computes in bfloat16 (NVIDIA from Ampere on). Other GPUs, and the other hosts, whose
+    compiled operators know no bfloat16, get mmengine's ``AmpOptimWrapper``: float16
+    with dynamic loss scaling. On a GPU a config that names that wrapper keeps it.
 
     Args:
         cfg (Config): Its ``optim_wrapper`` is changed.
@@ -81,15 +85,25 @@ def mixed_precision(cfg: Config) -> None:
     """
     wrapper = cfg.optim_wrapper
     kind = wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', BF16):
         raise InputError(
             f"--amp does not know how to change optim_wrapper.type='{kind}' to mixed "
             'precision; leave out --amp and say it in the config'
         )
+    operators = cfg.get('default_scope') != 'mmpretrain'
+    if kind == BF16:
+        return
     if get_device() == 'cpu':
-        wrapper.type = 'mmtlalign.Bf16OptimWrapper'
+        wrapper.type = BF16
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
+    elif kind == 'OptimWrapper' and not operators and gpu_has_bfloat16():
+        wrapper.type = BF16
     else:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def gpu_has_bfloat16() -> bool:
+    """Whether the GPU computes in bfloat16; older ones only imitate it, slowly."""
+    return get_device() == 'cuda' and torch.cuda.get_device_capability()[0] >= 8
