@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
 from mmtlalign.classifiers import BatchMixer
+from mmtlalign.classifiers.mix_classifier import batch_labels
 from mmtlalign.mixing import CutMix, Mix, Mixup, TokenCutMix
 
 VIT = dict(
@@ -403,3 +404,73 @@ def test_learns_with_each_method():
             optimizer.step()
             history.append(loss.item())
         assert np.mean(history[-10:]) < 0.8 * np.mean(history[:5]), head
+
+
+def test_labels_travel_as_one_tensor():
+    model = build()
+    batch = model.data_preprocessor(data((0, 6, 2, 3)), training=True)
+    samples = batch['data_samples']
+    wanted = torch.eye(7)[[0, 6, 2, 3]]
+    assert torch.equal(batch_labels(samples), wanted)
+    assert batch_labels(samples).dtype == torch.float32
+    assert not any('gt_score' in sample for sample in samples)
+    # DistributedDataParallel hands on a new list of the same samples.
+    assert torch.equal(batch_labels(list(samples)), wanted)
+    with pytest.raises(ValueError, match='Labels of 4 images for a batch of 2'):
+        batch_labels(samples[:2])
+    assert model(**batch, mode='loss')['loss'].isfinite()
+
+
+def test_images_arrive_as_with_the_stock_preprocessor():
+    settings = dict(
+        num_classes=7, mean=[1.0, 2, 3], std=[4.0, 5, 6], to_rgb=True, to_onehot=True
+    )
+    ours = MODELS.build(dict(settings, type='mmtlalign.MixDataPreprocessor'))
+    stock = MODELS.build(dict(settings, type='ClsDataPreprocessor'))
+    for batch in (data(), dict(data(), inputs=list(data()['inputs']))):
+        wanted = stock(copy.deepcopy(batch), training=True)
+        found = ours(copy.deepcopy(batch), training=True)
+        assert torch.equal(found['inputs'], wanted['inputs'])
+        labels = torch.stack([s.gt_score for s in wanted['data_samples']])
+        assert torch.equal(batch_labels(found['data_samples']), labels)
+    # Of several sizes they are padded, as there.
+    batch = dict(data(), inputs=list(data()['inputs']))
+    batch['inputs'][0] = batch['inputs'][0][:, :20]
+    wanted = stock(copy.deepcopy(batch), training=True)['inputs']
+    assert torch.equal(ours(copy.deepcopy(batch), training=True)['inputs'], wanted)
+
+
+def test_images_of_several_classes_and_soft_labels():
+    preprocessor = MODELS.build(
+        dict(type='mmtlalign.MixDataPreprocessor', num_classes=3)
+    )
+    images = [torch.zeros(3, 4, 4, dtype=torch.uint8)] * 2
+    several = [DataSample().set_gt_label(x) for x in ([0, 2], [1])]
+    found = preprocessor(dict(inputs=images, data_samples=several), training=True)
+    expected = torch.tensor([[1.0, 0, 1], [0, 1, 0]])
+    assert torch.equal(batch_labels(found['data_samples']), expected)
+    soft = torch.tensor([[0.5, 0.25, 0.25], [0, 1, 0]])
+    samples = [DataSample().set_gt_score(score) for score in soft]
+    found = preprocessor(dict(inputs=images, data_samples=samples), training=True)
+    assert torch.equal(batch_labels(found['data_samples']), soft)
+    samples[1] = several[1]
+    with pytest.raises(ValueError, match='1 of 2 images of a batch have no gt_score'):
+        preprocessor(dict(inputs=images, data_samples=samples), training=True)
+
+
+@pytest.mark.parametrize(
+    'head', ['VisionTransformerClsHead', 'LinearClsHead', 'MultiLabelLinearClsHead']
+)
+def test_stock_heads_get_the_loss_of_the_stock_classifier(head):
+    # The last one reads its target in a way of its own.
+    sigmoid = dict(loss=dict(type='CrossEntropyLoss', use_sigmoid=True))
+    model = build(head, head_options=sigmoid if 'Multi' in head else {})
+    np.random.seed(1)
+    batch = model.data_preprocessor(data(), training=True)
+    mix = model._mix(batch['inputs'], batch['data_samples'])
+    feats = model.extract_feat(mix.images)
+    target = mix.target(mix.area())
+    found = model._plain_loss(feats, batch['data_samples'], target)
+    samples = [DataSample().set_gt_score(score) for score in target]
+    assert found.keys() == model.head.loss(feats, samples).keys()
+    assert torch.equal(found['loss'], model.head.loss(feats, samples)['loss'])

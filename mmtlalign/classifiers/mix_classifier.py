@@ -2,11 +2,13 @@
 
 import torch
 from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.models.heads import ClsHead
 from torch import Tensor
 
 from ..mixing import Mix
 from ..registry import MODELS
 from .batch_mixer import BatchMixer
+from .data_preprocessor import BATCH
 
 
 @MODELS.register_module()
@@ -57,37 +59,67 @@ class MixClassifier(ImageClassifier):
 
         Args:
             inputs: Images (B, 3, H, W).
-            data_samples: B data samples with ``gt_score`` (K,).
+            data_samples: B data samples, as of :class:`MixDataPreprocessor`, or each
+                with ``gt_score`` (K,).
 
         Returns:
             dict[str, Tensor]: As of the head.
         """
         mix = self._mix(inputs, data_samples)
         if not self.watches:
-            for sample, target in zip(data_samples, mix.target(mix.area())):
-                sample.set_gt_score(target)
             with mix.inside(self.backbone):
                 feats = self.extract_feat(mix.images)
-            return self.head.loss(feats, data_samples)
+            return self._plain_loss(feats, data_samples, mix.target(mix.area()))
         watched = self.head.watch(self.backbone, mix, data_samples)
         with mix.inside(self.backbone), watched as seen:
             feats = self.extract_feat(mix.images)
         return self.head.loss(feats, data_samples, mix, seen)
 
+    def _plain_loss(self, feats: tuple, data_samples: list, target: Tensor) -> dict:
+        """Loss of a head of the hosts, to a target (B, K)."""
+        kind = type(self.head)
+        stock = kind.loss is ClsHead.loss and kind._get_loss is ClsHead._get_loss
+        if stock and not self.head.cal_acc:
+            # As there, without taking the target apart and putting it together.
+            scores = self.head(feats)
+            loss = self.head.loss_module(scores, target, avg_factor=len(scores))
+            return dict(loss=loss)
+        for sample, score in zip(data_samples, target):
+            sample.set_gt_score(score)
+        return self.head.loss(feats, data_samples)
+
     # Draws of NumPy and samples are nothing to compile: the network is.
     @torch.compiler.disable
     def _mix(self, inputs: Tensor, data_samples: list) -> Mix:
-        missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
-        if missing:
-            raise ValueError(
-                f'Samples {missing} of the batch have no gt_score: mixing needs soft '
-                'labels; use data_preprocessor=dict(num_classes=...) without a type, '
-                'or set to_onehot=True in your own.'
-            )
-        labels = torch.stack([sample.gt_score for sample in data_samples]).float()
+        labels = batch_labels(data_samples)
         if self.mixer is None or not self.training:
             return Mix.unmixed(inputs, labels)
         return self.mixer(inputs, labels)
+
+
+def batch_labels(data_samples: list) -> Tensor:
+    """Labels of a batch (B, K): one tensor, or else of B data samples.
+
+    Raises:
+        ValueError: A sample has no soft label, or the batch is not the one that was
+            preprocessed.
+    """
+    if BATCH in data_samples[0]:
+        labels = data_samples[0].get(BATCH)
+        if len(labels) != len(data_samples):
+            raise ValueError(
+                f'Labels of {len(labels)} images for a batch of {len(data_samples)}: '
+                'it was split or joined behind the data preprocessor; do so before.'
+            )
+        return labels
+    missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
+    if missing:
+        raise ValueError(
+            f'Samples {missing} of the batch have no gt_score: mixing needs soft '
+            'labels; use data_preprocessor=dict(num_classes=...) without a type, '
+            'or set to_onehot=True in your own.'
+        )
+    return torch.stack([sample.gt_score for sample in data_samples]).float()
 
 
 def _mixer(train_cfg: dict | None) -> BatchMixer | None:

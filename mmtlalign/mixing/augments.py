@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .mix import Mix
+from .transfer import send
 
 Window = tuple[slice, slice]
 
@@ -67,7 +68,7 @@ class BatchMix:
             return Mix.unmixed(images, labels)
         drawn = self.draw_mask(tuple(images.shape[-2:]), lam)
         partner = self._draw_partner(len(images), images.device)
-        mask = _on_device(drawn, images.device)
+        mask = send(torch.from_numpy(drawn)[None, None], images.device)
         window = _window(drawn)
         other = self.pasted(images, window)[partner]
         mixed = images.clone()
@@ -128,11 +129,3 @@ def _window(mask: np.ndarray) -> Window:
     """The smallest box around the mask: nothing outside it has to be mixed."""
     sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
     return tuple(slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
-
-
-def _on_device(mask: np.ndarray, device) -> Tensor:
-    mask = torch.from_numpy(mask)[None, None]
-    if device.type == 'cuda':
-        # From pageable memory the copy may wait for the work under way.
-        mask = mask.pin_memory()
-    return mask.to(device, non_blocking=True)
