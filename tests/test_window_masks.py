@@ -8,8 +8,9 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.utils import ShiftWindowMSA
 
-from mmtlalign.backbones import window_masks
-from mmtlalign.backbones.window_masks import WindowMasks, share_window_masks
+from mmtlalign.attention import window_masks
+from mmtlalign.attention.mmpretrain_twins import share_window_masks
+from mmtlalign.attention.window_masks import WindowMasks
 
 SWIN = dict(
     type='SwinTransformer',

@@ -8,7 +8,7 @@ from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.window_masks import share_window_masks
+from ..attention.mmpretrain_twins import share_window_masks
 from ..registry import MODELS
 from .center import Center
 from .crops import group_views, run_backbone, views_and_regions

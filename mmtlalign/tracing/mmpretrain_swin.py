@@ -11,6 +11,8 @@ from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from mmpretrain.models.utils.attention import WindowMSA, WindowMSAV2
 from torch import nn
 
+from ..attention.mmpretrain_twins import FastWindowMSA, adopt_fast
+from ..attention.window_masks import WindowMasks
 from .known import Family, register_attention, register_backbone, register_helper
 from .taps import Listening, Wire, adopt
 
@@ -37,7 +39,7 @@ register_backbone(SwinTransformerV2, SWIN)
 
 
 # What a ShiftWindowMSA may hold: one softmax of (B * windows, heads, T, T).
-WINDOW_ATTENTIONS = {WindowMSA, WindowMSAV2}
+WINDOW_ATTENTIONS = {WindowMSA, FastWindowMSA, WindowMSAV2}
 
 
 class TracedShiftWindowMSA(Listening, ShiftWindowMSA):
@@ -62,6 +64,10 @@ def _tap_windows(module: ShiftWindowMSA, wire: Wire) -> None:
             f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '
             f'{known}. See docs/add_a_backbone.md.'
         )
+    wire.masks = wire.masks or WindowMasks()
+    module.get_attn_mask = wire.masks
+    if adopt_fast(module.w_msa):
+        module.w_msa.wire = wire
     adopt(TracedShiftWindowMSA, module, wire)
 
 

@@ -13,6 +13,7 @@ from mmpretrain.models.utils.attention import (
 )
 from torch import nn
 
+from ..attention.mmpretrain_twins import FastMultiheadAttention, adopt_fast
 from .known import Family, register_attention, register_backbone
 from .taps import AttentionTap, Wire
 
@@ -49,6 +50,7 @@ register_backbone(
 
 
 @register_attention(MultiheadAttention)
+@register_attention(FastMultiheadAttention)
 def tap_plain(module: MultiheadAttention, wire: Wire) -> None:
     """Tap an attention of mmpretrain that calls its seam with the default scale."""
     if module.scaled_dot_product_attention is not scaled_dot_product_attention:
@@ -58,4 +60,5 @@ def tap_plain(module: MultiheadAttention, wire: Wire) -> None:
             'MultiheadAttention(qk_scale=...) of mmpretrain ignores the value and '
             'inverts the scale; leave qk_scale out (None) to train and trace it.'
         )
+    adopt_fast(module)
     module.scaled_dot_product_attention = AttentionTap(wire)

@@ -48,13 +48,19 @@ def attend(
         mask = mask.float()
     with torch.autocast(query.device.type, enabled=False):
         out = F.scaled_dot_product_attention(
-            F.pad(query.float(), (0, side - width)),
-            F.pad(key.float(), (0, side - width)),
-            F.pad(share, (0, side - columns))[:, None].expand(-1, heads, -1, -1),
+            widen(query.float(), side),
+            widen(key.float(), side),
+            widen(share, side)[:, None].expand(-1, heads, -1, -1),
             mask,
             scale=scale,
         )
     return out[..., :columns].mean(dim=1)
+
+
+def widen(tensor: Tensor, width: int) -> Tensor:
+    """Zeros behind the last axis (..., D) up to ``width``; no copy where it is so."""
+    missing = width - tensor.shape[-1]
+    return F.pad(tensor, (0, missing)) if missing else tensor
 
 
 @torch.no_grad()
@@ -124,9 +130,7 @@ def column_means(
         (B, N), float32, before dropout.
     """
     side = -(-key.shape[-1] // 8) * 8
-    query, key = (
-        F.pad(t.detach().float(), (0, side - t.shape[-1])) for t in (query, key)
-    )
+    query, key = (widen(t.detach().float(), side) for t in (query, key))
     if mask is not None:
         mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
     with torch.autocast(query.device.type, enabled=False), torch.enable_grad():

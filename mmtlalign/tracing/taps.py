@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..attention import attend, choose_kernel
 from .known import KNOWN, family_of, hosts_of, load_twins, looks_like_attention
 from .reader import Reader, outside_old_graphs
 
@@ -37,12 +38,14 @@ class Wire:
         attentions: Number of tapped attentions.
         appends: Whether head tokens are appended in an attention (DHVT).
         joins: How many special tokens join late.
+        masks: Makes masks of shifted windows, each once for all attentions.
     """
 
     reader: Reader | None = None
     attentions: int = 0
     appends: bool = False
     joins: int = 0
+    masks: Callable | None = None
 
 
 def attach(backbone: nn.Module) -> Wire:
@@ -127,6 +130,9 @@ class AttentionTap:
         stock: What the module called before, with its own scale, where that
             was not PyTorch's function; it computes the output. Defaults to
             None: PyTorch's function.
+
+    Attributes:
+        kernel: As of :func:`mmtlalign.attention.attend`; ``'fused'`` is the stock one.
     """
 
     def __init__(
@@ -135,6 +141,7 @@ class AttentionTap:
         self.wire = wire
         self.scale = scale
         self.stock = stock
+        self.kernel = 'fused'
 
     def __call__(
         self,
@@ -154,15 +161,35 @@ class AttentionTap:
                 'attention have no rule; label tracing is for images.'
             )
         given = scale or self.scale
-        if self.wire.reader is not None:
+        reader = self.wire.reader
+        if self.explicit(query, key, attn_mask):
+            return attend(
+                query,
+                key,
+                value,
+                scale=given,
+                dropout_p=dropout_p,
+                kernel='explicit',
+                seen=None if reader is None else reader.weigh,
+            )
+        if reader is not None:
             factor = given or 1 / math.sqrt(query.shape[-1])
-            self.wire.reader.attend(query, key, factor, attn_mask)
+            reader.attend(query, key, factor, attn_mask)
         # As the module asked for it, so that an exported graph is the stock one.
         if self.stock is not None:
             return self.stock(query, key, value, attn_mask, dropout_p=dropout_p)
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p=dropout_p, scale=given
         )
+
+    def explicit(self, query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
+        """Whether this call is computed step by step, by choice of :attr:`kernel`."""
+        if self.kernel == 'fused' or mask is not None or self.stock is not None:
+            return False
+        kernel = self.kernel
+        if kernel == 'auto':
+            kernel = choose_kernel(query, key)
+        return kernel == 'explicit'
 
 
 class AttentionCalls(TorchFunctionMode):

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import torch
 from mmpretrain.models.utils import ShiftWindowMSA
-from torch import Tensor, nn
+from torch import Tensor
 
 # Sizes of maps, times shifts and devices, whose masks are kept: far more than crops of
 # a few sizes need, and a bound where every batch has another size, as in detection.
@@ -41,16 +41,3 @@ class WindowMasks:
 
     def __reduce__(self):
         return type(self), ()
-
-
-def share_window_masks(model: nn.Module) -> None:
-    """Let all shifted windows of a model, in place, use each mask that one has made.
-
-    Args:
-        model: With any number of ``ShiftWindowMSA``. Its outputs, its state dict and
-            its classes do not change.
-    """
-    masks = WindowMasks()
-    for module in model.modules():
-        if isinstance(module, ShiftWindowMSA):
-            module.get_attn_mask = masks
