@@ -159,5 +159,7 @@ def test_averaged_copies_are_independent_and_need_no_labels(row, kind):
         theirs = untraced(row, copied.backbone, images)
         found = flat(copied.extract_feat(images, stage='backbone'))
         expected = plain(theirs, images)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    # Processors round features of 20, as some have here, to some 1e-5.
+    scale = expected.abs().max()
+    torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-6)
     assert all(s.pred_label.numel() == 1 for s in copied(images, mode='predict'))

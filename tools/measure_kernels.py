@@ -6,7 +6,7 @@
 
 Forward and backward take turns; a case is a device, a type, with or without a bias that
 learns, as in windows, and a number of tokens. The result replaces the cases of that
-device in mmtlalign/attention/kernel_times.json, from which `mmtlalign.attention` chooses.
+device in mmtlalign/attention/kernel_times.json, from which attention is chosen.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from mmtlalign.engine.continue_hook import ContinueHook
 from mmtlalign.engine.cpu import Bf16OptimWrapper
 from mmtlalign.engine.esvit_hook import EsViTHook
 from mmtlalign.engine.fast_attention_hook import FastAttentionHook
+from mmtlalign.engine.fast_optim import FastOptimWrapperConstructor
 from mmtlalign.engine.knn_hook import KNNHook
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmtlalign.engine.linear_probe_optim import LinearProbeOptimWrapperConstructor
@@ -16,6 +17,7 @@ __all__ = [
     'ContinueHook',
     'EsViTHook',
     'FastAttentionHook',
+    'FastOptimWrapperConstructor',
     'KNNHook',
     'LayerDecayOptimWrapperConstructor',
     'LinearProbeOptimWrapperConstructor',

@@ -64,6 +64,7 @@ LAYER_DECAY_KEYS = PARAMWISE | {'decay_rate'}
 # The constructors that take a `paramwise_cfg` whose keys are known here.
 CONSTRUCTORS = {
     DefaultOptimWrapperConstructor.__name__: PARAMWISE,
+    'mmtlalign.FastOptimWrapperConstructor': PARAMWISE,
     'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
 }
 # Dicts without a type whose keys become arguments of a call.

@@ -4,12 +4,12 @@ from numbers import Real
 
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from mmtlalign.engine.checkpoint_file import some_of
 from mmtlalign.engine.config_check import LAYER_DECAY_KEYS, UnreadKeyError
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.fast_optim import FastOptimWrapperConstructor
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 __all__ = ['LayerDecayOptimWrapperConstructor']
@@ -21,7 +21,7 @@ CUSTOM_KEYS = {'lr_mult', 'decay_mult'}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
     """mmengine's default constructor with layer-wise learning-rate decay.
 
     The rule of BEiT (ICLR 2022, §3.3): a parameter at depth d of D learns at
@@ -80,16 +80,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 'set optim_wrapper.optimizer.lr.'
             )
 
-    def add_params(self, params, module, prefix='', is_dcn_module=None) -> None:
-        """As in the default constructor; the outermost call also scales and merges."""
-        super().add_params(params, module, prefix, is_dcn_module)
-        if prefix:
-            return
-        names = {id(param): name for name, param in module.named_parameters()}
-        backbone, inside = find_backbone(module)
+    def adjust(self, groups: list[dict], model: nn.Module) -> list[dict]:
+        """Scale the rate of every parameter; leave out those that come again."""
+        names = {id(param): name for name, param in model.named_parameters()}
+        backbone, inside = find_backbone(model)
         check_depths(backbone)
-        groups = {}
-        for group in params:
+        scaled = []
+        for group in groups:
             (param,) = group['params']
             # None the second time.
             name = names.pop(id(param), None)
@@ -97,17 +94,15 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 continue
             depth, depths = depth_of(name, backbone, inside)
             scale = self.paramwise_cfg['decay_rate'] ** (depths - 1 - depth)
-            group['lr'] = group.get('lr', self.base_lr) * scale
-            group['lr_scale'] = scale
-            key = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))
-            groups.setdefault(key, dict(group, params=[]))['params'].append(param)
-        params[:] = groups.values()
-        rates = [group['lr'] for group in params]
+            rate = group.get('lr', self.base_lr) * scale
+            scaled.append(dict(group, lr=rate, lr_scale=scale))
+        rates = [group['lr'] for group in scaled]
         print_log(
-            f'layer decay: {len(params)} groups of parameters, learning rates '
+            f'layer decay: {len(set(rates))} learning rates, '
             f'{min(rates, default=0):.3g} to {max(rates, default=0):.3g}',
             logger='current',
         )
+        return scaled
 
 
 def find_backbone(model: nn.Module) -> tuple[nn.Module, str]:

@@ -13,12 +13,14 @@ from mmtlalign.engine.samples import name_broken_samples
 
 __all__ = ['TaskRunner', 'build_runner']
 
+CONSTRUCTOR = 'mmtlalign.FastOptimWrapperConstructor'
+
 
 class TaskRunner(Runner):
     """The runner of ``tools/train.py`` and ``tools/test.py``.
 
-    It trains exactly as :class:`mmengine.runner.Runner` does. Arguments as
-    there.
+    It trains as :class:`mmengine.runner.Runner` does; the optimizer takes its fused
+    step where there is one. Arguments as there.
     """
 
     def build_logger(self, *args, **kwargs):
@@ -96,6 +98,12 @@ class TaskRunner(Runner):
                 ) from error
             # Weights that the model does not have are only worth a warning.
             self.load_checkpoint(filename)
+
+    def build_optim_wrapper(self, optim_wrapper):
+        """Build it by this package's constructor, unless the config names another."""
+        if isinstance(optim_wrapper, dict) and 'optimizer' in optim_wrapper:
+            optim_wrapper.setdefault('constructor', CONSTRUCTOR)
+        return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper, auto_scale_lr=None):
         """Scale the learning rate if asked, then say what is used."""

@@ -43,7 +43,8 @@ class TensorClipHook(Hook):
         max_norm (float): Of each tensor. Defaults to 3.0.
 
     Raises:
-        InputError: The norm is not positive.
+        InputError: The norm is not positive, or the optimizer gets gradients that are
+            still scaled: a fused step under ``AmpOptimWrapper``.
     """
 
     def __init__(self, max_norm: float = 3.0):
@@ -56,6 +57,13 @@ class TensorClipHook(Hook):
 
     def before_train(self, runner) -> None:
         """Attach to the optimizer."""
+        fused = runner.optim_wrapper.optimizer.defaults.get('fused')
+        if fused and hasattr(runner.optim_wrapper, 'loss_scaler'):
+            raise InputError(
+                'TensorClipHook: optimizer.fused=True under AmpOptimWrapper takes '
+                'scaled gradients, whose norms say nothing; leave fused out, or train '
+                "in bfloat16 (optim_wrapper.type='mmtlalign.Bf16OptimWrapper')."
+            )
         self.handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self.clip)
 
     def after_train(self, runner) -> None:
