@@ -159,7 +159,8 @@ def test_averaged_copies_are_independent_and_need_no_labels(row, kind):
         theirs = untraced(row, copied.backbone, images)
         found = flat(copied.extract_feat(images, stage='backbone'))
         expected = plain(theirs, images)
-    # Processors round features of 20, as some have here, to some 1e-5.
-    scale = expected.abs().max()
-    torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-6)
+    # Processors round features of 20, as some have here, to some 1e-5. Attention of
+    # mmdet goes through another kernel than the stock model's.
+    scale, tolerance = expected.abs().max(), 1e-5 if 'of mmdet' in row else 1e-6
+    torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=tolerance)
     assert all(s.pred_label.numel() == 1 for s in copied(images, mode='predict'))

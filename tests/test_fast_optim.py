@@ -1,4 +1,4 @@
-"""Few groups and a fused step: every parameter moves as with the default constructor."""
+"""Few groups and a fused step: parameters move as with the default constructor."""
 
 import copy
 from types import SimpleNamespace

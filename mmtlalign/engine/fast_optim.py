@@ -27,9 +27,9 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     With ``paramwise_cfg`` the default constructor makes a group of every parameter, and
     an optimizer does its work group by group: some hundred times a few kernels on a
     GPU. The fused step of torch's AdamW, Adam and SGD is taken where the device has it;
-    ``optimizer.fused=False`` or ``foreach`` decides otherwise. Float16 with loss scaling
-    keeps the usual step: a fused one is handed gradients that are still scaled, which
-    hooks of the optimizer would see.
+    ``optimizer.fused=False`` or ``foreach`` decides otherwise. Float16 with loss
+    scaling keeps the usual step: a fused one is handed gradients that are still scaled,
+    which hooks of the optimizer would see.
 
     Arguments and errors as in the default constructor.
     """
