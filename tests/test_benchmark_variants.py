@@ -1,0 +1,157 @@
+"""What the benchmark compares does what it says; the textbook is the same target."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from benchmark_nets import DEIT, SWIN, TEXTBOOK
+from mmengine.registry import MODELS as BUILDERS
+from mmengine.registry import init_default_scope
+
+from mmtlalign.analysis.benchmark import steps, variants
+from mmtlalign.analysis.benchmark.models import MODELS
+from mmtlalign.analysis.benchmark.textbook import Textbook
+from mmtlalign.mixing import CutMix
+from mmtlalign.tracing import family_of, trace
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpretrain')
+
+
+def far_from_uniform(model):
+    """Parameters that make each token attend to some more than to others."""
+    torch.manual_seed(7)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.25)
+    for module in model.modules():
+        if hasattr(module, 'drop_prob'):
+            module.drop_prob = 0.0
+    return model
+
+
+@pytest.mark.parametrize('name', TEXTBOOK)
+def test_textbook_gives_the_fused_target_and_the_stock_output(name):
+    network = TEXTBOOK[name]
+    backbone = far_from_uniform(BUILDERS.build(network.config(network.size)))
+    images = torch.randn(4, 3, network.size, network.size)
+    mix = CutMix(pairing='random').mix(images, torch.eye(10)[torch.arange(4)])
+    dense = copy.deepcopy(backbone)
+    with torch.no_grad(), Textbook(dense).follow(mix) as traced:
+        feats = dense(mix.images)[-1]
+    tracer = trace(backbone, mix)
+    output = family_of(backbone).output(backbone)
+    fused = mix.target(tracer.output_shares(output)[0])
+    torch.testing.assert_close(traced.target(), fused, rtol=0, atol=1e-5)
+    assert (fused - mix.target(mix.area())).abs().max() > 1e-3
+    with torch.no_grad():
+        stock = backbone(mix.images)[-1]
+    torch.testing.assert_close(feats, stock, rtol=1e-4, atol=1e-4)
+
+
+def case(**changes):
+    usual = dict(measure='step', precision='fp32', device='cpu', size=32)
+    return SimpleNamespace(**dict(usual, **changes))
+
+
+def losses(network, names, monkeypatch, **changes):
+    """The loss of the same weights and the same box by each variant."""
+    built = variants.build
+
+    def build(*args):
+        return far_from_uniform(built(*args))
+
+    monkeypatch.setattr(steps, 'build', build)
+    batch, found = steps.Batch(4, network.size, 'cpu'), {}
+    for name in names:
+        step = steps.make_step(network, name, batch, case(size=network.size, **changes))
+        np.random.seed(2)
+        batch.renew()
+        found[name] = step().item()
+    return found
+
+
+@pytest.mark.parametrize('network', [DEIT, SWIN])
+def test_each_method_has_a_target_of_its_own(network, monkeypatch):
+    names = ['mmpretrain', 'control', 'transmix', 'tlalign', 'textbook']
+    found = losses(network, names, monkeypatch)
+    assert found['textbook'] == pytest.approx(found['tlalign'], rel=1e-5)
+    values = [found[name] for name in ('control', 'transmix', 'tlalign')]
+    assert min(abs(a - b) for a in values for b in values if a is not b) > 1e-4
+
+
+def test_bf16_changes_the_loss_a_little(monkeypatch):
+    exact = losses(DEIT, ['tlalign'], monkeypatch)['tlalign']
+    rounded = losses(DEIT, ['tlalign'], monkeypatch, precision='bf16')['tlalign']
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.1)
+
+
+@pytest.mark.parametrize('name', ['mmpretrain', 'timm'])
+def test_plain_variants_learn_the_mixed_labels(name, monkeypatch):
+    seen = []
+
+    class Recorder(steps.SoftTargetCrossEntropy):
+        def forward(self, scores, targets):
+            seen.append(targets)
+            return super().forward(scores, targets)
+
+    monkeypatch.setattr(steps, 'SoftTargetCrossEntropy', Recorder)
+    batch = steps.Batch(4, 32, 'cpu')
+    step = steps.make_step(DEIT, name, batch, case())
+    batch.renew()
+    np.random.seed(3)
+    step()
+    if name == 'mmpretrain':
+        seen.append(torch.stack([sample.gt_score for sample in batch.samples]))
+    (targets,) = seen
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(4))
+    assert (targets.max(dim=1).values < 1).any()
+    assert (targets > 0).sum(dim=1).max() == 2
+
+
+@pytest.mark.parametrize('name', ['timm', 'tlalign'])
+@pytest.mark.parametrize('measure', ['step', 'train'])
+def test_only_a_training_step_moves_parameters(name, measure, monkeypatch):
+    kept = []
+    for function in ('build', 'build_timm'):
+        built = getattr(steps, function)
+
+        def build(*args, built=built):
+            kept.append(built(*args))
+            return kept[-1]
+
+        monkeypatch.setattr(steps, function, build)
+    batch = steps.Batch(2, 32, 'cpu')
+    step = steps.make_step(DEIT, name, batch, case(measure=measure))
+    before = [parameter.clone() for parameter in kept[0].parameters()]
+    batch.renew()
+    step()
+    same = [a.equal(b) for a, b in zip(before, kept[0].parameters())]
+    assert all(same) == (measure == 'step')
+    assert all(parameter.grad is None for parameter in kept[0].parameters())
+
+
+@pytest.mark.parametrize('name', ['deit-tiny', 'swin-tiny'])
+def test_both_hosts_have_the_same_network(name):
+    network = MODELS[name]
+    ours = variants.build(network, 'mmpretrain', network.size)
+    theirs = variants.build_timm(network, network.size)
+    shapes = [sorted(p.numel() for p in m.parameters()) for m in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    # Stochastic depth too.
+    rates = [
+        sorted(m.drop_prob for m in model.modules() if getattr(m, 'drop_prob', 0))
+        for model in (ours, theirs)
+    ]
+    assert rates[0] == pytest.approx(rates[1])
+
+
+def test_networks_without_a_variant():
+    assert 'timm' not in variants.variants_of(MODELS['pvt-small'])
+    assert 'textbook' in variants.variants_of(MODELS['pvt-small'])
+    assert 'textbook' not in variants.variants_of(MODELS['t2t-vit-14'])
