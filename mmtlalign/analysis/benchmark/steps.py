@@ -109,7 +109,8 @@ def _timm_step(model: nn.Module, batch: Batch, case, compiled: bool):
     criterion = SoftTargetCrossEntropy()
     images, labels = batch.images.clone(), batch.labels.to(case.device)
     dtype = PRECISIONS[case.precision]
-    scaler = torch.amp.GradScaler(case.device) if _scales(case) else None
+    # Deprecated, but the only one that PyTorch 2.1 has, too.
+    scaler = torch.cuda.amp.GradScaler() if _scales(case) else None
 
     def step():
         inputs, targets = mixup(images, labels)
