@@ -88,11 +88,11 @@ def test_tables(run):
     assert len(rows) == 2 * len(found['rows'])
     heads = [line for line in lines if '| model |' in line]
     assert ['Time' in heads[0], 'Peak memory' in heads[1]] == [True, True]
-    assert {head.count('---|') for head in heads} == {9 + 6}
-    assert {row.count('|') for row in rows} == {9 + 6 + 1}
+    assert {head.count('---|') for head in heads} == {10 + 6}
+    assert {row.count('|') for row in rows} == {10 + 6 + 1}
     cells = [cell.strip() for cell in rows[0].strip('|').split('|')]
-    assert cells[:7] == ['deit', '32', '5', '4', 'train', 'fp32', '1']
-    assert cells[9 + list(found['rows'][0]['ratios']).index(cells[7])] == '1'
+    assert cells[:7] == ['deit', '32', '5', '4', 'train', 'fp32', 'stock']
+    assert cells[10 + list(found['rows'][0]['ratios']).index(cells[8])] == '1'
 
 
 def test_file_says_what_was_run_and_on_what(run):
@@ -116,13 +116,13 @@ def test_dashes_where_a_network_has_no_variant(capsys):
     ratio = dict(median=1.5, low=1.4, high=1.6)
     row = dict(
         **dict(model='vit', size=32, tokens=None, batch=2, measure='step'),
-        **dict(precision='bf16', threads=2, reference='mmpretrain'),
+        **dict(precision='bf16', attention='auto', threads=2, reference='mmpretrain'),
         seconds=dict(mmpretrain=[0.2], tlalign=[0.3]),
         ratios=dict(mmpretrain=dict(median=1, low=1, high=1), tlalign=ratio),
     )
     print_times([row], ['mmpretrain', 'timm', 'tlalign'], 'work')
     assert capsys.readouterr().out.splitlines()[-1] == (
-        '| vit | 32 | – | 2 | step | bf16 | 2 | mmpretrain | 200.0 '
+        '| vit | 32 | – | 2 | step | bf16 | auto | 2 | mmpretrain | 200.0 '
         '| 1 | – | 1.500 (1.400-1.600) |'
     )
 
@@ -147,7 +147,7 @@ def test_waits_name_the_place(monkeypatch, capsys):
         list(measuring.waits(dict(timm=broken), before=lambda round_: None))
     assert modes[-1] == 'default'
     setting = dict(model='vit', size=32, tokens=5, batch=2, measure='step')
-    setting |= dict(precision='bf16', threads=2)
+    setting |= dict(precision='bf16', attention='auto', threads=2)
     print_waits([setting | dict(waits=found)])
     assert capsys.readouterr().out.count('| nothing |') == 1
 

@@ -15,6 +15,8 @@ from torch._dynamo.utils import counters
 from mmtlalign.analysis.benchmark import steps, variants
 from mmtlalign.analysis.benchmark.models import MODELS
 from mmtlalign.analysis.benchmark.textbook import Textbook
+from mmtlalign.analysis.benchmark.variants import OURS
+from mmtlalign.engine.fast_attention_hook import speed_up
 from mmtlalign.mixing import CutMix
 from mmtlalign.tracing import family_of, trace
 
@@ -58,8 +60,8 @@ def test_textbook_gives_the_fused_target_and_the_stock_output(name):
 
 
 def case(**changes):
-    usual = dict(measure='step', precision='fp32', device='cpu', size=32)
-    return SimpleNamespace(**dict(usual, **changes))
+    usual = dict(measure='step', precision='fp32', attention='stock')
+    return SimpleNamespace(**dict(usual, device='cpu', size=32) | changes)
 
 
 def losses(network, names, monkeypatch, compiled=False, **changes):
@@ -91,6 +93,20 @@ def test_each_method_has_a_target_of_its_own(network, monkeypatch):
     assert found['textbook'] == pytest.approx(found['tlalign'], rel=1e-5)
     values = torch.tensor([found[name] for name in ('control', 'transmix', 'tlalign')])
     assert (values - values.roll(1, 0)).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize('kernel', ['fused', 'explicit'])
+@pytest.mark.parametrize('network', [DEIT, SWIN])
+def test_another_kernel_gives_the_same_losses(network, kernel, monkeypatch):
+    stock = losses(network, OURS, monkeypatch)
+    monkeypatch.setattr(
+        steps, 'speed_up', lambda *args: changed.append(speed_up(*args))
+    )
+    changed = []
+    other = losses(network, [*OURS, 'mmpretrain'], monkeypatch, attention=kernel)
+    for name in OURS:
+        assert other[name] == pytest.approx(stock[name], rel=1e-4)
+    assert len(changed) == len(OURS) and min(changed) > 0
 
 
 def test_compiled_steps_are_the_same_steps(monkeypatch):

@@ -34,7 +34,7 @@ import torch
 from mmtlalign.analysis.benchmark.measuring import Case, measure
 from mmtlalign.analysis.benchmark.models import GROUPS, MODELS
 from mmtlalign.analysis.benchmark.report import print_peaks, print_times, print_waits
-from mmtlalign.analysis.benchmark.steps import MEASURES, PRECISIONS
+from mmtlalign.analysis.benchmark.steps import ATTENTIONS, MEASURES, PRECISIONS
 from mmtlalign.analysis.benchmark.variants import VARIANTS, variants_of
 from mmtlalign.analysis.summary import machine, versions
 from mmtlalign.engine import timing
@@ -48,8 +48,12 @@ def plan(options):
         network = MODELS[model]
         lengths, skipped = lengths_of(model, options.lengths)
         notes += skipped
-        for tokens, precision, threads, kind in itertools.product(
-            lengths, options.precision, options.threads, options.measure
+        for tokens, precision, attention, threads, kind in itertools.product(
+            lengths,
+            options.precision,
+            options.attention,
+            options.threads,
+            options.measure,
         ):
             case = Case(
                 model=model,
@@ -58,6 +62,7 @@ def plan(options):
                 batch=batch_of(options.batch, network.tokens, tokens),
                 measure=kind,
                 precision=precision,
+                attention=attention,
                 threads=threads,
                 device=options.device,
             )
@@ -139,6 +144,14 @@ def parse_args(arguments):
         choices=PRECISIONS,
         default=['fp32'],
         help=f'{", ".join(PRECISIONS)} (default: fp32)',
+    )
+    add(
+        '--attention',
+        **several,
+        choices=ATTENTIONS,
+        default=['stock'],
+        help=f'of the variants of this package: {", ".join(ATTENTIONS)}, as of '
+        'FastAttentionHook (default: stock, the backbone as it is)',
     )
     add(
         '--variants',

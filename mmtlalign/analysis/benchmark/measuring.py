@@ -30,6 +30,7 @@ class Case:
         batch: Images.
         measure: ``'step'`` or ``'train'``.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
+        attention: ``'stock'``, or the kernel that our variants are sped up with.
         threads: Of the CPU.
         device: ``'cpu'`` or ``'cuda'``.
     """
@@ -40,6 +41,7 @@ class Case:
     batch: int
     measure: str
     precision: str
+    attention: str
     threads: int
     device: str
 

@@ -19,7 +19,7 @@ COLOURS = dict(
     textbook='#d55e00',
 )
 # What a case is told apart by, beside its model.
-SETTING = ('tokens', 'measure', 'precision', 'threads')
+SETTING = ('tokens', 'measure', 'precision', 'attention', 'threads')
 
 
 def draw(rows: list[dict], path: str | Path, clock: str = 'work') -> None:

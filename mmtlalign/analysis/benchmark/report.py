@@ -56,12 +56,15 @@ def print_waits(rows: list[dict]) -> None:
     )
 
 
-HEADS = ('model', 'pixels', 'tokens', 'batch', 'measure', 'precision', 'threads')
+KEYS = (
+    *('model', 'size', 'tokens', 'batch'),
+    *('measure', 'precision', 'attention', 'threads'),
+)
+HEADS = tuple('pixels' if key == 'size' else key for key in KEYS)
 
 
 def _setting(row: dict) -> list[str]:
-    keys = ('model', 'size', 'tokens', 'batch', 'measure', 'precision', 'threads')
-    return ['–' if row[key] is None else str(row[key]) for key in keys]
+    return ['–' if row[key] is None else str(row[key]) for key in KEYS]
 
 
 def _number(value: float | None) -> str:

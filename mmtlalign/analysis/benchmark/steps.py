@@ -17,15 +17,18 @@ from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 
 from mmtlalign.analysis.benchmark.models import Network
-from mmtlalign.analysis.benchmark.variants import CLASSES, build, build_timm
+from mmtlalign.analysis.benchmark.variants import CLASSES, OURS, build, build_timm
+from mmtlalign.engine.fast_attention_hook import speed_up
 
-__all__ = ['MEASURES', 'PRECISIONS', 'Batch', 'make_step']
+__all__ = ['ATTENTIONS', 'MEASURES', 'PRECISIONS', 'Batch', 'make_step']
 
 PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 MEASURES = {
     'step': 'mixing, forward, backward',
     'train': 'mixing, forward, backward, AdamW',
 }
+# 'stock': as the backbone is built; others as of FastAttentionHook, in our variants.
+ATTENTIONS = ('stock', 'auto', 'fused', 'explicit')
 RATES = dict(lr=1e-4, weight_decay=0.05)
 
 
@@ -79,12 +82,14 @@ def make_step(
         network: Which network.
         variant: A name of ``VARIANTS``.
         batch: Renewed before each step.
-        case: With ``measure``, ``precision``, ``device`` and ``size``.
+        case: With ``measure``, ``precision``, ``attention``, ``device`` and ``size``.
         compiled: Whether the backbone (in timm the model) is compiled.
     """
     if variant == 'timm':
         return _timm_step(build_timm(network, case.size), batch, case, compiled)
     model = build(network, variant, case.size).to(case.device)
+    if case.attention != 'stock' and variant in OURS:
+        speed_up(model, case.attention)
     if compiled:
         model.backbone.forward = torch.compile(model.backbone.forward)
     wrapper = _wrapper(_optimizer(model, case), case)

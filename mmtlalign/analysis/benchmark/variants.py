@@ -16,11 +16,12 @@ from mmtlalign.classifiers.batch_mixer import BatchMixer
 from mmtlalign.mixing import CutMix
 from mmtlalign.tracing import family_of
 
-__all__ = ['CLASSES', 'PLAIN', 'VARIANTS', 'build', 'build_timm', 'variants_of']
+__all__ = ['CLASSES', 'OURS', 'PLAIN', 'VARIANTS', 'build', 'build_timm', 'variants_of']
 
 CLASSES = 1000
 # What is timed. The faster of the first two is what ratios are taken to.
 PLAIN = ('mmpretrain', 'timm')
+OURS = ('control', 'transmix', 'tlalign')
 VARIANTS = {
     'mmpretrain': 'CutMix, mmpretrain',
     'timm': 'CutMix, timm',
