@@ -1,192 +1,258 @@
-"""What mixing and tracing cost: a training step beside that of the stock model.
+"""What mixing and tracing cost: a training step beside that of plain CutMix.
 
-    python tools/benchmark.py                     # all models below, one thread
-    python tools/benchmark.py deit-small swin-tiny --batch 8 --repeats 9 --json out.json
+    python tools/benchmark.py                             # DeiT-S and Swin-T, fp32
+    python tools/benchmark.py papers --measure train --json out.json --plot out.png
+    python tools/benchmark.py deit-small --lengths 197 577 1025 4097 --plot out.png
+    python tools/benchmark.py papers --device cuda --precision bf16 --batch 128 \
+        --measure train --sync-check
 
-Four networks with one backbone take turns: the stock classifier, CutMix with the
-stock head, TransMix, and TL-Align. A step is the loss and its gradients. Ratios are
-to the stock step of the same round, so that what slows the machine for a while
-slows both; the table has their median and, in brackets, the middle half.
+Compared are plain CutMix in mmpretrain, in timm, and with this package's classifier
+(the control), TransMix, TL-Align, and TL-Align's textbook form: dense attention and
+K label columns. They take turns, round by round; a ratio is taken within a round, to
+the faster one of mmpretrain and timm. The table has the median of the rounds and, in
+brackets, their middle half. Where a network has no variant there is a dash.
 
-On a CPU the time is that of the process's own work (all threads), which other
-processes hardly change; the wall clock is in the file that --json writes.
+A step is mixing, forward, backward; `--measure train` adds AdamW, each host's own
+way. Longer sequences get fewer images, as many tokens in all, two at least. On a
+CPU the time is that of the process's own work (all threads), which other processes
+hardly change; `--clock wall` takes the wall clock, better with several threads on a
+quiet machine. --json has both, all samples.
 """
 
 import argparse
-import contextlib
-import copy
-import json
-import logging
-import platform
-import statistics
-import warnings
+import itertools
+import math
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
-import numpy as np
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS, init_default_scope
-from mmpretrain.structures import DataSample
 
-import mmtlalign.backbones  # noqa: F401  (registers our own)
+from mmtlalign.analysis.benchmark.measuring import Case, measure
+from mmtlalign.analysis.benchmark.models import GROUPS, MODELS
+from mmtlalign.analysis.benchmark.report import print_peaks, print_times, print_waits
+from mmtlalign.analysis.benchmark.steps import ATTENTIONS, MEASURES, PRECISIONS
+from mmtlalign.analysis.benchmark.variants import VARIANTS, variants_of
+from mmtlalign.analysis.summary import machine, versions
 from mmtlalign.engine import timing
-from mmtlalign.tracing import family_of
-
-CLASSES = 1000
-PATCH = dict(type='VisionTransformer', img_size=224, patch_size=16)
-TIMM = dict(type='mmtlalign.TIMMBackbone')
-
-BACKBONES = {
-    'deit-tiny': dict(PATCH, arch='deit-tiny'),
-    'deit-small': dict(PATCH, arch='deit-small'),
-    'deit3-small': dict(PATCH, type='mmpretrain.DeiT3', arch='small'),
-    'beit-small': dict(type='mmpretrain.BEiTViT', arch='deit-s', img_size=224),
-    'swin-tiny': dict(type='SwinTransformer', arch='tiny', img_size=224),
-    'swinv2-tiny': dict(
-        type='SwinTransformerV2', arch='tiny', img_size=256, window_size=8
-    ),
-    'pcpvt-small': dict(type='PCPVT', arch='small'),
-    'svt-small': dict(type='SVT', arch='small'),
-    'xcit-tiny-12': dict(
-        type='XCiT', embed_dims=192, depth=12, num_heads=4, patch_size=16
-    ),
-    't2t-vit-14': dict(type='T2T_ViT'),
-    'pvt-small of mmdet': dict(
-        type='mmdet.PyramidVisionTransformer',
-        num_layers=[3, 4, 6, 3],
-        out_indices=(3,),
-    ),
-    'pvtv2-b1 of mmdet': dict(
-        type='mmdet.PyramidVisionTransformerV2',
-        embed_dims=64,
-        num_layers=[2, 2, 2, 2],
-        out_indices=(3,),
-    ),
-    'pvt-small': dict(type='mmtlalign.PVT', arch='small'),
-    'caswin-tiny': dict(type='mmtlalign.CASwin', arch='tiny'),
-    'dhvt-tiny': dict(type='mmtlalign.DHVT', arch='tiny-imagenet', patch_size=16),
-    'dhvt-small': dict(type='mmtlalign.DHVT', arch='small-imagenet', patch_size=16),
-    'timm deit-small': dict(TIMM, model_name='deit_small_patch16_224'),
-    'timm swin-tiny': dict(TIMM, model_name='swin_tiny_patch4_window7_224'),
-    'timm pvtv2-b1': dict(TIMM, model_name='pvt_v2_b1'),
-}
-VARIANTS = ('stock', 'CutMix', 'TransMix', 'TL-Align')
+from mmtlalign.engine.stages import write_json
 
 
-def build(name, size):
-    """The four classifiers of a backbone, in the order of VARIANTS."""
-    backbone = copy.deepcopy(BACKBONES[name])
-    size = backbone.get('img_size', size)
-    probe = MODELS.build(copy.deepcopy(backbone))
-    probe.eval()
-    with torch.no_grad():
-        last = probe(torch.zeros(1, 3, size, size))[-1]
-    output = family_of(probe).output(probe)
-    channels = last.shape[1]
-    kind = 'LinearClsHead'
-    looks = dict(looks='columns') if output == 'mean' else {}
-    models = []
-    for head in (kind, kind, f'mmtlalign.TransMix{kind}', f'mmtlalign.TLAlign{kind}'):
-        more = looks if 'TransMix' in head else {}
-        config = dict(
-            type='mmtlalign.MixClassifier' if models else 'ImageClassifier',
-            backbone=copy.deepcopy(backbone),
-            head=dict(type=head, num_classes=CLASSES, in_channels=channels, **more),
-        )
-        if last.ndim == 4:
-            config['neck'] = dict(type='mmtlalign.GlobalAveragePooling')
-        if models:
-            config['train_cfg'] = dict(augments=[dict(type='mmtlalign.CutMix')])
-        torch.manual_seed(0)
-        model = MODELS.build(config)
-        model.train()
-        models.append(model)
-    return dict(zip(VARIANTS, models)), size
+def plan(options):
+    """All cases with their variants, and lines about what is left out."""
+    cases, notes = [], []
+    for model in options.models:
+        network = MODELS[model]
+        lengths, skipped = lengths_of(model, options.lengths)
+        notes += skipped
+        for tokens, precision, attention, threads, kind in itertools.product(
+            lengths,
+            options.precision,
+            options.attention,
+            options.threads,
+            options.measure,
+        ):
+            case = Case(
+                model=model,
+                size=network.pixels(tokens),
+                tokens=tokens,
+                batch=batch_of(options.batch, network.tokens, tokens),
+                measure=kind,
+                precision=precision,
+                attention=attention,
+                threads=threads,
+                device=options.device,
+            )
+            variants = [v for v in variants_of(network) if v in options.variants]
+            if 'textbook' in variants and (tokens or 0) > options.dense_up_to:
+                variants.remove('textbook')
+                notes.append(
+                    f'{model}: {tokens} tokens without the textbook form, which keeps '
+                    f'dense attention; --dense-up-to {tokens} takes it along.'
+                )
+            cases.append((case, variants))
+    return cases, list(dict.fromkeys(notes))
 
 
-def steps_of(model, batch, size, device, amp):
-    """A function that makes one training step of a model."""
-    images = torch.randn(batch, 3, size, size, device=device)
-    scores = torch.eye(CLASSES, device=device)[torch.arange(batch)]
-    precision = torch.autocast(device, dtype=torch.bfloat16, enabled=amp)
-
-    def step():
-        samples = [DataSample().set_gt_score(score) for score in scores]
-        with precision:
-            loss = model.loss(images, samples)['loss']
-        loss.backward()
-        model.zero_grad(set_to_none=False)
-
-    return step
-
-
-def compare(name, options):
-    """Times of all variants of a backbone, one list of rounds each."""
-    models, size = build(name, options.size)
-    steps = {
-        variant: steps_of(
-            model.to(options.device), options.batch, size, options.device, options.amp
-        )
-        for variant, model in models.items()
-    }
-    return timing.take_turns(
-        steps, options.repeats, options.device, before=np.random.seed
+def lengths_of(model, asked):
+    """The numbers of tokens that a model is measured at, and lines about others."""
+    network = MODELS[model]
+    if asked is None:
+        return [network.tokens], []
+    if network.patch is not None:
+        return asked, []
+    note = (
+        f'{model}: not at {", ".join(map(str, asked))} tokens, but with its own '
+        f'{network.size} pixels; only plain transformers keep their number of tokens.'
     )
+    return [network.tokens], [note]
 
 
-def ratios(times):
-    """Median and quartiles of each variant's time over the stock one's."""
-    return {v: timing.ratios(times[v], times['stock']) for v in VARIANTS[1:]}
+def batch_of(batch, own, tokens):
+    """As many tokens as ``batch`` images of the own size have: an even number."""
+    if tokens == own:
+        return batch
+    return max(2, 2 * round(batch * own / tokens / 2))
 
 
-def line(name, times):
-    """A row of the table."""
-    cells = [f'{name:22}', f'{1000 * statistics.median(times["stock"]):8.0f}']
-    cells += [
-        f'{r["median"]:.3f} ({r["low"]:.2f}-{r["high"]:.2f})'
-        for r in ratios(times).values()
-    ]
-    return '| ' + ' | '.join(cells) + ' |'
+def run(cases, options, found):
+    """Measure case by case; each row is kept and written as soon as it is there."""
+    for case, variants in cases:
+        row = measure(
+            MODELS[case.model],
+            case,
+            variants,
+            options.repeats,
+            options.clock,
+            options.compile,
+            options.sync_check,
+        )
+        found['rows'].append(row)
+        if options.json:
+            write_json(Path(options.json), found)
+        yield row
 
 
-def main(arguments=None):
-    """Print the table of the models that are asked for."""
+def parse_args(arguments):
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('models', nargs='*', help='names of the table; default: all')
-    parser.add_argument('--batch', type=int, default=8, help='images (default: 8)')
-    parser.add_argument('--size', type=int, default=224, help='pixels (default: 224)')
-    parser.add_argument('--repeats', type=int, default=9, help='rounds (default: 9)')
-    parser.add_argument('--threads', type=int, default=1, help='default: 1')
-    parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda'])
-    parser.add_argument('--amp', action='store_true', help='autocast to bfloat16')
-    parser.add_argument('--json', metavar='FILE', help='all times, in seconds')
-    options = parser.parse_args(arguments)
-    unknown = sorted(set(options.models) - set(BACKBONES))
-    if unknown:
-        parser.error(f'unknown {unknown}; known: {", ".join(BACKBONES)}')
-    if options.repeats < 1 or options.batch < 1:
-        parser.error('--repeats and --batch take 1 or more')
-
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter('ignore')
-    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
-    init_default_scope('mmpretrain')
-    print(
-        f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
-        f'torch {torch.__version__}, batch {options.batch}, '
-        f'{options.repeats} rounds, {"bf16" if options.amp else "fp32"}'
+    add = parser.add_argument
+    numbers = dict(type=int, nargs='+', metavar='N')
+    names = ', '.join([*GROUPS, *MODELS])
+    add(
+        'models',
+        nargs='*',
+        metavar='MODEL',
+        help=f'default: deit-small swin-tiny; known: {names}',
     )
-    heads = ('model', 'stock, ms', *VARIANTS[1:])
-    print('| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads), flush=True)
-    found = {}
-    for name in options.models or BACKBONES:
-        work, wall = compare(name, options)
-        print(line(name, work), flush=True)
-        found[name] = dict(seconds=work, wall=wall, ratios=ratios(work))
-    if options.json:
-        with contextlib.closing(open(options.json, 'w', encoding='utf-8')) as file:
-            json.dump(dict(vars(options), models=found), file, indent=1)
+    several = dict(nargs='+', metavar='NAME')
+    add(
+        '--measure',
+        **several,
+        choices=MEASURES,
+        default=['step'],
+        help=f'{", ".join(MEASURES)} (default: step)',
+    )
+    add(
+        '--precision',
+        **several,
+        choices=PRECISIONS,
+        default=['fp32'],
+        help=f'{", ".join(PRECISIONS)} (default: fp32)',
+    )
+    add(
+        '--attention',
+        **several,
+        choices=ATTENTIONS,
+        default=['stock'],
+        help=f'of the variants of this package: {", ".join(ATTENTIONS)}, as of '
+        'FastAttentionHook (default: stock, the backbone as it is)',
+    )
+    add(
+        '--variants',
+        **several,
+        choices=VARIANTS,
+        default=list(VARIANTS),
+        help=f'{", ".join(VARIANTS)} (default: all)',
+    )
+    add('--threads', **numbers, default=[1], help='of the CPU (default: 1)')
+    add('--device', default='cpu', choices=['cpu', 'cuda'])
+    add('--compile', action='store_true', help='torch.compile; default: eager')
+    add('--lengths', **numbers, help='tokens of plain transformers: 197 577 1025 4097')
+    add(
+        '--dense-up-to',
+        type=int,
+        default=1025,
+        metavar='N',
+        help='tokens up to which the textbook form is run (default: 1025)',
+    )
+    add('--batch', type=int, default=8, help='images of the usual size (default: 8)')
+    add('--repeats', type=int, default=9, help='rounds (default: 9)')
+    add('--clock', default='work', choices=['work', 'wall'], help='default: work')
+    add('--sync-check', action='store_true', help='say which steps wait for the GPU')
+    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
+    add('--plot', metavar='FILE.png', help='ratios, and cost over length')
+    options = parser.parse_args(arguments)
+    asked = options.models or ['deit-small', 'swin-tiny']
+    options.models = [name for group in asked for name in GROUPS.get(group, [group])]
+    for problem in problems(options):
+        parser.error(problem)
+    return options
+
+
+def problems(options):
+    """What is wrong with the arguments: the value, the rule, the remedy."""
+    unknown = sorted(set(options.models) - set(MODELS))
+    if unknown:
+        yield f'unknown models {unknown}; known are {", ".join([*GROUPS, *MODELS])}'
+        return
+    for name in ('batch', 'repeats', 'threads', 'lengths', 'dense_up_to'):
+        given = getattr(options, name)
+        values = given if isinstance(given, list) else [1 if given is None else given]
+        if min(values) < 1:
+            yield f'--{name.replace("_", "-")} {min(values)}: takes 1 or more'
+    for model in options.models:
+        network = MODELS[model]
+        if network.host and find_spec(network.host) is None:
+            yield f'{model} needs {network.host}: install it, or leave the model out'
+        for length in options.lengths or [] if network.patch else []:
+            if math.isqrt(length - 1) ** 2 != length - 1 or length < 2:
+                yield (
+                    f'--lengths {length}: a class token and a square of patches, such '
+                    'as 197, 577, 1025 or 4097'
+                )
+    if 'mmpretrain' not in options.variants:
+        yield '--variants takes mmpretrain among others: ratios are to plain CutMix'
+    if options.batch % 2 and 'timm' in options.variants:
+        yield (
+            f"--batch {options.batch}: timm's CutMix takes an even number; change it, "
+            'or leave timm out of --variants'
+        )
+    if options.device == 'cuda' and not torch.cuda.is_available():
+        yield '--device cuda: PyTorch finds no GPU here; take --device cpu'
+    if options.device == 'cpu' and 'fp16' in options.precision:
+        yield '--precision fp16 is for --device cuda; on a CPU take bf16'
+    if options.sync_check and options.device != 'cuda':
+        yield '--sync-check: only a GPU is waited for; add --device cuda'
+    if options.plot and not options.plot.endswith('.png'):
+        yield f'--plot {options.plot}: takes a file that ends with .png'
+    if options.plot and find_spec('matplotlib') is None:
+        yield '--plot needs matplotlib: install it, or leave --plot out'
+
+
+def main(arguments=None):
+    """Print the tables of the models that are asked for."""
+    options = parse_args(arguments)
+    timing.hush()
+    where = machine()
+    if options.device == 'cuda':
+        where['gpu'] = torch.cuda.get_device_name()
+    found = dict(options=vars(options), machine=where, versions=versions(), rows=[])
+    print(
+        f'{where.get("gpu", where["processor"])}, {where["cores"]} cores, load '
+        f'{where["load_average"][0]}, torch {torch.__version__}, {options.repeats} '
+        f'rounds, {options.clock} time, {"compiled" if options.compile else "eager"}'
+    )
+    for kind in options.measure:
+        print(f'{kind}: {MEASURES[kind]}')
+    cases, notes = plan(options)
+    print(*notes, sep='\n', end='\n' if notes else '')
+    used = {variant for _, variants in cases for variant in variants}
+    variants = [variant for variant in VARIANTS if variant in used]
+    print_times(run(cases, options, found), variants, options.clock)
+    print_peaks(found['rows'], variants)
+    if options.sync_check:
+        print_waits(found['rows'])
+    if options.plot:
+        # Only here: a bare machine has no matplotlib.
+        from mmtlalign.analysis.benchmark.plot import draw
+
+        draw(found['rows'], options.plot, options.clock)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,16 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-__all__ = ['begin', 'cell', 'measure', 'ratios', 'spread', 'table', 'take_turns']
+__all__ = [
+    'begin',
+    'cell',
+    'hush',
+    'measure',
+    'ratios',
+    'spread',
+    'table',
+    'take_turns',
+]
 
 
 def begin(options) -> None:
@@ -27,14 +36,19 @@ def begin(options) -> None:
         options: With ``threads``, ``device``, ``repeats`` and ``amp``.
     """
     torch.set_num_threads(options.threads)
-    warnings.simplefilter('ignore')
-    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
-    init_default_scope('mmpretrain')
+    hush()
     print(
         f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
         f'torch {torch.__version__}, {options.repeats} rounds, '
         f'{"bf16" if options.amp else "fp32"}'
     )
+
+
+def hush() -> None:
+    """Quiet the hosts, and set the scope that names of types are looked up in."""
+    warnings.simplefilter('ignore')
+    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
+    init_default_scope('mmpretrain')
 
 
 def measure(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
