@@ -36,9 +36,10 @@ def test_outputs_and_gradients_are_the_stock_ones(row):
     ours = tapped(row)
     torch.testing.assert_close(plain(ours, mix.images), expected, rtol=1e-4, atol=1e-5)
     out, _ = run(ours, mix)
-    # Reading changes nothing; mmdet's PVT alone is given the fused kernel.
-    tolerance = 1e-5 if 'of mmdet' in row else 0
-    torch.testing.assert_close(out, expected, rtol=10 * tolerance, atol=tolerance)
+    # Reading changes nothing but the rounding: where the share rides in the network's
+    # own call, and in mmdet's PVT, which is given the fused kernel.
+    scale, tolerance = expected.abs().max(), 1e-5 if 'of mmdet' in row else 1e-6
+    torch.testing.assert_close(out / scale, expected / scale, rtol=0, atol=tolerance)
     out.square().sum().backward()
     for name, parameter in ours.named_parameters():
         golden = theirs.get_parameter(name).grad

@@ -7,6 +7,7 @@ from mmtlalign.engine.fast_attention_hook import FastAttentionHook
 from mmtlalign.engine.fast_optim import FastOptimWrapperConstructor
 from mmtlalign.engine.knn_hook import KNNHook
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmtlalign.engine.lazy_log import LazyRuntimeInfoHook
 from mmtlalign.engine.linear_probe_optim import LinearProbeOptimWrapperConstructor
 from mmtlalign.engine.nan_guard import NanGuardHook
 from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
@@ -20,6 +21,7 @@ __all__ = [
     'FastOptimWrapperConstructor',
     'KNNHook',
     'LayerDecayOptimWrapperConstructor',
+    'LazyRuntimeInfoHook',
     'LinearProbeOptimWrapperConstructor',
     'NanGuardHook',
     'PretrainedBackboneHook',

@@ -26,8 +26,11 @@ BF16 = 'mmtlalign.Bf16OptimWrapper'
 class Bf16OptimWrapper(OptimWrapper):
     """Autocast to bfloat16, on any device; no loss scaling is needed.
 
-    Arguments as in :class:`mmengine.optim.OptimWrapper`.
+    Arguments as in :class:`mmengine.optim.OptimWrapper`. The norm of clipped gradients
+    is kept for :class:`LazyRuntimeInfoHook`, where there is one, rather than read.
     """
+
+    keeps_norm = False
 
     @contextmanager
     def optim_context(self, model: nn.Module):
@@ -35,6 +38,14 @@ class Bf16OptimWrapper(OptimWrapper):
         autocast = torch.autocast(get_device(), dtype=torch.bfloat16)
         with super().optim_context(model), autocast:
             yield
+
+    def _clip_grad(self) -> None:
+        if not self.keeps_norm:
+            return super()._clip_grad()
+        groups = self.optimizer.param_groups
+        params = [p for g in groups for p in g['params'] if p.grad is not None]
+        if params:
+            self.grad_norm = self.clip_func(params, **self.clip_grad_kwargs)
 
 
 def join_cpu_processes(cfg: Config) -> None:

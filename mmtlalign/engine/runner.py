@@ -105,6 +105,11 @@ class TaskRunner(Runner):
             optim_wrapper.setdefault('constructor', CONSTRUCTOR)
         return super().build_optim_wrapper(optim_wrapper)
 
+    def register_default_hooks(self, hooks=None) -> None:
+        """Register them; losses are read from the device when they are logged."""
+        lazy = dict(runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'))
+        super().register_default_hooks(lazy | dict(hooks or {}))
+
     def scale_lr(self, optim_wrapper, auto_scale_lr=None):
         """Scale the learning rate if asked, then say what is used."""
         super().scale_lr(optim_wrapper, auto_scale_lr)

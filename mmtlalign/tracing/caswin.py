@@ -41,4 +41,4 @@ class TracedClassAttention(ClassAttention):
 @register_attention(ClassAttention)
 def _tap(module: ClassAttention, wire: Wire) -> None:
     adopt(TracedClassAttention, module, wire)
-    module.scaled_dot_product_attention = AttentionTap(wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)

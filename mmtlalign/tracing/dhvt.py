@@ -34,5 +34,5 @@ class TracedHeadInteractedAttention(HeadInteractedAttention):
 @register_attention(HeadInteractedAttention)
 def _tap(module: HeadInteractedAttention, wire: Wire) -> None:
     adopt(TracedHeadInteractedAttention, module, wire)
-    module.scaled_dot_product_attention = AttentionTap(wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
     wire.appends = True

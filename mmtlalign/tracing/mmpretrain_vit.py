@@ -61,4 +61,4 @@ def tap_plain(module: MultiheadAttention, wire: Wire) -> None:
             'inverts the scale; leave qk_scale out (None) to train and trace it.'
         )
     adopt_fast(module)
-    module.scaled_dot_product_attention = AttentionTap(wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)

@@ -67,7 +67,7 @@ class TracedReduction(SpatialReductionAttention):
 @register_attention(SpatialReductionAttention)
 def _tap(module: SpatialReductionAttention, wire: Wire) -> None:
     adopt(TracedReduction, module, wire)
-    module.scaled_dot_product_attention = AttentionTap(wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
 
 
 @register_helper(Positions)

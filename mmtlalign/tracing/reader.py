@@ -3,6 +3,7 @@
 import re
 
 import torch
+from torch import Tensor
 
 # Whether torch.compile may take a reader into its graph. Before torch 2.5 it keeps
 # tensors that it finds below a module as constants, so that every step would get the
@@ -19,6 +20,11 @@ class Reader:
     """Base of the readers that sit on a wire during one forward pass."""
 
     _embedded = False
+
+    def passenger(self) -> Tensor | None:
+        """Columns (B, N, S) that may ride in the next attention, to be handed to
+        ``arrive`` moved; None of readers that look at queries and keys."""
+        return None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

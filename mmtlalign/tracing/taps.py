@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..attention import attend, choose_kernel
+from ..attention.riding import can_ride, ride
 from .known import KNOWN, family_of, hosts_of, load_twins, looks_like_attention
 from .reader import Reader, outside_old_graphs
 
@@ -130,17 +131,27 @@ class AttentionTap:
         stock: What the module called before, with its own scale, where that
             was not PyTorch's function; it computes the output. Defaults to
             None: PyTorch's function.
+        rides: Whether columns may ride in the call (:mod:`mmtlalign.attention.riding`):
+            a module that calls this tap in every forward, or in those that come after
+            one with columns. Defaults to False.
 
     Attributes:
         kernel: As of :func:`mmtlalign.attention.attend`; ``'fused'`` is the stock one.
+        room: How many columns rode last.
     """
 
     def __init__(
-        self, wire: Wire, scale: float | None = None, stock: Callable | None = None
+        self,
+        wire: Wire,
+        scale: float | None = None,
+        stock: Callable | None = None,
+        rides: bool = False,
     ):
         self.wire = wire
         self.scale = scale
         self.stock = stock
+        self.rides = rides
+        self.room = 0
         self.kernel = 'fused'
 
     def __call__(
@@ -172,6 +183,13 @@ class AttentionTap:
                 kernel='explicit',
                 seen=None if reader is None else reader.weigh,
             )
+        if self.rides and can_ride(query, key, value, attn_mask, dropout_p):
+            columns = self.columns(reader, query, key)
+            if columns is not None:
+                out, moved = ride(query, key, value, columns, given)
+                if reader is not None:
+                    reader.arrive(moved)
+                return out
         if reader is not None:
             factor = given or 1 / math.sqrt(query.shape[-1])
             reader.attend(query, key, factor, attn_mask)
@@ -181,6 +199,21 @@ class AttentionTap:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p=dropout_p, scale=given
         )
+
+    def columns(self, reader, query: Tensor, key: Tensor) -> Tensor | None:
+        """What rides (B, N, S), or None.
+
+        Without a reader as many zeros as rode last, if there is a gradient: when
+        checkpointing computes a layer again, it keeps the same tensors, and rounds them
+        as the first time.
+        """
+        if reader is not None:
+            columns = reader.passenger()
+            self.room = 0 if columns is None else columns.shape[-1]
+            return columns
+        if self.room and query.requires_grad:
+            return query.new_zeros(len(query), key.shape[-2], self.room)
+        return None
 
     def explicit(self, query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
         """Whether this call is computed step by step, by choice of :attr:`kernel`."""
@@ -195,18 +228,18 @@ class AttentionTap:
 class AttentionCalls(TorchFunctionMode):
     """While it is active, fused attention and softmax pass the tap."""
 
-    def __init__(self, wire: Wire):
+    def __init__(self, tap: AttentionTap):
         super().__init__()
-        self.wire = wire
-        self.tap = AttentionTap(wire)
+        self.tap = tap
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return self.tap(*args, **kwargs)
         out = func(*args, **kwargs)
-        if func in _SOFTMAX:
-            self.wire.reader.weigh(out)
+        reader = self.tap.wire.reader
+        if func in _SOFTMAX and reader is not None:
+            reader.weigh(out)
         return out
 
 
@@ -219,13 +252,15 @@ class Listening:
 
     @outside_old_graphs
     def forward(self, *args, **kwargs):
-        reader = self.wire.reader
-        if reader is None:
+        reader, tap = self.wire.reader, self.tap
+        if reader is None and not tap.room:
             return super().forward(*args, **kwargs)
-        self.before(reader, *args, **kwargs)
-        with AttentionCalls(self.wire):
+        if reader is not None:
+            self.before(reader, *args, **kwargs)
+        with AttentionCalls(tap):
             out = super().forward(*args, **kwargs)
-        self.after(reader)
+        if reader is not None:
+            self.after(reader)
         return out
 
     def before(self, reader, *args, **kwargs) -> None:
@@ -244,6 +279,8 @@ def adopt(twin: type, module: nn.Module, wire: Wire) -> None:
     """Make a module its twin, a subclass with the same parameters, in place."""
     module.__class__ = twin
     module.wire = wire
+    if issubclass(twin, Listening):
+        module.tap = AttentionTap(wire, rides=True)
 
 
 @functools.cache

@@ -79,7 +79,11 @@ class Tracer(Reader):
             scale: Factor of the logits.
             mask: Added to the logits, or boolean. Defaults to None.
         """
-        self._arrive(rules.attend(query, key, self._key_share(), scale, mask))
+        self.arrive(rules.attend(query, key, self._key_share(), scale, mask))
+
+    def passenger(self) -> Tensor:
+        """The share of the keys (B, Nk, S) before the next attention."""
+        return self._key_share()
 
     def weigh(self, weights: Tensor) -> None:
         """One attention whose weights (..., H, Nq, Nk) are at hand.
@@ -87,7 +91,7 @@ class Tracer(Reader):
         They are the softmax before dropout; queries and keys as in
         :meth:`attend`. Leading dimensions are batch, or batch and windows.
         """
-        self._arrive(rules.weigh(weights.flatten(0, -4), self._key_share()))
+        self.arrive(rules.weigh(weights.flatten(0, -4), self._key_share()))
 
     def enter_windows(self, grid, window, shift=(0, 0), pad_first=True) -> None:
         """The next attention is inside windows.
@@ -156,7 +160,8 @@ class Tracer(Reader):
     def _key_share(self) -> Tensor:
         return self.share if self._keys is None else self._keys
 
-    def _arrive(self, moved: Tensor) -> None:
+    def arrive(self, moved: Tensor) -> None:
+        """One attention has moved the share of the keys, (B, Nq, S)."""
         if self._windows is not None:
             self._keys = moved
             return
