@@ -1,4 +1,4 @@
-"""Columns that ride through fused attention: moved as by the formula, free of charge."""
+"""Columns that ride through fused attention are moved as by the formula."""
 
 import pytest
 import torch

@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` 
 The columns stand behind the values, so that the attention is computed once for both.
 They have no gradient: the backward pass is that of the narrow attention, for which the
 kernel needs inputs, output and the logarithm of each row's sum, and all of these the
-wide one leaves. A call of their own would compute all products of queries and keys anew.
+wide one leaves. A call of their own would compute products of queries and keys anew.
 """
 
 import torch
