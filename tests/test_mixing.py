@@ -218,3 +218,22 @@ def test_unmixed_record():
     mix = Mix.unmixed(images, labels)
     assert mix.area().tolist() == [0, 0, 0]
     assert torch.equal(mix.target(torch.rand(3)), labels)
+
+
+@pytest.mark.parametrize(
+    'augment',
+    [CutMix(), TokenCutMix(patch_size=4), Mixup(0.8), FMix(), CutMix(pairing='random')],
+)
+def test_mixing_in_place_gives_the_same(augment):
+    images, labels = torch.randn(5, 3, 16, 16), torch.eye(5)
+    for seed in range(5):
+        mixes = []
+        for inplace in (False, True):
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            given_images = images.clone()
+            mixes.append(augment.mix(given_images, labels, inplace=inplace))
+            assert (mixes[-1].images is given_images) == inplace
+            assert inplace or torch.equal(given_images, images)
+        for name in ('images', 'labels', 'partner', 'mask'):
+            assert torch.equal(getattr(mixes[0], name), getattr(mixes[1], name))

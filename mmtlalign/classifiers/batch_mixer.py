@@ -70,12 +70,12 @@ class BatchMixer:
             )
 
     def __call__(self, images: Tensor, labels: Tensor) -> Mix:
-        """Mix images (B, C, H, W) with labels (B, K)."""
+        """Mix images (B, C, H, W), in their memory, with labels (B, K)."""
         choices = len(self.augments) if self.probs is None else len(self.probs)
         index = np.random.choice(choices, p=self.probs)
         if index == len(self.augments):
             return Mix.unmixed(images, labels)
         augment = self.augments[index]
         if isinstance(augment, BatchMix):
-            return augment.mix(images, labels)
+            return augment.mix(images, labels, inplace=True)
         return Mix.unmixed(*augment(images, labels))

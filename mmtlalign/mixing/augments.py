@@ -49,12 +49,14 @@ class BatchMix:
         self.prob = prob
         self.pairing = pairing
 
-    def mix(self, images: Tensor, labels: Tensor) -> Mix:
-        """Mix a batch; the inputs are left as they are.
+    def mix(self, images: Tensor, labels: Tensor, inplace: bool = False) -> Mix:
+        """Mix a batch.
 
         Args:
             images: (B, C, H, W).
             labels: (B, K), one-hot or smoothed.
+            inplace: Mix in the memory of ``images``, as the hosts do in training.
+                Defaults to False: they are left as they are.
         """
         if labels.ndim != 2 or len(labels) != len(images):
             raise ValueError(
@@ -71,7 +73,7 @@ class BatchMix:
         mask = send(torch.from_numpy(drawn)[None, None], images.device)
         window = _window(drawn)
         other = self.pasted(images, window)[partner]
-        mixed = images.clone()
+        mixed = images if inplace else images.clone()
         # lerp is exact at 0 and 1, so that a box pastes the very same pixels.
         mixed[(..., *window)].lerp_(other, mask[(..., *window)].to(images.dtype))
         return Mix(mixed, labels, partner, mask)
@@ -111,7 +113,7 @@ class BatchMix:
     def _draw_partner(self, batch: int, device) -> Tensor:
         if self.pairing == 'flip':
             return torch.arange(batch - 1, -1, -1, device=device)
-        return torch.randperm(batch).to(device, non_blocking=True)
+        return send(torch.randperm(batch), device)
 
 
 class Mixup(BatchMix):

@@ -81,7 +81,7 @@ class MixToken(TokenBatchMix):
         super().__init__(alpha, patch_size, prob=prob)
         self._drawn = None
 
-    def mix(self, images: Tensor, labels: Tensor) -> Mix:
+    def mix(self, images: Tensor, labels: Tensor, inplace: bool = False) -> Mix:
         """As :meth:`BatchMix.mix`; the images of the record are not mixed."""
         self._drawn = None
         # Of the pixels only the mask is wanted: one channel is enough.
