@@ -1,0 +1,81 @@
+"""Shares stay exact where the network computes in half precision."""
+
+import pytest
+import torch
+from contract_steps import mixed, tapped
+from torch import Tensor
+
+from mmtlalign.tracing import Tracer, family_of, watch
+from mmtlalign.tracing.trace import share_tracer, token_grid
+
+ROWS = ['ViT', 'DeiT, distilled', 'Swin', 'DHVT', 'PVT', 'timm ViT']
+HALF = [torch.bfloat16, torch.float16]
+
+
+class Dense(Tracer):
+    """The same rules with whole maps of weights, in float64."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.share = self.share.double()
+
+    def passenger(self):
+        return None  # so that queries and keys are handed over
+
+    def product(self, weights: Tensor) -> Tensor:
+        return weights.mean(dim=1) @ self._key_share()
+
+    def attend(self, query, key, scale, mask=None):
+        logits = query.double() @ key.double().mT * scale
+        logits = logits if mask is None else logits + mask.double()
+        self.arrive(self.product(logits.softmax(dim=-1)))
+
+    def weigh(self, weights):
+        weights = weights.flatten(0, -4).double()
+        # Rounded rows do not sum to one.
+        self.arrive(self.product(weights / weights.mean(1, True).sum(-1, True)))
+
+
+class Official(Dense):
+    """The official code multiplies under autocast: maps and labels are rounded."""
+
+    def product(self, weights):
+        return (weights.mean(dim=1).half() @ self._key_share().half()).double()
+
+
+def target(row, dtype, kind=None):
+    """What a mixed batch learns (B, K), traced under autocast if there is a type."""
+    mix, backbone = mixed(row), tapped(row)
+    tracer = share_tracer(backbone, mix)
+    if kind is not None:
+        grid = token_grid(backbone, mix.images.shape[-2:])
+        attentions = backbone.trace_wire.attentions
+        prefix = family_of(backbone).prefix(backbone)
+        tracer = kind(tracer.share, grid, prefix, attentions)
+    half = torch.autocast(
+        'cpu', dtype=dtype or torch.bfloat16, enabled=dtype is not None
+    )
+    with half, watch(backbone, tracer), torch.no_grad():
+        backbone(mix.images)
+    (share, *_) = tracer.output_shares(family_of(backbone).output(backbone))
+    share = share.squeeze(-1)[:, None].double()
+    return (1 - share) * mix.labels + share * mix.labels[mix.partner]
+
+
+@pytest.mark.parametrize('dtype', HALF, ids=str)
+@pytest.mark.parametrize('row', ROWS)
+def test_target_is_exact_for_the_attention_that_the_network_has(row, dtype):
+    ours, dense = target(row, dtype), target(row, dtype, Dense)
+    assert (ours - dense).abs().max() < 1e-5
+    # Other attention than in float32, and the share follows it.
+    assert (ours - target(row, None)).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize('row', ROWS)
+def test_official_product_is_not(row):
+    dense = target(row, torch.float16, Dense)
+    ours, official = (
+        (target(row, torch.float16, kind) - dense).abs().max()
+        for kind in (None, Official)
+    )
+    assert 10 * ours < official < 5e-3
