@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_nets import DEIT, SWIN, TEXTBOOK, VIT
+from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS as BUILDERS
 from mmengine.registry import init_default_scope
 from torch._dynamo.utils import counters
@@ -237,3 +238,17 @@ def test_networks_without_a_variant():
     assert 'timm' not in variants.variants_of(MODELS['pvt-small'])
     assert 'textbook' in variants.variants_of(MODELS['pvt-small'])
     assert 'textbook' not in variants.variants_of(MODELS['t2t-vit-14'])
+
+
+def test_moving_average_moves(monkeypatch):
+    moved, stock = [], ExponentialMovingAverage.update_parameters
+
+    def update(self, model):
+        moved.append(model)
+        stock(self, model)
+
+    monkeypatch.setattr(ExponentialMovingAverage, 'update_parameters', update)
+    for variant, times in dict(tlalign=0, ema=2).items():
+        moved.clear()
+        losses(DEIT, [variant], monkeypatch, measure='train')
+        assert len(moved) == times

@@ -17,6 +17,7 @@ COLOURS = dict(
     transmix='#e69f00',
     tlalign='#009e73',
     textbook='#d55e00',
+    ema='#56b4e9',
 )
 # What a case is told apart by, beside its model.
 SETTING = ('tokens', 'measure', 'precision', 'attention', 'threads')

@@ -21,7 +21,7 @@ __all__ = ['CLASSES', 'OURS', 'PLAIN', 'VARIANTS', 'build', 'build_timm', 'varia
 CLASSES = 1000
 # What is timed. The faster of the first two is what ratios are taken to.
 PLAIN = ('mmpretrain', 'timm')
-OURS = ('control', 'transmix', 'tlalign')
+OURS = ('control', 'transmix', 'tlalign', 'ema')
 VARIANTS = {
     'mmpretrain': 'CutMix, mmpretrain',
     'timm': 'CutMix, timm',
@@ -29,6 +29,7 @@ VARIANTS = {
     'transmix': 'TransMix',
     'tlalign': 'TL-Align',
     'textbook': 'TL-Align, textbook',
+    'ema': 'TL-Align, EMA',
 }
 
 
@@ -75,7 +76,7 @@ def build(network: Network, variant: str, size: int) -> nn.Module:
     if variant == 'transmix':
         looks = 'columns' if output == 'mean' else 'class'
         head.update(type='mmtlalign.TransMixLinearClsHead', looks=looks)
-    elif variant == 'tlalign':
+    elif variant in ('tlalign', 'ema'):
         head.update(type='mmtlalign.TLAlignLinearClsHead')
     elif variant in ('mmpretrain', 'textbook'):
         stock = dict(type='mmpretrain.CutMix', alpha=1.0)
