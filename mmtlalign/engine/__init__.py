@@ -1,5 +1,6 @@
 """What drives a run: hooks, the console, reading of checkpoints."""
 
+from mmtlalign.engine.channels_last_hook import ChannelsLastHook
 from mmtlalign.engine.continue_hook import ContinueHook
 from mmtlalign.engine.cpu import Bf16OptimWrapper
 from mmtlalign.engine.esvit_hook import EsViTHook
@@ -15,6 +16,7 @@ from mmtlalign.engine.tensor_clip import TensorClipHook
 
 __all__ = [
     'Bf16OptimWrapper',
+    'ChannelsLastHook',
     'ContinueHook',
     'EsViTHook',
     'FastAttentionHook',
