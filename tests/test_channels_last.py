@@ -22,7 +22,7 @@ def test_outputs_stay_and_activations_follow_the_weights():
     images = torch.randn(2, 3, 64, 64)
     found = ours(images)[-1]
     torch.testing.assert_close(found, stock(images)[-1], rtol=1e-4, atol=1e-5)
-    assert ours.layer1(torch.randn(2, 8, 9, 9)).is_contiguous(
+    assert ours.layer1(torch.randn(2, 64, 9, 9)).is_contiguous(
         memory_format=torch.channels_last
     )
 

@@ -31,7 +31,7 @@ class ChannelsLastHook(Hook):
             model = model.module
         if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
             raise InputError(
-                f'ChannelsLastHook: {type(model).__name__} has no convolution, so there '
-                'is nothing to gain; remove the hook.'
+                f'ChannelsLastHook: {type(model).__name__} has no convolution, so '
+                'there is nothing to gain; remove the hook.'
             )
         model.to(memory_format=torch.channels_last)
