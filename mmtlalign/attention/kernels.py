@@ -18,6 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# PyTorch 2.1 may have the flag in its first place alone.
+is_compiling = getattr(torch.compiler, 'is_compiling', None)
+if is_compiling is None:
+    is_compiling = torch._dynamo.is_compiling
+
 TIMES = Path(__file__).with_name('kernel_times.json')
 KERNELS = ('auto', 'fused', 'explicit')
 # A map of more tokens is never stored, however fast that would be.

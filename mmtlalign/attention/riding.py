@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .kernels import is_compiling
+
 # PyTorch's fused attention on a CPU and its backward pass, where it has them.
 _NAME = '_scaled_dot_product_flash_attention_for_cpu'
 _FORWARD = getattr(torch.ops.aten, _NAME, None)
@@ -33,7 +35,7 @@ def can_ride(
         and all(t.device.type == 'cpu' for t in (query, key, value))
         and all(t.dtype == torch.float32 for t in (query, key, value))
         and query.shape[-1] == value.shape[-1]
-        and not torch.compiler.is_compiling()
+        and not is_compiling()
         and not torch.jit.is_tracing()
     )
 

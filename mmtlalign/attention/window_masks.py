@@ -6,6 +6,8 @@ import torch
 from mmpretrain.models.utils import ShiftWindowMSA
 from torch import Tensor
 
+from .kernels import is_compiling
+
 # Sizes of maps, times shifts and devices, whose masks are kept: far more than crops of
 # a few sizes need, and a bound where every batch has another size, as in detection.
 KEPT = 16
@@ -23,7 +25,7 @@ class WindowMasks:
 
     def __call__(self, hw_shape, window_size, shift_size, device=None):
         """The mask (windows, T, T) for a padded map, 0 or -100; None without shift."""
-        if not shift_size or torch.compiler.is_compiling():
+        if not shift_size or is_compiling():
             return ShiftWindowMSA.get_attn_mask(
                 hw_shape, window_size, shift_size, device
             )
