@@ -5,8 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
+from no_sync import NoSync
 
 from mmtlalign.classifiers import BatchMixer
 from mmtlalign.classifiers.mix_classifier import batch_labels
@@ -474,3 +476,31 @@ def test_stock_heads_get_the_loss_of_the_stock_classifier(head):
     samples = [DataSample().set_gt_score(score) for score in target]
     assert found.keys() == model.head.loss(feats, samples).keys()
     assert torch.equal(found['loss'], model.head.loss(feats, samples)['loss'])
+
+
+@pytest.mark.parametrize('number', [1, 3])
+def test_what_would_wait_for_a_gpu_is_found(number):
+    with pytest.raises(AssertionError, match='_local_scalar_dense'), NoSync():
+        torch.ones(number).sum().item()
+
+
+@pytest.mark.parametrize('head, backbone, options', HEADS)
+def test_a_step_waits_for_no_number(head, backbone, options):
+    model = build(head, backbone, **copy.deepcopy(options))
+    # Labels are checked where they come from, on the CPU.
+    batch = model.data_preprocessor(data(), training=True)
+    with NoSync():
+        model(**batch, mode='loss')['loss'].backward()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('head, backbone, options', HEADS)
+def test_a_gpu_is_not_waited_for(head, backbone, options):
+    model = build(head, backbone, **copy.deepcopy(options)).cuda()
+    wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), fused=True))
+    model.train_step(data(), wrapper)  # makes states and masks
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        model.train_step(data(), wrapper)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_esvit import NoSync
+from no_sync import NoSync
 from tiny_run import run_tool, write_config, write_images
 
 from mmtlalign.engine import lazy_log
