@@ -122,6 +122,23 @@ def test_pictures_hold_digits_of_their_split_only(root, split):
         assert allowed[record['digit_row']] == record['category_id'] - 1
 
 
+@pytest.mark.parametrize('split, places', [('train', 1), ('val', 2)])
+def test_digits_anywhere_are_of_their_split_and_whole(root, split, places):
+    digits = load_digits(split)
+    allowed = dict(zip(digits.ids.tolist(), digits.labels.tolist()))
+    paths = list(root.glob(f'anywhere/{split}/*/*'))
+    assert len(paths) == places * len(allowed)
+    assert {int(p.stem.split('_')[0]): int(p.parent.name) for p in paths} == allowed
+    corners = set()
+    for path in paths[:100]:
+        ink = np.asarray(Image.open(path))
+        assert ink.shape == (32, 32, 3) and ink.max() > 200
+        rows, columns = (np.flatnonzero(ink.any(axis=(a, 2))) for a in (1, 0))
+        assert np.ptp(rows) < 18 and np.ptp(columns) < 18
+        corners.add((rows[0], columns[0]))
+    assert len(corners) > 50
+
+
 @pytest.mark.parametrize('split', SPLITS)
 def test_label_maps_and_instances_agree(root, split):
     content = read_coco(root, split)

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-__all__ = ['Canvas', 'Digits', 'load_digits', 'paint_canvas', 'paint_digit']
+__all__ = [
+    'Canvas',
+    'Digits',
+    'load_digits',
+    'paint_canvas',
+    'paint_digit',
+    'place_digit',
+]
 
 # A pixel counts as ink from half coverage on. Paler rims belong to neither
 # side: ADE20K has its label 0 for such pixels, see `Canvas.unlabelled`.
@@ -101,6 +108,26 @@ def paint_digit(digits, index, size, rng):
     cover = np.zeros((size, size), np.float32)
     cover[top : top + side, left : left + side] = _stroke(digits, index, side)
     return _to_uint8(_blend(paper, cover, _chalk(rng)))
+
+
+def place_digit(digits, index, size, side, rng):
+    """Draw one digit, white on black, anywhere on a picture.
+
+    Args:
+        digits (Digits): The split to take it from.
+        index (int): Its position in the split.
+        size (int): Side of the picture in pixels.
+        side (int): Side of the digit in pixels, the same for all.
+        rng (np.random.Generator): Source of the place.
+
+    Returns:
+        np.ndarray: (size, size, 3) uint8.
+    """
+    top, left = rng.integers(0, size - side + 1, 2)
+    picture = np.zeros((size, size, 3), np.float32)
+    ink = 255 * _stroke(digits, index, side)
+    picture[top : top + side, left : left + side] = ink[..., None]
+    return _to_uint8(picture)
 
 
 def paint_canvas(digits, size, rng, count=(3, 5), sides=(0.34, 0.46)):

@@ -1,14 +1,16 @@
-"""Write the digits to disk in the layouts that the three tasks read.
+"""Write the digits to disk in the layouts that the tasks read.
 
 ::
 
     ROOT/stamp.json                       what wrote this, and how much of it
     ROOT/digits/{train,val}/<digit>/      class folders, as ImageNet's
+    ROOT/anywhere/{train,val}/<digit>/    the same for features without labels
     ROOT/ade/{images,annotations}/{training,validation}/       as ADE20K's
     ROOT/coco/annotations/instances_{train,val}2017.json       as COCO's
     ROOT/coco/{train,val}2017/
 
-The same canvases are annotated twice, as label maps and as instances. Digits
+Under ``anywhere`` a digit stands white on black at one random place, one for validation
+at two. The same canvases are annotated twice, as label maps and as instances. Digits
 of the validation split stand on validation pictures only.
 
 Run ``python -m mmtlalign.datasets.quickstart ROOT``.
@@ -26,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .digits import load_digits, paint_canvas, paint_digit
+from .digits import load_digits, paint_canvas, paint_digit, place_digit
 
 __all__ = ['CLASSES', 'SEG_CLASSES', 'label_map', 'run_lengths', 'write_quickstart']
 
@@ -34,8 +36,11 @@ CLASSES = tuple('zero one two three four five six seven eight nine'.split())
 SEG_CLASSES = ('paper', *CLASSES)
 
 # Raise it when the pictures or their layout change: older folders are redone.
-VERSION = 1
+VERSION = 2
 SEED = 0
+# Of the pictures under `anywhere`: their side, the digit's side, places of each digit.
+ANYWHERE = dict(size=32, side=18)
+PLACES = {'train': 1, 'val': 2}
 SPLITS = {'train': 'training', 'val': 'validation'}
 
 
@@ -91,6 +96,8 @@ def write_quickstart(
         for split, count in stamp['canvases'].items():
             digits = load_digits(split)
             _write_digits(fresh / 'digits' / split, digits, digit_size, seed)
+            anywhere = fresh / 'anywhere' / split
+            _write_anywhere(anywhere, digits, seed, PLACES[split], **ANYWHERE)
             _write_canvases(fresh, split, digits, count, canvas_size, seed)
         (fresh / 'stamp.json').write_text(json.dumps(stamp, indent=2) + '\n')
         if root.exists():
@@ -144,6 +151,18 @@ def _write_digits(folder, digits, size, seed):
             digits, index, size, np.random.default_rng([seed, 0, row])
         )
         Image.fromarray(picture).save(folder / str(label) / f'{row:04d}.png')
+
+
+def _write_anywhere(folder, digits, seed, places, size, side):
+    for label in range(10):
+        (folder / str(label)).mkdir(parents=True)
+    for index, (label, row) in enumerate(zip(digits.labels, digits.ids, strict=True)):
+        for place in range(places):
+            # 3: canvases draw from 1 and 2.
+            rng = np.random.default_rng([seed, 3, row, place])
+            picture = place_digit(digits, index, size, side, rng)
+            name = f'{row:04d}_{place}.png'
+            Image.fromarray(picture).save(folder / str(label) / name)
 
 
 def _write_canvases(root, split, digits, count, size, seed):
