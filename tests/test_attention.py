@@ -7,15 +7,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import tool
+from mmcv.cnn.bricks.transformer import PatchMerging as MMCVPatchMerging
 from mmengine.registry import MODELS, init_default_scope
+from mmpretrain.models.utils import ShiftWindowMSA
 from small_backbones import randomise
 from tiny_run import run_tool, write_config, write_images
 
 from mmtlalign.attention import attend, choose_kernel, kernels
 from mmtlalign.attention.mmpretrain_twins import (
+    FAST,
     FastMultiheadAttention,
     FastWindowMSA,
     adopt_fast,
+    share_windows,
 )
 from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.fast_attention_hook import FastAttentionHook, speed_up
@@ -157,10 +161,46 @@ def test_fast_model_has_outputs_and_gradients_of_the_stock_one(settings, kernel)
     for (name, ours), theirs in zip(fast.named_parameters(), stock.parameters()):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
         assert ours.grad.abs().sum() > 0, name
+    assert not any(type(module) in FAST for module in fast.modules())
     stock.eval(), fast.eval()
     torch.testing.assert_close(fast(batch)[-1], stock(batch)[-1], rtol=1e-5, atol=1e-5)
     if settings is SWIN:
         assert torch.equal(fast(batch)[-1], stock(batch)[-1])
+
+
+@pytest.mark.parametrize(
+    'size, pads',
+    # Filled windows and single ones; maps that are padded or smaller than a window.
+    [((32, 32), True), ((32, 32), False), ((32, 64), False)]
+    + [((16, 48), True), ((24, 40), True), ((16, 16), True)],
+)
+def test_windows_of_any_map_are_the_stock_ones_to_the_bit(size, pads):
+    stock = build(dict(SWIN, pad_small_map=pads))
+    ours = copy.deepcopy(stock)
+    for module in ours.modules():
+        if isinstance(module, ShiftWindowMSA):
+            adopt_fast(module)
+    share_windows(ours)
+    batch = torch.randn(2, 3, *size)
+    for _ in range(2):
+        outs = [net(batch)[-1] for net in (stock, ours)]
+        assert torch.equal(*outs)
+        grads = [
+            torch.autograd.grad(out.pow(2).sum(), list(net.parameters()))
+            for out, net in zip(outs, (stock, ours))
+        ]
+        for mine, theirs in zip(*grads, strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_merging_is_the_stock_one_to_the_bit():
+    stock = MMCVPatchMerging(8, 16)
+    ours = copy.deepcopy(stock)
+    adopt_fast(ours)
+    for size in ((4, 6), (5, 6), (4, 7)):
+        tokens = torch.randn(2, size[0] * size[1], 8)
+        (out, shape), (wanted, other) = ours(tokens, size), stock(tokens, size)
+        assert torch.equal(out, wanted) and tuple(shape) == tuple(other)
 
 
 def test_gradients_of_a_plain_transformer_are_the_stock_ones_to_the_bit():

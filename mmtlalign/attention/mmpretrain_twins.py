@@ -6,12 +6,13 @@ takes queries, keys and values apart at once: the stock modules index them one b
 whose backward pass fills three tensors of the size of all with zeros.
 """
 
+from mmcv.cnn.bricks.transformer import PatchMerging
 from mmpretrain.models.utils import ShiftWindowMSA
 from mmpretrain.models.utils.attention import MultiheadAttention, WindowMSA
 from torch import Tensor, nn
 
-from .kernels import KERNELS, attend
-from .window_masks import WindowMasks
+from .kernels import KERNELS, attend, is_compiling
+from .window_caches import WindowMasks, WindowOrder, reorder
 
 
 class FastMultiheadAttention(MultiheadAttention):
@@ -61,6 +62,55 @@ class FastWindowMSA(WindowMSA):
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
 
 
+class FastShiftWindowMSA(ShiftWindowMSA):
+    """Twin of what shifts a map and cuts it into windows: one copy there, one back.
+
+    The stock module pads, rolls and cuts one after the other, a copy each. A map that
+    does not fill its windows goes that way here, too.
+
+    Attributes:
+        order: Knows the ways of the tokens; see :func:`share_windows`.
+    """
+
+    order: WindowOrder | None = None
+
+    def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Tokens (B, h * w, C) of a map (h, w) to the same."""
+        window, (height, width) = self.window_size, hw_shape
+        fills = height % window == width % window == 0 and min(hw_shape) > 0
+        if not (self.training and fills and self.order) or is_compiling():
+            return super().forward(query, hw_shape)
+        # The stock forward does not shift a map that is a single window.
+        single = min(hw_shape) == window and not self.pad_small_map
+        shift = 0 if single else self.shift_size
+        where = dict(window_size=window, shift_size=shift, device=query.device)
+        order, back = self.order(tuple(hw_shape), **where)
+        windows = reorder(query, order, back).view(-1, window**2, query.shape[-1])
+        mask = self.get_attn_mask(tuple(hw_shape), **where)
+        out = self.w_msa(windows, mask=mask).view(query.shape)
+        return self.drop(reorder(out, back, order))
+
+
+class FastPatchMerging(PatchMerging):
+    """Twin of mmcv's merging of 2 x 2 tokens: one copy in place of an unfolding."""
+
+    def forward(self, x: Tensor, input_size: tuple[int, int]):
+        """Tokens (B, h * w, C) to (B, h/2 * w/2, C'), and the new (h/2, w/2)."""
+        height, width = input_size
+        sampler = self.sampler
+        usual = (2, 2) == tuple(sampler.kernel_size) == tuple(sampler.stride)
+        usual = usual and tuple(sampler.dilation) == (1, 1)
+        usual = usual and not any(sampler.padding) and height % 2 == width % 2 == 0
+        if not (self.training and usual):
+            return super().forward(x, input_size)
+        batch, _, channels = x.shape
+        x = x.view(batch, height // 2, 2, width // 2, 2, channels)
+        # The order of unfolding: all places of a channel side by side.
+        x = x.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, 4 * channels)
+        x = x if self.norm is None else self.norm(x)
+        return self.reduction(x), (height // 2, width // 2)
+
+
 def split(packed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values (B, H, N, D) of a projection (B, N, 3 C)."""
     batch, tokens, width = packed.shape
@@ -68,18 +118,23 @@ def split(packed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     return parts.permute(2, 0, 3, 1, 4).unbind(0)
 
 
-FAST = {MultiheadAttention: FastMultiheadAttention, WindowMSA: FastWindowMSA}
+FAST = {
+    MultiheadAttention: FastMultiheadAttention,
+    PatchMerging: FastPatchMerging,
+    ShiftWindowMSA: FastShiftWindowMSA,
+    WindowMSA: FastWindowMSA,
+}
 
 
 def adopt_fast(module: nn.Module, kernel: str | None = None) -> bool:
-    """Make an attention of mmpretrain its fast twin, in place.
+    """Make a module of mmpretrain or mmcv its fast twin, in place.
 
     Args:
         module: Of any class; others are left alone.
         kernel: Of a window attention. Defaults to None: as it is, at first 'auto'.
 
     Returns:
-        bool: Whether it is a twin now.
+        bool: Whether it is an attention, and a twin now.
     """
     if kernel is not None and kernel not in KERNELS:
         raise ValueError(f'kernel={kernel!r}: choose one of {KERNELS}.')
@@ -88,17 +143,18 @@ def adopt_fast(module: nn.Module, kernel: str | None = None) -> bool:
         module.__class__ = twin
     if kernel is not None and isinstance(module, FastWindowMSA):
         module.kernel = kernel
-    return isinstance(module, tuple(FAST.values()))
+    return isinstance(module, (FastMultiheadAttention, FastWindowMSA))
 
 
-def share_window_masks(model: nn.Module) -> None:
-    """Let all shifted windows of a model, in place, use each mask that one has made.
+def share_windows(model: nn.Module) -> None:
+    """Let all shifted windows of a model, in place, use what one has made for a size.
 
     Args:
         model: With any number of ``ShiftWindowMSA``. Its outputs, its state dict and
             its classes do not change.
     """
-    masks = WindowMasks()
+    masks, order = WindowMasks(), WindowOrder()
     for module in model.modules():
         if isinstance(module, ShiftWindowMSA):
             module.get_attn_mask = masks
+            module.order = order

@@ -6,7 +6,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmtlalign.attention.kernels import KERNELS
-from mmtlalign.attention.mmpretrain_twins import adopt_fast, share_window_masks
+from mmtlalign.attention.mmpretrain_twins import adopt_fast, share_windows
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import HOOKS
 from mmtlalign.tracing.taps import AttentionTap, Wire
@@ -34,7 +34,7 @@ def speed_up(model: nn.Module, kernel: str = 'auto') -> int:
     """
     if kernel not in KERNELS:
         raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
-    share_window_masks(model)
+    share_windows(model)
     changed = 0
     for module in model.modules():
         seam = vars(module).get(SEAM)

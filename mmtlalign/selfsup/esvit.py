@@ -8,7 +8,7 @@ from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..attention.mmpretrain_twins import share_window_masks
+from ..attention.mmpretrain_twins import share_windows
 from ..registry import MODELS
 from .center import Center
 from .crops import group_views, run_backbone, views_and_regions
@@ -92,7 +92,7 @@ class EsViT(BaseSelfSupervisor):
                 'with the others; set 2 or more (the recipes have 2).'
             )
         # Every step has the same few sizes of views.
-        share_window_masks(self.backbone)
+        share_windows(self.backbone)
         self.region_head = MODELS.build(region_head) if region_head else None
         self.weights = WEIGHTINGS.get(weighting, weighting)
         self.student_temp = student_temp

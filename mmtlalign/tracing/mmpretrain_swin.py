@@ -11,8 +11,13 @@ from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from mmpretrain.models.utils.attention import WindowMSA, WindowMSAV2
 from torch import nn
 
-from ..attention.mmpretrain_twins import FastWindowMSA, adopt_fast
-from ..attention.window_masks import WindowMasks
+from ..attention.mmpretrain_twins import (
+    FastPatchMerging,
+    FastShiftWindowMSA,
+    FastWindowMSA,
+    adopt_fast,
+)
+from ..attention.window_caches import WindowMasks, WindowOrder
 from .known import Family, register_attention, register_backbone, register_helper
 from .taps import Listening, Wire, adopt
 
@@ -42,7 +47,7 @@ register_backbone(SwinTransformerV2, SWIN)
 WINDOW_ATTENTIONS = {WindowMSA, FastWindowMSA, WindowMSAV2}
 
 
-class TracedShiftWindowMSA(Listening, ShiftWindowMSA):
+class TracedShiftWindowMSA(Listening, FastShiftWindowMSA):
     """Cuts the shares into the windows that this forward really uses."""
 
     def before(self, reader, query, hw_shape):
@@ -57,6 +62,7 @@ class TracedShiftWindowMSA(Listening, ShiftWindowMSA):
 
 
 @register_attention(ShiftWindowMSA)
+@register_attention(FastShiftWindowMSA)
 def _tap_windows(module: ShiftWindowMSA, wire: Wire) -> None:
     if type(module.w_msa) not in WINDOW_ATTENTIONS:
         known = ', '.join(sorted(c.__name__ for c in WINDOW_ATTENTIONS))
@@ -64,10 +70,10 @@ def _tap_windows(module: ShiftWindowMSA, wire: Wire) -> None:
             f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '
             f'{known}. See docs/add_a_backbone.md.'
         )
-    wire.masks = wire.masks or WindowMasks()
-    module.get_attn_mask = wire.masks
     if adopt_fast(module.w_msa):
         module.w_msa.wire = wire
+    module.get_attn_mask = wire.shared.setdefault('masks', WindowMasks())
+    module.order = wire.shared.setdefault('order', WindowOrder())
     adopt(TracedShiftWindowMSA, module, wire)
 
 
@@ -104,7 +110,7 @@ class TracedPatchMerging(TracedMerging, PatchMerging):
     """Twin of mmpretrain's patch merging (Swin v2)."""
 
 
-class TracedMMCVPatchMerging(TracedMerging, MMCVPatchMerging):
+class TracedMMCVPatchMerging(TracedMerging, FastPatchMerging):
     """Twin of mmcv's patch merging (Swin v1)."""
 
 
@@ -121,4 +127,5 @@ def _adopt_merging(twin: type):
 
 
 register_helper(MMCVPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
+register_helper(FastPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
 register_helper(PatchMerging)(_adopt_merging(TracedPatchMerging))

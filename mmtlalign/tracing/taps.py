@@ -15,7 +15,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -39,14 +39,14 @@ class Wire:
         attentions: Number of tapped attentions.
         appends: Whether head tokens are appended in an attention (DHVT).
         joins: How many special tokens join late.
-        masks: Makes masks of shifted windows, each once for all attentions.
+        shared: What attentions of one host share, by names of theirs.
     """
 
     reader: Reader | None = None
     attentions: int = 0
     appends: bool = False
     joins: int = 0
-    masks: Callable | None = None
+    shared: dict[str, object] = field(default_factory=dict)
 
 
 def attach(backbone: nn.Module) -> Wire:

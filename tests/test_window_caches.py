@@ -8,9 +8,9 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.utils import ShiftWindowMSA
 
-from mmtlalign.attention import window_masks
-from mmtlalign.attention.mmpretrain_twins import share_window_masks
-from mmtlalign.attention.window_masks import WindowMasks
+from mmtlalign.attention import window_caches
+from mmtlalign.attention.mmpretrain_twins import share_windows
+from mmtlalign.attention.window_caches import WindowMasks
 
 SWIN = dict(
     type='SwinTransformer',
@@ -47,7 +47,7 @@ def build():
 
 def test_each_size_once_and_outputs_of_the_stock_model(made):
     stock, ours = build(), build()
-    share_window_masks(ours)
+    share_windows(ours)
     assert ours.state_dict().keys() == stock.state_dict().keys()
     for size in ((32, 32), (24, 40), (32, 32), (24, 40)):
         images = torch.randn(2, 3, *size)
@@ -60,7 +60,7 @@ def test_each_size_once_and_outputs_of_the_stock_model(made):
 
 
 def test_the_oldest_are_forgotten(made, monkeypatch):
-    monkeypatch.setattr(window_masks, 'KEPT', 2)
+    monkeypatch.setattr(window_caches, 'KEPT', 2)
     masks = WindowMasks()
     for size in ((8, 8), (12, 12), (8, 8), (16, 16), (8, 8), (12, 12)):
         masks(size, window_size=4, shift_size=2)
@@ -70,7 +70,7 @@ def test_the_oldest_are_forgotten(made, monkeypatch):
 
 def test_copies_and_files_have_none_of_their_own(made):
     model = build()
-    share_window_masks(model)
+    share_windows(model)
     model(torch.zeros(1, 3, 32, 32))
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         (masks,) = {
@@ -86,7 +86,7 @@ def test_copies_and_files_have_none_of_their_own(made):
 
 def test_a_mask_of_inference_mode_serves_training():
     model = build()
-    share_window_masks(model)
+    share_windows(model)
     with torch.inference_mode():
         model(torch.zeros(1, 3, 32, 32))
     model.train()
