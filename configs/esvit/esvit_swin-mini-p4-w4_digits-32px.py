@@ -5,7 +5,7 @@
 #   ... --cfg-options randomness.seed=1
 #   ... --cfg-options data_root=DIR                             other pictures
 #
-# Cost: four minutes on two CPU cores (Xeon), one of them the loader's: 227 to 252 s;
+# Cost: four minutes on two CPU cores (AMD EPYC), one of them the loader's: 227 to 252 s;
 # DINO 185 s, and more where others used the machine.
 # Every setting is ours. Each digit of scikit-learn stands at a random place, white on
 # black; the 355 that are asked about are not trained on. Settings were chosen on these
