@@ -28,7 +28,7 @@ default_scope = 'mmpretrain'
 
 # train/<class>/ and val/<class>/ of pictures; the classes are for k-NN alone.
 data_root = 'data/quickstart/anywhere'
-max_iters = 1500
+max_iters = 2500
 
 data_preprocessor = dict(
     type='SelfSupDataPreprocessor',
