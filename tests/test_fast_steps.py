@@ -91,6 +91,7 @@ def test_crops_of_other_arrays(form):
     step = TRANSFORMS.build(dict(step, scale=scale, interpolation='bicubic'))
     results = step(dict(img=img))
     assert results['img'].shape == results['img_shape'] == scale + img.shape[2:]
+    assert results['img'].flags.c_contiguous
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
