@@ -6,10 +6,11 @@ import statistics
 import cv2
 import numpy as np
 import pytest
-from conftest import tool
+from conftest import ROOT, tool
 from mmengine.config import Config
 
 BENCHMARK = tool('benchmark_loader')
+CIFAR = ROOT / 'configs/_base_/datasets/cifar10_224px.py'
 STEPS = 'LoadImage RandomResizedCrop RandomFlip RandAugment RandomErasing PackInputs'
 
 
@@ -77,6 +78,7 @@ def test_table(capsys):
         ('--count 4 --batch 4', 'take more images, or smaller batches'),
         ('--count 7 --batch 2', 'has 6 .jpg, .jpeg, .png files, --count takes 7'),
         ('--count 6 --batch 2 --config no.py', 'there is no such file'),
+        (f'--count 6 --batch 2 --config {CIFAR}', 'begin with LoadImageFromFile'),
     ],
 )
 def test_wrong_arguments(arguments, message, folder, capsys):

@@ -292,6 +292,15 @@ def problems(options):
         return
     if not Path(options.config).is_file():
         yield f'--config {options.config}: there is no such file; name another'
+        return
+    loader = Config.fromfile(options.config).get('train_dataloader')
+    kinds = [step.type for step in loader.dataset.pipeline] if loader else []
+    if kinds[:1] != ['LoadImageFromFile'] or 'mmtlalign.LoadLabelMap' in kinds:
+        yield (
+            f'--config {options.config}: trains with {", ".join(kinds) or "nothing"}; '
+            'the pipeline has to begin with LoadImageFromFile and read no label maps, '
+            'as here are pictures alone. Take another config, or the control of this'
+        )
     found = len(pictures_below(options.images, options.count))
     if found < options.count:
         yield (
