@@ -67,7 +67,10 @@ def pipelines_of(config: Config) -> dict[str, tuple]:
     loader = config.train_dataloader
     steps = [dict(step) for step in loader.dataset.pipeline]
     collate = loader.get('collate_fn', dict(type='pseudo_collate'))['type']
-    given = {HOSTS: (with_host_steps(steps), 'pseudo_collate'), OURS: (steps, collate)}
+    # Several views of an image are of no use but stacked.
+    views = any(step['type'] == 'MultiView' for step in steps)
+    host = collate if views else 'pseudo_collate'
+    given = {HOSTS: (with_host_steps(steps), host), OURS: (steps, collate)}
     return {
         name: ([TRANSFORMS.build(step) for step in steps], FUNCTIONS.get(collate))
         for name, (steps, collate) in given.items()
@@ -138,7 +141,7 @@ def load(dataset: Pictures, collate, batch: int, round_: int) -> tuple[float, tu
     here = time.process_time()
     for data, stamp, _ in batches:
         ended = stamp
-        if isinstance(data['inputs'], list) and torch.is_tensor(data['inputs'][0]):
+        if data['inputs'][0].dim() == 3 and not torch.is_tensor(data['inputs']):
             torch.stack(data['inputs'])
     work = time.process_time() - here + ended - began
     return work / (len(dataset) - batch), threads
