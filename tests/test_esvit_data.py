@@ -3,7 +3,6 @@
 import json
 
 import cv2
-import mmcv
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ from mmpretrain.datasets.transforms import (
 )
 from PIL import ImageFilter
 
+from mmtlalign.datasets.label_maps.moves import drawn_by
 from mmtlalign.datasets.quickstart import write_quickstart
 from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.runner import build_runner
@@ -50,21 +50,13 @@ def test_ten_views_in_the_order_of_the_algorithm(picture):
 def test_what_each_kind_of_view_draws(monkeypatch):
     """How often each step is done, and between which bounds."""
     now, radii, areas = [0], {0: [], 1: [], 2: []}, {0: [], 1: [], 2: []}
-    blur, crop = ImageFilter.GaussianBlur, mmcv.imcrop
+    blur = ImageFilter.GaussianBlur
 
     def blurred(radius):
         radii[now[0]].append(radius)
         return blur(radius)
 
-    def cropped(image, bboxes):
-        left, top, right, bottom = bboxes
-        areas[now[0]].append(
-            (right - left + 1) * (bottom - top + 1) / image[..., 0].size
-        )
-        return crop(image, bboxes=bboxes)
-
     monkeypatch.setattr(ImageFilter, 'GaussianBlur', blurred)
-    monkeypatch.setattr(mmcv, 'imcrop', cropped)
     times, solarised = 150, [0, 0, 0]
     white, image = np.full((2, 2, 3), 200, np.uint8), np.zeros((60, 80, 3), np.uint8)
     for kind, steps in enumerate(Compose(pipeline()).transforms[1].pipelines):
@@ -72,7 +64,12 @@ def test_what_each_kind_of_view_draws(monkeypatch):
         for _ in range(times):
             results = dict(img=image)
             for step in steps.transforms:
-                if isinstance(step, (GaussianBlur, RandomResizedCrop)):
+                if isinstance(step, RandomResizedCrop):
+                    with drawn_by(step, 'rand_crop_params') as drawn:
+                        results = step(results)
+                    *_, height, width = drawn['rand_crop_params']
+                    areas[kind].append(height * width / image[..., 0].size)
+                if isinstance(step, GaussianBlur):
                     results = step(results)
                 if isinstance(step, Solarize):
                     solarised[kind] += bool((step(dict(img=white))['img'] == 55).all())

@@ -46,9 +46,9 @@ def _without_a_line_for_every_parameter():
 # ------------------------------------------------------------- methods and controls
 
 WITHOUT_MAP = dict(
-    FlipWithMap='RandomFlip',
-    RandAugmentWithMap='RandAugment',
-    RandomResizedCropWithMap='RandomResizedCrop',
+    FlipWithMap='mmtlalign.RandomFlip',
+    RandAugmentWithMap='mmtlalign.RandAugment',
+    RandomResizedCropWithMap='mmtlalign.RandomResizedCrop',
 )
 MAP_STEPS = ('LoadLabelMap', 'PoolLabelMap', 'ReLabel')
 
@@ -125,7 +125,7 @@ def test_relabel_differs_in_nothing_but_labels(name):
         'mmtlalign.LoadLabelMap',
         'mmtlalign.RandomResizedCropWithMap',
         'mmtlalign.ReLabel',
-        'RandomFlip',
+        'mmtlalign.RandomFlip',
     ]
 
 

@@ -1,5 +1,10 @@
 """Data that no host library has, and steps of their pipelines."""
 
+from mmtlalign.datasets.fast_steps import (
+    RandAugment,
+    RandomFlip,
+    RandomResizedCrop,
+)
 from mmtlalign.datasets.ignore_labels import IgnoreLabels
 from mmtlalign.datasets.label_maps import (
     FlipWithMap,
@@ -15,7 +20,10 @@ __all__ = [
     'IgnoreLabels',
     'LoadLabelMap',
     'PoolLabelMap',
+    'RandAugment',
     'RandAugmentWithMap',
+    'RandomFlip',
+    'RandomResizedCrop',
     'RandomResizedCropWithMap',
     'ReLabel',
 ]

@@ -5,14 +5,14 @@ _base_ = './cifar100_224px.py'
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 train_pipeline = [
     dict(
-        type='RandomResizedCrop',
+        type='mmtlalign.RandomResizedCrop',
         scale=224,
-        backend='pillow',
+        backend='torch',
         interpolation='bicubic',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='RandAugment',
+        type='mmtlalign.RandAugment',
         policies='timm_increasing',
         num_policies=2,
         total_level=10,

@@ -5,9 +5,9 @@ data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.
 train_pipeline = [
     dict(type='Resize', scale=224, interpolation='bicubic'),
     dict(type='RandomCrop', crop_size=224, padding=28),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='RandAugment',
+        type='mmtlalign.RandAugment',
         policies='timm_increasing',
         num_policies=2,
         total_level=10,

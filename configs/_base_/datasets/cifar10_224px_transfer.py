@@ -5,14 +5,14 @@ _base_ = './cifar10_224px.py'
 
 train_pipeline = [
     dict(
-        type='RandomResizedCrop',
+        type='mmtlalign.RandomResizedCrop',
         scale=224,
-        backend='pillow',
+        backend='torch',
         interpolation='bicubic',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='RandAugment',
+        type='mmtlalign.RandAugment',
         policies='timm_increasing',
         num_policies=2,
         total_level=10,

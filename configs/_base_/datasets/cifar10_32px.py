@@ -29,6 +29,7 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     drop_last=True,
+    collate_fn=dict(type='default_collate'),  # workers send one tensor
     dataset=dict(
         type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline
     ),
@@ -38,6 +39,7 @@ val_dataloader = dict(
     batch_size=256,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline
     ),

@@ -1,5 +1,6 @@
 # ImageNet-1k with the augmentation of DeiT (ICML 2021, Table 9) and Swin
-# (ICCV 2021, §A2.1), batch mixing left to the model.
+# (ICCV 2021, §A2.1), batch mixing left to the model. Steps with mmtlalign before their
+# name draw as mmpretrain's do and take less time.
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet'
 data_preprocessor = dict(
@@ -15,14 +16,14 @@ _bgr_std = data_preprocessor['std'][::-1]
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
-        type='RandomResizedCrop',
+        type='mmtlalign.RandomResizedCrop',
         scale=224,
-        backend='pillow',
+        backend='torch',
         interpolation='bicubic',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='RandAugment',
+        type='mmtlalign.RandAugment',
         policies='timm_increasing',
         num_policies=2,
         total_level=10,
@@ -58,6 +59,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     drop_last=True,
+    collate_fn=dict(type='default_collate'),  # workers send one tensor
     dataset=dict(
         type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline
     ),
@@ -67,6 +69,7 @@ val_dataloader = dict(
     batch_size=128,
     num_workers=8,
     persistent_workers=True,
+    collate_fn=dict(type='default_collate'),
     dataset=dict(
         type=dataset_type, data_root=data_root, split='val', pipeline=test_pipeline
     ),

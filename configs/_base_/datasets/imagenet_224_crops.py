@@ -8,12 +8,12 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(
-                type='RandomResizedCrop',
+                type='mmtlalign.RandomResizedCrop',
                 scale=224,
-                backend='pillow',
+                backend='torch',
                 interpolation='bilinear',
             ),
-            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+            dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
             dict(type='PackInputs'),
         ]
     ),

@@ -18,16 +18,16 @@ label_map_root = 'data/imagenet_maps'
 # Controls train without maps; the steps are the same.
 _plain_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    *[step for step in _base_.train_pipeline if step.type == 'RandAugment'],
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
+    *[step for step in _base_.train_pipeline if step.type == 'mmtlalign.RandAugment'],
     dict(
         type='RandomChoice',
         transforms=[
             [
                 dict(
-                    type='RandomResizedCrop',
+                    type='mmtlalign.RandomResizedCrop',
                     scale=224,
-                    backend='pillow',
+                    backend='torch',
                     interpolation=interpolation,
                 )
             ]

@@ -12,7 +12,7 @@ data_preprocessor = dict(
 # preprocessor, which colour jitter does not know: its hue and saturation turn the
 # other way round the same circle.
 first = [
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
         type='RandomApply',
         transforms=dict(
@@ -27,7 +27,9 @@ first = [
         channel_weights=(0.114, 0.587, 0.2989),
     ),
 ]
-crop = dict(type='RandomResizedCrop', backend='pillow', interpolation='bicubic')
+crop = dict(
+    type='mmtlalign.RandomResizedCrop', backend='torch', interpolation='bicubic'
+)
 large = dict(crop, scale=224, crop_ratio_range=(0.4, 1.0))
 small = dict(crop, scale=96, crop_ratio_range=(0.05, 0.4))
 # Its radius is uniform in the range.

@@ -16,12 +16,12 @@ data_preprocessor = dict(to_onehot=True)
 _plain_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
-        type='RandomResizedCrop',
+        type='mmtlalign.RandomResizedCrop',
         scale=224,
-        backend='pillow',
+        backend='torch',
         interpolation='bilinear',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='ColorJitter', brightness=0.4, contrast=0.4, saturation=0.4),
     dict(type='PackInputs'),
 ]

@@ -9,18 +9,18 @@ train_pipeline = [
         transforms=[
             [
                 dict(
-                    type='RandomResizedCrop',
+                    type='mmtlalign.RandomResizedCrop',
                     scale=224,
-                    backend='pillow',
+                    backend='torch',
                     interpolation=interpolation,
                 )
             ]
             for interpolation in ('bilinear', 'bicubic')
         ],
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='RandAugment',
+        type='mmtlalign.RandAugment',
         policies='timm_increasing',
         num_policies=2,
         total_level=10,

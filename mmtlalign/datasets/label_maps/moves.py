@@ -1,7 +1,7 @@
 """Steps of a pipeline that move or crop an image, and take its label map along.
 
-Each is the host's own step. What it drew is read while it runs, so image and map
-cannot differ.
+Each is the host's own step, as ``fast_steps.py`` has it. What it drew is read while it
+runs, so image and map cannot differ.
 """
 
 import contextlib
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from mmcv.transforms import BaseTransform, RandomFlip
-from mmpretrain.datasets import RandAugment, RandomResizedCrop
+from mmcv.transforms import BaseTransform
 from mmpretrain.datasets.transforms import auto_augment
 
+from mmtlalign.datasets.fast_steps import RandAugment, RandomFlip, RandomResizedCrop
 from mmtlalign.datasets.label_maps.geometry import (
     crop_box,
     flip_box,
@@ -77,7 +77,7 @@ def drawn_by(step: BaseTransform, *names: str) -> Iterator[dict]:
 
 @TRANSFORMS.register_module()
 class FlipWithMap(RandomFlip):
-    """mmcv's ``RandomFlip``, with the label map; before or after a crop."""
+    """``mmtlalign.RandomFlip`` with the label map; before or after a crop."""
 
     def transform(self, results: dict) -> dict:
         """Flip both, or neither."""
@@ -93,7 +93,7 @@ class FlipWithMap(RandomFlip):
 
 @TRANSFORMS.register_module()
 class RandomResizedCropWithMap(RandomResizedCrop):
-    """mmpretrain's ``RandomResizedCrop``; the map stays whole, its box shrinks."""
+    """``mmtlalign.RandomResizedCrop``; the map stays whole, its box shrinks."""
 
     def transform(self, results: dict) -> dict:
         """Crop and resize the image, and remember which part it shows."""
@@ -107,7 +107,7 @@ class RandomResizedCropWithMap(RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class RandAugmentWithMap(RandAugment):
-    """mmpretrain's ``RandAugment``: what rotates, shears or shifts takes the map.
+    """``mmtlalign.RandAugment``: what rotates, shears or shifts takes the map.
 
     It comes before a crop, in the order of Token Labeling (flip, RandAugment, crop).
 
@@ -145,7 +145,7 @@ class RandAugmentWithMap(RandAugment):
         for index in self.random_policy_indices():
             step = self.transforms[index]
             if not isinstance(step, MOVING):
-                results = step(results)
+                results = self.apply(step, results)
                 continue
             size = results['img'].shape[:2]
             with drawn_by(step, 'random_disable', 'random_negative') as drawn:
