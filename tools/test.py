@@ -8,7 +8,7 @@ from mmengine.config import Config, DictAction
 
 from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.cpu import join_cpu_processes
+from mmtlalign.engine.cpu import join_cpu_processes, leave_processes
 from mmtlalign.engine.errors import InputError, short_errors
 from mmtlalign.engine.runner import build_runner
 
@@ -86,6 +86,7 @@ def main():
         merge_args(cfg, args)
         join_cpu_processes(cfg)
         build_runner(cfg).test()
+        leave_processes()
 
 
 if __name__ == '__main__':

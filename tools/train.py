@@ -8,7 +8,7 @@ from mmengine.config import Config, DictAction
 
 from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.cpu import join_cpu_processes, mixed_precision
+from mmtlalign.engine.cpu import join_cpu_processes, leave_processes, mixed_precision
 from mmtlalign.engine.errors import InputError, short_errors
 from mmtlalign.engine.nan_guard import add_nan_guard
 from mmtlalign.engine.runner import build_runner
@@ -91,6 +91,7 @@ def main():
         add_nan_guard(cfg)
         join_cpu_processes(cfg)
         build_runner(cfg).train()
+        leave_processes()
 
 
 if __name__ == '__main__':

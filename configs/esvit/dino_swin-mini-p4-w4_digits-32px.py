@@ -2,7 +2,8 @@
 #
 #   python tools/train.py THIS_FILE
 #
-# Numbers and what was seen: as the config below, whose control this is.
+# Cost and numbers, what was seen and what is ours: as the config below, whose control
+# this is.
 _base_ = './esvit_swin-mini-p4-w4_digits-32px.py'
 
 model = dict(region_head=None)

@@ -7,7 +7,7 @@
 #
 # Cost: four minutes on two CPU cores (AMD EPYC), one of them the loader's: 227 to 252 s;
 # DINO 185 s, and more where others used the machine.
-# Every setting is ours. Each digit of scikit-learn stands at a random place, white on
+# Numbers: every setting is ours. Each digit of scikit-learn stands at a random place, white on
 # black; the 355 that are asked about are not trained on. Settings were chosen on these
 # same queries, with seed 0.
 #

@@ -17,7 +17,12 @@ from torch import nn
 from mmtlalign.engine.errors import InputError
 from mmtlalign.registry import OPTIM_WRAPPERS
 
-__all__ = ['Bf16OptimWrapper', 'join_cpu_processes', 'mixed_precision']
+__all__ = [
+    'Bf16OptimWrapper',
+    'join_cpu_processes',
+    'leave_processes',
+    'mixed_precision',
+]
 
 BF16 = 'mmtlalign.Bf16OptimWrapper'
 
@@ -78,6 +83,16 @@ def join_cpu_processes(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if not dist.is_initialized():
         dist.init_process_group('gloo')
+
+
+def leave_processes() -> None:
+    """End a group of processes together.
+
+    One that exits while another still waits for it can abort that one.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def mixed_precision(cfg: Config) -> None:
