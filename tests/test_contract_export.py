@@ -159,8 +159,9 @@ def test_averaged_copies_are_independent_and_need_no_labels(row, kind):
         theirs = untraced(row, copied.backbone, images)
         found = flat(copied.extract_feat(images, stage='backbone'))
         expected = plain(theirs, images)
-    # Processors round features of 20, as some have here, to some 1e-5. Attention of
-    # mmdet goes through another kernel than the stock model's.
-    scale, tolerance = expected.abs().max(), 1e-5 if 'of mmdet' in row else 1e-6
+    # Features reach 20 here, and products are summed in an order that depends on where
+    # the weights lie: up to 1.6e-6 of the largest were seen, both sides as far from
+    # float64. Attention of mmdet goes through another kernel than the stock model's.
+    scale, tolerance = expected.abs().max(), 1e-5 if 'of mmdet' in row else 5e-6
     torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=tolerance)
     assert all(s.pred_label.numel() == 1 for s in copied(images, mode='predict'))

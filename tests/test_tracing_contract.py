@@ -38,7 +38,7 @@ def test_outputs_and_gradients_are_the_stock_ones(row):
     out, _ = run(ours, mix)
     # Reading changes nothing but the rounding: where the share rides in the network's
     # own call, and in mmdet's PVT, which is given the fused kernel.
-    scale, tolerance = expected.abs().max(), 1e-5 if 'of mmdet' in row else 1e-6
+    scale, tolerance = expected.abs().max(), 1e-5 if 'of mmdet' in row else 5e-6
     torch.testing.assert_close(out / scale, expected / scale, rtol=0, atol=tolerance)
     out.square().sum().backward()
     for name, parameter in ours.named_parameters():
