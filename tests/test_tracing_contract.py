@@ -13,6 +13,7 @@ from contract_steps import every_row, flat, mixed, plain, run, stock, tapped
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.checkpoint import checkpoint
 
+from mmtlalign.attention import riding
 from mmtlalign.mixing import Mix
 from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
 from mmtlalign.tracing.reader import ONE_GRAPH
@@ -25,6 +26,15 @@ def test_state_dict_and_class_are_the_stock_ones(row):
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for key, tensor in ours.state_dict().items():
         assert torch.equal(tensor, theirs.state_dict()[key])
+
+
+@pytest.mark.parametrize('row', [row for row in ROWS if 'of mmdet' not in row])
+def test_reading_changes_no_bit_where_nothing_rides(row, monkeypatch):
+    monkeypatch.setattr(riding, '_BACKWARD', None)  # as on a GPU
+    mix = mixed(row)
+    expected = plain(copy.deepcopy(stock(row)), mix.images)
+    out, _ = run(tapped(row), mix)
+    assert torch.equal(out, expected)
 
 
 @every_row
