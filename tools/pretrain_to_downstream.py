@@ -83,15 +83,15 @@ def main():
     # A script that calls this one says how it is called itself.
     called = os.environ.get('MMTLALIGN_COMMAND') or shlex.join(['python', *sys.argv])
     again = called + ('' if args.resume else ' --resume')
-    with short_errors(args.plan[0]):
-        plan, name = make_plan(args)
-        work_dir = args.work_dir or Path('work_dirs') / name
-        runner = PlanRunner(plan, work_dir)
-        check_backbones(runner.jobs.values())
-    if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
-        kept = set_aside(work_dir)
-        print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
     try:
+        with short_errors(args.plan[0]):
+            plan, name = make_plan(args)
+            work_dir = args.work_dir or Path('work_dirs') / name
+            runner = PlanRunner(plan, work_dir)
+            check_backbones(runner.jobs.values())
+        if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
+            kept = set_aside(work_dir)
+            print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
         began = time.monotonic()
         runner.run()
         summary = summarise(runner, time.monotonic() - began)
