@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import tool
+from mmcv.cnn.bricks.drop import DropPath
 from mmcv.cnn.bricks.transformer import PatchMerging as MMCVPatchMerging
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.utils import ShiftWindowMSA
@@ -16,6 +17,7 @@ from tiny_run import run_tool, write_config, write_images
 from mmtlalign.attention import attend, choose_kernel, kernels
 from mmtlalign.attention.mmpretrain_twins import (
     FAST,
+    FastDropPath,
     FastMultiheadAttention,
     FastWindowMSA,
     adopt_fast,
@@ -201,6 +203,30 @@ def test_merging_is_the_stock_one_to_the_bit():
         tokens = torch.randn(2, size[0] * size[1], 8)
         (out, shape), (wanted, other) = ours(tokens, size), stock(tokens, size)
         assert torch.equal(out, wanted) and tuple(shape) == tuple(other)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('shape', [(64, 5, 3), (64, 2, 3, 4)])
+def test_dropped_paths_are_those_of_the_stock_module(shape, dtype):
+    stock = DropPath(0.3)
+    ours = copy.deepcopy(stock)
+    assert not adopt_fast(ours)
+    assert type(ours) is FastDropPath and type(stock) is DropPath
+    found = []
+    for module in (ours, stock):
+        torch.manual_seed(0)
+        path = torch.randn(shape, dtype=dtype).requires_grad_()
+        out = module(path)
+        out.pow(2).sum().backward()
+        found.append((out, path.grad))
+    for mine, theirs in zip(*found):
+        gone = (theirs == 0).flatten(1).all(dim=1)
+        assert 5 < gone.sum() < 40
+        if dtype is torch.float32:
+            torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=0)
+        else:
+            assert torch.equal(mine, theirs)
+    assert ours.eval()(path) is path
 
 
 def test_gradients_of_a_plain_transformer_are_the_stock_ones_to_the_bit():
