@@ -114,9 +114,11 @@ def test_rule_follows_the_file_of_measurements(monkeypatch, tmp_path):
     assert [chosen(n) for n in (10, 99, 101, 300)] == ['explicit'] * 2 + ['fused'] * 2
     assert chosen(10, torch.bfloat16) == 'fused'  # not measured
     assert chosen(10, bias=torch.zeros(1, 10, 10)) == 'fused'
-    rows[1]['explicit_over_fused'] = 0.1
-    file.write_text(json.dumps(dict(cases=rows)))
-    monkeypatch.setattr(kernels, 'MEASURED', kernels.read_times(file))
+    for saved, kernel in ((0.97, 'fused'), (0.1, 'explicit')):
+        rows[1]['explicit_over_fused'] = saved
+        file.write_text(json.dumps(dict(cases=rows)))
+        monkeypatch.setattr(kernels, 'MEASURED', kernels.read_times(file))
+        assert chosen(300) == kernel
     assert [chosen(n) for n in (1024, 1025)] == ['explicit', 'fused']
 
 

@@ -22,7 +22,8 @@ def speed_up(model: nn.Module, kernel: str = 'auto') -> int:
     mmpretrain's plain and windowed attention become their fast twins, and what calls
     fused attention through an attribute (mmpretrain's, and this package's backbones)
     chooses. Parameters and state dict stay as they are, and so does the evaluation of
-    windows; labels are traced as before.
+    windows. A forward that traces labels reads the weights of its windows, which are
+    explicit then, whatever ``kernel`` says.
 
     Args:
         model: Any, traced or not.
