@@ -16,7 +16,9 @@ from mmtlalign.analysis.benchmark.plot import draw
 from mmtlalign.analysis.benchmark.report import print_times, print_waits
 
 BENCHMARK = tool('benchmark')
-ARGUMENTS = '--lengths 5 17 --dense-up-to 5 --measure train --batch 4 --repeats 3'
+ARGUMENTS = (
+    '--lengths 5 17 --dense-up-to 5 --measure train --batch 4 --repeats 3 --profile'
+)
 
 
 @pytest.fixture(scope='module')
@@ -93,6 +95,26 @@ def test_tables(run):
     cells = [cell.strip() for cell in rows[0].strip('|').split('|')]
     assert cells[:7] == ['deit', '32', '5', '4', 'train', 'fp32', 'stock']
     assert cells[10 + list(found['rows'][0]['ratios']).index(cells[8])] == '1'
+
+
+def test_operations_of_each_variant(run):
+    found, lines, _ = run
+    for row in found['rows']:
+        assert row['operations'].keys() == row['seconds'].keys()
+        for times in row['operations'].values():
+            assert min(times.values()) >= 0 and times['aten::addmm'] > 0
+    titles = [line for line in lines if 'ms of single operations' in line]
+    assert len(titles) == len(found['rows'])
+    assert 'model deit, pixels 32, tokens 5' in titles[0]
+    # All lines of a table but the sum add up to the sum.
+    start = next(i for i, line in enumerate(lines) if 'ms of single' in line)
+    end = next(i for i, line in enumerate(lines) if line.startswith('| sum |'))
+    table = [
+        [float(cell.replace(',', '')) for cell in line.strip('| ').split(' | ')[1:]]
+        for line in lines[start + 1 : end + 1]
+    ]
+    for *parts, total in zip(*table, strict=True):
+        assert total == pytest.approx(sum(parts), abs=0.05 * len(parts) + 0.05)
 
 
 def test_file_says_what_was_run_and_on_what(run):

@@ -34,7 +34,12 @@ import torch
 
 from mmtlalign.analysis.benchmark.measuring import Case, measure
 from mmtlalign.analysis.benchmark.models import GROUPS, MODELS
-from mmtlalign.analysis.benchmark.report import print_peaks, print_times, print_waits
+from mmtlalign.analysis.benchmark.report import (
+    print_operations,
+    print_peaks,
+    print_times,
+    print_waits,
+)
 from mmtlalign.analysis.benchmark.steps import ATTENTIONS, MEASURES, PRECISIONS
 from mmtlalign.analysis.benchmark.variants import VARIANTS, variants_of
 from mmtlalign.analysis.summary import machine, versions
@@ -110,6 +115,7 @@ def run(cases, options, found):
             options.clock,
             options.compile,
             options.sync_check,
+            options.profile,
         )
         found['rows'].append(row)
         if options.json:
@@ -176,6 +182,7 @@ def parse_args(arguments):
     add('--repeats', type=int, default=9, help='rounds (default: 9)')
     add('--clock', default='work', choices=['work', 'wall'], help='default: work')
     add('--sync-check', action='store_true', help='say which steps wait for the GPU')
+    add('--profile', action='store_true', help='say which operations take the time')
     add('--json', metavar='FILE', help='all samples, in seconds and bytes')
     add('--plot', metavar='FILE.png', help='ratios, and cost over length')
     options = parser.parse_args(arguments)
@@ -249,6 +256,8 @@ def main(arguments=None):
     print_peaks(found['rows'], variants)
     if options.sync_check:
         print_waits(found['rows'])
+    if options.profile:
+        print_operations(found['rows'])
     if options.plot:
         # Only here: a bare machine has no matplotlib.
         from mmtlalign.analysis.benchmark.plot import draw

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from mmtlalign.analysis.benchmark.models import Network
+from mmtlalign.analysis.benchmark.operations import operations
 from mmtlalign.analysis.benchmark.steps import Batch, make_step
 from mmtlalign.analysis.benchmark.variants import PLAIN
 from mmtlalign.engine import timing
@@ -54,6 +55,7 @@ def measure(
     clock: str = 'work',
     compiled: bool = False,
     sync_check: bool = False,
+    profile: bool = False,
 ) -> dict:
     """Times of all variants, which take turns, and what they hold at most.
 
@@ -65,11 +67,13 @@ def measure(
         clock: ``'work'`` of the process or ``'wall'``, for the ratios.
         compiled: Whether the networks are compiled.
         sync_check: Whether to look for what waits for the GPU.
+        profile: Whether to take the times of single operations, too.
 
     Returns:
         dict: The case and, by variant, ``seconds`` of work and by the ``wall``
         clock, a list of rounds each, and ``peak_bytes``; ``reference``, the faster
-        plain CutMix; ``ratios`` and ``peak_ratios`` to it; ``waits`` if asked for.
+        plain CutMix; ``ratios`` and ``peak_ratios`` to it; if asked for ``waits`` and
+        ``operations``.
     """
     torch.set_num_threads(case.threads)
     gc.collect()  # the networks of the case before
@@ -106,6 +110,8 @@ def measure(
     )
     if sync_check:
         row['waits'] = dict(waits(steps, before))
+    if profile:
+        row['operations'] = operations(steps, before, case.device)
     return row
 
 

@@ -6,7 +6,7 @@ from statistics import median
 from mmtlalign.analysis.benchmark.variants import VARIANTS
 from mmtlalign.engine import timing
 
-__all__ = ['print_peaks', 'print_times', 'print_waits']
+__all__ = ['print_operations', 'print_peaks', 'print_times', 'print_waits']
 
 
 def print_times(rows: Iterable[dict], variants: list[str], clock: str) -> None:
@@ -41,6 +41,34 @@ def print_peaks(rows: list[dict], variants: list[str]) -> None:
             for row in rows
         ],
     )
+
+
+def print_operations(rows: list[dict], most: int = 16) -> None:
+    """Print where the time goes: for each case the operations that take the most.
+
+    Args:
+        rows: As of :func:`measure`.
+        most: Operations of a table; what the others take is one more line.
+    """
+    for row in rows:
+        found = list(row['operations'].values())
+        worst = {}
+        for times in found:
+            for key, seconds in times.items():
+                worst[key] = max(worst.get(key, 0.0), seconds)
+        shown = sorted(worst, key=worst.get, reverse=True)[:most]
+        lines = {key: [times.get(key, 0.0) for times in found] for key in shown}
+        sums = [sum(times.values()) for times in found]
+        lines['all others'] = [a - sum(b) for a, b in zip(sums, zip(*lines.values()))]
+        setting = (f'{k} {v}' for k, v in zip(HEADS, _setting(row)))
+        timing.table(
+            f'ms of single operations, profiled: {", ".join(setting)}',
+            ('operation', *(VARIANTS[variant] for variant in row['operations'])),
+            [
+                [key, *(f'{1e3 * seconds:,.1f}' for seconds in times)]
+                for key, times in [*lines.items(), ('sum', sums)]
+            ],
+        )
 
 
 def print_waits(rows: list[dict]) -> None:
