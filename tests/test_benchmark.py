@@ -25,14 +25,13 @@ ARGUMENTS = (
 def run(tmp_path_factory):
     """What one run of small sizes writes and prints."""
     folder = tmp_path_factory.mktemp('benchmark')
-    patch = pytest.MonkeyPatch()
-    patch.setattr(BENCHMARK, 'MODELS', dict(deit=DEIT, swin=SWIN))
     lines = []
-    patch.setattr('builtins.print', lambda *args, **_: lines.extend(args))
     file, picture = folder / 'out.json', folder / 'out.png'
     command = ['deit', 'swin', *ARGUMENTS.split(), '--json', str(file)]
-    BENCHMARK.main([*command, '--plot', str(picture)])
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BENCHMARK, 'MODELS', dict(deit=DEIT, swin=SWIN))
+        patch.setattr('builtins.print', lambda *args, **_: lines.extend(args))
+        BENCHMARK.main([*command, '--plot', str(picture)])
     return json.loads(file.read_text()), lines, picture
 
 

@@ -22,12 +22,11 @@ SMALL = Namespace(channels=8, prototypes=16, device='cpu', amp=False)
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     """What one run of tiny sizes writes."""
-    patch = pytest.MonkeyPatch()
     arch = dict(embed_dims=8, depths=[1, 1, 1, 2], num_heads=[1, 1, 1, 1])
-    patch.setattr(BENCHMARK, 'MINI', arch)
     file = tmp_path_factory.mktemp('esvit') / 'times.json'
-    BENCHMARK.main([*TINY.split(), '--json', str(file)])
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BENCHMARK, 'MINI', arch)
+        BENCHMARK.main([*TINY.split(), '--json', str(file)])
     return json.loads(file.read_text())
 
 

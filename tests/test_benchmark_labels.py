@@ -23,12 +23,11 @@ TINY = '--maps 40 --workers 1 --images 2 --batch 2 --size 32 --repeats 3'.split(
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     """What one run of tiny sizes writes."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(BENCHMARK, 'BACKBONE', dict(type='mmtlalign.LVViT', arch=ARCH))
     folder = tmp_path_factory.mktemp('maps')
     file = folder / 'times.json'
-    BENCHMARK.main([*TINY, '--folder', str(folder), '--json', str(file)])
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BENCHMARK, 'BACKBONE', dict(type='mmtlalign.LVViT', arch=ARCH))
+        BENCHMARK.main([*TINY, '--folder', str(folder), '--json', str(file)])
     assert list(folder.iterdir()) == [file]  # the maps are gone
     return json.loads(file.read_text())
 

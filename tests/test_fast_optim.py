@@ -42,6 +42,15 @@ def settings_of(net, wrapper):
     }
 
 
+def has_fused_step(kind):
+    """Whether an optimizer of this PyTorch has one on a CPU."""
+    try:
+        getattr(torch.optim, kind)(network().parameters(), lr=1.0, fused=True)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize('paramwise', [None, PARAMWISE])
 @pytest.mark.parametrize('kind', ['AdamW', 'SGD', 'RMSprop'])
 def test_parameters_move_as_by_the_default_constructor(paramwise, kind):
@@ -54,7 +63,7 @@ def test_parameters_move_as_by_the_default_constructor(paramwise, kind):
         assert len(set(settings[1].values())) == 3
         assert len(wrappers[1].optimizer.param_groups) == 3
         assert len(wrappers[0].optimizer.param_groups) == 8
-    assert bool(wrappers[1].optimizer.defaults.get('fused')) == (kind != 'RMSprop')
+    assert bool(wrappers[1].optimizer.defaults.get('fused')) == has_fused_step(kind)
     for _ in range(3):
         for net, wrapper in zip(nets, wrappers):
             wrapper.update_params(net(torch.ones(2, 3)).pow(2).sum())
@@ -103,7 +112,7 @@ def test_scaled_gradients_are_not_fused_and_not_clipped():
     settings = dict(type='AmpOptimWrapper', optimizer=ADAMW)
     assert not FastOptimWrapperConstructor(settings).may_fuse()
     assert 'AmpOptimWrapper' in OPTIM_WRAPPERS
-    optimizer = torch.optim.AdamW(network().parameters(), fused=True)
+    optimizer = SimpleNamespace(defaults=dict(fused=True))
     wrapper = SimpleNamespace(optimizer=optimizer, loss_scaler=None)
     with pytest.raises(InputError, match=r'fused=True under AmpOptimWrapper.*bfloat16'):
         TensorClipHook().before_train(SimpleNamespace(optim_wrapper=wrapper))

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.step_hook import before_step
 from mmtlalign.engine.teacher_schedules import teacher_momentum, teacher_temperature
 from mmtlalign.registry import HOOKS
 
@@ -80,18 +81,18 @@ class EsViTHook(Hook):
             if 'last_layer' in name
         ]
         optimizer = runner.optim_wrapper.optimizer
-        self.handle = optimizer.register_step_pre_hook(self.hold_last_layers)
+        self.detach = before_step(optimizer, self.hold_last_layers)
 
     def after_train(self, runner) -> None:
         """Detach from the optimizer."""
-        self.handle.remove()
+        self.detach()
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Set the temperature of this epoch."""
         self.epoch = runner.iter // len(runner.train_dataloader)
         self.model.teacher_temp = teacher_temperature(self.epoch, *self.temperature)
 
-    def hold_last_layers(self, optimizer, args, kwargs) -> None:
+    def hold_last_layers(self, optimizer) -> None:
         """Take their gradients away, so that weight decay leaves them alone too."""
         if self.epoch < self.freeze_last_layer:
             for param in self.last_layers:

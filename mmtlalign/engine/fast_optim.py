@@ -1,6 +1,8 @@
 """The default constructor of optimizers, for a faster step with the same settings."""
 
 import inspect
+from collections.abc import Callable
+from typing import TypeVar
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
@@ -8,7 +10,22 @@ from torch import nn
 
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-__all__ = ['FastOptimWrapperConstructor', 'merge_groups']
+__all__ = ['FastOptimWrapperConstructor', 'fuse_if_possible', 'merge_groups']
+
+Built = TypeVar('Built')
+
+
+def fuse_if_possible(build: Callable[..., Built]) -> Built:
+    """``build(fused=True)`` of an optimizer, or ``build()`` where it has no fused step.
+
+    Which devices have one is known to the optimizer alone.
+    """
+    try:
+        return build(fused=True)
+    except RuntimeError as error:
+        if 'fused' not in str(error):
+            raise
+        return build()
 
 
 def merge_groups(groups: list[dict]) -> list[dict]:
@@ -36,18 +53,15 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and its wrapper."""
-        plain = self.optimizer_cfg
+        plain, build = self.optimizer_cfg, super().__call__
         if not self.may_fuse():
-            return super().__call__(model)
-        self.optimizer_cfg = dict(plain, fused=True)
-        try:
-            return super().__call__(model)
-        except RuntimeError as error:
-            # Which devices can is known to the optimizer alone.
-            if 'fused' not in str(error):
-                raise
-            self.optimizer_cfg = plain
-            return super().__call__(model)
+            return build(model)
+
+        def chosen(**options) -> OptimWrapper:
+            self.optimizer_cfg = dict(plain, **options)
+            return build(model)
+
+        return fuse_if_possible(chosen)
 
     def may_fuse(self) -> bool:
         """Whether the optimizer has a fused step, and nothing speaks against it."""

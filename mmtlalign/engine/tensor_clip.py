@@ -4,6 +4,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mmtlalign.engine.errors import InputError
+from mmtlalign.engine.step_hook import before_step
 from mmtlalign.registry import HOOKS
 
 __all__ = ['TensorClipHook', 'clip_each_']
@@ -64,13 +65,13 @@ class TensorClipHook(Hook):
                 'scaled gradients, whose norms say nothing; leave fused out, or train '
                 "in bfloat16 (optim_wrapper.type='mmtlalign.Bf16OptimWrapper')."
             )
-        self.handle = runner.optim_wrapper.optimizer.register_step_pre_hook(self.clip)
+        self.detach = before_step(runner.optim_wrapper.optimizer, self.clip)
 
     def after_train(self, runner) -> None:
         """Detach from it."""
-        self.handle.remove()
+        self.detach()
 
-    def clip(self, optimizer, args, kwargs) -> None:
+    def clip(self, optimizer) -> None:
         """Clip what the optimizer is about to use."""
         params = (p for group in optimizer.param_groups for p in group['params'])
         clip_each_([p.grad for p in params if p.grad is not None], self.max_norm)

@@ -7,6 +7,7 @@ mmpretrain in the samples on the CPU, with timm on the device.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from mmtlalign.analysis.benchmark.models import Network
 from mmtlalign.analysis.benchmark.variants import CLASSES, OURS, build, build_timm
 from mmtlalign.engine.fast_attention_hook import speed_up
+from mmtlalign.engine.fast_optim import fuse_if_possible
 
 __all__ = ['ATTENTIONS', 'MEASURES', 'PRECISIONS', 'Batch', 'make_step']
 
@@ -93,9 +95,10 @@ def make_step(
         speed_up(model, case.attention)
     if compiled:
         model.backbone.forward = torch.compile(model.backbone.forward)
+    optimizer = functools.partial(_optimizer, model, case)
     # As the runner of this package builds it.
-    fused = dict(fused=True) if variant in OURS and case.measure == 'train' else {}
-    wrapper = _wrapper(_optimizer(model, case, **fused), case)
+    fused = variant in OURS and case.measure == 'train' and not _scales(case)
+    wrapper = _wrapper(fuse_if_possible(optimizer) if fused else optimizer(), case)
     average = ExponentialMovingAverage(model) if variant == 'ema' else None
     # mmpretrain's CutMix pastes into the images that it is given.
     images = batch.images.clone()
