@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 
 # Tests never download and never open a window.
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
@@ -28,6 +29,12 @@ def tool(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+needs_riding = pytest.mark.skipif(
+    not hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'),
+    reason='the fused kernel of this PyTorch for a CPU takes no columns and no mask',
+)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -62,7 +62,8 @@ def test_onnx_of_a_trained_model_is_the_stock_one(row):
     theirs = untraced(row, ours, mix.images)
     try:
         expected = export(theirs, mix.images)
-    except torch.onnx.errors.OnnxExporterError as error:
+    except (torch.onnx.errors.OnnxExporterError, TypeError) as error:
+        # The latter of PyTorch 2.1, for fused attention with a scale.
         pytest.skip(f'the stock model does not export: {str(error)[:80]}')
     assert graph(export(ours, mix.images)) == graph(expected)
 

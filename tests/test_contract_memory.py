@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import needs_riding
 from contract_rows import ROWS
 from contract_steps import build, flat, mix_images, run
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -78,6 +79,7 @@ def test_long_sequences_store_no_map_that_the_stock_step_does_not(row):
     assert looked.square <= max(stock.square, side)
 
 
+@needs_riding
 def test_a_fused_host_stays_fused_and_the_share_rides_along():
     backbone, side = build_large('ViT')
     attach(backbone)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import needs_riding
 
 from mmtlalign.attention import riding
 from mmtlalign.attention.riding import can_ride, ride
 
+pytestmark = needs_riding
 SHAPES = {
     'tokens': (2, 3, 5, 5, 8, 1),
     'columns': (2, 3, 5, 5, 8, 11),

@@ -9,6 +9,7 @@ import re
 import pytest
 import timm
 import torch
+from conftest import needs_riding
 from contract_rows.timm import ODD
 from contract_steps import plain, run
 from mmengine.registry import init_default_scope
@@ -115,6 +116,7 @@ def step(backbone, mix, traced):
     return kernels
 
 
+@needs_riding
 @pytest.mark.parametrize('name', ['vit', 'distilled', 'pvt'])
 def test_a_traced_step_calls_the_fused_kernel_no_more_often(name):
     backbone = build(SMALL[name]).train()
@@ -136,6 +138,7 @@ def test_in_half_precision_the_share_has_a_call_of_its_own(name):
     assert len([n for n in ours if 'backward' in n]) == 3
 
 
+@needs_riding
 def test_windows_stay_fused(fused_windows):
     backbone = build(SMALL['swin'], **ODD).train()
     for name, parameter in backbone.named_parameters():

@@ -139,6 +139,10 @@ def test_constant_share_stays_constant(row):
 def test_share_is_float32_and_has_no_gradient(row):
     mix, backbone = mixed(row), tapped(row)
     with torch.autocast('cpu', dtype=torch.bfloat16):
+        try:
+            copy.deepcopy(stock(row))(mix.images)
+        except RuntimeError as error:
+            pytest.skip(f'the stock model has no bfloat16 here: {str(error)[:80]}')
         _, tracer = run(backbone, mix)
     assert {s.dtype for s in tracer.history} == {torch.float32}
     assert not any(s.requires_grad for s in tracer.history)

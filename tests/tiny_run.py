@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.visualization import Visualizer
 
 TOOLS = Path(__file__).resolve().parents[1] / 'tools'
 COUNT = itertools.count()
@@ -88,6 +89,9 @@ def run_tool(monkeypatch, name: str, *args) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
+    # Runs of one name that begin in one second would share theirs, and its folder.
+    for kind in (Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.clear()
     module.main()
 
 

@@ -66,7 +66,7 @@ class ResizeMix(BatchMix):
 
     def pasted(self, images, window):
         """The whole image, resized to the window (bilinear)."""
-        sides = [side.stop - side.start for side in window]
+        sides = [int(side.stop - side.start) for side in window]
         # One channel at a time: on a CPU that is five times as fast as three.
         channels = images.flatten(0, 1)[:, None]
         small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)
