@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from benchmark_nets import DEIT, SWIN
 from conftest import ROOT, tool
 from PIL import Image
 
-from mmtlalign.analysis.benchmark import measuring, models
+from mmtlalign.analysis.benchmark import measuring, models, operations
 from mmtlalign.analysis.benchmark.plot import draw
 from mmtlalign.analysis.benchmark.report import print_times, print_waits
 
@@ -114,6 +115,15 @@ def test_operations_of_each_variant(run):
     ]
     for *parts, total in zip(*table, strict=True):
         assert total == pytest.approx(sum(parts), abs=0.05 * len(parts) + 0.05)
+
+
+def test_time_of_a_gpu_has_two_names():
+    calls = SimpleNamespace(self_cpu_time_total=5.0)
+    assert operations._own_time(calls, 'cpu') == 5
+    # Zero is a time, too: that of what runs on the CPU alone.
+    for name, time in (('device', 0.0), ('device', 3.0), ('cuda', 3.0)):
+        event = SimpleNamespace(**{f'self_{name}_time_total': time})
+        assert operations._own_time(event, 'cuda') == time
 
 
 def test_file_says_what_was_run_and_on_what(run):

@@ -142,6 +142,8 @@ def test_share_is_float32_and_has_no_gradient(row):
         try:
             copy.deepcopy(stock(row))(mix.images)
         except RuntimeError as error:
+            if torch.__version__ >= '2.2' or 'attn_mask dtype' not in str(error):
+                raise
             pytest.skip(f'the stock model has no bfloat16 here: {str(error)[:80]}')
         _, tracer = run(backbone, mix)
     assert {s.dtype for s in tracer.history} == {torch.float32}

@@ -28,8 +28,8 @@ def attend(
     The share takes the place of the values in a call of its own, without
     gradient: no (N, N) matrix is ever stored, the network's own attention stays
     as it is to the bit, and neither dropout nor half precision reaches the
-    share. Sharing the network's call, in columns behind the values, costs the
-    same: it widens the backward pass as well (docs/tracing.md).
+    share. Where it can, on a CPU in float32, the share rides in the network's own
+    call instead (:mod:`mmtlalign.attention.riding`; docs/tracing.md).
 
     Args:
         query: (B, H, Nq, D) of any floating type.

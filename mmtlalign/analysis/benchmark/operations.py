@@ -26,12 +26,14 @@ def operations(
     Returns:
         dict: By step and operation.
     """
-    kind = ProfilerActivity.CUDA if device == 'cuda' else ProfilerActivity.CPU
+    kinds = [ProfilerActivity.CPU]
+    if device == 'cuda':
+        kinds.append(ProfilerActivity.CUDA)
     found = {name: {} for name in steps}
     for round_ in range(rounds):
         for name, step in steps.items():
             before(round_)
-            with profile(activities=[ProfilerActivity.CPU, kind]) as seen:
+            with profile(activities=kinds) as seen:
                 step()
             for event in seen.key_averages():
                 # Older profilers end some calls before what they call.
@@ -50,5 +52,6 @@ def _own_time(event, device: str) -> float:
     """Microseconds."""
     if device == 'cpu':
         return event.self_cpu_time_total
-    # Its name until PyTorch 2.3.
-    return getattr(event, 'self_device_time_total', None) or event.self_cuda_time_total
+    if hasattr(event, 'self_device_time_total'):
+        return event.self_device_time_total
+    return event.self_cuda_time_total  # its name in older PyTorch
