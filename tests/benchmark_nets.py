@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mmtlalign.analysis.benchmark.models import MODELS, Network
+from tools.benchmarks.step.models import MODELS, Network
 
 # Images of two by two tokens: the real DeiT-T, so that timm has the same.
 DEIT = replace(MODELS['deit-tiny'], size=32)

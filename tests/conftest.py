@@ -24,8 +24,9 @@ CACHE = '~/.cache/mmtlalign/data'
 
 
 def tool(name):
-    """A script of tools/ as a module: `tool('check_env').check_disk(...)`."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / f'{name}.py')
+    """Load a script of tools/: `tool('benchmarks/benchmark').main(...)`."""
+    file = ROOT / 'tools' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -9,8 +9,8 @@ import torch
 from contract_rows import ROWS
 from mmengine.registry import MODELS, init_default_scope
 
-from mmtlalign.mixing import CutMix
-from mmtlalign.tracing import attach, share_tracer, watch
+from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.tracing.attach import attach, share_tracer, watch
 
 every_row = pytest.mark.parametrize('row', ROWS)
 

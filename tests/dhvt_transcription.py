@@ -138,7 +138,7 @@ class Transcription(nn.Module):
 
 def compare(arch, patch, size, batch, repeats=9):
     """CPU seconds of forward and backward, the two in turn, and their ratio."""
-    from mmtlalign.backbones import DHVT
+    from mmtlalign.backbones.dhvt import DHVT
 
     ours = DHVT(arch, patch)
     rival = Transcription(ours.embed_dims, 12, ours.num_heads, patch, 10)

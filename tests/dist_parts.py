@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from mmtlalign.mixing import TokenCutMix
+from mmtlalign.mixing.token_mix import TokenCutMix
 from mmtlalign.registry import BATCH_AUGMENTS
 
 

@@ -4,7 +4,7 @@ import torch
 from convert_nets import far_from_start
 from mmengine.config import Config
 
-from mmtlalign.engine.export import export_backbone
+from mmtlalign.checkpoint.export import export_backbone
 
 SETTINGS = dict(
     data_preprocessor=dict(num_classes=3, mean=[1.0] * 3, std=[2.0] * 3, to_rgb=True),

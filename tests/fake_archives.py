@@ -13,7 +13,7 @@ from mat4py import savemat as write_mat
 from PIL import Image
 from scipy.io import savemat
 
-from mmtlalign.datasets.prepare import DATA_SETS
+from tools.dataset_converters.prepare import DATA_SETS
 
 
 def picture(kind='JPEG', size=(8, 6)):

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from golden_files import close
 from mmengine.registry import MODELS, init_default_scope
 
-from mmtlalign.engine.weight_names import convert
-from mmtlalign.mixing import Mix
-from mmtlalign.tracing import Tracer, share_tracer
+from mmtlalign.checkpoint.convert import convert
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing.attach import share_tracer
+from mmtlalign.tracing.tracer import Tracer
 
 OUTPUT = dict(tolerance=5e-6)
 INSIDE = dict(tolerance=2e-5)

@@ -11,21 +11,19 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.registry import PARAM_SCHEDULERS
 from torch import nn
 
-from mmtlalign.engine.knn import top_classes
-from mmtlalign.engine.teacher_schedules import teacher_momentum
-from mmtlalign.engine.tensor_clip import clip_each_
-from mmtlalign.engine.weight_names import convert
-from mmtlalign.heads import EsViTHead
-from mmtlalign.selfsup import (
+from mmtlalign.checkpoint.convert import convert
+from mmtlalign.evaluation.regions import attention_entropy, flip_correspondence
+from mmtlalign.methods.esvit.crops import group_views
+from mmtlalign.methods.esvit.head import EsViTHead
+from mmtlalign.methods.esvit.hook import clip_each_, teacher_momentum
+from mmtlalign.methods.esvit.loss import (
     Views,
-    attention_entropy,
-    flip_correspondence,
     match_regions,
     region_loss,
     teacher_probabilities,
     view_loss,
 )
-from mmtlalign.selfsup.crops import group_views
+from mmtlalign.methods.knn import top_classes
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEDULE = ROOT / 'configs' / '_base_' / 'schedules' / 'esvit_300e.py'

@@ -7,12 +7,18 @@ import numpy as np
 import torch
 from golden_files import close
 
-from mmtlalign.datasets.label_maps import LabelMap
-from mmtlalign.datasets.label_maps.geometry import legacy_move_map
-from mmtlalign.datasets.label_maps.moves import FlipWithMap, RandomResizedCropWithMap
-from mmtlalign.datasets.label_maps.pooling import label_map_targets, pool_label_maps
-from mmtlalign.datasets.label_maps.relabel import ReLabel
-from mmtlalign.mixing import Mix
+from mmtlalign.methods.relabel import ReLabel
+from mmtlalign.methods.token_labeling.geometry import (
+    label_map_targets,
+    legacy_move_map,
+    pool_label_maps,
+)
+from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.transforms import (
+    FlipWithMap,
+    RandomResizedCropWithMap,
+)
+from mmtlalign.mixing.mix import Mix
 
 
 def through_pipeline(golden, sample):

@@ -13,8 +13,9 @@ from golden_files import close
 from label_samples import official_samples
 from mmengine.registry import MODELS
 
-from mmtlalign.engine.weight_names import convert
-from mmtlalign.mixing import TokenSwap, box_area, box_mask, clipped_box, swap_box
+from mmtlalign.checkpoint.convert import convert
+from mmtlalign.mixing.cutmix import box_area, box_mask, clipped_box
+from mmtlalign.mixing.mixtoken import TokenSwap, swap_box
 
 OUTPUT = dict(tolerance=5e-6)
 INSIDE = dict(tolerance=2e-5)

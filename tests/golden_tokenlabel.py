@@ -5,14 +5,15 @@ import torch
 from golden_files import close
 from label_samples import official_samples
 
-from mmtlalign.heads.token_label_head import MixedTokens, TokenLabelClsHead
-from mmtlalign.heads.token_label_loss import (
+from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
+from mmtlalign.methods.token_labeling.loss import (
     TokenLabelLoss,
     TopKLabels,
     soft_target_cross_entropy,
     trust_map,
 )
-from mmtlalign.mixing import Mix, box_area, box_mask
+from mmtlalign.mixing.cutmix import box_area, box_mask
+from mmtlalign.mixing.mix import Mix
 
 TOLERANCE = dict(tolerance=1e-5)
 

@@ -4,8 +4,8 @@ import pytest
 from contract_rows.pvt import TINY
 from torch import nn
 
-from mmtlalign.backbones import PVT
-from mmtlalign.engine.weight_names import convert
+from mmtlalign.backbones.pvt import PVT
+from mmtlalign.checkpoint.convert import convert
 
 ARCH = TINY['arch']
 LAYERS = (1, 1, 1, 2)

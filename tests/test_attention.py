@@ -14,8 +14,11 @@ from mmpretrain.models.utils import ShiftWindowMSA
 from small_backbones import randomise
 from tiny_run import run_tool, write_config, write_images
 
-from mmtlalign.attention import attend, choose_kernel, kernels
-from mmtlalign.attention.mmpretrain_twins import (
+from mmtlalign.errors import InputError
+from mmtlalign.fast import attention
+from mmtlalign.fast.attention import attend, choose_kernel
+from mmtlalign.fast.hooks import FastAttentionHook, speed_up
+from mmtlalign.fast.modules import (
     FAST,
     FastDropPath,
     FastMultiheadAttention,
@@ -23,9 +26,7 @@ from mmtlalign.attention.mmpretrain_twins import (
     adopt_fast,
     share_windows,
 )
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.fast_attention_hook import FastAttentionHook, speed_up
-from mmtlalign.mixing import TokenCutMix
+from mmtlalign.mixing.token_mix import TokenCutMix
 
 VIT = dict(
     type='VisionTransformer',
@@ -104,7 +105,7 @@ def test_rule_follows_the_file_of_measurements(monkeypatch, tmp_path):
     ]
     file = tmp_path / 'times.json'
     file.write_text(json.dumps(dict(cases=rows)))
-    monkeypatch.setattr(kernels, 'MEASURED', kernels.read_times(file))
+    monkeypatch.setattr(attention, 'MEASURED', attention.read_times(file))
 
     def chosen(tokens, dtype=torch.float32, bias=None):
         query = torch.empty(1, 1, tokens, 8, dtype=dtype)
@@ -117,18 +118,18 @@ def test_rule_follows_the_file_of_measurements(monkeypatch, tmp_path):
     for saved, kernel in ((0.97, 'fused'), (0.1, 'explicit')):
         rows[1]['explicit_over_fused'] = saved
         file.write_text(json.dumps(dict(cases=rows)))
-        monkeypatch.setattr(kernels, 'MEASURED', kernels.read_times(file))
+        monkeypatch.setattr(attention, 'MEASURED', attention.read_times(file))
         assert chosen(300) == kernel
     assert [chosen(n) for n in (1024, 1025)] == ['explicit', 'fused']
 
 
 def test_measurements_of_the_package_are_whole():
-    found = json.loads(kernels.TIMES.read_text())
+    found = json.loads(attention.TIMES.read_text())
     assert 'thread' in found['machines']['cpu']
     for row in found['cases']:
         low, high = row['middle_half']
         assert 0 < low <= row['explicit_over_fused'] <= high
-    kinds = {(device, dtype) for device, dtype, _ in kernels.MEASURED}
+    kinds = {(device, dtype) for device, dtype, _ in attention.MEASURED}
     assert {('cpu', torch.float32), ('cpu', torch.bfloat16)} <= kinds
 
 
@@ -137,7 +138,7 @@ def test_tool_replaces_the_cases_of_its_device(tmp_path, capsys):
     other = dict(device='cuda', dtype='float32', bias=True, tokens=49)
     old = dict(other, device='cpu', tokens=3)
     file.write_text(json.dumps(dict(machines=dict(cuda='a GPU'), cases=[old, other])))
-    measure = tool('measure_kernels')
+    measure = tool('benchmarks/measure_kernels')
     measure.TOKENS = {True: [4], False: [5]}
     words = '--dtypes float32 --repeats 1 --elements 100 --out'
     measure.main([*words.split(), str(file)])

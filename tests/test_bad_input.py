@@ -12,9 +12,9 @@ import pytest
 import torch
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
-from mmtlalign.engine.errors import short_errors
-from mmtlalign.engine.samples import BrokenSampleError, name_broken_samples
-from mmtlalign.tracing import attach
+from mmtlalign.errors import short_errors
+from mmtlalign.tracing.attach import attach
+from mmtlalign.validation.samples import BrokenSampleError, name_broken_samples
 
 ROOT = Path(__file__).parent.parent
 

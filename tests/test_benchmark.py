@@ -12,11 +12,11 @@ from benchmark_nets import DEIT, SWIN
 from conftest import ROOT, tool
 from PIL import Image
 
-from mmtlalign.analysis.benchmark import measuring, models, operations
-from mmtlalign.analysis.benchmark.plot import draw
-from mmtlalign.analysis.benchmark.report import print_times, print_waits
+from tools.benchmarks.step import measuring, models, operations
+from tools.benchmarks.step.plot import draw
+from tools.benchmarks.step.report import print_times, print_waits
 
-BENCHMARK = tool('benchmark')
+BENCHMARK = tool('benchmarks/benchmark')
 ARGUMENTS = (
     '--lengths 5 17 --dense-up-to 5 --measure train --batch 4 --repeats 3 --profile'
 )

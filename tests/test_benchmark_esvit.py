@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import tool
 
-from mmtlalign.engine.peak_memory import peak_bytes
-from mmtlalign.selfsup import matching, targets
+from mmtlalign.methods.esvit import loss
+from tools.benchmarks.peak_memory import peak_bytes
 
-BENCHMARK = tool('benchmark_esvit')
+BENCHMARK = tool('benchmarks/benchmark_esvit')
 TINY = (
     '--tokens 49 196 --batch 1 2 --channels 8 --prototypes 16 --repeats 3 '
     '--step-batch 1 --size 64 --local-size 32'
@@ -68,8 +68,8 @@ def test_both_sides_compute_the_same(run):
 
 def test_our_peak_grows_linearly_and_the_matrix_does_not(monkeypatch):
     """Chunks as small beside these sizes as the real ones beside real sizes."""
-    monkeypatch.setattr(matching, 'CHUNK', 2**10)
-    monkeypatch.setattr(targets, 'CHUNK', 2**10)
+    monkeypatch.setattr(loss, 'MATCH_CHUNK', 2**10)
+    monkeypatch.setattr(loss, 'LOSS_CHUNK', 2**10)
     options = Namespace(**dict(vars(SMALL), channels=2))
     rows = []
     for tokens in (128, 256, 512):

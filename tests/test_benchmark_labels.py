@@ -6,9 +6,9 @@ import statistics
 import pytest
 from conftest import tool
 
-from mmtlalign.datasets.label_maps.costs import MOVES
+from tools.benchmarks.label_costs import MOVES
 
-BENCHMARK = tool('benchmark_labels')
+BENCHMARK = tool('benchmarks/benchmark_labels')
 ARCH = dict(
     embed_dims=16,
     num_layers=2,

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, tool
 from mmengine.config import Config
 
-BENCHMARK = tool('benchmark_loader')
+BENCHMARK = tool('benchmarks/benchmark_loader')
 CIFAR = ROOT / 'configs/_base_/datasets/cifar10_224px.py'
 STEPS = 'LoadImage RandomResizedCrop RandomFlip RandAugment RandomErasing PackInputs'
 

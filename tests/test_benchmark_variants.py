@@ -13,13 +13,14 @@ from mmengine.registry import MODELS as BUILDERS
 from mmengine.registry import init_default_scope
 from torch._dynamo.utils import counters
 
-from mmtlalign.analysis.benchmark import steps, variants
-from mmtlalign.analysis.benchmark.models import MODELS
-from mmtlalign.analysis.benchmark.textbook import Textbook
-from mmtlalign.analysis.benchmark.variants import OURS
-from mmtlalign.engine.fast_attention_hook import speed_up
-from mmtlalign.mixing import CutMix
-from mmtlalign.tracing import family_of, trace
+from mmtlalign.fast.hooks import speed_up
+from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.tracing.attach import trace
+from mmtlalign.tracing.support import family_of
+from tools.benchmarks.reference.tl_align import Textbook
+from tools.benchmarks.step import steps, variants
+from tools.benchmarks.step.models import MODELS
+from tools.benchmarks.step.variants import OURS
 
 STOCK_COMPILE = torch.compile
 

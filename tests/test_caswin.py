@@ -9,10 +9,12 @@ from mmpretrain.models import SwinTransformer
 from small_backbones import SWIN, randomise, save
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmtlalign.backbones import CASwin
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.mixing import CutMix, Mix
-from mmtlalign.tracing import attach, family_of
+from mmtlalign.backbones.caswin import CASwin
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.support import family_of
 
 # Parameters with a head of 1000 classes, ours and stock.
 PUBLISHED = {

@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmtlalign.engine.channels_last_hook import ChannelsLastHook
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.fast.hooks import ChannelsLastHook
 
 
 def test_outputs_stay_and_activations_follow_the_weights():

@@ -6,8 +6,8 @@ import pytest
 import torch
 from small_backbones import SWIN, save, swin
 
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.errors import InputError
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.errors import InputError
 
 
 def write(path, content):

@@ -10,9 +10,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from no_sync import NoSync
 
-from mmtlalign.classifiers import BatchMixer
-from mmtlalign.classifiers.mix_classifier import batch_labels
-from mmtlalign.mixing import CutMix, Mix, Mixup, TokenCutMix
+from mmtlalign.methods.classifier import BatchMixer, batch_labels
+from mmtlalign.mixing.augments import Mixup
+from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.token_mix import TokenCutMix
 
 VIT = dict(
     type='VisionTransformer',

@@ -13,8 +13,8 @@ from mmengine.registry import METRICS, init_default_scope
 from pycocotools import mask as rle
 
 import mmtlalign.evaluation.coco_metric as file
-from mmtlalign.engine.errors import InputError
-from mmtlalign.evaluation import CocoMetric
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.coco_metric import CocoMetric
 
 HEIGHT, WIDTH = 200, 240
 CLASSES = ('disc', 'box', 'never seen')

@@ -6,7 +6,7 @@ import mmpretrain
 import pytest
 from mmengine.config import Config
 
-from mmtlalign.engine.config_check import UnreadKeyError, load_config
+from mmtlalign.validation.config import UnreadKeyError, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'configs'

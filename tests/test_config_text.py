@@ -6,10 +6,9 @@ from convert_nets import swin
 from exported_files import checkpoint
 from mmengine.config import Config
 
-from mmtlalign.engine.backbone_facts import backbone_facts
-from mmtlalign.engine.config_text import read_config_text
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.export import export_backbone
+from mmtlalign.checkpoint.config_text import read_config_text
+from mmtlalign.checkpoint.export import backbone_facts, export_backbone
+from mmtlalign.errors import InputError
 
 
 @pytest.mark.parametrize(

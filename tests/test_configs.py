@@ -24,8 +24,8 @@ from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
 from small_runs import without_memory
 
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.tracing.known import family_of
+from mmtlalign.tracing.support import family_of
+from mmtlalign.validation.config import load_config
 
 ROOT = Path(__file__).parent.parent / 'configs'
 CONFIGS = {

@@ -4,8 +4,8 @@ import pytest
 import torch
 from esvit_parts import model_settings, settings
 
-from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.runner import build_runner
+from mmtlalign.errors import InputError
 
 SCHEDULES = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=2),

@@ -14,8 +14,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch.optim.swa_utils import AveragedModel
 
-from mmtlalign.classifiers import MixClassifier
-from mmtlalign.tracing import share_tracer, watch
+from mmtlalign.methods.classifier import MixClassifier
+from mmtlalign.tracing.attach import share_tracer, watch
 
 
 def train(backbone, mix):

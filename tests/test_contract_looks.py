@@ -5,7 +5,9 @@ import torch
 from contract_rows import HOOKS, ROWS
 from contract_steps import every_row, mixed, stock, tapped
 
-from mmtlalign.tracing import ClassRows, TokenColumns, family_of, look_reader, watch
+from mmtlalign.methods.transmix import ClassRows, TokenColumns
+from mmtlalign.tracing.attach import look_reader, watch
+from mmtlalign.tracing.support import family_of
 
 
 @every_row

@@ -7,15 +7,9 @@ from contract_rows import ROWS
 from contract_steps import build, flat, mix_images, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.tracing import (
-    ClassRows,
-    TokenColumns,
-    attach,
-    family_of,
-    look_reader,
-    token_grid,
-    watch,
-)
+from mmtlalign.methods.transmix import ClassRows, TokenColumns
+from mmtlalign.tracing.attach import attach, look_reader, token_grid, watch
+from mmtlalign.tracing.support import family_of
 
 SIDE = 32  # tokens, at the finest: 1,024 in all
 

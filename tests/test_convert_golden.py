@@ -12,8 +12,8 @@ from pvt_reference import class_token
 from small_backbones import randomise
 from test_golden import Golden
 
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.weight_names import convert, unwrap
+from mmtlalign.checkpoint.convert import convert, unwrap
+from mmtlalign.checkpoint.load import load_backbone
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,9 @@ def test_official_esvit_file_becomes_a_backbone(name, key, tmp_path):
     content.update(epoch=300, dino_loss=dict(center=torch.zeros(1, 4)))
     torch.save(content, source := str(tmp_path / 'checkpoint.pth'))
     target = str(tmp_path / 'ours.pth')
-    lines = tool('convert_weights').convert_file('esvit', source, target, key=key)
+    lines = tool('model_converters/convert_weights').convert_file(
+        'esvit', source, target, key=key
+    )
     backbone = esvit_backbone(arrays)
     count = len(backbone.state_dict())
     assert lines[-1] == f'{count} tensors written to {target}'

@@ -26,7 +26,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from mmtlalign.engine.weight_names import convert
+from mmtlalign.checkpoint.convert import convert
 
 
 def as_it_is(weights, model):

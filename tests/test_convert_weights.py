@@ -15,19 +15,15 @@ from mmengine.runner import load_checkpoint
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mmtlalign.backbones import DHVT
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.tensor_files import write_tensors
-from mmtlalign.engine.weight_names import FAMILIES, _pattern, convert
-from mmtlalign.engine.weight_tables.changes import (
-    BIAS_WITH_INDEX,
-    MERGE_ORDER,
-    SPLIT_QKV,
-)
+from mmtlalign.backbones.dhvt import DHVT
+from mmtlalign.checkpoint.convert import FAMILIES, _pattern, convert
+from mmtlalign.checkpoint.key_maps.base import BIAS_WITH_INDEX, MERGE_ORDER, SPLIT_QKV
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.checkpoint.tensor_files import write_tensors
+from mmtlalign.errors import InputError
 
 GOLDEN = {name for name in FILES if name.startswith('dhvt_')}
-TOOL = tool('convert_weights')
+TOOL = tool('model_converters/convert_weights')
 
 
 @pytest.fixture
@@ -130,7 +126,11 @@ def test_converted_file_starts_a_downstream_backbone(golden, tmp_path):
 
 def test_command_line(golden, tmp_path):
     def run(*arguments):
-        command = [sys.executable, str(ROOT / 'tools/convert_weights.py'), *arguments]
+        command = [
+            sys.executable,
+            str(ROOT / 'tools/model_converters/convert_weights.py'),
+            *arguments,
+        ]
         return subprocess.run(command, capture_output=True, text=True)
 
     source = saved(dict(model=golden.official), tmp_path / 'official.pth')

@@ -18,11 +18,10 @@ from mmengine.runner import Runner
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
 from mmtlalign.engine.console import import_host
-from mmtlalign.engine.data_checks import HEADS, check_data
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.label_checks import VOID_MASKS
 from mmtlalign.engine.runner import TaskRunner
-from mmtlalign.engine.samples import BrokenSampleError
+from mmtlalign.errors import InputError
+from mmtlalign.validation.data import HEADS, check_data
+from mmtlalign.validation.samples import VOID_MASKS, BrokenSampleError
 
 CONFIGS = Path(__file__).parent.parent / 'configs'
 LOGGER = logging.getLogger('test_data_checks')

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
-from mmtlalign.engine import data_pickle
+from mmtlalign.compat import data_pickle
 
 
 def read(content, path, **options):

@@ -17,15 +17,15 @@ from small_runs import ROOT, losses, scores, small_pictures, train, without_memo
 from test_downstream import write_coco
 from torch import nn
 
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.engine.detection_checks import (
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.errors import InputError
+from mmtlalign.validation.coco import (
     check_coco_data,
     explain_coco_file,
     explains_coco_files,
 )
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.validation.config import load_config
 
 pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
 CONFIGS = {p.stem: p for p in sorted((ROOT / 'configs/detection').glob('*.py'))}

@@ -9,7 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmtlalign.backbones import DHVT
+from mmtlalign.backbones.dhvt import DHVT
 
 SMALL = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=64)
 VARIANTS = {
@@ -221,7 +221,9 @@ def test_parts_and_equals_are_loaded():
 
 def test_official_names_are_recognised():
     golden = GoldenDHVT(HERE / 'dhvt_cifar_patch4_a.npz')
-    with pytest.raises(ValueError, match='tools/convert_weights.py dhvt'):
+    with pytest.raises(
+        ValueError, match='tools/model_converters/convert_weights.py dhvt'
+    ):
         small().load_state_dict(golden.official)
 
 

@@ -8,9 +8,9 @@ from golden_dhvt import GoldenDHVT, mixed
 from golden_files import HERE, close
 from torch import nn
 
-from mmtlalign.backbones import DHVT
-from mmtlalign.engine.weight_names import convert
-from mmtlalign.tracing import Tracer
+from mmtlalign.backbones.dhvt import DHVT
+from mmtlalign.checkpoint.convert import convert
+from mmtlalign.tracing.tracer import Tracer
 
 
 @pytest.mark.parametrize('patch_size, size', [(2, 16), (4, 32), (16, 64)])

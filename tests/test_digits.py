@@ -12,8 +12,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmtlalign.datasets.digits import load_digits, paint_canvas
-from mmtlalign.datasets.quickstart import (
+from tools.demo.digits import load_digits, paint_canvas
+from tools.demo.quickstart_data import (
     CLASSES,
     SEG_CLASSES,
     label_map,
@@ -72,16 +72,16 @@ def test_a_stop_half_way_leaves_nothing(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('mmtlalign.datasets.quickstart._write_canvases', stop)
+    monkeypatch.setattr('tools.demo.quickstart_data._write_canvases', stop)
     with pytest.raises(KeyboardInterrupt):
         write_quickstart(tmp_path / 'data')
     assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_leaves_nothing(tmp_path):
-    module = 'mmtlalign.datasets.quickstart'
+    script = ROOT / 'tools/demo/quickstart_data.py'
     process = subprocess.Popen(
-        [sys.executable, '-m', module, tmp_path / 'data', '--train', '100000'],
+        [sys.executable, script, tmp_path / 'data', '--train', '100000'],
         cwd=ROOT,
     )
     while not list(tmp_path.glob('*/data/digits/train/*/*.png')):

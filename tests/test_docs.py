@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmtlalign.mixing import Mix
-from mmtlalign.tracing import attach, share_tracer, watch
-from mmtlalign.tracing.known import KNOWN
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing.attach import attach, share_tracer, watch
+from mmtlalign.tracing.support import KNOWN
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]

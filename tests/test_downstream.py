@@ -24,8 +24,8 @@ from small_runs import (
     without_memory,
 )
 
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.validation.config import load_config
 
 CONFIGS = sorted(
     path

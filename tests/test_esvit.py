@@ -14,9 +14,9 @@ from mmengine.runner import Runner
 from mmpretrain.models.utils import ShiftWindowMSA
 from no_sync import NoSync
 
-from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.runner import build_runner
-from mmtlalign.engine.tensor_clip import clip_each_
+from mmtlalign.errors import InputError
+from mmtlalign.methods.esvit.hook import clip_each_
 
 MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
 

@@ -17,10 +17,10 @@ from mmpretrain.datasets.transforms import (
 )
 from PIL import ImageFilter
 
-from mmtlalign.datasets.label_maps.moves import drawn_by
-from mmtlalign.datasets.quickstart import write_quickstart
-from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.runner import build_runner
+from mmtlalign.methods.token_labeling.transforms import drawn_by
+from mmtlalign.validation.config import load_config
+from tools.demo.quickstart_data import write_quickstart
 
 DATA = ROOT / 'configs' / '_base_' / 'datasets' / 'imagenet_224_multicrop.py'
 SMALL = ROOT / 'configs' / 'esvit' / 'esvit_swin-mini-p4-w4_digits-32px.py'

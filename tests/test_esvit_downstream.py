@@ -19,11 +19,11 @@ from timm.models.swin_transformer import SwinTransformer as TimmSwin
 from tiny_run import run_tool
 from torch import nn
 
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.export import export_backbone
-from mmtlalign.engine.pretrained_backbone import PretrainedBackboneHook
+from mmtlalign.checkpoint.export import export_backbone
+from mmtlalign.checkpoint.hook import PretrainedBackboneHook
 from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.errors import InputError
+from mmtlalign.validation.config import load_config
 
 ARCH = dict(embed_dims=8, depths=[1, 1, 2, 2], num_heads=[1, 1, 2, 2])
 WIDTHS = [8, 16, 32, 64]
@@ -187,7 +187,14 @@ def test_command_line(run, tmp_path, monkeypatch, capsys):
     model, file = run
     for weights in ('teacher', 'student'):
         out = tmp_path / f'{weights}.pth'
-        run_tool(monkeypatch, 'export_backbone', file, out, '--weights', weights)
+        run_tool(
+            monkeypatch,
+            'model_converters/export_backbone',
+            file,
+            out,
+            '--weights',
+            weights,
+        )
         told = capsys.readouterr().out
         assert f'{weights} weights of mmpretrain.SwinTransformer' in told
         tensors = torch.load(out, weights_only=True)['state_dict']

@@ -5,13 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.heads import EsViTHead
-from mmtlalign.selfsup import (
+from mmtlalign.methods.esvit import loss
+from mmtlalign.methods.esvit.head import EsViTHead
+from mmtlalign.methods.esvit.loss import (
     Views,
     match_regions,
-    matching,
     region_loss,
-    targets,
     teacher_probabilities,
     view_loss,
 )
@@ -87,8 +86,8 @@ def losses(views, data, temperature=0.1):
 )
 def test_losses_equal_loops_over_pairs(views, chunk, monkeypatch):
     if chunk:
-        monkeypatch.setattr(targets, 'CHUNK', chunk)
-        monkeypatch.setattr(matching, 'CHUNK', chunk)
+        monkeypatch.setattr(loss, 'LOSS_CHUNK', chunk)
+        monkeypatch.setattr(loss, 'MATCH_CHUNK', chunk)
     data = draw(views)
     leaves = [data['view'], data['region']]
     plain, ours = by_pairs(views, data, 0.1), losses(views, data)
@@ -150,7 +149,7 @@ def test_matching_never_holds_tokens_times_tokens(tokens, monkeypatch):
     views = Views(batch=2, counts=(2,), tokens=(tokens,))
     student, teacher = torch.randn(2, rows_of(views)[0], WIDTH)
     plain = match_regions(student, teacher, views)
-    monkeypatch.setattr(matching, 'CHUNK', 1000)
+    monkeypatch.setattr(loss, 'MATCH_CHUNK', 1000)
     with Made() as made:
         assert torch.equal(match_regions(student, teacher, views), plain)
     # The features, or a chunk; at least one query of each image.
@@ -158,13 +157,13 @@ def test_matching_never_holds_tokens_times_tokens(tokens, monkeypatch):
 
 
 def test_loss_holds_its_gradient_and_a_chunk(monkeypatch):
-    monkeypatch.setattr(targets, 'CHUNK', 10 * KINDS)
+    monkeypatch.setattr(loss, 'LOSS_CHUNK', 10 * KINDS)
     student = torch.randn(300, KINDS, requires_grad=True)
     rows, weights = torch.randint(0, 40, (300, 2)), torch.rand(300, 2)
     wanted = torch.randn(40, KINDS).softmax(-1)
     with Made() as made:
-        loss = targets.cross_entropy_to_rows(student, wanted, rows, weights, 0.1)
-        loss.backward()
+        found = loss.cross_entropy_to_rows(student, wanted, rows, weights, 0.1)
+        found.backward()
     large = [n for n in made.numbers if n >= student.numel()]
     # The gradient, scaled, and as the leaf keeps it.
     assert 1 <= len(large) <= 3

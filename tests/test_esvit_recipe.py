@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from small_runs import without_memory
 from test_esvit import windows_of
 
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.validation.config import load_config
 
 ROOM = ROOT / 'configs/esvit'
 CONFIGS = {path.stem: path for path in sorted(ROOM.glob('*_in1k.py'))}

@@ -13,10 +13,10 @@ from mmengine.runner import CheckpointLoader
 from safetensors import safe_open
 from tiny_run import run_tool, train_to_end, write_images
 
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.config_text import read_config_text
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.export import digest, export_backbone
+from mmtlalign.checkpoint.config_text import read_config_text
+from mmtlalign.checkpoint.export import digest, export_backbone
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.errors import InputError
 
 
 def test_metadata_says_what_the_file_is(tmp_path):
@@ -205,9 +205,9 @@ def test_another_prefix(tmp_path):
 def test_command_line(monkeypatch, tmp_path, capsys):
     source = checkpoint(swin(), tmp_path / 'epoch_7.pth')
     arguments = (source, tmp_path / 'out.safetensors', '--format', 'timm')
-    run_tool(monkeypatch, 'export_backbone', *arguments)
+    run_tool(monkeypatch, 'model_converters/export_backbone', *arguments)
     told = capsys.readouterr().out
     assert 'raw weights of SwinTransformer, names of timm' in told
     assert 'mmtlalign.TLAlignLinearClsHead, epoch 7' in told
     with pytest.raises(SystemExit, match='error: .*is there already'):
-        run_tool(monkeypatch, 'export_backbone', *arguments)
+        run_tool(monkeypatch, 'model_converters/export_backbone', *arguments)

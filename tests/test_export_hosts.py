@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 from pvt_nets import mmdet_pvt
 from torch import nn
 
-from mmtlalign.engine import PretrainedBackboneHook
+from mmtlalign.checkpoint.hook import PretrainedBackboneHook
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
 SWIN = dict(embed_dims=16, depths=[2, 1, 2, 1], num_heads=[1, 2, 4, 8], window_size=4)

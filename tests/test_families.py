@@ -10,8 +10,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models import T2T_ViT
 from mmpretrain.structures import DataSample
 
-from mmtlalign.mixing import CutMix
-from mmtlalign.tracing import attach, family_of, start_share
+from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.tracing.attach import attach, start_share
+from mmtlalign.tracing.support import family_of
 
 GAP = dict(type='GlobalAveragePooling')
 CLASS, LINEAR = 'VisionTransformerClsHead', 'LinearClsHead'

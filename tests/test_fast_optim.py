@@ -10,9 +10,9 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 import mmtlalign.engine  # noqa: F401  (registers the constructors)
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.fast_optim import FastOptimWrapperConstructor, merge_groups
-from mmtlalign.engine.tensor_clip import TensorClipHook
+from mmtlalign.engine.optim import FastOptimWrapperConstructor, merge_groups
+from mmtlalign.errors import InputError
+from mmtlalign.methods.esvit.hook import TensorClipHook
 
 FAST = 'mmtlalign.FastOptimWrapperConstructor'
 ADAMW = dict(type='AdamW', lr=0.1, weight_decay=0.2)

@@ -13,11 +13,11 @@ from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.registry import FUNCTIONS, MODELS, TRANSFORMS, init_default_scope
 from mmpretrain.datasets.transforms import auto_augment
 
-from mmtlalign.datasets.fast_steps import BY_TABLE, RandAugment
-from mmtlalign.engine.errors import InputError
+from mmtlalign.datasets.transforms import BY_TABLE, RandAugment
+from mmtlalign.errors import InputError
 
 BASES = Path(__file__).parents[1] / 'configs/_base_/datasets'
-with_host_steps = tool('benchmark_loader').with_host_steps
+with_host_steps = tool('benchmarks/benchmark_loader').with_host_steps
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,16 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from small_runs import ROOT
 
-from mmtlalign.analysis.dense_figures import (
+from mmtlalign.validation.config import load_config
+from tools.analysis_tools.dense_figures import (
     Instances,
     draw_detection,
     draw_segmentation,
     overlay,
 )
-from mmtlalign.analysis.run_figures import shares
-from mmtlalign.analysis.share_figure import ShareRow, draw_shares
-from mmtlalign.analysis.style import colour_of
-from mmtlalign.engine.config_check import load_config
+from tools.analysis_tools.share_figure import ShareRow, draw_shares
+from tools.analysis_tools.style import colour_of
+from tools.experiments.run_figures import shares
 
 RED = np.array([230, 25, 75])
 

@@ -30,8 +30,12 @@ from golden_lvvit import (
 from golden_tokenlabel import check_tokenlabel_loss
 from mmengine.registry import MODELS, init_default_scope
 
-from mmtlalign.mixing import CutMix, Mix, Mixup, TokenCutMix, clipped_box
-from mmtlalign.tracing import Tracer, attach, share_tracer, watch
+from mmtlalign.mixing.augments import Mixup
+from mmtlalign.mixing.cutmix import CutMix, clipped_box
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.token_mix import TokenCutMix
+from mmtlalign.tracing.attach import attach, share_tracer, watch
+from mmtlalign.tracing.tracer import Tracer
 
 
 class Golden:

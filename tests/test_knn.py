@@ -8,10 +8,9 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
-from mmtlalign.engine import knn
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.knn import top_classes
-from mmtlalign.engine.knn_hook import gather
+from mmtlalign.errors import InputError
+from mmtlalign.methods import knn
+from mmtlalign.methods.knn import gather, top_classes
 
 
 def by_hand(queries, bank, labels, k, classes, temperature):
@@ -50,7 +49,7 @@ def test_more_neighbours_than_images():
 
 def test_rows_of_processes_return_to_their_order(monkeypatch):
     parts = [torch.tensor([0, 2, 4]), torch.tensor([1, 3, 0])]
-    monkeypatch.setattr('mmtlalign.engine.knn_hook.all_gather', lambda part: parts)
+    monkeypatch.setattr('mmtlalign.methods.knn.all_gather', lambda part: parts)
     assert gather(parts[0], 5).tolist() == [0, 1, 2, 3, 4]
 
 
@@ -141,7 +140,7 @@ def test_hook_needs_classes(evaluated):
 
 
 def test_network_is_chosen(evaluated, monkeypatch):
-    from mmtlalign.selfsup import EsViT
+    from mmtlalign.methods.esvit.model import EsViT
 
     asked, plain = set(), EsViT.extract_feat
 

@@ -1,4 +1,4 @@
-"""tools/knn.py: features of any checkpoint, random weights, pixels."""
+"""tools/analysis_tools/knn.py: features of any checkpoint, random weights, pixels."""
 
 import json
 
@@ -12,8 +12,8 @@ from test_knn import by_hand
 from tiny_run import run_tool, train_to_end, write_config, write_images
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.engine import knn
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.methods import knn
+from mmtlalign.validation.config import load_config
 
 ESVIT = """
 del val_dataloader, test_dataloader, val_evaluator, test_evaluator
@@ -65,7 +65,7 @@ def measure(monkeypatch, tmp_path):
     def run(*args):
         file = tmp_path / 'knn.json'
         try:
-            run_tool(monkeypatch, 'knn', *args, '--json', file)
+            run_tool(monkeypatch, 'analysis_tools/knn', *args, '--json', file)
         except SystemExit as stop:
             return str(stop.code)
         return json.loads(file.read_text())

@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from test_make_label_maps import pictures, run_tool  # noqa: F401
 
-from mmtlalign.datasets.label_maps.annotator import build_annotator
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.annotators.base import build_annotator
 
 SIZE, K = (64, 96), 9
 VIT = dict(embed_dim=32, depth=1, num_heads=2)

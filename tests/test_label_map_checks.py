@@ -10,10 +10,11 @@ from test_label_map_loading import write_official
 from test_label_maps import facts_of, fill
 from tiny_run import train_to_end, write_config, write_images
 
-from mmtlalign.datasets.label_maps import OfficialLabelMaps, official
-from mmtlalign.datasets.label_maps.images import list_images
-from mmtlalign.engine.data_checks import check_data
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling import official
+from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
+from mmtlalign.validation.data import check_data
+from tools.dataset_converters.label_maps.images import list_images
 
 LOGGER = logging.getLogger('test_label_map_checks')
 # A token-label head on the tiny ViT, 4x4 tokens, two classes of the annotator's 12.

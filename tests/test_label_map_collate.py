@@ -19,8 +19,7 @@ from test_token_label_head import (
     train_cfg,
 )
 
-from mmtlalign.heads import collate_label_maps
-from mmtlalign.heads.map_batch import FIELDS
+from mmtlalign.methods.token_labeling.targets import FIELDS, collate_label_maps
 
 
 @pytest.fixture(autouse=True)

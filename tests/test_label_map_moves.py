@@ -8,8 +8,9 @@ from mmengine.registry import TRANSFORMS, init_default_scope
 from test_label_map_loading import load_step
 from test_label_maps import NAMES, fill
 
-from mmtlalign.datasets.label_maps import LabelMap, pool_label_maps
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.geometry import pool_label_maps
+from mmtlalign.methods.token_labeling.label_map import LabelMap
 
 GRID, CELL = (5, 8), 9
 MOVES = [

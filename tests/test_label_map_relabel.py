@@ -10,8 +10,8 @@ from test_label_map_loading import load_step
 from test_label_map_moves import STEPS, build, compass
 from test_label_maps import NAMES, draw_map, facts_of, fill
 
-from mmtlalign.datasets.label_maps import ReLabel
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.methods.relabel import ReLabel
 
 K = 12  # classes of the store
 CNN = dict(

@@ -6,17 +6,15 @@ import pickle
 import numpy as np
 import pytest
 
-from mmtlalign.datasets.label_maps import (
-    CorruptShardError,
-    LabelMap,
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.label_map import LabelMap, hard_label_map
+from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
+from mmtlalign.methods.token_labeling.shards import CorruptShardError
+from mmtlalign.methods.token_labeling.store import (
     LabelMapStore,
     MissingMapError,
-    StoreFacts,
     create_store,
-    fingerprint,
-    hard_label_map,
 )
-from mmtlalign.engine.errors import InputError
 
 CLASSES = [f'class {k}' for k in range(12)]
 NAMES = sorted(f'{c}/picture {n}.JPEG' for c in 'abc' for n in range(3))

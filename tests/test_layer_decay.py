@@ -17,9 +17,9 @@ from timm.models.vision_transformer import VisionTransformer
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
-from mmtlalign.engine.config_check import UnreadKeyError, load_config
-from mmtlalign.engine.errors import InputError
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmtlalign.errors import InputError
+from mmtlalign.validation.config import UnreadKeyError, load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE, LR, DECAY = 0.5, 0.25, 0.125

@@ -7,8 +7,8 @@ import torch
 from no_sync import NoSync
 from tiny_run import run_tool, write_config, write_images
 
-from mmtlalign.engine import lazy_log
-from mmtlalign.engine.lazy_log import LazyRuntimeInfoHook
+from mmtlalign.engine import runtime_info_hook
+from mmtlalign.engine.runtime_info_hook import LazyRuntimeInfoHook
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def test_record_is_that_of_the_stock_hook(record, monkeypatch, interval):
     stock = "default_hooks['runtime_info'] = dict(type='RuntimeInfoHook')"
     wanted = record('stock', logs, *BF16, text=stock)
     # As if everything were on a GPU.
-    monkeypatch.setattr(lazy_log, 'waits', lambda v: isinstance(v, torch.Tensor))
+    monkeypatch.setattr(
+        runtime_info_hook, 'waits', lambda v: isinstance(v, torch.Tensor)
+    )
     found = record('lazy', logs, *BF16)
     assert any('grad_norm' in line for line in wanted)
     assert len(wanted) == len(found)
@@ -51,7 +53,9 @@ def test_record_is_that_of_the_stock_hook(record, monkeypatch, interval):
 
 
 def test_no_step_between_two_logs_waits(record, monkeypatch):
-    monkeypatch.setattr(lazy_log, 'waits', lambda v: isinstance(v, torch.Tensor))
+    monkeypatch.setattr(
+        runtime_info_hook, 'waits', lambda v: isinstance(v, torch.Tensor)
+    )
     seen, stock = [], LazyRuntimeInfoHook.after_train_iter
 
     def watched(self, runner, batch_idx, data_batch=None, outputs=None):

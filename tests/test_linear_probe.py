@@ -14,11 +14,10 @@ from small_backbones import randomise, swin, vit
 from tiny_run import run_tool, train_to_end, write_images
 from torch import nn
 
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.engine.errors import InputError
-from mmtlalign.evaluation.probe_accuracy import ProbeAccuracy
-from mmtlalign.heads import LinearProbeHead
-from mmtlalign.selfsup.features import block_features, view_features
+from mmtlalign.errors import InputError
+from mmtlalign.methods.features import block_features, view_features
+from mmtlalign.methods.linear_probe import LinearProbeHead, ProbeAccuracy
+from mmtlalign.validation.config import load_config
 
 RECIPE = 'swin-tiny-p4-w7_esvit-in1k-pre_linear-100e_in1k.py'
 RATES = [0.01, 0.1, 1.0]

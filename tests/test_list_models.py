@@ -5,16 +5,15 @@ from conftest import ROOT, tool
 from contract_rows import ROWS
 from contract_steps import stock
 
-from mmtlalign.tracing import known_backbones
-from mmtlalign.tracing.refusals import REASONS
+from mmtlalign.tracing.support import REASONS, known_backbones
 
-MODELS = tool('list_models')
+MODELS = tool('analysis_tools/list_models')
 
 
 def test_readme_is_up_to_date():
     text = (ROOT / 'README.md').read_text(encoding='utf-8')
     assert MODELS.insert(text) == text, (
-        'run: python tools/list_models.py --write README.md'
+        'run: python tools/analysis_tools/list_models.py --write README.md'
     )
 
 

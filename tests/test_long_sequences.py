@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
-from mmtlalign.analysis.benchmark.measuring import Case
-from mmtlalign.analysis.benchmark.models import Network
-from mmtlalign.analysis.benchmark.steps import Batch, make_step
-from mmtlalign.engine.peak_memory import peak_bytes
+from tools.benchmarks.peak_memory import peak_bytes
+from tools.benchmarks.step.measuring import Case
+from tools.benchmarks.step.models import Network
+from tools.benchmarks.step.steps import Batch, make_step
 
 TOKENS = 64 * 64 + 1
 ONE_MAP = 4 * TOKENS**2  # of one head of one image, in float32

@@ -15,11 +15,11 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmtlalign.backbones import LVViT
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.weight_names import convert
-from mmtlalign.mixing import MixToken, swap_box, swapped_patches
-from mmtlalign.tracing import family_of
+from mmtlalign.backbones.lvvit import LVViT
+from mmtlalign.checkpoint.convert import convert
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.mixing.mixtoken import MixToken, swap_box, swapped_patches
+from mmtlalign.tracing.support import family_of
 
 SMALL = dict(
     embed_dims=32,
@@ -289,7 +289,9 @@ def golden():
 
 
 def test_official_names_are_recognised(golden):
-    with pytest.raises(ValueError, match='tools/convert_weights.py lvvit'):
+    with pytest.raises(
+        ValueError, match='tools/model_converters/convert_weights.py lvvit'
+    ):
         small().load_state_dict(golden.official)
 
 
@@ -306,7 +308,9 @@ def test_converted_file_gives_the_golden_logits(golden, tmp_path):
     """A whole file goes into the model, and its backbone into any other."""
     source, target = str(tmp_path / 'official.pth'), str(tmp_path / 'ours.pth')
     torch.save(dict(state_dict=golden.official, epoch=299), source)
-    told = tool('convert_weights').convert_file('lvvit', source, target)
+    told = tool('model_converters/convert_weights').convert_file(
+        'lvvit', source, target
+    )
     assert told == [f'{len(golden.official)} tensors written to {target}']
     for tensor in golden.model.parameters():
         nn.init.normal_(tensor)

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmtlalign.backbones import LVViT, SideLayers
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.errors import InputError
+from mmtlalign.backbones.lvvit import LVViT
+from mmtlalign.backbones.necks import SideLayers
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.errors import InputError
 
 ARCH = dict(
     embed_dims=16,

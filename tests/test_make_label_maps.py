@@ -8,10 +8,11 @@ from conftest import tool
 from PIL import Image
 from test_label_maps import facts_of
 
-from mmtlalign.datasets.label_maps import LabelMapStore, make
-from mmtlalign.datasets.label_maps.annotator import Annotator, build_annotator
-from mmtlalign.datasets.label_maps.images import AnnotatorImages, list_images
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.annotators.base import Annotator, build_annotator
+from mmtlalign.methods.token_labeling.store import LabelMapStore
+from tools.dataset_converters.label_maps import make
+from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
 
 MODELS = ['test_efficientnet', 'test_convnext', 'test_vit', 'test_vit2']
 
@@ -43,7 +44,7 @@ def weights(tmp_path_factory):
 
 
 def run_tool(pictures, out, weights, *more):
-    module = tool('make_label_maps')
+    module = tool('dataset_converters/make_label_maps')
     arguments = [pictures, out, '--annotator', 'timm:test_efficientnet']
     arguments += ['--checkpoint', weights('test_efficientnet'), '--size', '64', '96']
     arguments += ['--shard-size', '3', '--workers', '0', '--batch-size', '2']
@@ -242,6 +243,6 @@ def test_logits_below_zero_are_less_than_what_is_left_out():
 )
 def test_wrong_arguments(arguments):
     with pytest.raises(SystemExit):
-        tool('make_label_maps').parse_args(
+        tool('dataset_converters/make_label_maps').parse_args(
             ['a', 'b', '--annotator', 'timm:x', *arguments]
         )

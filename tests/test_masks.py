@@ -15,8 +15,9 @@ from mmpretrain.registry import BATCH_AUGMENTS
 from mmpretrain.structures import DataSample
 
 import mmtlalign.mixing as ours
-from mmtlalign.mixing import FMix, GridMix, ResizeMix, TokenMix
-from mmtlalign.mixing.fmix import low_frequency_image
+from mmtlalign.mixing.cutmix import ResizeMix
+from mmtlalign.mixing.fmix import FMix, low_frequency_image
+from mmtlalign.mixing.token_mix import GridMix, TokenMix
 
 seeds = st.integers(0, 2**32 - 1)
 shares = st.floats(0, 1)

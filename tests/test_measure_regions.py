@@ -38,7 +38,13 @@ def measure(monkeypatch, tmp_path, capsys):
     def run(*args):
         args = [config if a == 'CONFIG' else file if a == 'FILE' else a for a in args]
         try:
-            run_tool(monkeypatch, 'measure_regions', *args, '--json', 'found.json')
+            run_tool(
+                monkeypatch,
+                'analysis_tools/measure_regions',
+                *args,
+                '--json',
+                'found.json',
+            )
         except SystemExit as stop:
             return f'{stop.code} {capsys.readouterr().err}'
         found = json.loads((tmp_path / 'found.json').read_text())

@@ -6,18 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtlalign.mixing import (
-    CutMix,
-    FMix,
-    GridMix,
-    Mix,
-    Mixup,
-    TokenCutMix,
-    TokenMix,
-    box_area,
-    clipped_box,
-    minmax_box,
-)
+from mmtlalign.mixing.augments import Mixup
+from mmtlalign.mixing.cutmix import CutMix, box_area, clipped_box, minmax_box
+from mmtlalign.mixing.fmix import FMix
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.token_mix import GridMix, TokenCutMix, TokenMix
 
 sides = st.integers(1, 40)
 seeds = st.integers(0, 2**32 - 1)

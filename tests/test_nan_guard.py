@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
 from tiny_run import train_to_end, write_images
 
-from mmtlalign.engine.nan_guard import (
+from mmtlalign.engine.nan_guard_hook import (
     NanGuardHook,
     NonFiniteError,
     Step,

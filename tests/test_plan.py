@@ -11,15 +11,22 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmtlalign.analysis.report import summarise, write_report
-from mmtlalign.analysis.summary import differences, format_table, markdown_table, spread
-from mmtlalign.engine import plan_runner
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.plan import Plan, Start, Task, metrics_of, plan_of, read_plan
-from mmtlalign.engine.plan_check import check_backbones
-from mmtlalign.engine.plan_runner import PlanRunner
-from mmtlalign.engine.stages import StageError
+from mmtlalign.errors import InputError
+from mmtlalign.validation.config import load_config
+from tools.experiments import plan_runner
+from tools.experiments.plan import (
+    Plan,
+    Start,
+    Task,
+    check_backbones,
+    metrics_of,
+    plan_of,
+    read_plan,
+)
+from tools.experiments.plan_runner import PlanRunner
+from tools.experiments.report import summarise, write_report
+from tools.experiments.stages import StageError
+from tools.experiments.summary import differences, format_table, markdown_table, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 PLANS = sorted((ROOT / 'configs/plans').glob('*.py'))

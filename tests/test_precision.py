@@ -5,8 +5,9 @@ import torch
 from contract_steps import mixed, tapped
 from torch import Tensor
 
-from mmtlalign.tracing import Tracer, family_of, watch
-from mmtlalign.tracing.trace import share_tracer, token_grid
+from mmtlalign.tracing.attach import share_tracer, token_grid, watch
+from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.tracer import Tracer
 
 ROWS = ['ViT', 'DeiT, distilled', 'Swin', 'DHVT', 'PVT', 'timm ViT']
 

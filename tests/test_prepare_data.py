@@ -1,4 +1,4 @@
-"""tools/prepare_data.py: what is wrong with a folder is said; none is left half."""
+"""tools/dataset_converters/prepare_data.py: what is wrong with a folder is said; none is left half."""
 
 import functools
 import io
@@ -17,11 +17,11 @@ import pytest
 from conftest import tool
 from fake_archives import FAKES, mask, picture, write_tar, write_zip
 
-from mmtlalign.datasets.prepare import DATA_SETS, archives, pictures
-from mmtlalign.datasets.prepare.archives import check_room, unpack
-from mmtlalign.datasets.prepare.command import check, make
-from mmtlalign.datasets.prepare.folders import new_folder
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
+from tools.dataset_converters.prepare import DATA_SETS, archives, pictures
+from tools.dataset_converters.prepare.archives import check_room, unpack
+from tools.dataset_converters.prepare.command import check, make
+from tools.dataset_converters.prepare.folders import new_folder
 
 HERE = Path(__file__).parent
 
@@ -379,7 +379,7 @@ def command(monkeypatch):
     def run(*args):
         monkeypatch.setattr(sys, 'argv', ['prepare_data.py', *map(str, args)])
         with pytest.raises(SystemExit) as stop:
-            tool('prepare_data').main()
+            tool('dataset_converters/prepare_data').main()
         return stop.value.code
 
     yield run

@@ -12,8 +12,8 @@ from mmpretrain.models import DistilledVisionTransformer, SwinTransformerV2
 from mmpretrain.structures import DataSample
 from small_backbones import SWIN, VIT, assert_same, randomise, save, swin, vit
 
-from mmtlalign.engine.backbone_weights import load_backbone, resize_bias_tables
-from mmtlalign.engine.errors import InputError
+from mmtlalign.checkpoint.load import load_backbone, resize_bias_tables
+from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
 

@@ -13,8 +13,9 @@ from mmengine.registry import MODELS, init_default_scope
 from pvt_nets import ARCH, LAYERS, dense, mmdet_pvt, official, small, wide
 from torch import nn
 
-from mmtlalign.backbones import PVT
-from mmtlalign.mixing import CutMix, Mix
+from mmtlalign.backbones.pvt import PVT
+from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.mixing.mix import Mix
 
 PUBLISHED = {
     'tiny': 13_229_288,
@@ -176,7 +177,7 @@ def test_trains(head):
 
 def test_no_attention_of_pytorch_is_known_in_general():
     """mmdet's attention is known; the module of PyTorch inside it is not."""
-    from mmtlalign.tracing import attach
+    from mmtlalign.tracing.attach import attach
 
     net = mmdet_pvt(out_indices=(3,))
     attach(copy.deepcopy(net))

@@ -8,10 +8,10 @@ from pvt_nets import ARCH, dense, mmdet_pvt, official, small, wide
 from small_backbones import assert_same, randomise, save
 from torch import nn
 
-from mmtlalign.backbones import PVT
-from mmtlalign.backbones.pvt_mmdet import from_mmdet, to_mmdet
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.weight_names import convert
+from mmtlalign.backbones.pvt import PVT
+from mmtlalign.checkpoint.convert import convert
+from mmtlalign.checkpoint.key_maps.pvt_mmdet import from_mmdet, to_mmdet
+from mmtlalign.checkpoint.load import load_backbone
 
 
 def test_official_names_there_and_back():
@@ -20,7 +20,9 @@ def test_official_names_there_and_back():
     assert 'block4.1.attn.kv.weight' in names and 'pos_embed1' in names
     back = convert(names, 'pvt')
     assert set(back) == {f'backbone.{k}' for k in net.state_dict()}
-    with pytest.raises(ValueError, match='tools/convert_weights.py pvt'):
+    with pytest.raises(
+        ValueError, match='tools/model_converters/convert_weights.py pvt'
+    ):
         net.load_state_dict(names)
 
 

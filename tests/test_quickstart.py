@@ -14,7 +14,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmtlalign.analysis.summary import format_table
+from tools.experiments.summary import format_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / 'configs/quickstart'

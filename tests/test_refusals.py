@@ -9,9 +9,14 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.registry import MODELS as MMPRETRAIN
 from torch import nn
 
-from mmtlalign.tracing import Family, family_of, known_backbones, register_backbone
-from mmtlalign.tracing.known import KNOWN
-from mmtlalign.tracing.refusals import REASONS
+from mmtlalign.tracing.support import (
+    KNOWN,
+    REASONS,
+    Family,
+    family_of,
+    known_backbones,
+    register_backbone,
+)
 
 
 def _is_backbone(cls):

@@ -14,11 +14,11 @@ from test_figures import count, picture, pixels
 from tiny_run import run_tool
 from torch import nn
 
-from mmtlalign.analysis.region_figure import draw_attention, draw_pairs, most_of
-from mmtlalign.analysis.region_pairs import find_pairs, pairs_of
-from mmtlalign.analysis.region_views import second_view
-from mmtlalign.selfsup.region_metrics import attention_entropy
-from mmtlalign.tracing.last_attention import last_attention
+from mmtlalign.evaluation.last_attention import last_attention
+from mmtlalign.evaluation.regions import attention_entropy
+from tools.analysis_tools.region_figure import draw_attention, draw_pairs, most_of
+from tools.analysis_tools.region_pairs import find_pairs, pairs_of
+from tools.analysis_tools.region_views import second_view
 
 SIDE, CELL = 4, 8
 SIZE = SIDE * CELL

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from conftest import needs_riding
 
-from mmtlalign.attention import riding
-from mmtlalign.attention.riding import can_ride, ride
+from mmtlalign.tracing.kernels import value_channels
+from mmtlalign.tracing.kernels.value_channels import can_ride, ride
 
 pytestmark = needs_riding
 SHAPES = {
@@ -66,5 +66,5 @@ def test_where_columns_can_ride(monkeypatch):
     assert not can_ride(*[part.bfloat16() for part in parts], None, 0.0)
     assert not can_ride(*[part.to('meta') for part in parts], None, 0.0)
     assert not can_ride(parts[0], parts[1], parts[2][..., :4], None, 0.0)
-    monkeypatch.setattr(riding, '_BACKWARD', None)  # an older PyTorch
+    monkeypatch.setattr(value_channels, '_BACKWARD', None)  # an older PyTorch
     assert not can_ride(*parts, None, 0.0)

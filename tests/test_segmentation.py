@@ -24,8 +24,8 @@ from tiny_segmentation import (
     write_data,
 )
 
-from mmtlalign.datasets import IgnoreLabels
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.datasets.transforms import IgnoreLabels
+from mmtlalign.validation.config import load_config
 
 VIT_RECIPES = [n for n in CONFIGS if n.startswith(('deit', 'lvvit'))]
 # Stochastic depth, by the beginning of the file name.

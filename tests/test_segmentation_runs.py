@@ -21,7 +21,7 @@ from tiny_segmentation import (
     write_data,
 )
 
-from mmtlalign.engine.backbone_weights import load_backbone
+from mmtlalign.checkpoint.load import load_backbone
 
 
 @pytest.fixture(autouse=True)

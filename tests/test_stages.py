@@ -10,13 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtlalign.engine.progress import (
-    ProgressBar,
-    Screen,
-    last_metrics,
-    read_scalars,
-)
-from mmtlalign.engine.stages import (
+from tools.experiments.progress import ProgressBar, Screen, last_metrics, read_scalars
+from tools.experiments.stages import (
     Stage,
     StageError,
     fingerprint,

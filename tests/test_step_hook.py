@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import LinearLR, OptimWrapper
 
-from mmtlalign.engine.step_hook import before_step
+from mmtlalign.compat.step_hook import before_step
 
 
 @pytest.fixture

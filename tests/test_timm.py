@@ -6,9 +6,9 @@ from contract_rows.timm import SwinTransformerBlock
 from mmengine.registry import init_default_scope
 from timm_parts import DEIT, SMALL, SWIN, bare, build
 
-from mmtlalign.backbones import TIMMBackbone
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.tracing import family_of
+from mmtlalign.backbones.timm_backbone import TIMMBackbone
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.tracing.support import family_of
 
 
 @pytest.fixture(autouse=True)

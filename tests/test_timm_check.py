@@ -9,7 +9,9 @@ from mmengine.registry import init_default_scope
 from timm.layers import Attention
 from timm_parts import SMALL, build
 
-from mmtlalign.tracing import attach, family_of, timm_check
+from mmtlalign.tracing.adapters import timm_check
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.support import family_of
 
 
 @pytest.fixture(autouse=True)

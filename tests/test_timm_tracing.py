@@ -17,7 +17,8 @@ from timm.models.vision_transformer import ParallelThingsBlock
 from timm_parts import DEIT, SMALL, bare, build, mixed
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.tracing import attach, family_of, trace
+from mmtlalign.tracing.attach import attach, trace
+from mmtlalign.tracing.support import family_of
 
 
 @pytest.fixture(autouse=True)

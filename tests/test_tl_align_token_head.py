@@ -10,10 +10,10 @@ from mmengine.registry import MODELS
 from token_label_nets import BACKBONES, GRID, SMOOTHING, B, K, N, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.classifiers import BatchMixer
-from mmtlalign.heads.label_columns import LabelColumns
-from mmtlalign.heads.token_label_loss import TopKLabels, smooth
-from mmtlalign.mixing import Mix
+from mmtlalign.methods.classifier import BatchMixer
+from mmtlalign.methods.token_labeling.loss import TopKLabels, smooth
+from mmtlalign.methods.token_labeling.tl_align import LabelColumns
+from mmtlalign.mixing.mix import Mix
 
 every_backbone = pytest.mark.parametrize('name', BACKBONES)
 every_augment = pytest.mark.parametrize('augment', ['MixToken', 'TokenCutMix', None])

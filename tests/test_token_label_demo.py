@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_runs import ROOT, train
 
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.validation.config import load_config
 
 pytestmark = [pytest.mark.real_data, pytest.mark.slow]  # half a minute of training
 METHODS = ('token-label', 'tlalign-token-label')

@@ -6,8 +6,8 @@ from label_samples import label_samples
 from mmengine.registry import MODELS, init_default_scope
 from small_backbones import VIT, randomise
 
-from mmtlalign.heads import TokenLabelClsHead
-from mmtlalign.heads.token_label_loss import smooth, trust_map
+from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
+from mmtlalign.methods.token_labeling.loss import smooth, trust_map
 
 B, K, GRID = 4, 12, (3, 5)
 SIZE = (24, 40)  # pixels, patches of 8

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmtlalign.heads.token_label_loss import (
+from mmtlalign.methods.token_labeling.loss import (
     DENSE_WEIGHTS,
     TokenLabelLoss,
     TopKLabels,

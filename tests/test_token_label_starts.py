@@ -29,9 +29,9 @@ from test_token_label_configs import (
 )
 from torch.nn.functional import interpolate
 
-from mmtlalign.engine.config_check import load_config
-from mmtlalign.engine.errors import InputError
-from mmtlalign.heads.map_batch import batch_map
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.targets import batch_map
+from mmtlalign.validation.config import load_config
 
 RELABEL_DEIT = 'relabel_deit-small-p16_8xb128-coslr-300e_in1k'
 

@@ -9,9 +9,10 @@ from small_backbones import VIT, randomise
 from torch import nn
 from torch.nn.functional import one_hot
 
-from mmtlalign.heads.token_label_loss import TokenLabelLoss
-from mmtlalign.mixing import MixToken, TokenSwap, box_area, box_mask
-from mmtlalign.tracing import start_share
+from mmtlalign.methods.token_labeling.loss import TokenLabelLoss
+from mmtlalign.mixing.cutmix import box_area, box_mask
+from mmtlalign.mixing.mixtoken import MixToken, TokenSwap
+from mmtlalign.tracing.attach import start_share
 
 B, K, GRID = 4, 6, (4, 6)
 

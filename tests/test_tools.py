@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from tiny_run import TOOLS, run_tool, write_config, write_images
 
-from mmtlalign.engine import cpu
+from mmtlalign.engine import precision
 
 
 @pytest.fixture(scope='module')
@@ -222,11 +222,11 @@ def test_option_that_nobody_reads(train, option, wrong, right):
 def test_mixed_precision_of_each_device(
     monkeypatch, device, capability, scope, given, expected
 ):
-    monkeypatch.setattr(cpu, 'get_device', lambda: device)
+    monkeypatch.setattr(precision, 'get_device', lambda: device)
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: capability)
     cfg = Config(dict(default_scope=scope, optim_wrapper=dict(type=given)))
     for _ in range(2):  # the second time there is nothing to do
-        cpu.mixed_precision(cfg)
+        precision.mixed_precision(cfg)
         assert cfg.optim_wrapper.type == expected
     scaled = expected == 'AmpOptimWrapper'
     assert cfg.optim_wrapper.get('loss_scale') == ('dynamic' if scaled else None)

@@ -13,10 +13,12 @@ from contract_steps import every_row, flat, mixed, plain, run, stock, tapped
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.checkpoint import checkpoint
 
-from mmtlalign.attention import riding
-from mmtlalign.mixing import Mix
-from mmtlalign.tracing import Tracer, attach, family_of, share_tracer, watch
-from mmtlalign.tracing.reader import ONE_GRAPH
+from mmtlalign.compat.torch_2_1 import ONE_GRAPH
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing.attach import attach, share_tracer, watch
+from mmtlalign.tracing.kernels import value_channels
+from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.tracer import Tracer
 
 
 @every_row
@@ -30,7 +32,7 @@ def test_state_dict_and_class_are_the_stock_ones(row):
 
 @pytest.mark.parametrize('row', [row for row in ROWS if 'of mmdet' not in row])
 def test_reading_changes_no_bit_where_nothing_rides(row, monkeypatch):
-    monkeypatch.setattr(riding, '_BACKWARD', None)  # as on a GPU
+    monkeypatch.setattr(value_channels, '_BACKWARD', None)  # as on a GPU
     mix = mixed(row)
     expected = plain(copy.deepcopy(stock(row)), mix.images)
     out, _ = run(tapped(row), mix)

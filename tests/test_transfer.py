@@ -20,8 +20,8 @@ from mmpretrain.models import ImageClassifier
 from scipy.io import savemat
 from small_runs import losses, scores, train, without_memory
 
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.validation.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = {path.stem: path for path in sorted((ROOT / 'transfer').glob('*.py'))}

@@ -8,9 +8,9 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models.utils import ShiftWindowMSA
 
-from mmtlalign.attention import window_caches
-from mmtlalign.attention.mmpretrain_twins import share_windows
-from mmtlalign.attention.window_caches import WindowMasks
+from mmtlalign.fast import windows
+from mmtlalign.fast.modules import share_windows
+from mmtlalign.fast.windows import WindowMasks
 
 SWIN = dict(
     type='SwinTransformer',
@@ -60,7 +60,7 @@ def test_each_size_once_and_outputs_of_the_stock_model(made):
 
 
 def test_the_oldest_are_forgotten(made, monkeypatch):
-    monkeypatch.setattr(window_caches, 'KEPT', 2)
+    monkeypatch.setattr(windows, 'KEPT', 2)
     masks = WindowMasks()
     for size in ((8, 8), (12, 12), (8, 8), (16, 16), (8, 8), (12, 12)):
         masks(size, window_size=4, shift_size=2)

@@ -13,11 +13,11 @@ from mmpretrain.models import (
 from torch import nn
 from torch.nn.functional import interpolate
 
-from mmtlalign.backbones import SimpleFeaturePyramid, WindowedViT
-from mmtlalign.backbones.windowed_vit import cut, paste
-from mmtlalign.engine.backbone_weights import load_backbone
-from mmtlalign.engine.errors import InputError
-from mmtlalign.tracing import family_of
+from mmtlalign.backbones.necks import SimpleFeaturePyramid
+from mmtlalign.backbones.windowed_vit import WindowedViT, cut, paste
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.errors import InputError
+from mmtlalign.tracing.support import family_of
 
 ARCH = dict(embed_dims=16, num_layers=8, num_heads=2, feedforward_channels=32)
 

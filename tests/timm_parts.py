@@ -8,7 +8,7 @@ import torch
 from contract_rows.timm import pvt, swin, vit
 from mmengine.registry import MODELS
 
-from mmtlalign.mixing import CutMix
+from mmtlalign.mixing.cutmix import CutMix
 
 VIT, DEIT = 'vit_tiny_patch16_224', 'deit_tiny_distilled_patch16_224'
 SWIN, SWINV2 = 'swin_tiny_patch4_window7_224', 'swinv2_tiny_window8_256'

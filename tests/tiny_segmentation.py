@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS, init_default_scope
 
-from mmtlalign.engine.config_check import load_config
+from mmtlalign.validation.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs' / 'segmentation'
 CONFIGS = {path.stem: path for path in sorted(ROOT.glob('*.py'))}

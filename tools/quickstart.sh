@@ -22,4 +22,4 @@ python=$(bash "$root/tools/setup_env.sh" --print-python)
 
 cd "$root"
 export MMTLALIGN_COMMAND="bash tools/quickstart.sh $*"
-exec "$python" tools/pretrain_to_downstream.py configs/plans/quickstart.py "$@"
+exec "$python" tools/experiments/pretrain_to_downstream.py configs/plans/quickstart.py "$@"

@@ -6,12 +6,16 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 
-from mmtlalign.engine.config_check import load_config
 from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.cpu import join_cpu_processes, leave_processes, mixed_precision
-from mmtlalign.engine.errors import InputError, short_errors
-from mmtlalign.engine.nan_guard import add_nan_guard
+from mmtlalign.engine.nan_guard_hook import add_nan_guard
+from mmtlalign.engine.precision import (
+    join_cpu_processes,
+    leave_processes,
+    mixed_precision,
+)
 from mmtlalign.engine.runner import build_runner
+from mmtlalign.errors import InputError, short_errors
+from mmtlalign.validation.config import load_config
 
 
 def parse_args():

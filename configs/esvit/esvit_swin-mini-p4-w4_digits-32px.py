@@ -1,6 +1,6 @@
 # EsViT on handwritten digits, no labels: a two-stage Swin of 0.1 M parameters.
 #
-#   python -m mmtlalign.datasets.quickstart data/quickstart     writes the digits
+#   python tools/demo/quickstart_data.py data/quickstart     writes the digits
 #   python tools/train.py THIS_FILE
 #   ... --cfg-options randomness.seed=1
 #   ... --cfg-options data_root=DIR                             other pictures

@@ -1,7 +1,7 @@
 # The same with a small DeiT: pretrained on Imagenette, then UperNet on CamVid and
 # Cascade Mask R-CNN on persons of 100 COCO pictures.
 #
-#   python tools/pretrain_to_downstream.py THIS_FILE --data DIR
+#   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
 # DIR as in its base. Cost: its stages took us 69 minutes in all, one CPU core a run,
 # beside other work. Every number is ours; see docs/results.md.

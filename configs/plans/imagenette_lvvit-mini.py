@@ -2,7 +2,7 @@
 # with TL-Align as well, with the maps' class label alone, and with the images' labels;
 # then UperNet on CamVid.
 #
-#   python tools/pretrain_to_downstream.py THIS_FILE --data DIR
+#   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
 # DIR holds imagenette224/, imagenette224_labelmaps/ and camvid/ (see the head of
 # configs/small/_base_/imagenette_maps_64px.py for how to make the maps).

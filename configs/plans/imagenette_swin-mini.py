@@ -1,7 +1,7 @@
 # Real pictures in little: a small Swin pretrained on Imagenette, then UperNet on
 # CamVid and Cascade Mask R-CNN on persons of 100 COCO pictures.
 #
-#   python tools/pretrain_to_downstream.py THIS_FILE --data DIR
+#   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
 # DIR holds imagenette224/, camvid/ and coco200seg/ (100 + 100 COCO pictures).
 # Cost: its stages took us 62 minutes in all, one CPU core a run, beside other work.

@@ -1,7 +1,7 @@
 # The whole comparison at full size: Swin-T on ImageNet-1k with TL-Align and with plain
 # CutMix, then ADE20K, COCO, CIFAR-100 and Flowers-102 from both.
 #
-#   python tools/pretrain_to_downstream.py THIS_FILE
+#   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
 # Cost: on 8 GPUs; not measured by us. One seed, as in the papers; ours is the choice of
 # tasks. Every stage resumes, so it may be stopped and moved to another machine.

@@ -3,7 +3,7 @@
 # and from random weights, all three with the same budget.
 #
 #   bash tools/quickstart.sh
-#   python tools/pretrain_to_downstream.py THIS_FILE
+#   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
 # Cost: ten minutes on two CPU cores. Every number is ours.
 starts = dict(
@@ -33,14 +33,13 @@ tasks = dict(
 )
 data = 'data/quickstart'
 # Paints the pictures, unless they are there.
-before = [['-m', 'mmtlalign.datasets.quickstart', '{data}']]
+before = [['tools/demo/quickstart_data.py', '{data}']]
 # The whole path in little: enough to see that it works, too little to learn.
 smoke = dict(
     data='data/quickstart-smoke',
     before=[
         [
-            '-m',
-            'mmtlalign.datasets.quickstart',
+            'tools/demo/quickstart_data.py',
             '{data}',
             '--train',
             '48',

@@ -2,7 +2,7 @@
 # label map says of the crop.
 #   bash tools/dist_train.sh configs/relabel/relabel_resnet50_8xb128-coslr-300e_in1k.py 8 --amp
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
-#   python tools/make_label_maps.py data/imagenet/train data/imagenet_maps \
+#   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
 # Expected top-1: 78.9 (labels of the images: 77.5), the authors' README, with maps of
 # their annotator; not trained by us. Cost: not measured by us.

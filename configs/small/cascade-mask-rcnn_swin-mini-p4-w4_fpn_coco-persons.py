@@ -1,6 +1,6 @@
 # Persons in COCO pictures on the small Swin: Cascade Mask R-CNN, made narrow.
 #
-#   python tools/pretrain_to_downstream.py configs/plans/imagenette_swin-mini.py
+#   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_swin-mini.py
 #   python tools/train.py THIS_FILE --cfg-options pretrained=FILE.pth
 #
 # Cost: about two minutes on one CPU core.

@@ -1,6 +1,6 @@
 # CamVid segmentation on the small LV-ViT: the decoder of the small DeiT.
 #
-#   python tools/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
+#   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
 #   python tools/train.py THIS_FILE --cfg-options pretrained=FILE.pth
 #
 # Cost: about two minutes on one CPU core. Every number is ours.

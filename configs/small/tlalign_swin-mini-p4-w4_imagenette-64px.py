@@ -1,6 +1,6 @@
 # TL-Align on Imagenette: a three-stage Swin of 0.6 M parameters.
 #
-#   python tools/pretrain_to_downstream.py configs/plans/imagenette_swin-mini.py
+#   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_swin-mini.py
 #   python tools/train.py THIS_FILE               this stage alone
 #   ... --cfg-options data_root=DIR               where the pictures lie
 #

@@ -1,7 +1,7 @@
 # Token Labeling on Imagenette: an LV-ViT of six layers and 0.7 M parameters, label
 # maps of an EfficientNet-Lite0.
 #
-#   python tools/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
+#   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
 #   python tools/train.py THIS_FILE               this stage alone
 #   ... --cfg-options data_root=DIR               where pictures and maps lie
 #

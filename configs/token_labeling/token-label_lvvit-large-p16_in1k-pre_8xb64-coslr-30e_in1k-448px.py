@@ -1,7 +1,7 @@
 # LV-ViT-L of ImageNet-1k fine-tuned with token labels at 448 pixels.
 #   bash tools/dist_train.sh configs/token_labeling/token-label_lvvit-large-p16_in1k-pre_8xb64-coslr-30e_in1k-448px.py 8 --amp
 #   ... --cfg-options pretrained=FILE.pth     another file, such as released weights
-#       converted by tools/convert_weights.py lvvit; all of it is loaded
+#       converted by tools/model_converters/convert_weights.py lvvit; all of it is loaded
 # Label maps: as for the pretraining.
 # Expected top-1: 86.2, the authors' README; not trained by us. Cost: not measured by
 # us. The control is mixtoken_lvvit-large-p16_in1k-pre_..._in1k-448px.

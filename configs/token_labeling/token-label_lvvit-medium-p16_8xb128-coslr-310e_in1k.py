@@ -1,7 +1,7 @@
 # LV-ViT-M with token labels and MixToken on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/token_labeling/token-label_lvvit-medium-p16_8xb128-coslr-310e_in1k.py 8 --amp
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
-#   python tools/make_label_maps.py data/imagenet/train data/imagenet_maps \
+#   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
 # Expected top-1: 84.0, the authors' README; not trained by us. Without maps, as in its
 # control mixtoken_lvvit-medium-p16, no number is confirmed. Cost: not measured by us.

@@ -1,4 +1,7 @@
-"""Swin whose last block is class attention: a class token for TransMix."""
+"""Swin whose last block is class attention: a class token for TransMix.
+
+This package's Swin with class attention.
+"""
 
 import re
 
@@ -12,8 +15,8 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 
 from mmtlalign.registry import MODELS
-
-__all__ = ['CASwin', 'ClassAttention']
+from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.support import Family, register_attention, register_backbone
 
 
 class ClassAttention(nn.Module):
@@ -244,3 +247,40 @@ def _sizes(state_dict: dict[str, Tensor], prefix: str) -> dict[int, tuple[int, i
 def _describe(sizes: dict[int, tuple[int, int]]) -> str:
     blocks, widths = zip(*(sizes[stage] for stage in sorted(sizes)))
     return f'blocks {list(blocks)} and widths {list(widths)}'
+
+
+def _output(backbone: nn.Module) -> str:
+    if backbone.out_type != 'cls_token':
+        raise ValueError(
+            f'CASwin with out_type={backbone.out_type!r}: maps do not pass the class '
+            "attention; set out_type='cls_token', or take SwinTransformer for the "
+            'mean of the tokens.'
+        )
+    return 'class'
+
+
+register_backbone(
+    CASwin,
+    Family(
+        patch=lambda backbone: backbone.patch_embed.projection.stride,
+        prefix=lambda backbone: 0,
+        joins=lambda backbone: 1,
+        output=_output,
+        note='class token of the last block',
+    ),
+)
+
+
+class TracedClassAttention(ClassAttention):
+    """Lets the class token join the shares, at the mean of the others."""
+
+    def forward(self, x):
+        if self.wire.reader is not None:
+            self.wire.reader.join_prefix()
+        return super().forward(x)
+
+
+@register_attention(ClassAttention)
+def _tap(module: ClassAttention, wire: Wire) -> None:
+    adopt(TracedClassAttention, module, wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)

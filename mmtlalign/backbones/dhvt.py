@@ -1,5 +1,13 @@
-"""DHVT, a vision transformer for data sets of any size."""
+"""DHVT, a vision transformer for data sets of any size.
 
+DHVT of this package: its attention has a seam, and appends tokens to it.
+
+How shares pass the head tokens is a rule of ours, in no paper: each is made from
+the mean of all tokens, so that is where it starts; afterwards its share joins that
+of the class token, as its content does (:meth:`Tracer.append_tokens`).
+"""
+
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -8,10 +16,15 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 
-from mmtlalign.backbones.dhvt_parts import DHVTLayer, SequentialOverlapPatchEmbed
+from mmtlalign.backbones.dhvt_layers import (
+    DHVTLayer,
+    HeadInteractedAttention,
+    SequentialOverlapPatchEmbed,
+)
 from mmtlalign.registry import MODELS
-
-__all__ = ['DHVT']
+from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
+from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.support import register_attention, register_backbone
 
 LN = dict(type='LN', eps=1e-6)
 BN = dict(type='BN')
@@ -32,7 +45,7 @@ class DHVT(BaseBackbone):
 
     A ViT with a class token and without position embedding: patches come from
     overlapping convolutions, heads exchange tokens, the feed-forward is
-    convolutional (see :mod:`mmtlalign.backbones.dhvt_parts`). Nothing depends on
+    convolutional (see :mod:`mmtlalign.backbones.dhvt_layers`). Nothing depends on
     the size of the images: any size runs, also one that is not square or not a
     multiple of the patch size; (H, W) pixels are (ceil(H/P), ceil(W/P)) tokens.
 
@@ -264,7 +277,7 @@ class DHVT(BaseBackbone):
         if f'{prefix}blocks.0.attn.ht_proj.weight' in state_dict:
             raise ValueError(
                 'The state dict has the names of the official DHVT code; convert the '
-                'file first: python tools/convert_weights.py dhvt IN OUT'
+                'file first: python tools/model_converters/convert_weights.py dhvt IN OUT'
             )
         given, own = _variant(state_dict, prefix), _variant(self.state_dict(), '')
         if any(given[key] != own[key] for key in given):
@@ -320,3 +333,27 @@ def _variant(state_dict: dict[str, Tensor], prefix: str) -> dict[str, int]:
     if layers:
         found['depth'] = len(layers)
     return found
+
+
+register_backbone(
+    DHVT,
+    dataclasses.replace(
+        VIT, patch=lambda backbone: (backbone.patch_size, backbone.patch_size)
+    ),
+)
+
+
+class TracedHeadInteractedAttention(HeadInteractedAttention):
+    """Tells the reader that head tokens take part in the next attention."""
+
+    def head_tokens(self, x):
+        if self.wire.reader is not None:
+            self.wire.reader.append_tokens(self.num_heads)
+        return super().head_tokens(x)
+
+
+@register_attention(HeadInteractedAttention)
+def _tap(module: HeadInteractedAttention, wire: Wire) -> None:
+    adopt(TracedHeadInteractedAttention, module, wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
+    wire.appends = True

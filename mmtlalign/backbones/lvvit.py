@@ -1,5 +1,15 @@
-"""LV-ViT, the vision transformer that token labels were made for."""
+"""LV-ViT, the vision transformer that token labels were made for.
 
+LV-ViT of this package: a plain transformer whose patches have a stem.
+
+Its attention is mmpretrain's and is tapped as such. Shares move by the plain rule,
+half from the token and half from attention, although ``skip_lam`` weakens the
+branches: the published rule knows no such weight. A rule that does is a proposal of
+ours, off by default: ``residual=skip_lam`` in the head, 2 for LV-ViT-S and M, 3 for L,
+which is ``p <- (skip_lam p + A p) / (skip_lam + 1)``.
+"""
+
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -9,10 +19,10 @@ from mmpretrain.models.backbones.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmtlalign.backbones.lvvit_parts import ConvStem, ScaledResidualLayer
+from mmtlalign.backbones.lvvit_layers import ConvStem, ScaledResidualLayer
 from mmtlalign.registry import MODELS
-
-__all__ = ['LVViT']
+from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
+from mmtlalign.tracing.support import register_backbone
 
 # PyTorch's epsilon, not mmpretrain's 1e-6.
 LN = dict(type='LN', eps=1e-5)
@@ -39,7 +49,7 @@ class LVViT(VisionTransformer):
 
     A ViT with a class token, a convolutional stem before the patches, no bias of
     queries, keys and values, and layers whose branches are divided by ``skip_lam``
-    (see :mod:`mmtlalign.backbones.lvvit_parts`). Images of any size run, also ones
+    (see :mod:`mmtlalign.backbones.lvvit_layers`). Images of any size run, also ones
     that are not square or no multiple of the patch size: (H, W) pixels are
     (ceil(H / P), ceil(W / P)) tokens, and the position embedding is resized.
 
@@ -303,7 +313,7 @@ def _check_names(state_dict, prefix, *args) -> None:
     if f'{prefix}patch_embed.conv1.weight' in state_dict:
         raise ValueError(
             'The state dict has the names of the official LV-ViT code; convert the '
-            'file first: python tools/convert_weights.py lvvit IN OUT'
+            'file first: python tools/model_converters/convert_weights.py lvvit IN OUT'
         )
 
 
@@ -316,3 +326,13 @@ def _leave_out_final_norm(state_dict, prefix, *args) -> None:
         MMLogger.get_current_instance().info(
             'LVViT, final_norm=False: left out of the state dict ' + ', '.join(left_out)
         )
+
+
+register_backbone(
+    LVViT,
+    dataclasses.replace(
+        VIT,
+        patch=lambda backbone: (backbone.patch_size, backbone.patch_size),
+        note='class token',
+    ),
+)

@@ -1,8 +1,14 @@
-"""PVT, a pyramid of transformer stages, with the class token of its paper."""
+"""PVT, a pyramid of transformer stages, with the class token of its paper.
 
+This package's PVT. Its layers call attention through a seam; how tokens become
+keys, and when the class token joins, is told by two twins.
+"""
+
+import functools
 from itertools import accumulate
 from operator import mul
 
+import torch.nn.functional as F
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import build_norm_layer, to_2tuple
 from torch import Tensor, nn
@@ -13,10 +19,21 @@ from mmtlalign.backbones.pvt_checks import (
     leave_out_class_token,
     stage_indices,
 )
-from mmtlalign.backbones.pvt_parts import PVTLayer, PVTStage
+from mmtlalign.backbones.pvt_layers import (
+    Positions,
+    PVTLayer,
+    PVTStage,
+    SpatialReductionAttention,
+)
 from mmtlalign.registry import MODELS
-
-__all__ = ['PVT']
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.support import (
+    Family,
+    register_attention,
+    register_backbone,
+    register_helper,
+)
 
 LN = dict(type='LN', eps=1e-6)
 
@@ -53,10 +70,10 @@ class PVT(BaseBackbone):
     Pixels, and tokens of inner maps, that fill no whole patch at the right or at
     the bottom are left out, as in the official code and mmdet.
 
-    Weights of the official release are renamed by ``python tools/convert_weights.py
+    Weights of the official release are renamed by ``python tools/model_converters/convert_weights.py
     pvt IN OUT``; with ``--reverse`` ours get the official names, which the
     ``init_cfg`` of mmdet's PVT configs reads. For weights in mmdet's own layout see
-    :mod:`mmtlalign.backbones.pvt_mmdet`. The official recipe has no weight decay for
+    :mod:`mmtlalign.checkpoint.key_maps.pvt_mmdet`. The official recipe has no weight decay for
     norms, biases and the class token; position embeddings do decay::
 
         optim_wrapper=dict(paramwise_cfg=dict(
@@ -253,3 +270,65 @@ class PVT(BaseBackbone):
         if not self.with_cls_token:
             leave_out_class_token(state_dict, prefix, self.num_stages - 1)
         check_state_dict(state_dict, prefix, self.state_dict())
+
+
+def _output(backbone: nn.Module) -> str:
+    if backbone.out_type == 'cls_token':
+        return 'class'
+    last = backbone.num_stages - 1
+    if max(backbone.out_indices) != last:
+        raise ValueError(
+            f'out_indices={backbone.out_indices}: labels are traced to the last '
+            f'stage, so the last output must be stage {last}; leave out_indices out.'
+        )
+    return 'mean'
+
+
+def _first_layer(backbone: nn.Module) -> nn.Conv2d:
+    return backbone.stages[0].patch_embed.projection
+
+
+register_backbone(
+    PVT,
+    Family(
+        patch=lambda backbone: _first_layer(backbone).stride,
+        prefix=lambda backbone: 0,
+        joins=lambda backbone: int(backbone.with_cls_token),
+        output=_output,
+        grid=lambda backbone, size: propagate.convolved(size, _first_layer(backbone)),
+        note='class token of the last stage, or mean of the tokens',
+    ),
+)
+
+
+class TracedPositions(Positions):
+    """Lets the class token join the shares: it starts at the mean of the others."""
+
+    def forward(self, x, grid):
+        reader = self.wire.reader
+        if reader is not None and self.extra:
+            reader.join_prefix(self.extra)
+        return super().forward(x, grid)
+
+
+class TracedReduction(SpatialReductionAttention):
+    """Pools the shares of the keys where the stock module reduces the keys."""
+
+    def forward(self, x, grid):
+        reader = self.wire.reader
+        if reader is not None and self.sr_ratio > 1:
+            reader.reduce_keys(
+                functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
+            )
+        return super().forward(x, grid)
+
+
+@register_attention(SpatialReductionAttention)
+def _tap(module: SpatialReductionAttention, wire: Wire) -> None:
+    adopt(TracedReduction, module, wire)
+    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
+
+
+@register_helper(Positions)
+def _tell_class_token(module: Positions, wire: Wire) -> None:
+    adopt(TracedPositions, module, wire)

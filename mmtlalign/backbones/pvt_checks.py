@@ -111,12 +111,12 @@ def check_state_dict(
     if f'{prefix}patch_embed1.proj.weight' in state_dict:
         raise ValueError(
             'The state dict has the names of the official PVT code; convert the file '
-            'first: python tools/convert_weights.py pvt IN OUT'
+            'first: python tools/model_converters/convert_weights.py pvt IN OUT'
         )
     if f'{prefix}layers.0.0.projection.weight' in state_dict:
         raise ValueError(
             "The state dict has the names of mmdet's PyramidVisionTransformer; "
-            'convert it first with mmtlalign.backbones.pvt_mmdet.from_mmdet.'
+            'convert it first with mmtlalign.checkpoint.key_maps.pvt_mmdet.from_mmdet.'
         )
     given, ours = _variant(state_dict, prefix), _variant(own, '')
     if any(given[key] != ours[key] for key in given):

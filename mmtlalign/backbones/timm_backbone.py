@@ -12,10 +12,8 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing import family_of, register_backbone
-from mmtlalign.tracing.timm_backbone import wrapper_family
-
-__all__ = ['TIMMBackbone']
+from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_family
+from mmtlalign.tracing.support import family_of, register_backbone
 
 OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
 _POOLINGS = {'cls_token': 'token', 'avg_featmap': 'avg'}

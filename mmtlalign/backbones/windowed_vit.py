@@ -12,8 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.registry import MODELS
 
-__all__ = ['WindowedViT']
-
 # Of a classifier, in the order in which they precede the tokens of the picture.
 EXTRA_TOKENS = ('cls_token', 'dist_token')
 # Settings of the parent that have one value here.

@@ -1,29 +1,10 @@
-"""Data that no host library has, and steps of their pipelines."""
+"""Steps of pipelines that no host library has."""
 
-from mmtlalign.datasets.fast_steps import (
+from mmtlalign.datasets.transforms import (
+    IgnoreLabels,
     RandAugment,
     RandomFlip,
     RandomResizedCrop,
 )
-from mmtlalign.datasets.ignore_labels import IgnoreLabels
-from mmtlalign.datasets.label_maps import (
-    FlipWithMap,
-    LoadLabelMap,
-    PoolLabelMap,
-    RandAugmentWithMap,
-    RandomResizedCropWithMap,
-    ReLabel,
-)
 
-__all__ = [
-    'FlipWithMap',
-    'IgnoreLabels',
-    'LoadLabelMap',
-    'PoolLabelMap',
-    'RandAugment',
-    'RandAugmentWithMap',
-    'RandomFlip',
-    'RandomResizedCrop',
-    'RandomResizedCropWithMap',
-    'ReLabel',
-]
+__all__ = ['IgnoreLabels', 'RandAugment', 'RandomFlip', 'RandomResizedCrop']

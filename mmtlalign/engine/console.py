@@ -11,8 +11,6 @@ import io
 import logging
 import warnings
 
-__all__ = ['filter_known_warnings', 'hide_bulk', 'import_host']
-
 # How the records begin that a person does not read while a run starts.
 BULK = (
     '\n' + '-' * 60 + '\nSystem environment:',

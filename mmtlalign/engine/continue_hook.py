@@ -2,10 +2,8 @@
 
 from mmengine.hooks import Hook
 
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
-
-__all__ = ['ContinueHook']
 
 
 @HOOKS.register_module()

@@ -6,13 +6,11 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import nn
 
-from mmtlalign.engine.checkpoint_file import some_of
-from mmtlalign.engine.config_check import LAYER_DECAY_KEYS, UnreadKeyError
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.fast_optim import FastOptimWrapperConstructor
+from mmtlalign.checkpoint.io import some_of
+from mmtlalign.engine.optim import FastOptimWrapperConstructor
+from mmtlalign.errors import InputError
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
-
-__all__ = ['LayerDecayOptimWrapperConstructor']
+from mmtlalign.validation.config import LAYER_DECAY_KEYS, UnreadKeyError
 
 # What joins at the input, but counts as the last layer in mmpretrain's answers. In
 # BEiT's and timm's rule all of it counts as the first.

@@ -3,15 +3,13 @@
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmtlalign.engine.checkpoint_file import check_checkpoint, trusted_types
-from mmtlalign.engine.checkpoint_fit import check_fit
+from mmtlalign.checkpoint.io import check_checkpoint, trusted_types
+from mmtlalign.checkpoint.load import check_fit
 from mmtlalign.engine.console import hide_bulk, import_host
-from mmtlalign.engine.data_checks import check_data, explain_build_error
-from mmtlalign.engine.detection_checks import check_coco_data, explains_coco_files
-from mmtlalign.engine.errors import InputError
-from mmtlalign.engine.samples import name_broken_samples
-
-__all__ = ['TaskRunner', 'build_runner']
+from mmtlalign.errors import InputError
+from mmtlalign.validation.coco import check_coco_data, explains_coco_files
+from mmtlalign.validation.data import check_data, explain_build_error
+from mmtlalign.validation.samples import name_broken_samples
 
 CONSTRUCTOR = 'mmtlalign.FastOptimWrapperConstructor'
 

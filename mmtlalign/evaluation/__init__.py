@@ -1,10 +1,8 @@
-"""Metrics. Those of detection need mmdet, the others do not."""
+"""Metrics and measurements. Those of detection need mmdet, the others do not."""
 
 from importlib.util import find_spec
 
-from mmtlalign.evaluation.probe_accuracy import ProbeAccuracy
-
-__all__ = ['ProbeAccuracy']
+__all__ = []
 
 # mmdet is of no use beside mmcv-lite, which has no operators.
 if find_spec('mmdet') and find_spec('mmcv._ext'):

@@ -9,10 +9,8 @@ from mmdet.evaluation.metrics import coco_metric as mmdet_file
 from mmengine.logging import MMLogger
 from pycocotools.cocoeval import COCOeval
 
-from mmtlalign.engine.errors import InputError
+from mmtlalign.errors import InputError
 from mmtlalign.registry import METRICS
-
-__all__ = ['CocoMetric']
 
 DISTRIBUTIONS = {'faster': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
 

@@ -1,14 +1,19 @@
-"""Two images become one, and what was done is remembered. Plain PyTorch."""
+"""Mix two images, and keep the record of what was done. Plain PyTorch."""
 
-from .augments import BatchMix, Mixup
-from .box_mix import CutMix, ResizeMix
-from .boxes import box_area, box_mask, clipped_box, minmax_box, scaled_box
-from .fmix import FMix
-from .grid_mix import GridMix
-from .mix import Mix
-from .mix_token import swap_box, swapped_patches
-from .token_mix import TokenBatchMix, TokenCutMix, TokenMix
-from .token_swap import MixToken, TokenSwap
+from mmtlalign.mixing.augments import BatchMix, Mixup
+from mmtlalign.mixing.cutmix import (
+    CutMix,
+    ResizeMix,
+    box_area,
+    box_mask,
+    clipped_box,
+    minmax_box,
+    scaled_box,
+)
+from mmtlalign.mixing.fmix import FMix
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.mixtoken import MixToken, TokenSwap, swap_box, swapped_patches
+from mmtlalign.mixing.token_mix import GridMix, TokenBatchMix, TokenCutMix, TokenMix
 
 __all__ = [
     'BatchMix',

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .mix import Mix
-from .transfer import send
+from mmtlalign.device import send
+from mmtlalign.mixing.mix import Mix
 
 Window = tuple[slice, slice]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .augments import BatchMix
+from mmtlalign.mixing.augments import BatchMix
 
 
 class FMix(BatchMix):

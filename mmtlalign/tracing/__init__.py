@@ -1,10 +1,22 @@
-"""Shares follow the tokens through a network. Plain PyTorch.
+"""Follow the share of the partner image through a network. Plain PyTorch.
 
-The files named after a host (``mmpretrain_vit.py``, ...) need that host and are
-imported when one of its backbones is met.
+What is peculiar to a host is in :mod:`mmtlalign.tracing.adapters` and is imported when
+one of its backbones is met.
 """
 
-from .known import (
+from mmtlalign.tracing.attach import (
+    AttentionTap,
+    Wire,
+    attach,
+    label_tracer,
+    listen,
+    share_tracer,
+    start_share,
+    token_grid,
+    trace,
+    watch,
+)
+from mmtlalign.tracing.support import (
     Family,
     family_of,
     known_backbones,
@@ -12,23 +24,11 @@ from .known import (
     register_backbone,
     register_helper,
 )
-from .row_readers import ClassRows, TokenColumns
-from .taps import AttentionTap, Wire, attach, listen, watch
-from .trace import (
-    label_tracer,
-    look_reader,
-    share_tracer,
-    start_share,
-    token_grid,
-    trace,
-)
-from .tracer import Tracer, layer_indices, residual_weight
+from mmtlalign.tracing.tracer import Tracer, layer_indices, residual_weight
 
 __all__ = [
     'AttentionTap',
-    'ClassRows',
     'Family',
-    'TokenColumns',
     'Tracer',
     'Wire',
     'attach',
@@ -37,7 +37,6 @@ __all__ = [
     'label_tracer',
     'layer_indices',
     'listen',
-    'look_reader',
     'register_attention',
     'register_backbone',
     'register_helper',

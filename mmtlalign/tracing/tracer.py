@@ -1,8 +1,10 @@
-"""The reader that follows shares through one forward pass (TL-Align).
+"""What all readers of a forward pass have in common.
+
+The reader that follows shares through one forward pass (TL-Align).
 
 A tap hands every attention it meets to the reader on its wire, and tells it
 what else happens to the tokens: they are cut into windows, merged, joined by a
-class token. Shapes as in :mod:`mmtlalign.tracing.rules`.
+class token. Shapes as in :mod:`mmtlalign.tracing.propagate`.
 """
 
 import math
@@ -11,8 +13,34 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from . import geometry, rules
-from .reader import Reader
+from mmtlalign.compat.torch_2_1 import outside_old_graphs
+from mmtlalign.tracing import propagate
+
+
+class Reader:
+    """Base of the readers that sit on a wire during one forward pass."""
+
+    _embedded = False
+
+    def passenger(self) -> Tensor | None:
+        """Columns (B, N, S) that may ride in the next attention, to be handed to
+        ``arrive`` moved; None of readers that look at queries and keys."""
+        return None
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name, value in list(vars(cls).items()):
+            if callable(value) and not name.startswith('_'):
+                setattr(cls, name, outside_old_graphs(value))
+
+    def embed(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
+        """A patch embedding: the first makes the tokens, any later one merges them.
+
+        Arguments as of :func:`mmtlalign.tracing.propagate.merge`.
+        """
+        if self._embedded:
+            self.merge(kernel, stride, padding)
+        self._embedded = True
 
 
 class Tracer(Reader):
@@ -79,7 +107,7 @@ class Tracer(Reader):
             scale: Factor of the logits.
             mask: Added to the logits, or boolean. Defaults to None.
         """
-        self.arrive(rules.attend(query, key, self._key_share(), scale, mask))
+        self.arrive(propagate.attend(query, key, self._key_share(), scale, mask))
 
     def passenger(self) -> Tensor:
         """The share of the keys (B, Nk, S) before the next attention."""
@@ -91,7 +119,7 @@ class Tracer(Reader):
         They are the softmax before dropout; queries and keys as in
         :meth:`attend`. Leading dimensions are batch, or batch and windows.
         """
-        self.arrive(rules.weigh(weights.flatten(0, -4), self._key_share()))
+        self.arrive(propagate.weigh(weights.flatten(0, -4), self._key_share()))
 
     def enter_windows(self, grid, window, shift=(0, 0), pad_first=True) -> None:
         """The next attention is inside windows.
@@ -103,12 +131,12 @@ class Tracer(Reader):
             pad_first: Whether the map is padded before it is shifted.
         """
         self._windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
-        self._keys = geometry.to_windows(self.share, *self._windows)
+        self._keys = propagate.to_windows(self.share, *self._windows)
 
     def leave_windows(self) -> None:
         """The windows are put together again, which ends the attention."""
         columns = self.share.shape[-1]
-        moved = geometry.from_windows(self._keys, *self._windows, columns)
+        moved = propagate.from_windows(self._keys, *self._windows, columns)
         self._windows = self._keys = None
         self._step(moved)
 
@@ -119,7 +147,7 @@ class Tracer(Reader):
             pooling: What averages maps (B, S, h, w) as the keys are reduced,
                 such as ``functools.partial(F.avg_pool2d, kernel_size=8)``.
         """
-        self._keys = geometry.pool(self.share, self.grid, self.prefix, pooling)
+        self._keys = propagate.pool(self.share, self.grid, self.prefix, pooling)
 
     def append_tokens(self, count: int) -> None:
         """Tokens made from the mean of all take part in the next attention.
@@ -131,19 +159,19 @@ class Tracer(Reader):
         share before; ``'flat'`` averages all three alike. The share before counts
         ``residual`` times in both.
         """
-        self._keys = geometry.append_mean(self.share, count)
+        self._keys = propagate.append_mean(self.share, count)
         self._appended = count
 
     def merge(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
-        """Tokens are merged; arguments as in :func:`geometry.merge`."""
-        self.share, self.grid = geometry.merge(
+        """Tokens are merged; arguments as in :func:`propagate.merge`."""
+        self.share, self.grid = propagate.merge(
             self.share, self.grid, kernel, stride, padding
         )
 
     def join_prefix(self, count: int = 1) -> None:
         """Special tokens join late: each starts at the mean of the others."""
         mean = self.share[:, self.prefix :].mean(dim=1)
-        self.share = geometry.add_prefix(self.share, mean, count)
+        self.share = propagate.add_prefix(self.share, mean, count)
         self.prefix += count
 
     def output_shares(self, output: str) -> tuple[Tensor, ...]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from mmtlalign.backbones.dhvt_parts import HeadInteractedAttention
+from mmtlalign.backbones.dhvt_layers import HeadInteractedAttention
 
 from .row import Row
 

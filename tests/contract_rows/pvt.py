@@ -3,7 +3,7 @@
 import oracles
 
 from mmtlalign.backbones.pvt import PVT
-from mmtlalign.backbones.pvt_parts import Positions, SpatialReductionAttention
+from mmtlalign.backbones.pvt_layers import Positions, SpatialReductionAttention
 
 from .row import Row
 

@@ -2,7 +2,7 @@
 # RandAugment and the crop last, each with the map, random interpolation, test crops
 # of 0.9. What RandAugment and random erasing draw is in imagenet_224.py.
 # Layout: data/imagenet/{train,val}/<wnid>/*.JPEG, and data/imagenet_maps, what
-# tools/make_label_maps.py makes of data/imagenet/train, or a folder of the released
+# tools/dataset_converters/make_label_maps.py makes of data/imagenet/train, or a folder of the released
 # .pt files. Elsewhere: --cfg-options data_root=DIR label_map_root=DIR.
 # topk=20: on maps of 18x18 cells with five classes each, 14x14 tokens name up to 45
 # classes, 24x24 and more up to 20. Measured, in one random crop of each of 200 images

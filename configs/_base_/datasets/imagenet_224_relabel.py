@@ -1,7 +1,7 @@
 # ImageNet-1k as the released ReLabel code reads it (naver-ai/relabel_imagenet): crop,
 # flip, jitter of colours; tested on crops of 0.875.
 # Layout: data/imagenet/{train,val}/<wnid>/*.JPEG, and data/imagenet_maps, what
-# tools/make_label_maps.py makes of data/imagenet/train, or a folder of .pt files.
+# tools/dataset_converters/make_label_maps.py makes of data/imagenet/train, or a folder of .pt files.
 # Elsewhere: --cfg-options data_root=DIR label_map_root=DIR.
 # The label has no rows and columns, so a flip after the crop does not change it.
 # Ours: axes of the crop in order (docs/label_maps.md); no AlexNet lighting after the

@@ -3,7 +3,7 @@
 # Layout below data_root: imagenette224/{train,val}/<wnid>/*.JPEG and
 # imagenette224_labelmaps/train/<wnid>/*.pt, whose classes are those of ImageNet.
 # Or make the maps, and add --cfg-options label_map_root=MAPS:
-#   python tools/make_label_maps.py DIR/imagenette224/train MAPS \
+#   python tools/dataset_converters/make_label_maps.py DIR/imagenette224/train MAPS \
 #       --annotator timm:tf_efficientnet_lite0
 _base_ = './imagenette_64px.py'
 

@@ -1,0 +1,207 @@
+"""mmpretrain's pooling neck, for backbones of mmdet as well.
+
+A neck for the unpooled tokens of mmpretrain's ``TIMMBackbone``.
+
+Five maps for a detector from the one map of a plain ViT.
+
+Four maps for UperNet from four layers of LV-ViT.
+"""
+
+from mmengine.model import BaseModule
+from mmpretrain.models.necks import GlobalAveragePooling as StockPooling
+from mmpretrain.models.utils import build_norm_layer
+from torch import Tensor, nn
+
+from mmtlalign.backbones.lvvit_layers import ConvUnit
+from mmtlalign.registry import MODELS
+from mmtlalign.tracing.support import family_of
+
+
+@MODELS.register_module()
+class GlobalAveragePooling(StockPooling):
+    """``GlobalAveragePooling`` that also takes a list of maps.
+
+    mmdet's ``PyramidVisionTransformer`` outputs one, which mmpretrain's neck
+    refuses. Arguments as of mmpretrain's.
+    """
+
+    def forward(self, inputs: tuple | list | Tensor) -> tuple[Tensor, ...] | Tensor:
+        """Maps (B, C, h, w) to (B, C) each."""
+        return super().forward(tuple(inputs) if isinstance(inputs, list) else inputs)
+
+
+@MODELS.register_module()
+class TokenPooling(BaseModule):
+    """Takes the class token, or the mean of the image tokens.
+
+    For mmpretrain's ``TIMMBackbone``, which gives ViT tokens (B, P + N, C) and Swin
+    maps (B, h, w, C) without pooling. ``mmtlalign.TIMMBackbone`` needs no neck.
+
+    Args:
+        output (str): ``'class'`` or ``'mean'``.
+        prefix (int): Number of special tokens P before the image tokens, which do
+            not count in the mean. Defaults to 0.
+    """
+
+    def __init__(self, output: str, prefix: int = 0):
+        super().__init__()
+        if output not in ('class', 'mean'):
+            raise ValueError(f"output={output!r}: choose 'class' or 'mean'.")
+        self.output = output
+        self.prefix = prefix
+
+    def check(self, backbone: nn.Module) -> None:
+        """Raise ValueError if the backbone's labels arrive elsewhere."""
+        family = family_of(backbone)
+        wanted = family.output(backbone), family.prefix(backbone)
+        given = self.output, self.prefix if self.output == 'mean' else wanted[1]
+        if given != wanted:
+            raise ValueError(
+                f'TokenPooling(output={self.output!r}, prefix={self.prefix}): this '
+                f'model of timm pools output={wanted[0]!r} with prefix={wanted[1]}, '
+                'where its labels are traced to; set these, or choose with '
+                "mmtlalign.TIMMBackbone's out_type."
+            )
+
+    def forward(self, feats: tuple) -> tuple[Tensor]:
+        """Last feature (B, ..., C), channels last, to (B, C)."""
+        tokens = feats[-1].flatten(1, -2)
+        if self.output == 'class':
+            return (tokens[:, 0],)
+        return (tokens[:, self.prefix :].mean(dim=1),)
+
+
+LN2D = dict(type='LN2d', eps=1e-6)
+
+
+@MODELS.register_module()
+class SimpleFeaturePyramid(BaseModule):
+    """Simple feature pyramid (ViTDet, ECCV 2022, arXiv 2203.16527, section 3).
+
+    From a map of stride 16 come maps of strides 4 (two transposed convolutions with
+    LayerNorm and GELU between), 8 (one), 16 and 32 (maximum of 2 x 2), each followed
+    by a 1 x 1 and a 3 x 3 convolution with LayerNorm. The fifth is every second pixel
+    of the fourth. No map takes anything from another.
+
+    Args:
+        in_channels (int): Channels of the map.
+        out_channels (int): Channels of the five maps. Defaults to 256.
+        norm_cfg (dict): Norm over the channels of a pixel. Defaults to
+            ``dict(type='LN2d', eps=1e-6)``.
+        init_cfg (dict | list, optional): Defaults to None: as PyTorch starts
+            convolutions.
+
+    Raises:
+        ValueError: ``in_channels`` is not a multiple of four, or there is more than
+            one map.
+    """
+
+    def __init__(self, in_channels, out_channels=256, norm_cfg=LN2D, init_cfg=None):
+        super().__init__(init_cfg)
+        if in_channels % 4:
+            raise ValueError(
+                f'in_channels={in_channels}: the map of stride 4 has a quarter of '
+                'them; give a multiple of four.'
+            )
+        half, quarter = in_channels // 2, in_channels // 4
+        scales = (
+            [
+                nn.ConvTranspose2d(in_channels, half, 2, stride=2),
+                build_norm_layer(norm_cfg, half),
+                nn.GELU(),
+                nn.ConvTranspose2d(half, quarter, 2, stride=2),
+            ],
+            [nn.ConvTranspose2d(in_channels, half, 2, stride=2)],
+            [],
+            [nn.MaxPool2d(2)],
+        )
+        widths = (quarter, half, in_channels, in_channels)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *scale,
+                # A norm follows, so a bias would do nothing.
+                nn.Conv2d(width, out_channels, 1, bias=False),
+                build_norm_layer(norm_cfg, out_channels),
+                nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+                build_norm_layer(norm_cfg, out_channels),
+            )
+            for scale, width in zip(scales, widths)
+        )
+
+    def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
+        """One map to five.
+
+        Args:
+            inputs: A tuple with one map (B, in_channels, h, w) of stride 16, at least
+                2 x 2.
+
+        Returns:
+            (B, out_channels, 4h, 4w), (.., 2h, 2w), (.., h, w), (.., h // 2, w // 2)
+            and half of that, rounded up.
+        """
+        if len(inputs) != 1:
+            raise ValueError(
+                f'SimpleFeaturePyramid got {len(inputs)} maps: it makes its levels '
+                'from one; let the backbone output its last map only.'
+            )
+        maps = [stage(inputs[0]) for stage in self.stages]
+        return (*maps, maps[-1][:, :, ::2, ::2])
+
+
+BN = dict(type='BN')
+
+
+@MODELS.register_module()
+class SideLayers(BaseModule):
+    """The neck of LV-ViT's semantic segmentation (official code of arXiv 2104.10858).
+
+    Maps of stride P from four layers become maps of stride P / 4 (a transposed
+    convolution), P / 2 (another), P and P, the last one wide. Each map ends in a 1 x 1
+    convolution. Every convolution is without bias and followed by a norm and ReLU.
+
+    Args:
+        in_channels (int): Channels of the four maps, and of the first three that
+            come out.
+        last_channels (int): Channels of the fourth that comes out. Defaults to 2048.
+        norm_cfg (dict): Norm after each convolution. Defaults to
+            ``dict(type='BN')``.
+        init_cfg (dict | list, optional): Defaults to None: as PyTorch starts
+            convolutions.
+
+    Raises:
+        ValueError: There are not four maps.
+    """
+
+    def __init__(self, in_channels, last_channels=2048, norm_cfg=BN, init_cfg=None):
+        super().__init__(init_cfg)
+        enlarging = ((4,), (2,), (), ())
+        widths = (in_channels, in_channels, in_channels, last_channels)
+        self.sides = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    ConvUnit(
+                        nn.ConvTranspose2d(
+                            in_channels, in_channels, factor, factor, bias=False
+                        ),
+                        norm_cfg,
+                    )
+                    for factor in factors
+                ),
+                ConvUnit(nn.Conv2d(in_channels, width, 1, bias=False), norm_cfg),
+            )
+            for factors, width in zip(enlarging, widths)
+        )
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Four maps (B, in_channels, h, w), the earliest layer's first.
+
+        Returns:
+            (B, in_channels, 4h, 4w), (B, in_channels, 2h, 2w), (B, in_channels, h, w)
+            and (B, last_channels, h, w).
+        """
+        if len(inputs) != len(self.sides):
+            raise ValueError(
+                f'SideLayers got {len(inputs)} maps: it takes those of four layers; '
+                'name four in out_indices of the backbone.'
+            )
+        return tuple(side(given) for side, given in zip(self.sides, inputs))

@@ -1,0 +1,79 @@
+"""Read the config that a checkpoint carries, as data.
+
+mmengine writes the text of the config into every checkpoint. It is Python, and
+``Config.fromstring`` runs it: whoever made the file would run code here. The text
+that mmengine writes holds plain values only, and those are read without running.
+"""
+
+import ast
+import math
+
+from mmtlalign.errors import InputError
+
+NUMBERS = dict(inf=math.inf, nan=math.nan)
+
+
+def read_config_text(text: str, source: str) -> dict:
+    """The values of a config as mmengine writes it (``Config.pretty_text``).
+
+    Args:
+        text: Lines ``name = value``; values of literals, lists, tuples and
+            ``dict(key=value)``.
+        source: Where the text is from, for the message.
+
+    Raises:
+        InputError: A line is anything else.
+    """
+    try:
+        lines = ast.parse(text).body
+    except SyntaxError as error:
+        raise InputError(
+            f'{source}: line {error.lineno} of the config is not Python '
+            f'({error.msg}). Name the config: --config FILE.'
+        ) from error
+    values = {}
+    for line in lines:
+        name = line.targets[0] if isinstance(line, ast.Assign) else None
+        if not isinstance(name, ast.Name):
+            _refuse(line, source)
+        values[name.id] = _value(line.value, source)
+    return values
+
+
+def _value(node: ast.AST, source: str):
+    """A value of literals, or the error."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.List | ast.Tuple):
+        items = [_value(item, source) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = [_value(key, source) for key in node.keys]
+        return dict(zip(keys, (_value(item, source) for item in node.values)))
+    if isinstance(node, ast.Call) and _makes_dict(node):
+        words = {word.arg: _value(word.value, source) for word in node.keywords}
+        return {
+            k: v for arg in node.args for k, v in _value(arg, source).items()
+        } | words
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _value(node.operand, source)
+        if isinstance(number, int | float):
+            return -number
+    if isinstance(node, ast.Name) and node.id in NUMBERS:
+        return NUMBERS[node.id]
+    _refuse(node, source)
+
+
+def _makes_dict(node: ast.Call) -> bool:
+    """dict(a=1), and dict({'a.b': 1}) as mmengine writes keys that are no names."""
+    named = isinstance(node.func, ast.Name) and node.func.id == 'dict'
+    mapping = all(isinstance(argument, ast.Dict) for argument in node.args)
+    return named and mapping and all(word.arg for word in node.keywords)
+
+
+def _refuse(node: ast.AST, source: str):
+    raise InputError(
+        f'{source}: line {node.lineno} of its config is not a plain value '
+        f'({ast.unparse(node)[:60]}), and a config in a file is read as data, never '
+        'run. If you have the config itself, name it: --config FILE.'
+    )

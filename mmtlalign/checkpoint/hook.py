@@ -1,0 +1,80 @@
+"""Start a downstream model from the backbone of a pretraining checkpoint."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.errors import InputError
+from mmtlalign.registry import HOOKS
+
+
+@HOOKS.register_module()
+class PretrainedBackboneHook(Hook):
+    """Load the backbone that the config's top-level ``pretrained`` names.
+
+    ``pretrained = None`` trains from random weights. Anything less than the
+    whole backbone is an error, see :func:`load_backbone`. A run that resumes
+    keeps the weights it resumed with.
+
+    A checkpoint may hold two networks: raw and averaged weights of a run with
+    mmengine's ``EMAHook``, or student and teacher of EsViT. The averaged ones or the
+    teacher are loaded unless ``weights`` says otherwise.
+
+    Args:
+        new_layers (Sequence[str]): Modules of the backbone that pretraining
+            does not have, such as ``('norm0', 'norm1', 'norm2')`` of a Swin
+            that hands all four stages on. Defaults to ().
+        prefix (str): What the names of the backbone's tensors begin with in
+            the file. Defaults to 'backbone.'.
+        whole (bool): Load the whole model, heads included, for a run on the same
+            classes at another image size; ``prefix`` is not read. Defaults to
+            False.
+        weights (str): ``'raw'``, ``'ema'``, ``'teacher'`` or ``'student'``, an error
+            if the file does not hold them. Defaults to ``'auto'``, see
+            :func:`choose_weights`.
+    """
+
+    # Before any hook that copies or counts the weights at the same moment.
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self,
+        new_layers=(),
+        prefix: str = 'backbone.',
+        whole: bool = False,
+        weights: str = 'auto',
+    ):
+        self.new_layers = tuple(new_layers)
+        self.prefix = '' if whole else prefix
+        self.whole = whole
+        self.weights = weights
+
+    def before_train(self, runner) -> None:
+        """Load once, after the weights were initialised and nothing was resumed."""
+        if runner.iter > 0:
+            runner.logger.info(
+                f'backbone: resumed at iteration {runner.iter}, so `pretrained` '
+                'is not read again'
+            )
+            return
+        if 'pretrained' not in runner.cfg:
+            raise InputError(
+                'PretrainedBackboneHook found no top-level `pretrained` in the '
+                "config. Set pretrained = 'FILE.pth', or pretrained = None to "
+                'train from random weights.'
+            )
+        path = runner.cfg.pretrained
+        if path is None:
+            runner.logger.info('backbone: random weights (pretrained = None)')
+            return
+        if runner._load_from is not None:
+            raise InputError(
+                f'load_from={runner._load_from!r} and pretrained={path!r} are both '
+                'set, but the backbone can come from one file only. Set one of '
+                'them to None.'
+            )
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        part = model if self.whole else model.backbone
+        options = self.new_layers, self.prefix, self.weights
+        for line in load_backbone(part, path, *options):
+            runner.logger.info(line)

@@ -1,0 +1,1 @@
+"""What differs between versions of the hosts and of PyTorch."""

@@ -1,0 +1,21 @@
+"""What PyTorch before 2.5 does otherwise, for the classic stack (PyTorch 2.1)."""
+
+import re
+from collections.abc import Callable
+
+import torch
+
+# PyTorch 2.1 may have the function in its first place alone.
+is_compiling = getattr(torch.compiler, 'is_compiling', None)
+if is_compiling is None:
+    is_compiling = torch._dynamo.is_compiling
+
+# Whether torch.compile may take a tracer into its graph. Before PyTorch 2.5 it keeps
+# tensors that it finds below a module as constants, so that every step would get the
+# shares of the first, and fails where calls of functions are intercepted.
+ONE_GRAPH = tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 5)
+
+
+def outside_old_graphs(function: Callable) -> Callable:
+    """Return the function, kept out of the graphs of a PyTorch before 2.5."""
+    return function if ONE_GRAPH else torch.compiler.disable(function)

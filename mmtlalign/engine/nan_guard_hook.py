@@ -1,0 +1,211 @@
+"""Stop when a number is no number any more, and keep the last good checkpoint."""
+
+import os.path as osp
+from collections import deque
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import IterBasedTrainLoop
+
+from mmtlalign.errors import InputError
+from mmtlalign.registry import HOOKS
+
+REMEDY = (
+    'Look at these files; if they are sound, lower the learning rate, clip gradients '
+    '(optim_wrapper.clip_grad.max_norm=1.0) or train without --amp.'
+)
+
+
+class NonFiniteError(InputError):
+    """The input, the loss or the weights hold NaN or infinity."""
+
+
+class Step(NamedTuple):
+    """What is remembered of one training step until its loss is known."""
+
+    iteration: int
+    batch: dict
+    finite: torch.Tensor  # () bool, on the CPU once `ready` has happened
+    ready: torch.cuda.Event | None
+    losses: dict
+
+
+@HOOKS.register_module()
+class NanGuardHook(Hook):
+    """Stop the training at a loss, an input or a weight that is not finite.
+
+    The loss of every step is looked at without making a GPU wait: its flag is
+    copied to the CPU in the background and read when it has arrived, as a
+    rule one iteration later. Before a checkpoint is written, the flags still
+    under way and all weights are looked at, so that no checkpoint of a bad
+    state is written and none is deleted in its favour.
+
+    Raises:
+        NonFiniteError: Says the iteration and the files of the batch, of which
+            the full list is written to ``nonfinite_batch.txt`` in the work
+            directory.
+    """
+
+    # Before the hooks that write: LoggerHook (60) and CheckpointHook (90).
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self):
+        self.pending = deque()
+        self.last = None
+
+    def before_train(self, runner) -> None:
+        """Forget an earlier run."""
+        self.pending.clear()
+        self.last = None
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Look at inputs that can hold NaN; images are bytes as a rule."""
+        batch = as_dict(data_batch)
+        inputs = batch.get('inputs')
+        if isinstance(inputs, (list, tuple, torch.Tensor)):
+            bad = [at for at, image in enumerate(inputs) if not sound(image)]
+            if bad:
+                names = file_names(batch) or [f'sample {at}' for at in bad]
+                what = f'the input of {shorten([names[at] for at in bad])}'
+                self.stop(runner, runner.iter, batch, what, 'Repair these files.')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Remember this loss, and look at those that have arrived."""
+        self.pending.append(take_step(runner, as_dict(data_batch), outputs or {}))
+        self.look(runner, wait=self.saves_now(runner))
+
+    def after_train_epoch(self, runner) -> None:
+        """Wait for every flag: a checkpoint or a validation may follow."""
+        self.look(runner, wait=True)
+
+    def before_save_checkpoint(self, runner, checkpoint) -> None:
+        """The last word, for checkpoints of other hooks."""
+        self.look(runner, wait=True)
+
+    def saves_now(self, runner) -> bool:
+        """Whether a hook writes a checkpoint or validates after this step.
+
+        Waiting for ``before_save_checkpoint`` alone would be too late: by then
+        the checkpoint hook has deleted an old checkpoint to make room.
+        """
+        if runner.iter + 1 >= runner.max_iters:
+            return True
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        if by_iter and self.every_n_train_iters(runner, runner.val_interval):
+            return True
+        return any(
+            isinstance(hook, CheckpointHook)
+            and not hook.by_epoch
+            and self.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            for hook in runner.hooks
+        )
+
+    def look(self, runner, wait: bool) -> None:
+        """Read the flags that have arrived, or all of them and the weights."""
+        while self.pending:
+            step = self.pending[0]
+            if step.ready is not None:
+                if wait:
+                    step.ready.synchronize()
+                elif not step.ready.query():
+                    break
+            self.last = self.pending.popleft()
+            if not self.last.finite:
+                values = ', '.join(f'{k} {v.item():g}' for k, v in step.losses.items())
+                self.stop(runner, step.iteration, step.batch, f'the loss ({values})')
+        if wait and self.last is not None:
+            for name, weight in runner.model.named_parameters():
+                if not weight.isfinite().all():
+                    what = f"the weight '{name}'"
+                    self.stop(runner, self.last.iteration, self.last.batch, what)
+
+    def stop(self, runner, iteration, batch, what, remedy=REMEDY) -> None:
+        """Write the list of files and raise."""
+        files = file_names(batch)
+        tag = f'_rank{runner.rank}' if runner.distributed else ''
+        path = osp.join(runner.work_dir, f'nonfinite_batch{tag}.txt')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write('\n'.join(files) + '\n')
+        raise NonFiniteError(
+            f'{what} is not finite at iteration {iteration + 1} (epoch '
+            f'{runner.epoch + 1}). Batch of {len(files)}: {shorten(files)} (all in '
+            f'{path}). {remedy} {describe_last(runner.work_dir)}'
+        )
+
+
+def take_step(runner, batch: dict, outputs: dict) -> Step:
+    """The flag of one step, on its way to the CPU.
+
+    Args:
+        runner (Runner): The runner.
+        batch (dict): The batch of the data loader.
+        outputs (dict): Name -> scalar tensor, as ``train_step`` returns them.
+    """
+    losses = {
+        name: value.detach()
+        for name, value in outputs.items()
+        if 'loss' in name and isinstance(value, torch.Tensor)
+    }
+    finite, ready = torch.tensor(True), None
+    if losses:
+        flat = [value.float().reshape(()) for value in losses.values()]
+        finite = torch.stack(flat).isfinite().all()
+    if finite.is_cuda:
+        # Pinned memory: a copy to pageable memory would make the CPU wait.
+        flag = torch.empty((), dtype=torch.bool, pin_memory=True)
+        finite = flag.copy_(finite, non_blocking=True)
+        ready = torch.cuda.Event()
+        ready.record()
+    return Step(runner.iter, batch, finite, ready, losses)
+
+
+def as_dict(batch) -> dict:
+    """A batch of the hosts is a dict; of any other kind no name is known."""
+    return batch if isinstance(batch, dict) else {}
+
+
+def sound(image) -> bool:
+    """Whether an image of a batch holds finite numbers only, bytes at no cost.
+
+    An input that is on a GPU already shows in the loss; looking here would
+    make the CPU wait.
+    """
+    if isinstance(image, (list, tuple)):
+        return all(map(sound, image))
+    seen = isinstance(image, torch.Tensor) and image.device.type == 'cpu'
+    return not (seen and image.is_floating_point()) or bool(image.isfinite().all())
+
+
+def shorten(names: list, most: int = 3) -> str:
+    """The first few names."""
+    return ', '.join(names[:most]) + (' …' if len(names) > most else '')
+
+
+def file_names(batch: dict) -> list:
+    """The image files of a batch, or the sample numbers where there are none."""
+    names = []
+    for number, sample in enumerate(batch.get('data_samples') or []):
+        info = getattr(sample, 'metainfo', {})
+        name = info.get('img_path') or info.get('filename')
+        index = info.get('sample_idx', number)
+        names.append(str(name or f'sample {index} (no file name)'))
+    return names
+
+
+def describe_last(work_dir: str) -> str:
+    """Which checkpoint is left to continue from."""
+    # Written by mmengine after the checkpoint itself.
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.isfile(pointer):
+        return 'No checkpoint has been written yet.'
+    with open(pointer, encoding='utf-8') as file:
+        return f'The last good checkpoint is {file.read().strip()}: see --resume.'
+
+
+def add_nan_guard(cfg: Config) -> None:
+    """Add the guard to the custom hooks of a config that has none."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(hook.get('type') == 'mmtlalign.NanGuardHook' for hook in hooks):
+        cfg.custom_hooks = hooks + [dict(type='mmtlalign.NanGuardHook')]

@@ -1,0 +1,80 @@
+"""Errors that a user can mend, shown without a traceback by the tools."""
+
+import contextlib
+import sys
+import traceback
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: a setting, a file or the data.
+
+    The message names the value, the rule and the remedy, so that the tools
+    can print it alone.
+    """
+
+
+# What Python and mmengine's registries say of an argument or a type that does
+# not exist.
+MISSPELT = ('unexpected keyword argument', 'is not in the')
+PACKAGE = str(Path(__file__).resolve().parent)
+
+
+@contextlib.contextmanager
+def short_errors(config: str):
+    """End the program with the message of an :class:`InputError`, status 1.
+
+    So does a ``ValueError`` or ``TypeError`` that this package raised itself, a
+    key of the config that no constructor takes, a type that does not exist, and
+    a data set whose files are not there. Anything else keeps its traceback.
+
+    Args:
+        config (str): The config file, for the message.
+    """
+    try:
+        yield
+    except InputError as error:
+        # An error of a data worker arrives with the worker's traceback in
+        # front of the message.
+        end(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1])
+    except FileNotFoundError as error:
+        if not while_reading_data(error):
+            raise
+        end(
+            f'{error.filename or error} does not exist (config {config}). Check the '
+            'paths of the data, or move them: --cfg-options data_root=DIR'
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        message = str(error.args[0]) if error.args else ''
+        if frames(error)[-1].co_filename.startswith(PACKAGE):
+            end(f'{message} (config {config})')
+        if not while_building(error) or not any(sign in message for sign in MISSPELT):
+            raise
+        end(f'config {config}: {message}. Correct the key or remove it.')
+
+
+def frames(error: Exception) -> list:
+    """The code objects that an error came through, the innermost last."""
+    return [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def while_building(error: Exception) -> bool:
+    """Whether an error was raised while mmengine built something of a config."""
+    return any(
+        code.co_filename.replace('\\', '/').endswith(
+            'mmengine/registry/build_functions.py'
+        )
+        or code.co_name.startswith('build_')
+        for code in frames(error)
+    )
+
+
+def while_reading_data(error: Exception) -> bool:
+    """Whether an error came through a data set of a host or of mmengine."""
+    paths = [code.co_filename.replace('\\', '/') for code in frames(error)]
+    return any('/datasets/' in path or '/mmengine/dataset/' in path for path in paths)
+
+
+def end(message: str) -> None:
+    """Print a message and leave with status 1."""
+    sys.exit(f'\nerror: {message.strip()}')

@@ -1,0 +1,91 @@
+"""The backbone of a config with the weights of a checkpoint, to be looked at."""
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import set_random_seed
+from torch import Tensor, nn
+
+from mmtlalign.checkpoint.io import check_checkpoint
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.checkpoint.select import WEIGHTS
+from mmtlalign.engine.console import import_host
+from mmtlalign.errors import InputError
+from mmtlalign.methods.features import FEATURES
+
+CHOICES = (*WEIGHTS, 'random')
+KINDS = (*FEATURES, 'pixels')
+
+
+class FrozenFeatures(nn.Module):
+    """A backbone and its preprocessor, asked as :class:`KNNHook` asks a model.
+
+    Args:
+        backbone: Whose features are taken.
+        data_preprocessor: Of its model.
+        kind: One of :data:`KINDS`; ``'pixels'`` are the normalised images themselves.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, data_preprocessor: nn.Module, kind: str = 'view'
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.data_preprocessor = data_preprocessor
+        self.kind = kind
+
+    @torch.no_grad()
+    def extract_feat(self, inputs: Tensor, network: str | None = None) -> Tensor:
+        """Features (N, P) of normalised images (N, 3, h, w); there is one network."""
+        if self.kind == 'pixels':
+            return inputs.flatten(1)
+        return FEATURES[self.kind](self.backbone, inputs)
+
+
+def frozen_features(
+    cfg: Config,
+    checkpoint: str | None = None,
+    weights: str = 'auto',
+    kind: str = 'view',
+    seed: int = 0,
+) -> tuple[FrozenFeatures, str]:
+    """Build the model of a config and keep what features need, in eval mode.
+
+    Args:
+        cfg: Of mmpretrain; its ``model`` has a ``backbone``.
+        checkpoint: A local file, or None for weights as the config starts them.
+        weights: Which network of the checkpoint, as in :func:`choose_weights`, or
+            ``'random'``.
+        kind: One of :data:`KINDS`.
+        seed: Of random weights.
+
+    Returns:
+        tuple: The features, and whose they are, in words.
+
+    Raises:
+        InputError: The checkpoint cannot be read, lacks these weights or does not fit.
+    """
+    import_host(cfg.get('default_scope', 'mmpretrain'))
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    settings = dict(cfg.model)
+    if cfg.get('data_preprocessor'):
+        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
+    if checkpoint is None and weights == 'auto':
+        weights = 'random'
+    if (checkpoint is None) != (weights == 'random'):
+        raise InputError(
+            f'weights={weights} and checkpoint={checkpoint}: name a checkpoint for '
+            'learnt weights, and none for random ones.'
+        )
+    set_random_seed(seed)
+    model = MODELS.build(settings)
+    features = FrozenFeatures(model.backbone, model.data_preprocessor, kind)
+    if kind == 'pixels':
+        told = 'pixels'
+    elif checkpoint is None:
+        model.init_weights()
+        told = f'random weights, seed {seed}'
+    else:
+        check_checkpoint(checkpoint)
+        told = '; '.join(load_backbone(model.backbone, checkpoint, weights=weights))
+    return features.eval(), told

@@ -1,0 +1,95 @@
+"""The last attention of a backbone, head by head, for pictures and measurements."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.methods.transmix import LastLook
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.attach import attach, token_grid, watch
+from mmtlalign.tracing.support import family_of
+
+
+class LastAttention(LastLook):
+    """Reader that keeps the weights of the last attention.
+
+    It stores what no training may: all weights, tokens times tokens.
+
+    Args:
+        grid: Token grid of the image.
+        prefix: Number of special tokens.
+        attentions: How many attentions the backbone has.
+
+    Attributes:
+        weights: (B * windows, heads, Nq, Nk), softmax before dropout.
+    """
+
+    weights: Tensor | None = None
+
+    def __init__(self, grid: tuple[int, int], prefix: int, attentions: int):
+        super().__init__(torch.zeros(1, grid[0] * grid[1]), grid, prefix, attentions)
+
+    def weigh(self, weights: Tensor) -> None:
+        """Weights as in :meth:`Tracer.weigh`; the heads stay apart."""
+        if self._is_last():
+            self._keep(weights.flatten(0, -4))
+        self._appended = 0
+
+    def read(self, query, key, scale, mask) -> None:
+        """As of the base."""
+        logits = query.float() @ key.float().mT * scale
+        if mask is not None and mask.dtype == torch.bool:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        elif mask is not None:
+            logits = logits + mask.float()
+        self._keep(logits.softmax(dim=-1))
+
+    def maps(self) -> Tensor:
+        """Where each head looks (B, heads, h, w).
+
+        That is the class token's row, or without class token the mean row of all
+        tokens, inside windows of those in the window; what falls on special tokens is
+        left out.
+        """
+        return self._maps
+
+    def _keep(self, weights: Tensor) -> None:
+        self.weights = weights.detach().float()
+        rows = self.weights[:, :, : self.prefix or None].mean(dim=2)
+        if self._windows is not None:
+            heads = rows.shape[1]
+            rows = propagate.from_windows(rows.mT, *self._windows, heads).mT
+        rows = rows[..., self.prefix :]
+        count = self.grid[0] * self.grid[1]
+        if rows.shape[-1] != count + self._appended:
+            raise ValueError(
+                f'The last attention has {rows.shape[-1]} keys for {count} tokens: '
+                'they are pooled, so its weights belong to no place. Look at a '
+                'backbone whose last attention is over all its tokens.'
+            )
+        self._maps = rows[..., :count].unflatten(-1, self.grid)
+
+
+@torch.no_grad()
+def last_attention(backbone: nn.Module, images: Tensor) -> LastAttention:
+    """Run a copy of a backbone and keep its last attention.
+
+    Args:
+        backbone: Known to tracing; in eval mode.
+        images: Normalised (B, 3, H, W).
+
+    Raises:
+        TypeError: Its attention is not known.
+    """
+    if getattr(backbone, 'trace_wire', None) is None:
+        backbone = copy.deepcopy(backbone)
+        attach(backbone)
+    reader = LastAttention(
+        token_grid(backbone, images.shape[-2:]),
+        family_of(backbone).prefix(backbone),
+        backbone.trace_wire.attentions,
+    )
+    with watch(backbone, reader):
+        backbone(images)
+    return reader

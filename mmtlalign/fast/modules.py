@@ -1,0 +1,180 @@
+"""Twins of mmpretrain's and mmcv's parts that train faster, with the same numbers.
+
+A twin is a subclass with the same parameters, adopted in place. In evaluation it is the
+stock module, so that inference and exported graphs stay as they are. In training it
+takes queries, keys and values apart at once: the stock modules index them one by one,
+whose backward pass fills three tensors of the size of all with zeros.
+"""
+
+import torch
+from mmcv.cnn.bricks.drop import DropPath
+from mmcv.cnn.bricks.transformer import PatchMerging
+from mmpretrain.models.utils import ShiftWindowMSA
+from mmpretrain.models.utils.attention import MultiheadAttention, WindowMSA
+from torch import Tensor, nn
+
+from mmtlalign.compat.torch_2_1 import is_compiling
+from mmtlalign.fast.attention import KERNELS, attend
+from mmtlalign.fast.windows import WindowMasks, WindowOrder, reorder
+
+
+class FastMultiheadAttention(MultiheadAttention):
+    """Twin of the attention of mmpretrain's plain transformers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, N, C) to (B, N, C)."""
+        if not self.training:
+            return super().forward(x)
+        query, key, value = split(self.qkv(x), self.num_heads)
+        out = self.scaled_dot_product_attention(
+            query, key, value, dropout_p=self.attn_drop
+        )
+        out = self.proj(out.transpose(1, 2).flatten(2))
+        out = self.out_drop(self.gamma1(self.proj_drop(out)))
+        return value.squeeze(1) + out if self.v_shortcut else out
+
+
+class FastWindowMSA(WindowMSA):
+    """Twin of the attention in windows, by the kernel for the case.
+
+    Attributes:
+        kernel: As of :func:`attend`. While labels are traced it is ``'explicit'``: the
+            weights are at hand then.
+        wire: Of tracing, where it is tapped.
+    """
+
+    kernel = 'auto'
+    wire = None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Windows (B * G, T, C), mask (G, T, T) or None, to (B * G, T, C)."""
+        if not self.training:
+            return super().forward(x, mask)
+        bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
+        bias = bias.view(x.shape[1], x.shape[1], -1).permute(2, 0, 1).contiguous()
+        if mask is not None:
+            bias = bias + mask[:, None].to(bias)
+        traced = self.wire is not None and self.wire.reader is not None
+        out = attend(
+            *split(self.qkv(x), self.num_heads),
+            bias,
+            self.scale,
+            self.attn_drop.p,
+            'explicit' if traced else self.kernel,
+        )
+        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+
+
+class FastShiftWindowMSA(ShiftWindowMSA):
+    """Twin of what shifts a map and cuts it into windows: one copy there, one back.
+
+    The stock module pads, rolls and cuts one after the other, a copy each. A map that
+    does not fill its windows goes that way here, too.
+
+    Attributes:
+        order: Knows the ways of the tokens; see :func:`share_windows`.
+    """
+
+    order: WindowOrder | None = None
+
+    def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Tokens (B, h * w, C) of a map (h, w) to the same."""
+        window, (height, width) = self.window_size, hw_shape
+        fills = height % window == width % window == 0 and min(hw_shape) > 0
+        if not (self.training and fills and self.order) or is_compiling():
+            return super().forward(query, hw_shape)
+        # The stock forward does not shift a map that is a single window.
+        single = min(hw_shape) == window and not self.pad_small_map
+        shift = 0 if single else self.shift_size
+        where = dict(window_size=window, shift_size=shift, device=query.device)
+        order, back = self.order(tuple(hw_shape), **where)
+        windows = reorder(query, order, back).view(-1, window**2, query.shape[-1])
+        mask = self.get_attn_mask(tuple(hw_shape), **where)
+        out = self.w_msa(windows, mask=mask).view(query.shape)
+        return self.drop(reorder(out, back, order))
+
+
+class FastPatchMerging(PatchMerging):
+    """Twin of mmcv's merging of 2 x 2 tokens: one copy in place of an unfolding."""
+
+    def forward(self, x: Tensor, input_size: tuple[int, int]):
+        """Tokens (B, h * w, C) to (B, h/2 * w/2, C'), and the new (h/2, w/2)."""
+        height, width = input_size
+        sampler = self.sampler
+        usual = (2, 2) == tuple(sampler.kernel_size) == tuple(sampler.stride)
+        usual = usual and tuple(sampler.dilation) == (1, 1)
+        usual = usual and not any(sampler.padding) and height % 2 == width % 2 == 0
+        if not (self.training and usual):
+            return super().forward(x, input_size)
+        batch, _, channels = x.shape
+        x = x.view(batch, height // 2, 2, width // 2, 2, channels)
+        # The order of unfolding: all places of a channel side by side.
+        x = x.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, 4 * channels)
+        x = x if self.norm is None else self.norm(x)
+        return self.reduction(x), (height // 2, width // 2)
+
+
+class FastDropPath(DropPath):
+    """Twin of mmcv's stochastic depth: one product in place of a division and one.
+
+    Half precision stays as it is: ``1 / (1 - drop_prob)`` rounded to it would scale
+    the whole path by up to 0.4 %.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A path (B, ...), some of whose images are dropped and the rest scaled."""
+        if not (self.training and self.drop_prob) or x.dtype != torch.float32:
+            return super().forward(x)
+        keep = 1 - self.drop_prob
+        kept = torch.rand((len(x), *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device)
+        return x * kept.add_(keep).floor_().div_(keep)
+
+
+def split(packed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (B, H, N, D) of a projection (B, N, 3 C)."""
+    batch, tokens, width = packed.shape
+    parts = packed.view(batch, tokens, 3, heads, width // (3 * heads))
+    return parts.permute(2, 0, 3, 1, 4).unbind(0)
+
+
+FAST = {
+    DropPath: FastDropPath,
+    MultiheadAttention: FastMultiheadAttention,
+    PatchMerging: FastPatchMerging,
+    ShiftWindowMSA: FastShiftWindowMSA,
+    WindowMSA: FastWindowMSA,
+}
+
+
+def adopt_fast(module: nn.Module, kernel: str | None = None) -> bool:
+    """Make a module of mmpretrain or mmcv its fast twin, in place.
+
+    Args:
+        module: Of any class; those without a twin are left alone.
+        kernel: Of a window attention. Defaults to None: as it is, at first 'auto'.
+
+    Returns:
+        bool: Whether it is an attention, and a twin now.
+    """
+    if kernel is not None and kernel not in KERNELS:
+        raise ValueError(f'kernel={kernel!r}: choose one of {KERNELS}.')
+    twin = FAST.get(type(module))
+    if twin is not None:
+        module.__class__ = twin
+    if kernel is not None and isinstance(module, FastWindowMSA):
+        module.kernel = kernel
+    return isinstance(module, (FastMultiheadAttention, FastWindowMSA))
+
+
+def share_windows(model: nn.Module) -> None:
+    """Let all shifted windows of a model, in place, use what one has made for a size.
+
+    Args:
+        model: With any number of ``ShiftWindowMSA``. Its outputs, its state dict and
+            its classes do not change.
+    """
+    masks, order = WindowMasks(), WindowOrder()
+    for module in model.modules():
+        if isinstance(module, ShiftWindowMSA):
+            module.get_attn_mask = masks
+            module.order = order

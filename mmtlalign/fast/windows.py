@@ -1,0 +1,93 @@
+"""What shifted windows need of a map's size alone, made once for each size."""
+
+from collections import OrderedDict
+
+import torch
+from mmpretrain.models.utils import ShiftWindowMSA
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmtlalign.compat.torch_2_1 import is_compiling
+
+# Sizes of maps, times shifts and devices, that are kept: far more than crops of a few
+# sizes need, and a bound where every batch has another size, as in detection.
+KEPT = 16
+
+
+class SizeCache:
+    """Keeps what :meth:`make` gives; copies of a model, and files, start without."""
+
+    def __init__(self):
+        self.known: OrderedDict[tuple, object] = OrderedDict()
+
+    def make(self, hw_shape, window_size, shift_size, device):
+        """What is to be kept for a map of ``hw_shape`` (h, w)."""
+        raise NotImplementedError
+
+    def __call__(self, hw_shape, window_size, shift_size, device=None):
+        """As :meth:`make`, from what is kept."""
+        if is_compiling():
+            return self.make(hw_shape, window_size, shift_size, device)
+        key = (*hw_shape, window_size, shift_size, device)
+        if key not in self.known:
+            # What is made in inference mode could not be used in training.
+            with torch.inference_mode(False), torch.no_grad():
+                self.known[key] = self.make(hw_shape, window_size, shift_size, device)
+            if len(self.known) > KEPT:
+                self.known.popitem(last=False)
+        self.known.move_to_end(key)
+        return self.known[key]
+
+    def __reduce__(self):
+        return type(self), ()
+
+
+class WindowMasks(SizeCache):
+    """Masks (windows, T, T), 0 or -100, of a padded map; None without shift.
+
+    It stands at the seam ``get_attn_mask`` of mmpretrain's ``ShiftWindowMSA``, which
+    makes the mask anew in every forward, some twenty small kernels.
+    """
+
+    def make(self, hw_shape, window_size, shift_size, device):
+        return ShiftWindowMSA.get_attn_mask(hw_shape, window_size, shift_size, device)
+
+
+class WindowOrder(SizeCache):
+    """Where tokens go when a map is shifted and cut into windows, and the way back.
+
+    Of a map whose sides are multiples of the window: two index tensors (h * w,).
+    """
+
+    def make(self, hw_shape, window_size, shift_size, device):
+        height, width = hw_shape
+        places = torch.arange(height * width, device=device).view(hw_shape)
+        places = places.roll((-shift_size, -shift_size), dims=(0, 1))
+        places = places.view(
+            height // window_size, window_size, width // window_size, window_size
+        )
+        order = places.transpose(1, 2).flatten()
+        return order, order.argsort()
+
+
+class _Reorder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tokens, order, back):
+        ctx.save_for_backward(order, back)
+        return tokens.index_select(1, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return gradient.index_select(1, ctx.saved_tensors[1]), None, None
+
+
+def reorder(tokens: Tensor, order: Tensor, back: Tensor) -> Tensor:
+    """Tokens (B, N, C) in another order, a copy each way.
+
+    Args:
+        tokens: (B, N, C).
+        order: Which token stands at each place (N,).
+        back: The inverse (N,).
+    """
+    return _Reorder.apply(tokens, order, back)

@@ -1,0 +1,336 @@
+"""Chooses the augment of a batch and keeps the record of what it did.
+
+mmpretrain's preprocessor with a batch's labels as one tensor, checked on the CPU.
+
+The one classifier that connects a batch augment with a head.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.registry import BATCH_AUGMENTS
+from torch import Tensor
+
+from mmtlalign.device import send, send_stacked
+from mmtlalign.mixing.augments import BatchMix
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.registry import MODELS
+
+
+class BatchMixer:
+    """Pick one augment for each batch, as mmpretrain's RandomBatchAugment does.
+
+    The list may hold augments of this package beside mmpretrain's own. Of the
+    latter only the mixed labels are known, so their batches get the ordinary
+    mixed target.
+
+    Args:
+        augments: One config or augment, or a list of them.
+        probs: Probability of each; what is missing to 1 is the probability
+            that nothing is mixed. Defaults to None: all equally likely.
+    """
+
+    def __init__(
+        self,
+        augments: dict | Sequence[dict],
+        probs: float | Sequence[float] | None = None,
+    ):
+        if not isinstance(augments, (list, tuple)):
+            augments = [augments]
+        self.augments = [
+            BATCH_AUGMENTS.build(a) if isinstance(a, dict) else a for a in augments
+        ]
+        if not self.augments:
+            raise ValueError('augments=[]: name at least one, or leave train_cfg out.')
+        self.probs = self._complete(probs)
+
+    def _complete(self, probs) -> list[float] | None:
+        if probs is None:
+            return None
+        probs = [probs] if isinstance(probs, (int, float)) else list(probs)
+        if len(probs) != len(self.augments):
+            raise ValueError(
+                f'probs={probs} for {len(self.augments)} augments: give one '
+                'probability for each.'
+            )
+        if min(probs) < 0 or sum(probs) > 1 + 1e-9:
+            raise ValueError(
+                f'probs={probs} sum to {sum(probs):g}: probabilities are at least 0 '
+                'and sum to 1 at most; the rest is the probability of no mixing.'
+            )
+        return [*probs, max(1 - sum(probs), 0.0)]
+
+    def check_records(self, head: str) -> None:
+        """Raise if an augment does not say which image a token comes from.
+
+        Args:
+            head: Name of the head that has to know.
+        """
+        silent = [
+            type(a).__name__ for a in self.augments if not isinstance(a, BatchMix)
+        ]
+        if silent:
+            raise ValueError(
+                f'{head} gives every token the label of its image, and {silent} of '
+                'mmpretrain do not say which image that is: take those of this package '
+                "(dict(type='mmtlalign.Mixup'), ...), or train without maps: "
+                "dense_weight=0 in the loss and class_target='label' in the head."
+            )
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Mix:
+        """Mix images (B, C, H, W), in their memory, with labels (B, K)."""
+        choices = len(self.augments) if self.probs is None else len(self.probs)
+        index = np.random.choice(choices, p=self.probs)
+        if index == len(self.augments):
+            return Mix.unmixed(images, labels)
+        augment = self.augments[index]
+        if isinstance(augment, BatchMix):
+            return augment.mix(images, labels, inplace=True)
+        return Mix.unmixed(*augment(images, labels))
+
+
+# Hosts hand on the data samples and nothing else (DistributedDataParallel makes a
+# new list of them), so what is the batch's own travels in its first sample.
+BATCH = 'batch_labels'
+
+
+@MODELS.register_module()
+class MixDataPreprocessor(ClsDataPreprocessor):
+    """One-hot labels for mixing, each checked and its image named if wrong.
+
+    On a GPU a label out of range would stop the process with a device assert
+    that names neither the value nor the image. In training, images of one size and
+    labels each go to the device in one piece, without a loop over images: labels of
+    the batch (B, K), float32, are the field ``batch_labels`` of its first sample, where
+    :class:`MixClassifier` finds them; the samples keep their own. Arguments as in
+    mmpretrain's ``ClsDataPreprocessor``; ``num_classes`` is needed.
+    """
+
+    def __init__(self, num_classes: int | None = None, **kwargs):
+        if num_classes is None:
+            raise ValueError(
+                'num_classes=None in the data preprocessor: mixing needs one-hot '
+                'labels, so set data_preprocessor=dict(num_classes=...) to the '
+                "head's number of classes."
+            )
+        kwargs['to_onehot'] = True
+        super().__init__(num_classes=num_classes, **kwargs)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Arguments and output as in ``ClsDataPreprocessor``, but for the labels."""
+        if not training:
+            return super().forward(data, training)
+        samples = data.get('data_samples')
+        self._check(samples)
+        images = super().forward(dict(inputs=self._send(data['inputs'])), training)
+        samples[0].set_field(self._labels(samples), BATCH)
+        return dict(inputs=images['inputs'], data_samples=samples)
+
+    def _send(self, images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        """Images on the device, (B, 3, H, W) where they are of one size."""
+        if torch.is_tensor(images):
+            return send(images, self.device)
+        if len({(image.shape, image.dtype) for image in images}) == 1:
+            return send_stacked(images, self.device)
+        return [send(image, self.device) for image in images]
+
+    def _labels(self, samples: list) -> Tensor:
+        """Labels of the batch (B, K) on the device; several classes count alike."""
+        given = [sample.get('gt_score') for sample in samples]
+        if not any(score is None for score in given):
+            return send_stacked(given, self.device).float()
+        labels = [sample.gt_label for sample in samples]
+        classes = send(torch.cat(labels), self.device)
+        images = torch.arange(len(labels))
+        if len(classes) > len(labels):
+            images = images.repeat_interleave(torch.tensor([len(x) for x in labels]))
+        found = torch.zeros(len(samples), self.num_classes, device=self.device)
+        return found.index_put_(
+            (send(images, self.device), classes), found.new_ones(())
+        )
+
+    def _check(self, samples) -> None:
+        if samples is None:
+            raise ValueError(
+                'The batch has no data_samples: training needs labels; end the '
+                "pipeline with dict(type='PackInputs')."
+            )
+        labels = [s.get('gt_label') for s in samples if 'gt_score' not in s]
+        # All at once; one by one only where something is wrong.
+        if not labels:
+            return
+        if len(labels) < len(samples):
+            raise ValueError(
+                f'{len(labels)} of {len(samples)} images of a batch have no gt_score: '
+                'give all images soft labels (gt_score) or none.'
+            )
+        if not any(label is None for label in labels):
+            every = torch.cat(labels)
+            if every.min() >= 0 and every.max() < self.num_classes:
+                return
+        for index, sample in enumerate(samples):
+            if 'gt_score' in sample:
+                continue
+            name = sample.get('img_path', f'number {index} of the batch')
+            if 'gt_label' not in sample:
+                raise ValueError(
+                    f'Image {name} has no label: every training image needs gt_label '
+                    'or gt_score; check the annotation file and the pipeline.'
+                )
+            label = sample.gt_label
+            if label.min() < 0 or label.max() >= self.num_classes:
+                raise ValueError(
+                    f'Image {name} has label {label.tolist()}: labels lie between 0 '
+                    f'and num_classes - 1 = {self.num_classes - 1}; correct the '
+                    'annotation or num_classes.'
+                )
+
+
+@MODELS.register_module()
+class MixClassifier(ImageClassifier):
+    """An ``ImageClassifier`` that remembers how it mixed a batch.
+
+    Mixing happens in :meth:`loss` rather than in the data preprocessor, where
+    mmpretrain does it: the record of the mixing has to be at hand when the
+    head reads what the backbone did with the tokens. A head of this package
+    says what to watch during the forward and computes the loss from it; any
+    other head gets the ordinary target, mixed by area. Backbone, state dict
+    and inference are those of ``ImageClassifier``.
+
+    Args:
+        train_cfg: ``augments`` and ``probs`` as in mmpretrain; see
+            :class:`BatchMixer`. Defaults to None: no mixing.
+        data_preprocessor: As in ``ImageClassifier``, with its ``num_classes``
+            equal to the head's. The type defaults to ``MixDataPreprocessor``.
+        **kwargs: ``backbone``, ``neck``, ``head``, ``pretrained`` and
+            ``init_cfg`` as in ``ImageClassifier``.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        train_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            backbone,
+            head=head,
+            data_preprocessor=_preprocessor(data_preprocessor, head),
+            **kwargs,
+        )
+        self.mixer = _mixer(train_cfg)
+        if self.mixer is not None and getattr(self.head, 'needs_record', False):
+            self.mixer.check_records(type(self.head).__name__)
+        self.watches = hasattr(self.head, 'watch')
+        if self.watches:
+            self.head.attach(self.backbone)
+            if hasattr(self.neck, 'check'):
+                self.neck.check(self.backbone)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        """Mix, run the network, and let the head compute the loss.
+
+        Args:
+            inputs: Images (B, 3, H, W).
+            data_samples: B data samples, as of :class:`MixDataPreprocessor`, or each
+                with ``gt_score`` (K,).
+
+        Returns:
+            dict[str, Tensor]: As of the head.
+        """
+        mix = self._mix(inputs, data_samples)
+        if not self.watches:
+            with mix.inside(self.backbone):
+                feats = self.extract_feat(mix.images)
+            return self._plain_loss(feats, data_samples, mix.target(mix.area()))
+        watched = self.head.watch(self.backbone, mix, data_samples)
+        with mix.inside(self.backbone), watched as seen:
+            feats = self.extract_feat(mix.images)
+        return self.head.loss(feats, data_samples, mix, seen)
+
+    def _plain_loss(self, feats: tuple, data_samples: list, target: Tensor) -> dict:
+        """Loss of a head of the hosts, to a target (B, K)."""
+        kind = type(self.head)
+        stock = kind.loss is ClsHead.loss and kind._get_loss is ClsHead._get_loss
+        if stock and not self.head.cal_acc:
+            # As there, without taking the target apart and putting it together.
+            scores = self.head(feats)
+            loss = self.head.loss_module(scores, target, avg_factor=len(scores))
+            return dict(loss=loss)
+        for sample, score in zip(data_samples, target):
+            sample.set_gt_score(score)
+        return self.head.loss(feats, data_samples)
+
+    # Draws of NumPy and samples are nothing to compile: the network is.
+    @torch.compiler.disable
+    def _mix(self, inputs: Tensor, data_samples: list) -> Mix:
+        labels = batch_labels(data_samples)
+        if self.mixer is None or not self.training:
+            return Mix.unmixed(inputs, labels)
+        return self.mixer(inputs, labels)
+
+
+def batch_labels(data_samples: list) -> Tensor:
+    """Labels of a batch (B, K): one tensor, or else of B data samples.
+
+    Raises:
+        ValueError: A sample has no soft label, or the batch is not the one that was
+            preprocessed.
+    """
+    if BATCH in data_samples[0]:
+        labels = data_samples[0].get(BATCH)
+        if len(labels) != len(data_samples):
+            raise ValueError(
+                f'Labels of {len(labels)} images for a batch of {len(data_samples)}: '
+                'it was split or joined behind the data preprocessor; do so before.'
+            )
+        return labels
+    missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
+    if missing:
+        raise ValueError(
+            f'Samples {missing} of the batch have no gt_score: mixing needs soft '
+            'labels; use data_preprocessor=dict(num_classes=...) without a type, '
+            'or set to_onehot=True in your own.'
+        )
+    return torch.stack([sample.gt_score for sample in data_samples]).float()
+
+
+def _mixer(train_cfg: dict | None) -> BatchMixer | None:
+    if train_cfg is None:
+        return None
+    unknown = sorted(set(train_cfg) - {'augments', 'probs'})
+    if unknown or 'augments' not in train_cfg:
+        raise ValueError(
+            f'train_cfg has the keys {sorted(train_cfg)}: MixClassifier reads '
+            "'augments' (needed) and 'probs'."
+        )
+    return BatchMixer(**train_cfg)
+
+
+def _preprocessor(config, head):
+    if config is not None and not isinstance(config, dict):
+        return config
+    config = dict(config or {})
+    config.setdefault('type', 'mmtlalign.MixDataPreprocessor')
+    if config.get('batch_augments') is not None:
+        raise ValueError(
+            'data_preprocessor.batch_augments would mix the batch before '
+            'MixClassifier mixes it: move the augments to train_cfg.'
+        )
+    wanted = head.get('num_classes') if isinstance(head, dict) else head.num_classes
+    given = config.setdefault('num_classes', wanted)
+    if given != wanted:
+        raise ValueError(
+            f'data_preprocessor.num_classes={given} but head.num_classes={wanted}: '
+            'the labels that are mixed need the width of the head; set both to the '
+            "data set's number of classes."
+        )
+    # A stock preprocessor makes soft labels only when it is told to.
+    config['to_onehot'] = True
+    return config

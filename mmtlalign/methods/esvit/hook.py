@@ -1,0 +1,208 @@
+"""How the teacher's temperature and momentum move during training.
+
+DINO (arXiv 2104.14294), §3.1 and appendix, with the numbers of EsViT's recipe.
+
+The schedules of EsViT and DINO that no scheduler of mmengine covers.
+
+Clip the gradient of each tensor by its own norm, as DINO and EsViT do.
+"""
+
+import math
+from math import ceil
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmtlalign.compat.step_hook import before_step
+from mmtlalign.errors import InputError
+from mmtlalign.registry import HOOKS
+
+
+def teacher_temperature(
+    epoch: int, start: float = 0.04, final: float = 0.07, warmup_epochs: int = 30
+) -> float:
+    """Temperature of an epoch: linear, then constant.
+
+    Args:
+        epoch: From 0.
+        start: In epoch 0.
+        final: From epoch ``warmup_epochs - 1`` on.
+        warmup_epochs: Epochs on the line, both ends counted; 0 for none.
+    """
+    if epoch >= warmup_epochs:
+        return final
+    return start + (final - start) * epoch / max(warmup_epochs - 1, 1)
+
+
+def teacher_momentum(step: int, steps: int, base: float = 0.996) -> float:
+    """Share of itself that the teacher keeps after a step: cosine from base to 1.
+
+    Args:
+        step: Of the optimizer, from 0.
+        steps: Of the whole training.
+        base: In step 0.
+    """
+    return 1 - (1 - base) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+@HOOKS.register_module()
+class EsViTHook(Hook):
+    """Set the teacher's temperature, move it after each step, hold the last layer.
+
+    Everything follows from the iteration, so that a run that is resumed goes on as it
+    would have. An epoch is one pass over the training data, also where the run counts
+    iterations; a step is one of the optimizer, also where it takes several batches.
+
+    Defaults are those of EsViT's recipes (arXiv 2106.09785, official README).
+
+    Args:
+        momentum (float): Of the teacher in step 0; it rises to 1 on a cosine.
+            Defaults to 0.996.
+        teacher_temp (float): After the warm-up. Defaults to 0.07.
+        warmup_teacher_temp (float): In epoch 0. Defaults to 0.04.
+        warmup_teacher_temp_epochs (int): Defaults to 30.
+        freeze_last_layer (int): For so many epochs the last layers of both heads do
+            not learn. Defaults to 1.
+
+    Raises:
+        InputError: A value is impossible, or the model is none of EsViT.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.996,
+        teacher_temp: float = 0.07,
+        warmup_teacher_temp: float = 0.04,
+        warmup_teacher_temp_epochs: int = 30,
+        freeze_last_layer: int = 1,
+    ):
+        if not 0 <= momentum <= 1:
+            raise InputError(
+                f'EsViTHook: momentum={momentum} is the share of itself that the '
+                'teacher keeps; set a number from 0 to 1 (the recipes have 0.996).'
+            )
+        if not min(teacher_temp, warmup_teacher_temp) > 0:
+            raise InputError(
+                f'EsViTHook: teacher_temp={teacher_temp} and warmup_teacher_temp='
+                f'{warmup_teacher_temp} divide logits; set numbers greater than 0.'
+            )
+        self.momentum = momentum
+        self.temperature = (
+            warmup_teacher_temp,
+            teacher_temp,
+            warmup_teacher_temp_epochs,
+        )
+        self.freeze_last_layer = freeze_last_layer
+        self.epoch = 0
+
+    def before_train(self, runner) -> None:
+        """Find the model and the last layers of its student."""
+        self.model = runner.model
+        while is_model_wrapper(self.model):
+            self.model = self.model.module
+        # Asked this way, runs of other hosts need not import mmpretrain's models.
+        if not hasattr(self.model, 'after_step'):
+            raise InputError(
+                f'EsViTHook: the model is {type(self.model).__name__}; the hook is for '
+                'mmtlalign.EsViT alone, so remove it from custom_hooks.'
+            )
+        self.last_layers = [
+            param
+            for part in self.model.student().values()
+            for name, param in part.named_parameters()
+            if 'last_layer' in name
+        ]
+        optimizer = runner.optim_wrapper.optimizer
+        self.detach = before_step(optimizer, self.hold_last_layers)
+
+    def after_train(self, runner) -> None:
+        """Detach from the optimizer."""
+        self.detach()
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        """Set the temperature of this epoch."""
+        self.epoch = runner.iter // len(runner.train_dataloader)
+        self.model.teacher_temp = teacher_temperature(self.epoch, *self.temperature)
+
+    def hold_last_layers(self, optimizer) -> None:
+        """Take their gradients away, so that weight decay leaves them alone too."""
+        if self.epoch < self.freeze_last_layer:
+            for param in self.last_layers:
+                param.grad = None
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Move centres and teacher if the optimizer has made a step."""
+        if not runner.optim_wrapper.should_update():
+            return
+        batches = runner.optim_wrapper._accumulative_counts
+        step = ceil((runner.iter + 1) / batches) - 1
+        steps = ceil(runner.max_iters / batches)
+        self.model.after_step(teacher_momentum(step, steps, self.momentum))
+
+
+@torch.no_grad()
+def clip_each_(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Tensor]:
+    """Scale every tensor to an L2 norm of at most ``max_norm``, in place.
+
+    No number leaves the device.
+
+    Args:
+        gradients: Tensors of any shapes.
+        max_norm: Of each alone, unlike ``torch.nn.utils.clip_grad_norm_``.
+
+    Returns:
+        list: Norms from before, each () float.
+    """
+    if not gradients:
+        return []
+    norms = torch._foreach_norm(gradients)
+    scales = [(max_norm / (norm + 1e-6)).clamp(max=1) for norm in norms]
+    torch._foreach_mul_(gradients, scales)
+    return norms
+
+
+@HOOKS.register_module()
+class TensorClipHook(Hook):
+    """Clip the gradient of each parameter by its own norm before every step.
+
+    The official code of DINO and EsViT clips so (3.0 in both recipes), while
+    ``optim_wrapper.clip_grad`` of mmengine takes the norm of all together. It runs
+    inside the optimizer's step, so after unscaling in mixed precision, and with any
+    optimizer wrapper.
+
+    Args:
+        max_norm (float): Of each tensor. Defaults to 3.0.
+
+    Raises:
+        InputError: The norm is not positive, or the optimizer gets gradients that are
+            still scaled: a fused step under ``AmpOptimWrapper``.
+    """
+
+    def __init__(self, max_norm: float = 3.0):
+        if not max_norm > 0:
+            raise InputError(
+                f'TensorClipHook: max_norm={max_norm} stops all learning; set a number '
+                'greater than 0, or remove the hook.'
+            )
+        self.max_norm = max_norm
+
+    def before_train(self, runner) -> None:
+        """Attach to the optimizer."""
+        fused = runner.optim_wrapper.optimizer.defaults.get('fused')
+        if fused and hasattr(runner.optim_wrapper, 'loss_scaler'):
+            raise InputError(
+                'TensorClipHook: optimizer.fused=True under AmpOptimWrapper takes '
+                'scaled gradients, whose norms say nothing; leave fused out, or train '
+                "in bfloat16 (optim_wrapper.type='mmtlalign.Bf16OptimWrapper')."
+            )
+        self.detach = before_step(runner.optim_wrapper.optimizer, self.clip)
+
+    def after_train(self, runner) -> None:
+        """Detach from it."""
+        self.detach()
+
+    def clip(self, optimizer) -> None:
+        """Clip what the optimizer is about to use."""
+        params = (p for group in optimizer.param_groups for p in group['params'])
+        clip_each_([p.grad for p in params if p.grad is not None], self.max_norm)

@@ -1,0 +1,291 @@
+"""Running mean of the teacher's outputs.
+
+EsViT: self-distillation of views and of regions; without regions it is DINO.
+"""
+
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+from mmengine.dist import all_reduce
+from mmpretrain.models import BaseSelfSupervisor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmtlalign.fast.modules import share_windows
+from mmtlalign.methods.esvit.crops import group_views, run_backbone, views_and_regions
+from mmtlalign.methods.esvit.loss import (
+    Views,
+    region_loss,
+    teacher_probabilities,
+    view_loss,
+)
+from mmtlalign.registry import MODELS
+
+
+class Center(nn.Module):
+    """Mean over all rows of a step, of all processes, averaged over steps.
+
+    DINO (arXiv 2104.14294), §3.1, equation 4. A step may be several batches (gradient
+    accumulation): all see the centre from before it, and it moves once.
+
+    Args:
+        channels: K.
+        momentum: Share of the old centre that is kept. Defaults to 0.9.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.9):
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer('value', torch.zeros(1, channels))
+        # Of the batches of this step.
+        self.means = []
+
+    @torch.no_grad()
+    def see(self, logits: Tensor) -> None:
+        """Remember the mean of a batch: logits (M, K), before any softmax."""
+        self.means.append(logits.mean(dim=0, keepdim=True, dtype=torch.float32))
+
+    @torch.no_grad()
+    def move(self) -> None:
+        """Take what was seen into the centre; every process must call it."""
+        mean = torch.stack(self.means).mean(dim=0)
+        self.means.clear()
+        all_reduce(mean, op='mean')
+        self.value.mul_(self.momentum).add_(mean, alpha=1 - self.momentum)
+
+
+# Weights of the view loss and the region loss. The paper adds them; the official code
+# takes half of each, and so the published weights were trained.
+WEIGHTINGS = {'paper': (1.0, 1.0), 'code': (0.5, 0.5)}
+
+
+class Outputs(NamedTuple):
+    """What a network says of a batch, rows as in :class:`Views`."""
+
+    view: Tensor  # logits (V·B, K)
+    region: Tensor | None  # logits (R, K)
+    features: Tensor  # of the regions (R, P)
+    tokens: tuple[int, ...]  # of a view, for each run
+
+
+@MODELS.register_module()
+class EsViT(BaseSelfSupervisor):
+    """A student learns what a moving average of itself says of other views.
+
+    EsViT (arXiv 2106.09785); DINO (arXiv 2104.14294) where ``region_head`` is None.
+    The teacher is a part of the model and of its state dict, ``teacher.backbone`` and
+    so on, with the centres. It starts as a copy of the student, has no dropout of any
+    kind, and its batch norm uses its own batches. :class:`EsViTHook` moves it, so no
+    training goes without that hook.
+
+    Needs the preprocessor ``SelfSupDataPreprocessor`` (the default) and
+    ``collate_fn=dict(type='default_collate')``.
+
+    Args:
+        backbone (dict): Its last output is a map, tokens behind a class token
+            (``out_type='raw'``), or, without regions, one vector an image.
+        head (dict): :class:`EsViTHead` for views.
+        region_head (dict, optional): The same for regions. Defaults to None: DINO.
+        weighting (str | tuple[float, float]): ``'code'`` halves both losses, as the
+            official code; ``'paper'`` adds them; or two weights. Without regions the
+            view loss has weight 1. Defaults to ``'code'``.
+        student_temp (float): Defaults to 0.1.
+        center_momentum (float): Share of the old centre kept. Defaults to 0.9.
+        global_views (int): Views of each image, the first ones, that the teacher
+            sees. Defaults to 2.
+        data_preprocessor (dict, optional): As in mmpretrain. Defaults to None.
+        init_cfg (dict, optional): Defaults to None.
+
+    Raises:
+        ValueError: A setting is impossible, the views do not fit, or a checkpoint has
+            no teacher.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        region_head: dict | None = None,
+        weighting: str | tuple[float, float] = 'code',
+        student_temp: float = 0.1,
+        center_momentum: float = 0.9,
+        global_views: int = 2,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(
+            backbone=backbone,
+            head=head,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        if isinstance(weighting, str) and weighting not in WEIGHTINGS:
+            raise ValueError(
+                f'weighting={weighting!r}: choose one of {sorted(WEIGHTINGS)}, or give '
+                'the weights of the view loss and the region loss.'
+            )
+        if global_views < 2:
+            raise ValueError(
+                f'global_views={global_views}: the teacher compares each of its views '
+                'with the others; set 2 or more (the recipes have 2).'
+            )
+        # Every step has the same few sizes of views.
+        share_windows(self.backbone)
+        self.region_head = MODELS.build(region_head) if region_head else None
+        self.weights = WEIGHTINGS.get(weighting, weighting)
+        self.student_temp = student_temp
+        self.global_views = global_views
+        self.teacher_temp = None  # set by the hook
+        self.teacher = nn.ModuleDict(deepcopy(self.student())).requires_grad_(False)
+        self.centers = nn.ModuleDict(
+            {
+                kind: Center(head.out_channels, center_momentum)
+                for kind, head in (('view', self.head), ('region', self.region_head))
+                if head is not None
+            }
+        )
+        self._register_load_state_dict_pre_hook(self._check_teacher)
+
+    def student(self) -> dict[str, nn.Module]:
+        """The parts that learn; the teacher has the same."""
+        parts = dict(
+            backbone=self.backbone, head=self.head, region_head=self.region_head
+        )
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def init_weights(self) -> None:
+        """Initialise the student and copy it to the teacher."""
+        super().init_weights()
+        for name, part in self.student().items():
+            self.teacher[name].load_state_dict(part.state_dict())
+
+    def train(self, mode: bool = True):
+        """As usual, but only batch norm of the teacher is ever in training mode."""
+        super().train(mode)
+        self.teacher.eval()
+        for module in self.teacher.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(mode)
+        return self
+
+    def extract_feat(self, inputs: Tensor, network: str = 'teacher') -> Tensor:
+        """Features of whole images, for evaluation.
+
+        Args:
+            inputs: Normalised images (N, 3, h, w).
+            network: 'teacher' or 'student'. Defaults to 'teacher', which is better.
+
+        Returns:
+            Tensor: Of the views, before the head (N, P).
+        """
+        parts = dict(teacher=self.teacher, student=self.student())[network]
+        backbone = parts['backbone']
+        return views_and_regions(backbone, run_backbone(backbone, inputs))[0]
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict:
+        """Compare every view of the student with every other one of the teacher.
+
+        Args:
+            inputs: Normalised views (B, 3, h, w), global ones first; sizes may differ.
+            data_samples: Not used.
+
+        Returns:
+            dict: ``loss_view`` and ``loss_region``, weighted, which are summed, and
+            ``view_term`` and ``region_term`` as the paper defines them.
+        """
+        if self.teacher_temp is None:
+            raise ValueError(
+                'EsViT has no teacher temperature: its hook sets that and moves the '
+                "teacher. Add custom_hooks=[dict(type='mmtlalign.EsViTHook')]."
+            )
+        runs = group_views(inputs, self.global_views)
+        seen = runs[0][1][: self.global_views * len(inputs[0])]
+        with torch.no_grad():
+            wanted = self._run(self.teacher, [seen])
+        said = self._run(self.student(), [images for _, images in runs])
+        views = Views(
+            batch=len(inputs[0]),
+            counts=tuple(count for count, _ in runs),
+            tokens=said.tokens,
+            teacher=self.global_views,
+        )
+        terms = dict(
+            view=view_loss(
+                said.view,
+                self._targets('view', wanted.view),
+                views,
+                self.student_temp,
+            )
+        )
+        if self.region_head is not None:
+            terms['region'] = region_loss(
+                said.region,
+                self._targets('region', wanted.region),
+                said.features.detach(),
+                wanted.features,
+                views,
+                self.student_temp,
+            )
+        weights = self.weights if self.region_head is not None else (1.0,)
+        losses = {
+            f'loss_{kind}': weight * term
+            for (kind, term), weight in zip(terms.items(), weights)
+        }
+        return losses | {f'{kind}_term': term.detach() for kind, term in terms.items()}
+
+    @torch.no_grad()
+    def after_step(self, momentum: float) -> None:
+        """Move centres and teacher, after a step of the optimizer.
+
+        Parameters only: what batch norm of the teacher has seen is its own.
+
+        Args:
+            momentum: Share of itself that the teacher keeps.
+        """
+        for center in self.centers.values():
+            center.move()
+        for name, part in self.student().items():
+            mine = list(self.teacher[name].parameters())
+            theirs = [param.detach() for param in part.parameters()]
+            torch._foreach_mul_(mine, momentum)
+            torch._foreach_add_(mine, theirs, alpha=1 - momentum)
+
+    def _run(self, parts, runs: list[Tensor]) -> Outputs:
+        """One network on runs of views (n·B, 3, h, w); each head runs once."""
+        backbone = parts['backbone']
+        features = [
+            views_and_regions(backbone, run_backbone(backbone, images))
+            for images in runs
+        ]
+        tokens = tuple(regions.shape[1] for _, regions in features)
+        regions = torch.cat([regions.flatten(0, 1) for _, regions in features])
+        logits = None
+        if self.region_head is not None:
+            if 0 in tokens:
+                raise ValueError(
+                    f'{type(backbone).__name__} gives one vector an image, and a '
+                    "region head needs its map or tokens: set backbone.out_type='raw' "
+                    '(ViT), or region_head=None for DINO.'
+                )
+            logits = parts['region_head'](regions)
+        views = parts['head'](torch.cat([view for view, _ in features]))
+        return Outputs(views, logits, regions, tokens)
+
+    def _targets(self, kind: str, logits: Tensor) -> Tensor:
+        """Probabilities with the centre from before this step."""
+        center = self.centers[kind]
+        if self.training:  # else no step follows that would move it
+            center.see(logits)
+        return teacher_probabilities(logits, center.value, self.teacher_temp)
+
+    @staticmethod
+    def _check_teacher(state_dict, prefix, *args):
+        names = [name for name in state_dict if name.startswith(prefix)]
+        if names and not any(n.startswith(f'{prefix}teacher.') for n in names):
+            raise ValueError(
+                'The checkpoint has no teacher, so it is no checkpoint of EsViT '
+                f'(its tensors: {", ".join(names[:3])}, …). To start student and '
+                'teacher from a backbone, set model.backbone.init_cfg=dict('
+                "type='Pretrained', checkpoint=…, prefix='backbone.')."
+            )

@@ -1,0 +1,317 @@
+"""Weighted k-nearest-neighbour classification of features.
+
+Wu et al., "Unsupervised feature learning via non-parametric instance discrimination"
+(CVPR 2018), §3.4, as DINO and EsViT evaluate with it.
+
+Known images and images to classify: what a config says of them, or folders.
+
+k-NN accuracy of the features while a self-supervised model trains.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.config.config import ConfigDict
+from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from mmtlalign.errors import InputError
+from mmtlalign.registry import HOOKS
+
+# Similarities that are in memory at a time: 128 MiB in float32.
+CHUNK = 2**25
+
+
+def check_neighbours(ks: Sequence[int], size: int) -> None:
+    """Make sure that a bank of ``size`` images has as many neighbours as are asked.
+
+    Raises:
+        InputError: It has fewer than the largest of ``ks``.
+    """
+    if max(ks) > size:
+        raise InputError(
+            f'k-NN with k={max(ks)} needs a bank of as many images, but it has '
+            f'{size}: set smaller ks, or a larger bank.'
+        )
+
+
+@torch.no_grad()
+def top_classes(
+    queries: Tensor,
+    bank: Tensor,
+    labels: Tensor,
+    ks: Sequence[int],
+    num_classes: int,
+    temperature: float = 0.07,
+    best: int = 5,
+) -> dict[int, Tensor]:
+    """Classes that the nearest neighbours vote for.
+
+    A neighbour votes with ``exp(cosine / temperature)``. Memory does not grow with
+    the number of queries, apart from what is returned.
+
+    Args:
+        queries: Features to classify (Q, P), of any length.
+        bank: Features of known classes (M, P), of any length.
+        labels: Their classes (M,), int64.
+        ks: Numbers of neighbours.
+        num_classes: C.
+        temperature: Of the votes.
+        best: How many classes to return, at most C.
+
+    Returns:
+        dict: For each k the classes of most votes, best first (Q, best).
+
+    Raises:
+        InputError: The bank has fewer than k features.
+    """
+    check_neighbours(ks, len(bank))
+    most = max(ks)
+    bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
+    found = {k: [] for k in ks}
+    for chunk in queries.split(max(1, CHUNK // len(bank))):
+        nearest = (chunk @ bank.T).topk(most, dim=1)
+        weights, classes = (nearest.values / temperature).exp(), labels[nearest.indices]
+        for k in ks:
+            votes = chunk.new_zeros(len(chunk), num_classes)
+            votes.scatter_add_(1, classes[:, :k], weights[:, :k])
+            found[k].append(votes.topk(min(best, num_classes), dim=1).indices)
+    return {k: torch.cat(parts) for k, parts in found.items()}
+
+
+def knn_hook_of(cfg: Config) -> dict:
+    """Settings of the config's KNNHook; empty without one."""
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook.get('type')).endswith('KNNHook'):
+            return hook
+    return {}
+
+
+def knn_loaders(
+    cfg: Config, bank: str | None = None, queries: str | None = None
+) -> dict[str, dict]:
+    """Data loaders of the bank and the queries.
+
+    Those of the config's KNNHook; of a config without it the images it trains on and
+    those it is validated on, both through the pipeline of the validation.
+
+    Args:
+        cfg: Of mmpretrain.
+        bank: A folder instead, with one folder of images for each class.
+        queries: The same.
+
+    Returns:
+        dict: Settings by name, ``bank`` and ``queries``.
+
+    Raises:
+        InputError: The config has neither.
+    """
+    found = knn_hook_of(cfg)
+    if not found:
+        known, asked = cfg.get('train_dataloader'), cfg.get('val_dataloader')
+        if not known or not asked:
+            raise InputError(
+                f'{cfg.filename} has no KNNHook, and not both train_dataloader and '
+                'val_dataloader: images of known classes are needed twice. Name a '
+                'config that has them.'
+            )
+        pipeline = innermost(asked['dataset'])['pipeline']
+        plain = dict(innermost(known['dataset']), pipeline=pipeline)
+        found = dict(bank=dict(asked, dataset=plain), queries=asked)
+    loaders = {}
+    for name, folder in (('bank', bank), ('queries', queries)):
+        settings = dict(found[name])
+        if folder is not None:
+            pipeline = innermost(settings['dataset'])['pipeline']
+            settings['dataset'] = dict(
+                type='CustomDataset', data_root=folder, pipeline=pipeline
+            )
+        # Each image once, in order.
+        settings['sampler'] = dict(type='DefaultSampler', shuffle=False)
+        settings['drop_last'] = False
+        loaders[name] = ConfigDict(settings)
+    return loaders
+
+
+def innermost(dataset: dict) -> dict:
+    """The data set inside wrappers such as ``RepeatDataset``."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def check_classes(bank, queries) -> None:
+    """Make sure that two data sets number the same classes.
+
+    Raises:
+        InputError: Their class names differ, in kind or in order.
+    """
+    known, asked = (
+        list(getattr(data, 'metainfo', {}).get('classes') or ())
+        for data in (bank, queries)
+    )
+    if not known or not asked or known == asked:
+        return
+    for mine, other, name in ((known, asked, 'bank'), (asked, known, 'queries')):
+        only = [c for c in mine if c not in other]
+        if only:
+            what = f'only the {name} have {", ".join(map(str, only[:5]))}'
+            break
+    else:
+        what = 'their order differs'
+    raise InputError(
+        f'The bank has {len(known)} classes and the queries {len(asked)}, and they are '
+        f'not the same: {what}. Give both the same folders of classes.'
+    )
+
+
+@HOOKS.register_module()
+class KNNHook(Hook):
+    """Classify held-out images by their nearest neighbours among known ones.
+
+    Weighted k-NN of cosine similarity, as DINO and EsViT report it, on features that
+    ``model.extract_feat(inputs, network=...)`` gives of whole images. Every process
+    extracts its part of the images; the features are gathered, and each process
+    classifies its part of the queries. The accuracies go to the log and to the
+    visualizer as ``knn/top1_k20`` and so on.
+
+    Args:
+        bank (dict): Data loader of images whose classes are known, without
+            augmentation.
+        queries (dict): Data loader of the images to classify. Both need
+            ``collate_fn=dict(type='default_collate')`` and a pipeline that ends with
+            ``PackInputs``.
+        ks (Sequence[int]): Numbers of neighbours. Defaults to (10, 20, 100, 200).
+        temperature (float): Of the votes. Defaults to 0.07.
+        network (str): 'teacher' or 'student'. Defaults to 'teacher'.
+        interval (int): Epochs, or iterations where the loop counts those, from one
+            evaluation to the next; the last is always there. Defaults to 1.
+        at_start (bool): Also before the first step. Defaults to False.
+
+    Raises:
+        InputError: There are fewer images than neighbours, or images without class.
+    """
+
+    # After EsViTHook has moved the teacher, before the checkpoint is written.
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        bank: dict,
+        queries: dict,
+        ks: Sequence[int] = (10, 20, 100, 200),
+        temperature: float = 0.07,
+        network: str = 'teacher',
+        interval: int = 1,
+        at_start: bool = False,
+    ):
+        self.settings = dict(bank=bank, queries=queries)
+        self.ks = sorted(ks)
+        self.temperature = temperature
+        self.network = network
+        self.interval = interval
+        self.at_start = at_start
+        self.loaders = {}
+
+    def before_train(self, runner) -> None:
+        """Build the loaders, so that wrong settings show before the training."""
+        for name, settings in self.settings.items():
+            # A copy: building takes keys out.
+            self.loaders[name] = runner.build_dataloader(dict(settings))
+        check_neighbours(self.ks, len(self.loaders['bank'].dataset))
+        if self.at_start:
+            self.evaluate(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        """Evaluate where the loop counts epochs."""
+        last = self.is_last_train_epoch(runner)
+        due = last or self.every_n_epochs(runner, self.interval)
+        if counts_epochs(runner) and due:
+            self.evaluate(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Evaluate where the loop counts iterations."""
+        last = self.is_last_train_iter(runner)
+        due = last or self.every_n_train_iters(runner, self.interval)
+        if not counts_epochs(runner) and due:
+            self.evaluate(runner)
+
+    def evaluate(self, runner) -> dict[str, float]:
+        """Accuracies in percent, by name; they are logged too."""
+        model = runner.model
+        while is_model_wrapper(model):
+            model = model.module
+        found = self.accuracies(model)
+        text = ', '.join(
+            f'k={k}: {found[f"knn/top1_k{k}"]:.2f} ({found[f"knn/top5_k{k}"]:.2f})'
+            for k in self.ks
+        )
+        sizes = [len(self.loaders[name].dataset) for name in ('queries', 'bank')]
+        # During an iteration its number is one behind.
+        steps = runner.iter + (not counts_epochs(runner) and runner.iter > 0)
+        runner.logger.info(
+            f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
+            f'percent of {sizes[0]} images by {sizes[1]}: {text}'
+        )
+        runner.visualizer.add_scalars(found, step=steps)
+        return found
+
+    def accuracies(self, model) -> dict[str, float]:
+        """Accuracies of a model's features, in percent, by name."""
+        mode = model.training
+        model.eval()
+        try:
+            bank, labels = self.features(model, self.loaders['bank'])
+            queries, wanted = self.features(model, self.loaders['queries'])
+        finally:
+            model.train(mode)
+        part = slice(get_rank(), None, get_world_size())
+        classes = int(max(labels.max(), wanted.max())) + 1
+        ranked = top_classes(
+            queries[part], bank, labels, self.ks, classes, self.temperature
+        )
+        found = {}
+        for k, best in ranked.items():
+            right = (best == wanted[part, None]).double()
+            hits = torch.stack([right[:, 0].sum(), right.sum()])
+            all_reduce(hits)
+            top1, top5 = (100 * hits / len(queries)).tolist()
+            found |= {f'knn/top1_k{k}': top1, f'knn/top5_k{k}': top5}
+        return found
+
+    @torch.no_grad()
+    def features(self, model, loader) -> tuple[Tensor, Tensor]:
+        """Features (N, P) and classes (N,) of all images, on every process."""
+        features, labels = [], []
+        for batch in loader:
+            samples = batch['data_samples']
+            if any('gt_label' not in sample for sample in samples):
+                raise InputError(
+                    'KNNHook: an image of its data has no class (gt_label): give a '
+                    'data set with annotations.'
+                )
+            batch = model.data_preprocessor(batch, training=False)
+            inputs = batch['inputs']
+            features.append(model.extract_feat(inputs, network=self.network).float())
+            labels += [sample.gt_label for sample in samples]
+        labels = torch.cat(labels).to(features[0].device)
+        size = len(loader.dataset)
+        return gather(torch.cat(features), size), gather(labels, size)
+
+
+def gather(part: Tensor, size: int) -> Tensor:
+    """Rows of all processes in the order of the data set.
+
+    mmengine deals images out in turn, and repeats the first ones until all processes
+    have the same number.
+    """
+    return torch.stack(all_gather(part), dim=1).flatten(0, 1)[:size]
+
+
+def counts_epochs(runner) -> bool:
+    """Whether the training is as long as some number of epochs."""
+    return runner.train_loop.__class__.__name__ != 'IterBasedTrainLoop'

@@ -1,0 +1,248 @@
+"""A classifier whose backbone only looks: linear evaluation of frozen features.
+
+Linear layers on frozen features, one for each learning rate, trained together.
+
+A learning rate for each linear layer of a probe.
+
+Accuracy of every learning rate of a linear probe.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModule
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmpretrain.models.classifiers import ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmtlalign.errors import InputError
+from mmtlalign.methods.features import BLOCKS, FEATURES
+from mmtlalign.registry import METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@MODELS.register_module()
+class LinearProbe(ImageClassifier):
+    """Train a head on features of a backbone that stays as it is.
+
+    DINO (arXiv 2104.14294), §4.1, and EsViT (arXiv 2106.09785), §4.1. No gradient
+    reaches the backbone, and it is always in evaluation mode. Its weights come from
+    :class:`PretrainedBackboneHook`.
+
+    Args:
+        backbone (dict): To be judged.
+        head (dict): :class:`LinearProbeHead`; its ``in_channels`` is the features'
+            width.
+        features (str): ``'blocks'``, the last blocks side by side, or ``'view'``, the
+            class token or the mean of the last map. Defaults to ``'blocks'``.
+        blocks (int, optional): How many blocks, where they are the features. Defaults
+            to None: 4.
+        **kwargs: ``data_preprocessor`` and ``init_cfg`` as in ``ImageClassifier``.
+
+    Raises:
+        ValueError: ``features`` is not known, or has no ``blocks``.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        features: str = 'blocks',
+        blocks: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(backbone, head=head, **kwargs)
+        if features not in FEATURES:
+            raise ValueError(
+                f'features={features!r} is not known: choose one of {list(FEATURES)}.'
+            )
+        self.features = features
+        if features != 'blocks' and blocks is not None:
+            raise ValueError(
+                f"blocks={blocks} is for features='blocks', not {features!r}: leave it "
+                'out.'
+            )
+        self.options = {}
+        if features == 'blocks':
+            self.options = dict(blocks=BLOCKS if blocks is None else blocks)
+        self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True):
+        """As usual, but the backbone stays in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    @torch.no_grad()
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor]:
+        """Features (N, P) of normalised images (N, 3, h, w)."""
+        return (FEATURES[self.features](self.backbone, inputs, **self.options),)
+
+
+@MODELS.register_module()
+class LinearProbeHead(BaseModule):
+    """Several linear classifiers that see the same features.
+
+    They start alike and share nothing else, so each learns as it would alone: the
+    loss is the sum of theirs. :class:`LinearProbeOptimWrapperConstructor` gives each
+    its rate.
+
+    Args:
+        num_classes (int): C.
+        in_channels (int): P, width of the features.
+        rates (Sequence[float]): Learning rates, each as a multiple of the
+            optimizer's; all different.
+        std (float): Of the weights at the start; biases start at 0. Defaults to 0.01,
+            as in DINO's and EsViT's official probes.
+        init_cfg (dict, optional): Not used; the start is :meth:`init_weights`.
+
+    Raises:
+        ValueError: A rate is impossible, or there twice.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        rates: Sequence[float],
+        std: float = 0.01,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        rates = tuple(float(rate) for rate in rates)
+        if not rates or min(rates) <= 0 or len(set(rates)) < len(rates):
+            raise ValueError(
+                f'rates={rates}: set one number above 0 or several different ones, '
+                'e.g. rates=[0.001, 0.003, 0.01].'
+            )
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.rates = rates
+        self.std = std
+        self.layers = nn.ModuleList(nn.Linear(in_channels, num_classes) for _ in rates)
+        self.init_weights()
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Start all layers alike."""
+        nn.init.normal_(self.layers[0].weight, std=self.std)
+        nn.init.zeros_(self.layers[0].bias)
+        for layer in self.layers[1:]:
+            layer.load_state_dict(self.layers[0].state_dict())
+
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
+        """Logits (N, R, C), a row for each rate, of features (N, P)."""
+        features = feats[-1]
+        if features.shape[-1] != self.in_channels:
+            raise ValueError(
+                f'model.head.in_channels={self.in_channels}, but the features have '
+                f'{features.shape[-1]} channels: set it to that.'
+            )
+        return torch.stack([layer(features) for layer in self.layers], dim=1)
+
+    def loss(self, feats: tuple[Tensor], data_samples: list[DataSample]) -> dict:
+        """Sum of the cross-entropies, and each of them for the log."""
+        if 'gt_score' in data_samples[0]:  # of mixed images
+            target = torch.stack([sample.gt_score for sample in data_samples])
+        else:
+            target = torch.cat([sample.gt_label for sample in data_samples])
+        logits = self(feats).unbind(dim=1)
+        terms = torch.stack([F.cross_entropy(one, target) for one in logits])
+        each = {f'ce_lr{r:g}': t for r, t in zip(self.rates, terms.detach())}
+        return dict(loss=terms.sum(), **each)
+
+    def predict(
+        self, feats: tuple[Tensor], data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
+        """Put ``probe_scores`` (R, C) and ``probe_rates`` into the data samples."""
+        scores = self(feats).softmax(dim=-1)
+        samples = data_samples
+        if samples is None:
+            samples = [DataSample() for _ in scores]
+        for sample, each in zip(samples, scores):
+            sample.set_field(each, 'probe_scores')
+            sample.set_field(self.rates, 'probe_rates')
+        return samples
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Each layer of a :class:`LinearProbeHead` learns at its multiple of ``lr``.
+
+    Nothing else has a group, so that nothing else learns.
+
+    Args:
+        optim_wrapper_cfg (dict): As in the default constructor; the optimizer has an
+            ``lr``.
+        paramwise_cfg: Not taken.
+
+    Raises:
+        InputError: There is a ``paramwise_cfg`` or no ``lr``, or the model has no such
+            head.
+    """
+
+    def _validate_cfg(self) -> None:
+        if self.paramwise_cfg or self.base_lr is None:
+            raise InputError(
+                f'{type(self).__name__}: lr={self.base_lr} and paramwise_cfg='
+                f'{self.paramwise_cfg}; set optimizer.lr, which the rates of the head '
+                'multiply, and remove paramwise_cfg.'
+            )
+        # Not empty, else the default constructor asks for no groups.
+        self.paramwise_cfg = dict(layers=True)
+
+    def add_params(self, params: list, module: nn.Module, **kwargs) -> None:
+        """Add one group for each layer, in the order of the rates."""
+        head = getattr(module, 'head', None)
+        if not hasattr(head, 'rates'):
+            raise InputError(
+                f'{type(self).__name__}: the model has no mmtlalign.LinearProbeHead; '
+                'remove the constructor, or set model.head.'
+            )
+        for rate, layer in zip(head.rates, head.layers):
+            params.append(dict(params=list(layer.parameters()), lr=self.base_lr * rate))
+
+
+@METRICS.register_module()
+class ProbeAccuracy(BaseMetric):
+    """Top-1 and top-5 of each linear layer, and the best of them.
+
+    The best is chosen on the images that it is reported of, as the official linear
+    evaluations of DINO and EsViT do: a sweep of many rates reads a little high.
+    Top-5 is left out where there are no more than five classes.
+
+    Reports in percent ``probe/top1_lr0.01`` and so on, ``probe/best_top1``, and
+    ``probe/best_lr``, the rate of it.
+
+    Args:
+        collect_device (str): As in mmengine. Defaults to 'cpu'.
+    """
+
+    default_prefix = 'probe'
+
+    def __init__(self, collect_device: str = 'cpu'):
+        super().__init__(collect_device=collect_device)
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Keep for each image where its class ranks at each rate."""
+        for sample in data_samples:
+            scores, label = sample['probe_scores'], sample['gt_label']
+            mine = scores[:, label]
+            above = (scores > mine).sum(dim=1)
+            # What is as likely counts as above if it stands before.
+            above += (scores == mine)[:, : int(label)].sum(dim=1)
+            self.results.append((above.cpu(), sample['probe_rates'], scores.shape[1]))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Accuracies by name."""
+        ranks = torch.stack([rank for rank, _, _ in results])
+        _, rates, classes = results[0]
+        found = {}
+        for k in (1, 5) if classes > 5 else (1,):
+            share = 100 * (ranks < k).double().mean(dim=0)
+            found |= {f'top{k}_lr{r:g}': v for r, v in zip(rates, share.tolist())}
+        best = max(rates, key=lambda rate: found[f'top1_lr{rate:g}'])
+        return found | dict(best_top1=found[f'top1_lr{best:g}'], best_lr=best)

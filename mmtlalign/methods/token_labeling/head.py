@@ -1,0 +1,289 @@
+"""Token Labeling: every token learns a label of its own (NeurIPS 2021, arXiv
+2104.10858).
+
+A second classifier scores every image token against a map of labels. Maps travel
+in the data samples (:mod:`mmtlalign.methods.token_labeling.targets`).
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from mmpretrain.models.heads import VisionTransformerClsHead
+from torch import Tensor, nn
+
+from mmtlalign.methods.token_labeling.loss import TokenLabelLoss, TopKLabels, trust_map
+from mmtlalign.methods.token_labeling.targets import SampleMaps
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.registry import MODELS
+from mmtlalign.tracing.attach import start_share, token_grid
+from mmtlalign.tracing.support import family_of
+
+# How much the likeliest token adds to a class's score in evaluation (official code).
+TOKEN_VOTE = 0.5
+
+
+@dataclass(frozen=True)
+class MixedTokens:
+    """What a watched forward knows of its tokens.
+
+    Attributes:
+        grid: Token rows and columns.
+        share: Share of the partner in each token (B, N).
+    """
+
+    grid: tuple[int, int]
+    share: Tensor
+
+
+@MODELS.register_module()
+class TokenLabelClsHead(VisionTransformerClsHead):
+    """mmpretrain's ``VisionTransformerClsHead`` with a classifier of all tokens.
+
+    For backbones that output all tokens, class token first, (B, 1 + N, D):
+    ``out_type='raw'`` of LVViT, VisionTransformer and DHVT. Scores in evaluation are
+    those of the class token plus half the largest score of any token, class by
+    class, as the official accuracies are. With ``MixClassifier`` images may be
+    mixed by the augments of this package: each token learns the label of its own
+    image, in proportion to its share. mmpretrain's own augments do not tell which
+    image a token comes from: beside maps they are refused.
+
+    Args:
+        num_classes (int): K.
+        in_channels (int): Width D of the tokens.
+        loss (dict): A :class:`TokenLabelLoss`, whose ``dense_weight`` may be
+            ``'paper'`` (0.5) or ``'code'`` (1.0). With ``dense_weight=0`` there is
+            no classifier of tokens, and no maps are read for them. Defaults to
+            ``dict(type='mmtlalign.TokenLabelLoss')``.
+        class_target (str): What the class token learns: ``'map'``, what the map
+            says of the crop, as in the official recipe; ``'label'``, the label of
+            the image; ``'both'``, a blend (:func:`trust_map`), the official
+            ``ground_truth`` switch. Defaults to ``'map'``.
+        missing (str): An image without map is an ``'error'``, or its label is that
+            of all of its tokens (``'hard label'``). Defaults to ``'error'``.
+        map_values (str): Whether maps hold ``'logits'`` or ``'probabilities'``.
+            Defaults to ``'logits'``.
+        label_smooth_val (float): Smoothing of labels and maps, 0.1 in the official
+            recipe. Defaults to 0.
+        num_extra_tokens (int): Tokens in front of the image's, the first of which
+            is the class token. Defaults to 1.
+        init_cfg (dict): Defaults to a normal distribution (std 0.02), cut, for both
+            classifiers.
+        **kwargs: As of ``VisionTransformerClsHead``.
+
+    Raises:
+        ValueError: For a setting that is impossible, features that are not all
+            tokens, and maps that are missing or do not fit; the message says which.
+    """
+
+    # What pictures of shares read: the class token, whatever the backbone outputs.
+    output = 'class'
+
+    def __init__(
+        self,
+        num_classes,
+        in_channels,
+        loss=None,
+        class_target='map',
+        missing='error',
+        map_values='logits',
+        label_smooth_val=0.0,
+        num_extra_tokens=1,
+        init_cfg=None,
+        **kwargs,
+    ):
+        if init_cfg is None:
+            init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
+        super().__init__(
+            num_classes,
+            in_channels,
+            loss=loss or dict(type='mmtlalign.TokenLabelLoss'),
+            init_cfg=init_cfg,
+            **kwargs,
+        )
+        self._check(class_target, label_smooth_val)
+        self.class_target = class_target
+        self.smoothing = label_smooth_val
+        self.num_extra_tokens = num_extra_tokens
+        self.maps = SampleMaps(num_classes, map_values, missing, label_smooth_val)
+        self.dense = self.loss_module.dense_weight > 0
+        if self.dense:
+            self.layers.add_module('aux_head', nn.Linear(in_channels, num_classes))
+
+    def _check(self, class_target, smoothing) -> None:
+        if not isinstance(self.loss_module, TokenLabelLoss):
+            raise ValueError(
+                f'loss is a {type(self.loss_module).__name__}: token labels need '
+                "dict(type='mmtlalign.TokenLabelLoss', dense_weight=...)."
+            )
+        if class_target not in ('map', 'label', 'both'):
+            raise ValueError(
+                f"class_target={class_target!r}: choose 'map', 'label' or 'both'."
+            )
+        if not 0 <= smoothing < 1:
+            raise ValueError(
+                f'label_smooth_val={smoothing}: smoothing lies between 0 and 1, 0.1 '
+                'is usual.'
+            )
+        if self.cal_acc:
+            raise ValueError(
+                'cal_acc=True: soft labels have no single true class to count; set '
+                'cal_acc=False and read the accuracy of the validation.'
+            )
+
+    def attach(self, backbone) -> None:
+        """Check that the backbone outputs the tokens that the head scores.
+
+        Raises:
+            TypeError: If nothing is known of the backbone's tokens.
+            ValueError: If it outputs something else.
+        """
+        given = family_of(backbone).prefix(backbone)
+        if given != self.num_extra_tokens:
+            raise ValueError(
+                f'{type(backbone).__name__} has {given} special tokens and the head '
+                f'num_extra_tokens={self.num_extra_tokens}: set it to {given}; the '
+                'first must be a class token.'
+            )
+        out_type = getattr(backbone, 'out_type', 'raw')
+        if out_type != 'raw':
+            raise ValueError(
+                f'{type(backbone).__name__} has out_type={out_type!r}: token labels '
+                "need all of its tokens; set out_type='raw'."
+            )
+
+    @property
+    def needs_record(self) -> bool:
+        """Whether maps are read, so that mixing must say what came from where."""
+        return self.dense or self.class_target != 'label'
+
+    @contextlib.contextmanager
+    def watch(self, backbone, mix: Mix, data_samples=None) -> Iterator[MixedTokens]:
+        """Where the tokens of a mixed batch come from."""
+        share = start_share(backbone, mix)[:, self.num_extra_tokens :, 0]
+        yield MixedTokens(token_grid(backbone, mix.images.shape[-2:]), share)
+
+    def tokens(self, feats: tuple) -> tuple[Tensor, Tensor]:
+        """Class token (B, D) and image tokens (B, N, D) of the last output.
+
+        Raises:
+            ValueError: If that is not a sequence of tokens.
+        """
+        feat = feats[-1]
+        if not torch.is_tensor(feat) or feat.ndim != 3:
+            shape = tuple(feat.shape) if torch.is_tensor(feat) else type(feat).__name__
+            raise ValueError(
+                f'The last feature is {shape}: token labels need all tokens (B, 1 + N, '
+                "D), class token first; set out_type='raw' in the backbone, and no "
+                'neck.'
+            )
+        return feat[:, 0], feat[:, self.num_extra_tokens :]
+
+    def scores(self, feats: tuple) -> tuple[Tensor, Tensor | None]:
+        """Scores of the class token (B, K) and of the others (B, N, K), or None
+        where those have no weight in the loss."""
+        first, others = self.tokens(feats)
+        cls_score = self.layers.head(self.pre_logits((first,)))
+        return cls_score, self.layers.aux_head(others) if self.dense else None
+
+    def forward(self, feats: tuple) -> Tensor:
+        """Scores (B, K) of evaluation: both classifiers together."""
+        cls_score, token_scores = self.scores(feats)
+        if token_scores is None:
+            return cls_score
+        return cls_score + TOKEN_VOTE * token_scores.amax(dim=1)
+
+    def loss(
+        self,
+        feats: tuple,
+        data_samples: list,
+        mix: Mix | None = None,
+        seen: MixedTokens | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of the class token and of the others.
+
+        Args:
+            feats: Features of the backbone.
+            data_samples: B samples with ``gt_score`` (K,) or ``gt_label``, and maps.
+            mix: The record of the mixing. Defaults to None: not mixed.
+            seen: What :meth:`watch` gave.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls`` and ``loss_dense``; one without weight
+            is left out.
+        """
+        cls_score, token_scores = self.scores(feats)
+        labels = self.smooth_labels(mix.labels if mix else self._labels(data_samples))
+        target = self.class_labels(data_samples, labels, mix, seen)
+        token_target = None
+        if self.dense:
+            count = token_scores.shape[1]
+            token_target = self.token_labels(data_samples, labels, count, seen)
+        partner, share = (mix.partner, seen.share) if mix else (None, None)
+        return self.loss_module(
+            cls_score, target, token_scores, token_target, partner, share
+        )
+
+    def smooth_labels(self, labels: Tensor) -> Tensor:
+        """Labels of the images (B, K): ``1 - s + s/K`` and ``s/K``, sum one."""
+        if labels.shape[1] != self.num_classes:
+            raise ValueError(
+                f'Labels of {labels.shape[1]} classes, but the head has num_classes='
+                f'{self.num_classes}: set both to the number of the data set.'
+            )
+        return labels * (1 - self.smoothing) + self.smoothing / self.num_classes
+
+    def class_labels(
+        self,
+        samples: list,
+        labels: Tensor,
+        mix: Mix | None,
+        seen: MixedTokens | None,
+    ) -> Tensor:
+        """What the class token learns (B, K), mixed; arguments as of :meth:`loss`,
+        with the smoothed labels of the images (B, K)."""
+        target = labels
+        if self.class_target != 'label':
+            target = self.maps.whole(samples, labels)
+        if self.class_target == 'both':
+            target = trust_map(target, labels)
+        if mix is None:
+            return target
+        return replace(mix, labels=target).target(self.partner_share(mix, seen))
+
+    def partner_share(self, mix: Mix, seen: MixedTokens) -> Tensor:
+        """Share of the partner in the class token's target (B,): its area."""
+        return mix.area()
+
+    def token_labels(
+        self, samples: list, labels: Tensor, count: int, seen: MixedTokens | None
+    ) -> Tensor | TopKLabels:
+        """Labels of each image's own tokens, as :meth:`SampleMaps.tokens`."""
+        return self.maps.tokens(
+            samples, labels, lambda grid: _check_grid(grid, count, seen)
+        )
+
+    def _labels(self, samples: list) -> Tensor:
+        if 'gt_score' not in samples[0]:
+            labels = torch.cat([sample.gt_label for sample in samples])
+            return nn.functional.one_hot(labels, self.num_classes).float()
+        if self.training and self.needs_record:
+            raise ValueError(
+                'The samples have gt_score, as after batch_augments of a stock '
+                'classifier, which do not say which image a token comes from: train '
+                'with mmtlalign.MixClassifier, or leave batch_augments and to_onehot '
+                'out, or train without maps: dense_weight=0 in the loss and '
+                "class_target='label' in the head."
+            )
+        return torch.stack([sample.gt_score for sample in samples]).float()
+
+
+def _check_grid(grid: tuple[int, int], tokens: int, seen: MixedTokens | None) -> None:
+    if grid[0] * grid[1] != tokens or (seen is not None and grid != tuple(seen.grid)):
+        there = f'{seen.grid[0]}x{seen.grid[1]}' if seen is not None else tokens
+        raise ValueError(
+            f'Maps of {grid[0]}x{grid[1]} cells for {there} tokens: one cell for '
+            'each token; pool the maps to that size in the pipeline (14x14 for 224 '
+            'pixels in patches of 16, 24x24 for 384).'
+        )

@@ -1,0 +1,107 @@
+"""The layout of the official Token Labeling files: one ``.pt`` for each image."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.label_map import LabelMap, index_dtype
+from mmtlalign.methods.token_labeling.store import MissingMapError
+
+# Files looked for before a training.
+LOOKED_UP = 1000
+
+
+class OfficialLabelMaps:
+    """Maps in ``<root>/<class folder>/<image stem>.pt``, float16 (2, k, h, w).
+
+    Plane 0 has the logits, plane 1 the classes (Token Labeling, arXiv 2104.10858,
+    official code). The stem ends at the first dot of the image's relative path.
+
+    Args:
+        root: Folder of the maps.
+        num_classes: Classes of the annotator: the files do not say. At most 2048,
+            the last number up to which float16 counts without gaps.
+
+    Raises:
+        InputError: There is no such folder, or there are more classes.
+    """
+
+    def __init__(self, root: str | Path, num_classes: int):
+        self.root, self.num_classes = Path(root).expanduser(), num_classes
+        if not self.root.is_dir():
+            raise InputError(f'{self.root} is no folder: name that of the .pt files')
+        if not 0 < num_classes <= 2048:
+            raise InputError(
+                f'num_classes={num_classes}: .pt files keep classes as float16, exact '
+                'for 1 to 2048. Make a store with tools/dataset_converters/make_label_maps.py instead.'
+            )
+
+    def file(self, name: str) -> Path:
+        """Where the map of an image lies."""
+        return self.root / f'{name.partition(".")[0]}.pt'
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(k, h, w) of the first map that is found."""
+        first = next(self.root.glob('*/*.pt'), None)
+        if first is None:
+            raise InputError(f'{self.root} has no .pt file in any class folder')
+        return tuple(self._read(first).shape[1:])
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an image has a map."""
+        return self.file(name).exists()
+
+    def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
+        """Images without a map, of a thousand spread over all, and how many those are.
+
+        To look for a million files would take minutes on a network's disk.
+        """
+        step = -(-len(names) // LOOKED_UP) or 1
+        return [name for name in names[::step] if name not in self], len(names[::step])
+
+    def __getitem__(self, name: str) -> LabelMap:
+        """The map of an image.
+
+        Raises:
+            MissingMapError: It has none.
+            InputError: The file is damaged, no map, or of more classes.
+        """
+        file = self.file(name)
+        if not file.exists():
+            raise MissingMapError(
+                f'{file}, the label map of {name!r}, does not exist: make it, or '
+                "choose missing='skip' or missing='hard label'."
+            )
+        planes = self._read(file)
+        indices = planes[1].long()
+        low, high = int(indices.min()), int(indices.max())
+        if not 0 <= low <= high < self.num_classes:
+            raise InputError(
+                f'{file} has classes {low} to {high}, but the annotator has '
+                f'{self.num_classes}: correct num_classes.'
+            )
+        dtype = index_dtype(self.num_classes)
+        return LabelMap(planes[0].numpy(), indices.numpy().astype(dtype))
+
+    @staticmethod
+    def _read(file: Path) -> torch.Tensor:
+        try:
+            planes = torch.load(file, map_location='cpu', weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise InputError(f'{file} is corrupt ({error}): copy it again') from error
+        if (
+            not isinstance(planes, torch.Tensor)
+            or planes.ndim != 4
+            or len(planes) != 2
+            or planes.dtype != torch.float16
+        ):
+            shape = getattr(planes, 'shape', type(planes).__name__)
+            raise InputError(
+                f'{file} holds {shape}, not a label map: float16 (2, k, h, w) with '
+                'logits and classes.'
+            )
+        return planes

@@ -1,0 +1,290 @@
+"""Label maps of a whole data set in a few large files, read in any order.
+
+A million small files are slow to list, to copy and to open. Here thousands of
+maps share a file that the operating system maps into memory, so that all workers
+of a machine share one copy. The folder holds ``store.json`` (what it was made
+for), ``names.txt`` (relative paths of the images, sorted), ``lookup.npy`` (where
+each lies) and ``shard-*.npy``.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
+from mmtlalign.methods.token_labeling.shards import (
+    CorruptShardError,
+    broken_rows,
+    open_shard,
+    read_row,
+    shard_file,
+    write_shard,
+)
+
+FACTS, NAMES, LOOKUP = 'store.json', 'names.txt', 'lookup.npy'
+
+
+class MissingMapError(InputError):
+    """An image has no map; the message names it."""
+
+
+class LabelMapStore:
+    """Maps by the relative path of their image, such as ``n01440764/a.JPEG``.
+
+    Pickled, it holds paths only; each worker opens the files it needs.
+
+    Args:
+        root: Folder of the store.
+        num_classes: Classes that the maps must have. Defaults to None: any.
+        class_names: Their names, which must be those the store was made with.
+            Defaults to None: not compared.
+
+    Attributes:
+        facts (StoreFacts): What the store was made for.
+
+    Raises:
+        InputError: No store, or of other classes.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
+        self.root = Path(root).expanduser()
+        self.facts = StoreFacts.load(self.root / FACTS)
+        self._shards = {}
+        if class_names is not None and num_classes is None:
+            num_classes = len(class_names)
+        if num_classes not in (None, self.facts.num_classes):
+            raise InputError(
+                f'{self.root} has label maps of {self.facts.num_classes} classes, but '
+                f'{num_classes} are wanted: use the store of an annotator with these '
+                'classes, or say by class_ids which of its classes are meant.'
+            )
+        if class_names is not None and fingerprint(class_names) != self.facts.classes:
+            raise InputError(
+                f'{self.root} was made for other classes (fingerprint '
+                f'{self.facts.classes or "none"}, not {fingerprint(class_names)}): '
+                'same number, but other names or another order. Make maps with an '
+                'annotator of these classes, or correct class_names.'
+            )
+
+    def __getstate__(self):
+        """Leave out what is mapped: NumPy would pickle the files' contents."""
+        kept = ('names', 'lookup')
+        return {k: v for k, v in self.__dict__.items() if k not in kept} | {
+            '_shards': {}
+        }
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Relative paths of the images, sorted."""
+        return (self.root / NAMES).read_text().splitlines()
+
+    @cached_property
+    def lookup(self) -> np.ndarray:
+        """(n, 2) uint64: hash of a name, rising, and its row in the list."""
+        try:
+            return np.load(self.root / LOOKUP, mmap_mode='r', allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise InputError(
+                f'{self.root / LOOKUP} is damaged ({error}): run '
+                'tools/dataset_converters/make_label_maps.py as before, it writes it again.'
+            ) from error
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(k, h, w) of a map."""
+        return (self.facts.topk, *self.facts.grid)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the annotator."""
+        return self.facts.num_classes
+
+    def __len__(self) -> int:
+        """How many images."""
+        return self.facts.images
+
+    def __iter__(self) -> Iterator[str]:
+        """Relative paths, sorted."""
+        return iter(self.names)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether an image has a map."""
+        return self._row(name) is not None
+
+    def __getitem__(self, name: str) -> LabelMap:
+        """The map of an image.
+
+        Raises:
+            MissingMapError: It has none.
+            CorruptShardError: Its file is damaged.
+        """
+        row = self._row(name)
+        if row is None:
+            raise MissingMapError(
+                f'{self.root} has no label map of {name!r}: make maps for this image '
+                "set, or choose missing='skip' or missing='hard label'."
+            )
+        shard, inside = divmod(row, self.facts.shard_size)
+        return read_row(self.shard(shard), inside, self.facts, name)
+
+    def shard(self, number: int) -> np.ndarray:
+        """The records of one file, mapped into memory."""
+        if number not in self._shards:
+            self._shards[number] = open_shard(
+                shard_file(self.root, number),
+                self.facts,
+                len(self.facts.rows(number)),
+            )
+        return self._shards[number]
+
+    def _row(self, name: str) -> int | None:
+        wanted = name_hash(name)
+        at = int(np.searchsorted(self.lookup[:, 0], wanted))
+        if at == len(self.lookup) or self.lookup[at, 0] != wanted:
+            return None
+        return int(self.lookup[at, 1])
+
+    def check_images(self, names: Iterable[str]) -> None:
+        """Compare with the images of a data set.
+
+        Args:
+            names: Relative paths, in any order.
+
+        Raises:
+            InputError: Some are missing here, or more are here; examples are named.
+        """
+        given = sorted(names)
+        if fingerprint(given) == self.facts.image_set:
+            return
+        missing = sorted(set(given) - set(self.names))
+        extra = sorted(set(self.names) - set(given))
+        raise InputError(
+            f'{self.root} was made for another image set: {len(missing)} images have '
+            f'no map{_such_as(missing)}, {len(extra)} maps have no '
+            f'image{_such_as(extra)}. Make maps for this set, or correct the paths.'
+        )
+
+    def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
+        """Images without a map, sorted, and how many were looked up: all.
+
+        Args:
+            names: Relative paths, in any order. Maps of other images do not matter.
+
+        Raises:
+            InputError: A file of the store is not there.
+            CorruptShardError: One is cut off; checksums are compared as maps are read.
+        """
+        for number in range(self.facts.shards):
+            self.shard(number)
+        given = set(names)
+        if fingerprint(sorted(given)) == self.facts.image_set:
+            return [], len(names)
+        # Of another store, as workers would inherit a million names from this one.
+        known = LabelMapStore(self.root).names
+        return sorted(given.difference(known)), len(given)
+
+    def missing_shards(self) -> list[int]:
+        """The files that are not there yet."""
+        shards = range(self.facts.shards)
+        return [s for s in shards if not shard_file(self.root, s).exists()]
+
+    def write(self, shard: int, maps: Sequence[LabelMap]) -> None:
+        """Write one file: the maps of the images ``facts.rows(shard)``."""
+        names = self.shard_names(shard)
+        write_shard(shard_file(self.root, shard), self.facts, names, maps)
+        self._shards.pop(shard, None)
+
+    def shard_names(self, shard: int) -> list[str]:
+        """The images of a shard."""
+        rows = self.facts.rows(shard)
+        return self.names[rows.start : rows.stop]
+
+    def verify_shard(self, shard: int) -> None:
+        """Read a file from beginning to end.
+
+        Raises:
+            CorruptShardError: A checksum does not fit; the images are named.
+        """
+        self._shards.pop(shard, None)
+        names = self.shard_names(shard)
+        broken = broken_rows(self.shard(shard), self.facts, names)
+        if broken:
+            raise CorruptShardError(
+                shard_file(self.root, shard),
+                f'{len(broken)} of {len(names)} maps do not fit their '
+                f'checksums{_such_as(broken)}',
+            )
+
+
+def create_store(root: str | Path, facts: StoreFacts, names: Sequence[str]):
+    """Begin a store, or go on with one that was begun with the same facts.
+
+    Args:
+        root: Its folder.
+        facts: What it is made for.
+        names: Relative paths of the images, sorted.
+
+    Returns:
+        LabelMapStore: With whatever shards are there already.
+
+    Raises:
+        InputError: The folder has a store of something else, or names repeat.
+    """
+    root = Path(root).expanduser()
+    if (root / FACTS).exists():
+        there = StoreFacts.load(root / FACTS)
+        if there != facts:
+            differ = '; '.join(
+                f'{key}: {was}, now {getattr(facts, key)}'
+                for key, was in asdict(there).items()
+                if was != getattr(facts, key)
+            )
+            raise InputError(
+                f'{root} holds label maps made for something else ({differ}): name '
+                'another folder, or remove this one.'
+            )
+    root.mkdir(parents=True, exist_ok=True)
+    hashes = np.array([name_hash(name) for name in names], np.uint64)
+    order = np.argsort(hashes)
+    lookup = np.stack([hashes[order], order.astype(np.uint64)], axis=1)
+    if (lookup[1:, 0] == lookup[:-1, 0]).any():
+        raise InputError('an image is named twice: give every relative path once')
+    _replace(root / NAMES, lambda part: part.write_text('\n'.join(names) + '\n'))
+    _replace(root / LOOKUP, lambda part: _save_array(part, lookup))
+    # Last: a folder with this file has the other two.
+    _replace(root / FACTS, facts.save)
+    return LabelMapStore(root)
+
+
+def name_hash(name: str) -> np.uint64:
+    """64 bits of a name; Python's own hash changes from process to process."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, 'little'))
+
+
+def _replace(file: Path, write) -> None:
+    part = file.with_name(f'.{file.name}.{os.getpid()}.part')
+    write(part)
+    os.replace(part, file)
+
+
+def _save_array(file: Path, array: np.ndarray) -> None:
+    # Opened here, as np.save would add a suffix to the name.
+    with file.open('wb') as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def _such_as(names: Sequence[str]) -> str:
+    return f' (such as {", ".join(names[:3])})' if names else ''

@@ -1,0 +1,245 @@
+"""Soft labels of tokens in few columns, so that a trace can carry them.
+
+A label of K classes moves through attention as K columns; with 1000 classes that is
+more than the network itself. Labels that name few classes need few: one for each class
+that the image's tokens name most, one for all others together, and one for what a
+class has that is not named (:class:`TopKLabels`).
+
+Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes that a token
+names, ``m`` classes that get a column, ``S`` columns.
+
+Token Labeling with TL-Align: the class token learns what arrives of the tokens.
+
+Of ours, in no paper: both papers (arXiv 2104.10858, arXiv 2210.06455) leave the class
+label of a mixed batch to the other.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmtlalign.methods.tl_align import TraceOptions
+from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
+from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.registry import MODELS
+from mmtlalign.tracing.attach import label_tracer, share_tracer, watch
+from mmtlalign.tracing.tracer import Tracer
+
+
+@dataclass(frozen=True)
+class LabelColumns:
+    """Labels of the tokens of each image, and what their columns mean.
+
+    All steps are linear, so that a mean of tokens may be taken before
+    :meth:`dense` or after, and no mass is lost. Exact where no image names more than m
+    classes; the excess of others is spread evenly over all.
+
+    Attributes:
+        values: (B, N, S): m classes, others, rest.
+        classes: The classes that have a column (B, m), int64.
+        num_classes: K.
+    """
+
+    values: Tensor
+    classes: Tensor
+    num_classes: int
+
+    @classmethod
+    def of(cls, labels: TopKLabels, columns: int, num_classes: int) -> 'LabelColumns':
+        """Give columns to the classes of most mass in each image.
+
+        Args:
+            labels: Of the tokens (B, N).
+            columns: m, at most K of them are used.
+            num_classes: K.
+        """
+        batch, tokens, _ = labels.indices.shape
+        named, excess = labels.indices.flatten(1), labels.excess.flatten(1)
+        # A named class may have less than one that is not: it counts all the same.
+        mass = excess.new_zeros(batch, num_classes)
+        mass = mass.scatter_add(1, named, excess.abs())
+        classes = mass.topk(min(columns, num_classes), dim=1).indices
+        count = classes.shape[1]
+        numbers = torch.arange(count, device=classes.device).expand_as(classes)
+        # All other classes share the column behind.
+        column = torch.full_like(mass, count, dtype=torch.int64)
+        column = column.scatter(1, classes, numbers).gather(1, named)
+        values = excess.new_zeros(batch, tokens, count + 1)
+        values = values.scatter_add(2, column.view_as(labels.indices), labels.excess)
+        values = torch.cat([values, labels.rest.unsqueeze(-1)], dim=-1)
+        return cls(values, classes, num_classes)
+
+    def dense(self, arrived: Tensor) -> Tensor:
+        """Label of K classes (B, K) of a mean of tokens (B, S)."""
+        excess, others, rest = arrived.tensor_split([-2, -1], dim=-1)
+        full = (rest + others / self.num_classes).repeat(1, self.num_classes)
+        return full.scatter_add(1, self.classes, excess)
+
+
+# Classes that get a column of the trace: two images of five to eight objects.
+COLUMNS = 16
+
+
+@dataclass(frozen=True)
+class TracedTokens(MixedTokens):
+    """What a traced forward knows of its tokens.
+
+    Attributes:
+        tracer: What follows the labels.
+        own: Labels of each image's own tokens, where the trace starts from labels.
+        columns: What the columns of that trace mean; None: they are the classes.
+    """
+
+    tracer: Tracer
+    own: Tensor | TopKLabels | None = None
+    columns: LabelColumns | None = None
+
+
+@MODELS.register_module()
+class TLAlignTokenLabelClsHead(TokenLabelClsHead):
+    """``TokenLabelClsHead`` whose class target is traced through the attention.
+
+    An extension of ours. Tokens learn as in Token Labeling, the class token what
+    arrives at it. Needs ``MixClassifier``; inference is that of
+    ``TokenLabelClsHead``.
+
+    Args:
+        traced (str): What is followed. ``'share'``: the share of the partner, as
+            in TL-Align; it takes the place of the area in the target that
+            ``class_target`` names. ``'labels'``: the labels of the tokens
+            themselves; each token starts with its own, special tokens with the
+            mean, and the target is the label that arrives at the class token. The
+            map's label of the whole crop is not read then, and ``class_target``
+            stays ``'map'``. Defaults to ``'share'``.
+        columns (int): How many classes of each image are followed one by one with
+            ``traced='labels'``, those of most mass in its tokens; all others are
+            followed together and spread evenly. Defaults to None: 16.
+        layers, residual, merge: As of :class:`TraceOptions`.
+        **kwargs: As of ``TokenLabelClsHead``.
+
+    Raises:
+        ValueError: As ``TokenLabelClsHead``; also for maps of more than
+            ``columns + 2`` classes that do not name the likeliest ones.
+    """
+
+    def __init__(
+        self,
+        *args,
+        traced: str = 'share',
+        columns: int | None = None,
+        layers: Sequence[int] | None = None,
+        residual: bool | float = True,
+        merge: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(*args, **kwargs)
+        self._check_trace(traced, columns)
+        self.traced = traced
+        self.columns = COLUMNS if columns is None else columns
+        self.options = TraceOptions(layers, residual, merge)
+
+    def _check_trace(self, traced, columns) -> None:
+        if traced not in ('share', 'labels'):
+            raise ValueError(f"traced={traced!r}: choose 'share' or 'labels'.")
+        if traced == 'labels' and self.class_target != 'map':
+            raise ValueError(
+                f"class_target={self.class_target!r} with traced='labels': the class "
+                "token learns the token labels that arrive; leave it at 'map', or "
+                "trace the 'share'."
+            )
+        if columns is not None and (traced == 'share' or columns < 1):
+            raise ValueError(
+                f'columns={columns} with traced={traced!r}: the number of classes '
+                "that are followed one by one with traced='labels', 1 or more."
+            )
+
+    def attach(self, backbone) -> None:
+        """Tap the backbone; errors as in ``TokenLabelClsHead``, and options that do
+        not fit it."""
+        super().attach(backbone)
+        self.options.attach(backbone)
+
+    @contextlib.contextmanager
+    def watch(self, backbone, mix: Mix, data_samples=None) -> Iterator[TracedTokens]:
+        """Trace the shares, or the labels of ``data_samples``, through one forward."""
+        with super().watch(backbone, mix) as tokens:
+            if self.traced == 'share':
+                tracer = share_tracer(backbone, mix, **self.options.of_tracer)
+                seen = TracedTokens(tokens.grid, tokens.share, tracer)
+            else:
+                seen = self._start_from_labels(backbone, mix, data_samples, tokens)
+        with watch(backbone, seen.tracer):
+            yield seen
+
+    def _start_from_labels(self, backbone, mix, samples, tokens) -> TracedTokens:
+        labels = self.smooth_labels(mix.labels)
+        own = super().token_labels(samples, labels, tokens.share.shape[1], tokens)
+        columns = None
+        start = mix_tokens(self._few(own, tokens), mix.partner, tokens.share)
+        if isinstance(start, TopKLabels):
+            columns = LabelColumns.of(start, self.columns, self.num_classes)
+            start = columns.values
+        tracer = label_tracer(backbone, start, tokens.grid, **self.options.of_tracer)
+        return TracedTokens(tokens.grid, tokens.share, tracer, own, columns)
+
+    def _few(
+        self, own: Tensor | TopKLabels, tokens: MixedTokens
+    ) -> Tensor | TopKLabels:
+        """The labels in a form that needs few columns, for every token."""
+        if isinstance(own, TopKLabels):
+            return own
+        count = tokens.share.shape[1]
+        # As many columns as labels that name few classes get.
+        if self.num_classes <= self.columns + 2:
+            return own.expand(-1, count, -1)
+        if own.shape[1] != 1:
+            raise ValueError(
+                f"Maps of all {self.num_classes} classes with traced='labels', which "
+                f'follows {self.columns} classes one by one: name the likeliest, '
+                f'topk={max(self.columns // 2, 1)} in PoolLabelMap, or set columns='
+                f'{self.num_classes - 2} in the head.'
+            )
+        # No image has a map: its own label in every token.
+        values, indices = own.topk(self.columns, dim=-1)
+        few = TopKLabels.from_probabilities(values, indices, self.num_classes)
+        return TopKLabels(
+            few.excess.expand(-1, count, -1),
+            few.indices.expand(-1, count, -1),
+            few.rest.expand(-1, count),
+        )
+
+    def loss(
+        self,
+        feats: tuple,
+        data_samples: list,
+        mix: Mix | None = None,
+        seen: TracedTokens | None = None,
+    ) -> dict[str, Tensor]:
+        """As of ``TokenLabelClsHead``; what :meth:`watch` gave is needed."""
+        if seen is None:
+            raise ValueError(
+                f'{type(self).__name__} learns labels that are traced through the '
+                "backbone: train it with type='mmtlalign.MixClassifier'."
+            )
+        return super().loss(feats, data_samples, mix, seen)
+
+    def class_labels(self, samples, labels, mix, seen: TracedTokens) -> Tensor:
+        """What the class token learns (B, K), mixed: what arrived."""
+        if self.traced == 'share':
+            return super().class_labels(samples, labels, mix, seen)
+        (arrived, *_) = seen.tracer.output_shares('class')
+        return arrived if seen.columns is None else seen.columns.dense(arrived)
+
+    def partner_share(self, mix: Mix, seen: TracedTokens) -> Tensor:
+        """Share of the partner that arrived at the class token (B,)."""
+        return seen.tracer.output_shares('class')[0].squeeze(-1)
+
+    def token_labels(self, samples, labels, count, seen) -> Tensor | TopKLabels:
+        """Labels of each image's own tokens; the trace may have read them."""
+        if seen.own is not None:
+            return seen.own
+        return super().token_labels(samples, labels, count, seen)

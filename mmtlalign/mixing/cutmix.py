@@ -1,0 +1,159 @@
+"""Where a box is pasted: random rectangles on a grid of pixels or of tokens.
+
+All draws use NumPy's global generator, which mmengine seeds, in the order of
+the official codes (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row, then
+centre column. Boxes are ``(top, bottom, left, right)``, ends exclusive.
+
+Augments that paste one box of pixels.
+"""
+
+import numpy as np
+import torch.nn.functional as F
+
+from mmtlalign.mixing.augments import BatchMix
+
+Box = tuple[int, int, int, int]
+
+
+def clipped_box(size: tuple[int, int], lam: float) -> Box:
+    """A box of relative area ``1 - lam`` around a random centre, clipped.
+
+    Half sides are rounded down, so that an unclipped side is always even and
+    the own image is favoured, as in CutMix (ICCV 2019, Algorithm 1) and every
+    code that followed it. A side of 0 or 1 gives an empty box.
+
+    Args:
+        size: Height and width of the grid.
+        lam: Share of the own image asked for, 0...1. What the box really
+            leaves is ``1 - box_area(box, size)``.
+    """
+    height, width = size
+    ratio = np.sqrt(1 - lam)
+    half_h, half_w = int(height * ratio) // 2, int(width * ratio) // 2
+    row, column = np.random.randint(height), np.random.randint(width)
+    return (
+        max(row - half_h, 0),
+        min(row + half_h, height),
+        max(column - half_w, 0),
+        min(column + half_w, width),
+    )
+
+
+def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
+    """A box whose sides are uniform between two fractions, inside the grid.
+
+    Args:
+        size: Height and width of the grid.
+        low: Smallest side as a fraction of the grid's.
+        high: Largest side as a fraction of the grid's, exclusive.
+
+    Raises:
+        ValueError: If a side cannot be drawn, as when ``high <= low``.
+    """
+    height, width = size
+    if not 0 <= low < high <= 1 or int(height * low) >= int(height * high):
+        raise ValueError(
+            f'cutmix_minmax=({low}, {high}) leaves no box on a grid of '
+            f'{height}x{width}: give 0 <= low < high <= 1 that differ by at '
+            'least one row and one column.'
+        )
+    side_h = np.random.randint(int(height * low), int(height * high))
+    side_w = np.random.randint(int(width * low), int(width * high))
+    top = np.random.randint(0, height - side_h)
+    left = np.random.randint(0, width - side_w)
+    return top, top + side_h, left, left + side_w
+
+
+def scaled_box(size: tuple[int, int], scale: float) -> Box:
+    """A box of the grid's own shape, ``scale`` times its sides, inside the grid.
+
+    Every place is equally likely; a side is rounded and has at least one cell.
+
+    Args:
+        size: Height and width of the grid.
+        scale: Sides of the box as a fraction of the grid's, 0...1.
+    """
+    sides = [max(round(side * scale), 1) for side in size]
+    top, left = (np.random.randint(n - side + 1) for n, side in zip(size, sides))
+    return top, top + sides[0], left, left + sides[1]
+
+
+def box_mask(box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Ones in the box and zeros around it (height, width), float32."""
+    top, bottom, left, right = box
+    mask = np.zeros(size, np.float32)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def box_area(box: Box, size: tuple[int, int]) -> float:
+    """The share of the grid that the box covers, 0...1."""
+    top, bottom, left, right = box
+    return (bottom - top) * (right - left) / (size[0] * size[1])
+
+
+class CutMix(BatchMix):
+    """CutMix (ICCV 2019): a box of pixels comes from the partner.
+
+    Args:
+        alpha: As in :class:`BatchMix`. Defaults to 1.0.
+        cutmix_minmax: Draw the box's sides uniformly between these two
+            fractions of the image instead of from ``alpha``. Defaults to None.
+        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        cutmix_minmax: tuple[float, float] | None = None,
+        **kwargs,
+    ):
+        super().__init__(alpha, **kwargs)
+        self.cutmix_minmax = cutmix_minmax
+
+    def draw_mask(self, size, lam):
+        if self.cutmix_minmax is None:
+            box = clipped_box(size, lam)
+        else:
+            box = minmax_box(size, *self.cutmix_minmax)
+        return box_mask(box, size)
+
+
+class ResizeMix(BatchMix):
+    """ResizeMix (arXiv 2012.11101): the whole partner, made small, is pasted.
+
+    The box lies inside the image, anywhere. Its sides are
+    ``low + (high - low) * (1 - lam)`` of the image's: with ``alpha=1`` uniform
+    between both, as in the paper. mmpretrain's ``ResizeMix`` bounds the own
+    image's share instead and lets boxes be cut off at the border.
+
+    Args:
+        alpha: As in :class:`BatchMix`. Defaults to 1.0.
+        scale: Smallest and largest side ``(low, high)`` as a fraction of the
+            image's. Defaults to (0.1, 0.8).
+        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+    """
+
+    def __init__(
+        self, alpha: float = 1.0, scale: tuple[float, float] = (0.1, 0.8), **kwargs
+    ):
+        super().__init__(alpha, **kwargs)
+        low, high = scale
+        if not 0 < low <= high <= 1:
+            raise ValueError(
+                f'scale=({low}, {high}): the pasted image has 0 < low <= high <= 1 '
+                "of the image's sides; (0.1, 0.8) is the paper's."
+            )
+        self.scale = low, high
+
+    def draw_mask(self, size, lam):
+        low, high = self.scale
+        return box_mask(scaled_box(size, low + (high - low) * (1 - lam)), size)
+
+    def pasted(self, images, window):
+        """The whole image, resized to the window (bilinear)."""
+        sides = [int(side.stop - side.start) for side in window]
+        # One channel at a time: on a CPU that is five times as fast as three.
+        channels = images.flatten(0, 1)[:, None]
+        small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)
+        return small.view(*images.shape[:2], *sides)

@@ -1,0 +1,128 @@
+"""mmdet's Pyramid Vision Transformers, v1 (ICCV 2021) and v2.
+
+Keys are pooled tokens: a convolution whose kernel is its stride makes them, so
+their shares are the means over the same squares. The depth-wise convolution in
+v2's feed-forward leaves shares alone, as an MLP does: its weights are no
+distribution over tokens.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from mmdet.models.backbones import PyramidVisionTransformer
+from mmdet.models.backbones.pvt import SpatialReductionAttention
+from mmdet.models.layers import PatchEmbed
+from torch import nn
+
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.support import (
+    Family,
+    register_attention,
+    register_backbone,
+    register_helper,
+)
+
+
+def _output(backbone: nn.Module) -> str:
+    last = backbone.num_stages - 1
+    if max(backbone.out_indices) != last:
+        raise ValueError(
+            f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
+            f'last stage, so the last output must be stage {last}; set '
+            f'out_indices=({last},).'
+        )
+    return 'mean'
+
+
+def _first_layer(backbone: nn.Module) -> nn.Conv2d:
+    return backbone.layers[0][0].projection
+
+
+register_backbone(
+    PyramidVisionTransformer,
+    Family(
+        patch=lambda backbone: _first_layer(backbone).stride,
+        prefix=lambda backbone: 0,
+        output=_output,
+        # v1 leaves out pixels that fill no whole patch, v2 pads.
+        grid=lambda backbone, size: propagate.convolved(size, _first_layer(backbone)),
+        note='mean of the tokens',
+    ),
+)
+
+
+class TracedMultiheadAttention(nn.MultiheadAttention):
+    """Attention of PyTorch's module through the fused kernel, for the reader.
+
+    The stock forward is one function that cannot be listened to, and computes
+    weights that the callers here throw away. Adopted only inside modules whose
+    calls are known: no masks, (N, B, C) sequences.
+    """
+
+    def forward(self, query, key, value):
+        if self.wire.reader is None and not torch.is_grad_enabled():
+            return super().forward(query, key, value)
+        # With gradient always: a checkpointed forward repeats without reader, and
+        # must do the same again.
+        weights, biases = self.in_proj_weight.chunk(3), (None,) * 3
+        if self.in_proj_bias is not None:
+            biases = self.in_proj_bias.chunk(3)
+        query, key, value = (
+            # (N, B, C) to (B, heads, N, C / heads)
+            F.linear(x.transpose(0, 1), weight, bias)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), weights, biases)
+        )
+        dropout = self.dropout if self.training else 0.0
+        out = AttentionTap(self.wire)(query, key, value, dropout_p=dropout)
+        out = self.out_proj(out.transpose(1, 2).flatten(2))
+        return out.transpose(0, 1), None
+
+
+class TracedSpatialReductionAttention(SpatialReductionAttention):
+    """Pools the shares of the keys where the stock module reduces the keys."""
+
+    def forward(self, x, hw_shape, identity=None):
+        reader = self.wire.reader
+        if reader is not None and self.sr_ratio > 1:
+            reader.reduce_keys(
+                functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
+            )
+        return super().forward(x, hw_shape, identity)
+
+
+@register_attention(SpatialReductionAttention)
+def _tap_reduced(module: SpatialReductionAttention, wire: Wire) -> None:
+    if type(module.attn) is not nn.MultiheadAttention:
+        raise TypeError(
+            f'SpatialReductionAttention with a {type(module.attn).__name__} inside: '
+            'known is nn.MultiheadAttention. See docs/add_a_backbone.md.'
+        )
+    adopt(TracedMultiheadAttention, module.attn, wire)
+    adopt(TracedSpatialReductionAttention, module, wire)
+
+
+class TracedPatchEmbed(PatchEmbed):
+    """Tells the reader of mmdet's patch embedding."""
+
+    def forward(self, x):
+        reader = self.wire.reader
+        if reader is not None:
+            layer = self.projection
+            high, wide = layer.padding
+            reader.embed(layer.kernel_size, layer.stride, (wide, wide, high, high))
+        return super().forward(x)
+
+
+@register_helper(PatchEmbed)
+def _tell_embedding(module: PatchEmbed, wire: Wire) -> None:
+    if module.adap_padding is not None or module.projection.dilation != (1, 1):
+        raise TypeError(
+            "A patch embedding of mmdet with dilation or with padding='corner' or "
+            "'same' (which pads nothing in mmdet) has no rule: give the padding in "
+            'pixels, such as paddings=[0, 0, 0, 0].'
+        )
+    adopt(TracedPatchEmbed, module, wire)

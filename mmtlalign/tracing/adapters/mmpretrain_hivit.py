@@ -1,0 +1,35 @@
+"""mmpretrain's HiViT (ICLR 2023).
+
+Before the last stage everything happens inside a patch, cell by cell, until the
+patch is one token: its share is that of its pixels. All attention comes after.
+"""
+
+from mmpretrain.models.backbones import HiViT
+from mmpretrain.models.backbones.hivit import Attention
+from torch import nn
+
+from mmtlalign.tracing.attach import listen
+from mmtlalign.tracing.support import Family, register_attention, register_backbone
+
+
+def _output(backbone: nn.Module) -> str:
+    cells = backbone.patch_embed.inner_patches
+    if 2 ** (backbone.num_stages - 1) != cells:
+        raise ValueError(
+            f'{backbone.num_stages} stages leave more than one of the {cells}x{cells} '
+            'cells of a patch, of which HiViT keeps the first alone; give '
+            f'inner_patches={2 ** (backbone.num_stages - 1)}.'
+        )
+    return 'mean'
+
+
+register_backbone(
+    HiViT,
+    Family(
+        patch=lambda backbone: tuple(backbone.patch_embed.patch_size),
+        prefix=lambda backbone: 0,
+        output=_output,
+        note='mean of the tokens',
+    ),
+)
+register_attention(Attention)(listen)

@@ -1,0 +1,32 @@
+"""mmpretrain's MixMIM transformer: windows without shift, cut by the block."""
+
+from mmpretrain.models.backbones import MixMIMTransformer
+from mmpretrain.models.backbones.mixmim import MixMIMBlock
+
+from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.tracing.support import Family, register_attention, register_backbone
+
+register_backbone(
+    MixMIMTransformer,
+    Family(
+        patch=lambda backbone: backbone.patch_embed.projection.stride,
+        prefix=lambda backbone: 0,
+        output=lambda backbone: 'mean',
+        note='mean of the tokens',
+    ),
+)
+
+
+class TracedMixMIMBlock(Listening, MixMIMBlock):
+    """Cuts the shares into the windows of the block."""
+
+    def before(self, reader, x, attn_mask=None):
+        reader.enter_windows(self.input_resolution, (self.window_size,) * 2)
+
+    def after(self, reader):
+        reader.leave_windows()
+
+
+@register_attention(MixMIMBlock)
+def _tap(module: MixMIMBlock, wire: Wire) -> None:
+    adopt(TracedMixMIMBlock, module, wire)

@@ -1,0 +1,51 @@
+"""mmpretrain's ``TIMMBackbone``, which takes the pooling off a timm model.
+
+What arrives is read where the timm model would pool, and a neck pools there:
+``mmtlalign.TokenPooling``, or mmpretrain's ``GlobalAveragePooling`` for the maps
+of PVT v2. ``mmtlalign.TIMMBackbone`` pools by itself.
+"""
+
+from mmpretrain.models.backbones import TIMMBackbone
+from torch import nn
+
+from mmtlalign.tracing.attach import token_grid
+from mmtlalign.tracing.support import Family, family_of, register_backbone
+
+
+def wrapper_family(output) -> Family:
+    """Family of a backbone that holds a timm model as ``timm_model``.
+
+    Args:
+        output: As of :class:`Family`.
+    """
+    return Family(
+        patch=lambda backbone: _inner(backbone).patch(backbone.timm_model),
+        prefix=lambda backbone: _inner(backbone).prefix(backbone.timm_model),
+        output=output,
+        outputs=lambda backbone: _inner(backbone).outputs(backbone.timm_model),
+        grid=lambda backbone, size: token_grid(backbone.timm_model, size),
+        note='of the timm model inside',
+    )
+
+
+def _inner(backbone: nn.Module) -> Family:
+    return family_of(backbone.timm_model)
+
+
+def _unpooled(backbone: nn.Module) -> str:
+    if type(backbone.timm_model).__name__.startswith('Feature'):
+        raise ValueError(
+            'TIMMBackbone(features_only=True) of mmpretrain takes the timm model '
+            'apart, and its parameters lose their names; use mmtlalign.TIMMBackbone '
+            'with out_indices, which gives the same maps and can be traced.'
+        )
+    if hasattr(backbone.timm_model, 'dist_token'):
+        raise ValueError(
+            'TIMMBackbone of mmpretrain gives the average of the class and the '
+            'distillation token, which no head scores; use mmtlalign.TIMMBackbone, '
+            'which gives both, with a DeiTClsHead of this package.'
+        )
+    return _inner(backbone).output(backbone.timm_model)
+
+
+register_backbone(TIMMBackbone, wrapper_family(_unpooled))

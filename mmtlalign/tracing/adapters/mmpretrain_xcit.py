@@ -1,0 +1,72 @@
+"""mmpretrain's XCiT (NeurIPS 2021).
+
+Its trunk attends over channels (XCA): every token is mapped by itself, with a
+matrix that is the same for all, so labels stay where they are. The 3x3
+depth-wise convolutions beside it (LPI) leave labels alone, as the MLP does. What
+moves labels are the class-attention layers behind the trunk: the class token
+joins there, and is the only one that changes.
+"""
+
+from mmpretrain.models.backbones import XCiT
+from mmpretrain.models.backbones.xcit import XCA, ClassAttentionBlock, ClassAttntion
+from torch import nn
+
+from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.tracing.support import (
+    Family,
+    register_attention,
+    register_backbone,
+    register_helper,
+)
+
+
+def _output(backbone: nn.Module) -> str:
+    last = backbone.num_layers - 1
+    if max(backbone.out_indices) != last:
+        raise ValueError(
+            f'out_indices={list(backbone.out_indices)}: labels are traced to the '
+            f'last layer, so the last output must be layer {last}; leave '
+            'out_indices out.'
+        )
+    if backbone.out_type != 'cls_token':
+        raise ValueError(
+            f'out_type={backbone.out_type!r}: no attention of XCiT moves a patch '
+            "token, so there is nothing to trace to their mean; choose 'cls_token', "
+            'or a stock head (plain CutMix).'
+        )
+    return 'class'
+
+
+register_backbone(
+    XCiT,
+    Family(
+        patch=lambda backbone: (backbone.patch_embed.patch_size,) * 2,
+        prefix=lambda backbone: 0,
+        joins=lambda backbone: 1,
+        output=_output,
+        note='class token of the class-attention layers',
+    ),
+)
+
+
+class TracedClassAttention(Listening, ClassAttntion):
+    """Attention with the class token as its only query."""
+
+    def before(self, reader, x):
+        if not reader.prefix:
+            reader.join_prefix()
+
+
+@register_attention(ClassAttentionBlock)
+def _tap(module: ClassAttentionBlock, wire: Wire) -> None:
+    if type(module.attn) is not ClassAttntion:
+        raise TypeError(
+            f'ClassAttentionBlock with a {type(module.attn).__name__} inside: known '
+            "is mmpretrain's ClassAttntion. See docs/add_a_backbone.md."
+        )
+    adopt(TracedClassAttention, module.attn, wire)
+
+
+@register_helper(XCA)
+def _keep(module: XCA, wire: Wire) -> None:
+    """Attention over channels moves no token: nothing to tap."""

@@ -1,0 +1,114 @@
+"""Whether the timm that is installed is one that its twins were written for.
+
+timm is one library for a thousand models and moves fast. Each class that is
+tapped is tried once, when the first model with it is tapped: a tiny module of
+it is run with one token after the other changed, and what depends on what is
+compared with what the tracer saw.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.tracing.attach import Wire
+from mmtlalign.tracing.tracer import Tracer
+
+KNOWN_TO_WORK = '1.0.31'
+_WIDTH = 8
+_tried: set[type] = set()
+
+
+def look_up(module: str, *names: str) -> tuple[type, ...]:
+    """Classes of timm by name.
+
+    Raises:
+        ImportError: If one is not there, with the version and the remedy.
+    """
+    try:
+        found = importlib.import_module(module)
+        return tuple(getattr(found, name) for name in names)
+    except (ImportError, AttributeError) as error:
+        raise ImportError(_changed(f'{module} ({error})')) from error
+
+
+def told(read: Callable) -> Callable:
+    """A function of a timm model that says so if an attribute is not there."""
+
+    @functools.wraps(read)
+    def call(model: nn.Module, *args):
+        try:
+            return read(model, *args)
+        except AttributeError as error:
+            what = f'{type(model).__name__} ({error})'
+            raise TypeError(_changed(what)) from error
+
+    return call
+
+
+def try_once(
+    cls: type,
+    make: Callable[[], nn.Module],
+    install: Callable[[nn.Module, Wire], None],
+    run: Callable[[nn.Module, Tensor], Tensor],
+    grid: tuple[int, int],
+    attentions: int = 1,
+) -> None:
+    """Check that shares move through a class of timm as its tokens do.
+
+    Args:
+        cls: The class, tried once in a process.
+        make: Makes a tiny module of it, for tokens of 8 channels.
+        install: Taps the module.
+        run: Runs the module on tokens (B, N, 8); gives tokens (B, N', C).
+        grid: Rows and columns of the N tokens.
+        attentions: How many it computes. Defaults to 1.
+
+    Raises:
+        TypeError: If the module cannot be run as this package knows it, or
+            mixes other tokens than those that the tracer saw.
+    """
+    if cls in _tried:
+        return
+    name = f'{cls.__module__}.{cls.__qualname__}'
+    try:
+        seen, same = _moves_as_traced(make, install, run, grid)
+    except Exception as error:
+        what = f'{name} ({type(error).__name__}: {error})'
+        raise TypeError(_changed(what)) from error
+    if seen != attentions:
+        what = f'{name}, which asked for {seen} attentions instead of {attentions}'
+        raise TypeError(_changed(what))
+    if not same:
+        raise TypeError(_changed(f'{name}, which mixes other tokens than it did'))
+    _tried.add(cls)
+
+
+@torch.no_grad()
+def _moves_as_traced(make, install, run, grid) -> tuple[int, bool]:
+    tokens = grid[0] * grid[1]
+    with torch.random.fork_rng(devices=[]), torch.device('cpu'):
+        torch.manual_seed(0)
+        module = make().double().eval()
+        wire = Wire()
+        install(module, wire)
+        wire.reader = Tracer(torch.eye(tokens)[None], grid, 0, 1)
+        still = torch.randn(1, tokens, _WIDTH, dtype=torch.float64)
+        before = run(module, still)
+        traced, wire.reader = wire.reader, None
+        nudge = torch.randn(_WIDTH, dtype=torch.float64)
+        after = run(module, still + torch.eye(tokens)[..., None] * nudge)
+        # (source, token) against (token, source).
+        depends = (after - before).abs().amax(dim=-1) > 1e-12
+        return traced.seen, torch.equal(depends.mT, traced.share[0] > 1e-12)
+
+
+def _changed(what: str) -> str:
+    return (
+        f'timm {timm.__version__} is installed, whose internals are not those that '
+        f'tracing knows: {what}. timm {KNOWN_TO_WORK} is known to work: pip install '
+        f'timm=={KNOWN_TO_WORK}, or train with a stock head (plain CutMix).'
+    )

@@ -1,0 +1,1 @@
+"""Ways to compute how attention moves shares."""

@@ -1,0 +1,307 @@
+"""How attention moves shares: pure functions.
+
+Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with special tokens first, ``D``
+channels of a head, ``S`` share columns. Shares are float32 and never have a
+gradient.
+
+Source: TL-Align (ICCV 2023, §3.3): a layer moves labels by its attention,
+averaged over heads, then averages the result with the labels before. Because
+every step is linear in the labels, moving shares of the two sources and
+multiplying by the labels at the end is the same (docs/tracing.md).
+
+How shares move where tokens are cut, merged, pooled or joined: pure functions.
+
+Shapes as in :mod:`mmtlalign.tracing.propagate`; ``h, w`` is the token grid, ``P``
+the number of special tokens. Merging is the mean (TL-Align, ICCV 2023, §3.3).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@torch.no_grad()
+def attend(
+    query: Tensor,
+    key: Tensor,
+    share: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The share moved by attention, through the fused kernel, in float32.
+
+    The share takes the place of the values in a call of its own, without
+    gradient: no (N, N) matrix is ever stored, the network's own attention stays
+    as it is to the bit, and neither dropout nor half precision reaches the
+    share. Where it can, on a CPU in float32, the share rides in the network's own
+    call instead (:mod:`mmtlalign.tracing.kernels.value_channels`; docs/tracing.md).
+
+    Args:
+        query: (B, H, Nq, D) of any floating type.
+        key: (B, H, N, D) of any floating type.
+        share: Of the keys (B, N, S).
+        scale: Factor of the logits.
+        mask: Added to the logits, broadcast to (B, H, Nq, N), or a boolean
+            one. Defaults to None.
+
+    Returns:
+        Moved share (B, Nq, S).
+    """
+    heads, width, columns = key.shape[1], key.shape[-1], share.shape[-1]
+    side = -(-max(width, columns) // 8) * 8
+    if mask is not None and mask.is_floating_point():
+        mask = mask.float()
+    with torch.autocast(query.device.type, enabled=False):
+        out = F.scaled_dot_product_attention(
+            widen(query.float(), side),
+            widen(key.float(), side),
+            widen(share, side)[:, None].expand(-1, heads, -1, -1),
+            mask,
+            scale=scale,
+        )
+    return out[..., :columns].mean(dim=1)
+
+
+def widen(tensor: Tensor, width: int) -> Tensor:
+    """Zeros behind the last axis (..., D) up to ``width``; no copy where it is so."""
+    missing = width - tensor.shape[-1]
+    return F.pad(tensor, (0, missing)) if missing else tensor
+
+
+@torch.no_grad()
+def weigh(weights: Tensor, share: Tensor) -> Tensor:
+    """The share moved by attention weights that are at hand.
+
+    Args:
+        weights: Softmax output before dropout (B, H, Nq, Nk).
+        share: Of the keys (B, Nk, S).
+
+    Returns:
+        Moved share (B, Nq, S).
+    """
+    mean = weights.detach().mean(dim=1, dtype=torch.float32)
+    if torch.finfo(weights.dtype).bits < 32:
+        # Rounded rows do not sum to one, and their product is no share.
+        mean = mean / mean.sum(dim=-1, keepdim=True)
+    with torch.autocast(weights.device.type, enabled=False):
+        return mean @ share
+
+
+@torch.no_grad()
+def prefix_rows(
+    query: Tensor,
+    key: Tensor,
+    prefix: int,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Attention rows of the special tokens alone, averaged over heads.
+
+    Args:
+        query, key: (B, H, N, D).
+        prefix: How many special tokens lead the sequence, P.
+        scale: Factor of the logits.
+        mask: Added to the logits, broadcast to (B, H, N, N). Defaults to None.
+
+    Returns:
+        (B, P, N), float32, before dropout; never a full map.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        logits = query[:, :, :prefix].float() @ key.float().mT * scale
+    if mask is not None:
+        logits = logits + mask[..., :prefix, :].float()
+    return logits.softmax(dim=-1).mean(dim=1)
+
+
+def column_means(
+    query: Tensor,
+    key: Tensor,
+    rows: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """How much each token is attended on average over queries and heads.
+
+    Column sums are what the gradient of fused attention with respect to its
+    values is, so that here, too, no (N, N) matrix is stored.
+
+    Args:
+        query, key: (B, H, N, D).
+        rows: Weight of each query (1 or B, N), 0 for one that does not count.
+        scale: Factor of the logits.
+        mask: As in :func:`attend`.
+
+    Returns:
+        (B, N), float32, before dropout.
+    """
+    side = -(-key.shape[-1] // 8) * 8
+    query, key = (widen(t.detach().float(), side) for t in (query, key))
+    if mask is not None:
+        mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
+    with torch.autocast(query.device.type, enabled=False), torch.enable_grad():
+        value = torch.zeros_like(key).requires_grad_()
+        out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+        weights = rows[:, None].expand(*out.shape[:-1])
+        (columns,) = torch.autograd.grad((out[..., 0] * weights).sum(), value)
+    return columns[..., 0].mean(dim=1)
+
+
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+
+
+def convolved(size: Pair, layer) -> Pair:
+    """Rows and columns that a convolution makes of a map of ``size``."""
+    return tuple(
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            size, layer.padding, layer.kernel_size, layer.stride
+        )
+    )
+
+
+@torch.no_grad()
+def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
+    """Put special tokens, which start at ``start`` (B, S), before (B, N, S)."""
+    if not prefix:
+        return share
+    return torch.cat([start[:, None].expand(-1, prefix, -1), share], dim=1)
+
+
+@torch.no_grad()
+def to_windows(
+    share: Tensor, grid: Pair, window: Pair, shift: Pair, pad_first: bool = True
+) -> Tensor:
+    """Cut a token map into shifted windows, in the order of Swin (ICCV 2021).
+
+    Args:
+        share: (B, h * w, S).
+        grid: ``(h, w)``.
+        window: Height and width of a window in tokens.
+        shift: Effective shift of this forward, rows and columns; 0 where the
+            map is one window.
+        pad_first: Whether a map that does not fill its windows is padded and
+            then shifted, as in the official code, or shifted and then padded,
+            as in timm. Defaults to True.
+
+    Returns:
+        (B * windows, tokens of a window, S). Where the map does not fill its
+        windows S + 1 columns: padding tokens carry no share, and the last
+        column is the mass, 1 for real tokens, else 0.
+    """
+    height, width = grid
+    maps = share.unflatten(1, grid)
+    below, right = -height % window[0], -width % window[1]
+    if any(shift) and not pad_first:
+        maps = maps.roll((-shift[0], -shift[1]), dims=(1, 2))
+    if below or right:
+        mass = maps.new_ones(*maps.shape[:-1], 1)
+        maps = F.pad(torch.cat([maps, mass], dim=-1), (0, 0, 0, right, 0, below))
+    if any(shift) and pad_first:
+        maps = maps.roll((-shift[0], -shift[1]), dims=(1, 2))
+    maps = maps.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))
+    return maps.transpose(2, 3).flatten(0, 2).flatten(1, 2)
+
+
+@torch.no_grad()
+def from_windows(
+    windows: Tensor,
+    grid: Pair,
+    window: Pair,
+    shift: Pair,
+    pad_first: bool,
+    columns: int,
+) -> Tensor:
+    """Inverse of :func:`to_windows`; divides by the mass where there is one.
+
+    Args:
+        windows: What :func:`to_windows` gave, moved by attention.
+        grid, window, shift, pad_first: As there.
+        columns: Number of share columns S.
+
+    Returns:
+        (B, h * w, S).
+    """
+    height, width = grid
+    rows, across = -(-height // window[0]), -(-width // window[1])
+    maps = windows.unflatten(1, tuple(window)).unflatten(0, (-1, rows, across))
+    maps = maps.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    if any(shift) and pad_first:
+        maps = maps.roll(tuple(shift), dims=(1, 2))
+    maps = maps[:, :height, :width]
+    if any(shift) and not pad_first:
+        maps = maps.roll(tuple(shift), dims=(1, 2))
+    maps = maps.flatten(1, 2)
+    if maps.shape[-1] > columns:
+        return maps[..., :columns] / maps[..., columns:]
+    return maps
+
+
+@torch.no_grad()
+def merge(
+    share: Tensor,
+    grid: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: Padding = (0, 0, 0, 0),
+) -> tuple[Tensor, Pair]:
+    """Merge tokens: the mean of the real ones in each group.
+
+    Args:
+        share: (B, h * w, S).
+        grid: ``(h, w)``.
+        kernel, stride: Of the merging, in tokens.
+        padding: Left, right, top, bottom. Padding is not counted.
+
+    Returns:
+        Merged share (B, h' * w', S) and the new grid ``(h', w')``.
+    """
+    maps = share.mT.unflatten(2, grid)
+    if not any(padding):
+        pooled = F.avg_pool2d(maps, kernel, stride)
+    else:
+        real = F.pad(maps.new_ones(1, 1, *grid), padding)
+        pooled = F.avg_pool2d(F.pad(maps, padding), kernel, stride)
+        pooled = pooled / F.avg_pool2d(real, kernel, stride)
+    return pooled.flatten(2).mT, tuple(pooled.shape[-2:])
+
+
+@torch.no_grad()
+def merge_nearest(
+    mask: Tensor,
+    grid: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: Padding = (0, 0, 0, 0),
+) -> tuple[Tensor, Pair]:
+    """Merge a mask (1 or B, h * w) as TransMix down-samples one: the first
+    token stands for its group (CVPR 2022, §3). As :func:`merge` otherwise."""
+    left, right, top, bottom = padding
+    rows = (grid[0] + top + bottom - kernel[0]) // stride[0] + 1
+    columns = (grid[1] + left + right - kernel[1]) // stride[1] + 1
+    maps = mask.unflatten(1, grid)[:, :: stride[0], :: stride[1]]
+    return maps[:, :rows, :columns].flatten(1), (rows, columns)
+
+
+@torch.no_grad()
+def pool(share: Tensor, grid: Pair, prefix: int, pooling) -> Tensor:
+    """Pool image tokens, as keys are in spatial-reduction attention.
+
+    Args:
+        share: (B, P + h * w, S).
+        grid: ``(h, w)``.
+        prefix: Number of special tokens P, which stay as they are.
+        pooling: What averages maps (B, S, h, w), as ``F.avg_pool2d`` does.
+
+    Returns:
+        (B, P + h' * w', S).
+    """
+    pooled = pooling(share[:, prefix:].mT.unflatten(2, grid)).flatten(2).mT
+    return torch.cat([share[:, :prefix], pooled], dim=1) if prefix else pooled
+
+
+@torch.no_grad()
+def append_mean(share: Tensor, count: int) -> Tensor:
+    """Put ``count`` tokens, each the mean of all, behind (B, N, S)."""
+    mean = share.mean(dim=1, keepdim=True)
+    return torch.cat([share, mean.expand(-1, count, -1)], dim=1)

@@ -1,0 +1,1 @@
+"""Refuse wrong configs, data, samples and label maps before training starts."""

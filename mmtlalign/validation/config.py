@@ -1,0 +1,332 @@
+"""Which top-level names do the files of a config set, and which do they read?
+
+mmengine evaluates a config file by file and keeps only the values. Whether a
+name such as ``crop_size`` is a variable of the file or a setting that nobody
+reads is seen in the source alone.
+
+A config key that nobody reads is an error.
+
+A misspelt argument of a typed dict is caught by the constructor. mmengine
+ignores all other unknown keys without a word: at the top level of a config and
+in a few dicts that no constructor sees. Those are looked at here.
+"""
+
+import ast
+import difflib
+import inspect
+import os.path as osp
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mmengine.config import Config
+from mmengine.fileio import load
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.runner import Runner
+
+from mmtlalign.errors import InputError
+
+
+class Source(NamedTuple):
+    """One config file.
+
+    ``sets``: names assigned at its top level; ``reads``: names that its own
+    code uses; ``base_reads``: names taken from its bases as ``_base_.name``.
+    """
+
+    path: str
+    sets: set[str]
+    reads: set[str]
+    base_reads: set[str]
+
+
+def read_sources(path: str) -> list[Source]:
+    """Read a config file and all its bases.
+
+    Args:
+        path (str): A Python, JSON or YAML config.
+
+    Returns:
+        list[Source]: Bases before the files that use them. Empty for the
+        lazy style (``read_base``), whose bases hand on every name they have.
+    """
+    path = osp.abspath(path)
+    if path.endswith('.py') and Config._is_lazy_import(path):
+        return []
+    sources = []
+    for base in Config._get_base_files(path):
+        sources += read_sources(Config._get_cfg_path(base, path)[0])
+    return [*sources, parse(path)]
+
+
+def parse(path: str) -> Source:
+    """Parse one config file."""
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    base_reads = set(re.findall(r'\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}', text))
+    if not path.endswith('.py'):
+        return Source(path, set(load(path)) - {'_base_'}, set(), base_reads)
+    # What is left in double braces is filled in by mmengine and may be no
+    # Python, as {{$VARIABLE:default}}.
+    tree = ast.parse(re.sub(r'\{\{.*?\}\}', '0', text), path)
+    sets, reads = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            reads.add(node.id)
+        elif isinstance(node, ast.Attribute) and is_base(node.value):
+            base_reads.add(node.attr)
+        elif isinstance(node, ast.Subscript) and is_base(node.value):
+            base_reads.add(getattr(node.slice, 'value', None))
+    for statement in tree.body:
+        # Names of loops and imports are no settings, and never end up as such
+        # by mistake.
+        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    sets.add(node.id)
+    return Source(path, sets, reads, base_reads)
+
+
+def is_base(node: ast.AST) -> bool:
+    """Whether an expression is the name ``_base_``."""
+    return isinstance(node, ast.Name) and node.id == '_base_'
+
+
+# Folders that --cfg-options moves, with every path below them.
+ROOTS = ('data_root', 'label_map_root')
+# What `Runner.from_cfg` reads …
+RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+# … what it asks `runner.cfg` for later …
+RUNNER_KEYS |= {
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'strategy',
+    'sync_bn',
+}
+# … what mmengine, the tools and hooks of this package, and the hosts' own
+# inference read.
+SETTINGS = {
+    *ROOTS,
+    'custom_imports',
+    'pretrained',
+    'test_pipeline',
+    'tta_model',
+    'tta_pipeline',
+}
+# Dicts without a type that mmengine reads key by key, and their keys.
+UNTYPED = {
+    'auto_scale_lr': {'base_batch_size', 'enable'},
+    'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+}
+PARAMWISE = {
+    'bias_decay_mult',
+    'bias_lr_mult',
+    'bypass_duplicate',
+    'custom_keys',
+    'dcn_offset_lr_mult',
+    'dwconv_decay_mult',
+    'flat_decay_mult',
+    'norm_decay_mult',
+}
+LAYER_DECAY_KEYS = PARAMWISE | {'decay_rate'}
+# The constructors that take a `paramwise_cfg` whose keys are known here.
+CONSTRUCTORS = {
+    DefaultOptimWrapperConstructor.__name__: PARAMWISE,
+    'mmtlalign.FastOptimWrapperConstructor': PARAMWISE,
+    'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
+}
+# Dicts without a type whose keys become arguments of a call.
+CALLED = ('randomness', 'log_processor', 'optim_wrapper', 'env_cfg.dist_cfg')
+
+
+class UnreadKeyError(InputError):
+    """A config sets a key that nobody reads."""
+
+
+def load_config(path: str, options: dict | None = None) -> Config:
+    """Read a config, apply ``--cfg-options``, and check every key.
+
+    Args:
+        path (str): The config file.
+        options (dict, optional): Dotted key -> value. ``data_root`` moves
+            every path below the ``data_root`` of the file, ``label_map_root``
+            likewise.
+
+    Raises:
+        InputError: If there is no such file.
+        UnreadKeyError: If a key is set that nobody reads.
+    """
+    if not osp.isfile(path):
+        raise InputError(f"config '{path}' does not exist; check the path")
+    cfg = Config.fromfile(path)
+    check_top_level(cfg, path)
+    options = dict(options or {})
+    check_options(cfg, options)
+    for root in ROOTS:
+        if root not in options:
+            continue
+        old, new = cfg[root], options.pop(root)
+        if new and not new.endswith('/') and old.endswith('/'):
+            new += '/'
+        moved = {key: move(value, old, new) for key, value in cfg.items()}
+        cfg.merge_from_dict({k: v for k, v in moved.items() if v != cfg[k]})
+    cfg.merge_from_dict(options)
+    check_untyped(cfg)
+    return cfg
+
+
+def check_top_level(cfg: Config, path: str) -> None:
+    """Check the names that the files of a config set at their top level.
+
+    A name is read if the runner or a tool reads it, if its own file uses it as
+    a variable, if a file that builds on it takes it as ``_base_.name``, or if
+    its value stands elsewhere in the config (as in the configs that mmengine
+    writes to a work directory). Files of the hosts are not the user's to mend.
+
+    Raises:
+        UnreadKeyError: For the first name that is not read.
+    """
+    sources, known = read_sources(path), known_keys(cfg)
+    for number, source in enumerate(sources):
+        if '/.mim/configs/' in source.path.replace('\\', '/'):
+            continue
+        taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
+        overrides = set().union(*(base.sets for base in sources[:number]))
+        # Moving the data in a file that builds on another comes too late.
+        settings = known - (set(ROOTS) & overrides)
+        unread = source.sets - settings - source.reads - taken
+        for name in sorted(unread):
+            if not name.startswith('_') and not filled_in(cfg, name):
+                raise_unread(
+                    name,
+                    known,
+                    source.path,
+                    'its base has used the old value already'
+                    if name in overrides
+                    else 'nobody reads it',
+                )
+
+
+def check_options(cfg: Config, options: dict) -> None:
+    """Check that ``--cfg-options`` changes what somebody reads.
+
+    A new key is allowed where a constructor will check it: in a dict with a
+    ``type``.
+
+    Args:
+        cfg (Config): The config before the change.
+        options (dict): Dotted key -> value.
+
+    Raises:
+        UnreadKeyError: For the first key that is not read.
+    """
+    where, known = '--cfg-options', known_keys(cfg)
+    for key in options:
+        first, *rest = key.split('.')
+        if first not in known:
+            why = 'the file has used its value already' if first in cfg else ''
+            if first == 'pretrained':
+                why = 'mmtlalign.PretrainedBackboneHook, which reads it, is not in use'
+            raise_unread(first, known, where, why)
+        if key in ROOTS and not cfg.get(key):
+            raise_unread(key, (), where, f'this config has no {key} to move')
+        here, parent = cfg.get(first), first
+        for part in rest:
+            if isinstance(here, (list, tuple)):
+                here = here[int(part)]
+            elif isinstance(here, dict) and part in here:
+                here = here[part]
+            else:
+                if isinstance(here, dict) and not checked_later(here, parent):
+                    raise_unread(key, [f'{parent}.{name}' for name in here], where)
+                break
+            parent = f'{parent}.{part}'
+
+
+def known_keys(cfg: Config) -> set:
+    """The top-level keys that are read for this config."""
+    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
+    known = RUNNER_KEYS | SETTINGS
+    if 'mmtlalign.PretrainedBackboneHook' not in hooks:
+        known = known - {'pretrained'}
+    return known
+
+
+def checked_later(node: dict, path: str) -> bool:
+    """Whether an unknown key of this dict is caught by a constructor."""
+    loops = path.endswith(('_dataloader', '.paramwise_cfg')) or path in CALLED
+    loops = loops or path in ('train_cfg', 'val_cfg', 'test_cfg')
+    return 'type' in node or loops or path in UNTYPED
+
+
+def check_untyped(cfg: Config) -> None:
+    """Check the dicts that mmengine reads key by key.
+
+    Raises:
+        UnreadKeyError: For the first key that is not read.
+    """
+    tables = dict(UNTYPED)
+    wrapper = cfg.get('optim_wrapper') or {}
+    default = DefaultOptimWrapperConstructor.__name__
+    constructor = wrapper.get('constructor', default)
+    if constructor in CONSTRUCTORS:
+        tables['optim_wrapper.paramwise_cfg'] = CONSTRUCTORS[constructor]
+    for path, known in tables.items():
+        node = cfg
+        for part in path.split('.'):
+            node = (node or {}).get(part)
+        # Markers such as `_delete_` begin with an underscore.
+        for name in sorted(set(node or {}) - known):
+            if name.startswith('_'):
+                continue
+            options = [f'{path}.{other}' for other in known]
+            raise_unread(f'{path}.{name}', options, cfg.filename)
+
+
+def filled_in(cfg: Config, name: str) -> bool:
+    """Whether the value of a top-level name stands elsewhere in the config."""
+    value = cfg.get(name)
+    if value is None:
+        return True
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return False
+
+    def holds(node) -> bool:
+        if node == value and type(node) is type(value):
+            return True
+        if isinstance(value, str) and isinstance(node, str):
+            return len(value) > 1 and node.startswith(value)
+        if isinstance(node, dict):
+            return any(holds(child) for child in node.values())
+        return isinstance(node, (list, tuple)) and any(map(holds, node))
+
+    return any(holds(other) for key, other in cfg.items() if key != name)
+
+
+def move(node, old: str, new: str):
+    """Replace the folder ``old`` at the beginning of every path of a config."""
+    if isinstance(node, dict):
+        return {key: move(child, old, new) for key, child in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(move(child, old, new) for child in node)
+    # Not what only has a longer name: data/imagenet is no part of data/imagenet_maps.
+    if isinstance(node, str) and f'{node}/'.startswith(f'{old.rstrip("/")}/'):
+        return new + node[len(old) :]
+    return node
+
+
+def raise_unread(name: str, known: Iterable, where: str, why: str = '') -> None:
+    """Raise the error: what, where, the nearest known key, the remedy."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    why = why or 'nobody reads it'
+    remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
+    if 'already' in why:
+        remedy = (
+            'Change the value where it is used; --cfg-options data_root=… moves data.'
+        )
+    raise UnreadKeyError(f"key '{name}' in {where} has no effect: {why}. {remedy}")

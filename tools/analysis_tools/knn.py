@@ -1,0 +1,111 @@
+"""Classify images by their nearest neighbours: how good are frozen features?"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.device import get_device
+
+from mmtlalign.engine.console import filter_known_warnings
+from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.errors import short_errors
+from mmtlalign.evaluation.frozen_features import CHOICES, KINDS, frozen_features
+from mmtlalign.methods.knn import (
+    KNNHook,
+    check_classes,
+    check_neighbours,
+    knn_hook_of,
+    knn_loaders,
+)
+from mmtlalign.validation.config import load_config
+
+
+def parse_args():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('config', help='config of the run, EsViT or any classification')
+    add('checkpoint', nargs='?', help='weights; without it they are random')
+    add(
+        '--weights',
+        choices=CHOICES,
+        default='auto',
+        help="EsViT's teacher or student, a classification's raw weights or those that "
+        'EMAHook averaged (ema); auto: teacher or else ema, where there are any',
+    )
+    add(
+        '--features',
+        choices=KINDS,
+        default='view',
+        help='view: class token or mean of the map; blocks: those of a linear probe; '
+        'pixels: the normalised images, whatever the weights',
+    )
+    add('--ks', type=int, nargs='+', metavar='K', help='numbers of neighbours')
+    add('--temperature', type=float, help='of the votes')
+    add('--bank', metavar='DIR', help='known images: a folder for each class')
+    add('--queries', metavar='DIR', help='images to classify, likewise')
+    add('--seed', type=int, default=0, help='of random weights')
+    add('--json', metavar='FILE', help='write settings and accuracies')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change settings, such as data_root=DIR',
+    )
+    args = parser.parse_args()
+    if args.ks and min(args.ks) < 1:
+        parser.error('--ks takes numbers from 1 on')
+    if args.temperature is not None and not args.temperature > 0:
+        parser.error('--temperature divides similarities; give a number above 0')
+    return args
+
+
+def measure(args) -> dict:
+    """Everything that is printed and written."""
+    cfg = load_config(args.config, args.cfg_options)
+    model, told = frozen_features(
+        cfg, args.checkpoint, args.weights, args.features, args.seed
+    )
+    chosen = dict(ks=args.ks, temperature=args.temperature)
+    defaults = {key: value for key, value in knn_hook_of(cfg).items() if key in chosen}
+    chosen = defaults | {key: value for key, value in chosen.items() if value}
+    hook = KNNHook(**knn_loaders(cfg, args.bank, args.queries), **chosen)
+    for name, settings in hook.settings.items():
+        hook.loaders[name] = TaskRunner.build_dataloader(settings, seed=args.seed)
+    sizes = {name: len(loader.dataset) for name, loader in hook.loaders.items()}
+    check_classes(*(loader.dataset for loader in hook.loaders.values()))
+    check_neighbours(hook.ks, sizes['bank'])
+    found = hook.accuracies(model.to(get_device()))
+    return dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        weights=told,
+        features=args.features,
+        temperature=hook.temperature,
+        **sizes,
+        top1={k: found[f'knn/top1_k{k}'] for k in hook.ks},
+        top5={k: found[f'knn/top5_k{k}'] for k in hook.ks},
+    )
+
+
+def main():
+    """Measure, print, write."""
+    args = parse_args()
+    filter_known_warnings()
+    with short_errors(args.config):
+        record = measure(args)
+    print(
+        f'{record["weights"]}\nk-NN of features={record["features"]}: '
+        f'{record["queries"]} images by {record["bank"]}, temperature '
+        f'{record["temperature"]:g}'
+    )
+    for k, top1 in record['top1'].items():
+        print(f'k={k:<4} top-1 {top1:6.2f} %   top-5 {record["top5"][k]:6.2f} %')
+    if args.json:
+        Path(args.json).write_text(json.dumps(record, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,102 @@
+"""The table of backbones whose labels can be traced, as the README shows it.
+
+    python tools/analysis_tools/list_models.py                     # print it
+    python tools/analysis_tools/list_models.py --write README.md   # put it between its markers
+
+It is made from what is registered in mmtlalign/tracing, for the hosts that are
+installed; nothing is written by hand.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import mmdet.registry
+import mmpretrain.registry
+
+import mmtlalign.backbones  # noqa: F401  (registers our own)
+from mmtlalign.tracing.support import REASONS, known_backbones
+
+BEGIN = '<!-- made by: python tools/analysis_tools/list_models.py --write README.md -->'
+END = '<!-- end of the table -->'
+HOSTS = ('mmpretrain', 'mmdet', 'timm', 'mmtlalign')
+REGISTERED = {
+    *mmpretrain.registry.MODELS.module_dict.values(),
+    *mmdet.registry.MODELS.module_dict.values(),
+}
+
+
+def host_of(cls):
+    """The library that a class comes from."""
+    return cls.__module__.partition('.')[0]
+
+
+def names_of(cls, known):
+    """A class and those of its host that inherit all that is known of it."""
+    heirs = [
+        heir
+        for heir in REGISTERED
+        if isinstance(heir, type)
+        and issubclass(heir, cls)
+        and next(c for c in heir.__mro__ if c in known) is cls
+        and host_of(heir) == host_of(cls)
+        and not any(c.__name__ in REASONS for c in heir.__mro__)
+    ]
+    others = sorted(heir.__name__ for heir in heirs if heir is not cls)
+    return [cls.__name__, *others]
+
+
+def row_of(cls, known):
+    """A line of the table."""
+    note = known[cls].note
+    reads = []
+    if 'class' in note:
+        reads.append('class token')
+    if 'mean' in note:
+        reads.append("`looks='columns'`")
+    names = ', '.join(f'`{name}`' for name in names_of(cls, known))
+    return f'| {host_of(cls)} | {names} | {note} | {", or ".join(reads) or note} |'
+
+
+def table():
+    """All lines, without the markers."""
+    known = known_backbones()
+    classes = sorted(known, key=lambda c: (HOSTS.index(host_of(c)), c.__name__))
+    return '\n'.join(
+        [
+            '| from | backbone | output read at | TransMix reads |',
+            '|---|---|---|---|',
+            *(row_of(cls, known) for cls in classes),
+        ]
+    )
+
+
+def insert(text):
+    """Text with the table of today between its markers; SystemExit if there are none.
+
+    Args:
+        text (str): a page with both markers.
+    """
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f'The page has no lines "{BEGIN}" and "{END}": add them first.')
+    return f'{head}{BEGIN}\n\n{table()}\n\n{END}{tail}'
+
+
+def main(arguments=None):
+    """Print or write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--write', type=Path, metavar='PAGE', help='e.g. README.md')
+    options = parser.parse_args(arguments)
+    if options.write is None:
+        print(table())
+        return
+    page = insert(options.write.read_text(encoding='utf-8'))
+    options.write.write_text(page, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,269 @@
+"""What mixing and tracing cost: a training step beside that of plain CutMix.
+
+    python tools/benchmarks/benchmark.py                             # DeiT-S and Swin-T, fp32
+    python tools/benchmarks/benchmark.py papers --measure train --json out.json --plot out.png
+    python tools/benchmarks/benchmark.py deit-small --lengths 197 577 1025 4097 --plot out.png
+    python tools/benchmarks/benchmark.py papers --device cuda --precision bf16 --batch 128 \
+        --measure train --sync-check
+
+Compared are plain CutMix in mmpretrain, in timm, and with this package's classifier
+(the control), TransMix, TL-Align, and TL-Align's textbook form: dense attention and
+K label columns; on request TL-Align with mmengine's moving average of the weights
+(ema). They take turns, round by round; a ratio is taken within a round, to
+the faster one of mmpretrain and timm. The table has the median of the rounds and, in
+brackets, their middle half. Where a network has no variant there is a dash.
+
+A step is mixing, forward, backward; `--measure train` adds AdamW, each host's own
+way. Longer sequences get fewer images, as many tokens in all, two at least. On a
+CPU the time is that of the process's own work (all threads), which other processes
+hardly change; `--clock wall` takes the wall clock, better with several threads on a
+quiet machine. --json has both, all samples.
+"""
+
+import argparse
+import itertools
+import math
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+
+from tools.benchmarks import timing
+from tools.benchmarks.step.measuring import Case, measure
+from tools.benchmarks.step.models import GROUPS, MODELS
+from tools.benchmarks.step.report import (
+    print_operations,
+    print_peaks,
+    print_times,
+    print_waits,
+)
+from tools.benchmarks.step.steps import ATTENTIONS, MEASURES, PRECISIONS
+from tools.benchmarks.step.variants import VARIANTS, variants_of
+from tools.experiments.stages import write_json
+from tools.experiments.summary import machine, versions
+
+
+def plan(options):
+    """All cases with their variants, and lines about what is left out."""
+    cases, notes = [], []
+    for model in options.models:
+        network = MODELS[model]
+        lengths, skipped = lengths_of(model, options.lengths)
+        notes += skipped
+        for tokens, precision, attention, threads, kind in itertools.product(
+            lengths,
+            options.precision,
+            options.attention,
+            options.threads,
+            options.measure,
+        ):
+            case = Case(
+                model=model,
+                size=network.pixels(tokens),
+                tokens=tokens,
+                batch=batch_of(options.batch, network.tokens, tokens),
+                measure=kind,
+                precision=precision,
+                attention=attention,
+                threads=threads,
+                device=options.device,
+            )
+            variants = [v for v in variants_of(network) if v in options.variants]
+            if 'textbook' in variants and (tokens or 0) > options.dense_up_to:
+                variants.remove('textbook')
+                notes.append(
+                    f'{model}: {tokens} tokens without the textbook form, which keeps '
+                    f'dense attention; --dense-up-to {tokens} takes it along.'
+                )
+            cases.append((case, variants))
+    return cases, list(dict.fromkeys(notes))
+
+
+def lengths_of(model, asked):
+    """The numbers of tokens that a model is measured at, and lines about others."""
+    network = MODELS[model]
+    if asked is None:
+        return [network.tokens], []
+    if network.patch is not None:
+        return asked, []
+    note = (
+        f'{model}: not at {", ".join(map(str, asked))} tokens, but with its own '
+        f'{network.size} pixels; only plain transformers keep their number of tokens.'
+    )
+    return [network.tokens], [note]
+
+
+def batch_of(batch, own, tokens):
+    """As many tokens as ``batch`` images of the own size have: an even number."""
+    if tokens == own:
+        return batch
+    return max(2, 2 * round(batch * own / tokens / 2))
+
+
+def run(cases, options, found):
+    """Measure case by case; each row is kept and written as soon as it is there."""
+    for case, variants in cases:
+        row = measure(
+            MODELS[case.model],
+            case,
+            variants,
+            options.repeats,
+            options.clock,
+            options.compile,
+            options.sync_check,
+            options.profile,
+        )
+        found['rows'].append(row)
+        if options.json:
+            write_json(Path(options.json), found)
+        yield row
+
+
+def parse_args(arguments):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    numbers = dict(type=int, nargs='+', metavar='N')
+    names = ', '.join([*GROUPS, *MODELS])
+    add(
+        'models',
+        nargs='*',
+        metavar='MODEL',
+        help=f'default: deit-small swin-tiny; known: {names}',
+    )
+    several = dict(nargs='+', metavar='NAME')
+    add(
+        '--measure',
+        **several,
+        choices=MEASURES,
+        default=['step'],
+        help=f'{", ".join(MEASURES)} (default: step)',
+    )
+    add(
+        '--precision',
+        **several,
+        choices=PRECISIONS,
+        default=['fp32'],
+        help=f'{", ".join(PRECISIONS)} (default: fp32)',
+    )
+    add(
+        '--attention',
+        **several,
+        choices=ATTENTIONS,
+        default=['stock'],
+        help=f'of the variants of this package: {", ".join(ATTENTIONS)}, as of '
+        'FastAttentionHook (default: stock, the backbone as it is)',
+    )
+    add(
+        '--variants',
+        **several,
+        choices=VARIANTS,
+        default=[name for name in VARIANTS if name != 'ema'],
+        help=f'{", ".join(VARIANTS)} (default: all but ema)',
+    )
+    add('--threads', **numbers, default=[1], help='of the CPU (default: 1)')
+    add('--device', default='cpu', choices=['cpu', 'cuda'])
+    add('--compile', action='store_true', help='torch.compile; default: eager')
+    add('--lengths', **numbers, help='tokens of plain transformers: 197 577 1025 4097')
+    add(
+        '--dense-up-to',
+        type=int,
+        default=1025,
+        metavar='N',
+        help='tokens up to which the textbook form is run (default: 1025)',
+    )
+    add('--batch', type=int, default=8, help='images of the usual size (default: 8)')
+    add('--repeats', type=int, default=9, help='rounds (default: 9)')
+    add('--clock', default='work', choices=['work', 'wall'], help='default: work')
+    add('--sync-check', action='store_true', help='say which steps wait for the GPU')
+    add('--profile', action='store_true', help='say which operations take the time')
+    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
+    add('--plot', metavar='FILE.png', help='ratios, and cost over length')
+    options = parser.parse_args(arguments)
+    asked = options.models or ['deit-small', 'swin-tiny']
+    options.models = [name for group in asked for name in GROUPS.get(group, [group])]
+    for problem in problems(options):
+        parser.error(problem)
+    return options
+
+
+def problems(options):
+    """What is wrong with the arguments: the value, the rule, the remedy."""
+    unknown = sorted(set(options.models) - set(MODELS))
+    if unknown:
+        yield f'unknown models {unknown}; known are {", ".join([*GROUPS, *MODELS])}'
+        return
+    for name in ('batch', 'repeats', 'threads', 'lengths', 'dense_up_to'):
+        given = getattr(options, name)
+        values = given if isinstance(given, list) else [1 if given is None else given]
+        if min(values) < 1:
+            yield f'--{name.replace("_", "-")} {min(values)}: takes 1 or more'
+    for model in options.models:
+        network = MODELS[model]
+        if network.host and find_spec(network.host) is None:
+            yield f'{model} needs {network.host}: install it, or leave the model out'
+        for length in options.lengths or [] if network.patch else []:
+            if math.isqrt(length - 1) ** 2 != length - 1 or length < 2:
+                yield (
+                    f'--lengths {length}: a class token and a square of patches, such '
+                    'as 197, 577, 1025 or 4097'
+                )
+    if 'mmpretrain' not in options.variants:
+        yield '--variants takes mmpretrain among others: ratios are to plain CutMix'
+    if options.batch % 2 and 'timm' in options.variants:
+        yield (
+            f"--batch {options.batch}: timm's CutMix takes an even number; change it, "
+            'or leave timm out of --variants'
+        )
+    if options.device == 'cuda' and not torch.cuda.is_available():
+        yield '--device cuda: PyTorch finds no GPU here; take --device cpu'
+    if options.device == 'cpu' and 'fp16' in options.precision:
+        yield '--precision fp16 is for --device cuda; on a CPU take bf16'
+    if options.sync_check and options.device != 'cuda':
+        yield '--sync-check: only a GPU is waited for; add --device cuda'
+    if options.plot and not options.plot.endswith('.png'):
+        yield f'--plot {options.plot}: takes a file that ends with .png'
+    if options.plot and find_spec('matplotlib') is None:
+        yield '--plot needs matplotlib: install it, or leave --plot out'
+
+
+def main(arguments=None):
+    """Print the tables of the models that are asked for."""
+    options = parse_args(arguments)
+    timing.hush()
+    where = machine()
+    if options.device == 'cuda':
+        where['gpu'] = torch.cuda.get_device_name()
+    found = dict(options=vars(options), machine=where, versions=versions(), rows=[])
+    print(
+        f'{where.get("gpu", where["processor"])}, {where["cores"]} cores, load '
+        f'{where["load_average"][0]}, torch {torch.__version__}, {options.repeats} '
+        f'rounds, {options.clock} time, {"compiled" if options.compile else "eager"}'
+    )
+    for kind in options.measure:
+        print(f'{kind}: {MEASURES[kind]}')
+    cases, notes = plan(options)
+    print(*notes, sep='\n', end='\n' if notes else '')
+    used = {variant for _, variants in cases for variant in variants}
+    variants = [variant for variant in VARIANTS if variant in used]
+    print_times(run(cases, options, found), variants, options.clock)
+    print_peaks(found['rows'], variants)
+    if options.sync_check:
+        print_waits(found['rows'])
+    if options.profile:
+        print_operations(found['rows'])
+    if options.plot:
+        # Only here: a bare machine has no matplotlib.
+        from tools.benchmarks.step.plot import draw
+
+        draw(found['rows'], options.plot, options.clock)
+
+
+if __name__ == '__main__':
+    main()

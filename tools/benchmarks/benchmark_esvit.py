@@ -1,0 +1,311 @@
+"""What EsViT's region loss costs here, and in a direct transcription of it.
+
+    python tools/benchmarks/benchmark_esvit.py                  # a minute on one core
+    python tools/benchmarks/benchmark_esvit.py --device cuda --amp --tokens 49 196 --batch 32 \
+        --prototypes 65536 --channels 768 --arch tiny --step-batch 32 --repeats 20
+
+Ours: crops of one size in one batch, similarities and cross-entropy in chunks. The
+transcription: the formulas as they stand, one crop and one pair of crops at a time,
+the whole matrix of similarities, gradients by autograd. Both are given the same
+features and logits of two global and eight local crops.
+
+What is compared takes turns; every figure is the median of the rounds and, in
+brackets, their middle half; a ratio is the transcription by ours. Peak memory is what
+a call holds beyond its inputs, and its growth is the exponent p of tokens^p from one
+number of tokens to the next: 1 is linear, 2 is quadratic. Similarities of less than a
+chunk, 16 MiB, are made at once here too. --json writes all samples.
+"""
+
+import argparse
+import copy
+import json
+import math
+import sys
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from mmtlalign.methods.esvit.loss import (
+    Views,
+    match_regions,
+    region_loss,
+    teacher_probabilities,
+)
+from tools.benchmarks import timing
+from tools.benchmarks.peak_memory import peak_bytes
+from tools.benchmarks.reference.esvit import (
+    GLOBAL,
+    STUDENT_TEMP,
+    TEACHER_TEMP,
+    direct_match,
+    direct_region_loss,
+    direct_step,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
+MINI = dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
+LOCAL = 8
+# Share of a global crop's tokens that a local one has: 9 of 49, as 96 of 224 pixels.
+SHARE = 9 / 49
+
+
+# --------------------------------------------------------------------- the cases
+
+
+class Case:
+    """Features and logits of a batch, drawn anew for each size."""
+
+    def __init__(self, tokens, batch, options):
+        local = max(1, round(SHARE * tokens))
+        self.views = Views(batch, (GLOBAL, LOCAL), (tokens, local), GLOBAL)
+        keys = GLOBAL * batch * tokens
+        rows = keys + LOCAL * batch * local
+        draw = torch.Generator().manual_seed(0)
+        dtype = torch.bfloat16 if options.amp else torch.float32
+
+        def normal(count, width):
+            drawn = torch.randn(count, width, generator=draw)
+            return drawn.to(options.device, dtype)
+
+        self.features = normal(rows, options.channels)
+        self.keys = normal(keys, options.channels)
+        self.logits = normal(rows, options.prototypes).requires_grad_()
+        self.answers = normal(keys, options.prototypes)
+        self.center = torch.zeros(1, options.prototypes, device=options.device)
+
+    def crops(self, rows):
+        """Rows of the student as a list over its crops, (B, T, C) each."""
+        return [crop for run in self.views.split(rows) for crop in run]
+
+    def keys_of(self, rows):
+        """Rows of the teacher as a list over its crops."""
+        return list(rows.unflatten(0, (GLOBAL, self.views.batch, -1)))
+
+    def targets(self):
+        return teacher_probabilities(self.answers, self.center, TEACHER_TEMP)
+
+    def our_match(self):
+        return match_regions(self.features, self.keys, self.views)
+
+    @torch.no_grad()
+    def their_match(self):
+        features, keys = self.crops(self.features), self.keys_of(self.keys)
+        return [direct_match(crop, key) for key in keys for crop in features]
+
+    def our_loss(self):
+        return region_loss(
+            self.logits,
+            self.targets(),
+            self.features,
+            self.keys,
+            self.views,
+            STUDENT_TEMP,
+        )
+
+    def their_loss(self):
+        return direct_region_loss(
+            self.crops(self.logits),
+            self.keys_of(self.targets()),
+            self.crops(self.features),
+            self.keys_of(self.keys),
+        )
+
+    def learn(self, loss):
+        """The call that makes a loss and its gradient."""
+
+        def step():
+            found = loss()
+            found.backward()
+            self.logits.grad = None
+            return found.detach()
+
+        return step
+
+    def parts(self):
+        """What is compared: ours first, then the transcription."""
+        return {
+            'matching': (self.our_match, self.their_match),
+            'region loss': (self.learn(self.our_loss), self.learn(self.their_loss)),
+        }
+
+
+def compare(ours, theirs, options):
+    """Seconds of both, a list of rounds each, peak bytes, and ratios of the two."""
+    steps = dict(ours=ours, direct=theirs)
+    work, wall = timing.take_turns(steps, options.repeats, options.device)
+    peaks = {name: peak_bytes(step, options.device) for name, step in steps.items()}
+    return dict(
+        seconds=work,
+        wall=wall,
+        peak_bytes=peaks,
+        time_ratio=timing.ratios(work['direct'], work['ours']),
+        peak_ratio=peaks['direct'] / peaks['ours'],
+    )
+
+
+def compare_regions(options):
+    """Matching and region loss at every size; a row for each."""
+    found = []
+    for batch in options.batch:
+        for tokens in options.tokens:
+            case = Case(tokens, batch, options)
+            for part, both in case.parts().items():
+                row = dict(part=part, batch=batch, tokens=tokens)
+                if part == 'region loss':
+                    losses = [loss().item() for loss in both]
+                    row['difference'] = abs(losses[0] - losses[1]) / abs(losses[1])
+                found.append(row | compare(*both, options))
+    for row in found:
+        row['growth'] = growth(row, found)
+    return found
+
+
+def growth(row, rows):
+    """Exponents of peak memory since the number of tokens before, if there is one."""
+    same = [r for r in rows if all(r[k] == row[k] for k in ('part', 'batch'))]
+    fewer = [r for r in same if r['tokens'] < row['tokens']]
+    if not fewer:
+        return None
+    last = max(fewer, key=lambda r: r['tokens'])
+    times = math.log(row['tokens'] / last['tokens'])
+    return {
+        name: math.log(row['peak_bytes'][name] / last['peak_bytes'][name]) / times
+        for name in row['peak_bytes']
+    }
+
+
+def build(options):
+    """EsViT as in the recipes, the backbone and the heads as large as asked."""
+    settings = copy.deepcopy(Config.fromfile(MODEL).model)
+    arch = MINI if options.arch == 'mini' else options.arch
+    settings.backbone.update(arch=arch, drop_path_rate=0.0)
+    width = MODELS.build(copy.deepcopy(settings.backbone)).num_features[-1]
+    for head in (settings.head, settings.region_head):
+        head.update(in_channels=width, out_channels=options.prototypes)
+    torch.manual_seed(0)
+    model = MODELS.build(settings)
+    model.init_weights()
+    model.teacher_temp = TEACHER_TEMP
+    return model.to(options.device).train()
+
+
+def compare_steps(options):
+    """Forward and backward of a whole batch."""
+    model = build(options)
+    sizes = [options.size] * GLOBAL + [options.local_size] * LOCAL
+    crops = [
+        torch.randn(options.step_batch, 3, size, size, device=options.device)
+        for size in sizes
+    ]
+
+    def ours():
+        losses = model.loss(crops)
+        for center in model.centers.values():
+            center.means.clear()  # which a step of the optimizer would
+        return losses['loss_view'] + losses['loss_region']
+
+    def learn(loss):
+        def step():
+            with torch.autocast(options.device, torch.bfloat16, enabled=options.amp):
+                found = loss()
+            found.backward()
+            model.zero_grad(set_to_none=True)
+            return found.detach()
+
+        return step
+
+    both = learn(ours), learn(lambda: direct_step(model, crops))
+    losses = [step().item() for step in both]
+    difference = abs(losses[0] - losses[1]) / abs(losses[1])
+    row = dict(part='step', batch=options.step_batch, difference=difference)
+    return row | compare(*both, options)
+
+
+# --------------------------------------------------------------------- the report
+
+
+def line(row, size):
+    """A row of a table."""
+    cells = [row['part'], str(row['batch']), size]
+    for name in ('ours', 'direct'):
+        cells.append(timing.cell(timing.spread(row['seconds'][name]), 1e3, 1))
+    cells.append(timing.cell(row['time_ratio'], digits=2))
+    grows = row.get('growth') or {}
+    for name in ('ours', 'direct'):
+        mib = f'{row["peak_bytes"][name] / 2**20:,.1f}'
+        cells.append(f'{mib} (^{grows[name]:.2f})' if grows else mib)
+    return [*cells, f'{row["peak_ratio"]:.2f}']
+
+
+def report(regions, step, options):
+    """Both tables."""
+    heads = ('batch', 'ours, ms', 'direct, ms', 'ratio')
+    heads = ('', heads[0], 'tokens', *heads[1:], 'ours, MiB', 'direct, MiB', 'ratio')
+    order = sorted(regions, key=lambda row: row['part'])
+    timing.table(
+        f'{options.prototypes} prototypes, {options.channels} channels; in brackets '
+        'behind MiB the growth with tokens',
+        heads,
+        [line(row, str(row['tokens'])) for row in order],
+    )
+    if step:
+        crops = f'{GLOBAL} x {options.size}, {LOCAL} x {options.local_size} px'
+        timing.table(
+            f'Forward and backward of EsViT with Swin ({options.arch})',
+            (*heads[:2], 'crops', *heads[3:]),
+            [line(step, crops)],
+        )
+
+
+def parse_args(arguments):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    numbers = dict(type=int, nargs='+', metavar='N')
+    add('--tokens', **numbers, default=[49, 196, 784], help='of a global crop')
+    add('--batch', **numbers, default=[2, 8], help='images (default: 2 8)')
+    add('--channels', type=int, default=192, help='of features (default: 192)')
+    add('--prototypes', type=int, default=1024, help='default: 1024; recipes: 65536')
+    add('--arch', default='mini', choices=['mini', 'tiny', 'small', 'base'])
+    add('--step-batch', type=int, default=2, help='images of a whole step; 0: none')
+    add('--size', type=int, default=224, help='pixels of global crops (default: 224)')
+    add('--local-size', type=int, default=96, help='of local crops (default: 96)')
+    add('--repeats', type=int, default=3, help='rounds (default: 3)')
+    add('--threads', type=int, default=1, help='default: 1')
+    add('--device', default='cpu', choices=['cpu', 'cuda'])
+    add('--amp', action='store_true', help='autocast to bfloat16')
+    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
+    options = parser.parse_args(arguments)
+    for name in ('tokens', 'batch', 'channels', 'prototypes', 'repeats', 'threads'):
+        given = getattr(options, name)
+        if min(given if isinstance(given, list) else [given]) < 1:
+            parser.error(f'--{name} takes 1 or more')
+    if options.step_batch < 0:
+        parser.error('--step-batch takes 0 or more')
+    if options.local_size >= options.size:
+        parser.error('--local-size takes less than --size')
+    return options
+
+
+def main(arguments=None):
+    """Print the tables."""
+    options = parse_args(arguments)
+    timing.begin(options)
+    regions = compare_regions(options)
+    step = compare_steps(options) if options.step_batch else None
+    report(regions, step, options)
+    if options.json:
+        found = dict(vars(options), regions=regions, step=step)
+        Path(options.json).write_text(json.dumps(found, indent=1), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

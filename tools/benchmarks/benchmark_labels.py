@@ -1,0 +1,315 @@
+"""What token labels cost: reading maps, pooling them, and a training step.
+
+    python tools/benchmarks/benchmark_labels.py                  # three minutes on one core
+    python tools/benchmarks/benchmark_labels.py --device cuda --amp --batch 128 --repeats 20
+
+Maps are made up, of the size of the published ones, and read in random order from
+a store of this package and from the official layout, one .pt file a map. A training
+step is forward, backward and AdamW of LV-ViT-S with MixToken. What is compared takes
+turns; every figure is the median of the rounds and, in brackets, their middle half.
+
+On a CPU the time of a step is that of the process's own work; reading is timed by
+the wall clock. --json writes all samples.
+"""
+
+import argparse
+import copy
+import json
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+import torch
+from mmengine.registry import MODELS
+
+from mmtlalign.methods.token_labeling.targets import collate_label_maps
+from tools.benchmarks import timing
+from tools.benchmarks.label_costs import (
+    CLASSES,
+    LAYOUTS,
+    MOVES,
+    PATCH,
+    TOPK,
+    bytes_of,
+    compare_pipelines,
+    compare_reading,
+    write_maps,
+)
+from tools.benchmarks.peak_memory import peak_bytes
+
+IMAGENET = 1281167
+BACKBONE = dict(type='mmtlalign.LVViT', arch='small', drop_path_rate=0.1)
+
+
+# ------------------------------------------------------------------------ the step
+
+
+def build(dense, options):
+    """LV-ViT-S with MixToken, trained with token labels or with class labels."""
+    torch.manual_seed(0)
+    backbone = dict(copy.deepcopy(BACKBONE), img_size=options.size, out_type='raw')
+    width = MODELS.build(copy.deepcopy(backbone)).embed_dims
+    loss = dict(type='mmtlalign.TokenLabelLoss', dense_weight='code' if dense else 0)
+    model = MODELS.build(
+        dict(
+            type='mmtlalign.MixClassifier',
+            backbone=backbone,
+            head=dict(
+                type='mmtlalign.TokenLabelClsHead',
+                num_classes=CLASSES,
+                in_channels=width,
+                class_target='map' if dense else 'label',
+                loss=loss,
+                label_smooth_val=0.1,
+            ),
+            train_cfg=dict(augments=dict(type='mmtlalign.MixToken', patch_size=PATCH)),
+            data_preprocessor=dict(mean=[127.0] * 3, std=[64.0] * 3),
+        )
+    )
+    return model.to(options.device).train()
+
+
+class Batches:
+    """Collated anew before each step, as a step writes into its samples."""
+
+    def __init__(self, packed, batch):
+        self.packed, self.batch, self.data = packed, batch, None
+
+    def renew(self, round_):
+        np.random.seed(round_)
+        self.data = {
+            form: collate_label_maps(
+                [
+                    dict(item, data_samples=item['data_samples'].clone())
+                    for item in (packed * self.batch)[: self.batch]
+                ]
+            )
+            for form, packed in self.packed.items()
+        }
+
+
+def training_step(model, batches, precision):
+    """Forward, backward, AdamW."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step():
+        data = model.data_preprocessor(batches.data['top k'], training=True)
+        with precision():
+            losses = model(**data, mode='loss')
+        sum(losses.values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def label_step(model, batches, form, precision, options):
+    """From the samples to the loss, and back to the scores: nothing of the network."""
+    tokens = (options.size // PATCH) ** 2
+    shapes = ((options.batch, CLASSES), (options.batch, tokens, CLASSES))
+    dtype = torch.bfloat16 if options.amp else torch.float32
+    scores = [torch.randn(s, device=options.device).to(dtype) for s in shapes]
+    scores = [s.requires_grad_() for s in scores]
+    images = torch.zeros(options.batch, 3, options.size, options.size)
+    images = images.to(options.device)
+    labels = torch.eye(CLASSES, device=options.device)[7].expand(options.batch, -1)
+    head = copy.deepcopy(model.head)
+    head.scores = lambda feats: (scores[0], scores[1] if head.dense else None)
+
+    def step():
+        mix = model.mixer(images, labels)
+        with precision(), head.watch(model.backbone, mix) as seen:
+            samples = batches.data[form]['data_samples']
+            losses = head.loss(None, samples, mix, seen)
+        sum(losses.values()).backward()
+        for score in scores:
+            score.grad = None
+
+    return step
+
+
+def aux_step(model, precision, options):
+    """The classifier of the tokens, forward and backward: a part of the network."""
+    layer = copy.deepcopy(model.head.layers.aux_head)
+    shape = (options.batch, (options.size // PATCH) ** 2)
+    tokens = torch.randn(*shape, layer.in_features, device=options.device)
+    tokens.requires_grad_()
+    gradient = torch.randn(*shape, CLASSES, device=options.device)
+
+    def step():
+        with precision():
+            out = layer(tokens)
+        out.backward(gradient.to(out.dtype))
+        layer.zero_grad()
+        tokens.grad = None
+
+    return step
+
+
+def compare_steps(packed, options):
+    """Seconds of steps and of their parts, a list of rounds each; peak bytes."""
+
+    def precision():
+        return torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.amp)
+
+    batches = Batches(packed, options.batch)
+    plain, dense = build(False, options), build(True, options)
+    given = batches, precision
+    parts = {
+        'labels, top k': label_step(dense, batches, 'top k', precision, options),
+        'labels, all columns': label_step(dense, batches, 'all', precision, options),
+        'labels, class alone': label_step(plain, batches, 'top k', precision, options),
+    }
+    steps = {
+        'step, class labels': training_step(plain, *given),
+        'step, token labels': training_step(dense, *given),
+        'aux head': aux_step(dense, precision, options),
+        **parts,
+    }
+    work, wall = timing.take_turns(
+        steps, options.repeats, options.device, before=batches.renew
+    )
+    peaks = {}
+    for name, step in parts.items():
+        batches.renew(0)
+        peaks[name] = peak_bytes(step, options.device)
+    return work, wall, peaks
+
+
+# ------------------------------------------------------------------------ the report
+
+
+def shares(work, workers, batch):
+    """What of a training step with class labels each part takes, round by round."""
+    base = work['step, class labels']
+    extra = [('map from the store',), ('pool',), *((f'{m}, map', m) for m in MOVES)]
+    in_worker = [
+        batch
+        * sum(workers[w][i] - sum(workers[o][i] for o in out) for w, *out in extra)
+        for i in range(len(base))
+    ]
+    loss = work['labels, top k']
+    found = {name: timing.ratios(times, base) for name, times in work.items()}
+    found['maps in the workers'] = timing.ratios(in_worker, base)
+    found['label handling in all'] = timing.ratios(
+        [a + b for a, b in zip(loss, in_worker)], base
+    )
+    return found
+
+
+def report_reading(found, sizes, count):
+    """Speeds of both layouts, and what ImageNet takes."""
+    timing.table(
+        f'Reading {count} maps, random order',
+        ('', 'store, maps/s', '.pt files, maps/s', 'ratio'),
+        [
+            [
+                name,
+                *(timing.cell(timing.spread(row[layout])) for layout in LAYOUTS),
+                timing.cell(row['ratio'], digits=2),
+            ]
+            for name, row in found.items()
+        ],
+    )
+    each = {k: [b / count * IMAGENET / 1e9 for b in v] for k, v in sizes.items()}
+    print(
+        f'\nImageNet ({IMAGENET:,} maps): store {each["store"][0]:.1f} GB; .pt files '
+        f'{each["official"][0]:.1f} GB, {each["official"][1]:.1f} GB on this disk'
+    )
+
+
+def report_steps(work, workers, peaks, found, options):
+    """Costs of the workers' steps, of the training step, and together."""
+    timing.table(
+        'In a worker, microseconds an image',
+        ('', 'time'),
+        [
+            [name, timing.cell(timing.spread(times), 1e6)]
+            for name, times in workers.items()
+        ],
+    )
+    timing.table(
+        f'A training step, batch {options.batch}, {options.size} pixels',
+        ('', 'ms', '% of the step with class labels', 'peak MiB'),
+        [
+            [
+                name,
+                timing.cell(timing.spread(work[name]), 1e3, 1) if name in work else '',
+                timing.cell(share, 100, 2),
+                f'{peaks[name] / 2**20:.1f}' if name in peaks else '',
+            ]
+            for name, share in found.items()
+        ],
+    )
+
+
+def parse_args(arguments):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--maps', type=int, default=2048, help='maps that are read (default: 2048)')
+    add('--named', type=int, default=100, help='classes a map names (default: 100)')
+    add('--workers', type=int, default=2, help='processes that read (default: 2)')
+    add('--images', type=int, default=16, help='images through the pipeline, a round')
+    add('--batch', type=int, default=8, help='images of a step (default: 8)')
+    add('--size', type=int, default=224, help='pixels (default: 224)')
+    add('--topk', type=int, default=10, help='classes kept of a token (default: 10)')
+    add('--repeats', type=int, default=5, help='rounds (default: 5)')
+    add('--threads', type=int, default=1, help='default: 1')
+    add('--device', default='cpu', choices=['cpu', 'cuda'])
+    add('--amp', action='store_true', help='autocast to bfloat16')
+    add('--folder', help='where to write the maps; default: a temporary folder')
+    add('--json', metavar='FILE', help='all samples, in seconds')
+    options = parser.parse_args(arguments)
+    for name in ('named', 'workers', 'images', 'batch', 'topk', 'repeats', 'threads'):
+        if getattr(options, name) < 1:
+            parser.error(f'--{name} takes 1 or more')
+    if options.maps < 32 * options.workers:
+        parser.error(f'--maps takes {32 * options.workers} or more: 32 for each worker')
+    if not TOPK <= options.named <= CLASSES:
+        parser.error(f'--named takes {TOPK} to {CLASSES}')
+    if options.size < PATCH or options.size % PATCH:
+        parser.error(f'--size takes a multiple of {PATCH}')
+    return options
+
+
+def main(arguments=None):
+    """Print the tables."""
+    options = parse_args(arguments)
+    timing.begin(options)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        folder = Path(folder)
+        names = write_maps(folder, options.maps, options.named)
+        reading = compare_reading(folder, names, options.workers, options.repeats)
+        sizes = {layout: bytes_of(folder / layout) for layout in LAYOUTS}
+        report_reading(reading, sizes, options.maps)
+        chosen = random.Random(1).sample(names, min(len(names), options.images))
+        workers, packed = compare_pipelines(
+            folder, chosen, options.size, options.topk, options.repeats
+        )
+    work, wall, peaks = compare_steps(packed, options)
+    found = shares(work, workers, options.batch)
+    report_steps(work, workers, peaks, found, options)
+    if options.json:
+        written = dict(
+            vars(options),
+            reading=reading,
+            bytes=sizes,
+            workers=workers,
+            seconds=work,
+            wall=wall,
+            peak_bytes=peaks,
+            shares=found,
+        )
+        Path(options.json).write_text(json.dumps(written, indent=1), encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

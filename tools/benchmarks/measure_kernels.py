@@ -1,0 +1,125 @@
+"""Measure which attention is faster, fused or explicit, for every case of the rule.
+
+    python tools/benchmarks/measure_kernels.py                       # this CPU, one thread
+    python tools/benchmarks/measure_kernels.py --device cuda         # adds a GPU
+    python tools/benchmarks/measure_kernels.py --out FILE            # elsewhere
+
+Forward and backward take turns; a case is a device, a type, with or without a bias that
+learns, as in windows, and a number of tokens. The result replaces the cases of that
+device in mmtlalign/attention/kernel_times.json, from which attention is chosen.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+
+from mmtlalign.fast.attention import TIMES, attend
+from tools.benchmarks import timing
+
+# Windows of 4, 7, 8 and 14 tokens a side; classifiers at 32 to 512 pixels.
+TOKENS = {True: [16, 49, 64, 196], False: [17, 50, 65, 197, 577, 1025]}
+HEADS, WIDTH = 6, {True: 32, False: 64}
+
+
+def case(tokens, biased, dtype, device, elements):
+    """Both ways to compute an attention, and its backward pass."""
+    batch = max(1, elements // (HEADS * tokens**2))
+    draw = torch.Generator().manual_seed(0)
+    size = (batch, tokens, 3, HEADS, WIDTH[biased])
+    packed = torch.randn(size, generator=draw).to(device, dtype)
+    given = torch.randn(batch, HEADS, tokens, WIDTH[biased], generator=draw)
+    given, bias = given.to(device, dtype), None
+    if biased:
+        bias = torch.randn(HEADS, tokens, tokens, generator=draw)
+        bias = bias.to(device, dtype).requires_grad_()
+
+    def step(kernel):
+        def run():
+            leaf = packed.detach().requires_grad_()
+            parts = leaf.permute(2, 0, 3, 1, 4).unbind(0)
+            attend(*parts, bias, kernel=kernel).backward(given)
+
+        return run
+
+    return {kernel: step(kernel) for kernel in ('fused', 'explicit')}
+
+
+def measure(options):
+    """A row for every case."""
+    rows = []
+    for dtype in options.dtypes:
+        for biased, lengths in TOKENS.items():
+            for tokens in lengths:
+                kind, device = getattr(torch, dtype), options.device
+                steps = case(tokens, biased, kind, device, options.elements)
+                work, _ = timing.take_turns(steps, options.repeats, device)
+                ratio = timing.ratios(work['explicit'], work['fused'])
+                rows.append(
+                    dict(
+                        device=options.device,
+                        dtype=dtype,
+                        bias=biased,
+                        tokens=tokens,
+                        explicit_over_fused=round(ratio['median'], 3),
+                        middle_half=[round(ratio[k], 3) for k in ('low', 'high')],
+                    )
+                )
+                with_bias = '' if biased else 'no '
+                print(
+                    f'{dtype}, {with_bias}bias, {tokens} tokens: explicit over fused '
+                    f'{timing.cell(ratio, digits=2)}',
+                    flush=True,
+                )
+    return rows
+
+
+def machine(device):
+    """The processor, in words."""
+    if device == 'cuda':
+        return torch.cuda.get_device_name()
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(':')[1].strip() for line in lines if 'model name' in line]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main(arguments=None):
+    """Measure and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--device', default='cpu', choices=['cpu', 'cuda'])
+    add('--dtypes', nargs='+', choices=['float32', 'bfloat16', 'float16'])
+    add('--repeats', type=int, default=15, help='rounds (default: 15)')
+    add('--threads', type=int, default=1, help='default: 1')
+    add('--elements', type=int, default=2**21, help='of a map; sets the batch')
+    add('--out', type=Path, default=TIMES, help='default: the file of the package')
+    options = parser.parse_args(arguments)
+    if min(options.repeats, options.threads, options.elements) < 1:
+        parser.error('--repeats, --threads and --elements take 1 or more')
+    more = ['float16'] if options.device == 'cuda' else []
+    options.dtypes = options.dtypes or ['float32', 'bfloat16', *more]
+    torch.set_num_threads(options.threads)
+    rows = measure(options)
+    known = json.loads(options.out.read_text()) if options.out.exists() else {}
+    others = [r for r in known.get('cases', []) if r['device'] != options.device]
+    machines = known.get('machines', {})
+    machines[options.device] = (
+        f'{machine(options.device)}, {options.threads} thread(s), torch '
+        f'{torch.__version__}'
+    )
+    found = dict(machines=machines, cases=others + rows)
+    text = json.dumps(found, indent=1)
+    options.out.write_text(text + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,133 @@
+"""TL-Align as its paper writes it down, to compare with: slow, and large.
+
+Attention is dense and kept, its heads are averaged, and K label columns a token move
+through every layer (TL-Align, ICCV 2023, §3.3). Known are DeiT, Swin, DHVT and PVT;
+nothing of this package's tracing is used but where labels start.
+
+Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with class tokens first, ``K`` classes.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks.transformer import PatchMerging
+from mmpretrain.models.utils import ShiftWindowMSA
+from torch import Tensor, nn
+
+from mmtlalign.backbones.dhvt_layers import HeadInteractedAttention
+from mmtlalign.backbones.pvt_layers import PVTStage, SpatialReductionAttention
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing.attach import start_share, token_grid
+from mmtlalign.tracing.support import family_of
+
+
+class Textbook:
+    """Follows labels through a stock backbone, whose attention becomes dense.
+
+    Args:
+        backbone: Changed in place: its calls of fused attention, and hooks.
+
+    Attributes:
+        labels: Where the labels are now (B, N, K).
+        grid: Token rows and columns.
+        prefix: Number of class tokens.
+    """
+
+    def __init__(self, backbone: nn.Module):
+        self.backbone = backbone
+        for module in backbone.modules():
+            if hasattr(module, 'scaled_dot_product_attention'):
+                dense = functools.partial(self.dense, module)
+                module.scaled_dot_product_attention = dense
+            elif isinstance(module, ShiftWindowMSA):
+                soft = module.w_msa.softmax
+                soft.register_forward_hook(functools.partial(self.windows, module))
+            elif isinstance(module, PatchMerging):
+                module.register_forward_pre_hook(self.merge)
+            elif isinstance(module, PVTStage):
+                later = module is not backbone.stages[0]
+                after = functools.partial(self.embed, module.positions.extra, later)
+                module.patch_embed.register_forward_hook(after)
+
+    @contextmanager
+    def follow(self, mix: Mix) -> Iterator['Textbook']:
+        """Labels of a mixed batch, during one forward."""
+        share = start_share(self.backbone, mix)
+        own, other = mix.labels[:, None], mix.labels[mix.partner][:, None]
+        self.labels = (1 - share) * own + share * other
+        self.grid = token_grid(self.backbone, mix.images.shape[-2:])
+        self.prefix = family_of(self.backbone).prefix(self.backbone)
+        yield self
+
+    def target(self) -> Tensor:
+        """What arrives at the output (B, K): at the class token, or the mean."""
+        if family_of(self.backbone).output(self.backbone) == 'mean':
+            return self.labels.mean(dim=1)
+        return self.labels[:, 0]
+
+    def dense(self, module, query, key, value, dropout_p=0.0) -> Tensor:
+        """In the place of fused attention (B, H, N, D)."""
+        weights = (query * query.shape[-1] ** -0.5 @ key.mT).softmax(dim=-1)
+        self.move(module, weights)
+        return F.dropout(weights, dropout_p) @ value
+
+    @torch.no_grad()
+    def move(self, module: nn.Module, weights: Tensor) -> None:
+        """Labels by attention (B, H, Nq, Nk): the mean of before and after."""
+        before = keys = self.labels
+        if isinstance(module, SpatialReductionAttention) and module.sr_ratio > 1:
+            keys = self.pooled(module.sr_ratio)
+        if isinstance(module, HeadInteractedAttention):
+            mean = before.mean(dim=1, keepdim=True)
+            keys = torch.cat([before, mean.expand(-1, module.num_heads, -1)], dim=1)
+        moved = weights.mean(dim=1) @ keys
+        tokens = before.shape[1]
+        if moved.shape[1] > tokens:
+            heads = moved[:, tokens:].mean(dim=1, keepdim=True)
+            first = (moved[:, :1] + heads) / 2
+            moved = torch.cat([first, moved[:, 1:tokens]], dim=1)
+        self.labels = (before + moved) / 2
+
+    @torch.no_grad()
+    def windows(self, module: ShiftWindowMSA, soft, inputs, weights: Tensor) -> None:
+        """Labels by attention in windows (B * windows, H, T, T)."""
+        side, (high, wide) = module.window_size, self.grid
+        single = min(self.grid) == side and not module.pad_small_map
+        shift = 0 if single else module.shift_size
+        maps = self.labels.unflatten(1, self.grid)
+        maps = F.pad(maps, (0, 0, 0, -wide % side, 0, -high % side))
+        padded = maps.shape[1:3]
+        maps = maps.roll((-shift, -shift), dims=(1, 2))
+        cut = module.window_partition(maps, side).flatten(1, 2)
+        moved = weights.mean(dim=1) @ cut
+        maps = module.window_reverse(moved.unflatten(1, (side, side)), *padded, side)
+        maps = maps.roll((shift, shift), dims=(1, 2))[:, :high, :wide].flatten(1, 2)
+        if padded != self.grid:
+            # Padding has no label: what is left of a row is its mass.
+            maps = maps / maps.sum(dim=-1, keepdim=True)
+        self.labels = (self.labels + maps) / 2
+
+    @torch.no_grad()
+    def merge(self, module: PatchMerging, inputs) -> None:
+        """Two by two tokens become one, with the mean of the real ones' labels."""
+        self.labels = self.pooled(2, ceil_mode=True)
+        self.grid = tuple(-(-side // 2) for side in self.grid)
+
+    @torch.no_grad()
+    def embed(self, class_tokens, later, module, inputs, output) -> None:
+        """A stage of PVT: tokens merge, and at the last a class token joins."""
+        if later:
+            self.labels, self.grid = self.pooled(module.projection.stride[0]), output[1]
+        if class_tokens:
+            mean = self.labels.mean(dim=1, keepdim=True)
+            self.labels = torch.cat([mean, self.labels], dim=1)
+            self.prefix += class_tokens
+
+    def pooled(self, side: int, ceil_mode: bool = False) -> Tensor:
+        """Means of squares of tokens, the class tokens left as they are."""
+        maps = self.labels[:, self.prefix :].mT.unflatten(2, self.grid)
+        maps = F.avg_pool2d(maps, side, ceil_mode=ceil_mode)
+        return torch.cat([self.labels[:, : self.prefix], maps.flatten(2).mT], dim=1)

@@ -1,0 +1,161 @@
+"""One training step of each variant, made ready to be timed.
+
+Both hosts do it as their own training loop does: mmpretrain through
+``model.train_step`` and an optimizer wrapper of mmengine, timm through a plain loop.
+Images lie on the device; labels lie where a loader of the host leaves them, with
+mmpretrain in the samples on the CPU, with timm on the device.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+import torch
+from mmengine.model import ExponentialMovingAverage
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmpretrain.structures import DataSample
+from timm.data import Mixup
+from timm.loss import SoftTargetCrossEntropy
+from torch import Tensor, nn
+
+from mmtlalign.engine.optim import fuse_if_possible
+from mmtlalign.fast.hooks import speed_up
+from tools.benchmarks.step.models import Network
+from tools.benchmarks.step.variants import CLASSES, OURS, build, build_timm
+
+PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+MEASURES = {
+    'step': 'mixing, forward, backward',
+    'train': 'mixing, forward, backward, AdamW',
+}
+# 'stock': as the backbone is built; others as of FastAttentionHook, in our variants.
+ATTENTIONS = ('stock', 'auto', 'fused', 'explicit')
+RATES = dict(lr=1e-4, weight_decay=0.05)
+
+
+class Batch:
+    """Random images and labels.
+
+    Args:
+        count: Images, B.
+        size: Their sides in pixels.
+        device: Where they lie.
+    """
+
+    def __init__(self, count: int, size: int, device: str):
+        draw = torch.Generator().manual_seed(0)
+        images = torch.randn(count, 3, size, size, generator=draw)
+        self.images = images.to(device)
+        self.labels = torch.arange(count) % CLASSES
+        self.samples: list[DataSample] = []
+
+    def renew(self) -> None:
+        """Samples anew: a step writes into them."""
+        self.samples = [DataSample().set_gt_label(label) for label in self.labels]
+
+
+class NoStep(torch.optim.AdamW):
+    """Holds the gradients and lets the parameters be."""
+
+    def step(self, closure=None) -> None:
+        pass
+
+
+class Autocast(OptimWrapper):
+    """An optimizer wrapper whose forward runs in another precision, unscaled."""
+
+    def __init__(self, device: str, dtype: torch.dtype, **kwargs):
+        super().__init__(**kwargs)
+        self.autocast = device, dtype
+
+    @contextlib.contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast(*self.autocast):
+            yield
+
+
+def make_step(
+    network: Network, variant: str, batch: Batch, case, compiled: bool = False
+) -> Callable[[], Tensor]:
+    """A call that does one step and gives the loss.
+
+    Args:
+        network: Which network.
+        variant: A name of ``VARIANTS``.
+        batch: Renewed before each step.
+        case: With ``measure``, ``precision``, ``attention``, ``device`` and ``size``.
+        compiled: Whether the backbone (in timm the model) is compiled.
+    """
+    if variant == 'timm':
+        return _timm_step(build_timm(network, case.size), batch, case, compiled)
+    model = build(network, variant, case.size).to(case.device)
+    if case.attention != 'stock' and variant in OURS:
+        speed_up(model, case.attention)
+    if compiled:
+        model.backbone.forward = torch.compile(model.backbone.forward)
+    optimizer = functools.partial(_optimizer, model, case)
+    # As the runner of this package builds it.
+    fused = variant in OURS and case.measure == 'train' and not _scales(case)
+    wrapper = _wrapper(fuse_if_possible(optimizer) if fused else optimizer(), case)
+    average = ExponentialMovingAverage(model) if variant == 'ema' else None
+    # mmpretrain's CutMix pastes into the images that it is given.
+    images = batch.images.clone()
+
+    def step():
+        data = dict(inputs=images, data_samples=batch.samples)
+        loss = model.train_step(data, wrapper)['loss']
+        if average is not None:
+            average.update_parameters(model)
+        return loss
+
+    return step
+
+
+def _timm_step(model: nn.Module, batch: Batch, case, compiled: bool):
+    model = model.to(case.device)
+    optimizer = _optimizer(model, case)
+    if compiled:
+        model = torch.compile(model)
+    mixup = Mixup(
+        mixup_alpha=0.0, cutmix_alpha=1.0, label_smoothing=0.0, num_classes=CLASSES
+    )
+    criterion = SoftTargetCrossEntropy()
+    images, labels = batch.images.clone(), batch.labels.to(case.device)
+    dtype = PRECISIONS[case.precision]
+    # Deprecated, but the only one that PyTorch 2.1 has, too.
+    scaler = torch.cuda.amp.GradScaler() if _scales(case) else None
+
+    def step():
+        inputs, targets = mixup(images, labels)
+        with torch.autocast(case.device, dtype, enabled=dtype is not None):
+            loss = criterion(model(inputs), targets)
+        if scaler is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
+
+
+def _optimizer(model: nn.Module, case, **options) -> torch.optim.Optimizer:
+    kind = torch.optim.AdamW if case.measure == 'train' else NoStep
+    return kind(model.parameters(), **RATES, **options)
+
+
+def _scales(case) -> bool:
+    """Whether losses are scaled: where half precision is trained in."""
+    return case.precision == 'fp16' and case.measure == 'train'
+
+
+def _wrapper(optimizer: torch.optim.Optimizer, case) -> OptimWrapper:
+    if _scales(case):
+        return AmpOptimWrapper(dtype='float16', optimizer=optimizer)
+    dtype = PRECISIONS[case.precision]
+    if dtype is None:
+        return OptimWrapper(optimizer=optimizer)
+    return Autocast(case.device, dtype, optimizer=optimizer)

@@ -1,0 +1,115 @@
+"""Times that can be compared on a machine that also does other things.
+
+What is compared takes turns, round by round, and a ratio is taken within a round:
+what slows the machine for a while slows both. A table has the median of the rounds
+and their middle half.
+"""
+
+import gc
+import logging
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+
+def begin(options) -> None:
+    """Set threads and scope of a benchmark, quiet the hosts, and say what it runs on.
+
+    Args:
+        options: With ``threads``, ``device``, ``repeats`` and ``amp``.
+    """
+    torch.set_num_threads(options.threads)
+    hush()
+    print(
+        f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
+        f'torch {torch.__version__}, {options.repeats} rounds, '
+        f'{"bf16" if options.amp else "fp32"}'
+    )
+
+
+def hush() -> None:
+    """Quiet the hosts, and set the scope that names of types are looked up in."""
+    warnings.simplefilter('ignore')
+    MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
+    init_default_scope('mmpretrain')
+
+
+def measure(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
+    """Seconds of work and by the wall clock of a call.
+
+    On a CPU the work is that of this process, all threads, which other processes
+    hardly change. On a GPU, which is waited for, it is the wall clock.
+    """
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    wall, work = time.perf_counter(), time.process_time()
+    step()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    wall, work = time.perf_counter() - wall, time.process_time() - work
+    return (wall if device == 'cuda' else work), wall
+
+
+def take_turns(
+    steps: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str = 'cpu',
+    before: Callable[[int], object] = lambda round_: None,
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of work and by the wall clock of each step, a list of rounds each.
+
+    Args:
+        steps: What is timed, by name.
+        repeats: Rounds; one more comes first and warms up.
+        device: ``'cpu'`` or ``'cuda'``.
+        before: Called with the number of the round before every step.
+    """
+    names = list(steps)
+    work, wall = {n: [] for n in names}, {n: [] for n in names}
+    gc.collect()
+    # Else each collection walks through all that the libraries have imported.
+    gc.freeze()
+    for round_ in range(repeats + 1):
+        # Nobody is always first.
+        first = round_ % len(names)
+        for name in names[first:] + names[:first]:
+            before(round_)
+            gc.collect()
+            ours, clock = measure(steps[name], device)
+            if round_:
+                work[name].append(ours)
+                wall[name].append(clock)
+    gc.unfreeze()
+    return work, wall
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = (
+        statistics.quantiles(values, n=4) if len(values) > 1 else list(values) * 3
+    )
+    return dict(median=middle, low=low, high=high)
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles of the ratio of two times, round by round."""
+    return spread([a / b for a, b in zip(over, under, strict=True)])
+
+
+def cell(spread: Mapping[str, float], scale: float = 1.0, digits: int = 0) -> str:
+    """Median and quartiles in a table, times ``scale``."""
+    low, middle, high = (scale * spread[k] for k in ('low', 'median', 'high'))
+    return f'{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})'
+
+
+def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of Markdown."""
+    print(f'\n{title}\n\n| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
+    for row in rows:
+        print('| ' + ' | '.join(row) + ' |', flush=True)

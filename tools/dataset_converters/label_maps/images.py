@@ -1,0 +1,79 @@
+"""The images of a folder as an annotator looks at them: whole, or their centre."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+from mmtlalign.errors import InputError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
+
+
+def list_images(root: str | Path) -> list[str]:
+    """Relative paths of all images below a folder, sorted, with forward slashes.
+
+    Raises:
+        InputError: There are none.
+    """
+    names = [
+        os.path.relpath(os.path.join(folder, file), root).replace(os.sep, '/')
+        for folder, _, files in os.walk(root, followlinks=True)
+        for file in files
+        if file.lower().endswith(SUFFIXES)
+    ]
+    if not names:
+        raise InputError(f'{root} has no images ({", ".join(SUFFIXES)}) below it')
+    return sorted(names)
+
+
+@dataclass
+class AnnotatorImages(Dataset):
+    """Images of one size.
+
+    Attributes:
+        root: Their folder.
+        names: Relative paths.
+        size: Rows and columns in pixels.
+        centre_crop: Resize the short side and cut out the centre, as the official
+            code does. It shows another part than training takes the map for, unless
+            the image is square. Defaults to False: both sides are resized.
+    """
+
+    root: str | Path
+    names: Sequence[str]
+    size: tuple[int, int]
+    centre_crop: bool = False
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """RGB (3, H, W) uint8.
+
+        Raises:
+            InputError: The file is no image.
+        """
+        file = os.path.join(self.root, self.names[index])
+        try:
+            with Image.open(file) as opened:
+                image = opened.convert('RGB')
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(
+                f'{file} cannot be read as an image ({error}): repair or remove it'
+            ) from error
+        rows, columns = self.size
+        box = None
+        if self.centre_crop:
+            scale = min(image.width / columns, image.height / rows)
+            width, height = columns * scale, rows * scale
+            left, top = (image.width - width) / 2, (image.height - height) / 2
+            box = (left, top, left + width, top + height)
+        image = image.resize((columns, rows), Image.Resampling.BICUBIC, box=box)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)

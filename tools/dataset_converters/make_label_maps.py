@@ -1,0 +1,115 @@
+"""Make dense label maps of the images of a folder with a classifier.
+
+Run it again after a kill, or after a file was damaged: finished files are verified
+and kept, what is missing is made. --dry-run says how large it will be.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.annotators import base as annotators
+from mmtlalign.methods.token_labeling.store import create_store
+from tools.dataset_converters.label_maps import make
+from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
+
+
+def parse_args(argv=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add('images', type=Path, help='folder of the images, such as data/imagenet/train')
+    add('out', type=Path, help='folder of the store')
+    add('--annotator', required=True, help='timm:NAME or mmpretrain:NAME')
+    add('--checkpoint', help='its weights; default: those its library publishes')
+    add('--size', type=int, nargs='+', default=[224], help='pixels: side, or rows cols')
+    add('--mean', type=float, nargs=3, help='of RGB, in 0 to 1')
+    add('--std', type=float, nargs=3, help='of RGB, in 0 to 1')
+    add('--classes', type=Path, help="file with the annotator's classes, one a line")
+    add('--topk', type=int, default=5, help='classes kept in each cell')
+    add('--centre-crop', action='store_true', help='look at the centre, as officially')
+    add('--shard-size', type=int, default=4096, help='images a file')
+    add('--batch-size', type=int, default=32)
+    add('--workers', type=int, default=2, help='processes that read images')
+    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--part', default='0/1', help='I/N: process I of N that share the work')
+    add('--dry-run', action='store_true', help='only say how large it will be')
+    args = parser.parse_args(argv)
+    try:
+        args.part = tuple(map(int, args.part.split('/')))
+        first, parts = args.part
+    except ValueError:
+        parser.error(f'--part {args.part}: write I/N, such as 0/4')
+    if not 0 <= first < parts:
+        parser.error(f'--part {first}/{parts}: I counts from 0 to N-1')
+    if len(args.size) > 2 or min(args.size) < 1:
+        parser.error(f'--size {args.size}: one side, or rows and columns')
+    return args
+
+
+def run(args):
+    """Plan, annotate, verify."""
+    size = tuple(args.size) if len(args.size) == 2 else (args.size[0],) * 2
+    images = AnnotatorImages(
+        args.images, list_images(args.images), size, args.centre_crop
+    )
+    annotator = annotators.build_annotator(
+        args.annotator, args.checkpoint, args.mean, args.std, size
+    )
+    annotator.model.to(args.device)
+    if args.classes and not args.classes.is_file():
+        raise InputError(f'--classes {args.classes}: there is no such file')
+    classes = args.classes.read_text().splitlines() if args.classes else None
+    facts = make.plan_store(
+        images, annotator, args.topk, args.shard_size, classes, args.device
+    )
+    print(make.estimate(facts)[1])
+    if args.dry_run:
+        return
+    # With several processes, one alone looks after what is damaged.
+    if args.part[0] == 0:
+        store = create_store(args.out, facts, images.names)
+        make.verify(store, remove=True)
+        there = facts.shards - len(store.missing_shards())
+        if there:
+            print(f'{there} of {facts.shards} files are there already, and verified')
+    store = make.annotate(
+        args.out,
+        images,
+        annotator,
+        facts,
+        args.batch_size,
+        args.workers,
+        args.part,
+        args.device,
+    )
+    damaged, missing = make.verify(store), store.missing_shards()
+    if damaged:
+        raise InputError(
+            f'{len(damaged)} files of {args.out} are damaged right after they were '
+            'written: look at the disk, then run this again.'
+        )
+    if missing:
+        print(f'{len(missing)} of {facts.shards} files are left to other parts.')
+        return
+    print(f'{len(store)} label maps in {args.out}, all checksums fit.')
+
+
+def main():
+    """Run; errors of the user are said in one line."""
+    try:
+        run(parse_args())
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\nstopped: run it again to go on')
+
+
+if __name__ == '__main__':
+    main()

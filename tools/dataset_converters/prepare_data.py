@@ -1,0 +1,69 @@
+"""Check the folder of a data set; make it from its archives if it is not there.
+
+A folder that exists is only looked at: counts, classes, broken files, class ids of
+masks, in one table, status 1 if something is wrong. One that does not is made from
+the archives in --archives; CIFAR and Fashion-MNIST are downloaded. It appears when
+it is whole, under its name, and not before.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmtlalign.errors import InputError
+from tools.dataset_converters.prepare import DATA_SETS
+from tools.dataset_converters.prepare.command import (
+    check,
+    make,
+)
+
+
+def parse_args():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('name', choices=DATA_SETS)
+    parser.add_argument(
+        '--root', type=Path, metavar='DIR', help='the folder; default as in the configs'
+    )
+    parser.add_argument(
+        '--archives', type=Path, metavar='DIR', help='where the archives lie'
+    )
+    parser.add_argument('--check-only', action='store_true', help='make nothing')
+    parser.add_argument(
+        '--full', action='store_true', help='decode every file, not a sample of 200'
+    )
+    parser.add_argument(
+        '--subset', action='store_true', help='a part of the published data is fine'
+    )
+    parser.add_argument(
+        '--address', metavar='URL', help='a mirror of your own to download from'
+    )
+    return parser.parse_args()
+
+
+def main():
+    """Check, or make and check."""
+    args = parse_args()
+    # An exit, unlike the signal itself, takes what is unfinished with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    data = DATA_SETS[args.name]
+    root = args.root or Path(data.root)
+    try:
+        if not args.check_only and not root.exists():
+            make(data, root, args.archives, args.address)
+        elif args.archives and not args.check_only:
+            print(f'{root} exists: it is checked, and nothing is unpacked.')
+        good = check(data, root, args.subset, args.full)
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\nstopped; nothing was left behind')
+    sys.exit(0 if good else 1)
+
+
+if __name__ == '__main__':
+    main()

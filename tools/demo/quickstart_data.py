@@ -1,0 +1,233 @@
+"""Write the digits to disk in the layouts that the tasks read.
+
+::
+
+    ROOT/stamp.json                       what wrote this, and how much of it
+    ROOT/digits/{train,val}/<digit>/      class folders, as ImageNet's
+    ROOT/anywhere/{train,val}/<digit>/    the same for features without labels
+    ROOT/ade/{images,annotations}/{training,validation}/       as ADE20K's
+    ROOT/coco/annotations/instances_{train,val}2017.json       as COCO's
+    ROOT/coco/{train,val}2017/
+
+Under ``anywhere`` a digit stands white on black at one random place, one for validation
+at two. The same canvases are annotated twice, as label maps and as instances. Digits
+of the validation split stand on validation pictures only.
+
+Run ``python tools/demo/quickstart_data.py ROOT``.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from PIL import Image
+
+from tools.demo.digits import load_digits, paint_canvas, paint_digit, place_digit
+
+CLASSES = tuple('zero one two three four five six seven eight nine'.split())
+SEG_CLASSES = ('paper', *CLASSES)
+
+# Raise it when the pictures or their layout change: older folders are redone.
+VERSION = 2
+SEED = 0
+# Of the pictures under `anywhere`: their side, the digit's side, places of each digit.
+ANYWHERE = dict(size=32, side=18)
+PLACES = {'train': 1, 'val': 2}
+SPLITS = {'train': 'training', 'val': 'validation'}
+
+
+def write_quickstart(
+    root, train=480, val=96, digit_size=64, canvas_size=128, seed=SEED
+):
+    """Write all pictures under one folder, unless they are already there.
+
+    They are written beside the folder and moved into place at the end, so a
+    run that is stopped half-way leaves nothing that looks finished.
+
+    Args:
+        root (str | Path): The folder.
+        train (int): Number of training canvases.
+        val (int): Number of validation canvases.
+        digit_size (int): Side of the classification pictures in pixels.
+        canvas_size (int): Side of the canvases in pixels.
+        seed (int): Seed of papers, inks and places.
+
+    Returns:
+        bool: Whether anything had to be written.
+
+    Raises:
+        FileExistsError: If the folder exists and was not written by this
+            function.
+    """
+    import PIL
+    import sklearn
+
+    root = Path(root)
+    stamp = dict(
+        version=VERSION,
+        source='sklearn.datasets.load_digits',
+        seed=seed,
+        canvases=dict(train=train, val=val),
+        sizes=dict(digit=digit_size, canvas=canvas_size),
+        libraries=dict(
+            numpy=np.__version__, pillow=PIL.__version__, sklearn=sklearn.__version__
+        ),
+    )
+    if root.exists() and any(root.iterdir()):
+        old = root / 'stamp.json'
+        if not old.is_file():
+            raise FileExistsError(
+                f'{root} holds files that are not of the quickstart (no stamp.json): '
+                'move them away or name another folder'
+            )
+        if json.loads(old.read_text()) == stamp:
+            return False
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix='.unfinished-') as tmp:
+        fresh = Path(tmp) / 'data'
+        for split, count in stamp['canvases'].items():
+            digits = load_digits(split)
+            _write_digits(fresh / 'digits' / split, digits, digit_size, seed)
+            anywhere = fresh / 'anywhere' / split
+            _write_anywhere(anywhere, digits, seed, PLACES[split], **ANYWHERE)
+            _write_canvases(fresh, split, digits, count, canvas_size, seed)
+        (fresh / 'stamp.json').write_text(json.dumps(stamp, indent=2) + '\n')
+        if root.exists():
+            shutil.move(root, Path(tmp) / 'old')
+        os.replace(fresh, root)
+    return True
+
+
+def label_map(canvas):
+    """Label every pixel of a canvas the way ADE20K does.
+
+    ADE20K keeps 0 for pixels without a class, and ``reduce_zero_label=True``
+    turns 0 into "ignore" and shifts the others down by one. Here 0 is the
+    half-inked rim of a stroke, 1 the paper, 2 to 11 the digits 0 to 9.
+
+    Args:
+        canvas (Canvas): The canvas, (H, W).
+
+    Returns:
+        np.ndarray: (H, W) uint8.
+    """
+    labels = np.ones(canvas.unlabelled.shape, np.uint8)
+    labels[canvas.unlabelled] = 0
+    for mask, digit in zip(canvas.masks, canvas.labels, strict=True):
+        labels[mask] = digit + 2
+    return labels
+
+
+def run_lengths(mask):
+    """Encode a mask as COCO's uncompressed run lengths.
+
+    Runs go down the columns and begin with the zeros.
+
+    Args:
+        mask (np.ndarray): (H, W) bool.
+
+    Returns:
+        dict: ``size`` ``[H, W]`` and ``counts``, a list of lengths.
+    """
+    flat = mask.flatten(order='F')
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff([0, *edges, flat.size]).tolist()
+    return dict(size=list(mask.shape), counts=[0, *counts] if flat[0] else counts)
+
+
+def _write_digits(folder, digits, size, seed):
+    for label in range(10):
+        (folder / str(label)).mkdir(parents=True)
+    for index, (label, row) in enumerate(zip(digits.labels, digits.ids, strict=True)):
+        picture = paint_digit(
+            digits, index, size, np.random.default_rng([seed, 0, row])
+        )
+        Image.fromarray(picture).save(folder / str(label) / f'{row:04d}.png')
+
+
+def _write_anywhere(folder, digits, seed, places, size, side):
+    for label in range(10):
+        (folder / str(label)).mkdir(parents=True)
+    for index, (label, row) in enumerate(zip(digits.labels, digits.ids, strict=True)):
+        for place in range(places):
+            # 3: canvases draw from 1 and 2.
+            rng = np.random.default_rng([seed, 3, row, place])
+            picture = place_digit(digits, index, size, side, rng)
+            name = f'{row:04d}_{place}.png'
+            Image.fromarray(picture).save(folder / str(label) / name)
+
+
+def _write_canvases(root, split, digits, count, size, seed):
+    images = root / 'ade/images' / SPLITS[split]
+    maps = root / 'ade/annotations' / SPLITS[split]
+    photos = root / f'coco/{split}2017'
+    for folder in (images, maps, photos, root / 'coco/annotations'):
+        folder.mkdir(parents=True, exist_ok=True)
+    records, instances = [], []
+    for index in range(count):
+        rng = np.random.default_rng([seed, 1 + (split == 'val'), index])
+        canvas = paint_canvas(digits, size, rng)
+        name = f'{split}_{index:05d}'
+        Image.fromarray(canvas.image).save(images / f'{name}.jpg', quality=92)
+        shutil.copyfile(images / f'{name}.jpg', photos / f'{name}.jpg')
+        Image.fromarray(label_map(canvas)).save(maps / f'{name}.png')
+        records.append(dict(id=index, file_name=f'{name}.jpg', height=size, width=size))
+        instances += _instances(canvas, index, len(instances))
+    content = dict(
+        info=dict(description='handwritten digits of scikit-learn on painted paper'),
+        images=records,
+        annotations=instances,
+        categories=[dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)],
+    )
+    path = root / f'coco/annotations/instances_{split}2017.json'
+    path.write_text(json.dumps(content))
+
+
+def _instances(canvas, image_id, first):
+    """COCO records of the digits; ids count from 1, box = x, y, width, height."""
+    records = []
+    for mask, digit, row in zip(canvas.masks, canvas.labels, canvas.ids, strict=True):
+        ys, xs = np.nonzero(mask)
+        x, y = int(xs.min()), int(ys.min())
+        records.append(
+            dict(
+                id=first + len(records) + 1,
+                image_id=image_id,
+                category_id=int(digit) + 1,
+                bbox=[x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1],
+                area=int(mask.sum()),
+                iscrowd=0,
+                segmentation=run_lengths(mask),
+                digit_row=int(row),
+            )
+        )
+    return records
+
+
+def main():
+    """Write the pictures and say where they are."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument('root', help='folder to write to')
+    parser.add_argument('--train', type=int, default=480, help='training canvases')
+    parser.add_argument('--val', type=int, default=96, help='validation canvases')
+    args = parser.parse_args()
+    # An exit, unlike the signal itself, takes what is unfinished with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        written = write_quickstart(args.root, args.train, args.val)
+    except FileExistsError as error:
+        sys.exit(f'error: {error}')
+    print(f'{"wrote" if written else "already there:"} {args.root}')
+
+
+if __name__ == '__main__':
+    main()

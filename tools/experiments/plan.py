@@ -1,0 +1,301 @@
+"""A plan: what to pretrain, where to take it, how often.
+
+A plan is a Python file in the syntax of configs, see ``configs/plans``, or just a
+list of configs: those that read ``pretrained`` are tasks, the others pretrain.
+
+Before the hours of a plan begin: does every backbone fit its tasks?
+"""
+
+import difflib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.engine.console import import_host
+from mmtlalign.errors import InputError
+from mmtlalign.validation.config import load_config
+
+SCRATCH = 'scratch'
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a backbone comes from; a row of the table.
+
+    Attributes:
+        title (str): Name of the row.
+        config (str | None): A pretraining config.
+        checkpoint (str | None): A file there already, instead of a config.
+            Without either the backbone is random.
+        options (dict): Dotted key -> value, as ``--cfg-options``.
+    """
+
+    title: str
+    config: str | None = None
+    checkpoint: str | None = None
+    options: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a backbone is taken to.
+
+    Attributes:
+        title (str): Stands before the columns of the table.
+        config (str): A config that reads ``pretrained``.
+        options (dict): Dotted key -> value, as ``--cfg-options``.
+        metrics (dict[str, str] | None): Column -> mmengine's name of the metric.
+            Defaults to what the evaluator of the config is known by.
+    """
+
+    title: str
+    config: str
+    options: dict = field(default_factory=dict)
+    metrics: dict | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every start is taken to every task, once a seed.
+
+    Attributes:
+        starts (dict[str, Start]): Short name -> start, in the order of the rows.
+        tasks (dict[str, Task]): Short name -> task, in the order of the columns.
+        seeds (tuple[int]): Of initialisation, order and augmentation.
+        options (dict): Dotted key -> value for every run.
+        data (str): A folder; ``{data}`` in a value stands for it.
+        before (list[list[str]]): Arguments of Python, run before all else, such as
+            ``['tools/demo/quickstart_data.py', '{data}']``.
+        smoke (dict): What ``--smoke`` changes: the keys ``options``, ``before`` and
+            ``data``, as above.
+        at_a_time (int | None): Runs side by side. Defaults to two where there are
+            two cores and no GPU, else one.
+        processes (int): Of one run; more than 1 start ``torchrun``.
+        arguments (list[str]): More arguments of ``tools/train.py``, as ``--amp``.
+        control (str): The start that the others are compared with. Defaults to
+            'control', if there is one of that name.
+        weights (str): What is handed on, as ``tools/model_converters/export_backbone.py --weights``.
+        note (str): Stands in the report.
+    """
+
+    starts: dict
+    tasks: dict
+    seeds: tuple = (0,)
+    options: dict = field(default_factory=dict)
+    data: str = ''
+    before: list = field(default_factory=list)
+    smoke: dict = field(default_factory=dict)
+    at_a_time: int | None = None
+    processes: int = 1
+    arguments: list = field(default_factory=list)
+    control: str = 'control'
+    weights: str = 'auto'
+    note: str = ''
+
+    def little(self, where: str) -> 'Plan':
+        """The plan that ``--smoke`` asks for; ``where`` names its file.
+
+        Raises:
+            InputError: The plan does not say what a smoke run changes.
+        """
+        if not self.smoke:
+            raise InputError(
+                f'{where} has no `smoke`, so nobody knows how to make it little. Add '
+                "smoke = dict(options={'train_cfg.max_iters': 8}) or leave out --smoke."
+            )
+        options = {**self.options, **self.smoke.get('options', {})}
+        return replace(self, **{**self.smoke, 'options': options})
+
+
+def read_plan(path: str) -> Plan:
+    """Read a plan file.
+
+    Args:
+        path: A Python file with the attributes of :class:`Plan`; ``starts`` and
+            ``tasks`` hold dicts with the attributes of :class:`Start` and
+            :class:`Task`. Configs are named relative to the working directory or
+            to the top of this project.
+
+    Returns:
+        The plan, every name in it checked.
+
+    Raises:
+        InputError: A key is not known or missing, or a config is not there.
+    """
+    given = Config.fromfile(path).to_dict()
+    check_keys(given, Plan, path)
+    for kind, name in ((Start, 'starts'), (Task, 'tasks')):
+        for key, entry in given[name].items():
+            check_keys(entry, kind, f'{path}: {name}[{key!r}]')
+        given[name] = {key: kind(**entry) for key, entry in given[name].items()}
+    check_keys(given.get('smoke', {}), Plan, f'{path}: smoke', whole=False)
+    return check_plan(Plan(**{**given, 'seeds': tuple(given.get('seeds', (0,)))}))
+
+
+def plan_of(configs: Iterable[str], seeds=(0,), scratch: bool = True) -> Plan:
+    """Make a plan of configs: those that read ``pretrained`` are the tasks.
+
+    Args:
+        configs: Config files.
+        seeds: As in :class:`Plan`.
+        scratch: Whether to train each task from random weights too.
+
+    Raises:
+        InputError: There is no task, or nothing to start from.
+    """
+    starts, tasks = {}, {}
+    for config in configs:
+        stem = Path(config).stem
+        if 'pretrained' in load_config(find_config(config)):
+            tasks[stem] = Task(stem, config)
+        else:
+            starts[stem] = Start(stem, config)
+    if not tasks or not starts:
+        lacking = 'task: a config that reads `pretrained`'
+        if tasks:
+            lacking = 'pretraining config: one that does not read `pretrained`'
+        raise InputError(f'Among {", ".join(configs)} is no {lacking}. Add one.')
+    if scratch:
+        starts[SCRATCH] = Start('from scratch')
+    return check_plan(Plan(starts, tasks, tuple(seeds)))
+
+
+def check_keys(given: dict, kind: type, where: str, whole: bool = True) -> None:
+    """Every key must be an attribute of ``kind``, and what has no default be there."""
+    names = [f.name for f in fields(kind)]
+    for key in given:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f'Did you mean {near[0]!r}?' if near else f'Known are {names}.'
+            raise InputError(f'{where} has a key {key!r} that nobody reads. {hint}')
+    needed = [n for n in names if n in ('starts', 'tasks', 'title')]
+    needed += ['config'] if kind is Task else []
+    for name in needed:
+        if whole and name not in given:
+            raise InputError(f'{where} lacks {name!r}. Add it.')
+
+
+def check_plan(plan: Plan) -> Plan:
+    """Check names and files of a plan; returns it.
+
+    Raises:
+        InputError: As :func:`read_plan`.
+    """
+    for name in [*plan.starts, *plan.tasks]:
+        if not name.replace('-', '').replace('_', '').replace('.', '').isalnum():
+            raise InputError(
+                f'{name!r} names a folder, so it may hold letters, digits, ".", "_" '
+                'and "-" alone. Rename it; the title may be anything.'
+            )
+    for start in plan.starts.values():
+        if start.config and start.checkpoint:
+            raise InputError(
+                f'start {start.title!r} has a config and a checkpoint, but its '
+                'backbone comes from one of them. Remove the other.'
+            )
+        if start.checkpoint and not Path(start.checkpoint).is_file():
+            raise InputError(
+                f'checkpoint {start.checkpoint!r} of start {start.title!r} does not '
+                'exist. Correct the path, or name a config that makes it.'
+            )
+    for entry in [*plan.starts.values(), *plan.tasks.values()]:
+        if entry.config:
+            find_config(entry.config)
+    if len(set(plan.seeds)) != len(plan.seeds) or not plan.seeds:
+        raise InputError(f'seeds={plan.seeds}: name each seed once, and at least one.')
+    return plan
+
+
+def find_config(name: str) -> str:
+    """The path of a config, from here or from the top of the project.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    here, top = Path(name), Path(__file__).resolve().parents[2]
+    for path in (here, top / name):
+        if path.is_file():
+            return str(path)
+    raise InputError(
+        f'{name} does not exist, neither here nor in {top}. Name a config '
+        'file relative to one of the two.'
+    )
+
+
+def metrics_of(cfg: Config, where: str) -> dict[str, str]:
+    """What an evaluation is called: column -> mmengine's name.
+
+    Args:
+        cfg: A config with ``val_evaluator``.
+        where: Its file, for the message.
+
+    Raises:
+        InputError: The evaluator is not known.
+    """
+    evaluator = cfg.get('val_evaluator') or {}
+    first = evaluator[0] if isinstance(evaluator, (list, tuple)) else evaluator
+    kind = str(first.get('type')).split('.')[-1]
+    if kind == 'Accuracy':
+        return {'top-1 %': 'accuracy/top1'}
+    if kind == 'IoUMetric':
+        return {'mIoU %': 'mIoU'}
+    if kind == 'CocoMetric':
+        asked = first.get('metric', 'bbox')
+        columns = dict(bbox='box AP', segm='mask AP')
+        return {columns[m]: f'coco/{m}_mAP' for m in columns if m in asked}
+    raise InputError(
+        f'{where}: it is not known what {kind} measures; known are Accuracy, IoUMetric '
+        "and CocoMetric. Set metrics={'column': 'name in the log'} of the task."
+    )
+
+
+def check_backbones(jobs) -> None:
+    """Load each pretraining backbone, untrained, into each of its tasks.
+
+    Args:
+        jobs (Iterable[Job]): Of a plan.
+
+    Raises:
+        InputError: A backbone does not fit; names start and task.
+    """
+    jobs = list(jobs)
+    pretrainings = {j.start: j for j in jobs if j.task == 'pretrain'}
+    seen = set()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / 'backbone.pth'
+        for job in jobs:
+            source = pretrainings.get(job.start)
+            if job.cfg is None or job.task == 'pretrain' or source is None:
+                continue
+            # A method and its control have one backbone.
+            pair = repr(source.cfg.model.backbone), job.task
+            if pair in seen:
+                continue
+            seen.add(pair)
+            given = build(source.cfg)
+            names = {f'backbone.{n}': t for n, t in given.state_dict().items()}
+            torch.save(dict(state_dict=names), file)
+            hook = next(
+                h for h in job.cfg.custom_hooks if 'PretrainedBackbone' in h['type']
+            )
+            try:
+                load_backbone(build(job.cfg), str(file), hook.get('new_layers', ()))
+            except InputError as error:
+                raise InputError(
+                    f'The backbone of {source.config} does not fit {job.config}: '
+                    f'{str(error).replace(str(file), "it")}'
+                ) from error
+
+
+def build(cfg) -> torch.nn.Module:
+    """The backbone of a config, with random weights."""
+    scope = cfg.get('default_scope', 'mmengine')
+    import_host(scope)
+    with MODELS.switch_scope_and_registry(scope) as models:
+        return models.build(dict(cfg.model.backbone, init_cfg=None))

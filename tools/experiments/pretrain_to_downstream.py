@@ -1,0 +1,120 @@
+"""Pretrain, export, segment, detect, transfer: a whole comparison in one command.
+
+    python tools/experiments/pretrain_to_downstream.py PLAN.py
+    python tools/experiments/pretrain_to_downstream.py PRETRAINING.py ... TASK.py ... --seeds 0 1 2
+
+A plan names pretraining configs (the rows of the table: a method, its control, and
+random weights), tasks (the columns) and seeds; see configs/plans. Without a plan, the
+configs that read `pretrained` are the tasks. What is finished is kept: after Ctrl-C or
+an error, --resume goes on with the stage that was interrupted. At the end there is a
+report: table, curves, pictures, commands, versions, seeds.
+"""
+
+import argparse
+import dataclasses
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmtlalign.engine.console import filter_known_warnings
+from mmtlalign.errors import short_errors
+from tools.experiments.plan import (
+    check_backbones,
+    plan_of,
+    read_plan,
+)
+from tools.experiments.plan_runner import PlanRunner
+from tools.experiments.report import (
+    summarise,
+    write_report,
+)
+from tools.experiments.stages import (
+    StageError,
+    set_aside,
+)
+
+
+def parse_args(argv=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('plan', nargs='+', help='one plan file, or several configs')
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on where the last run stopped; without it a run starts afresh and '
+        'an earlier one is renamed',
+    )
+    parser.add_argument(
+        '--smoke',
+        action='store_true',
+        help='a few steps of every stage, as the plan says, to see whether all runs',
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', help="instead of the plan's")
+    parser.add_argument('--data', help="data folder instead of the plan's")
+    parser.add_argument(
+        '--work-dir', type=Path, help='default work_dirs/<name of the plan>'
+    )
+    return parser.parse_args(argv)
+
+
+def make_plan(args):
+    """Read the plan and apply the command line to it.
+
+    Returns:
+        tuple[Plan, str]: The plan and its name.
+    """
+    if len(args.plan) == 1:
+        plan, name = read_plan(args.plan[0]), Path(args.plan[0]).stem
+    else:
+        plan, name = plan_of(args.plan), Path(args.plan[0]).stem + '_to_downstream'
+    if args.smoke:
+        plan, name = plan.little(args.plan[0]), name + '-smoke'
+    given = dict(seeds=args.seeds and tuple(args.seeds), data=args.data)
+    return dataclasses.replace(plan, **{k: v for k, v in given.items() if v}), name
+
+
+def main():
+    """Run the plan; exit status 130 where the user stopped it."""
+    args = parse_args()
+    filter_known_warnings()
+    # SIGINT too: a shell that starts this in the background has it ignored.
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
+    # A script that calls this one says how it is called itself.
+    called = os.environ.get('MMTLALIGN_COMMAND') or shlex.join(['python', *sys.argv])
+    again = called + ('' if args.resume else ' --resume')
+    try:
+        with short_errors(args.plan[0]):
+            plan, name = make_plan(args)
+            work_dir = args.work_dir or Path('work_dirs') / name
+            runner = PlanRunner(plan, work_dir)
+            check_backbones(runner.jobs.values())
+        if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
+            kept = set_aside(work_dir)
+            print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
+        began = time.monotonic()
+        runner.run()
+        summary = summarise(runner, time.monotonic() - began)
+        files = write_report(summary, runner)
+    except KeyboardInterrupt:
+        print(f'\nStopped. Nothing is lost; to go on:\n\n    {again}')
+        sys.exit(130)
+    except (StageError, LookupError) as error:
+        print(f'\n{error}\n\nThe stages before it are kept; to go on:\n\n    {again}')
+        sys.exit(1)
+    print(f'\n{(work_dir / "table.txt").read_text()}')
+    if args.smoke:
+        print('A smoke run: too few steps to learn anything.')
+    print('\n'.join(map(str, files)))
+
+
+if __name__ == '__main__':
+    main()

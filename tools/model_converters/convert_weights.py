@@ -1,0 +1,92 @@
+"""Rename the weights of an official checkpoint to this package's names, or back."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmtlalign.checkpoint.convert import FAMILIES, convert, left_out, unwrap
+from mmtlalign.checkpoint.io import read_tensors, some_of
+from mmtlalign.checkpoint.tensor_files import check_target, write_tensors
+from mmtlalign.errors import InputError
+
+# What holds the weights in a file of ours.
+OURS = 'state_dict'
+
+
+def parse_args(argv=None):
+    """Read the command line."""
+    families = '\n'.join(f'  {n:11}{FAMILIES[n].about}' for n in sorted(FAMILIES))
+    parser = argparse.ArgumentParser(
+        description=f'{__doc__}\n\nfamilies:\n{families}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'family',
+        choices=sorted(FAMILIES),
+        metavar='FAMILY',
+        help='whose names the official file has',
+    )
+    parser.add_argument('source', metavar='IN', help='checkpoint to read')
+    parser.add_argument(
+        'target', metavar='OUT', help='checkpoint to write: .pth or .safetensors'
+    )
+    parser.add_argument(
+        '--reverse', action='store_true', help='from our names to the official ones'
+    )
+    parser.add_argument(
+        '--key', help='entry of IN that holds the weights, e.g. model_ema, student'
+    )
+    return parser.parse_args(argv)
+
+
+def convert_file(
+    family: str, source: str, target: str, reverse: bool = False, key: str | None = None
+) -> list[str]:
+    """Rewrite a checkpoint file; nothing but the weights is kept.
+
+    Args:
+        family: A key of :data:`FAMILIES`.
+        source: File to read. Official ones hold their weights under an entry that
+            the family's table knows, ours under ``state_dict``, or the file is the
+            weights alone.
+        target: File to write, which must not exist.
+        reverse: From our names to the official ones. Defaults to False.
+        key: The entry of ``source`` to read, if not the usual one.
+
+    Returns:
+        Lines that say what was done.
+
+    Raises:
+        InputError: A file cannot be read or is there already, or a name is not known.
+    """
+    check_target(target)
+    keys = FAMILIES[family].keys
+    advice = f'Name the checkpoint to convert: convert_weights.py {family} IN OUT'
+    under = (key,) if key else (OURS,) if reverse else keys
+    tensors, lines = read_tensors(source, 'IN', advice, under, bare=not key), []
+    if not reverse:
+        tensors, wrappers = unwrap(tensors, family)
+        lines += [f'{w!r} taken off {n} names' for w, n in wrappers.items()]
+    without = left_out(tensors, family, reverse)
+    if without:
+        lines.append(f'{len(without)} tensors left out: {some_of(without)}')
+    tensors = convert(tensors, family, reverse)
+    meta = dict(converted_from=Path(source).name, family=family, reverse=reverse)
+    write_tensors(target, tensors, meta, keys[0] if reverse else OURS)
+    return [*lines, f'{len(tensors)} tensors written to {target}']
+
+
+def main():
+    """Convert."""
+    args = parse_args()
+    try:
+        lines = convert_file(
+            args.family, args.source, args.target, args.reverse, args.key
+        )
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    print('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,68 @@
+"""Write the backbone of a checkpoint as a clean file: tensors, and what they are."""
+
+import argparse
+import sys
+
+from mmtlalign.checkpoint.export import FORMATS, export_backbone
+from mmtlalign.checkpoint.select import WEIGHTS
+from mmtlalign.errors import InputError
+
+
+def parse_args(argv=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='checkpoint of a training run')
+    parser.add_argument(
+        'out', metavar='OUT', help='file to write: .pth or .safetensors'
+    )
+    parser.add_argument(
+        '--weights',
+        choices=WEIGHTS,
+        default='auto',
+        help='raw, or averaged by EMAHook; teacher or student of EsViT; auto: the '
+        'teacher, or else averaged ones, if there are any',
+    )
+    parser.add_argument(
+        '--prefix',
+        default='backbone.',
+        help="what the backbone's names begin with in the checkpoint",
+    )
+    parser.add_argument(
+        '--format',
+        choices=list(FORMATS),
+        default='mmpretrain',
+        help='whose names to write; mmpretrain serves every OpenMMLab host',
+    )
+    parser.add_argument(
+        '--config', help='config of the run, if it is not in the checkpoint'
+    )
+    return parser.parse_args(argv)
+
+
+def main():
+    """Export."""
+    args = parse_args()
+    try:
+        meta = export_backbone(
+            args.checkpoint,
+            args.out,
+            args.weights,
+            args.prefix,
+            args.format,
+            args.config,
+        )
+    except InputError as error:
+        sys.exit(f'error: {error}')
+    kind, pixels = meta['backbone']['type'], meta['normalisation']
+    print(f'{args.out}: {meta["weights"]} weights of {kind}, names of {meta["layout"]}')
+    print(f'trained with {meta["method"]["head"]}, epoch {meta["epoch"]}')
+    size = meta['image_size']['test'] or meta['image_size']['train']
+    print(
+        f'sees {pixels["channel_order"]} images of {size}, mean '
+        f'{pixels["mean"]}, std {pixels["std"]}'
+    )
+    print(f'sha256 of the tensors {meta["sha256"]}')
+
+
+if __name__ == '__main__':
+    main()
