@@ -1,6 +1,5 @@
-"""What the tests share: real data, equal random numbers, the tools as modules."""
+"""What the tests share: real data and equal random numbers."""
 
-import importlib.util
 import os
 import random
 import shutil
@@ -19,17 +18,7 @@ os.environ.setdefault('MPLBACKEND', 'Agg')
 # ignores it, and so would the command.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-ROOT = Path(__file__).resolve().parent.parent
 CACHE = '~/.cache/mmtlalign/data'
-
-
-def tool(name):
-    """Load a script of tools/: `tool('benchmarks/benchmark').main(...)`."""
-    file = ROOT / 'tools' / f'{name}.py'
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 needs_riding = pytest.mark.skipif(

@@ -1,16 +1,15 @@
 """Code in the documentation runs, and its links lead somewhere."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from repository import ROOT
 
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import attach, share_tracer, watch
 from mmtlalign.tracing.support import KNOWN
 
-ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 
 

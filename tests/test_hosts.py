@@ -4,28 +4,26 @@ import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-import mmtlalign
-
-ROOT = Path(__file__).resolve().parent.parent
+from mmtlalign.compat import hosts
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """Pretend that hosts and distributions are installed; none by default."""
     versions, distributions = {}, {}
-    monkeypatch.setattr(mmtlalign, 'host_version', versions.get)
-    monkeypatch.setattr(mmtlalign, 'installed', distributions.get)
+    monkeypatch.setattr(hosts, 'host_version', versions.get)
+    monkeypatch.setattr(hosts, 'installed', distributions.get)
     return versions, distributions
 
 
 def test_nothing_is_demanded(machine):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        mmtlalign.check_hosts()
+        hosts.check_hosts()
 
 
 @pytest.mark.parametrize('stack', ['onedl', 'classic'])
@@ -34,25 +32,25 @@ def test_the_pins_pass(machine, stack):
     text = (ROOT / 'requirements' / f'{stack}.txt').read_text()
     pins = dict(re.findall(r'^([\w-]+)==(\S+)$', text, re.MULTILINE))
     versions['torch'] = pins['torch']
-    for name, both in mmtlalign.DISTRIBUTIONS.items():
+    for name, both in hosts.DISTRIBUTIONS.items():
         (owner,) = [d for names in both for d in names if d in pins]
         versions[name] = distributions[owner] = pins[owner]
-    assert set(versions) == set(mmtlalign.HOSTS)
+    assert set(versions) == set(hosts.HOSTS)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        mmtlalign.check_hosts()
+        hosts.check_hosts()
 
 
 def test_mmcv_lite_is_enough(machine):
     versions, distributions = machine
     versions['mmcv'] = distributions['mmcv-lite'] = '2.1.0'
-    mmtlalign.check_hosts()
+    hosts.check_hosts()
 
 
 def test_old_hosts_are_refused_in_one_message(machine):
     machine[0].update(mmengine='0.7.4', mmcv='1.7.1', mmpretrain='1.2.0')
     with pytest.raises(ImportError) as error:
-        mmtlalign.check_hosts()
+        hosts.check_hosts()
     message = str(error.value)
     assert 'mmengine 0.7.4 is installed, 0.10.7 or newer is needed' in message
     assert 'mmcv 1.7.1 is installed, 2.1.0 or newer is needed' in message
@@ -62,7 +60,7 @@ def test_old_hosts_are_refused_in_one_message(machine):
 def test_new_hosts_are_warned_of(machine):
     machine[0].update(torch='2.99.0+cu130', mmdet='3.3.0')
     with pytest.warns(UserWarning, match='torch 2.99.0.* tested up to') as caught:
-        mmtlalign.check_hosts()
+        hosts.check_hosts()
     assert len(caught) == 1 and 'mmdet' not in str(caught[0].message)
 
 
@@ -77,7 +75,7 @@ def test_new_hosts_are_warned_of(machine):
 def test_distributions_that_overwrite_each_other(machine, distributions):
     machine[1].update(dict.fromkeys(distributions, '2.1.0'))
     with pytest.raises(ImportError, match='installed together') as error:
-        mmtlalign.check_hosts()
+        hosts.check_hosts()
     assert all(name in str(error.value) for name in distributions)
     assert 'tools/setup_env.sh' in str(error.value)
 
@@ -97,14 +95,14 @@ def test_version_is_read_without_an_import(tmp_path, monkeypatch, text, expected
     (package / '__init__.py').write_text("raise RuntimeError('imported')\n")
     (package / 'version.py').write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    assert mmtlalign.host_version('a_host') == expected
+    assert hosts.host_version('a_host') == expected
     assert 'a_host' not in sys.modules
 
 
-@pytest.mark.parametrize('name', mmtlalign.HOSTS)
+@pytest.mark.parametrize('name', hosts.HOSTS)
 def test_read_version_is_the_hosts_own(name):
     host = pytest.importorskip(name)
-    assert mmtlalign.host_version(name) == host.__version__
+    assert hosts.host_version(name) == host.__version__
 
 
 WITHOUT_OPERATORS = """

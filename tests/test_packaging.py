@@ -7,17 +7,15 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
 import mmtlalign
+from mmtlalign.compat import hosts
 
-ROOT = Path(__file__).resolve().parent.parent
-HOST_NAMES = {
-    name for both in mmtlalign.DISTRIBUTIONS.values() for s in both for name in s
-}
+HOST_NAMES = {name for both in hosts.DISTRIBUTIONS.values() for s in both for name in s}
 SOURCES = (
     'CITATION.cff',
     'LICENSE',
@@ -132,9 +130,9 @@ def test_sdist_carries_what_the_wheel_is_built_from(source):
 
 @pytest.mark.parametrize('room', ['mixing', 'tracing'])
 def test_rooms_of_ideas_need_torch_alone(wheel, room):
-    hosts = sorted({*mmtlalign.HOSTS, 'timm', 'cv2'} - {'torch'})
+    host_names = sorted({*hosts.HOSTS, 'timm', 'cv2'} - {'torch'})
     code = (
-        f'import sys; sys.modules.update(dict.fromkeys({hosts}))\n'
+        f'import sys; sys.modules.update(dict.fromkeys({host_names}))\n'
         f'import mmtlalign.{room}\n'
         f'assert mmtlalign.__file__.startswith({str(wheel)!r}), mmtlalign.__file__'
     )

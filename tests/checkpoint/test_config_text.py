@@ -1,0 +1,67 @@
+"""The config in a checkpoint: read as data and never run, and what it says."""
+
+import pytest
+from convert_nets import swin
+from exported_files import checkpoint
+from mmengine.config import Config
+from repository import ROOT
+
+from mmtlalign.checkpoint.config_text import read_config_text
+from mmtlalign.checkpoint.export import backbone_facts, export_backbone
+from mmtlalign.errors import InputError
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py',
+        'quickstart/tlalign_swin-mini-p4-w4_digits-64px.py',
+    ],
+)
+def test_config_is_read_as_mmengine_reads_it(path):
+    config = Config.fromfile(ROOT / 'configs' / path)
+    assert read_config_text(config.pretty_text, path) == config.to_dict()
+
+
+@pytest.mark.parametrize(
+    'text, said',
+    [
+        ("import os\nmodel = dict(type='x')", 'line 1.*import os'),
+        ("a = 1\nmodel = dict(a=__import__('os').system('x'))", 'line 2.*__import__'),
+        ('model = [x for x in range(3)]', 'line 1'),
+        ('model = dict(**{1: 2})', 'line 1'),
+        ("model = 'x'.join([])", 'line 1.*join'),
+        ('model = other', 'line 1.*other'),
+        ('model = {**{}}', 'line 1'),
+        ('model = -"x"', 'line 1'),
+        ('model.a = 1', 'line 1'),
+        ('model = dict(', 'line 1 of the config is not Python'),
+    ],
+)
+def test_config_that_is_code_is_refused(text, said, tmp_path):
+    source = checkpoint(swin(), tmp_path / 'a.pth', meta=dict(cfg=text))
+    with pytest.raises(InputError, match=said):
+        export_backbone(source, str(tmp_path / 'out.pth'))
+
+
+@pytest.mark.parametrize(
+    'path, train, test, classes',
+    [
+        ('tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py', 224, 224, 1000),
+        ('transmix/transmix_deit-small-p16_8xb32-coslr-310e_in1k.py', 224, 224, 1000),
+        # Images of CIFAR are tested as they are, and come as RGB arrays.
+        (
+            'tlalign/tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar10-32px.py',
+            32,
+            None,
+            10,
+        ),
+        ('quickstart/tlalign_swin-mini-p4-w4_digits-64px.py', 64, 64, 10),
+    ],
+)
+def test_facts_of_our_recipes(path, train, test, classes):
+    facts = backbone_facts(Config.fromfile(ROOT / 'configs' / path), path)
+    sizes = dict(train=[train] * 2, test=[test] * 2 if test else None)
+    assert facts['image_size'] == sizes and facts['num_classes'] == classes
+    assert facts['normalisation']['channel_order'] == 'RGB'
+    assert 100 < facts['normalisation']['mean'][2] < facts['normalisation']['mean'][0]

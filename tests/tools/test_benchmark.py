@@ -1,0 +1,244 @@
+"""The benchmark of mixing and tracing: one run, its tables, file and picture."""
+
+import json
+import statistics
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from benchmark_nets import DEIT, SWIN
+from PIL import Image
+from repository import ROOT, tool
+
+from tools.benchmarks.step import measuring, models, operations
+from tools.benchmarks.step.plot import draw
+from tools.benchmarks.step.report import print_times, print_waits
+
+BENCHMARK = tool('benchmarks/benchmark')
+ARGUMENTS = (
+    '--lengths 5 17 --dense-up-to 5 --measure train --batch 4 --repeats 3 --profile'
+)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """What one run of small sizes writes and prints."""
+    folder = tmp_path_factory.mktemp('benchmark')
+    lines = []
+    file, picture = folder / 'out.json', folder / 'out.png'
+    command = ['deit', 'swin', *ARGUMENTS.split(), '--json', str(file)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BENCHMARK, 'MODELS', dict(deit=DEIT, swin=SWIN))
+        patch.setattr('builtins.print', lambda *args, **_: lines.extend(args))
+        BENCHMARK.main([*command, '--plot', str(picture)])
+    return json.loads(file.read_text()), lines, picture
+
+
+def test_every_case_is_a_row(run):
+    found, lines, _ = run
+    cases = [(r['model'], r['tokens'], r['size'], r['batch']) for r in found['rows']]
+    # As many tokens in all, an even number of images, two at least.
+    assert cases == [('deit', 5, 32, 4), ('deit', 17, 64, 2), ('swin', None, 56, 4)]
+    skipped = [line for line in lines if 'without the textbook' in line]
+    assert len(skipped) == 1 and skipped[0].startswith('deit: 17 tokens')
+    (own,) = [line for line in lines if line.startswith('swin: not at 5, 17 tokens')]
+    assert '56 pixels' in own
+    for row in found['rows']:
+        assert ('textbook' in row['seconds']) == (row['tokens'] != 17)
+        assert ('timm' in row['seconds']) == (row['model'] == 'deit')
+
+
+def test_settings_are_multiplied():
+    arguments = 'pvt-small --measure step train --precision fp32 bf16 --threads 1 2'
+    cases, notes = BENCHMARK.plan(BENCHMARK.parse_args(arguments.split()))
+    assert not notes and len(cases) == 8
+    settings = {(c.measure, c.precision, c.threads) for c, _ in cases}
+    assert len(settings) == 8
+    names = {name for _, variants in cases for name in variants}
+    assert names == {'mmpretrain', 'control', 'transmix', 'tlalign', 'textbook'}
+
+
+def test_ratios_are_to_the_faster_plain_one_round_by_round(run):
+    for row in run[0]['rows']:
+        times = row['seconds']
+        plain = [v for v in ('mmpretrain', 'timm') if v in times]
+        medians = {v: statistics.median(times[v]) for v in plain}
+        assert row['reference'] == min(plain, key=medians.get)
+        base = times[row['reference']]
+        for variant, ours in times.items():
+            assert len(ours) == len(row['wall'][variant]) == 3 and min(ours) > 0
+            pairs = [a / b for a, b in zip(ours, base)]
+            found = row['ratios'][variant]
+            assert found['median'] == pytest.approx(statistics.median(pairs))
+            assert found['low'] <= found['median'] <= found['high']
+            peaks, reference = row['peak_bytes'], row['reference']
+            assert row['peak_ratios'][variant] == peaks[variant] / peaks[reference]
+
+
+def test_the_textbook_holds_its_label_columns(run):
+    row = run[0]['rows'][-1]
+    columns = 4 * 14 * 14 * 1000 * 4  # images, tokens, classes, bytes
+    peaks = row['peak_bytes']
+    assert peaks['textbook'] > peaks['control'] + columns
+
+
+def test_tables(run):
+    found, lines, _ = run
+    rows = [line for line in lines if line.startswith(('| deit', '| swin'))]
+    assert len(rows) == 2 * len(found['rows'])
+    heads = [line for line in lines if '| model |' in line]
+    assert ['Time' in heads[0], 'Peak memory' in heads[1]] == [True, True]
+    assert {head.count('---|') for head in heads} == {10 + 6}
+    assert {row.count('|') for row in rows} == {10 + 6 + 1}
+    cells = [cell.strip() for cell in rows[0].strip('|').split('|')]
+    assert cells[:7] == ['deit', '32', '5', '4', 'train', 'fp32', 'stock']
+    assert cells[10 + list(found['rows'][0]['ratios']).index(cells[8])] == '1'
+
+
+def test_operations_of_each_variant(run):
+    found, lines, _ = run
+    for row in found['rows']:
+        assert row['operations'].keys() == row['seconds'].keys()
+        for times in row['operations'].values():
+            assert min(times.values()) >= 0 and times['aten::addmm'] > 0
+    titles = [line for line in lines if 'ms of single operations' in line]
+    assert len(titles) == len(found['rows'])
+    assert 'model deit, pixels 32, tokens 5' in titles[0]
+    # All lines of a table but the sum add up to the sum.
+    start = next(i for i, line in enumerate(lines) if 'ms of single' in line)
+    end = next(i for i, line in enumerate(lines) if line.startswith('| sum |'))
+    table = [
+        [float(cell.replace(',', '')) for cell in line.strip('| ').split(' | ')[1:]]
+        for line in lines[start + 1 : end + 1]
+    ]
+    for *parts, total in zip(*table, strict=True):
+        assert total == pytest.approx(sum(parts), abs=0.05 * len(parts) + 0.05)
+
+
+def test_time_of_a_gpu_has_two_names():
+    calls = SimpleNamespace(self_cpu_time_total=5.0)
+    assert operations._own_time(calls, 'cpu') == 5
+    # Zero is a time, too: that of what runs on the CPU alone.
+    for name, time in (('device', 0.0), ('device', 3.0), ('cuda', 3.0)):
+        event = SimpleNamespace(**{f'self_{name}_time_total': time})
+        assert operations._own_time(event, 'cuda') == time
+
+
+def test_file_says_what_was_run_and_on_what(run):
+    found = run[0]
+    assert found['options']['repeats'] == 3
+    assert {'torch', 'timm'} <= set(found['versions'])
+    assert found['machine']['processor'] and found['machine']['cores'] > 0
+
+
+def test_picture(run):
+    found, _, picture = run
+    with Image.open(picture) as image:
+        image.load()
+        assert image.format == 'PNG' and min(image.size) > 200
+    # One case alone has a picture too.
+    draw(found['rows'][-1:], picture.with_name('one.png'), 'wall')
+    assert picture.with_name('one.png').stat().st_size > 1000
+
+
+def test_dashes_where_a_network_has_no_variant(capsys):
+    ratio = dict(median=1.5, low=1.4, high=1.6)
+    row = dict(
+        **dict(model='vit', size=32, tokens=None, batch=2, measure='step'),
+        **dict(precision='bf16', attention='auto', threads=2, reference='mmpretrain'),
+        seconds=dict(mmpretrain=[0.2], tlalign=[0.3]),
+        ratios=dict(mmpretrain=dict(median=1, low=1, high=1), tlalign=ratio),
+    )
+    print_times([row], ['mmpretrain', 'timm', 'tlalign'], 'work')
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        '| vit | 32 | – | 2 | step | bf16 | auto | 2 | mmpretrain | 200.0 '
+        '| 1 | – | 1.500 (1.400-1.600) |'
+    )
+
+
+def test_waits_name_the_place(monkeypatch, capsys):
+    modes = []
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'set_sync_debug_mode', modes.append)
+
+    def waiting():
+        raise RuntimeError('called a synchronizing CUDA operation')
+
+    def broken():
+        raise RuntimeError('out of memory')
+
+    steps = dict(timm=lambda: None, tlalign=waiting)
+    found = dict(measuring.waits(steps, before=lambda round_: None))
+    assert modes == ['error', 'default'] * 2
+    assert found['timm'] is None
+    assert 'test_benchmark.py' in found['tlalign'] and 'raise' in found['tlalign']
+    with pytest.raises(RuntimeError, match='out of memory'):
+        list(measuring.waits(dict(timm=broken), before=lambda round_: None))
+    assert modes[-1] == 'default'
+    setting = dict(model='vit', size=32, tokens=5, batch=2, measure='step')
+    setting |= dict(precision='bf16', attention='auto', threads=2)
+    print_waits([setting | dict(waits=found)])
+    assert capsys.readouterr().out.count('| nothing |') == 1
+
+
+def test_groups_name_models_that_exist():
+    assert set(models.GROUPS['papers']) <= set(models.MODELS)
+    options = BENCHMARK.parse_args(['papers', 'xcit-tiny-12'])
+    assert options.models == [*models.GROUPS['papers'], 'xcit-tiny-12']
+    assert BENCHMARK.parse_args([]).models == ['deit-small', 'swin-tiny']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ('nonsense', "unknown models ['nonsense']; known are"),
+        ('--repeats 0', '--repeats 0: takes 1 or more'),
+        ('--threads 2 0', '--threads 0: takes 1 or more'),
+        ('--lengths 197 200', '--lengths 200: a class token and a square'),
+        ('--batch 3', "--batch 3: timm's CutMix takes an even number"),
+        ('--variants timm tlalign', '--variants takes mmpretrain'),
+        ('--precision fp16', 'on a CPU take bf16'),
+        ('--sync-check', 'add --device cuda'),
+        ('--plot out.svg', 'ends with .png'),
+    ],
+)
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        BENCHMARK.main(arguments.split())
+    assert message in capsys.readouterr().err
+
+
+def test_missing_device_and_hosts(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(BENCHMARK, 'find_spec', lambda name: None)
+    for arguments, message in (
+        (['--device', 'cuda'], 'PyTorch finds no GPU'),
+        (['pvt-small-mmdet'], 'pvt-small-mmdet needs mmdet: install it'),
+        (['--plot', 'out.png'], '--plot needs matplotlib'),
+    ):
+        with pytest.raises(SystemExit):
+            BENCHMARK.main(arguments)
+        assert message in capsys.readouterr().err
+
+
+BARE = """
+import sys
+for name in ('mmcv.ops', 'mmdet', 'mmseg', 'matplotlib'):
+    sys.modules[name] = None
+sys.path[:0] = ['tests/lib', '.']
+from tools.benchmarks import benchmark
+
+from benchmark_nets import DEIT, SWIN
+benchmark.MODELS.update({'deit-tiny': DEIT, 'swin-tiny': SWIN})
+benchmark.main('deit-tiny swin-tiny --batch 2 --repeats 1'.split())
+"""
+
+
+def test_runs_without_compiled_operators_and_other_hosts():
+    done = subprocess.run(
+        [sys.executable, '-c', BARE], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('| deit-tiny |') == done.stdout.count('| swin-tiny |') == 2

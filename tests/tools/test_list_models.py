@@ -1,0 +1,56 @@
+"""The README's table of models is what is registered, and each has its contract."""
+
+import pytest
+from contract_rows import ROWS
+from contract_steps import stock
+from repository import ROOT, tool
+
+from mmtlalign.tracing.support import REASONS, known_backbones
+
+MODELS = tool('analysis_tools/list_models')
+
+
+def test_readme_is_up_to_date():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert MODELS.insert(text) == text, (
+        'run: python tools/analysis_tools/list_models.py --write README.md'
+    )
+
+
+def test_every_registered_backbone_has_a_row_of_the_contract():
+    known, met = known_backbones(), set()
+    for row in ROWS:
+        for module in stock(row).modules():
+            met.add(next((c for c in type(module).__mro__ if c in known), None))
+    assert not known.keys() - met
+
+
+def test_table_names_every_registered_backbone_and_no_refused_one():
+    table = MODELS.table()
+    lines = table.splitlines()[2:]
+    assert len(lines) == len(known_backbones())
+    for cls in known_backbones():
+        assert f'`{cls.__name__}`' in table
+    assert '`SVT`' in table and '`DeiT3`' in table
+    assert not [name for name in REASONS if f'`{name}`' in table]
+
+
+def test_command_writes_the_page(tmp_path, capsys):
+    page = tmp_path / 'page.md'
+    page.write_text(f'before\n{MODELS.BEGIN}\nold\n{MODELS.END}\nafter\n')
+    MODELS.main(['--write', str(page)])
+    text = page.read_text()
+    assert text.startswith('before\n') and text.endswith('\nafter\n')
+    assert 'old' not in text and MODELS.table() in text
+    MODELS.main(['--write', str(page)])
+    assert page.read_text() == text
+    MODELS.main([])
+    assert capsys.readouterr().out.strip() == MODELS.table()
+
+
+def test_page_without_markers_is_refused(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('nothing')
+    with pytest.raises(SystemExit, match='add them first'):
+        MODELS.main(['--write', str(page)])
+    assert page.read_text() == 'nothing'
