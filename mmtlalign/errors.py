@@ -1,35 +1,43 @@
-"""Errors that a user can mend, shown without a traceback by the tools."""
+"""Errors that a user can mend: one base, shown by the tools without a traceback."""
 
 import contextlib
 import sys
 import traceback
-from pathlib import Path
+from collections.abc import Iterator
+from types import CodeType
 
 
 class InputError(ValueError):
     """Something the user gave is wrong: a setting, a file or the data.
 
-    The message names the value, the rule and the remedy, so that the tools
-    can print it alone.
+    Base of all errors of this package that a user can mend. The message names the
+    value, the rule and the remedy, so that the tools can print it alone.
     """
+
+
+class UnsupportedError(InputError, TypeError):
+    """A network or an object is of a kind that this package cannot work with."""
+
+
+class TraceError(InputError, RuntimeError):
+    """A forward pass did not run as tracing needs it."""
 
 
 # What Python and mmengine's registries say of an argument or a type that does
 # not exist.
 MISSPELT = ('unexpected keyword argument', 'is not in the')
-PACKAGE = str(Path(__file__).resolve().parent)
 
 
 @contextlib.contextmanager
-def short_errors(config: str):
+def short_errors(config: str) -> Iterator[None]:
     """End the program with the message of an :class:`InputError`, status 1.
 
-    So does a ``ValueError`` or ``TypeError`` that this package raised itself, a
-    key of the config that no constructor takes, a type that does not exist, and
-    a data set whose files are not there. Anything else keeps its traceback.
+    A key of the config that no constructor takes, a type that does not exist and a
+    data set whose files are missing end it in the same way. Any other error keeps its
+    traceback.
 
     Args:
-        config (str): The config file, for the message.
+        config: The config file, for the message.
     """
     try:
         yield
@@ -46,20 +54,18 @@ def short_errors(config: str):
         )
     except (ValueError, TypeError, KeyError) as error:
         message = str(error.args[0]) if error.args else ''
-        if frames(error)[-1].co_filename.startswith(PACKAGE):
-            end(f'{message} (config {config})')
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise
         end(f'config {config}: {message}. Correct the key or remove it.')
 
 
-def frames(error: Exception) -> list:
-    """The code objects that an error came through, the innermost last."""
+def frames(error: Exception) -> list[CodeType]:
+    """List the code objects that an error came through, the innermost last."""
     return [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def while_building(error: Exception) -> bool:
-    """Whether an error was raised while mmengine built something of a config."""
+    """Tell whether mmengine was building something of a config."""
     return any(
         code.co_filename.replace('\\', '/').endswith(
             'mmengine/registry/build_functions.py'
@@ -70,7 +76,7 @@ def while_building(error: Exception) -> bool:
 
 
 def while_reading_data(error: Exception) -> bool:
-    """Whether an error came through a data set of a host or of mmengine."""
+    """Tell whether an error came through a data set of a host or of mmengine."""
     paths = [code.co_filename.replace('\\', '/') for code in frames(error)]
     return any('/datasets/' in path or '/mmengine/dataset/' in path for path in paths)
 

@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 CACHE = '~/.cache/mmtlalign/data'
 
 
-needs_riding = pytest.mark.skipif(
+needs_value_channels = pytest.mark.skipif(
     not hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'),
     reason='the fused kernel of this PyTorch for a CPU takes no columns and no mask',
 )

@@ -34,7 +34,7 @@ from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix, clipped_box
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.token_mix import TokenCutMix
-from mmtlalign.tracing.attach import attach, share_tracer, watch
+from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 
@@ -146,7 +146,7 @@ def check_tlalign(path):
     close(golden.smooth(mix.target(mix.area())), golden['target_area'], 1e-6)
 
     # The method as it trains: one share column.
-    with head.watch(backbone, mix) as seen:
+    with head.trace(backbone, mix) as seen:
         feats = golden.model.extract_feat(mix.images)
     ratios = torch.stack([s[..., 0] for s in seen.history])
     close(ratios, golden['derived/ratio_b_layers'][1:], 1e-5)
@@ -186,10 +186,10 @@ def check_tlalign(path):
 
 
 def run_trace(backbone, mix, start, **options):
-    wire = attach(backbone)
+    context = attach(backbone)
     plain = share_tracer(backbone, mix)
-    tracer = Tracer(start, plain.grid, plain.prefix, wire.attentions, **options)
-    with watch(backbone, tracer):
+    tracer = Tracer(start, plain.grid, plain.prefix, context.attentions, **options)
+    with trace_forward(backbone, tracer):
         backbone(mix.images)
     return tracer
 
@@ -208,7 +208,7 @@ def check_transmix(path):
     close(mix.images, golden['mixed'], 0 if cutmix else 1e-6)
     close(1 - mix.area(), np.full(len(mix.images), golden['lam']), 1e-6)
 
-    with head.watch(golden.model.backbone, mix) as seen:
+    with head.trace(golden.model.backbone, mix) as seen:
         feats = golden.model.extract_feat(mix.images)
     close(seen.rows[:, 0], golden['attn_cls_heads'].mean(axis=1), 1e-5)
     close(seen.rows[:, 0, 1:], golden['attn'], 1e-5)
@@ -290,7 +290,7 @@ def test_gradient_would_show_a_leak():
     """The share has no gradient, whatever the input."""
     golden = Golden(HERE / 'tlalign_vit_a.npz', 'TLAlign')
     mix = Mix.unmixed(golden.images.requires_grad_(), golden.labels)
-    with golden.model.head.watch(golden.model.backbone, mix) as seen:
+    with golden.model.head.trace(golden.model.backbone, mix) as seen:
         golden.model.extract_feat(mix.images)
     assert not any(s.requires_grad for s in seen.history)
 

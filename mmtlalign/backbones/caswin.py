@@ -14,9 +14,14 @@ from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
-from mmtlalign.tracing.support import Family, register_attention, register_backbone
+from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.support import (
+    BackboneSpec,
+    register_attention,
+    register_backbone,
+)
 
 
 class ClassAttention(nn.Module):
@@ -156,12 +161,12 @@ class CASwin(SwinTransformer):
     def _check_outputs(self) -> None:
         last = self.num_layers - 1
         if self.out_type not in self.OUT_TYPES:
-            raise ValueError(
+            raise InputError(
                 f'out_type={self.out_type!r} is not known; choose one of '
                 f'{self.OUT_TYPES}.'
             )
         if self.out_type == 'cls_token' and tuple(self.out_indices) != (last,):
-            raise ValueError(
+            raise InputError(
                 f'out_indices={tuple(self.out_indices)}: the class token is at the '
                 f"end only; set out_indices=({last},), or out_type='featmap'."
             )
@@ -211,14 +216,14 @@ class CASwin(SwinTransformer):
         given, own = _sizes(state_dict, prefix), _sizes(self.state_dict(), '')
         own[last] = own[last][0] + bool(names), own[last][1]
         if given and given != own:
-            raise ValueError(
+            raise InputError(
                 f'The state dict is that of a Swin with {_describe(given)}; this one '
                 f'has {_describe(own)}. Change arch, or take another file.'
             )
         if not names:
             return
         if not self.from_swin:
-            raise ValueError(
+            raise InputError(
                 f'The state dict is that of a stock Swin: it has stages.{last}.blocks.'
                 f'{block}, which class attention replaces. Set from_swin=True to load '
                 'all but that block; the class token and its block start anew.'
@@ -251,7 +256,7 @@ def _describe(sizes: dict[int, tuple[int, int]]) -> str:
 
 def _output(backbone: nn.Module) -> str:
     if backbone.out_type != 'cls_token':
-        raise ValueError(
+        raise InputError(
             f'CASwin with out_type={backbone.out_type!r}: maps do not pass the class '
             "attention; set out_type='cls_token', or take SwinTransformer for the "
             'mean of the tokens.'
@@ -261,7 +266,7 @@ def _output(backbone: nn.Module) -> str:
 
 register_backbone(
     CASwin,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: backbone.patch_embed.projection.stride,
         prefix=lambda backbone: 0,
         joins=lambda backbone: 1,
@@ -275,12 +280,12 @@ class TracedClassAttention(ClassAttention):
     """Lets the class token join the shares, at the mean of the others."""
 
     def forward(self, x):
-        if self.wire.reader is not None:
-            self.wire.reader.join_prefix()
+        if self.context.reader is not None:
+            self.context.reader.join_prefix()
         return super().forward(x)
 
 
 @register_attention(ClassAttention)
-def _tap(module: ClassAttention, wire: Wire) -> None:
-    adopt(TracedClassAttention, module, wire)
-    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
+def _tap(module: ClassAttention, context: TraceContext) -> None:
+    adopt(TracedClassAttention, module, context)
+    module.scaled_dot_product_attention = AttentionHook(context, rides=True)

@@ -21,9 +21,10 @@ from mmtlalign.backbones.dhvt_layers import (
     HeadInteractedAttention,
     SequentialOverlapPatchEmbed,
 )
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
-from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
 from mmtlalign.tracing.support import register_attention, register_backbone
 
 LN = dict(type='LN', eps=1e-6)
@@ -186,12 +187,12 @@ class DHVT(BaseBackbone):
 
     def _check(self) -> None:
         if self.patch_size not in self.PATCH_SIZES:
-            raise ValueError(
+            raise InputError(
                 f'patch_size={self.patch_size!r}: the patch embedding of DHVT is '
                 f'defined for {self.PATCH_SIZES}; choose one of them.'
             )
         if self.embed_dims % self.num_heads:
-            raise ValueError(
+            raise InputError(
                 f'num_heads={self.num_heads} does not divide embed_dims='
                 f'{self.embed_dims}: every head takes an equal part of the width; '
                 'change one of the two.'
@@ -199,17 +200,17 @@ class DHVT(BaseBackbone):
         # The first convolution has 2/P of the width, the gate a quarter.
         factor = max(self.patch_size // 2, 4)
         if self.embed_dims % factor:
-            raise ValueError(
+            raise InputError(
                 f'embed_dims={self.embed_dims} with patch_size={self.patch_size}: the '
                 f'width must be a multiple of {factor}.'
             )
         if self.out_type not in self.OUT_TYPES:
-            raise ValueError(
+            raise InputError(
                 f'out_type={self.out_type!r} is not known; choose one of '
                 f'{self.OUT_TYPES}.'
             )
         if not -1 <= self.frozen_stages <= self.num_layers:
-            raise ValueError(
+            raise InputError(
                 f'frozen_stages={self.frozen_stages}: -1 freezes nothing, 0 the patch '
                 f'embedding, up to {self.num_layers} that many layers more.'
             )
@@ -275,7 +276,7 @@ class DHVT(BaseBackbone):
     def _check_variant(self, state_dict, prefix, *args) -> None:
         """Name the variants instead of every tensor whose shape differs."""
         if f'{prefix}blocks.0.attn.ht_proj.weight' in state_dict:
-            raise ValueError(
+            raise InputError(
                 'The state dict has the names of the official DHVT code; convert the '
                 'file first: python tools/model_converters/convert_weights.py dhvt IN OUT'
             )
@@ -285,7 +286,7 @@ class DHVT(BaseBackbone):
                 ', '.join(f'{key} {value}' for key, value in variant.items())
                 for variant in (given, own)
             ]
-            raise ValueError(
+            raise InputError(
                 f'The state dict is that of a DHVT with {described[0]}; this one has '
                 f'{described[1]}. Change arch and patch_size, or take another file.'
             )
@@ -294,14 +295,14 @@ class DHVT(BaseBackbone):
 def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
     if isinstance(arch, str):
         if arch not in zoo:
-            raise ValueError(
+            raise InputError(
                 f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
                 f'dict with {sorted(_arch(0, 0))}.'
             )
         return zoo[arch]
     wrong = set(arch) ^ set(_arch(0, 0))
     if wrong:
-        raise ValueError(
+        raise InputError(
             f'arch={dict(arch)}: it needs exactly the keys {sorted(_arch(0, 0))}; '
             f'missing or unknown: {sorted(wrong)}.'
         )
@@ -311,7 +312,7 @@ def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
 def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
     asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
     if not asked or any(not -layers <= i < layers for i in asked):
-        raise ValueError(
+        raise InputError(
             f'out_indices={out_indices}: there are layers 0 to {layers - 1} (negative '
             'numbers count from the end); name at least one.'
         )
@@ -347,13 +348,13 @@ class TracedHeadInteractedAttention(HeadInteractedAttention):
     """Tells the reader that head tokens take part in the next attention."""
 
     def head_tokens(self, x):
-        if self.wire.reader is not None:
-            self.wire.reader.append_tokens(self.num_heads)
+        if self.context.reader is not None:
+            self.context.reader.append_tokens(self.num_heads)
         return super().head_tokens(x)
 
 
 @register_attention(HeadInteractedAttention)
-def _tap(module: HeadInteractedAttention, wire: Wire) -> None:
-    adopt(TracedHeadInteractedAttention, module, wire)
-    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
-    wire.appends = True
+def _tap(module: HeadInteractedAttention, context: TraceContext) -> None:
+    adopt(TracedHeadInteractedAttention, module, context)
+    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
+    context.appends = True

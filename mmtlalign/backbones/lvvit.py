@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.backbones.lvvit_layers import ConvStem, ScaledResidualLayer
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
 from mmtlalign.tracing.support import register_backbone
@@ -161,7 +162,7 @@ class LVViT(VisionTransformer):
         layers = settings['num_layers']
         _check(settings, patch_size, out_type, self.OUT_TYPES, frozen_stages)
         if mlp_drop_rate is not None and not 0 <= mlp_drop_rate <= 1:
-            raise ValueError(
+            raise InputError(
                 f'mlp_drop_rate={mlp_drop_rate}: a probability is 0 to 1; None leaves '
                 'the feed-forward to drop_rate.'
             )
@@ -257,14 +258,14 @@ class LVViT(VisionTransformer):
 def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
     if isinstance(arch, str):
         if arch not in zoo:
-            raise ValueError(
+            raise InputError(
                 f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
                 f'dict with {list(KEYS)}.'
             )
         return zoo[arch]
     wrong = set(arch) ^ set(KEYS)
     if wrong:
-        raise ValueError(
+        raise InputError(
             f'arch={dict(arch)}: it needs exactly the keys {list(KEYS)}; missing or '
             f'unknown: {sorted(wrong)}.'
         )
@@ -274,26 +275,26 @@ def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
 def _check(settings, patch_size, out_type, out_types, frozen_stages) -> None:
     width, heads = settings['embed_dims'], settings['num_heads']
     if width % heads:
-        raise ValueError(
+        raise InputError(
             f'num_heads={heads} does not divide embed_dims={width}: every head takes '
             'an equal part of the width; change one of the two.'
         )
     if settings['skip_lam'] <= 0:
-        raise ValueError(
+        raise InputError(
             f'skip_lam={settings["skip_lam"]}: branches are divided by it, so it is '
             'a positive number; 1 is a plain ViT.'
         )
     if patch_size < 2 or patch_size % 2:
-        raise ValueError(
+        raise InputError(
             f'patch_size={patch_size}: the stem halves the image before patches are '
             'cut, so the patch size is an even number.'
         )
     if out_type not in out_types:
-        raise ValueError(
+        raise InputError(
             f'out_type={out_type!r} is not known; choose one of {out_types}.'
         )
     if not -1 <= frozen_stages <= settings['num_layers']:
-        raise ValueError(
+        raise InputError(
             f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, up to '
             f'{settings["num_layers"]} that many layers more.'
         )
@@ -302,7 +303,7 @@ def _check(settings, patch_size, out_type, out_types, frozen_stages) -> None:
 def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
     asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
     if not asked or any(not -layers <= i < layers for i in asked):
-        raise ValueError(
+        raise InputError(
             f'out_indices={out_indices}: there are layers 0 to {layers - 1} (negative '
             'numbers count from the end); name at least one.'
         )
@@ -311,7 +312,7 @@ def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
 
 def _check_names(state_dict, prefix, *args) -> None:
     if f'{prefix}patch_embed.conv1.weight' in state_dict:
-        raise ValueError(
+        raise InputError(
             'The state dict has the names of the official LV-ViT code; convert the '
             'file first: python tools/model_converters/convert_weights.py lvvit IN OUT'
         )

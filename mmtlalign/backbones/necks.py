@@ -13,8 +13,9 @@ from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 
 from mmtlalign.backbones.lvvit_layers import ConvUnit
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 
 @MODELS.register_module()
@@ -46,17 +47,17 @@ class TokenPooling(BaseModule):
     def __init__(self, output: str, prefix: int = 0):
         super().__init__()
         if output not in ('class', 'mean'):
-            raise ValueError(f"output={output!r}: choose 'class' or 'mean'.")
+            raise InputError(f"output={output!r}: choose 'class' or 'mean'.")
         self.output = output
         self.prefix = prefix
 
     def check(self, backbone: nn.Module) -> None:
         """Raise ValueError if the backbone's labels arrive elsewhere."""
-        family = family_of(backbone)
+        family = backbone_spec(backbone)
         wanted = family.output(backbone), family.prefix(backbone)
         given = self.output, self.prefix if self.output == 'mean' else wanted[1]
         if given != wanted:
-            raise ValueError(
+            raise InputError(
                 f'TokenPooling(output={self.output!r}, prefix={self.prefix}): this '
                 f'model of timm pools output={wanted[0]!r} with prefix={wanted[1]}, '
                 'where its labels are traced to; set these, or choose with '
@@ -99,7 +100,7 @@ class SimpleFeaturePyramid(BaseModule):
     def __init__(self, in_channels, out_channels=256, norm_cfg=LN2D, init_cfg=None):
         super().__init__(init_cfg)
         if in_channels % 4:
-            raise ValueError(
+            raise InputError(
                 f'in_channels={in_channels}: the map of stride 4 has a quarter of '
                 'them; give a multiple of four.'
             )
@@ -140,7 +141,7 @@ class SimpleFeaturePyramid(BaseModule):
             and half of that, rounded up.
         """
         if len(inputs) != 1:
-            raise ValueError(
+            raise InputError(
                 f'SimpleFeaturePyramid got {len(inputs)} maps: it makes its levels '
                 'from one; let the backbone output its last map only.'
             )
@@ -200,7 +201,7 @@ class SideLayers(BaseModule):
             and (B, last_channels, h, w).
         """
         if len(inputs) != len(self.sides):
-            raise ValueError(
+            raise InputError(
                 f'SideLayers got {len(inputs)} maps: it takes those of four layers; '
                 'name four in out_indices of the backbone.'
             )

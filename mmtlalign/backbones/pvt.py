@@ -25,14 +25,15 @@ from mmtlalign.backbones.pvt_layers import (
     PVTStage,
     SpatialReductionAttention,
 )
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 LN = dict(type='LN', eps=1e-6)
@@ -192,22 +193,22 @@ class PVT(BaseBackbone):
     def _check_outputs(self) -> None:
         last = self.num_stages - 1
         if self.out_type not in self.OUT_TYPES:
-            raise ValueError(
+            raise InputError(
                 f'out_type={self.out_type!r} is not known; choose one of '
                 f'{self.OUT_TYPES}.'
             )
         if self.out_type == 'cls_token' and not self.with_cls_token:
-            raise ValueError(
+            raise InputError(
                 'with_cls_token=False: there is no class token to output; set '
                 "out_type='featmap', or keep the class token."
             )
         if self.out_type == 'cls_token' and self.out_indices != [last]:
-            raise ValueError(
+            raise InputError(
                 f'out_indices={self.out_indices}: the class token is in the last '
                 f"stage only; set out_indices={last}, or out_type='featmap'."
             )
         if not -1 <= self.frozen_stages < self.num_stages:
-            raise ValueError(
+            raise InputError(
                 f'frozen_stages={self.frozen_stages}: -1 freezes nothing, 0 to {last} '
                 'that stage and all before it.'
             )
@@ -215,7 +216,7 @@ class PVT(BaseBackbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, C, H, W) to one output for each of ``out_indices``."""
         if min(x.shape[-2:]) < self.smallest:
-            raise ValueError(
+            raise InputError(
                 f'Images of {x.shape[-2]}x{x.shape[-1]} pixels: this PVT needs at '
                 f'least {self.smallest}x{self.smallest}, one token or key in every '
                 'stage; resize or pad them.'
@@ -277,7 +278,7 @@ def _output(backbone: nn.Module) -> str:
         return 'class'
     last = backbone.num_stages - 1
     if max(backbone.out_indices) != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={backbone.out_indices}: labels are traced to the last '
             f'stage, so the last output must be stage {last}; leave out_indices out.'
         )
@@ -290,7 +291,7 @@ def _first_layer(backbone: nn.Module) -> nn.Conv2d:
 
 register_backbone(
     PVT,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: _first_layer(backbone).stride,
         prefix=lambda backbone: 0,
         joins=lambda backbone: int(backbone.with_cls_token),
@@ -305,7 +306,7 @@ class TracedPositions(Positions):
     """Lets the class token join the shares: it starts at the mean of the others."""
 
     def forward(self, x, grid):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None and self.extra:
             reader.join_prefix(self.extra)
         return super().forward(x, grid)
@@ -315,7 +316,7 @@ class TracedReduction(SpatialReductionAttention):
     """Pools the shares of the keys where the stock module reduces the keys."""
 
     def forward(self, x, grid):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None and self.sr_ratio > 1:
             reader.reduce_keys(
                 functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
@@ -324,11 +325,11 @@ class TracedReduction(SpatialReductionAttention):
 
 
 @register_attention(SpatialReductionAttention)
-def _tap(module: SpatialReductionAttention, wire: Wire) -> None:
-    adopt(TracedReduction, module, wire)
-    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
+def _tap(module: SpatialReductionAttention, context: TraceContext) -> None:
+    adopt(TracedReduction, module, context)
+    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
 
 
-@register_helper(Positions)
-def _tell_class_token(module: Positions, wire: Wire) -> None:
-    adopt(TracedPositions, module, wire)
+@register_token_module(Positions)
+def _tell_class_token(module: Positions, context: TraceContext) -> None:
+    adopt(TracedPositions, module, context)

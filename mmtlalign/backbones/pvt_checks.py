@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from mmengine.logging import MMLogger
 from torch import Tensor
 
+from mmtlalign.errors import InputError
+
 KEYS = (
     'embed_dims',
     'num_layers',
@@ -31,29 +33,29 @@ def check_arch(arch: str | dict, zoo: dict[str, dict], with_cls_token: bool) -> 
     """
     if isinstance(arch, str):
         if arch not in zoo:
-            raise ValueError(
+            raise InputError(
                 f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
                 f'dict with {list(KEYS)}.'
             )
         arch = zoo[arch]
     wrong = set(arch) ^ set(KEYS)
     if wrong:
-        raise ValueError(
+        raise InputError(
             f'arch={dict(arch)}: it needs exactly the keys {list(KEYS)}; missing or '
             f'unknown: {sorted(wrong)}.'
         )
     arch = {key: tuple(arch[key]) for key in KEYS}
     stages = {key: len(values) for key, values in arch.items()}
     if len(set(stages.values())) > 1 or not stages['num_layers']:
-        raise ValueError(f'arch has {stages} stages: every key needs as many numbers.')
+        raise InputError(f'arch has {stages} stages: every key needs as many numbers.')
     for width, heads in zip(arch['embed_dims'], arch['num_heads']):
         if width % heads:
-            raise ValueError(
+            raise InputError(
                 f'num_heads={heads} does not divide embed_dims={width}: every head '
                 'takes an equal part of the width; change one of the two.'
             )
     if with_cls_token and arch['sr_ratios'][-1] != 1:
-        raise ValueError(
+        raise InputError(
             f'sr_ratios={arch["sr_ratios"]}: a class token has no place on a map '
             'whose keys are reduced; set the last ratio to 1, or '
             'with_cls_token=False.'
@@ -65,7 +67,7 @@ def stage_indices(out_indices: int | Sequence[int], stages: int) -> list[int]:
     """``out_indices`` as numbers from 0; a wrong one is a ValueError."""
     asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
     if not asked or any(not -stages <= i < stages for i in asked):
-        raise ValueError(
+        raise InputError(
             f'out_indices={out_indices}: there are stages 0 to {stages - 1} (negative '
             'numbers count from the end); name at least one.'
         )
@@ -109,12 +111,12 @@ def check_state_dict(
         ValueError: It is that of another variant, or has the names of other code.
     """
     if f'{prefix}patch_embed1.proj.weight' in state_dict:
-        raise ValueError(
+        raise InputError(
             'The state dict has the names of the official PVT code; convert the file '
             'first: python tools/model_converters/convert_weights.py pvt IN OUT'
         )
     if f'{prefix}layers.0.0.projection.weight' in state_dict:
-        raise ValueError(
+        raise InputError(
             "The state dict has the names of mmdet's PyramidVisionTransformer; "
             'convert it first with mmtlalign.checkpoint.key_maps.pvt_mmdet.from_mmdet.'
         )
@@ -124,7 +126,7 @@ def check_state_dict(
             ', '.join(f'{key} {value}' for key, value in variant.items())
             for variant in (given, ours)
         ]
-        raise ValueError(
+        raise InputError(
             f'The state dict is that of a PVT with {described[0]}; this one has '
             f'{described[1]}. Change arch, img_size (which stays that of '
             'pretraining, whatever the images) or with_cls_token, or take another '

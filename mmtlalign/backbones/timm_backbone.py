@@ -11,9 +11,10 @@ from mmengine.model import BaseModule
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_family
-from mmtlalign.tracing.support import family_of, register_backbone
+from mmtlalign.tracing.support import backbone_spec, register_backbone
 
 OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
 _POOLINGS = {'cls_token': 'token', 'avg_featmap': 'avg'}
@@ -151,7 +152,7 @@ class TIMMBackbone(BaseModule):
         """Depth of every parameter of the timm model, and of 'classifier'."""
         model = self.timm_model
         if not hasattr(model, 'group_matcher'):
-            raise ValueError(
+            raise InputError(
                 f'{type(model).__name__} of timm has no group_matcher, which says how '
                 'deep its parameters lie; train it without layer-wise learning rates.'
             )
@@ -176,7 +177,7 @@ class TIMMBackbone(BaseModule):
         for out_type, name in _POOLINGS.items():
             if name == pooling:
                 return out_type
-        raise ValueError(
+        raise InputError(
             f'{type(self.timm_model).__name__} of timm pools with global_pool='
             f'{pooling!r}, which is not offered here; choose an out_type of '
             f'{OUT_TYPES}.'
@@ -185,12 +186,12 @@ class TIMMBackbone(BaseModule):
     def _keep_pooling(self) -> None:
         model = self.timm_model
         if self.out_type == 'cls_token' and getattr(model, 'cls_token', None) is None:
-            raise ValueError(
+            raise InputError(
                 f"out_type='cls_token': {type(model).__name__} has no class token; "
                 "choose 'avg_featmap' or 'featmap'."
             )
         if self.out_type == 'avg_featmap' and hasattr(model, 'dist_token'):
-            raise ValueError(
+            raise InputError(
                 "out_type='avg_featmap': a distilled model is scored at its class and "
                 "distillation tokens; choose 'cls_token' with a DeiTClsHead, or "
                 "'featmap'."
@@ -201,7 +202,7 @@ class TIMMBackbone(BaseModule):
     def _keep_maps(self, out_indices: int | Sequence[int] | None) -> None:
         model = self.timm_model
         if not hasattr(model, 'forward_intermediates'):
-            raise ValueError(
+            raise InputError(
                 f'{type(model).__name__} of timm has no forward_intermediates, which '
                 "gives maps; choose an out_type of 'cls_token' and 'avg_featmap'."
             )
@@ -214,7 +215,7 @@ class TIMMBackbone(BaseModule):
             or sorted(set(indices)) != list(indices)
             or not 0 <= indices[0] <= indices[-1] < depth
         ):
-            raise ValueError(
+            raise InputError(
                 f'out_indices={given}: {type(model).__name__} has maps 0 to '
                 f'{depth - 1} (-{depth} to -1 from the end); name at least one, each '
                 'once, in ascending order.'
@@ -236,20 +237,20 @@ def _is_channel_last(model: nn.Module) -> bool:
 def _check(model_name, out_type, out_indices, pretrained, kwargs) -> None:
     if not timm.is_model(model_name):
         close = difflib.get_close_matches(model_name, timm.list_models(), n=3)
-        raise ValueError(
+        raise InputError(
             f'model_name={model_name!r}: timm {timm.__version__} has no such model'
             + (f'; close are {", ".join(close)}.' if close else '.')
             + ' timm.list_models() names all.'
         )
     if out_type not in (None, *OUT_TYPES):
-        raise ValueError(f'out_type={out_type!r}: choose one of {OUT_TYPES}.')
+        raise InputError(f'out_type={out_type!r}: choose one of {OUT_TYPES}.')
     if out_indices is not None and out_type not in (None, 'featmap'):
-        raise ValueError(
+        raise InputError(
             f'out_indices={out_indices} with out_type={out_type!r}: indices are of '
             "maps; leave them out, or set out_type='featmap'."
         )
     if not isinstance(pretrained, bool):
-        raise ValueError(
+        raise InputError(
             f'pretrained={pretrained!r} is true or false; for a file set '
             "checkpoint_path, or init_cfg=dict(type='Pretrained', checkpoint=...)."
         )
@@ -259,13 +260,13 @@ def _check(model_name, out_type, out_indices, pretrained, kwargs) -> None:
         ('in_chans', 'set in_channels'),
     ):
         if name in kwargs:
-            raise ValueError(f'{name} is not taken: {instead} instead.')
+            raise InputError(f'{name} is not taken: {instead} instead.')
 
 
 def _output(backbone: nn.Module) -> str:
-    inner = family_of(backbone.timm_model)
+    inner = backbone_spec(backbone.timm_model)
     if backbone.out_type == 'raw':
-        raise ValueError(
+        raise InputError(
             "out_type='raw': no share can be read from it; choose 'cls_token', "
             "'avg_featmap' or 'featmap'."
         )
@@ -273,7 +274,7 @@ def _output(backbone: nn.Module) -> str:
         return inner.output(backbone.timm_model)
     last = len(backbone.timm_model.feature_info) - 1
     if backbone.out_indices[-1] != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={backbone.out_indices}: labels are traced to the last layer, '
             f'so the last output must be {last}; leave out_indices out.'
         )

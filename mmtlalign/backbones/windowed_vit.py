@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
 
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 
 # Of a classifier, in the order in which they precede the tokens of the picture.
@@ -64,7 +65,7 @@ class WindowedViT(VisionTransformer):
     ):
         fixed = FIXED & set(kwargs)
         if fixed:
-            raise ValueError(
+            raise InputError(
                 f'WindowedViT sets {", ".join(sorted(fixed))} by itself: it outputs '
                 'one map, that of the last layer, and has no class token. Remove what '
                 'the config says of it.'
@@ -75,7 +76,7 @@ class WindowedViT(VisionTransformer):
         if global_layers is None:
             global_layers = every_fourth(self.num_layers)
         if window_size < 1 or not set(global_layers) <= set(range(self.num_layers)):
-            raise ValueError(
+            raise InputError(
                 f'window_size={window_size}, global_layers={list(global_layers)}: a '
                 f'window has at least one token, and the layers are 0 to '
                 f'{self.num_layers - 1}.'

@@ -193,7 +193,7 @@ class IgnoreLabels(BaseTransform):
 
     def __init__(self, labels: Sequence[int], ignore_index: int = 255):
         if not labels:
-            raise ValueError(
+            raise InputError(
                 f'labels={labels!r} ignores nothing; name the ids, or remove '
                 'IgnoreLabels from the pipeline'
             )

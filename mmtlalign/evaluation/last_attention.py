@@ -5,13 +5,14 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from mmtlalign.methods.transmix import LastLook
+from mmtlalign.errors import InputError
+from mmtlalign.methods.transmix import LastAttentionReader
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, token_grid, watch
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.attach import attach, token_grid, trace_forward
+from mmtlalign.tracing.support import backbone_spec
 
 
-class LastAttention(LastLook):
+class LastAttention(LastAttentionReader):
     """Reader that keeps the weights of the last attention.
 
     It stores what no training may: all weights, tokens times tokens.
@@ -63,7 +64,7 @@ class LastAttention(LastLook):
         rows = rows[..., self.prefix :]
         count = self.grid[0] * self.grid[1]
         if rows.shape[-1] != count + self._appended:
-            raise ValueError(
+            raise InputError(
                 f'The last attention has {rows.shape[-1]} keys for {count} tokens: '
                 'they are pooled, so its weights belong to no place. Look at a '
                 'backbone whose last attention is over all its tokens.'
@@ -82,14 +83,14 @@ def last_attention(backbone: nn.Module, images: Tensor) -> LastAttention:
     Raises:
         TypeError: Its attention is not known.
     """
-    if getattr(backbone, 'trace_wire', None) is None:
+    if getattr(backbone, 'trace_context', None) is None:
         backbone = copy.deepcopy(backbone)
         attach(backbone)
     reader = LastAttention(
         token_grid(backbone, images.shape[-2:]),
-        family_of(backbone).prefix(backbone),
-        backbone.trace_wire.attentions,
+        backbone_spec(backbone).prefix(backbone),
+        backbone.trace_context.attentions,
     )
-    with watch(backbone, reader):
+    with trace_forward(backbone, reader):
         backbone(images)
     return reader

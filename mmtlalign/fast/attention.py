@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmtlalign.errors import InputError
+
 TIMES = Path(__file__).with_name('kernel_times.json')
 KERNELS = ('auto', 'fused', 'explicit')
 # A map of more tokens is never stored, however fast that would be.
@@ -59,7 +61,7 @@ def attend(
         return _explicit(query, key, value, bias, scale, dropout_p, seen)
     if kernel == 'fused':
         return _fused(query, key, value, bias, scale, dropout_p)
-    raise ValueError(f'kernel={kernel!r}: choose one of {KERNELS}.')
+    raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
 
 
 def _explicit(query, key, value, bias, scale, dropout_p, seen) -> Tensor:

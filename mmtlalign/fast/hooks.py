@@ -13,7 +13,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.fast.attention import KERNELS
 from mmtlalign.fast.modules import adopt_fast, share_windows
 from mmtlalign.registry import HOOKS
-from mmtlalign.tracing.attach import AttentionTap, Wire
+from mmtlalign.tracing.attach import AttentionHook, TraceContext
 
 SEAM = 'scaled_dot_product_attention'
 
@@ -42,12 +42,12 @@ def speed_up(model: nn.Module, kernel: str = 'auto') -> int:
     for module in model.modules():
         seam = vars(module).get(SEAM)
         if seam is F.scaled_dot_product_attention:
-            seam = AttentionTap(Wire())
+            seam = AttentionHook(TraceContext())
             setattr(module, SEAM, seam)
-        if isinstance(seam, AttentionTap):
+        if isinstance(seam, AttentionHook):
             seam.kernel = kernel
         windows = adopt_fast(module, kernel)
-        changed += isinstance(seam, AttentionTap) or windows
+        changed += isinstance(seam, AttentionHook) or windows
     return changed
 
 

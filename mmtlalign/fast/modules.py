@@ -14,6 +14,7 @@ from mmpretrain.models.utils.attention import MultiheadAttention, WindowMSA
 from torch import Tensor, nn
 
 from mmtlalign.compat.torch_2_1 import is_compiling
+from mmtlalign.errors import InputError
 from mmtlalign.fast.attention import KERNELS, attend
 from mmtlalign.fast.windows import WindowMasks, WindowOrder, reorder
 
@@ -40,11 +41,11 @@ class FastWindowMSA(WindowMSA):
     Attributes:
         kernel: As of :func:`attend`. While labels are traced it is ``'explicit'``: the
             weights are at hand then.
-        wire: Of tracing, where it is tapped.
+        context: Of tracing, where it is tapped.
     """
 
     kernel = 'auto'
-    wire = None
+    context = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Windows (B * G, T, C), mask (G, T, T) or None, to (B * G, T, C)."""
@@ -54,7 +55,7 @@ class FastWindowMSA(WindowMSA):
         bias = bias.view(x.shape[1], x.shape[1], -1).permute(2, 0, 1).contiguous()
         if mask is not None:
             bias = bias + mask[:, None].to(bias)
-        traced = self.wire is not None and self.wire.reader is not None
+        traced = self.context is not None and self.context.reader is not None
         out = attend(
             *split(self.qkv(x), self.num_heads),
             bias,
@@ -157,7 +158,7 @@ def adopt_fast(module: nn.Module, kernel: str | None = None) -> bool:
         bool: Whether it is an attention, and a twin now.
     """
     if kernel is not None and kernel not in KERNELS:
-        raise ValueError(f'kernel={kernel!r}: choose one of {KERNELS}.')
+        raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
     twin = FAST.get(type(module))
     if twin is not None:
         module.__class__ = twin

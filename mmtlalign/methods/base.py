@@ -8,14 +8,15 @@ import warnings
 
 from torch import Tensor
 
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 
 class MixHead:
     """Mixin: the loss of a mixed batch with a target that is read per output.
 
-    Subclasses say what is watched (:meth:`attach`, :meth:`watch`) and what it
+    Subclasses say what is watched (:meth:`attach`, :meth:`trace`) and what it
     means (:meth:`partner_shares`).
 
     Attributes:
@@ -27,7 +28,7 @@ class MixHead:
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         if self.cal_acc:
-            raise ValueError(
+            raise InputError(
                 'cal_acc=True: a mixed batch has no single true class to count; '
                 'set cal_acc=False and read the accuracy of the validation.'
             )
@@ -39,17 +40,17 @@ class MixHead:
             TypeError: If the backbone or an attention in it is not known.
             ValueError: If the backbone's outputs are not what the head scores.
         """
-        family = family_of(backbone)
+        family = backbone_spec(backbone)
         self.output = family.output(backbone)
         given = family.count_outputs(backbone)
         if given != self.outputs:
-            raise ValueError(
+            raise InputError(
                 f'{type(backbone).__name__} has {given} output(s) and '
                 f'{type(self).__name__} scores {self.outputs}: use a DeiTClsHead '
                 'with a distilled backbone, and another head otherwise.'
             )
 
-    def watch(self, backbone, mix: Mix, data_samples: list | None = None):
+    def trace(self, backbone, mix: Mix, data_samples: list | None = None):
         """Context manager around the forward; gives the reader.
 
         Args:
@@ -80,7 +81,7 @@ class MixHead:
         for score in scores:
             if score.shape != mix.labels.shape:
                 # The losses of mmpretrain would broadcast some of these.
-                raise ValueError(
+                raise InputError(
                     f'Scores of shape {tuple(score.shape)} for labels of shape '
                     f'{tuple(mix.labels.shape)}: the features are not pooled; add a '
                     'neck (mmtlalign.TokenPooling, GlobalAveragePooling), or choose '

@@ -16,6 +16,7 @@ from mmpretrain.registry import BATCH_AUGMENTS
 from torch import Tensor
 
 from mmtlalign.device import send, send_stacked
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
@@ -45,7 +46,7 @@ class BatchMixer:
             BATCH_AUGMENTS.build(a) if isinstance(a, dict) else a for a in augments
         ]
         if not self.augments:
-            raise ValueError('augments=[]: name at least one, or leave train_cfg out.')
+            raise InputError('augments=[]: name at least one, or leave train_cfg out.')
         self.probs = self._complete(probs)
 
     def _complete(self, probs) -> list[float] | None:
@@ -53,12 +54,12 @@ class BatchMixer:
             return None
         probs = [probs] if isinstance(probs, (int, float)) else list(probs)
         if len(probs) != len(self.augments):
-            raise ValueError(
+            raise InputError(
                 f'probs={probs} for {len(self.augments)} augments: give one '
                 'probability for each.'
             )
         if min(probs) < 0 or sum(probs) > 1 + 1e-9:
-            raise ValueError(
+            raise InputError(
                 f'probs={probs} sum to {sum(probs):g}: probabilities are at least 0 '
                 'and sum to 1 at most; the rest is the probability of no mixing.'
             )
@@ -74,7 +75,7 @@ class BatchMixer:
             type(a).__name__ for a in self.augments if not isinstance(a, BatchMix)
         ]
         if silent:
-            raise ValueError(
+            raise InputError(
                 f'{head} gives every token the label of its image, and {silent} of '
                 'mmpretrain do not say which image that is: take those of this package '
                 "(dict(type='mmtlalign.Mixup'), ...), or train without maps: "
@@ -112,7 +113,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
 
     def __init__(self, num_classes: int | None = None, **kwargs):
         if num_classes is None:
-            raise ValueError(
+            raise InputError(
                 'num_classes=None in the data preprocessor: mixing needs one-hot '
                 'labels, so set data_preprocessor=dict(num_classes=...) to the '
                 "head's number of classes."
@@ -155,7 +156,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
 
     def _check(self, samples) -> None:
         if samples is None:
-            raise ValueError(
+            raise InputError(
                 'The batch has no data_samples: training needs labels; end the '
                 "pipeline with dict(type='PackInputs')."
             )
@@ -164,7 +165,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         if not labels:
             return
         if len(labels) < len(samples):
-            raise ValueError(
+            raise InputError(
                 f'{len(labels)} of {len(samples)} images of a batch have no gt_score: '
                 'give all images soft labels (gt_score) or none.'
             )
@@ -177,13 +178,13 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                 continue
             name = sample.get('img_path', f'number {index} of the batch')
             if 'gt_label' not in sample:
-                raise ValueError(
+                raise InputError(
                     f'Image {name} has no label: every training image needs gt_label '
                     'or gt_score; check the annotation file and the pipeline.'
                 )
             label = sample.gt_label
             if label.min() < 0 or label.max() >= self.num_classes:
-                raise ValueError(
+                raise InputError(
                     f'Image {name} has label {label.tolist()}: labels lie between 0 '
                     f'and num_classes - 1 = {self.num_classes - 1}; correct the '
                     'annotation or num_classes.'
@@ -197,7 +198,7 @@ class MixClassifier(ImageClassifier):
     Mixing happens in :meth:`loss` rather than in the data preprocessor, where
     mmpretrain does it: the record of the mixing has to be at hand when the
     head reads what the backbone did with the tokens. A head of this package
-    says what to watch during the forward and computes the loss from it; any
+    says what to read during the forward and computes the loss from it; any
     other head gets the ordinary target, mixed by area. Backbone, state dict
     and inference are those of ``ImageClassifier``.
 
@@ -227,8 +228,8 @@ class MixClassifier(ImageClassifier):
         self.mixer = _mixer(train_cfg)
         if self.mixer is not None and getattr(self.head, 'needs_record', False):
             self.mixer.check_records(type(self.head).__name__)
-        self.watches = hasattr(self.head, 'watch')
-        if self.watches:
+        self.traces = hasattr(self.head, 'trace')
+        if self.traces:
             self.head.attach(self.backbone)
             if hasattr(self.neck, 'check'):
                 self.neck.check(self.backbone)
@@ -245,11 +246,11 @@ class MixClassifier(ImageClassifier):
             dict[str, Tensor]: As of the head.
         """
         mix = self._mix(inputs, data_samples)
-        if not self.watches:
+        if not self.traces:
             with mix.inside(self.backbone):
                 feats = self.extract_feat(mix.images)
             return self._plain_loss(feats, data_samples, mix.target(mix.area()))
-        watched = self.head.watch(self.backbone, mix, data_samples)
+        watched = self.head.trace(self.backbone, mix, data_samples)
         with mix.inside(self.backbone), watched as seen:
             feats = self.extract_feat(mix.images)
         return self.head.loss(feats, data_samples, mix, seen)
@@ -286,14 +287,14 @@ def batch_labels(data_samples: list) -> Tensor:
     if BATCH in data_samples[0]:
         labels = data_samples[0].get(BATCH)
         if len(labels) != len(data_samples):
-            raise ValueError(
+            raise InputError(
                 f'Labels of {len(labels)} images for a batch of {len(data_samples)}: '
                 'it was split or joined behind the data preprocessor; do so before.'
             )
         return labels
     missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
     if missing:
-        raise ValueError(
+        raise InputError(
             f'Samples {missing} of the batch have no gt_score: mixing needs soft '
             'labels; use data_preprocessor=dict(num_classes=...) without a type, '
             'or set to_onehot=True in your own.'
@@ -306,7 +307,7 @@ def _mixer(train_cfg: dict | None) -> BatchMixer | None:
         return None
     unknown = sorted(set(train_cfg) - {'augments', 'probs'})
     if unknown or 'augments' not in train_cfg:
-        raise ValueError(
+        raise InputError(
             f'train_cfg has the keys {sorted(train_cfg)}: MixClassifier reads '
             "'augments' (needed) and 'probs'."
         )
@@ -319,14 +320,14 @@ def _preprocessor(config, head):
     config = dict(config or {})
     config.setdefault('type', 'mmtlalign.MixDataPreprocessor')
     if config.get('batch_augments') is not None:
-        raise ValueError(
+        raise InputError(
             'data_preprocessor.batch_augments would mix the batch before '
             'MixClassifier mixes it: move the augments to train_cfg.'
         )
     wanted = head.get('num_classes') if isinstance(head, dict) else head.num_classes
     given = config.setdefault('num_classes', wanted)
     if given != wanted:
-        raise ValueError(
+        raise InputError(
             f'data_preprocessor.num_classes={given} but head.num_classes={wanted}: '
             'the labels that are mixed need the width of the head; set both to the '
             "data set's number of classes."

@@ -9,6 +9,7 @@ import torch
 from mmpretrain.models.backbones import SwinTransformer
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
 
 # Blocks whose features a linear probe reads.
@@ -33,7 +34,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
         output = output[0]
     if not torch.is_tensor(output) or output.ndim not in (2, 3, 4):
         found = getattr(output, 'shape', type(output).__name__)
-        raise ValueError(
+        raise InputError(
             f'{type(backbone).__name__} outputs {found}, but features are a map '
             '(N, P, h, w), tokens (N, T, P) or one vector an image (N, P).'
         )
@@ -61,7 +62,7 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
     """
     read = _readers(backbone)
     if not 0 < blocks <= len(read):
-        raise ValueError(
+        raise InputError(
             f'blocks={blocks}, but {type(backbone).__name__} has {len(read)}: set a '
             'number from 1 to that.'
         )
@@ -98,7 +99,7 @@ def _readers(backbone: nn.Module) -> list[tuple[nn.Module, Callable]]:
             (block, lambda x: norm(x)[:, 0] if has_class else norm(x).mean(dim=1))
             for block in backbone.layers
         ]
-    raise ValueError(
+    raise InputError(
         f'{type(backbone).__name__}: nobody knows where its blocks are; they are known '
         "of mmpretrain's SwinTransformer, and of VisionTransformer and the like. Take "
         "features='view', which any backbone has."

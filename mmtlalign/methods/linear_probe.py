@@ -55,12 +55,12 @@ class LinearProbe(ImageClassifier):
     ):
         super().__init__(backbone, head=head, **kwargs)
         if features not in FEATURES:
-            raise ValueError(
+            raise InputError(
                 f'features={features!r} is not known: choose one of {list(FEATURES)}.'
             )
         self.features = features
         if features != 'blocks' and blocks is not None:
-            raise ValueError(
+            raise InputError(
                 f"blocks={blocks} is for features='blocks', not {features!r}: leave it "
                 'out.'
             )
@@ -114,7 +114,7 @@ class LinearProbeHead(BaseModule):
         super().__init__(init_cfg)
         rates = tuple(float(rate) for rate in rates)
         if not rates or min(rates) <= 0 or len(set(rates)) < len(rates):
-            raise ValueError(
+            raise InputError(
                 f'rates={rates}: set one number above 0 or several different ones, '
                 'e.g. rates=[0.001, 0.003, 0.01].'
             )
@@ -137,7 +137,7 @@ class LinearProbeHead(BaseModule):
         """Logits (N, R, C), a row for each rate, of features (N, P)."""
         features = feats[-1]
         if features.shape[-1] != self.in_channels:
-            raise ValueError(
+            raise InputError(
                 f'model.head.in_channels={self.in_channels}, but the features have '
                 f'{features.shape[-1]} channels: set it to that.'
             )

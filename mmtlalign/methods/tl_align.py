@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from mmpretrain.models.heads import DeiTClsHead, LinearClsHead, VisionTransformerClsHead
 from torch import Tensor
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import attach, share_tracer, watch
+from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer, layer_indices, residual_weight
 
 
@@ -46,7 +47,7 @@ class TraceOptions:
         merge: str | None = None,
     ):
         if merge not in (None, 'nested', 'flat'):
-            raise ValueError(f"merge={merge!r}: choose 'nested' or 'flat'.")
+            raise InputError(f"merge={merge!r}: choose 'nested' or 'flat'.")
         self.merge = merge
         self.of_tracer = dict(
             layers=layers,
@@ -61,10 +62,10 @@ class TraceOptions:
             TypeError: If it cannot be traced.
             ValueError: If it has no such layers, or no head tokens to merge.
         """
-        wire = attach(backbone)
-        layer_indices(self.of_tracer['layers'], wire.attentions)
-        if self.merge is not None and not wire.appends:
-            raise ValueError(
+        context = attach(backbone)
+        layer_indices(self.of_tracer['layers'], context.attentions)
+        if self.merge is not None and not context.appends:
+            raise InputError(
                 f'merge={self.merge!r} is about head tokens (DHVT), and '
                 f'{type(backbone).__name__} has none: leave it out.'
             )
@@ -96,9 +97,11 @@ class TLAlign(MixHead):
         super().attach(backbone)
         self.options.attach(backbone)
 
-    def watch(self, backbone, mix: Mix, data_samples=None):
+    def trace(self, backbone, mix: Mix, data_samples=None):
         """Trace the shares of ``mix`` through one forward."""
-        return watch(backbone, share_tracer(backbone, mix, **self.options.of_tracer))
+        return trace_forward(
+            backbone, share_tracer(backbone, mix, **self.options.of_tracer)
+        )
 
     def partner_shares(self, mix: Mix, seen: Tracer) -> tuple[Tensor, ...]:
         """What arrived at each output, each (B,)."""

@@ -1,5 +1,5 @@
 """Readers of where the last attention looks (TransMix). As the tracer, they sit
-on the wire during one forward and are told the same events.
+on the context during one forward and are told the same events.
 
 TransMix: weigh labels by attention (CVPR 2022, arXiv 2111.09833).
 
@@ -11,16 +11,17 @@ import torch
 from mmpretrain.models.heads import DeiTClsHead, LinearClsHead, VisionTransformerClsHead
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, covered, token_grid, watch
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.attach import attach, covered, token_grid, trace_forward
+from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Reader
 
 
-class LastLook(Reader):
+class LastAttentionReader(Reader):
     """Base: counts the attentions and reads the last one.
 
     Subclasses say what they read from queries and keys (:meth:`read`) or from
@@ -109,7 +110,7 @@ class LastLook(Reader):
         return self.seen == self.attentions
 
 
-class ClassRows(LastLook):
+class ClassTokenAttention(LastAttentionReader):
     """Where the special tokens look (TransMix, CVPR 2022, §3).
 
     Attributes:
@@ -137,7 +138,7 @@ class ClassRows(LastLook):
         self.rows = self._spread(rows)
 
 
-class TokenColumns(LastLook):
+class ReceivedAttention(LastAttentionReader):
     """How much each image token is looked at, for networks without class token.
 
     This is an extension of ours, not in the paper: the mean of the columns of
@@ -192,18 +193,20 @@ class TokenColumns(LastLook):
             self.columns = self._spread(columns)[:, self.prefix :]
 
 
-def look_reader(
-    backbone: nn.Module, mix: Mix, kind: type[ClassRows] | type[TokenColumns]
-) -> ClassRows | TokenColumns:
+def attention_reader(
+    backbone: nn.Module,
+    mix: Mix,
+    kind: type[ClassTokenAttention] | type[ReceivedAttention],
+) -> ClassTokenAttention | ReceivedAttention:
     """A reader of where the last attention of an attached backbone looks."""
-    family = family_of(backbone)
+    family = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
     patch = family.patch(backbone)
     return kind(
         covered(mix, grid, patch).token_mask(grid, patch),
         grid,
         family.prefix(backbone),
-        backbone.trace_wire.attentions,
+        backbone.trace_context.attentions,
     )
 
 
@@ -238,9 +241,9 @@ class TransMix(MixHead):
     def __init__(self, *args, ratio: float = 0.5, looks: str = 'class', **kwargs):
         super().__init__(*args, **kwargs)
         if not 0 <= ratio <= 1:
-            raise ValueError(f'ratio={ratio}: a weight lies between 0 and 1.')
+            raise InputError(f'ratio={ratio}: a weight lies between 0 and 1.')
         if looks not in ('class', 'columns'):
-            raise ValueError(f"looks={looks!r}: choose 'class' or 'columns'.")
+            raise InputError(f"looks={looks!r}: choose 'class' or 'columns'.")
         self.ratio = ratio
         self.looks = looks
 
@@ -249,16 +252,16 @@ class TransMix(MixHead):
         super().attach(backbone)
         needed = 'mean' if self.looks == 'columns' else 'class'
         if self.output != needed:
-            raise ValueError(_WRONG_LOOKS[needed].format(type(backbone).__name__))
+            raise InputError(_WRONG_LOOKS[needed].format(type(backbone).__name__))
         attach(backbone)
 
-    def watch(self, backbone, mix: Mix, data_samples=None):
+    def trace(self, backbone, mix: Mix, data_samples=None):
         """Read where the last attention looks."""
-        kind = TokenColumns if self.looks == 'columns' else ClassRows
-        return watch(backbone, look_reader(backbone, mix, kind))
+        kind = ReceivedAttention if self.looks == 'columns' else ClassTokenAttention
+        return trace_forward(backbone, attention_reader(backbone, mix, kind))
 
     def partner_shares(
-        self, mix: Mix, seen: ClassRows | TokenColumns
+        self, mix: Mix, seen: ClassTokenAttention | ReceivedAttention
     ) -> tuple[Tensor, ...]:
         """Where it is looked, averaged with the area, for each output (B,)."""
         area = mix.area()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmtlalign.device import send
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.mix import Mix
 
 Window = tuple[slice, slice]
@@ -37,14 +38,14 @@ class BatchMix:
 
     def __init__(self, alpha: float, prob: float = 1.0, pairing: str = 'flip'):
         if not alpha > 0:
-            raise ValueError(
+            raise InputError(
                 f'alpha={alpha}: the Beta distribution needs a positive number; '
                 'leave the augment out to switch it off.'
             )
         if not 0 <= prob <= 1:
-            raise ValueError(f'prob={prob}: a probability lies between 0 and 1.')
+            raise InputError(f'prob={prob}: a probability lies between 0 and 1.')
         if pairing not in ('flip', 'random'):
-            raise ValueError(f"pairing={pairing!r}: choose 'flip' or 'random'.")
+            raise InputError(f"pairing={pairing!r}: choose 'flip' or 'random'.")
         self.alpha = alpha
         self.prob = prob
         self.pairing = pairing
@@ -59,7 +60,7 @@ class BatchMix:
                 Defaults to False: they are left as they are.
         """
         if labels.ndim != 2 or len(labels) != len(images):
-            raise ValueError(
+            raise InputError(
                 f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
                 'mixing needs one-hot or soft labels of shape (B, K); set '
                 '`to_onehot=True` and `num_classes` in the data preprocessor.'

@@ -10,6 +10,7 @@ Augments that paste one box of pixels.
 import numpy as np
 import torch.nn.functional as F
 
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix
 
 Box = tuple[int, int, int, int]
@@ -52,7 +53,7 @@ def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
     """
     height, width = size
     if not 0 <= low < high <= 1 or int(height * low) >= int(height * high):
-        raise ValueError(
+        raise InputError(
             f'cutmix_minmax=({low}, {high}) leaves no box on a grid of '
             f'{height}x{width}: give 0 <= low < high <= 1 that differ by at '
             'least one row and one column.'
@@ -140,7 +141,7 @@ class ResizeMix(BatchMix):
         super().__init__(alpha, **kwargs)
         low, high = scale
         if not 0 < low <= high <= 1:
-            raise ValueError(
+            raise InputError(
                 f'scale=({low}, {high}): the pasted image has 0 < low <= high <= 1 '
                 "of the image's sides; (0.1, 0.8) is the paper's."
             )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix
 
 
@@ -30,12 +31,12 @@ class FMix(BatchMix):
     ):
         super().__init__(alpha, **kwargs)
         if not decay_power >= 0:
-            raise ValueError(
+            raise InputError(
                 f'decay_power={decay_power}: a spectrum that falls needs 0 or more; '
                 "3 is the paper's."
             )
         if not 0 <= max_soft <= 0.5:
-            raise ValueError(
+            raise InputError(
                 f'max_soft={max_soft}: the soft edge takes 0 to 0.5 of the image; '
                 '0 is a hard edge.'
             )

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmtlalign.errors import InputError
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -84,7 +86,7 @@ class Mix:
         sides = tuple(self.mask.shape[-2:])
         if patch is None:
             if sides[0] % grid[0] or sides[1] % grid[1]:
-                raise ValueError(
+                raise InputError(
                     f'A grid of {grid[0]}x{grid[1]} tokens does not divide '
                     f'images of {sides[0]}x{sides[1]} pixels evenly; say how '
                     'large a token is with patch=(height, width).'
@@ -92,7 +94,7 @@ class Mix:
             return sides[0] // grid[0], sides[1] // grid[1]
         needed = tuple(math.ceil(s / p) for s, p in zip(sides, patch))
         if needed != tuple(grid):
-            raise ValueError(
+            raise InputError(
                 f'Patches of {patch[0]}x{patch[1]} pixels tile an image of '
                 f'{sides[0]}x{sides[1]} as {needed[0]}x{needed[1]} tokens, not '
                 f'{grid[0]}x{grid[1]}: give the patch and the grid of the same '

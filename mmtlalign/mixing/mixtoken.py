@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.mixing.cutmix import Box, box_mask, clipped_box
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.token_mix import TokenBatchMix
@@ -89,19 +90,19 @@ class TokenSwap(Mix):
         """
         embed = getattr(backbone, 'patch_embed', None)
         if embed is None:
-            raise TypeError(
+            raise UnsupportedError(
                 f'{type(backbone).__name__} has no patch_embed, after which MixToken '
                 'mixes tokens: use TokenCutMix, which mixes pixels.'
             )
 
         def check(module, args, out):
             if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(
+                raise UnsupportedError(
                     f'{type(module).__name__} does not give tokens and their grid, '
                     'which MixToken needs: use TokenCutMix, which mixes pixels.'
                 )
             if tuple(out[1]) != self.grid:
-                raise ValueError(
+                raise InputError(
                     f'MixToken drew a box on {self.grid[0]}x{self.grid[1]} tokens, '
                     f'the backbone has {out[1][0]}x{out[1][1]}: give MixToken the '
                     'patch_size of the backbone.'
@@ -151,7 +152,7 @@ class MixToken(TokenBatchMix):
 
     def __call__(self, images: Tensor, labels: Tensor):
         """Refused: images cannot be handed on mixed."""
-        raise TypeError(
+        raise UnsupportedError(
             'MixToken mixes inside the backbone, so it works with '
             'mmtlalign.MixClassifier alone: put it in its train_cfg, or use '
             'TokenCutMix.'

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix
 from mmtlalign.mixing.cutmix import box_mask, clipped_box
 
@@ -31,13 +32,13 @@ class TokenBatchMix(BatchMix):
     def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs):
         super().__init__(alpha, **kwargs)
         if int(patch_size) != patch_size or patch_size < 1:
-            raise ValueError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
+            raise InputError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
         self.patch_size = int(patch_size)
 
     def draw_mask(self, size, lam):
         patch = self.patch_size
         if size[0] % patch or size[1] % patch:
-            raise ValueError(
+            raise InputError(
                 f'patch_size={patch} does not divide images of {size[0]}x{size[1]} '
                 'pixels: give the patch size of the backbone, or resize the '
                 'images to a multiple of it.'
@@ -85,7 +86,7 @@ class TokenMix(TokenBatchMix):
     ):
         super().__init__(alpha, patch_size, **kwargs)
         if mask_type not in ('block', 'random'):
-            raise ValueError(f"mask_type={mask_type!r}: choose 'block' or 'random'.")
+            raise InputError(f"mask_type={mask_type!r}: choose 'block' or 'random'.")
         self.mask_type = mask_type
 
     def draw_tokens(self, grid, lam):
@@ -148,7 +149,7 @@ class GridMix(BatchMix):
     def __init__(self, alpha: float = 1.0, grid: int = 7, **kwargs):
         super().__init__(alpha, **kwargs)
         if int(grid) != grid or grid < 2:
-            raise ValueError(
+            raise InputError(
                 f'grid={grid}: give whole rows and columns, 2 or more; with a '
                 'single cell nothing is mixed.'
             )
@@ -157,7 +158,7 @@ class GridMix(BatchMix):
     def draw_mask(self, size, lam):
         grid = self.grid
         if min(size) < grid:
-            raise ValueError(
+            raise InputError(
                 f'grid={grid} cells need as many pixels: the images have '
                 f'{size[0]}x{size[1]}. Give a coarser grid.'
             )

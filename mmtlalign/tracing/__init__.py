@@ -5,8 +5,8 @@ one of its backbones is met.
 """
 
 from mmtlalign.tracing.attach import (
-    AttentionTap,
-    Wire,
+    AttentionHook,
+    TraceContext,
     attach,
     label_tracer,
     listen,
@@ -14,36 +14,36 @@ from mmtlalign.tracing.attach import (
     start_share,
     token_grid,
     trace,
-    watch,
+    trace_forward,
 )
 from mmtlalign.tracing.support import (
-    Family,
-    family_of,
-    known_backbones,
+    BackboneSpec,
+    backbone_spec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
+    supported_backbones,
 )
 from mmtlalign.tracing.tracer import Tracer, layer_indices, residual_weight
 
 __all__ = [
-    'AttentionTap',
-    'Family',
+    'AttentionHook',
+    'BackboneSpec',
     'Tracer',
-    'Wire',
+    'TraceContext',
     'attach',
-    'family_of',
-    'known_backbones',
+    'backbone_spec',
+    'supported_backbones',
     'label_tracer',
     'layer_indices',
     'listen',
     'register_attention',
     'register_backbone',
-    'register_helper',
+    'register_token_module',
     'residual_weight',
     'share_tracer',
     'start_share',
     'token_grid',
     'trace',
-    'watch',
+    'trace_forward',
 ]

@@ -1,11 +1,11 @@
 """Taps: parameter-free stand-ins at seams that the hosts already have.
 
 :func:`attach` puts taps into a backbone once, when the model is built. They
-all hang on one :class:`Wire`; :func:`watch` puts a reader on it for the length
+all hang on one :class:`TraceContext`; :func:`trace_forward` puts a reader on it for the length
 of one forward pass. Without a reader a tapped backbone is the stock one: same
 state dict, same arithmetic.
 
-Two kinds of taps exist. :class:`AttentionTap` takes the place of a function
+Two kinds of taps exist. :class:`AttentionHook` takes the place of a function
 that a module calls through an attribute. :func:`listen` is for modules that
 compute attention in the middle of their forward: the stock forward runs, and
 what it asks of PyTorch passes the tap.
@@ -27,13 +27,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmtlalign.compat.torch_2_1 import outside_old_graphs
+from mmtlalign.errors import TraceError, UnsupportedError
 from mmtlalign.fast.attention import attend, choose_kernel
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.kernels.value_channels import can_ride, ride
+from mmtlalign.tracing.kernels.value_channels import can_augment
 from mmtlalign.tracing.support import (
     KNOWN,
-    family_of,
+    backbone_spec,
     hosts_of,
     load_adapters,
     looks_like_attention,
@@ -44,7 +45,7 @@ _SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
 
 @dataclass
-class Wire:
+class TraceContext:
     """What the taps of one backbone share.
 
     Attributes:
@@ -62,28 +63,28 @@ class Wire:
     shared: dict[str, object] = field(default_factory=dict)
 
 
-def attach(backbone: nn.Module) -> Wire:
+def attach(backbone: nn.Module) -> TraceContext:
     """Tap every attention of a backbone, in place, once.
 
     Args:
         backbone: A backbone of a registered class. Its state dict and its
-            class do not change; deep copies get a wire of their own.
+            class do not change; deep copies get a context of their own.
 
     Raises:
         TypeError: If the backbone's class, or a module in it that looks like
             attention, is not registered.
     """
-    family = family_of(backbone)
-    wire = getattr(backbone, 'trace_wire', None)
-    if wire is None:
+    family = backbone_spec(backbone)
+    context = getattr(backbone, 'trace_context', None)
+    if context is None:
         load_adapters(hosts_of(backbone))
-        wire = Wire(joins=family.joins(backbone))
-        _install(backbone, wire)
-        backbone.trace_wire = wire
-    return wire
+        context = TraceContext(joins=family.joins(backbone))
+        _install(backbone, context)
+        backbone.trace_context = context
+    return context
 
 
-def _install(backbone: nn.Module, wire: Wire) -> None:
+def _install(backbone: nn.Module, context: TraceContext) -> None:
     inside: tuple[str, ...] = ()
     todo = []
     for name, module in backbone.named_modules():
@@ -96,49 +97,49 @@ def _install(backbone: nn.Module, wire: Wire) -> None:
             todo.append((KNOWN.helpers[type(module)], module, 0))
         elif looks_like_attention(type(module)):
             known = ', '.join(sorted(c.__name__ for c in KNOWN.attentions))
-            raise TypeError(
+            raise UnsupportedError(
                 f'{type(backbone).__name__}.{name} is a {type(module).__name__}, '
                 f'whose way of moving tokens is not known. Known attentions: '
                 f'{known}. Shares that skip a layer would be wrong, so register '
                 'it first: docs/add_a_backbone.md.'
             )
     for install, module, attentions in todo:
-        install(module, wire)
-        wire.attentions += attentions
-    if not wire.attentions:
-        raise TypeError(
+        install(module, context)
+        context.attentions += attentions
+    if not context.attentions:
+        raise UnsupportedError(
             f'{type(backbone).__name__} has no attention that could be tapped.'
         )
 
 
 @contextlib.contextmanager
-def watch(backbone: nn.Module, reader: Reader) -> Iterator[Reader]:
-    """Put a reader on the wire of an attached backbone for one forward.
+def trace_forward(backbone: nn.Module, reader: Reader) -> Iterator[Reader]:
+    """Put a reader on the context of an attached backbone for one forward.
 
     Raises:
         RuntimeError: If the forward did not pass every tapped attention once.
     """
-    wire = backbone.trace_wire
-    wire.reader = reader
+    context = backbone.trace_context
+    context.reader = reader
     try:
         yield reader
     finally:
-        wire.reader = None
-    if reader.seen != wire.attentions:
-        raise RuntimeError(
+        context.reader = None
+    if reader.seen != context.attentions:
+        raise TraceError(
             f'The trace met {reader.seen} attentions of '
-            f'{type(backbone).__name__}, which has {wire.attentions}: run exactly '
+            f'{type(backbone).__name__}, which has {context.attentions}: run exactly '
             'one forward of the whole backbone while it is watched. If you did, '
             'its library computes attention in a way that is not known here: '
             'install the version that requirements/ pins.'
         )
 
 
-class AttentionTap:
+class AttentionHook:
     """Stands in for ``F.scaled_dot_product_attention``, fused as it is.
 
     Args:
-        wire: Of the backbone.
+        context: Of the backbone.
         scale: Factor of the logits where the call gives none. Defaults to
             None: ``1 / sqrt(D)``.
         stock: What the module called before, with its own scale, where that
@@ -155,12 +156,12 @@ class AttentionTap:
 
     def __init__(
         self,
-        wire: Wire,
+        context: TraceContext,
         scale: float | None = None,
         stock: Callable | None = None,
         rides: bool = False,
     ):
-        self.wire = wire
+        self.context = context
         self.scale = scale
         self.stock = stock
         self.rides = rides
@@ -180,12 +181,12 @@ class AttentionTap:
     ) -> Tensor:
         """Arguments and output as of the function; queries (B, H, N, D)."""
         if is_causal or any(kwargs.values()):
-            raise NotImplementedError(
+            raise UnsupportedError(
                 f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
                 'attention have no rule; label tracing is for images.'
             )
         given = scale or self.scale
-        reader = self.wire.reader
+        reader = self.context.reader
         if self.explicit(query, key, attn_mask):
             return attend(
                 query,
@@ -196,10 +197,10 @@ class AttentionTap:
                 kernel='explicit',
                 seen=None if reader is None else reader.weigh,
             )
-        if self.rides and can_ride(query, key, value, attn_mask, dropout_p):
+        if self.rides and can_augment(query, key, value, attn_mask, dropout_p):
             columns = self.columns(reader, query, key)
             if columns is not None:
-                out, moved = ride(query, key, value, columns, given)
+                out, moved = attention_with_share(query, key, value, columns, given)
                 if reader is not None:
                     reader.arrive(moved)
                 return out
@@ -241,7 +242,7 @@ class AttentionTap:
 class AttentionCalls(TorchFunctionMode):
     """While it is active, fused attention and softmax pass the tap."""
 
-    def __init__(self, tap: AttentionTap):
+    def __init__(self, tap: AttentionHook):
         super().__init__()
         self.tap = tap
 
@@ -250,7 +251,7 @@ class AttentionCalls(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             return self.tap(*args, **kwargs)
         out = func(*args, **kwargs)
-        reader = self.tap.wire.reader
+        reader = self.tap.context.reader
         if func in _SOFTMAX and reader is not None:
             reader.weigh(out)
         return out
@@ -265,7 +266,7 @@ class Listening:
 
     @outside_old_graphs
     def forward(self, *args, **kwargs):
-        reader, tap = self.wire.reader, self.tap
+        reader, tap = self.context.reader, self.tap
         if reader is None and not tap.room:
             return super().forward(*args, **kwargs)
         if reader is not None:
@@ -283,17 +284,17 @@ class Listening:
         """Called when the forward is done."""
 
 
-def listen(module: nn.Module, wire: Wire) -> None:
+def listen(module: nn.Module, context: TraceContext) -> None:
     """Tap a module whose forward computes one attention over all tokens."""
-    adopt(_listening(type(module)), module, wire)
+    adopt(_listening(type(module)), module, context)
 
 
-def adopt(twin: type, module: nn.Module, wire: Wire) -> None:
+def adopt(twin: type, module: nn.Module, context: TraceContext) -> None:
     """Make a module its twin, a subclass with the same parameters, in place."""
     module.__class__ = twin
-    module.wire = wire
+    module.context = context
     if issubclass(twin, Listening):
-        module.tap = AttentionTap(wire, rides=True)
+        module.tap = AttentionHook(context, rides=True)
 
 
 @functools.cache
@@ -312,7 +313,7 @@ def _rebuild(cls):
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
     """Token rows and columns for images of ``size`` (height, width) pixels."""
-    family = family_of(backbone)
+    family = backbone_spec(backbone)
     if family.grid is not None:
         return family.grid(backbone, size)
     patch = family.patch(backbone)
@@ -322,7 +323,7 @@ def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
 def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
     """Where a mixed batch starts (B, P + N, 1): patches at their own share,
     special tokens at the area share (TL-Align, ICCV 2023, §3.2)."""
-    family = family_of(backbone)
+    family = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
     patch = family.patch(backbone)
     share = covered(mix, grid, patch).token_share(grid, patch)
@@ -343,8 +344,8 @@ def share_tracer(backbone: nn.Module, mix: Mix, **options) -> Tracer:
     return Tracer(
         start_share(backbone, mix),
         token_grid(backbone, mix.images.shape[-2:]),
-        family_of(backbone).prefix(backbone),
-        backbone.trace_wire.attentions,
+        backbone_spec(backbone).prefix(backbone),
+        backbone.trace_context.attentions,
         **options,
     )
 
@@ -360,9 +361,9 @@ def label_tracer(
         grid: Token rows and columns.
         **options: As of :func:`share_tracer`.
     """
-    prefix = family_of(backbone).prefix(backbone)
+    prefix = backbone_spec(backbone).prefix(backbone)
     start = propagate.add_prefix(labels, labels.mean(dim=1), prefix)
-    return Tracer(start, grid, prefix, backbone.trace_wire.attentions, **options)
+    return Tracer(start, grid, prefix, backbone.trace_context.attentions, **options)
 
 
 @torch.no_grad()
@@ -380,9 +381,9 @@ def trace(backbone: nn.Module, mix: Mix, **options) -> Tracer:
         after every attention, ``grids`` the token grid of each, ``prefixes``
         the number P of special tokens that lead each.
     """
-    if getattr(backbone, 'trace_wire', None) is None:
+    if getattr(backbone, 'trace_context', None) is None:
         backbone = copy.deepcopy(backbone)
         attach(backbone)
-    with watch(backbone, share_tracer(backbone, mix, **options)) as tracer:
+    with trace_forward(backbone, share_tracer(backbone, mix, **options)) as tracer:
         backbone(mix.images)
     return tracer

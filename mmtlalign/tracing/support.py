@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from mmtlalign.errors import UnsupportedError
+
 _LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
 
 # Modules of `adapters` that register backbones and attentions of a host.
@@ -40,7 +42,7 @@ ADAPTERS = {
 
 
 @dataclass(frozen=True)
-class Family:
+class BackboneSpec:
     """What tracing has to know of a backbone class.
 
     Attributes:
@@ -78,7 +80,7 @@ class Family:
 
 @dataclass
 class _Known:
-    families: dict[type, Family] = field(default_factory=dict)
+    families: dict[type, BackboneSpec] = field(default_factory=dict)
     attentions: dict[type, Callable] = field(default_factory=dict)
     helpers: dict[type, Callable] = field(default_factory=dict)
 
@@ -86,13 +88,13 @@ class _Known:
 KNOWN = _Known()
 
 
-def register_backbone(cls: type, family: Family) -> None:
+def register_backbone(cls: type, family: BackboneSpec) -> None:
     """Make a backbone class, and its subclasses, traceable."""
     KNOWN.families[cls] = family
 
 
 def register_attention(cls: type):
-    """Decorator for ``install(module, wire)``, which taps one attention."""
+    """Decorator for ``install(module, context)``, which taps one attention."""
 
     def register(install):
         KNOWN.attentions[cls] = install
@@ -101,7 +103,7 @@ def register_attention(cls: type):
     return register
 
 
-def register_helper(cls: type):
+def register_token_module(cls: type):
     """As :func:`register_attention`, for modules that move tokens otherwise."""
 
     def register(install):
@@ -111,7 +113,7 @@ def register_helper(cls: type):
     return register
 
 
-def family_of(backbone: nn.Module) -> Family:
+def backbone_spec(backbone: nn.Module) -> BackboneSpec:
     """The backbone's family.
 
     Raises:
@@ -120,26 +122,26 @@ def family_of(backbone: nn.Module) -> Family:
     """
     _load_bases(type(backbone))
     found = _look_up(type(backbone))
-    if not isinstance(found, Family):
+    if not isinstance(found, BackboneSpec):
         load_adapters(hosts_of(backbone))
         found = _look_up(type(backbone))
-    if isinstance(found, Family):
+    if isinstance(found, BackboneSpec):
         return found
     if found is not None:
-        raise TypeError(
+        raise UnsupportedError(
             f'{type(backbone).__name__} cannot be traced: {found} '
             'Train it with a stock head (plain CutMix), or take one of the '
             'backbones in the table of the README.'
         )
     known = ', '.join(sorted(c.__name__ for c in KNOWN.families))
-    raise TypeError(
+    raise UnsupportedError(
         f'{type(backbone).__name__} cannot be traced: nothing is registered about '
         f'where its tokens start and what it outputs. Known backbones: {known}. '
         'See docs/add_a_backbone.md for how to register one.'
     )
 
 
-def known_backbones() -> dict[type, Family]:
+def supported_backbones() -> dict[type, BackboneSpec]:
     """All registered backbones of the hosts that are installed."""
     load_adapters(ADAPTERS)
     return dict(KNOWN.families)
@@ -173,7 +175,7 @@ def looks_like_attention(cls: type) -> bool:
     return _LOOKS_LIKE_ATTENTION.search(cls.__name__) is not None
 
 
-def _look_up(cls: type) -> Family | str | None:
+def _look_up(cls: type) -> BackboneSpec | str | None:
     """What is nearest among the class and its bases: a family, or a refusal."""
     for base in cls.__mro__:
         if base in KNOWN.families:

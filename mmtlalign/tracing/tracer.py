@@ -2,7 +2,7 @@
 
 The reader that follows shares through one forward pass (TL-Align).
 
-A tap hands every attention it meets to the reader on its wire, and tells it
+A tap hands every attention it meets to the reader on its context, and tells it
 what else happens to the tokens: they are cut into windows, merged, joined by a
 class token. Shapes as in :mod:`mmtlalign.tracing.propagate`.
 """
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from mmtlalign.compat.torch_2_1 import outside_old_graphs
+from mmtlalign.errors import InputError
 from mmtlalign.tracing import propagate
 
 
 class Reader:
-    """Base of the readers that sit on a wire during one forward pass."""
+    """Base of the readers that sit on a context during one forward pass."""
 
     _embedded = False
 
@@ -225,7 +226,7 @@ class Tracer(Reader):
 def residual_weight(residual: bool | float) -> float:
     """The number that ``residual`` of :class:`Tracer` says; a wrong one is an error."""
     if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
-        raise ValueError(
+        raise InputError(
             f'residual={residual!r}: True (the plain mean), False (none), or how much '
             'labels before an attention count beside the moved ones, a number from '
             '0 on.'
@@ -239,7 +240,7 @@ def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | 
         return None
     wrong = [i for i in layers if not -attentions <= i < attentions]
     if wrong or not layers:
-        raise ValueError(
+        raise InputError(
             f'layers={list(layers)}: this backbone has attentions 0 to '
             f'{attentions - 1} (negative numbers count from the end); name at '
             'least one, or None for all.'

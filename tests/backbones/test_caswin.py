@@ -14,7 +14,7 @@ from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import attach
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 # Parameters with a head of 1000 classes, ours and stock.
 PUBLISHED = {
@@ -239,7 +239,7 @@ def test_transmix_looks_where_the_class_token_does(size):
     mask[..., 10:40, 12:45] = 1
     images, partner = torch.randn(3, 3, *size), torch.tensor([2, 1, 0])
     mix = Mix(images, torch.eye(4)[:3], partner, mask)
-    with model.head.watch(model.backbone, mix) as seen:
+    with model.head.trace(model.backbone, mix) as seen:
         model.extract_feat(mix.images)
 
     kept = {}
@@ -276,7 +276,7 @@ def test_transmix_of_swin_tiny_reads_seven_by_seven():
         )
     )
     mix = CutMix().mix(torch.randn(2, 3, 224, 224), torch.eye(4)[:2])
-    with torch.no_grad(), model.head.watch(model.backbone, mix) as seen:
+    with torch.no_grad(), model.head.trace(model.backbone, mix) as seen:
         model.extract_feat(mix.images)
     assert seen.rows.shape == (2, 1, 50)
     assert seen.grid == (7, 7)
@@ -298,12 +298,12 @@ def test_trains(head):
 
 def test_is_not_taken_for_a_stock_swin():
     """The family of the base class is known first, and must not stand for it."""
-    family_of(build(SwinTransformer))
+    backbone_spec(build(SwinTransformer))
     net = build()
-    assert family_of(net).output(net) == 'class'
+    assert backbone_spec(net).output(net) == 'class'
     assert attach(net).attentions == 4
     with pytest.raises(ValueError, match="set out_type='cls_token'"):
-        family_of(net).output(dense())
+        backbone_spec(net).output(dense())
 
 
 def test_frozen_stages_and_layer_depth():

@@ -125,7 +125,7 @@ def test_transmix_looks_through_head_tokens():
     golden.model.float().eval()
     backbone, head = golden.model.backbone, golden.model.head
     mix = mixed(golden, backbone.patch_size)
-    with torch.no_grad(), head.watch(backbone, mix) as seen:
+    with torch.no_grad(), head.trace(backbone, mix) as seen:
         golden.model.extract_feat(mix.images)
     weights = torch.from_numpy(golden['blk1/attn_probs']).mean(dim=1)[:, 0]
     tokens = weights.shape[1] - backbone.num_heads

@@ -19,7 +19,7 @@ from mmtlalign.backbones.lvvit import LVViT
 from mmtlalign.checkpoint.convert import convert
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.mixing.mixtoken import MixToken, swap_box, swapped_patches
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 SMALL = dict(
     embed_dims=32,
@@ -378,12 +378,12 @@ def test_heads_that_trace_train_it(method):
 
 
 def test_output_that_is_traced():
-    assert family_of(small()).output(small()) == 'class'
+    assert backbone_spec(small()).output(small()) == 'class'
     early, every = small(out_indices=[1]), small(out_type='raw')
     with pytest.raises(ValueError, match='last output must be layer 2'):
-        family_of(early).output(early)
+        backbone_spec(early).output(early)
     with pytest.raises(ValueError, match="out_type='raw': no share"):
-        family_of(every).output(every)
+        backbone_spec(every).output(every)
 
 
 def test_exchanged_box_is_of_the_batch_turned_round():

@@ -130,7 +130,7 @@ def test_transmix_looks_where_the_class_token_does(size):
     mask[..., 10:30, 12:45] = 1
     images, partner = torch.randn(3, 3, *size), torch.tensor([2, 1, 0])
     mix = Mix(images, torch.eye(4)[:3], partner, mask)
-    with model.head.watch(model.backbone, mix) as seen:
+    with model.head.trace(model.backbone, mix) as seen:
         model.extract_feat(mix.images)
 
     last = model.backbone.stages[-1].layers[-1].attn

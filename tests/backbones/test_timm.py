@@ -8,7 +8,7 @@ from timm_parts import DEIT, SMALL, SWIN, bare, build
 
 from mmtlalign.backbones.timm_backbone import TIMMBackbone
 from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_other_models_of_timm_are_backbones_too(name):
     for out, width, stride in zip(dense(images), dense.channels, dense.strides):
         assert out.shape == (2, width, 64 // stride, 96 // stride)
     with pytest.raises(TypeError, match='it has no attention between tokens'):
-        family_of(dense).output(dense)
+        backbone_spec(dense).output(dense)
 
 
 def test_an_image_of_another_size_than_the_position_embeddings():

@@ -17,7 +17,7 @@ from mmtlalign.backbones.necks import SimpleFeaturePyramid
 from mmtlalign.backbones.windowed_vit import WindowedViT, cut, paste
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 ARCH = dict(embed_dims=16, num_layers=8, num_heads=2, feedforward_channels=32)
 
@@ -248,7 +248,7 @@ def test_impossible_settings_are_refused(settings):
 
 def test_labels_are_not_traced_through_it():
     with pytest.raises(TypeError, match='pretrain VisionTransformer'):
-        family_of(small())
+        backbone_spec(small())
 
 
 # --------------------------------------------------------------- the pyramid

@@ -25,7 +25,7 @@ from mmpretrain.structures import DataSample
 from repository import ROOT
 from small_runs import without_memory
 
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.validation.config import load_config
 
 FOLDER = ROOT / 'configs'
@@ -124,11 +124,11 @@ def test_classification_config_builds(name):
     model = build(cfg)
     watched = name in METHODS
     assert model.watches is watched
-    assert hasattr(model.backbone, 'trace_wire') is watched
+    assert hasattr(model.backbone, 'trace_context') is watched
     assert model.head.num_classes == cfg.data_preprocessor.num_classes
     for augment in cfg.model.train_cfg.augments:
         if augment.type == 'mmtlalign.TokenCutMix':  # boxes on the grid of tokens
-            patch = family_of(model.backbone).patch(model.backbone)
+            patch = backbone_spec(model.backbone).patch(model.backbone)
             assert tuple(patch) == (augment.patch_size,) * 2
     check_weight_decay(model, cfg)
 
@@ -278,7 +278,7 @@ def test_four_line_upgrade_of_a_stock_recipe(recipe, tmp_path):
     losses = model(**model.data_preprocessor(data, training=True), mode='loss')
     losses['loss'].backward()
     assert losses['loss'].isfinite()
-    assert model.backbone.trace_wire.attentions > 0
+    assert model.backbone.trace_context.attentions > 0
 
 
 def test_model_index_lists_every_recipe_once():

@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 from torch.optim.swa_utils import AveragedModel
 
 from mmtlalign.methods.classifier import MixClassifier
-from mmtlalign.tracing.attach import share_tracer, watch
+from mmtlalign.tracing.attach import share_tracer, trace_forward
 
 
 def train(backbone, mix):
@@ -145,14 +145,16 @@ def test_averaged_copies_are_independent_and_need_no_labels(row, kind):
     average = kind(model)
     copied = average.module
     assert list(copied.state_dict()) == list(model.state_dict())
-    assert copied.backbone.trace_wire is not model.backbone.trace_wire
+    assert copied.backbone.trace_context is not model.backbone.trace_context
 
     model.train()
     samples = [DataSample().set_gt_score(score) for score in torch.eye(3)]
     model.loss(images, samples)['loss'].backward()
     torch.optim.SGD(model.parameters(), lr=0.01).step()
     average.update_parameters(model)
-    with watch(model.backbone, share_tracer(model.backbone, mixed(row))) as tracer:
+    with trace_forward(
+        model.backbone, share_tracer(model.backbone, mixed(row))
+    ) as tracer:
         copied.backbone(images)
         assert tracer.seen == 0
         model.backbone(images)

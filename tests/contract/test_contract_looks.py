@@ -5,30 +5,34 @@ import torch
 from contract_rows import HOOKS, ROWS
 from contract_steps import every_row, mixed, stock, tapped
 
-from mmtlalign.methods.transmix import ClassRows, TokenColumns, look_reader
-from mmtlalign.tracing.attach import watch
-from mmtlalign.tracing.support import family_of
+from mmtlalign.methods.transmix import (
+    ClassTokenAttention,
+    ReceivedAttention,
+    attention_reader,
+)
+from mmtlalign.tracing.attach import trace_forward
+from mmtlalign.tracing.support import backbone_spec
 
 
 @every_row
 def test_looks_of_the_last_attention_equal_the_dense_ones(row):
     mix, backbone = mixed(row), tapped(row)
-    kind = ClassRows if ROWS[row].output == 'class' else TokenColumns
+    kind = ClassTokenAttention if ROWS[row].output == 'class' else ReceivedAttention
     torch.manual_seed(5)
-    with watch(backbone, look_reader(backbone, mix, kind)) as seen:
+    with trace_forward(backbone, attention_reader(backbone, mix, kind)) as seen:
         backbone(mix.images)
     torch.manual_seed(5)  # the same dropout
     events = oracles.dense_events(stock(row), mix.images, HOOKS)
-    if kind is TokenColumns:
+    if kind is ReceivedAttention:
         events = [event for event in events if event[0] != 'look']
     look, merges = oracles.last_look(events)
-    family = family_of(backbone)
+    family = backbone_spec(backbone)
     prefix = family.prefix(backbone) + family.joins(backbone)
     # Merging halves both sides; a token is known by its first pixel.
     step = ROWS[row].patch * 2**merges
     mask = mix.mask[0, 0, ::step, ::step][: seen.grid[0], : seen.grid[1]]
     mask = mask.double().flatten()
-    if kind is ClassRows:
+    if kind is ClassTokenAttention:
         rows = look[:, :prefix, prefix:]
     else:
         rows = look[:, prefix:, prefix:].mean(dim=1, keepdim=True)

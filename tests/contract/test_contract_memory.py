@@ -2,14 +2,18 @@
 
 import pytest
 import torch
-from conftest import needs_riding
+from conftest import needs_value_channels
 from contract_rows import ROWS
 from contract_steps import build, flat, mix_images, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.methods.transmix import ClassRows, TokenColumns, look_reader
-from mmtlalign.tracing.attach import attach, token_grid, watch
-from mmtlalign.tracing.support import family_of
+from mmtlalign.methods.transmix import (
+    ClassTokenAttention,
+    ReceivedAttention,
+    attention_reader,
+)
+from mmtlalign.tracing.attach import attach, token_grid, trace_forward
+from mmtlalign.tracing.support import backbone_spec
 
 SIDE = 32  # tokens, at the finest: 1,024 in all
 
@@ -65,15 +69,18 @@ def test_long_sequences_store_no_map_that_the_stock_step_does_not(row):
     assert traced.square <= max(stock.square, side)
     assert traced.count('flash_attention') >= stock.count('flash_attention')
 
-    has_class = family_of(backbone).output(backbone) == 'class'
-    kind = ClassRows if has_class else TokenColumns
-    with Watcher() as looked, watch(backbone, look_reader(backbone, mix, kind)) as seen:
+    has_class = backbone_spec(backbone).output(backbone) == 'class'
+    kind = ClassTokenAttention if has_class else ReceivedAttention
+    with (
+        Watcher() as looked,
+        trace_forward(backbone, attention_reader(backbone, mix, kind)) as seen,
+    ):
         flat(backbone(mix.images)).sum().backward()
         seen.output_shares()
     assert looked.square <= max(stock.square, side)
 
 
-@needs_riding
+@needs_value_channels
 def test_a_fused_host_stays_fused_and_the_share_rides_along():
     backbone, side = build_large('ViT')
     attach(backbone)

@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.compat.torch_2_1 import ONE_GRAPH
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import attach, share_tracer, watch
+from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
 from mmtlalign.tracing.kernels import value_channels
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
 
 
@@ -66,7 +66,7 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
     _, tracer = run(backbone, mix)
     torch.manual_seed(5)  # the same dropout
     history, way = oracles.dense_rollout(stock(row), mix.images, HOOKS)
-    prefix = family_of(stock(row)).prefix(stock(row))
+    prefix = backbone_spec(stock(row)).prefix(stock(row))
     begin = oracles.start(
         mix.mask, ROWS[row].patch, prefix, len(mix.images), ROWS[row].cut
     )
@@ -92,7 +92,7 @@ def test_residuals_of_any_weight_equal_the_oracle(row, options, parts, residual)
     mix, backbone = mixed(row), tapped(row)
     _, tracer = run(backbone, mix, residual=residual, **options)
     history, _ = oracles.dense_rollout(stock(row), mix.images, HOOKS, residual, parts)
-    prefix = family_of(backbone).prefix(backbone)
+    prefix = backbone_spec(backbone).prefix(backbone)
     begin = oracles.start(mix.mask, ROWS[row].patch, prefix, len(mix.images))
     for ours, matrix in zip(tracer.history, history):
         torch.testing.assert_close(ours.double(), matrix @ begin, rtol=0, atol=2e-6)
@@ -118,8 +118,8 @@ def test_identity_gives_rows_that_sum_to_one(row):
     mix, backbone = mixed(row), tapped(row)
     first = share_tracer(backbone, mix)
     eye = torch.eye(first.share.shape[1]).expand(len(mix.images), -1, -1)
-    tracer = Tracer(eye, first.grid, first.prefix, backbone.trace_wire.attentions)
-    with watch(backbone, tracer):
+    tracer = Tracer(eye, first.grid, first.prefix, backbone.trace_context.attentions)
+    with trace_forward(backbone, tracer):
         backbone(mix.images)
     for share in tracer.history:
         torch.testing.assert_close(
@@ -161,11 +161,11 @@ def test_exception_leaves_no_tracer_behind(row):
     mix, backbone = mixed(row), tapped(row)
     with (
         pytest.raises(ZeroDivisionError),
-        watch(backbone, share_tracer(backbone, mix)),
+        trace_forward(backbone, share_tracer(backbone, mix)),
     ):
         backbone(mix.images)
         raise ZeroDivisionError
-    assert backbone.trace_wire.reader is None
+    assert backbone.trace_context.reader is None
     run(backbone, mix)
 
 
@@ -204,8 +204,8 @@ def checkpointed(forward, reentrant):
 def test_copies_are_independent(row):
     mix, backbone = mixed(row), tapped(row)
     twin = copy.deepcopy(backbone)
-    assert twin.trace_wire is not backbone.trace_wire
-    with watch(backbone, share_tracer(backbone, mix)) as tracer:
+    assert twin.trace_context is not backbone.trace_context
+    with trace_forward(backbone, share_tracer(backbone, mix)) as tracer:
         twin(mix.images)
         assert tracer.seen == 0
         backbone(mix.images)
@@ -218,7 +218,7 @@ def test_one_forward_exactly(row):
     mix, backbone = mixed(row), tapped(row)
     with (
         pytest.raises(RuntimeError, match='exactly one forward'),
-        watch(backbone, share_tracer(backbone, mix)),
+        trace_forward(backbone, share_tracer(backbone, mix)),
     ):
         pass
 
@@ -254,7 +254,7 @@ def compiled_steps(row, backend, fullgraph):
     steps = []
     for mix in (first, dataclasses.replace(first, mask=1 - first.mask)):
         torch.manual_seed(5)
-        with watch(ours, share_tracer(ours, mix)) as tracer:
+        with trace_forward(ours, share_tracer(ours, mix)) as tracer:
             steps.append((mix, flat(compiled(mix.images)), tracer))
     return steps
 
@@ -262,7 +262,7 @@ def compiled_steps(row, backend, fullgraph):
 @every_row
 def test_family_knows_the_output(row):
     backbone = stock(row)
-    assert family_of(backbone).output(backbone) == ROWS[row].output
+    assert backbone_spec(backbone).output(backbone) == ROWS[row].output
 
 
 def test_unknown_attention_is_refused_by_name():
@@ -276,7 +276,7 @@ def test_unknown_attention_is_refused_by_name():
     with pytest.raises(TypeError, match='layers.1.attn is a OddAttention.*Multihead'):
         attach(backbone)
     assert backbone.layers[0].attn.scaled_dot_product_attention is not None
-    assert getattr(backbone, 'trace_wire', None) is None
+    assert getattr(backbone, 'trace_context', None) is None
 
 
 def test_unknown_backbone_is_refused_by_name():

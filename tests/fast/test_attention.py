@@ -259,7 +259,7 @@ def test_shares_do_not_depend_on_the_kernel(settings):
         net = build(model)
         if kernel != 'stock':
             speed_up(net, kernel)
-        with net.head.watch(net.backbone, mix) as seen:
+        with net.head.trace(net.backbone, mix) as seen:
             net.extract_feat(mix.images)
         shares.append(net.head.partner_shares(mix, seen)[0])
     assert (shares[0] - mix.area()).abs().max() > 1e-4

@@ -188,7 +188,7 @@ def check_dhvt_tlalign(path):
         mix = mixed(golden, backbone.patch_size)
         start = share_tracer(backbone, mix, merge=merge).share
         close(torch.lerp(mix.labels[:, None], partners(mix), start), begin, 1e-6)
-        with torch.no_grad(), head.watch(backbone, mix) as seen:
+        with torch.no_grad(), head.trace(backbone, mix) as seen:
             logits = head(golden.model.extract_feat(mix.images))
         close(logits, golden['logits'], 5e-5, relative=1e-5)
         for share, labels in zip(seen.history, layers):

@@ -146,7 +146,7 @@ def test_outputs_read_their_own_share():
         mask = torch.zeros(1, 1, 32, 32)
         mask[..., :16, 8:] = 1
         mix = Mix(images, torch.eye(7)[:4], torch.tensor([3, 2, 1, 0]), mask)
-        with model.head.watch(model.backbone, mix) as seen:
+        with model.head.trace(model.backbone, mix) as seen:
             feats = model.extract_feat(images)
         own, dist = model.head.partner_shares(mix, seen)
         assert (own - dist).abs().max() > 1e-4
@@ -166,7 +166,7 @@ def test_mixup_is_left_as_it_is():
         model = build(f'mmtlalign.{method}VisionTransformerClsHead')
         images = torch.randn(4, 3, 32, 32)
         mix = Mixup(0.8).mix(images, torch.eye(7)[:4])
-        with model.head.watch(model.backbone, mix) as seen:
+        with model.head.trace(model.backbone, mix) as seen:
             model.extract_feat(mix.images)
         (share,) = model.head.partner_shares(mix, seen)
         torch.testing.assert_close(share, mix.area())
@@ -180,7 +180,7 @@ def test_transmix_ratio_lies_between_area_and_attention(ratio):
     )
     images = torch.randn(4, 3, 32, 32)
     mix = CutMix().mix(images, torch.eye(7)[:4])
-    with model.head.watch(model.backbone, mix) as seen:
+    with model.head.trace(model.backbone, mix) as seen:
         model.extract_feat(mix.images)
     (share,) = model.head.partner_shares(mix, seen)
     looked = seen.output_shares()[0]
@@ -194,7 +194,7 @@ def test_transmix_uniform_attention_gives_the_area():
     np.random.seed(6)
     images = torch.randn(4, 3, 32, 32)
     mix = TokenCutMix(patch_size=8).mix(images, torch.eye(7)[:4])
-    with model.head.watch(model.backbone, mix) as seen:
+    with model.head.trace(model.backbone, mix) as seen:
         model.extract_feat(mix.images)
     torch.testing.assert_close(model.head.partner_shares(mix, seen)[0], mix.area())
 
@@ -213,7 +213,7 @@ def test_ablation_options_reach_the_trace():
         model = build(head_options=options)
         for parameter in model.backbone.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-        with model.head.watch(model.backbone, mix) as seen:
+        with model.head.trace(model.backbone, mix) as seen:
             model.extract_feat(images)
         (shares[key],) = model.head.partner_shares(mix, seen)
         if key == 'last':

@@ -152,7 +152,7 @@ def test_classification_of_the_page(name, tmp_path):
     loss = loss_of(model, (224, 224), batch=2)
     loss.backward()
     assert torch.isfinite(loss)
-    assert model.backbone.trace_wire.attentions == 12
+    assert model.backbone.trace_context.attentions == 12
     assert model.head.layers.head.in_features == 384
 
 
@@ -206,4 +206,4 @@ def test_a_step_at_real_size(name, head, width, attentions):
     loss = loss_of(model, (224, 224), batch=2)
     loss.backward()
     assert torch.isfinite(loss)
-    assert model.backbone.trace_wire.attentions == attentions
+    assert model.backbone.trace_context.attentions == attentions

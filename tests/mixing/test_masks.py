@@ -290,7 +290,7 @@ def test_attention_that_moves_nothing_leaves_the_area(name, out_type):
     )
     only_looks_at_itself(model.backbone)
     mix = make(name).mix(*batch(4, 32, 32))
-    with model.head.watch(model.backbone, mix) as seen:
+    with model.head.trace(model.backbone, mix) as seen:
         model.extract_feat(mix.images)
     (share,) = model.head.partner_shares(mix, seen)
     torch.testing.assert_close(share, mix.area())

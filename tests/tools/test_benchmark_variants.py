@@ -16,7 +16,7 @@ from torch._dynamo.utils import counters
 from mmtlalign.fast.hooks import speed_up
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.tracing.attach import trace
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 from tools.benchmarks.reference.tl_align import Textbook
 from tools.benchmarks.step import steps, variants
 from tools.benchmarks.step.models import MODELS
@@ -52,7 +52,7 @@ def test_textbook_gives_the_fused_target_and_the_stock_output(name):
     with torch.no_grad(), Textbook(dense).follow(mix) as traced:
         feats = dense(mix.images)[-1]
     tracer = trace(backbone, mix)
-    output = family_of(backbone).output(backbone)
+    output = backbone_spec(backbone).output(backbone)
     fused = mix.target(tracer.output_shares(output)[0])
     torch.testing.assert_close(traced.target(), fused, rtol=0, atol=1e-5)
     assert (fused - mix.target(mix.area())).abs().max() > 1e-3

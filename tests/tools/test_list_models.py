@@ -5,7 +5,7 @@ from contract_rows import ROWS
 from contract_steps import stock
 from repository import ROOT, tool
 
-from mmtlalign.tracing.support import REASONS, known_backbones
+from mmtlalign.tracing.support import REASONS, supported_backbones
 
 MODELS = tool('analysis_tools/list_models')
 
@@ -18,7 +18,7 @@ def test_readme_is_up_to_date():
 
 
 def test_every_registered_backbone_has_a_row_of_the_contract():
-    known, met = known_backbones(), set()
+    known, met = supported_backbones(), set()
     for row in ROWS:
         for module in stock(row).modules():
             met.add(next((c for c in type(module).__mro__ if c in known), None))
@@ -28,8 +28,8 @@ def test_every_registered_backbone_has_a_row_of_the_contract():
 def test_table_names_every_registered_backbone_and_no_refused_one():
     table = MODELS.table()
     lines = table.splitlines()[2:]
-    assert len(lines) == len(known_backbones())
-    for cls in known_backbones():
+    assert len(lines) == len(supported_backbones())
+    for cls in supported_backbones():
         assert f'`{cls.__name__}`' in table
     assert '`SVT`' in table and '`DeiT3`' in table
     assert not [name for name in REASONS if f'`{name}`' in table]

@@ -12,7 +12,7 @@ from mmpretrain.structures import DataSample
 
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.tracing.attach import attach, start_share
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 GAP = dict(type='GlobalAveragePooling')
 CLASS, LINEAR = 'VisionTransformerClsHead', 'LinearClsHead'
@@ -136,7 +136,7 @@ def test_columns_are_not_for_a_class_token(row):
 def test_outputs_that_cannot_be_read(row, changes, said):
     net = backbone(row, **changes)
     with pytest.raises(ValueError, match=said):
-        family_of(net).output(net)
+        backbone_spec(net).output(net)
 
 
 @pytest.mark.parametrize('row', ['BEiT', 'BEiT, shared bias'])

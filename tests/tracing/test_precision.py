@@ -5,8 +5,8 @@ import torch
 from contract_steps import mixed, tapped
 from torch import Tensor
 
-from mmtlalign.tracing.attach import share_tracer, token_grid, watch
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.attach import share_tracer, token_grid, trace_forward
+from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
 
 ROWS = ['ViT', 'DeiT, distilled', 'Swin', 'DHVT', 'PVT', 'timm ViT']
@@ -64,15 +64,15 @@ def target(row, dtype, kind=None):
     tracer = share_tracer(backbone, mix)
     if kind is not None:
         grid = token_grid(backbone, mix.images.shape[-2:])
-        attentions = backbone.trace_wire.attentions
-        prefix = family_of(backbone).prefix(backbone)
+        attentions = backbone.trace_context.attentions
+        prefix = backbone_spec(backbone).prefix(backbone)
         tracer = kind(tracer.share, grid, prefix, attentions)
     half = torch.autocast(
         'cpu', dtype=dtype or torch.bfloat16, enabled=dtype is not None
     )
-    with half, watch(backbone, tracer), torch.no_grad():
+    with half, trace_forward(backbone, tracer), torch.no_grad():
         backbone(mix.images)
-    (share, *_) = tracer.output_shares(family_of(backbone).output(backbone))
+    (share, *_) = tracer.output_shares(backbone_spec(backbone).output(backbone))
     share = share.squeeze(-1)[:, None].double()
     return (1 - share) * mix.labels + share * mix.labels[mix.partner]
 

@@ -12,10 +12,10 @@ from torch import nn
 from mmtlalign.tracing.support import (
     KNOWN,
     REASONS,
-    Family,
-    family_of,
-    known_backbones,
+    BackboneSpec,
+    backbone_spec,
     register_backbone,
+    supported_backbones,
 )
 
 
@@ -41,7 +41,7 @@ def bare(cls):
 
 def refusal(cls):
     with pytest.raises(TypeError) as error:
-        family_of(bare(cls))
+        backbone_spec(bare(cls))
     return str(error.value)
 
 
@@ -52,10 +52,10 @@ def test_the_walk_meets_what_it_should():
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_traceable_or_refused_with_a_reason(name):
-    known_backbones()
+    supported_backbones()
     cls = BACKBONES[name]
     try:
-        family_of(bare(cls))
+        backbone_spec(bare(cls))
     except TypeError as error:
         said = str(error)
         assert said.startswith(f'{name} cannot be traced: it')
@@ -97,9 +97,9 @@ def test_nearest_of_family_and_refusal_counts(monkeypatch):
         pass
 
     assert 'MyLeViT cannot be traced: its attention' in refusal(MyLeViT)
-    family = Family(lambda b: (16, 16), lambda b: 0, lambda b: 'mean')
+    family = BackboneSpec(lambda b: (16, 16), lambda b: 0, lambda b: 'mean')
     register_backbone(MyLeViT, family)
-    assert family_of(bare(MyLeViT)) is family
+    assert backbone_spec(bare(MyLeViT)) is family
     assert 'LeViT cannot be traced' in refusal(BACKBONES['LeViT'])
 
 

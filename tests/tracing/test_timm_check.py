@@ -11,7 +11,7 @@ from timm_parts import SMALL, build
 
 from mmtlalign.tracing.adapters import timm_check
 from mmtlalign.tracing.attach import attach
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_other_arguments_and_missing_classes_are_noticed(untried, monkeypatch):
 def test_attributes_of_models_that_are_gone_are_noticed(untried, name, attribute):
     backbone = build(SMALL[name])
     delattr(backbone.timm_model, attribute)
-    family = family_of(backbone)
+    family = backbone_spec(backbone)
     with pytest.raises(TypeError, match=REMEDY.format(attribute)):
         family.output(backbone)
         family.prefix(backbone)

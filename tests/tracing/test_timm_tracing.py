@@ -9,7 +9,7 @@ import re
 import pytest
 import timm
 import torch
-from conftest import needs_riding
+from conftest import needs_value_channels
 from contract_rows.timm import ODD
 from contract_steps import plain, run
 from mmengine.registry import init_default_scope
@@ -18,7 +18,7 @@ from timm_parts import DEIT, SMALL, bare, build, mixed
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.tracing.attach import attach, trace
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 
 @pytest.fixture(autouse=True)
@@ -52,19 +52,19 @@ def test_what_moves_no_shares_is_refused_by_name(options, words):
 def test_outputs_without_shares_are_refused(options, words):
     backbone = build(SMALL['vit'], **options)
     with pytest.raises(ValueError, match=words):
-        family_of(backbone).output(backbone)
+        backbone_spec(backbone).output(backbone)
 
 
 def test_raw_timm_models_trace_too():
     model = bare(SMALL['vit'])
-    assert family_of(model).output(model) == 'class'
+    assert backbone_spec(model).output(model) == 'class'
     shares = trace(model, mixed()).history
     backbone = build(SMALL['vit'])
     backbone.timm_model.load_state_dict(model.state_dict(), strict=False)
     for ours, theirs in zip(trace(backbone, mixed()).history, shares):
         torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="global_pool='max'"):
-        family_of(model).output(bare(SMALL['vit'], global_pool='max'))
+        backbone_spec(model).output(bare(SMALL['vit'], global_pool='max'))
 
 
 @pytest.mark.slow  # makes 180 models without memory
@@ -76,14 +76,14 @@ def test_every_vit_of_timm_traces_or_says_why_not(file):
             model = timm.create_model(name, depth=2, global_pool=None)
         attentions = 2
         try:
-            family = family_of(model)
+            family = backbone_spec(model)
             assert family.output(model) in ('class', 'mean')
             attach(model)
         except (TypeError, ValueError) as error:
             assert re.search('negative weights|side by side|pools with', str(error))
             refused.add(name)
         else:
-            assert model.trace_wire.attentions == attentions, name
+            assert model.trace_context.attentions == attentions, name
     kinds = ('siglip', 'map_256', 'vit_d', '18x2', 'test_vit3')
     assert all(any(kind in name for kind in kinds) for name in refused), refused
     assert len(timm.list_models(module=file)) > len(refused) * 6
@@ -117,7 +117,7 @@ def step(backbone, mix, traced):
     return kernels
 
 
-@needs_riding
+@needs_value_channels
 @pytest.mark.parametrize('name', ['vit', 'distilled', 'pvt'])
 def test_a_traced_step_calls_the_fused_kernel_no_more_often(name):
     backbone = build(SMALL[name]).train()
@@ -126,7 +126,7 @@ def test_a_traced_step_calls_the_fused_kernel_no_more_often(name):
     ours = step(backbone, mixed(), traced=True).fused()
     assert len(theirs) == len(ours) == 6
     assert len([n for n in ours if 'backward' in n]) == 3
-    assert backbone.trace_wire.attentions == 3
+    assert backbone.trace_context.attentions == 3
 
 
 @pytest.mark.parametrize('name', ['vit', 'distilled', 'pvt'])
@@ -139,7 +139,7 @@ def test_in_half_precision_the_share_has_a_call_of_its_own(name):
     assert len([n for n in ours if 'backward' in n]) == 3
 
 
-@needs_riding
+@needs_value_channels
 def test_windows_stay_fused(fused_windows):
     backbone = build(SMALL['swin'], **ODD).train()
     for name, parameter in backbone.named_parameters():

@@ -15,7 +15,7 @@ import mmdet.registry
 import mmpretrain.registry
 
 import mmtlalign.backbones  # noqa: F401  (registers our own)
-from mmtlalign.tracing.support import REASONS, known_backbones
+from mmtlalign.tracing.support import REASONS, supported_backbones
 
 BEGIN = '<!-- made by: python tools/analysis_tools/list_models.py --write README.md -->'
 END = '<!-- end of the table -->'
@@ -60,7 +60,7 @@ def row_of(cls, known):
 
 def table():
     """All lines, without the markers."""
-    known = known_backbones()
+    known = supported_backbones()
     classes = sorted(known, key=lambda c: (HOSTS.index(host_of(c)), c.__name__))
     return '\n'.join(
         [

@@ -123,7 +123,7 @@ def label_step(model, batches, form, precision, options):
 
     def step():
         mix = model.mixer(images, labels)
-        with precision(), head.watch(model.backbone, mix) as seen:
+        with precision(), head.trace(model.backbone, mix) as seen:
             samples = batches.data[form]['data_samples']
             losses = head.loss(None, samples, mix, seen)
         sum(losses.values()).backward()

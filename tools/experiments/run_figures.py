@@ -13,7 +13,7 @@ from mmtlalign.checkpoint.io import read_state_dict
 from mmtlalign.engine.console import import_host
 from mmtlalign.mixing.token_mix import TokenCutMix
 from mmtlalign.tracing.attach import trace
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 from tools.analysis_tools.dense_figures import (
     Instances,
     draw_detection,
@@ -76,7 +76,7 @@ def shares(cfg, model, path, count=6):
     labels = torch.eye(model.head.num_classes)[
         torch.cat([sample.gt_label for sample in batch['data_samples']])
     ]
-    patch = family_of(model.backbone).patch(model.backbone)[0]
+    patch = backbone_spec(model.backbone).patch(model.backbone)[0]
     # A box of about a third, off the left rim, shows most.
     for seed in range(1000):
         np.random.seed(seed)
@@ -86,7 +86,7 @@ def shares(cfg, model, path, count=6):
     traced = trace(model.backbone, mix)
     # A head that reads tokens itself says which it scores.
     kind = getattr(model.head, 'output', None)
-    kind = kind or family_of(model.backbone).output(model.backbone)
+    kind = kind or backbone_spec(model.backbone).output(model.backbone)
     names, block, stage = [], 0, 0
     for number, grid in enumerate(traced.grids):
         new = number == 0 or grid != traced.grids[number - 1]

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mmtlalign.errors import InputError
+
 # Ours and mmdet's, inside a stage and inside a layer.
 _IN_STAGE = (
     ('patch_embed.', '0.'),
@@ -110,7 +112,7 @@ def _renamed(end: str | None, table, name: str) -> str:
     for source, target in table:
         if end is not None and end.startswith(source):
             return target + end[len(source) :]
-    raise ValueError(
+    raise InputError(
         f'{name} is not a weight of this kind of PVT; give the state dict of the '
         "backbone alone, without 'backbone.' (mmdet's second version is another "
         'network).'

@@ -5,6 +5,8 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
+
 
 def group_views(inputs: list[Tensor], teacher: int) -> list[tuple[int, Tensor]]:
     """Join neighbours of one size along the batch axis.
@@ -26,13 +28,13 @@ def group_views(inputs: list[Tensor], teacher: int) -> list[tuple[int, Tensor]]:
         "collate_fn=dict(type='default_collate')."
     )
     if isinstance(inputs, Tensor):
-        raise ValueError(
+        raise InputError(
             f'The batch is one tensor {tuple(inputs.shape)}, but EsViT compares '
             f'several views of each image. {remedy}'
         )
     sizes = [f'{view.shape[-2]}x{view.shape[-1]}' for view in inputs]
     if len(inputs) < teacher or len(inputs) < 2 or len(set(sizes[:teacher])) > 1:
-        raise ValueError(
+        raise InputError(
             f'The views of an image are {", ".join(sizes)} px, but the first '
             f'global_views={teacher} are for the teacher and must be there, of one '
             f'size. {remedy}'
@@ -51,7 +53,7 @@ def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
         return backbone(images)[-1]
     except AssertionError as error:
         height, width = images.shape[-2:]
-        raise ValueError(
+        raise InputError(
             f'{type(backbone).__name__} does not take views of {height}x{width} px: '
             f'{error} Change the size of the views, or the backbone (for Swin see '
             'configs/_base_/models/esvit_swin_tiny.py).'

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 
 
@@ -77,7 +78,7 @@ class EsViTHead(BaseModule):
     ):
         super().__init__(init_cfg)
         if num_layers < 1:
-            raise ValueError(
+            raise InputError(
                 f'num_layers={num_layers}: the head needs a layer to the bottleneck; '
                 'set 1 or more (the recipes have 3).'
             )
@@ -103,7 +104,7 @@ class EsViTHead(BaseModule):
     def forward(self, features: Tensor) -> Tensor:
         """Score features (R, P), one row a view or a region: logits (R, K)."""
         if features.shape[-1] != self.in_channels:
-            raise ValueError(
+            raise InputError(
                 f'The backbone gives features of {features.shape[-1]} channels, but '
                 f'the head has in_channels={self.in_channels}: set it to '
                 f'{features.shape[-1]}.'

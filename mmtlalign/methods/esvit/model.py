@@ -12,6 +12,7 @@ from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmtlalign.errors import InputError
 from mmtlalign.fast.modules import share_windows
 from mmtlalign.methods.esvit.crops import group_views, run_backbone, views_and_regions
 from mmtlalign.methods.esvit.loss import (
@@ -121,12 +122,12 @@ class EsViT(BaseSelfSupervisor):
             init_cfg=init_cfg,
         )
         if isinstance(weighting, str) and weighting not in WEIGHTINGS:
-            raise ValueError(
+            raise InputError(
                 f'weighting={weighting!r}: choose one of {sorted(WEIGHTINGS)}, or give '
                 'the weights of the view loss and the region loss.'
             )
         if global_views < 2:
-            raise ValueError(
+            raise InputError(
                 f'global_views={global_views}: the teacher compares each of its views '
                 'with the others; set 2 or more (the recipes have 2).'
             )
@@ -195,7 +196,7 @@ class EsViT(BaseSelfSupervisor):
             ``view_term`` and ``region_term`` as the paper defines them.
         """
         if self.teacher_temp is None:
-            raise ValueError(
+            raise InputError(
                 'EsViT has no teacher temperature: its hook sets that and moves the '
                 "teacher. Add custom_hooks=[dict(type='mmtlalign.EsViTHook')]."
             )
@@ -263,7 +264,7 @@ class EsViT(BaseSelfSupervisor):
         logits = None
         if self.region_head is not None:
             if 0 in tokens:
-                raise ValueError(
+                raise InputError(
                     f'{type(backbone).__name__} gives one vector an image, and a '
                     "region head needs its map or tokens: set backbone.out_type='raw' "
                     '(ViT), or region_head=None for DINO.'
@@ -283,7 +284,7 @@ class EsViT(BaseSelfSupervisor):
     def _check_teacher(state_dict, prefix, *args):
         names = [name for name in state_dict if name.startswith(prefix)]
         if names and not any(n.startswith(f'{prefix}teacher.') for n in names):
-            raise ValueError(
+            raise InputError(
                 'The checkpoint has no teacher, so it is no checkpoint of EsViT '
                 f'(its tensors: {", ".join(names[:3])}, …). To start student and '
                 'teacher from a backbone, set model.backbone.init_cfg=dict('

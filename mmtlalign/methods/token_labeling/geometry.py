@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.label_map import LabelMap
 
 FLIPS = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
@@ -117,7 +118,7 @@ def legacy_move_map(label_map: LabelMap, kind: str, amount: float) -> LabelMap:
     elif kind == 'translate_y':
         source[1, 2] = amount * rows
     else:
-        raise ValueError(f'kind={kind!r}: rotate, shear_x, _y, translate_x or _y')
+        raise InputError(f'kind={kind!r}: rotate, shear_x, _y, translate_x or _y')
     return _resample(label_map, source, margin=0.0)
 
 

@@ -13,12 +13,13 @@ import torch
 from mmpretrain.models.heads import VisionTransformerClsHead
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.loss import TokenLabelLoss, TopKLabels, trust_map
 from mmtlalign.methods.token_labeling.targets import SampleMaps
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import start_share, token_grid
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 # How much the likeliest token adds to a class's score in evaluation (official code).
 TOKEN_VOTE = 0.5
@@ -113,21 +114,21 @@ class TokenLabelClsHead(VisionTransformerClsHead):
 
     def _check(self, class_target, smoothing) -> None:
         if not isinstance(self.loss_module, TokenLabelLoss):
-            raise ValueError(
+            raise InputError(
                 f'loss is a {type(self.loss_module).__name__}: token labels need '
                 "dict(type='mmtlalign.TokenLabelLoss', dense_weight=...)."
             )
         if class_target not in ('map', 'label', 'both'):
-            raise ValueError(
+            raise InputError(
                 f"class_target={class_target!r}: choose 'map', 'label' or 'both'."
             )
         if not 0 <= smoothing < 1:
-            raise ValueError(
+            raise InputError(
                 f'label_smooth_val={smoothing}: smoothing lies between 0 and 1, 0.1 '
                 'is usual.'
             )
         if self.cal_acc:
-            raise ValueError(
+            raise InputError(
                 'cal_acc=True: soft labels have no single true class to count; set '
                 'cal_acc=False and read the accuracy of the validation.'
             )
@@ -139,16 +140,16 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             TypeError: If nothing is known of the backbone's tokens.
             ValueError: If it outputs something else.
         """
-        given = family_of(backbone).prefix(backbone)
+        given = backbone_spec(backbone).prefix(backbone)
         if given != self.num_extra_tokens:
-            raise ValueError(
+            raise InputError(
                 f'{type(backbone).__name__} has {given} special tokens and the head '
                 f'num_extra_tokens={self.num_extra_tokens}: set it to {given}; the '
                 'first must be a class token.'
             )
         out_type = getattr(backbone, 'out_type', 'raw')
         if out_type != 'raw':
-            raise ValueError(
+            raise InputError(
                 f'{type(backbone).__name__} has out_type={out_type!r}: token labels '
                 "need all of its tokens; set out_type='raw'."
             )
@@ -159,7 +160,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         return self.dense or self.class_target != 'label'
 
     @contextlib.contextmanager
-    def watch(self, backbone, mix: Mix, data_samples=None) -> Iterator[MixedTokens]:
+    def trace(self, backbone, mix: Mix, data_samples=None) -> Iterator[MixedTokens]:
         """Where the tokens of a mixed batch come from."""
         share = start_share(backbone, mix)[:, self.num_extra_tokens :, 0]
         yield MixedTokens(token_grid(backbone, mix.images.shape[-2:]), share)
@@ -173,7 +174,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         feat = feats[-1]
         if not torch.is_tensor(feat) or feat.ndim != 3:
             shape = tuple(feat.shape) if torch.is_tensor(feat) else type(feat).__name__
-            raise ValueError(
+            raise InputError(
                 f'The last feature is {shape}: token labels need all tokens (B, 1 + N, '
                 "D), class token first; set out_type='raw' in the backbone, and no "
                 'neck.'
@@ -207,7 +208,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             feats: Features of the backbone.
             data_samples: B samples with ``gt_score`` (K,) or ``gt_label``, and maps.
             mix: The record of the mixing. Defaults to None: not mixed.
-            seen: What :meth:`watch` gave.
+            seen: What :meth:`trace` gave.
 
         Returns:
             dict[str, Tensor]: ``loss_cls`` and ``loss_dense``; one without weight
@@ -228,7 +229,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
     def smooth_labels(self, labels: Tensor) -> Tensor:
         """Labels of the images (B, K): ``1 - s + s/K`` and ``s/K``, sum one."""
         if labels.shape[1] != self.num_classes:
-            raise ValueError(
+            raise InputError(
                 f'Labels of {labels.shape[1]} classes, but the head has num_classes='
                 f'{self.num_classes}: set both to the number of the data set.'
             )
@@ -269,7 +270,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             labels = torch.cat([sample.gt_label for sample in samples])
             return nn.functional.one_hot(labels, self.num_classes).float()
         if self.training and self.needs_record:
-            raise ValueError(
+            raise InputError(
                 'The samples have gt_score, as after batch_augments of a stock '
                 'classifier, which do not say which image a token comes from: train '
                 'with mmtlalign.MixClassifier, or leave batch_augments and to_onehot '
@@ -282,7 +283,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
 def _check_grid(grid: tuple[int, int], tokens: int, seen: MixedTokens | None) -> None:
     if grid[0] * grid[1] != tokens or (seen is not None and grid != tuple(seen.grid)):
         there = f'{seen.grid[0]}x{seen.grid[1]}' if seen is not None else tokens
-        raise ValueError(
+        raise InputError(
             f'Maps of {grid[0]}x{grid[1]} cells for {there} tokens: one cell for '
             'each token; pool the maps to that size in the pipeline (14x14 for 224 '
             'pixels in patches of 16, 24x24 for 384).'

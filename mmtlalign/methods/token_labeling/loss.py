@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 
 # Weight of the tokens' loss. The paper writes 0.5; the official training script
@@ -135,7 +136,7 @@ def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """
     repeats, left = divmod(len(logits), len(target))
     if left or not repeats or logits.shape[1:] != target.shape[1:]:
-        raise ValueError(
+        raise InputError(
             f'Scores of shape {tuple(logits.shape)} for labels of shape '
             f'{tuple(target.shape)}: there is one label of the same classes for each '
             'row, or for every m-th where the batch is repeated m times.'
@@ -191,13 +192,13 @@ class TokenLabelLoss(nn.Module):
         super().__init__()
         if isinstance(dense_weight, str):
             if dense_weight not in DENSE_WEIGHTS:
-                raise ValueError(
+                raise InputError(
                     f'dense_weight={dense_weight!r}: give a number, or one of '
                     f'{DENSE_WEIGHTS}.'
                 )
             dense_weight = DENSE_WEIGHTS[dense_weight]
         if min(dense_weight, cls_weight) < 0 or not dense_weight + cls_weight:
-            raise ValueError(
+            raise InputError(
                 f'dense_weight={dense_weight}, cls_weight={cls_weight}: weights are '
                 'not negative, and one of them is above 0.'
             )

@@ -22,6 +22,7 @@ import torch
 from mmengine.dataset import default_collate
 from torch import Tensor
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.loss import TopKLabels, smooth
 from mmtlalign.registry import FUNCTIONS
 
@@ -89,7 +90,7 @@ def batch_map(samples: list, key: str) -> StackedMap | None:
         return stack_map(samples, key)
     found = samples[0].get(BATCH)[key]
     if found is not None and len(found.present) != len(samples):
-        raise ValueError(
+        raise InputError(
             f'Label maps of {len(found.present)} images were collated, and the batch '
             f'has {len(samples)} now: split or join batches before '
             'collate_label_maps, or leave it out of the dataloader.'
@@ -107,7 +108,7 @@ def stack_map(samples: list, key: str) -> StackedMap | None:
     if ids in samples[present.index(True)]:
         index = _stack(samples, ids, present, AXES[key])
         if index.shape != values.shape or index.is_floating_point():
-            raise ValueError(
+            raise InputError(
                 f'{ids} is {index.dtype} {tuple(index.shape[1:])} and the values are '
                 f'{tuple(values.shape[1:])} in each sample: each value needs one '
                 'class, an integer.'
@@ -125,7 +126,7 @@ def _stack(samples: list, key: str, present: list[bool], axes: int) -> Tensor:
     tensors = {}
     for i in (i for i, there in enumerate(present) if there):
         if key not in samples[i]:
-            raise ValueError(
+            raise InputError(
                 f'Image {image_name(samples, i)} has no {key}, others of the batch '
                 'do: all maps of a batch come in one form.'
             )
@@ -133,7 +134,7 @@ def _stack(samples: list, key: str, present: list[bool], axes: int) -> Tensor:
     first = tensors[present.index(True)]
     for i, tensor in tensors.items():
         if tensor.ndim != axes or tensor.shape != first.shape:
-            raise ValueError(
+            raise InputError(
                 f'Image {image_name(samples, i)} has {key} of shape '
                 f'{tuple(tensor.shape)}, the first of the batch {tuple(first.shape)}: '
                 f'each has {axes} axes (classes{", rows, columns" * (axes > 1)}) and '
@@ -162,9 +163,9 @@ class SampleMaps:
 
     def __init__(self, num_classes: int, values: str, missing: str, smoothing: float):
         if values not in FORMS:
-            raise ValueError(f'map_values={values!r}: choose one of {FORMS}.')
+            raise InputError(f'map_values={values!r}: choose one of {FORMS}.')
         if missing not in ('error', 'hard label'):
-            raise ValueError(f"missing={missing!r}: choose 'error' or 'hard label'.")
+            raise InputError(f"missing={missing!r}: choose 'error' or 'hard label'.")
         self.num_classes = num_classes
         self.values = values
         self.missing = missing
@@ -233,7 +234,7 @@ class SampleMaps:
         count = 0 if found is None else int(found.present.sum())
         if count < len(samples) and self.missing == 'error':
             first = int(found.present.byte().argmin()) if count else 0
-            raise ValueError(
+            raise InputError(
                 f'Image {image_name(samples, first)} has no {key}, and '
                 f'{len(samples) - count} of {len(samples)} of the batch: load label '
                 "maps in the pipeline and end it with dict(type='PackInputs', "
@@ -247,7 +248,7 @@ class SampleMaps:
         if index is not None:
             self._check_index(index, f'{key}_index')
         elif values.shape[1] != self.num_classes:
-            raise ValueError(
+            raise InputError(
                 f'{key} has {values.shape[1]} classes and the head num_classes='
                 f'{self.num_classes}: use maps of the same classes, or name which '
                 f'they are in {key}_index.'
@@ -262,7 +263,7 @@ class SampleMaps:
     def _check_index(self, index: Tensor, ids: str) -> None:
         # Looked at where it costs nothing: a GPU would have to be waited for.
         if index.device.type == 'cpu' and int(index.max()) >= self.num_classes:
-            raise ValueError(
+            raise InputError(
                 f'{ids} holds class {int(index.max())}, but the head has num_classes='
                 f"{self.num_classes}: use maps of an annotator with the data set's "
                 'classes, or correct num_classes.'

@@ -21,12 +21,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmtlalign.errors import InputError
 from mmtlalign.methods.tl_align import TraceOptions
 from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import label_tracer, share_tracer, watch
+from mmtlalign.tracing.attach import label_tracer, share_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 
@@ -144,15 +145,15 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
 
     def _check_trace(self, traced, columns) -> None:
         if traced not in ('share', 'labels'):
-            raise ValueError(f"traced={traced!r}: choose 'share' or 'labels'.")
+            raise InputError(f"traced={traced!r}: choose 'share' or 'labels'.")
         if traced == 'labels' and self.class_target != 'map':
-            raise ValueError(
+            raise InputError(
                 f"class_target={self.class_target!r} with traced='labels': the class "
                 "token learns the token labels that arrive; leave it at 'map', or "
                 "trace the 'share'."
             )
         if columns is not None and (traced == 'share' or columns < 1):
-            raise ValueError(
+            raise InputError(
                 f'columns={columns} with traced={traced!r}: the number of classes '
                 "that are followed one by one with traced='labels', 1 or more."
             )
@@ -164,15 +165,15 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         self.options.attach(backbone)
 
     @contextlib.contextmanager
-    def watch(self, backbone, mix: Mix, data_samples=None) -> Iterator[TracedTokens]:
+    def trace(self, backbone, mix: Mix, data_samples=None) -> Iterator[TracedTokens]:
         """Trace the shares, or the labels of ``data_samples``, through one forward."""
-        with super().watch(backbone, mix) as tokens:
+        with super().trace(backbone, mix) as tokens:
             if self.traced == 'share':
                 tracer = share_tracer(backbone, mix, **self.options.of_tracer)
                 seen = TracedTokens(tokens.grid, tokens.share, tracer)
             else:
                 seen = self._start_from_labels(backbone, mix, data_samples, tokens)
-        with watch(backbone, seen.tracer):
+        with trace_forward(backbone, seen.tracer):
             yield seen
 
     def _start_from_labels(self, backbone, mix, samples, tokens) -> TracedTokens:
@@ -197,7 +198,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         if self.num_classes <= self.columns + 2:
             return own.expand(-1, count, -1)
         if own.shape[1] != 1:
-            raise ValueError(
+            raise InputError(
                 f"Maps of all {self.num_classes} classes with traced='labels', which "
                 f'follows {self.columns} classes one by one: name the likeliest, '
                 f'topk={max(self.columns // 2, 1)} in PoolLabelMap, or set columns='
@@ -219,9 +220,9 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         mix: Mix | None = None,
         seen: TracedTokens | None = None,
     ) -> dict[str, Tensor]:
-        """As of ``TokenLabelClsHead``; what :meth:`watch` gave is needed."""
+        """As of ``TokenLabelClsHead``; what :meth:`trace` gave is needed."""
         if seen is None:
-            raise ValueError(
+            raise InputError(
                 f'{type(self).__name__} learns labels that are traced through the '
                 "backbone: train it with type='mmtlalign.MixClassifier'."
             )

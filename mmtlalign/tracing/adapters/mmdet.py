@@ -15,20 +15,21 @@ from mmdet.models.backbones.pvt import SpatialReductionAttention
 from mmdet.models.layers import PatchEmbed
 from torch import nn
 
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 
 def _output(backbone: nn.Module) -> str:
     last = backbone.num_stages - 1
     if max(backbone.out_indices) != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
             f'last stage, so the last output must be stage {last}; set '
             f'out_indices=({last},).'
@@ -42,7 +43,7 @@ def _first_layer(backbone: nn.Module) -> nn.Conv2d:
 
 register_backbone(
     PyramidVisionTransformer,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: _first_layer(backbone).stride,
         prefix=lambda backbone: 0,
         output=_output,
@@ -62,7 +63,7 @@ class TracedMultiheadAttention(nn.MultiheadAttention):
     """
 
     def forward(self, query, key, value):
-        if self.wire.reader is None and not torch.is_grad_enabled():
+        if self.context.reader is None and not torch.is_grad_enabled():
             return super().forward(query, key, value)
         # With gradient always: a checkpointed forward repeats without reader, and
         # must do the same again.
@@ -77,7 +78,7 @@ class TracedMultiheadAttention(nn.MultiheadAttention):
             for x, weight, bias in zip((query, key, value), weights, biases)
         )
         dropout = self.dropout if self.training else 0.0
-        out = AttentionTap(self.wire)(query, key, value, dropout_p=dropout)
+        out = AttentionHook(self.context)(query, key, value, dropout_p=dropout)
         out = self.out_proj(out.transpose(1, 2).flatten(2))
         return out.transpose(0, 1), None
 
@@ -86,7 +87,7 @@ class TracedSpatialReductionAttention(SpatialReductionAttention):
     """Pools the shares of the keys where the stock module reduces the keys."""
 
     def forward(self, x, hw_shape, identity=None):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None and self.sr_ratio > 1:
             reader.reduce_keys(
                 functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
@@ -95,21 +96,21 @@ class TracedSpatialReductionAttention(SpatialReductionAttention):
 
 
 @register_attention(SpatialReductionAttention)
-def _tap_reduced(module: SpatialReductionAttention, wire: Wire) -> None:
+def _tap_reduced(module: SpatialReductionAttention, context: TraceContext) -> None:
     if type(module.attn) is not nn.MultiheadAttention:
-        raise TypeError(
+        raise UnsupportedError(
             f'SpatialReductionAttention with a {type(module.attn).__name__} inside: '
             'known is nn.MultiheadAttention. See docs/add_a_backbone.md.'
         )
-    adopt(TracedMultiheadAttention, module.attn, wire)
-    adopt(TracedSpatialReductionAttention, module, wire)
+    adopt(TracedMultiheadAttention, module.attn, context)
+    adopt(TracedSpatialReductionAttention, module, context)
 
 
 class TracedPatchEmbed(PatchEmbed):
     """Tells the reader of mmdet's patch embedding."""
 
     def forward(self, x):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             layer = self.projection
             high, wide = layer.padding
@@ -117,12 +118,12 @@ class TracedPatchEmbed(PatchEmbed):
         return super().forward(x)
 
 
-@register_helper(PatchEmbed)
-def _tell_embedding(module: PatchEmbed, wire: Wire) -> None:
+@register_token_module(PatchEmbed)
+def _tell_embedding(module: PatchEmbed, context: TraceContext) -> None:
     if module.adap_padding is not None or module.projection.dilation != (1, 1):
-        raise TypeError(
+        raise UnsupportedError(
             "A patch embedding of mmdet with dilation or with padding='corner' or "
             "'same' (which pads nothing in mmdet) has no rule: give the padding in "
             'pixels, such as paddings=[0, 0, 0, 0].'
         )
-    adopt(TracedPatchEmbed, module, wire)
+    adopt(TracedPatchEmbed, module, context)

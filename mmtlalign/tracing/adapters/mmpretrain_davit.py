@@ -13,8 +13,8 @@ from mmpretrain.models.backbones.davit import (
 )
 
 from mmtlalign.tracing.adapters.mmpretrain_swin import SWIN, WINDOW_ATTENTIONS
-from mmtlalign.tracing.attach import Wire, adopt
-from mmtlalign.tracing.support import register_backbone, register_helper
+from mmtlalign.tracing.attach import TraceContext, adopt
+from mmtlalign.tracing.support import register_backbone, register_token_module
 
 register_backbone(DaViT, SWIN)
 WINDOW_ATTENTIONS.add(DaViTWindowMSA)
@@ -28,7 +28,7 @@ class TracedDownSample(DaViTDownSample):
     """
 
     def forward(self, x, input_size):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             layer = self.projection
             high, wide = layer.padding
@@ -36,11 +36,11 @@ class TracedDownSample(DaViTDownSample):
         return super().forward(x, input_size)
 
 
-@register_helper(DaViTDownSample)
-def _tell_merging(module: DaViTDownSample, wire: Wire) -> None:
-    adopt(TracedDownSample, module, wire)
+@register_token_module(DaViTDownSample)
+def _tell_merging(module: DaViTDownSample, context: TraceContext) -> None:
+    adopt(TracedDownSample, module, context)
 
 
-@register_helper(ChannelAttention)
-def _keep(module: ChannelAttention, wire: Wire) -> None:
+@register_token_module(ChannelAttention)
+def _keep(module: ChannelAttention, context: TraceContext) -> None:
     """Attention over channels moves no token: nothing to tap."""

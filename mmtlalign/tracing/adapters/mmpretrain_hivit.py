@@ -8,14 +8,19 @@ from mmpretrain.models.backbones import HiViT
 from mmpretrain.models.backbones.hivit import Attention
 from torch import nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.tracing.attach import listen
-from mmtlalign.tracing.support import Family, register_attention, register_backbone
+from mmtlalign.tracing.support import (
+    BackboneSpec,
+    register_attention,
+    register_backbone,
+)
 
 
 def _output(backbone: nn.Module) -> str:
     cells = backbone.patch_embed.inner_patches
     if 2 ** (backbone.num_stages - 1) != cells:
-        raise ValueError(
+        raise InputError(
             f'{backbone.num_stages} stages leave more than one of the {cells}x{cells} '
             'cells of a patch, of which HiViT keeps the first alone; give '
             f'inner_patches={2 ** (backbone.num_stages - 1)}.'
@@ -25,7 +30,7 @@ def _output(backbone: nn.Module) -> str:
 
 register_backbone(
     HiViT,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: tuple(backbone.patch_embed.patch_size),
         prefix=lambda backbone: 0,
         output=_output,

@@ -3,12 +3,16 @@
 from mmpretrain.models.backbones import MixMIMTransformer
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 
-from mmtlalign.tracing.attach import Listening, Wire, adopt
-from mmtlalign.tracing.support import Family, register_attention, register_backbone
+from mmtlalign.tracing.attach import Listening, TraceContext, adopt
+from mmtlalign.tracing.support import (
+    BackboneSpec,
+    register_attention,
+    register_backbone,
+)
 
 register_backbone(
     MixMIMTransformer,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: backbone.patch_embed.projection.stride,
         prefix=lambda backbone: 0,
         output=lambda backbone: 'mean',
@@ -28,5 +32,5 @@ class TracedMixMIMBlock(Listening, MixMIMBlock):
 
 
 @register_attention(MixMIMBlock)
-def _tap(module: MixMIMBlock, wire: Wire) -> None:
-    adopt(TracedMixMIMBlock, module, wire)
+def _tap(module: MixMIMBlock, context: TraceContext) -> None:
+    adopt(TracedMixMIMBlock, module, context)

@@ -11,6 +11,7 @@ from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from mmpretrain.models.utils.attention import WindowMSA, WindowMSAV2
 from torch import nn
 
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.fast.modules import (
     FastPatchMerging,
     FastShiftWindowMSA,
@@ -18,19 +19,19 @@ from mmtlalign.fast.modules import (
     adopt_fast,
 )
 from mmtlalign.fast.windows import WindowMasks, WindowOrder
-from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.tracing.attach import Listening, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 
 def _output(backbone: nn.Module) -> str:
     last = backbone.num_layers - 1
     if backbone.out_indices[-1] != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
             f'last stage, so the last output must be stage {last}; leave '
             'out_indices out.'
@@ -38,7 +39,7 @@ def _output(backbone: nn.Module) -> str:
     return 'mean'
 
 
-SWIN = Family(
+SWIN = BackboneSpec(
     patch=lambda backbone: backbone.patch_embed.projection.stride,
     prefix=lambda backbone: 0,
     output=_output,
@@ -68,25 +69,25 @@ class TracedShiftWindowMSA(Listening, FastShiftWindowMSA):
 
 @register_attention(ShiftWindowMSA)
 @register_attention(FastShiftWindowMSA)
-def _tap_windows(module: ShiftWindowMSA, wire: Wire) -> None:
+def _tap_windows(module: ShiftWindowMSA, context: TraceContext) -> None:
     if type(module.w_msa) not in WINDOW_ATTENTIONS:
         known = ', '.join(sorted(c.__name__ for c in WINDOW_ATTENTIONS))
-        raise TypeError(
+        raise UnsupportedError(
             f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '
             f'{known}. See docs/add_a_backbone.md.'
         )
     if adopt_fast(module.w_msa):
-        module.w_msa.wire = wire
-    module.get_attn_mask = wire.shared.setdefault('masks', WindowMasks())
-    module.order = wire.shared.setdefault('order', WindowOrder())
-    adopt(TracedShiftWindowMSA, module, wire)
+        module.w_msa.context = context
+    module.get_attn_mask = context.shared.setdefault('masks', WindowMasks())
+    module.order = context.shared.setdefault('order', WindowOrder())
+    adopt(TracedShiftWindowMSA, module, context)
 
 
 class TracedMerging:
     """Mixin: merges the shares as mmcv's and mmpretrain's ``PatchMerging`` do."""
 
     def forward(self, x, input_size):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             pads = adaptive_pads(self.adaptive_padding, self.sampler, input_size)
             reader.merge(self.sampler.kernel_size, self.sampler.stride, pads)
@@ -120,17 +121,17 @@ class TracedMMCVPatchMerging(TracedMerging, FastPatchMerging):
 
 
 def _adopt_merging(twin: type):
-    def install(module: nn.Module, wire: Wire) -> None:
+    def install(module: nn.Module, context: TraceContext) -> None:
         if tuple(module.sampler.dilation) != (1, 1):
-            raise TypeError(
+            raise UnsupportedError(
                 f'Patch merging with dilation {module.sampler.dilation}: only '
                 'dilation 1 has a rule.'
             )
-        adopt(twin, module, wire)
+        adopt(twin, module, context)
 
     return install
 
 
-register_helper(MMCVPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
-register_helper(FastPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
-register_helper(PatchMerging)(_adopt_merging(TracedPatchMerging))
+register_token_module(MMCVPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
+register_token_module(FastPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
+register_token_module(PatchMerging)(_adopt_merging(TracedPatchMerging))

@@ -23,18 +23,19 @@ from mmpretrain.models.utils.attention import (
 )
 from torch import nn
 
+from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.adapters.mmpretrain_vit import read_output, tap_plain
-from mmtlalign.tracing.attach import AttentionTap, Wire, adopt
+from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 register_backbone(
     T2T_ViT,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: backbone.tokens_to_token.soft_split0.stride,
         grid=lambda backbone, size: _unfolded(
             backbone.tokens_to_token.soft_split0, size
@@ -54,7 +55,7 @@ class TracedSoftSplit(nn.Unfold):
     """Overlapping windows of tokens become tokens."""
 
     def forward(self, x):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             high, wide = self.padding
             reader.merge(self.kernel_size, self.stride, (wide, wide, high, high))
@@ -66,29 +67,29 @@ class TracedT2TModule(T2TModule):
 
     def forward(self, x):
         out = super().forward(x)
-        if self.wire.reader is not None:
-            self.wire.reader.join_prefix(self.wire.joins)
+        if self.context.reader is not None:
+            self.context.reader.join_prefix(self.context.joins)
         return out
 
 
-@register_helper(T2TModule)
-def _tell_splits(module: T2TModule, wire: Wire) -> None:
-    adopt(TracedSoftSplit, module.soft_split1, wire)
-    adopt(TracedSoftSplit, module.soft_split2, wire)
-    adopt(TracedT2TModule, module, wire)
+@register_token_module(T2TModule)
+def _tell_splits(module: T2TModule, context: TraceContext) -> None:
+    adopt(TracedSoftSplit, module.soft_split1, context)
+    adopt(TracedSoftSplit, module.soft_split2, context)
+    adopt(TracedT2TModule, module, context)
 
 
 @register_attention(T2TTransformerLayer)
-def _tap(module: T2TTransformerLayer, wire: Wire) -> None:
+def _tap(module: T2TTransformerLayer, context: TraceContext) -> None:
     seam = getattr(module.attn, 'scaled_dot_product_attention', None)
     if seam is scaled_dot_product_attention:
-        tap_plain(module.attn, wire)
+        tap_plain(module.attn, context)
         return
     if getattr(seam, 'func', None) is not scaled_dot_product_attention_pyimpl:
-        raise TypeError(
+        raise UnsupportedError(
             f'T2TTransformerLayer calls {seam}: known is the attention in Python of '
             'mmpretrain, which divides by its scale. Install the version that '
             'requirements/ pins.'
         )
-    tap = AttentionTap(wire, scale=1 / seam.keywords['scale'], stock=seam)
+    tap = AttentionHook(context, scale=1 / seam.keywords['scale'], stock=seam)
     module.attn.scaled_dot_product_attention = tap

@@ -8,17 +8,18 @@ of PVT v2. ``mmtlalign.TIMMBackbone`` pools by itself.
 from mmpretrain.models.backbones import TIMMBackbone
 from torch import nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.tracing.attach import token_grid
-from mmtlalign.tracing.support import Family, family_of, register_backbone
+from mmtlalign.tracing.support import BackboneSpec, backbone_spec, register_backbone
 
 
-def wrapper_family(output) -> Family:
-    """Family of a backbone that holds a timm model as ``timm_model``.
+def wrapper_family(output) -> BackboneSpec:
+    """BackboneSpec of a backbone that holds a timm model as ``timm_model``.
 
     Args:
-        output: As of :class:`Family`.
+        output: As of :class:`BackboneSpec`.
     """
-    return Family(
+    return BackboneSpec(
         patch=lambda backbone: _inner(backbone).patch(backbone.timm_model),
         prefix=lambda backbone: _inner(backbone).prefix(backbone.timm_model),
         output=output,
@@ -28,19 +29,19 @@ def wrapper_family(output) -> Family:
     )
 
 
-def _inner(backbone: nn.Module) -> Family:
-    return family_of(backbone.timm_model)
+def _inner(backbone: nn.Module) -> BackboneSpec:
+    return backbone_spec(backbone.timm_model)
 
 
 def _unpooled(backbone: nn.Module) -> str:
     if type(backbone.timm_model).__name__.startswith('Feature'):
-        raise ValueError(
+        raise InputError(
             'TIMMBackbone(features_only=True) of mmpretrain takes the timm model '
             'apart, and its parameters lose their names; use mmtlalign.TIMMBackbone '
             'with out_indices, which gives the same maps and can be traced.'
         )
     if hasattr(backbone.timm_model, 'dist_token'):
-        raise ValueError(
+        raise InputError(
             'TIMMBackbone of mmpretrain gives the average of the class and the '
             'distillation token, which no head scores; use mmtlalign.TIMMBackbone, '
             'which gives both, with a DeiTClsHead of this package.'

@@ -17,21 +17,22 @@ from mmpretrain.models.backbones.twins import (
 )
 from torch import nn
 
+from mmtlalign.errors import InputError
 from mmtlalign.tracing.adapters.mmpretrain_swin import adaptive_pads
 from mmtlalign.tracing.adapters.mmpretrain_vit import tap_plain
-from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.tracing.attach import Listening, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 
 def _output(backbone: nn.Module) -> str:
     last = backbone.num_stage - 1
     if max(backbone.out_indices) != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
             f'last stage, so the last output must be stage {last}; the default '
             f'({last},) of four stages is fine.'
@@ -41,7 +42,7 @@ def _output(backbone: nn.Module) -> str:
 
 register_backbone(
     PCPVT,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: backbone.patch_embeds[0].projection.stride,
         prefix=lambda backbone: 0,
         output=_output,
@@ -58,7 +59,7 @@ class TracedGlobalAttention(GlobalSubsampledAttention):
     """
 
     def forward(self, x, hw_shape):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None and self.sr_ratio > 1:
             side, step = self.sr.kernel_size, self.sr.stride
             reader.reduce_keys(
@@ -68,9 +69,9 @@ class TracedGlobalAttention(GlobalSubsampledAttention):
 
 
 @register_attention(GlobalSubsampledAttention)
-def _tap_global(module: GlobalSubsampledAttention, wire: Wire) -> None:
-    tap_plain(module, wire)
-    adopt(TracedGlobalAttention, module, wire)
+def _tap_global(module: GlobalSubsampledAttention, context: TraceContext) -> None:
+    tap_plain(module, context)
+    adopt(TracedGlobalAttention, module, context)
 
 
 class TracedLocalAttention(Listening, LocallyGroupedSelfAttention):
@@ -84,15 +85,15 @@ class TracedLocalAttention(Listening, LocallyGroupedSelfAttention):
 
 
 @register_attention(LocallyGroupedSelfAttention)
-def _tap_local(module: LocallyGroupedSelfAttention, wire: Wire) -> None:
-    adopt(TracedLocalAttention, module, wire)
+def _tap_local(module: LocallyGroupedSelfAttention, context: TraceContext) -> None:
+    adopt(TracedLocalAttention, module, context)
 
 
 class TracedPatchEmbed(PatchEmbed):
     """Tells the reader of mmcv's patch embedding, wherever one is met."""
 
     def forward(self, x):
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             layer = self.projection
             pads = adaptive_pads(self.adaptive_padding, layer, x.shape[-2:])
@@ -100,6 +101,6 @@ class TracedPatchEmbed(PatchEmbed):
         return super().forward(x)
 
 
-@register_helper(PatchEmbed)
-def _tell_embedding(module: PatchEmbed, wire: Wire) -> None:
-    adopt(TracedPatchEmbed, module, wire)
+@register_token_module(PatchEmbed)
+def _tell_embedding(module: PatchEmbed, context: TraceContext) -> None:
+    adopt(TracedPatchEmbed, module, context)

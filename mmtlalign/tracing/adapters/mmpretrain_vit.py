@@ -26,9 +26,20 @@ from mmpretrain.models.utils.attention import (
 )
 from torch import nn
 
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.fast.modules import FastMultiheadAttention, adopt_fast
-from mmtlalign.tracing.attach import AttentionTap, Listening, Wire, adopt, listen
-from mmtlalign.tracing.support import Family, register_attention, register_backbone
+from mmtlalign.tracing.attach import (
+    AttentionHook,
+    Listening,
+    TraceContext,
+    adopt,
+    listen,
+)
+from mmtlalign.tracing.support import (
+    BackboneSpec,
+    register_attention,
+    register_backbone,
+)
 
 
 def read_output(backbone: nn.Module, layers: int) -> str:
@@ -36,21 +47,21 @@ def read_output(backbone: nn.Module, layers: int) -> str:
     transformers share; ValueError if the last of their layers is not output."""
     last = layers - 1
     if max(backbone.out_indices) != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={list(backbone.out_indices)}: labels are traced to the '
             f'last layer, so the last output must be layer {last}; leave '
             'out_indices out.'
         )
     kinds = {'cls_token': 'class', 'avg_featmap': 'mean', 'featmap': 'mean'}
     if backbone.out_type not in kinds:
-        raise ValueError(
+        raise InputError(
             f'out_type={backbone.out_type!r}: no share can be read from it; choose '
             f'one of {sorted(kinds)}.'
         )
     return kinds[backbone.out_type]
 
 
-VIT = Family(
+VIT = BackboneSpec(
     patch=lambda backbone: backbone.patch_embed.projection.stride,
     prefix=lambda backbone: backbone.num_extra_tokens,
     output=lambda backbone: read_output(backbone, backbone.num_layers),
@@ -64,17 +75,17 @@ register_backbone(
 
 @register_attention(MultiheadAttention)
 @register_attention(FastMultiheadAttention)
-def tap_plain(module: MultiheadAttention, wire: Wire) -> None:
+def tap_plain(module: MultiheadAttention, context: TraceContext) -> None:
     """Tap an attention of mmpretrain that calls its seam with the default scale."""
     if module.scaled_dot_product_attention is not scaled_dot_product_attention:
         # mmpretrain ignores the value and divides by the default scale instead
         # of multiplying: even passing the default changes the output.
-        raise TypeError(
+        raise UnsupportedError(
             'MultiheadAttention(qk_scale=...) of mmpretrain ignores the value and '
             'inverts the scale; leave qk_scale out (None) to train and trace it.'
         )
     adopt_fast(module)
-    module.scaled_dot_product_attention = AttentionTap(wire, rides=True)
+    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
 
 
 register_backbone(BEiTViT, VIT)
@@ -92,7 +103,7 @@ class TracedBEiTAttention(Listening, BEiTAttention):
         elif rel_pos_bias is not None:
             known = rel_pos_bias.shape[-1]
         if tokens != known:
-            raise ValueError(
+            raise InputError(
                 f'The image has {tokens} tokens and the relative position bias is '
                 f'for {known}, a class token among them: give images of the '
                 "backbone's img_size, or build it with theirs."
@@ -100,5 +111,5 @@ class TracedBEiTAttention(Listening, BEiTAttention):
 
 
 @register_attention(BEiTAttention)
-def _tap(module: BEiTAttention, wire: Wire) -> None:
-    adopt(TracedBEiTAttention, module, wire)
+def _tap(module: BEiTAttention, context: TraceContext) -> None:
+    adopt(TracedBEiTAttention, module, context)

@@ -11,25 +11,26 @@ from mmpretrain.models.backbones import XCiT
 from mmpretrain.models.backbones.xcit import XCA, ClassAttentionBlock, ClassAttntion
 from torch import nn
 
-from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.tracing.attach import Listening, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 
 def _output(backbone: nn.Module) -> str:
     last = backbone.num_layers - 1
     if max(backbone.out_indices) != last:
-        raise ValueError(
+        raise InputError(
             f'out_indices={list(backbone.out_indices)}: labels are traced to the '
             f'last layer, so the last output must be layer {last}; leave '
             'out_indices out.'
         )
     if backbone.out_type != 'cls_token':
-        raise ValueError(
+        raise InputError(
             f'out_type={backbone.out_type!r}: no attention of XCiT moves a patch '
             "token, so there is nothing to trace to their mean; choose 'cls_token', "
             'or a stock head (plain CutMix).'
@@ -39,7 +40,7 @@ def _output(backbone: nn.Module) -> str:
 
 register_backbone(
     XCiT,
-    Family(
+    BackboneSpec(
         patch=lambda backbone: (backbone.patch_embed.patch_size,) * 2,
         prefix=lambda backbone: 0,
         joins=lambda backbone: 1,
@@ -58,15 +59,15 @@ class TracedClassAttention(Listening, ClassAttntion):
 
 
 @register_attention(ClassAttentionBlock)
-def _tap(module: ClassAttentionBlock, wire: Wire) -> None:
+def _tap(module: ClassAttentionBlock, context: TraceContext) -> None:
     if type(module.attn) is not ClassAttntion:
-        raise TypeError(
+        raise UnsupportedError(
             f'ClassAttentionBlock with a {type(module.attn).__name__} inside: known '
             "is mmpretrain's ClassAttntion. See docs/add_a_backbone.md."
         )
-    adopt(TracedClassAttention, module.attn, wire)
+    adopt(TracedClassAttention, module.attn, context)
 
 
-@register_helper(XCA)
-def _keep(module: XCA, wire: Wire) -> None:
+@register_token_module(XCA)
+def _keep(module: XCA, context: TraceContext) -> None:
     """Attention over channels moves no token: nothing to tap."""

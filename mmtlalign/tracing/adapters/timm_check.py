@@ -14,7 +14,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mmtlalign.tracing.attach import Wire
+from mmtlalign.errors import UnsupportedError
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.tracer import Tracer
 
 KNOWN_TO_WORK = '1.0.31'
@@ -44,7 +45,7 @@ def told(read: Callable) -> Callable:
             return read(model, *args)
         except AttributeError as error:
             what = f'{type(model).__name__} ({error})'
-            raise TypeError(_changed(what)) from error
+            raise UnsupportedError(_changed(what)) from error
 
     return call
 
@@ -52,7 +53,7 @@ def told(read: Callable) -> Callable:
 def try_once(
     cls: type,
     make: Callable[[], nn.Module],
-    install: Callable[[nn.Module, Wire], None],
+    install: Callable[[nn.Module, TraceContext], None],
     run: Callable[[nn.Module, Tensor], Tensor],
     grid: tuple[int, int],
     attentions: int = 1,
@@ -78,12 +79,14 @@ def try_once(
         seen, same = _moves_as_traced(make, install, run, grid)
     except Exception as error:
         what = f'{name} ({type(error).__name__}: {error})'
-        raise TypeError(_changed(what)) from error
+        raise UnsupportedError(_changed(what)) from error
     if seen != attentions:
         what = f'{name}, which asked for {seen} attentions instead of {attentions}'
-        raise TypeError(_changed(what))
+        raise UnsupportedError(_changed(what))
     if not same:
-        raise TypeError(_changed(f'{name}, which mixes other tokens than it did'))
+        raise UnsupportedError(
+            _changed(f'{name}, which mixes other tokens than it did')
+        )
     _tried.add(cls)
 
 
@@ -93,12 +96,12 @@ def _moves_as_traced(make, install, run, grid) -> tuple[int, bool]:
     with torch.random.fork_rng(devices=[]), torch.device('cpu'):
         torch.manual_seed(0)
         module = make().double().eval()
-        wire = Wire()
-        install(module, wire)
-        wire.reader = Tracer(torch.eye(tokens)[None], grid, 0, 1)
+        context = TraceContext()
+        install(module, context)
+        context.reader = Tracer(torch.eye(tokens)[None], grid, 0, 1)
         still = torch.randn(1, tokens, _WIDTH, dtype=torch.float64)
         before = run(module, still)
-        traced, wire.reader = wire.reader, None
+        traced, context.reader = context.reader, None
         nudge = torch.randn(_WIDTH, dtype=torch.float64)
         after = run(module, still + torch.eye(tokens)[..., None] * nudge)
         # (source, token) against (token, source).

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtlalign.tracing.adapters.timm_check import look_up, told, try_once
-from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.tracing.attach import Listening, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 PyramidVisionTransformerV2, Attention, OverlapPatchEmbed = look_up(
@@ -20,7 +20,7 @@ PyramidVisionTransformerV2, Attention, OverlapPatchEmbed = look_up(
 
 register_backbone(
     PyramidVisionTransformerV2,
-    Family(
+    BackboneSpec(
         patch=told(lambda model: tuple(model.patch_embed.proj.stride)),
         prefix=lambda model: 0,
         output=lambda model: 'mean',
@@ -45,7 +45,7 @@ class TracedOverlapPatchEmbed(OverlapPatchEmbed):
     """Twin of the convolution that makes tokens, or merges them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             high, wide = self.proj.padding
             reader.embed(
@@ -55,26 +55,26 @@ class TracedOverlapPatchEmbed(OverlapPatchEmbed):
 
 
 @register_attention(Attention)
-def _tap_attention(module: nn.Module, wire: Wire) -> None:
+def _tap_attention(module: nn.Module, context: TraceContext) -> None:
     install = partial(adopt, TracedAttention)
     grid = (3, 5)
     # Trailing tokens that fill no square of 2 x 2 are no keys.
     make = partial(Attention, 8, num_heads=2, sr_ratio=2)
     try_once(Attention, make, install, lambda m, tokens: m(tokens, grid), grid)
-    install(module, wire)
+    install(module, context)
 
 
-@register_helper(OverlapPatchEmbed)
-def _tap_embed(module: nn.Module, wire: Wire) -> None:
-    def install(module, wire):
-        adopt(TracedOverlapPatchEmbed, module, wire)
+@register_token_module(OverlapPatchEmbed)
+def _tap_embed(module: nn.Module, context: TraceContext) -> None:
+    def install(module, context):
+        adopt(TracedOverlapPatchEmbed, module, context)
 
     def run(module, tokens):
-        if module.wire.reader is not None:
-            module.wire.reader.embed(None, None)
+        if module.context.reader is not None:
+            module.context.reader.embed(None, None)
         return module(tokens.mT.unflatten(2, grid)).flatten(1, 2)
 
     grid = (3, 5)
     make = partial(OverlapPatchEmbed, 3, 2, in_chans=8, embed_dim=8)
     try_once(OverlapPatchEmbed, make, install, run, grid, 0)
-    install(module, wire)
+    install(module, context)

@@ -8,13 +8,14 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing.adapters.timm_check import look_up, told, try_once
-from mmtlalign.tracing.attach import Listening, Wire, adopt
+from mmtlalign.tracing.attach import Listening, TraceContext, adopt
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 SwinTransformer, SwinTransformerBlock, WindowAttention, PatchMerging = look_up(
@@ -37,7 +38,7 @@ SwinTransformerV2, SwinTransformerV2Block, WindowAttentionV2, PatchMergingV2 = l
 def _output(model: nn.Module) -> str:
     if model.global_pool in ('avg', ''):
         return 'mean'
-    raise ValueError(
+    raise InputError(
         f'{type(model).__name__} of timm pools with global_pool='
         f"{model.global_pool!r}: no share can be read from it; choose 'avg'."
     )
@@ -48,7 +49,7 @@ def _grid(model: nn.Module, size) -> tuple[int, int]:
     return tuple(model.patch_embed.dynamic_feat_size(tuple(size)))
 
 
-SWIN = Family(
+SWIN = BackboneSpec(
     patch=told(lambda model: tuple(model.patch_embed.patch_size)),
     prefix=lambda model: 0,
     output=_output,
@@ -82,7 +83,7 @@ class _TracedMerging:
     """Mixin: merges the shares of squares of four tokens."""
 
     def forward(self, x: Tensor) -> Tensor:
-        reader = self.wire.reader
+        reader = self.context.reader
         if reader is not None:
             rows, columns = x.shape[1:3]
             reader.merge((2, 2), (2, 2), (0, columns % 2, 0, rows % 2))
@@ -102,19 +103,19 @@ def _on_map(grid: tuple[int, int], module: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def _adopt_block(twin: type, attention: type):
-    def install(module: nn.Module, wire: Wire) -> None:
+    def install(module: nn.Module, context: TraceContext) -> None:
         if type(module.attn) is not attention:
-            raise TypeError(
+            raise UnsupportedError(
                 f'{type(module).__name__} with a {type(module.attn).__name__} inside: '
                 f'known is {attention.__name__}. See docs/add_a_backbone.md.'
             )
-        adopt(twin, module, wire)
+        adopt(twin, module, context)
 
-    def install_tried(module: nn.Module, wire: Wire) -> None:
+    def install_tried(module: nn.Module, context: TraceContext) -> None:
         cls, grid = type(module), (3, 5)
         make = partial(cls, 8, grid, num_heads=2, window_size=2, shift_size=1)
         try_once(cls, make, install, partial(_on_map, grid), grid)
-        install(module, wire)
+        install(module, context)
 
     return install_tried
 
@@ -122,10 +123,10 @@ def _adopt_block(twin: type, attention: type):
 def _adopt_merging(twin: type):
     install = partial(adopt, twin)
 
-    def install_tried(module: nn.Module, wire: Wire) -> None:
+    def install_tried(module: nn.Module, context: TraceContext) -> None:
         cls, grid = type(module), (3, 4)
         try_once(cls, partial(cls, 8), install, partial(_on_map, grid), grid, 0)
-        install(module, wire)
+        install(module, context)
 
     return install_tried
 
@@ -136,5 +137,5 @@ register_attention(SwinTransformerBlock)(
 register_attention(SwinTransformerV2Block)(
     _adopt_block(TracedSwinTransformerV2Block, WindowAttentionV2)
 )
-register_helper(PatchMerging)(_adopt_merging(TracedPatchMerging))
-register_helper(PatchMergingV2)(_adopt_merging(TracedPatchMergingV2))
+register_token_module(PatchMerging)(_adopt_merging(TracedPatchMerging))
+register_token_module(PatchMergingV2)(_adopt_merging(TracedPatchMergingV2))

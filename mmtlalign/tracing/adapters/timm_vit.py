@@ -8,13 +8,14 @@ from functools import partial
 
 from torch import nn
 
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing.adapters.timm_check import look_up, told, try_once
-from mmtlalign.tracing.attach import Wire, listen
+from mmtlalign.tracing.attach import TraceContext, listen
 from mmtlalign.tracing.support import (
-    Family,
+    BackboneSpec,
     register_attention,
     register_backbone,
-    register_helper,
+    register_token_module,
 )
 
 Attention, AttentionRope, DiffAttention = look_up(
@@ -48,7 +49,7 @@ def _output(model: nn.Module) -> str:
         # their last norm behind the pooling, unless they have no class token.
         has_class = model.cls_token is not None
         return 'class' if has_class and _is_identity(model.fc_norm) else 'mean'
-    raise ValueError(
+    raise InputError(
         f'{type(model).__name__} of timm pools with global_pool='
         f'{model.global_pool!r}, pool_include_prefix='
         f'{getattr(model, "pool_include_prefix", False)}: no share can be read from '
@@ -71,7 +72,7 @@ def _grid(model: nn.Module, size) -> tuple[int, int]:
 
 
 _FAMILY = partial(
-    Family,
+    BackboneSpec,
     patch=_patch,
     prefix=told(lambda model: model.num_prefix_tokens),
     output=_output,
@@ -97,11 +98,11 @@ _LISTENED = {
 }
 
 
-def _tap(module: nn.Module, wire: Wire) -> None:
+def _tap(module: nn.Module, context: TraceContext) -> None:
     cls = type(module)
     make = partial(cls, 8, num_heads=2, **_LISTENED[cls])
     try_once(cls, make, listen, nn.Module.__call__, (2, 3))
-    listen(module, wire)
+    listen(module, context)
 
 
 for _cls in _LISTENED:
@@ -123,12 +124,12 @@ _REFUSED = {
 }
 
 
-def _refuse(module: nn.Module, wire: Wire) -> None:
+def _refuse(module: nn.Module, context: TraceContext) -> None:
     name = type(module).__name__
-    raise TypeError(
+    raise UnsupportedError(
         f'A timm model with {name} cannot be traced: {_REFUSED[type(module)]}'
     )
 
 
 for _cls in _REFUSED:
-    register_helper(_cls)(_refuse)
+    register_token_module(_cls)(_refuse)

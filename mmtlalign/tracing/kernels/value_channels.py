@@ -20,7 +20,7 @@ _FORWARD = getattr(torch.ops.aten, _NAME, None)
 _BACKWARD = getattr(torch.ops.aten, f'{_NAME}_backward', None)
 
 
-def can_ride(
+def can_augment(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float
 ) -> bool:
     """Whether columns can ride: on a CPU, in float32, without mask and dropout.
@@ -40,7 +40,7 @@ def can_ride(
     )
 
 
-def ride(
+def attention_with_share(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -51,7 +51,7 @@ def test_step_looks_at_the_first_sample_alone():
     model = model_of(train_cfg=train_cfg('MixToken', patch_size=8))
     samples = collate_label_maps(batch_of(samples_of(3)[0]))['data_samples']
     mix = model.mixer(torch.zeros(B, 3, *SIZE), hard_labels().float())
-    with model.head.watch(model.backbone, mix) as seen:
+    with model.head.trace(model.backbone, mix) as seen:
         feats = features()
         expected = model.head.loss(feats, samples, mix, seen)
         first = [samples[0], *[None] * (B - 1)]

@@ -186,7 +186,7 @@ def test_nothing_has_all_columns_of_all_tokens(lacking):
     head, labels = model.head, torch.stack([s.gt_score for s in samples])
     mix = Mix.unmixed(images, labels)
     with Largest() as largest:
-        with head.watch(model.backbone, mix, samples) as seen:
+        with head.trace(model.backbone, mix, samples) as seen:
             model.backbone(images)
         target = head.class_labels(samples, head.smooth_labels(labels), mix, seen)
     assert target.shape == (B, classes)

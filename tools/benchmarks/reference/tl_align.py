@@ -21,7 +21,7 @@ from mmtlalign.backbones.dhvt_layers import HeadInteractedAttention
 from mmtlalign.backbones.pvt_layers import PVTStage, SpatialReductionAttention
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import start_share, token_grid
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 
 
 class Textbook:
@@ -59,12 +59,12 @@ class Textbook:
         own, other = mix.labels[:, None], mix.labels[mix.partner][:, None]
         self.labels = (1 - share) * own + share * other
         self.grid = token_grid(self.backbone, mix.images.shape[-2:])
-        self.prefix = family_of(self.backbone).prefix(self.backbone)
+        self.prefix = backbone_spec(self.backbone).prefix(self.backbone)
         yield self
 
     def target(self) -> Tensor:
         """What arrives at the output (B, K): at the class token, or the mean."""
-        if family_of(self.backbone).output(self.backbone) == 'mean':
+        if backbone_spec(self.backbone).output(self.backbone) == 'mean':
             return self.labels.mean(dim=1)
         return self.labels[:, 0]
 

@@ -12,7 +12,7 @@ from torch import nn
 import mmtlalign.backbones  # noqa: F401  (registers our own)
 from mmtlalign.methods.classifier import BatchMixer
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.support import family_of
+from mmtlalign.tracing.support import backbone_spec
 from tools.benchmarks.reference.tl_align import Textbook
 from tools.benchmarks.step.models import DROP_PATH, Network
 
@@ -109,4 +109,4 @@ def _output(network: Network) -> tuple[torch.Tensor, str]:
     probe.eval()
     with torch.no_grad():
         last = probe(torch.zeros(1, 3, network.size, network.size))[-1]
-    return last, family_of(probe).output(probe)
+    return last, backbone_spec(probe).output(probe)

@@ -1,0 +1,96 @@
+"""Names of before that still work, with a warning that names the new one.
+
+Renamed arguments are declared where the class is (:func:`renamed_arguments`), renamed
+types where the new one is registered (:func:`register_old_name`). :data:`RENAMED` lists
+them all, for docs/renamed.md and the tests.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+Function = TypeVar('Function', bound=Callable)
+
+
+class Renamed(NamedTuple):
+    """One name of before.
+
+    Attributes:
+        owner: Class or function of an argument; ``'type'`` for a registered type.
+        old: The name of before.
+        new: The name of today.
+        values: Values of before that have new names, too.
+    """
+
+    owner: str
+    old: str
+    new: str
+    values: Mapping[Any, Any]
+
+
+RENAMED: list[Renamed] = []
+
+
+def renamed_arguments(
+    values: Mapping[str, Mapping[Any, Any]] | None = None, **names: str
+) -> Callable[[Function], Function]:
+    """Let a function take keyword arguments by their names of before, too.
+
+    Args:
+        values: New argument name to {old value: new value}. Defaults to None.
+        **names: Old argument name to new one; the same name where only values
+            changed.
+
+    Returns:
+        A decorator.
+    """
+    values = dict(values or {})
+
+    def decorate(function: Function) -> Function:
+        owner = function.__qualname__.removesuffix('.__init__')
+        for old, new in names.items():
+            RENAMED.append(Renamed(owner, old, new, dict(values.get(new, {}))))
+
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            for old, new in names.items():
+                if old in kwargs and old != new:
+                    if new in kwargs:
+                        raise TypeError(
+                            f'{owner}: {old} is the old name of {new}; give {new} only.'
+                        )
+                    _warn(f'{owner}: the argument {old} is called {new} now.')
+                    kwargs[new] = kwargs.pop(old)
+                given, known = kwargs.get(new), values.get(new, {})
+                if isinstance(given, str) and given in known:
+                    _warn(f'{owner}: {new}={given!r} is called {known[given]!r} now.')
+                    kwargs[new] = known[given]
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def register_old_name(registry, old: str, new: type | Callable) -> None:
+    """Let a registry build a type by its name of before.
+
+    Args:
+        registry: Of mmengine.
+        old: Name of before, without scope.
+        new: The class or function that has the new name.
+    """
+    RENAMED.append(Renamed('type', f'mmtlalign.{old}', f'mmtlalign.{new.__name__}', {}))
+
+    @functools.wraps(new, updated=())
+    def build(*args, **kwargs):
+        _warn(f'mmtlalign.{old} is called mmtlalign.{new.__name__} now.')
+        return new(*args, **kwargs)
+
+    registry.register_module(name=old, module=build)
+
+
+def _warn(message: str) -> None:
+    # Seen by default, which DeprecationWarning is not outside __main__.
+    warnings.warn(message, FutureWarning, stacklevel=3)
