@@ -31,7 +31,10 @@ from mmtlalign.errors import TraceError, UnsupportedError
 from mmtlalign.fast.attention import attend, choose_kernel
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.kernels.value_channels import can_augment
+from mmtlalign.tracing.kernels.value_channels import (
+    attention_with_share,
+    can_augment,
+)
 from mmtlalign.tracing.support import (
     KNOWN,
     backbone_spec,

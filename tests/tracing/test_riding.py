@@ -6,7 +6,10 @@ import torch.nn.functional as F
 from conftest import needs_value_channels
 
 from mmtlalign.tracing.kernels import value_channels
-from mmtlalign.tracing.kernels.value_channels import can_augment
+from mmtlalign.tracing.kernels.value_channels import (
+    attention_with_share,
+    can_augment,
+)
 
 pytestmark = needs_value_channels
 SHAPES = {
