@@ -7,7 +7,7 @@ import torch
 from repository import ROOT
 
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
 from mmtlalign.tracing.support import KNOWN
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -70,7 +70,7 @@ def test_toys_of_the_page_move_shares_as_their_attention_says(names, kind, pooli
     mix = Mix(images, torch.eye(2), torch.tensor([1, 0]), mask)
     expected, before = share_of(backbone, mix, pooling), backbone(images)[0]
     attach(backbone)
-    with trace_forward(backbone, share_tracer(backbone, mix)) as tracer:
+    with trace_forward(backbone, MixTracer(backbone, mix)) as tracer:
         after = backbone(images)[0]
     torch.testing.assert_close(tracer.share, expected)
     torch.testing.assert_close(after, before)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 class ClassAttention(nn.Module):
@@ -269,23 +270,18 @@ register_backbone(
     BackboneSpec(
         patch=lambda backbone: backbone.patch_embed.projection.stride,
         prefix=lambda backbone: 0,
-        joins=lambda backbone: 1,
+        late_tokens=lambda backbone: 1,
         output=_output,
         note='class token of the last block',
     ),
 )
 
 
-class TracedClassAttention(ClassAttention):
-    """Lets the class token join the shares, at the mean of the others."""
-
-    def forward(self, x):
-        if self.context.reader is not None:
-            self.context.reader.join_prefix()
-        return super().forward(x)
+def _add_class_token(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    reader.add_special_tokens()
 
 
 @register_attention(ClassAttention)
-def _tap(module: ClassAttention, context: TraceContext) -> None:
-    adopt(TracedClassAttention, module, context)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _add_class_token)
+    context.replace_attention(module)

@@ -24,8 +24,9 @@ from mmtlalign.backbones.dhvt_layers import (
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import register_attention, register_backbone
+from mmtlalign.tracing.tracer import Reader
 
 LN = dict(type='LN', eps=1e-6)
 BN = dict(type='BN')
@@ -344,17 +345,12 @@ register_backbone(
 )
 
 
-class TracedHeadInteractedAttention(HeadInteractedAttention):
-    """Tells the reader that head tokens take part in the next attention."""
-
-    def head_tokens(self, x):
-        if self.context.reader is not None:
-            self.context.reader.append_tokens(self.num_heads)
-        return super().head_tokens(x)
+def _append_head_tokens(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    reader.append_tokens(module.num_heads)
 
 
 @register_attention(HeadInteractedAttention)
-def _tap(module: HeadInteractedAttention, context: TraceContext) -> None:
-    adopt(TracedHeadInteractedAttention, module, context)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
-    context.appends = True
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _append_head_tokens)
+    context.replace_attention(module)
+    context.has_head_tokens = True

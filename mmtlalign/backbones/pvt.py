@@ -28,13 +28,14 @@ from mmtlalign.backbones.pvt_layers import (
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
+from mmtlalign.tracing.tracer import Reader
 
 LN = dict(type='LN', eps=1e-6)
 
@@ -294,7 +295,7 @@ register_backbone(
     BackboneSpec(
         patch=lambda backbone: _first_layer(backbone).stride,
         prefix=lambda backbone: 0,
-        joins=lambda backbone: int(backbone.with_cls_token),
+        late_tokens=lambda backbone: int(backbone.with_cls_token),
         output=_output,
         grid=lambda backbone, size: propagate.convolved(size, _first_layer(backbone)),
         note='class token of the last stage, or mean of the tokens',
@@ -302,34 +303,27 @@ register_backbone(
 )
 
 
-class TracedPositions(Positions):
-    """Lets the class token join the shares: it starts at the mean of the others."""
-
-    def forward(self, x, grid):
-        reader = self.context.reader
-        if reader is not None and self.extra:
-            reader.join_prefix(self.extra)
-        return super().forward(x, grid)
+def _add_class_token(
+    reader: Reader, module: nn.Module, x: Tensor, grid: tuple[int, int]
+) -> None:
+    if module.extra:
+        reader.add_special_tokens(module.extra)
 
 
-class TracedReduction(SpatialReductionAttention):
-    """Pools the shares of the keys where the stock module reduces the keys."""
-
-    def forward(self, x, grid):
-        reader = self.context.reader
-        if reader is not None and self.sr_ratio > 1:
-            reader.reduce_keys(
-                functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
-            )
-        return super().forward(x, grid)
+def _reduce_keys(
+    reader: Reader, module: nn.Module, x: Tensor, grid: tuple[int, int]
+) -> None:
+    """Pool the shares of the keys where the module reduces the keys."""
+    if module.sr_ratio > 1:
+        reader.reduce_keys(functools.partial(F.avg_pool2d, kernel_size=module.sr_ratio))
 
 
 @register_attention(SpatialReductionAttention)
-def _tap(module: SpatialReductionAttention, context: TraceContext) -> None:
-    adopt(TracedReduction, module, context)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _reduce_keys)
+    context.replace_attention(module)
 
 
 @register_token_module(Positions)
-def _tell_class_token(module: Positions, context: TraceContext) -> None:
-    adopt(TracedPositions, module, context)
+def _attach_positions(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _add_class_token)

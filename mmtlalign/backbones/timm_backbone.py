@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_family
+from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_spec
 from mmtlalign.tracing.support import backbone_spec, register_backbone
 
 OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
@@ -281,4 +281,4 @@ def _output(backbone: nn.Module) -> str:
     return 'mean'
 
 
-register_backbone(TIMMBackbone, wrapper_family(_output))
+register_backbone(TIMMBackbone, wrapper_spec(_output))

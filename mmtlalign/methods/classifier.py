@@ -250,10 +250,10 @@ class MixClassifier(ImageClassifier):
             with mix.inside(self.backbone):
                 feats = self.extract_feat(mix.images)
             return self._plain_loss(feats, data_samples, mix.target(mix.area()))
-        watched = self.head.trace(self.backbone, mix, data_samples)
-        with mix.inside(self.backbone), watched as seen:
+        tracing = self.head.trace(self.backbone, mix, data_samples)
+        with mix.inside(self.backbone), tracing as trace:
             feats = self.extract_feat(mix.images)
-        return self.head.loss(feats, data_samples, mix, seen)
+        return self.head.loss(feats, data_samples, mix, trace)
 
     def _plain_loss(self, feats: tuple, data_samples: list, target: Tensor) -> dict:
         """Loss of a head of the hosts, to a target (B, K)."""

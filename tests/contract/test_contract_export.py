@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 from torch.optim.swa_utils import AveragedModel
 
 from mmtlalign.methods.classifier import MixClassifier
-from mmtlalign.tracing.attach import share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, trace_forward
 
 
 def train(backbone, mix):
@@ -152,9 +152,7 @@ def test_averaged_copies_are_independent_and_need_no_labels(row, kind):
     model.loss(images, samples)['loss'].backward()
     torch.optim.SGD(model.parameters(), lr=0.01).step()
     average.update_parameters(model)
-    with trace_forward(
-        model.backbone, share_tracer(model.backbone, mixed(row))
-    ) as tracer:
+    with trace_forward(model.backbone, MixTracer(model.backbone, mixed(row))) as tracer:
         copied.backbone(images)
         assert tracer.seen == 0
         model.backbone(images)

@@ -5,11 +5,7 @@ import torch
 from contract_rows import HOOKS, ROWS
 from contract_steps import every_row, mixed, stock, tapped
 
-from mmtlalign.methods.transmix import (
-    ClassTokenAttention,
-    ReceivedAttention,
-    attention_reader,
-)
+from mmtlalign.methods.transmix import attention_reader
 from mmtlalign.tracing.attach import trace_forward
 from mmtlalign.tracing.support import backbone_spec
 
@@ -17,22 +13,22 @@ from mmtlalign.tracing.support import backbone_spec
 @every_row
 def test_looks_of_the_last_attention_equal_the_dense_ones(row):
     mix, backbone = mixed(row), tapped(row)
-    kind = ClassTokenAttention if ROWS[row].output == 'class' else ReceivedAttention
+    kind = 'cls' if ROWS[row].output == 'class' else 'received'
     torch.manual_seed(5)
     with trace_forward(backbone, attention_reader(backbone, mix, kind)) as seen:
         backbone(mix.images)
     torch.manual_seed(5)  # the same dropout
     events = oracles.dense_events(stock(row), mix.images, HOOKS)
-    if kind is ReceivedAttention:
+    if kind == 'received':
         events = [event for event in events if event[0] != 'look']
     look, merges = oracles.last_look(events)
-    family = backbone_spec(backbone)
-    prefix = family.prefix(backbone) + family.joins(backbone)
+    spec = backbone_spec(backbone)
+    prefix = spec.prefix(backbone) + spec.late_tokens(backbone)
     # Merging halves both sides; a token is known by its first pixel.
     step = ROWS[row].patch * 2**merges
     mask = mix.mask[0, 0, ::step, ::step][: seen.grid[0], : seen.grid[1]]
     mask = mask.double().flatten()
-    if kind is ClassTokenAttention:
+    if kind == 'cls':
         rows = look[:, :prefix, prefix:]
     else:
         rows = look[:, prefix:, prefix:].mean(dim=1, keepdim=True)

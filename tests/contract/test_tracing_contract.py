@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.compat.torch_2_1 import ONE_GRAPH
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
 from mmtlalign.tracing.kernels import value_channels
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
@@ -84,7 +84,7 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
         ('LV-ViT', {}, 1),
         ('Swin', {}, 1),
         ('DHVT', {}, 1),
-        ('DHVT', dict(merge='flat'), 2),
+        ('DHVT', dict(head_token_rule='flat'), 2),
     ],
 )
 @pytest.mark.parametrize('residual', [0, 0.5, 1, 2.0])
@@ -102,7 +102,7 @@ def test_default_residual_is_the_plain_mean_to_the_bit():
     mix, backbone = mixed('ViT'), tapped('ViT')
     _, alone = run(backbone, mix, residual=False, layers=[0])
     _, tracer = run(backbone, mix, layers=[0])
-    before = share_tracer(backbone, mix).share
+    before = MixTracer(backbone, mix).share
     assert tracer.share.equal((before + alone.share) / 2)
     assert run(backbone, mix, residual=1, layers=[0])[1].share.equal(tracer.share)
 
@@ -110,13 +110,13 @@ def test_default_residual_is_the_plain_mean_to_the_bit():
 @pytest.mark.parametrize('residual', [-1, float('nan'), float('inf'), None, 'plain'])
 def test_residuals_that_are_no_weight(residual):
     with pytest.raises(ValueError, match=r'residual=.* a number from 0 on'):
-        share_tracer(tapped('ViT'), mixed('ViT'), residual=residual)
+        MixTracer(tapped('ViT'), mixed('ViT'), residual=residual)
 
 
 @every_row
 def test_identity_gives_rows_that_sum_to_one(row):
     mix, backbone = mixed(row), tapped(row)
-    first = share_tracer(backbone, mix)
+    first = MixTracer(backbone, mix)
     eye = torch.eye(first.share.shape[1]).expand(len(mix.images), -1, -1)
     tracer = Tracer(eye, first.grid, first.prefix, backbone.trace_context.attentions)
     with trace_forward(backbone, tracer):
@@ -161,7 +161,7 @@ def test_exception_leaves_no_tracer_behind(row):
     mix, backbone = mixed(row), tapped(row)
     with (
         pytest.raises(ZeroDivisionError),
-        trace_forward(backbone, share_tracer(backbone, mix)),
+        trace_forward(backbone, MixTracer(backbone, mix)),
     ):
         backbone(mix.images)
         raise ZeroDivisionError
@@ -205,7 +205,7 @@ def test_copies_are_independent(row):
     mix, backbone = mixed(row), tapped(row)
     twin = copy.deepcopy(backbone)
     assert twin.trace_context is not backbone.trace_context
-    with trace_forward(backbone, share_tracer(backbone, mix)) as tracer:
+    with trace_forward(backbone, MixTracer(backbone, mix)) as tracer:
         twin(mix.images)
         assert tracer.seen == 0
         backbone(mix.images)
@@ -218,7 +218,7 @@ def test_one_forward_exactly(row):
     mix, backbone = mixed(row), tapped(row)
     with (
         pytest.raises(RuntimeError, match='exactly one forward'),
-        trace_forward(backbone, share_tracer(backbone, mix)),
+        trace_forward(backbone, MixTracer(backbone, mix)),
     ):
         pass
 
@@ -254,7 +254,7 @@ def compiled_steps(row, backend, fullgraph):
     steps = []
     for mix in (first, dataclasses.replace(first, mask=1 - first.mask)):
         torch.manual_seed(5)
-        with trace_forward(ours, share_tracer(ours, mix)) as tracer:
+        with trace_forward(ours, MixTracer(ours, mix)) as tracer:
             steps.append((mix, flat(compiled(mix.images)), tracer))
     return steps
 
@@ -298,4 +298,4 @@ def test_qk_scale_is_refused():
 def test_layers_that_do_not_exist(layers):
     backbone = tapped('ViT')
     with pytest.raises(ValueError, match='attentions 0 to 2'):
-        share_tracer(backbone, mixed('ViT'), layers=layers)
+        MixTracer(backbone, mixed('ViT'), layers=layers)

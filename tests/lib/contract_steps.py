@@ -10,7 +10,7 @@ from contract_rows import ROWS
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
 
 every_row = pytest.mark.parametrize('row', ROWS)
 
@@ -60,7 +60,7 @@ def mix_images(size, batch=3, seed=1):
 def run(backbone, mix, seed=5, **options):
     """Output and tracer of one traced forward of a tapped backbone."""
     torch.manual_seed(seed)
-    with trace_forward(backbone, share_tracer(backbone, mix, **options)) as tracer:
+    with trace_forward(backbone, MixTracer(backbone, mix, **options)) as tracer:
         out = backbone(mix.images)
     return flat(out), tracer
 

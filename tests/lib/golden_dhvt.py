@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.checkpoint.convert import convert
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import share_tracer
+from mmtlalign.tracing.attach import MixTracer
 from mmtlalign.tracing.tracer import Tracer
 
 OUTPUT = dict(tolerance=5e-6)
@@ -166,7 +166,9 @@ def check_dhvt_tlalign(path):
     """Our rule of label tracing, as the files state it; not an official number."""
     for merge in ('nested', 'flat'):
         golden = GoldenDHVT(
-            path, type='mmtlalign.TLAlignVisionTransformerClsHead', merge=merge
+            path,
+            type='mmtlalign.TLAlignVisionTransformerClsHead',
+            head_token_rule=merge,
         )
         backbone, head = golden.model.backbone, golden.model.head
         layers = [golden[f'{merge}/blk{i}/labels'] for i in range(backbone.num_layers)]
@@ -176,7 +178,7 @@ def check_dhvt_tlalign(path):
         )
 
         # From the attention maps of the file.
-        tracer = Tracer(begin, (grid, grid), 1, len(layers), merge=merge)
+        tracer = Tracer(begin, (grid, grid), 1, len(layers), head_token_rule=merge)
         for i in range(len(layers)):
             tracer.append_tokens(backbone.num_heads)
             tracer.weigh(torch.from_numpy(golden[f'blk{i}/attn_probs']))
@@ -186,7 +188,7 @@ def check_dhvt_tlalign(path):
         # As the method trains, in float32: one share column.
         golden.model.float().eval()
         mix = mixed(golden, backbone.patch_size)
-        start = share_tracer(backbone, mix, merge=merge).share
+        start = MixTracer(backbone, mix, head_token_rule=merge).share
         close(torch.lerp(mix.labels[:, None], partners(mix), start), begin, 1e-6)
         with torch.no_grad(), head.trace(backbone, mix) as seen:
             logits = head(golden.model.extract_feat(mix.images))

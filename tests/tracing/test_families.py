@@ -89,7 +89,7 @@ def step(model, size):
 @pytest.mark.parametrize('row', MODELS_WITH_HEADS)
 def test_heads_learn(row, method):
     mean = ROWS[row].output == 'mean'
-    columns = dict(looks='columns') if mean and method == 'TransMix' else {}
+    columns = dict(attention='received') if mean and method == 'TransMix' else {}
     model = classifier(row, method, **columns)
     loss, shares, area = step(model, ROWS[row].size)
     loss.backward()
@@ -113,7 +113,7 @@ def test_transmix_without_class_token_names_the_ways_out():
 @pytest.mark.parametrize('row', ['XCiT', 'T2T-ViT', 'DeiT III'])
 def test_columns_are_not_for_a_class_token(row):
     with pytest.raises(ValueError, match="leave it at 'class'"):
-        classifier(row, 'TransMix', looks='columns')
+        classifier(row, 'TransMix', attention='received')
 
 
 @pytest.mark.parametrize(

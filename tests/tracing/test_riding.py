@@ -7,8 +7,8 @@ from conftest import needs_value_channels
 
 from mmtlalign.tracing.kernels import value_channels
 from mmtlalign.tracing.kernels.value_channels import (
-    attention_with_share,
-    can_augment,
+    attend_with_share,
+    can_carry_share,
 )
 
 pytestmark = needs_value_channels
@@ -32,7 +32,7 @@ def draw(batch, heads, queries, keys, width, columns):
 @pytest.mark.parametrize('scale', [None, 0.4])
 def test_columns_move_as_by_the_formula(shape, scale):
     parts, columns = draw(*shape)
-    out, moved = attention_with_share(*parts, columns, scale)
+    out, moved = attend_with_share(*parts, columns, scale)
     factor = shape[4] ** -0.5 if scale is None else scale
     weights = (factor * parts[0] @ parts[1].mT).double().softmax(-1)
     expected = weights.mean(1) @ columns.double()
@@ -52,7 +52,7 @@ def test_gradients_are_those_of_the_network_alone(shape):
         if kind == 'stock':
             out = F.scaled_dot_product_attention(*leaves)
         else:
-            out, moved = attention_with_share(*leaves, columns.requires_grad_())
+            out, moved = attend_with_share(*leaves, columns.requires_grad_())
             assert not moved.requires_grad
         out.pow(2).sum().backward()
         found.append([leaf.grad for leaf in leaves])
@@ -63,11 +63,11 @@ def test_gradients_are_those_of_the_network_alone(shape):
 
 def test_where_columns_can_ride(monkeypatch):
     parts, _ = draw(*SHAPES['tokens'])
-    assert can_augment(*parts, None, 0.0)
-    assert not can_augment(*parts, torch.zeros(5, 5), 0.0)
-    assert not can_augment(*parts, None, 0.1)
-    assert not can_augment(*[part.bfloat16() for part in parts], None, 0.0)
-    assert not can_augment(*[part.to('meta') for part in parts], None, 0.0)
-    assert not can_augment(parts[0], parts[1], parts[2][..., :4], None, 0.0)
+    assert can_carry_share(*parts, None, 0.0)
+    assert not can_carry_share(*parts, torch.zeros(5, 5), 0.0)
+    assert not can_carry_share(*parts, None, 0.1)
+    assert not can_carry_share(*[part.bfloat16() for part in parts], None, 0.0)
+    assert not can_carry_share(*[part.to('meta') for part in parts], None, 0.0)
+    assert not can_carry_share(parts[0], parts[1], parts[2][..., :4], None, 0.0)
     monkeypatch.setattr(value_channels, '_BACKWARD', None)  # an older PyTorch
-    assert not can_augment(*parts, None, 0.0)
+    assert not can_carry_share(*parts, None, 0.0)

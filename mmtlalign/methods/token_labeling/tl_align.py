@@ -21,13 +21,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmtlalign.compat.renamed import renamed_arguments
 from mmtlalign.errors import InputError
-from mmtlalign.methods.tl_align import TraceOptions
+from mmtlalign.methods.tl_align import attach_with_options, trace_options
 from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import label_tracer, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, label_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 
@@ -119,7 +120,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         columns (int): How many classes of each image are followed one by one with
             ``traced='labels'``, those of most mass in its tokens; all others are
             followed together and spread evenly. Defaults to None: 16.
-        layers, residual, merge: As of :class:`TraceOptions`.
+        layers, residual, head_token_rule: As of :class:`mmtlalign.methods.tl_align.TLAlign`.
         **kwargs: As of ``TokenLabelClsHead``.
 
     Raises:
@@ -127,6 +128,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
             ``columns + 2`` classes that do not name the likeliest ones.
     """
 
+    @renamed_arguments(merge='head_token_rule')
     def __init__(
         self,
         *args,
@@ -134,14 +136,14 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         columns: int | None = None,
         layers: Sequence[int] | None = None,
         residual: bool | float = True,
-        merge: str | None = None,
+        head_token_rule: str | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self._check_trace(traced, columns)
         self.traced = traced
         self.columns = COLUMNS if columns is None else columns
-        self.options = TraceOptions(layers, residual, merge)
+        self.trace_options = trace_options(layers, residual, head_token_rule)
 
     def _check_trace(self, traced, columns) -> None:
         if traced not in ('share', 'labels'):
@@ -162,14 +164,14 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         """Tap the backbone; errors as in ``TokenLabelClsHead``, and options that do
         not fit it."""
         super().attach(backbone)
-        self.options.attach(backbone)
+        attach_with_options(backbone, self.trace_options)
 
     @contextlib.contextmanager
     def trace(self, backbone, mix: Mix, data_samples=None) -> Iterator[TracedTokens]:
         """Trace the shares, or the labels of ``data_samples``, through one forward."""
         with super().trace(backbone, mix) as tokens:
             if self.traced == 'share':
-                tracer = share_tracer(backbone, mix, **self.options.of_tracer)
+                tracer = MixTracer(backbone, mix, **self.trace_options)
                 seen = TracedTokens(tokens.grid, tokens.share, tracer)
             else:
                 seen = self._start_from_labels(backbone, mix, data_samples, tokens)
@@ -184,7 +186,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         if isinstance(start, TopKLabels):
             columns = LabelColumns.of(start, self.columns, self.num_classes)
             start = columns.values
-        tracer = label_tracer(backbone, start, tokens.grid, **self.options.of_tracer)
+        tracer = label_tracer(backbone, start, tokens.grid, **self.trace_options)
         return TracedTokens(tokens.grid, tokens.share, tracer, own, columns)
 
     def _few(

@@ -20,10 +20,10 @@ _FORWARD = getattr(torch.ops.aten, _NAME, None)
 _BACKWARD = getattr(torch.ops.aten, f'{_NAME}_backward', None)
 
 
-def can_augment(
+def can_carry_share(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float
 ) -> bool:
-    """Whether columns can ride: on a CPU, in float32, without mask and dropout.
+    """Whether a share can be carried: on a CPU, in float32, without mask and dropout.
 
     In half precision the output, and what rides in it, would be rounded. Graphs that
     are compiled or exported keep the call that they know.
@@ -40,7 +40,7 @@ def can_augment(
     )
 
 
-def attention_with_share(
+def attend_with_share(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -61,10 +61,10 @@ def attention_with_share(
         heads, (B, Nq, S), without gradient.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return _Ride.apply(query, key, value, columns, scale)
+    return _AttendWithShare.apply(query, key, value, columns, scale)
 
 
-class _Ride(torch.autograd.Function):
+class _AttendWithShare(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, columns, scale):
         width = query.shape[-1]
@@ -100,12 +100,12 @@ def widened(query: Tensor, key: Tensor, value: Tensor, columns: Tensor) -> list[
     What stands behind queries and keys is 0, so that their products stay as they are.
     """
     heads, width = query.shape[1], query.shape[-1]
-    room = -(-(width + columns.shape[-1]) // 8) * 8 - width
-    riders = columns[:, None].expand(-1, heads, -1, -1)
-    behind = [query.new_zeros(()).expand(*t.shape[:-1], room) for t in (query, key)]
-    empty = query.new_zeros(()).expand(*riders.shape[:-1], room - columns.shape[-1])
+    spare = -(-(width + columns.shape[-1]) // 8) * 8 - width
+    channels = columns[:, None].expand(-1, heads, -1, -1)
+    behind = [query.new_zeros(()).expand(*t.shape[:-1], spare) for t in (query, key)]
+    empty = query.new_zeros(()).expand(*channels.shape[:-1], spare - columns.shape[-1])
     return [
         torch.cat([query, behind[0]], dim=-1),
         torch.cat([key, behind[1]], dim=-1),
-        torch.cat([value, riders, empty], dim=-1),
+        torch.cat([value, channels, empty], dim=-1),
     ]

@@ -245,7 +245,7 @@ def test_scores_of_evaluation_are_those_of_token_labels(traced):
         (dict(columns=8), "columns=8 with traced='share'"),
         (dict(residual=-1.0), 'a number from 0 on'),
         (dict(layers=[3]), 'attentions 0 to 2'),
-        (dict(merge='flat'), 'about head tokens'),
+        (dict(head_token_rule='flat'), 'about head tokens'),
     ],
 )
 def test_settings_that_cannot_be(options, message):
@@ -257,7 +257,7 @@ def test_head_tokens_merge_as_asked():
     samples, _, _ = label_samples(B, K, GRID, topk=3)
     targets = []
     for merge in (None, 'nested', 'flat'):
-        model, images = build('DHVT', merge=merge)
+        model, images = build('DHVT', head_token_rule=merge)
         targets.append(step(model, images, samples)[1]['target'])
     assert targets[0].equal(targets[1]) and not targets[1].equal(targets[2])
 
