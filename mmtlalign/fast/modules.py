@@ -5,6 +5,9 @@ evaluation it runs the stock forward, so that inference and exported graphs stay
 are. In training it takes queries, keys and values apart at once: the stock modules
 index them one by one, whose backward pass fills three tensors of the size of all with
 zeros.
+
+A fast class calls the attributes and submodules of the class that it ``stands_for`` as
+that one does, so that hooks on them keep working.
 """
 
 import torch
@@ -26,6 +29,8 @@ from mmtlalign.fast.windows import WindowMasks, WindowOrder, reorder
 
 class FastMultiheadAttention(MultiheadAttention):
     """Attention of mmpretrain's plain transformers."""
+
+    stands_for = MultiheadAttention
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, N, C) to (B, N, C)."""
@@ -88,6 +93,7 @@ class FastShiftWindowMSA(ShiftWindowMSA):
         order: Knows where tokens go; see :func:`share_windows`.
     """
 
+    stands_for = ShiftWindowMSA
     order: WindowOrder | None = None
 
     def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -109,6 +115,8 @@ class FastShiftWindowMSA(ShiftWindowMSA):
 
 class FastPatchMerging(PatchMerging):
     """Merge 2 x 2 tokens with one copy in place of mmcv's unfolding."""
+
+    stands_for = PatchMerging
 
     def forward(
         self, x: Tensor, input_size: tuple[int, int]

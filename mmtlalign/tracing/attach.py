@@ -169,6 +169,10 @@ def attach(backbone: nn.Module) -> TraceContext:
             for install, module, attentions in installers:
                 install(module, context)
                 context.attentions += attentions
+            if not context.attentions:
+                raise UnsupportedError(
+                    f'{type(backbone).__name__} has no attention that can be traced.'
+                )
         except BaseException:
             _undo(context)
             raise
@@ -183,11 +187,13 @@ def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int
     for name, module in backbone.named_modules():
         if module is backbone or name.startswith(inside):
             continue
-        if type(module) in KNOWN.attentions:
-            found.append((KNOWN.attentions[type(module)], module, 1))
+        # A class that says so is attached to as the class that it stands for.
+        cls = vars(type(module)).get('stands_for', type(module))
+        if cls in KNOWN.attentions:
+            found.append((KNOWN.attentions[cls], module, 1))
             inside += (f'{name}.',)
-        elif type(module) in KNOWN.token_modules:
-            found.append((KNOWN.token_modules[type(module)], module, 0))
+        elif cls in KNOWN.token_modules:
+            found.append((KNOWN.token_modules[cls], module, 0))
         elif looks_like_attention(type(module)):
             known = ', '.join(sorted(c.__name__ for c in KNOWN.attentions))
             raise UnsupportedError(
@@ -196,10 +202,6 @@ def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int
                 f'{known}. Shares that skip a layer would be wrong, so register '
                 'it first: docs/add_a_backbone.md.'
             )
-    if not any(attentions for *_, attentions in found):
-        raise UnsupportedError(
-            f'{type(backbone).__name__} has no attention that can be traced.'
-        )
     return found
 
 

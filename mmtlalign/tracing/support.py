@@ -143,7 +143,7 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
 
 
 def supported_backbones() -> dict[type, BackboneSpec]:
-    """Return all backbones that are registered, those of installed hosts included."""
+    """Return the backbones that are registered, those of installed hosts included."""
     for host in ADAPTERS:
         if importlib.util.find_spec(host):
             load_adapters([host])

@@ -10,7 +10,7 @@ from contract_rows import ROWS
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace, trace_forward
 
 every_row = pytest.mark.parametrize('row', ROWS)
 
@@ -63,6 +63,14 @@ def run(backbone, mix, seed=5, **options):
     with trace_forward(backbone, MixTracer(backbone, mix, **options)) as tracer:
         out = backbone(mix.images)
     return flat(out), tracer
+
+
+@torch.no_grad()
+def trace_images(backbone, mix):
+    """Tracer of one forward of any backbone, without gradient."""
+    with trace(backbone, mix) as tracer:
+        backbone(mix.images)
+    return tracer
 
 
 def flat(out):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from benchmark_nets import DEIT, SWIN, TEXTBOOK, VIT
+from contract_steps import trace_images
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS as BUILDERS
 from mmengine.registry import init_default_scope
@@ -15,7 +16,6 @@ from torch._dynamo.utils import counters
 
 from mmtlalign.fast.hooks import speed_up
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import trace
 from mmtlalign.tracing.support import backbone_spec
 from tools.benchmarks.reference.tl_align import Textbook
 from tools.benchmarks.step import steps, variants
@@ -51,7 +51,7 @@ def test_textbook_gives_the_fused_target_and_the_stock_output(name):
     dense = copy.deepcopy(backbone)
     with torch.no_grad(), Textbook(dense).follow(mix) as traced:
         feats = dense(mix.images)[-1]
-    tracer = trace(backbone, mix)
+    tracer = trace_images(backbone, mix)
     output = backbone_spec(backbone).output(backbone)
     fused = mix.target(tracer.output_shares(output)[0])
     torch.testing.assert_close(traced.target(), fused, rtol=0, atol=1e-5)

@@ -5,7 +5,7 @@ from contract_rows import ROWS
 from contract_steps import stock
 from repository import ROOT, tool
 
-from mmtlalign.tracing.support import REASONS, supported_backbones
+from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
 
 MODELS = tool('analysis_tools/list_models')
 
@@ -32,7 +32,7 @@ def test_table_names_every_registered_backbone_and_no_refused_one():
     for cls in supported_backbones():
         assert f'`{cls.__name__}`' in table
     assert '`SVT`' in table and '`DeiT3`' in table
-    assert not [name for name in REASONS if f'`{name}`' in table]
+    assert not [name for name in UNSUPPORTED if f'`{name}`' in table]
 
 
 def test_command_writes_the_page(tmp_path, capsys):

@@ -106,13 +106,13 @@ def test_heads_learn(row, method):
 
 
 def test_transmix_without_class_token_names_the_ways_out():
-    with pytest.raises(ValueError, match="PCPVT does not output a class.*'columns'"):
+    with pytest.raises(ValueError, match="PCPVT does not output a class.*'received'"):
         classifier('PCPVT', 'TransMix')
 
 
 @pytest.mark.parametrize('row', ['XCiT', 'T2T-ViT', 'DeiT III'])
 def test_columns_are_not_for_a_class_token(row):
-    with pytest.raises(ValueError, match="leave it at 'class'"):
+    with pytest.raises(ValueError, match="leave it at 'cls'"):
         classifier(row, 'TransMix', attention='received')
 
 
@@ -169,7 +169,7 @@ def test_attention_over_channels_is_not_counted():
 
 
 def test_stock_xcit_without_class_attention_has_nothing_to_trace():
-    with pytest.raises(TypeError, match='no attention that could be tapped'):
+    with pytest.raises(TypeError, match='no attention that can be traced'):
         attach(backbone('XCiT', cls_attn_layers=0))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmtlalign.tracing.support import (
     KNOWN,
-    REASONS,
+    UNSUPPORTED,
     BackboneSpec,
     backbone_spec,
     register_backbone,
@@ -66,10 +66,10 @@ def test_traceable_or_refused_with_a_reason(name):
         assert name in rows, f'{name} is traceable, and no row of the contract shows it'
 
 
-@pytest.mark.parametrize('name', sorted(REASONS))
+@pytest.mark.parametrize('name', sorted(UNSUPPORTED))
 def test_reasons_are_sentences(name):
-    assert REASONS[name].endswith('.')
-    assert 40 < len(REASONS[name]) < 200
+    assert UNSUPPORTED[name].endswith('.')
+    assert 40 < len(UNSUPPORTED[name]) < 200
 
 
 @pytest.mark.parametrize(

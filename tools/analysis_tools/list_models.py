@@ -15,7 +15,7 @@ import mmdet.registry
 import mmpretrain.registry
 
 import mmtlalign.backbones  # noqa: F401  (registers our own)
-from mmtlalign.tracing.support import REASONS, supported_backbones
+from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
 
 BEGIN = '<!-- made by: python tools/analysis_tools/list_models.py --write README.md -->'
 END = '<!-- end of the table -->'
@@ -40,7 +40,7 @@ def names_of(cls, known):
         and issubclass(heir, cls)
         and next(c for c in heir.__mro__ if c in known) is cls
         and host_of(heir) == host_of(cls)
-        and not any(c.__name__ in REASONS for c in heir.__mro__)
+        and not any(c.__name__ in UNSUPPORTED for c in heir.__mro__)
     ]
     others = sorted(heir.__name__ for heir in heirs if heir is not cls)
     return [cls.__name__, *others]

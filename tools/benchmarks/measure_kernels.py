@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from mmtlalign.fast.attention import TIMES, attend
+from mmtlalign.fast.attention import TIMES, explicit_attention, fused_attention
 from tools.benchmarks import timing
 
 # Windows of 4, 7, 8 and 14 tokens a side; classifiers at 32 to 512 pixels.
@@ -40,15 +40,15 @@ def case(tokens, biased, dtype, device, elements):
         bias = torch.randn(HEADS, tokens, tokens, generator=draw)
         bias = bias.to(device, dtype).requires_grad_()
 
-    def step(kernel):
+    def step(attend):
         def run():
             leaf = packed.detach().requires_grad_()
             parts = leaf.permute(2, 0, 3, 1, 4).unbind(0)
-            attend(*parts, bias, kernel=kernel).backward(given)
+            attend(*parts, bias).backward(given)
 
         return run
 
-    return {kernel: step(kernel) for kernel in ('fused', 'explicit')}
+    return dict(fused=step(fused_attention), explicit=step(explicit_attention))
 
 
 def measure(options):

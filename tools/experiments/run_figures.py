@@ -83,7 +83,8 @@ def shares(cfg, model, path, count=6):
         mix = TokenCutMix(alpha=1.0, patch_size=patch).mix(images, labels)
         if 0.25 < mix.area().mean() < 0.4 and not mix.mask[..., 0].any():
             break
-    traced = trace(model.backbone, mix)
+    with torch.no_grad(), trace(model.backbone, mix) as traced:
+        model.backbone(mix.images)
     # A head that reads tokens itself says which it scores.
     kind = getattr(model.head, 'output', None)
     kind = kind or backbone_spec(model.backbone).output(model.backbone)
