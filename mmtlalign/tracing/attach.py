@@ -283,11 +283,11 @@ class MixTracer(Tracer):
             **options,
         )
         self.mix = mix
-        self._output = spec.output(backbone)
+        self._output = partial(spec.output, backbone)
 
     def partner_shares(self) -> tuple[Tensor, ...]:
         """Return the partner's share at each output of the network, each (B,)."""
-        return tuple(s.squeeze(-1) for s in self.output_shares(self._output))
+        return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
 
     def target(self) -> Tensor:
         """Return the labels (B, K) that arrive at the first output of the network."""
