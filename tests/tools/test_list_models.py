@@ -1,4 +1,4 @@
-"""The README's table of models is what is registered, and each has its contract."""
+"""The page's table of models is what is registered, and each has its contract."""
 
 import pytest
 from contract_rows import ROWS
@@ -10,10 +10,10 @@ from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
 MODELS = tool('analysis_tools/list_models')
 
 
-def test_readme_is_up_to_date():
-    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+def test_page_is_up_to_date():
+    text = (ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')
     assert MODELS.insert(text) == text, (
-        'run: python tools/analysis_tools/list_models.py --write README.md'
+        'run: python tools/analysis_tools/list_models.py --write docs/backbones.md'
     )
 
 
