@@ -240,7 +240,7 @@ def names():
     """
     names = {'__name__': 'toy'}
     with pytest.MonkeyPatch.context() as patch:
-        for kind in ('families', 'attentions', 'helpers'):
+        for kind in ('backbones', 'attentions', 'token_modules'):
             patch.setattr(KNOWN, kind, dict(getattr(KNOWN, kind)))
         for block in BACKBONE_BLOCKS:
             if not block.startswith('import mmtlalign'):
@@ -253,7 +253,7 @@ def names():
     [
         'attention inside a forward',
         'attention behind an attribute',
-        'a traced subclass',
+        'pooled keys',
     ],
 )
 def test_registering_takes_less_than_30_lines(way):

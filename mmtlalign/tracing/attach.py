@@ -85,17 +85,22 @@ class TraceContext:
         handle = softmax.register_forward_hook(EventHook(self, None).weights)
         self.undo.append(handle.remove)
 
-    def replace_attention(self, module: nn.Module, scale: float | None = None) -> None:
-        """Read an attention that is called as ``module.scaled_dot_product_attention``.
+    def replace_attention(
+        self,
+        module: nn.Module,
+        scale: float | None = None,
+        name: str = 'scaled_dot_product_attention',
+    ) -> None:
+        """Read an attention whose function is an attribute of the module.
 
         Args:
-            module: Has the function as an attribute of its own.
+            module: Calls the function as PyTorch's is called.
             scale: Factor of the logits, where the function has one of its own that
                 its callers do not give. Defaults to None.
+            name: Of the attribute.
         """
-        hook = AttentionHook(self, module.scaled_dot_product_attention, scale)
-        module.scaled_dot_product_attention = hook
-        self.undo.append(partial(_unwrap, module))
+        setattr(module, name, AttentionHook(self, getattr(module, name), scale))
+        self.undo.append(partial(_unwrap, module, name))
 
     def capture(self, module: nn.Module) -> None:
         """Read an attention that is computed in the middle of a module's forward."""
@@ -118,10 +123,9 @@ def _leave_windows(reader: Reader, module: nn.Module) -> None:
     reader.leave_windows()
 
 
-def _unwrap(module: nn.Module) -> None:
+def _unwrap(module: nn.Module, name: str) -> None:
     """Put back the function that an attention hook calls."""
-    hook = module.scaled_dot_product_attention
-    module.scaled_dot_product_attention = hook.function
+    setattr(module, name, getattr(module, name).function)
 
 
 class EventHook:

@@ -91,7 +91,7 @@ def test_reasons_are_their_own(name, reason):
 
 
 def test_nearest_of_family_and_refusal_counts(monkeypatch):
-    monkeypatch.setattr(KNOWN, 'families', dict(KNOWN.backbones))
+    monkeypatch.setattr(KNOWN, 'backbones', dict(KNOWN.backbones))
 
     class MyLeViT(BACKBONES['LeViT']):
         pass
