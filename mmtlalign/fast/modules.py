@@ -56,7 +56,7 @@ class FastWindowMSA(WindowMSA):
     kernel = 'auto'
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Map windows (B * G, T, C), with a mask (G, T, T) or None, to (B * G, T, C)."""
+        """Map windows (B * G, T, C), masked by (G, T, T) or None, to the same."""
         if not self.training:
             return super().forward(x, mask)
         bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]

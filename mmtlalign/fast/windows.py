@@ -50,6 +50,7 @@ class WindowMasks(SizeCache):
     """
 
     def make(self, hw_shape, window_size, shift_size, device):
+        """Make the mask as the stock module does."""
         return ShiftWindowMSA.get_attn_mask(hw_shape, window_size, shift_size, device)
 
 
@@ -60,6 +61,7 @@ class WindowOrder(SizeCache):
     """
 
     def make(self, hw_shape, window_size, shift_size, device):
+        """Make the order and its inverse."""
         height, width = hw_shape
         places = torch.arange(height * width, device=device).view(hw_shape)
         places = places.roll((-shift_size, -shift_size), dims=(0, 1))

@@ -144,7 +144,7 @@ def from_windows(
     pad_first: bool,
     columns: int,
 ) -> Tensor:
-    """Inverse of :func:`to_windows`; divides by the mass where there is one.
+    """Undo :func:`to_windows`, and divide by the mass where there is one.
 
     Args:
         windows: What :func:`to_windows` gave, moved by attention.
@@ -177,7 +177,7 @@ def merge(
     stride: Pair,
     padding: Padding = (0, 0, 0, 0),
 ) -> tuple[Tensor, Pair]:
-    """Merge tokens: the mean of the real ones in each group.
+    """Merge tokens: each group becomes the mean of its real tokens.
 
     Args:
         share: (B, h * w, S).
@@ -200,7 +200,7 @@ def merge(
 
 @torch.no_grad()
 def pool(share: Tensor, grid: Pair, prefix: int, pooling) -> Tensor:
-    """Pool image tokens, as keys are in spatial-reduction attention.
+    """Pool image tokens, as the keys of spatial-reduction attention are.
 
     Args:
         share: (B, P + h * w, S).

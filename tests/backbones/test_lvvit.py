@@ -18,7 +18,7 @@ from torch import nn
 from mmtlalign.backbones.lvvit import LVViT
 from mmtlalign.checkpoint.convert import convert
 from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.mixing.mixtoken import MixToken, swap_box, swapped_patches
+from mmtlalign.mixing.mixtoken import MixToken, swap_box, swap_patches
 from mmtlalign.tracing.support import backbone_spec
 
 SMALL = dict(
@@ -428,7 +428,7 @@ def test_any_patch_embedding_can_be_exchanged(kind):
     images, box = torch.randn(2, 3, 32, 48), (0, 2, 1, 3)
     before = copy.deepcopy(net.patch_embed)(images)[0]
     seen = []
-    with swapped_patches(net.patch_embed, box):
+    with swap_patches(net.patch_embed, box):
         net.patch_embed.register_forward_hook(lambda m, a, out: seen.append(out))
         net(images)
     assert seen[0][0].equal(swap_box(before, (2, 3), box))

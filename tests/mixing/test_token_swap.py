@@ -121,7 +121,7 @@ def test_other_heads_get_it_too(head):
     record, images = draw()
     model.mixer = lambda inputs, labels: record
     loss = model(images, samples(), mode='loss')['loss']
-    with record.inside(model.backbone):
+    with record.apply_in_backbone(model.backbone):
         scores = model.head(model.extract_feat(images))
     by_area = nn.functional.cross_entropy(scores, record.target(record.area()))
     assert torch.isclose(loss, by_area) == (head == 'mmpretrain.')
@@ -145,11 +145,17 @@ def test_another_patch_size_than_the_backbones():
 
 def test_what_cannot_mix_tokens():
     record, images = draw()
-    with pytest.raises(TypeError, match='no patch_embed'), record.inside(nn.ReLU()):
+    with (
+        pytest.raises(TypeError, match='no patch_embed'),
+        record.apply_in_backbone(nn.ReLU()),
+    ):
         pass
     plain = nn.Module()
     plain.patch_embed = nn.Identity()
-    with pytest.raises(TypeError, match='tokens and their grid'), record.inside(plain):
+    with (
+        pytest.raises(TypeError, match='tokens and their grid'),
+        record.apply_in_backbone(plain),
+    ):
         plain.patch_embed(images)
     with pytest.raises(TypeError, match='MixClassifier alone'):
         MixToken()(images, record.labels)

@@ -41,7 +41,7 @@ def way_to_class(model, name, mix, residual=1):
     stock = MODELS.build(BACKBONES[name])
     stock.load_state_dict(model.backbone.state_dict())
     stock.train()
-    with mix.inside(stock):
+    with mix.apply_in_backbone(stock):
         _, way = oracles.dense_rollout(stock, mix.images, HOOKS, residual)
     return way[:, 0]
 
