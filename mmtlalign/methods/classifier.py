@@ -143,7 +143,7 @@ def batch_labels(data_samples: list) -> Tensor:
     return torch.stack([sample.gt_score for sample in data_samples]).float()
 
 
-def _mixer(train_cfg: dict | None) -> BatchMixer | None:
+def _mixer(train_cfg: dict | None) -> 'BatchMixer | None':
     """Make the mixer that ``train_cfg`` asks for."""
     if train_cfg is None:
         return None
