@@ -37,7 +37,7 @@ def stock(row):
     return build(row)
 
 
-def tapped(row):
+def attached(row):
     """A copy of the row's backbone that can be traced."""
     backbone = copy.deepcopy(stock(row))
     attach(backbone)
@@ -58,7 +58,7 @@ def mix_images(size, batch=3, seed=1):
 
 
 def run(backbone, mix, seed=5, **options):
-    """Output and tracer of one traced forward of a tapped backbone."""
+    """Output and tracer of one traced forward of a attached backbone."""
     torch.manual_seed(seed)
     with trace_forward(backbone, MixTracer(backbone, mix, **options)) as tracer:
         out = backbone(mix.images)

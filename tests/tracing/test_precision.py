@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract_steps import mixed, tapped
+from contract_steps import attached, mixed
 from torch import Tensor
 
 from mmtlalign.tracing.attach import MixTracer, token_grid, trace_forward
@@ -60,7 +60,7 @@ class Official(Dense):
 
 def target(row, dtype, kind=None):
     """What a mixed batch learns (B, K), traced under autocast if there is a type."""
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     tracer = MixTracer(backbone, mix)
     if kind is not None:
         grid = token_grid(backbone, mix.images.shape[-2:])

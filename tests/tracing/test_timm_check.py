@@ -1,4 +1,4 @@
-"""A timm whose internals changed is noticed when a model is tapped."""
+"""A timm whose internals changed is noticed when a model is attached."""
 
 import pytest
 import timm

@@ -3,7 +3,7 @@
 import oracles
 import torch
 from contract_rows import HOOKS, ROWS
-from contract_steps import every_row, mixed, stock, tapped
+from contract_steps import attached, every_row, mixed, stock
 
 from mmtlalign.methods.transmix import attention_reader
 from mmtlalign.tracing.attach import trace_forward
@@ -12,7 +12,7 @@ from mmtlalign.tracing.support import backbone_spec
 
 @every_row
 def test_looks_of_the_last_attention_equal_the_dense_ones(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     kind = 'cls' if ROWS[row].output == 'class' else 'received'
     torch.manual_seed(5)
     with trace_forward(backbone, attention_reader(backbone, mix, kind)) as seen:

@@ -174,7 +174,7 @@ def test_stock_xcit_without_class_attention_has_nothing_to_trace():
 
 
 def test_t2t_multiplies_its_logits_by_the_root():
-    """mmpretrain divides them by 1 / sqrt(D), so the tap has the scale sqrt(D)."""
+    """mmpretrain divides them by 1 / sqrt(D), so shares move with the scale sqrt(D)."""
     net = T2T_ViT(img_size=32, embed_dims=24, num_layers=1)
     stock = net.encoder[0].attn.scaled_dot_product_attention.keywords['scale']
     assert stock == 4**-0.5

@@ -1,4 +1,4 @@
-"""Columns that ride through fused attention are moved as by the formula."""
+"""Shares as extra value channels of fused attention."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_columns_move_as_by_the_formula(shape, scale):
 def test_gradients_are_those_of_the_network_alone(shape):
     parts, columns = draw(*shape)
     found = []
-    for kind in ('stock', 'ride'):
+    for kind in ('stock', 'share'):
         leaves = [part.clone().requires_grad_() for part in parts]
         if kind == 'stock':
             out = F.scaled_dot_product_attention(*leaves)
