@@ -74,7 +74,7 @@ class PVT(BaseBackbone):
     Weights of the official release are renamed by ``python tools/model_converters/convert_weights.py
     pvt IN OUT``; with ``--reverse`` ours get the official names, which the
     ``init_cfg`` of mmdet's PVT configs reads. For weights in mmdet's own layout see
-    :mod:`mmtlalign.checkpoint.key_maps.pvt_mmdet`. The official recipe has no weight decay for
+    :mod:`mmtlalign.checkpoint.key_maps.pvt`. The official recipe has no weight decay for
     norms, biases and the class token; position embeddings do decay::
 
         optim_wrapper=dict(paramwise_cfg=dict(

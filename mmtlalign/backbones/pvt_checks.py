@@ -118,7 +118,7 @@ def check_state_dict(
     if f'{prefix}layers.0.0.projection.weight' in state_dict:
         raise InputError(
             "The state dict has the names of mmdet's PyramidVisionTransformer; "
-            'convert it first with mmtlalign.checkpoint.key_maps.pvt_mmdet.from_mmdet.'
+            'convert it first with mmtlalign.checkpoint.key_maps.pvt.from_mmdet.'
         )
     given, ours = _variant(state_dict, prefix), _variant(own, '')
     if any(given[key] != ours[key] for key in given):

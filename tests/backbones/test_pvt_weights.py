@@ -10,7 +10,7 @@ from torch import nn
 
 from mmtlalign.backbones.pvt import PVT
 from mmtlalign.checkpoint.convert import convert
-from mmtlalign.checkpoint.key_maps.pvt_mmdet import from_mmdet, to_mmdet
+from mmtlalign.checkpoint.key_maps.pvt import from_mmdet, to_mmdet
 from mmtlalign.checkpoint.load import load_backbone
 
 
@@ -53,7 +53,7 @@ def test_weights_there_and_back_from_mmdet():
     left = to_mmdet(with_token.state_dict())
     assert left['layers.2.1.0.pos_embed'].shape[1] == 4
     assert len(left) == len(to_mmdet(weights))
-    with pytest.raises(ValueError, match='pvt_mmdet.from_mmdet'):
+    with pytest.raises(ValueError, match='pvt.from_mmdet'):
         ours.load_state_dict(left)
     for wrong in (from_mmdet, to_mmdet):
         with pytest.raises(ValueError, match='head.weight is not a weight of this'):

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from repository import ROOT
 
 from mmtlalign.checkpoint.config_text import read_config_text
-from mmtlalign.checkpoint.export import backbone_facts, export_backbone
+from mmtlalign.checkpoint.export import describe_backbone, export_backbone
 from mmtlalign.errors import InputError
 
 
@@ -60,7 +60,7 @@ def test_config_that_is_code_is_refused(text, said, tmp_path):
     ],
 )
 def test_facts_of_our_recipes(path, train, test, classes):
-    facts = backbone_facts(Config.fromfile(ROOT / 'configs' / path), path)
+    facts = describe_backbone(Config.fromfile(ROOT / 'configs' / path), path)
     sizes = dict(train=[train] * 2, test=[test] * 2 if test else None)
     assert facts['image_size'] == sizes and facts['num_classes'] == classes
     assert facts['normalisation']['channel_order'] == 'RGB'

@@ -14,7 +14,8 @@ from safetensors import safe_open
 from tiny_run import run_tool, train_to_end, write_images
 
 from mmtlalign.checkpoint.config_text import read_config_text
-from mmtlalign.checkpoint.export import digest, export_backbone
+from mmtlalign.checkpoint.export import export_backbone
+from mmtlalign.checkpoint.io import hash_tensors
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
 
@@ -45,9 +46,9 @@ def test_metadata_says_what_the_file_is(tmp_path):
     assert meta['weights'] == 'raw' and meta['layout'] == 'mmpretrain'
     assert meta['versions']['torch'] == torch.__version__
     assert meta['exported_from'] == 'epoch_7.pth'
-    assert meta['sha256'] == digest(tensors)
+    assert meta['sha256'] == hash_tensors(tensors)
     tensors['backbone.norm3.bias'][0] += 1
-    assert meta['sha256'] != digest(tensors)
+    assert meta['sha256'] != hash_tensors(tensors)
     assert read_config_text(meta['cfg'], 'cfg')['model']['head']['num_classes'] == 3
 
     export_backbone(source, safe := str(tmp_path / 'backbone.safetensors'))

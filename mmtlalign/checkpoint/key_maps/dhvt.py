@@ -1,8 +1,8 @@
-"""DHVT: official."""
+"""Names of DHVT: official code."""
 
-from mmtlalign.checkpoint.key_maps.base import Family
+from mmtlalign.checkpoint.key_maps.base import KeyMap
 
-DHVT = Family(
+DHVT = KeyMap(
     'official DHVT',
     (
         ('cls_token', 'backbone.cls_token'),

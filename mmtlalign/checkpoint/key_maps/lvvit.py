@@ -1,10 +1,10 @@
-"""LV-ViT: official."""
+"""Names of LV-ViT: official code."""
 
-from mmtlalign.checkpoint.key_maps.base import Family
+from mmtlalign.checkpoint.key_maps.base import KeyMap
 
 STEM = 'backbone.patch_embed.stem'
 
-LVVIT = Family(
+LVVIT = KeyMap(
     'official LV-ViT (TokenLabeling)',
     (
         ('cls_token', 'backbone.cls_token'),

@@ -1,6 +1,6 @@
-"""Vision transformers: official DeiT and its descendants, timm, mmseg."""
+"""Names of vision transformers: official DeiT and its descendants, timm, mmseg."""
 
-from mmtlalign.checkpoint.key_maps.base import Family, Pair
+from mmtlalign.checkpoint.key_maps.base import KeyMap, Pair
 
 NAMES: tuple[Pair, ...] = (
     ('cls_token', 'backbone.cls_token'),
@@ -19,13 +19,13 @@ NAMES: tuple[Pair, ...] = (
 
 # DeiT III is left out: mmpretrain's `DeiT3` normalises both halves of a layer with
 # the first norm, so that its weights mean another network there.
-DEIT = Family('official DeiT and distilled DeiT', NAMES)
+DEIT = KeyMap('official DeiT and distilled DeiT', NAMES)
 
 # Both codes replace one file of timm 0.5.4 and keep its names.
-TLALIGN = Family('official TL-Align', NAMES)
-TRANSMIX = Family('official TransMix', NAMES, ('state_dict', 'model'))
+TLALIGN = KeyMap('official TL-Align', NAMES)
+TRANSMIX = KeyMap('official TransMix', NAMES, ('state_dict', 'model'))
 
-TIMM = Family(
+TIMM = KeyMap(
     "timm's VisionTransformer and VisionTransformerDistilled",
     (
         *NAMES,
@@ -39,7 +39,7 @@ TIMM = Family(
 )
 
 # The backbone alone: segmentors have no classifier.
-MMSEG = Family(
+MMSEG = KeyMap(
     "mmseg's own VisionTransformer",
     (
         ('cls_token', 'backbone.cls_token'),
