@@ -328,12 +328,12 @@ def test_wrong_arguments_are_named():
 @pytest.mark.parametrize(
     'arch, given',
     [
-        (dict(SWIN, depths=[4, 2]), r'blocks \[4, 1\] and widths \[16, 32\]'),
-        (dict(SWIN, embed_dims=32), r'blocks \[2, 1\] and widths \[32, 64\]'),
+        (dict(SWIN, depths=[4, 2]), r'blocks \[4, 1\], widths \[16, 32\]'),
+        (dict(SWIN, embed_dims=32), r'blocks \[2, 1\], widths \[32, 64\]'),
     ],
 )
 def test_weights_of_another_variant_are_named(arch, given):
-    own = r'this one has blocks \[2, 1\] and widths \[16, 32\]'
+    own = r'this one has blocks \[2, 1\], widths \[16, 32\]'
     with pytest.raises(ValueError, match=f'{given}.*{own}'):
         build().load_state_dict(build(arch=arch).state_dict())
     part = {k: v for k, v in build().state_dict().items() if 'patch_embed' in k}

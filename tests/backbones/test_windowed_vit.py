@@ -14,7 +14,11 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from mmtlalign.backbones.necks import SimpleFeaturePyramid
-from mmtlalign.backbones.windowed_vit import WindowedViT, cut, paste
+from mmtlalign.backbones.windowed_vit import (
+    WindowedViT,
+    window_partition,
+    window_unpartition,
+)
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.support import backbone_spec
@@ -104,12 +108,12 @@ def test_names_and_shapes_are_those_of_the_stock_network():
 
 def test_windows_come_back_and_say_what_exists():
     tokens = torch.randn(2, 35, 3, 4)
-    windows, real = cut(tokens, (5, 7), 3)
+    windows, real = window_partition(tokens, (5, 7), 3)
     assert windows.shape == (12, 9, 3, 4) and real.shape == (12, 1, 1, 9)
-    assert paste(windows, (5, 7), 3).equal(tokens)
+    assert window_unpartition(windows, (5, 7), 3).equal(tokens)
     assert real.sum() == 2 * 35
     assert windows[~real[:, 0, 0]].eq(0).all()
-    assert cut(tokens[:, :12], (2, 6), 2)[1] is None
+    assert window_partition(tokens[:, :12], (2, 6), 2)[1] is None
 
 
 @pytest.mark.parametrize('drop', [0.0, 0.3])
