@@ -137,9 +137,8 @@ class TIMMBackbone(BaseModule):
 
         Returns:
             Depth by timm's own grouping, from 0 at the input, and the number of depths,
-            the last of which is
-            that of timm's classifier and of everything outside the backbone. timm
-            counts a final norm with the last block, unlike mmpretrain.
+            the last of which is that of timm's classifier and of everything outside the
+            backbone. timm counts a final norm with the last block, unlike mmpretrain.
 
         Raises:
             InputError: The timm model does not group its parameters.

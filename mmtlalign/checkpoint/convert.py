@@ -155,5 +155,5 @@ def _match(name: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None
 
 
 def pattern_of(template: str) -> re.Pattern:
-    """Turn 'blocks.{i}.norm{n}' into blocks\\.(?P<i>[^.]+)\\.norm(?P<n>[^.]+)."""
+    """Return the pattern of a name with fields such as 'blocks.{i}.norm{n}'."""
     return re.compile(re.sub(r'\\{(\w+)\\}', r'(?P<\1>[^.]+)', re.escape(template)))
