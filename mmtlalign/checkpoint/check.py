@@ -83,7 +83,7 @@ def check_fit(
         raise InputError(
             f"checkpoint '{path}' holds a student and a teacher, and load_from would "
             "take the student's backbone. Set pretrained=FILE with a "
-            "PretrainedBackboneHook, which takes the teacher's unless told otherwise, "
+            "PretrainedBackboneHook, which takes the teacher's unless set otherwise, "
             'or write the one you want as a file: '
             'tools/model_converters/export_backbone.py FILE OUT'
         )

@@ -274,7 +274,7 @@ def read_safetensors(file: Path, device: str = 'cpu') -> dict:
 # takes safetensors as well; addresses are left to their own loaders.
 @CheckpointLoader.register_scheme(prefixes=r'(?!\w+://).*\.safetensors$', force=True)
 def load_from_safetensors(filename: str, map_location: Any = None) -> dict:
-    """Read safetensors for mmengine, onto the CPU unless told otherwise."""
+    """Read safetensors for mmengine, onto the CPU by default."""
     return read_safetensors(Path(filename).expanduser(), str(map_location or 'cpu'))
 
 
@@ -340,7 +340,7 @@ def write_tensors(
     file = check_target(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Memory of their own, in order: safetensors asks for it, and torch would write
-    # all of what a view looks at.
+    # the whole storage of a view.
     copies = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
     with atomic_write(file) as part:
         if is_safetensors(file):

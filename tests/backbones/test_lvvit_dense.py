@@ -104,22 +104,22 @@ def test_taps_are_the_layers_of_the_classifier(tmp_path):
         out_type='featmap', out_indices=(0, 1, 3, 4), final_norm=False, skip_lam=2
     )
     file = save(given, tmp_path / 'pre.pth')
-    (told,) = load_backbone(dense, file)
+    (line,) = load_backbone(dense, file)
     count = len(dense.state_dict())
-    assert f'{count} of {count} tensors' in told
+    assert f'{count} of {count} tensors' in line
     assert given.state_dict().keys() - dense.state_dict().keys() == {
         'ln1.weight',
         'ln1.bias',
     }
-    seen = []
+    kept = []
     for layer in given.layers:
-        layer.register_forward_hook(lambda m, i, out: seen.append(out))
+        layer.register_forward_hook(lambda m, i, out: kept.append(out))
     images = torch.randn(2, 3, 40, 51)
     given(images)
     maps = dense(images)
     assert [m.shape for m in maps] == 4 * [(2, 16, 5, 7)]
     for i, taken in zip((0, 1, 3, 4), maps):
-        assert taken.flatten(2).mT.equal(seen[i][:, 1:])
+        assert taken.flatten(2).mT.equal(kept[i][:, 1:])
 
 
 def test_only_a_network_without_final_norm_leaves_it_out(tmp_path):

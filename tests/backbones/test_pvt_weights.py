@@ -87,8 +87,8 @@ def test_pretrains_the_detectors_of_mmdet(way, tmp_path):
 def test_checkpoint_of_a_classifier_fills_the_dense_form(
     with_cls_token, tmp_path, monkeypatch
 ):
-    told = []
-    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: told.append(line))
+    logged = []
+    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: logged.append(line))
     source = randomise(small())
     target = dense(with_cls_token=with_cls_token)
     path = save(source, tmp_path / 'a.pth')
@@ -97,10 +97,10 @@ def test_checkpoint_of_a_classifier_fills_the_dense_form(
     assert f'{tensors} of {tensors} tensors' in lines[0]
     assert len(lines) == 1
     if with_cls_token:
-        assert not told
+        assert not logged
         return assert_same(target, source)
     names = 'stages.2.positions.cls_token, norm.weight, norm.bias'
-    assert names in told[0] and len(told) == 1
+    assert names in logged[0] and len(logged) == 1
     for name, tensor in target.state_dict().items():
         expected = source.state_dict()[name]
         if name == 'stages.2.positions.pos_embed':

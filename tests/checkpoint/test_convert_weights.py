@@ -85,8 +85,8 @@ def test_converted_file_gives_the_golden_logits(golden, tmp_path):
     )
     source = saved(content, tmp_path / 'official.pth')
     target = str(tmp_path / 'new' / 'ours.pth')
-    told = TOOL.convert_file('dhvt', source, target)
-    assert told == [f'{len(golden.official)} tensors written to {target}']
+    lines = TOOL.convert_file('dhvt', source, target)
+    assert lines == [f'{len(golden.official)} tensors written to {target}']
 
     for parameter in golden.model.parameters():
         torch.nn.init.normal_(parameter)
