@@ -62,11 +62,7 @@ class ClassAttention(nn.Module):
         self.scaled_dot_product_attention = F.scaled_dot_product_attention
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute attention of normalised tokens (B, 1 + N, D), class token first.
-
-        Returns:
-            (B, 1, D).
-        """
+        """Update the first of normalised tokens (B, 1 + N, D): (B, 1, D)."""
         query = self.q(x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         pairs = self.kv(x).unflatten(-1, (2, self.num_heads, -1))
         key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
@@ -213,15 +209,9 @@ class CASwin(SwinTransformer):
             self.class_block.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter for layer-wise learning rates.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth, as of ``SwinTransformer``, where the class token counts with its
-            block, and the number of depths.
+        As of ``SwinTransformer``; the class token counts with its block.
         """
         depth, depths = super().get_layer_depth(param_name, prefix)
         if param_name.startswith((f'{prefix}class_block.', f'{prefix}cls_token')):
@@ -256,22 +246,17 @@ class CASwin(SwinTransformer):
 
 def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[int]]:
     """Return blocks and width of every stage; nothing if the state dict is a part."""
-    blocks, widths = {}, {}
+    stages = {}
     for name, tensor in state_dict.items():
         block = re.fullmatch(
             r'stages\.(\d+)\.blocks\.\d+\.norm1\.weight', name[len(prefix) :]
         )
         if name.startswith(prefix) and block:
-            stage = int(block[1])
-            blocks[stage] = blocks.get(stage, 0) + 1
-            widths[stage] = len(tensor)
-    stages = sorted(blocks)
-    if not stages:
+            stages.setdefault(int(block[1]), []).append(len(tensor))
+    widths = [stages[index] for index in sorted(stages)]
+    if not widths:
         return {}
-    return dict(
-        blocks=[blocks[stage] for stage in stages],
-        widths=[widths[stage] for stage in stages],
-    )
+    return dict(blocks=[len(w) for w in widths], widths=[w[0] for w in widths])
 
 
 def _output(backbone: nn.Module) -> str:

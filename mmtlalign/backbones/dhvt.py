@@ -251,15 +251,10 @@ class DHVT(BaseBackbone):
             part.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter for layer-wise learning rates.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth (0 for the patch embedding and the class token, i + 1 for layer i,
-            then all that follows), and the number of depths.
+        The patch embedding and the class token are at 0, layer i at i + 1, then comes
+        all that follows. ``prefix`` is what the backbone's names begin with.
         """
         depths = self.num_layers + 2
         parts = param_name[len(prefix) :].split('.')

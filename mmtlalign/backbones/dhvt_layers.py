@@ -172,15 +172,7 @@ class DynamicAggregationFFN(nn.Module):
         self.excite = nn.Linear(embed_dims // self.reduction, embed_dims)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Compute the branch of normalised tokens.
-
-        Args:
-            x: (B, 1 + h * w, D), class token first.
-            grid: (h, w).
-
-        Returns:
-            The same shape.
-        """
+        """Compute the branch of normalised tokens (B, 1 + N, D) on a grid (h, w)."""
         # A permuted view is in channels-last order, and so are all maps after it.
         maps = x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2)
         maps = F.gelu(self.norm1(self.expand(maps)))

@@ -249,16 +249,11 @@ class PVT(BaseBackbone):
             stage.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter for layer-wise learning rates.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth (0 for the first patch embedding and positions, then one a layer;
-            those of a later stage count with its first layer; then all that
-            follows), and the number of depths.
+        The first patch embedding and positions are at 0, then comes a depth a layer;
+        those of a later stage count with its first layer; then all that follows.
+        ``prefix`` is what the backbone's names begin with.
         """
         depths = sum(self.num_layers) + 2
         parts = param_name[len(prefix) :].split('.')

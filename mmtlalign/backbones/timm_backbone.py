@@ -129,16 +129,11 @@ class TIMMBackbone(BaseModule):
         return tuple(m.contiguous() for m in maps)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth of a parameter for layer-wise learning rates.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth by timm's own grouping, from 0 at the input, and the number of depths,
-            the last of which is that of timm's classifier and of everything outside the
-            backbone. timm counts a final norm with the last block, unlike mmpretrain.
+        By timm's own grouping, which counts a final norm with the last block, unlike
+        mmpretrain. The last depth is that of timm's classifier and of everything
+        outside the backbone. ``prefix`` is what the backbone's names begin with.
 
         Raises:
             InputError: The timm model does not group its parameters.

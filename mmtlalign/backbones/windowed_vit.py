@@ -98,13 +98,9 @@ class WindowedViT(VisionTransformer):
             layer.attn.__class__ = WindowedAttention
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Turn images into the map of the last layer, after the final norm.
+        """Turn images (B, C, height, width) into one map of the last layer, normed.
 
-        Args:
-            x: (B, C, height, width).
-
-        Returns:
-            One map (B, D, ceil(height / P), ceil(width / P)), P the patch size.
+        With patches of P pixels it is (B, D, ceil(height / P), ceil(width / P)).
         """
         x, grid = self.patch_embed(x)
         positions = resize_pos_embed(
@@ -156,15 +152,9 @@ class GridLayer(TransformerEncoderLayer):
     """mmpretrain's layer, which hands the grid of the tokens to its attention."""
 
     def forward(self, x: Tensor, grid: tuple[int, int], window: int | None) -> Tensor:
-        """Update tokens.
+        """Update tokens (B, h * w, D) on a grid (h, w).
 
-        Args:
-            x: (B, h * w, D), row by row.
-            grid: (h, w).
-            window: Side M of a window, or None for attention to the whole image.
-
-        Returns:
-            The same shape.
+        A window of None is the whole image.
         """
         x = x + self.attn(self.ln1(x), grid, window)
         return self.ffn(self.ln2(x), identity=x)
@@ -178,16 +168,7 @@ class WindowedAttention(MultiheadAttention):
     """
 
     def forward(self, x: Tensor, grid: tuple[int, int], window: int | None) -> Tensor:
-        """Compute attention of normalised tokens.
-
-        Args:
-            x: (B, h * w, D), row by row.
-            grid: (h, w).
-            window: Side M of a window, or None for attention to the whole image.
-
-        Returns:
-            The same shape.
-        """
+        """Compute attention of normalised tokens (B, h * w, D) on a grid (h, w)."""
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, self.head_dims))
         mask = None
         if window is not None:
@@ -236,16 +217,7 @@ def window_partition(
 
 
 def window_unpartition(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
-    """Put windows together again, the inverse of :func:`window_partition`.
-
-    Args:
-        windows: (B * n, M * M, ...).
-        grid: (h, w).
-        window: Side M of a window.
-
-    Returns:
-        Tokens (B, h * w, ...), row by row.
-    """
+    """Put windows (B * n, M * M, ...) together again: tokens (B, h * w, ...)."""
     rows, columns = (-(-length // window) for length in grid)
     inner = windows.shape[2:]
     x = windows.reshape(-1, rows, columns, window, window, inner.numel())

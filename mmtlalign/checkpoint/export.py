@@ -29,10 +29,6 @@ PREFIX = 'backbone.'
 Tensors = dict[str, Tensor]
 
 
-def _unchanged(tensors: Tensors) -> Tensors:
-    return tensors
-
-
 def _pvt_of_mmdet(tensors: Tensors) -> Tensors:
     return to_mmdet({name.removeprefix(PREFIX): v for name, v in tensors.items()})
 
@@ -46,8 +42,8 @@ def _official(family: str) -> Callable[[Tensors], Tensors]:
     return partial(convert, family=family, reverse=True)
 
 
-# By format and type of the backbone, what makes the names (and values) of one out of
-# ours. Names of mmpretrain are those of every host that builds `mmpretrain.X`.
+# By format and type of the backbone, what makes its names (and values) of ours; `dict`
+# leaves them. Names of mmpretrain are those of every host that builds `mmpretrain.X`.
 FORMATS: dict[str, dict[str, Callable[[Tensors], Tensors]]] = dict(
     mmpretrain={},
     timm=dict(
@@ -57,8 +53,8 @@ FORMATS: dict[str, dict[str, Callable[[Tensors], Tensors]]] = dict(
         VisionTransformer=_official('timm_vit'),
         XCiT=_official('timm_xcit'),
     ),
-    mmdet=dict(PVT=_pvt_of_mmdet, SwinTransformer=_unchanged),
-    mmseg=dict(SwinTransformer=_unchanged, VisionTransformer=_official('mmseg_vit')),
+    mmdet=dict(PVT=_pvt_of_mmdet, SwinTransformer=dict),
+    mmseg=dict(SwinTransformer=dict, VisionTransformer=_official('mmseg_vit')),
 )
 
 
