@@ -3,8 +3,8 @@
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmtlalign.checkpoint.io import check_checkpoint, trusted_types
-from mmtlalign.checkpoint.load import check_fit
+from mmtlalign.checkpoint.check import check_checkpoint, check_fit
+from mmtlalign.compat.data_pickle import trusted_types
 from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.errors import InputError
 from mmtlalign.validation.coco import check_coco_data, explains_coco_files

@@ -6,9 +6,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
-from mmtlalign.checkpoint.io import check_checkpoint
-from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.checkpoint.select import WEIGHTS
+from mmtlalign.checkpoint.check import check_checkpoint
+from mmtlalign.checkpoint.load import WEIGHTS, load_backbone
 from mmtlalign.engine.console import import_host
 from mmtlalign.errors import InputError
 from mmtlalign.methods.features import FEATURES
@@ -54,7 +53,7 @@ def frozen_features(
     Args:
         cfg: Of mmpretrain; its ``model`` has a ``backbone``.
         checkpoint: A local file, or None for weights as the config starts them.
-        weights: Which network of the checkpoint, as in :func:`choose_weights`, or
+        weights: Which network of the checkpoint, as in :func:`select_weights`, or
             ``'random'``.
         kind: One of :data:`KINDS`.
         seed: Of random weights.

@@ -308,10 +308,10 @@ def test_converted_file_gives_the_golden_logits(golden, tmp_path):
     """A whole file goes into the model, and its backbone into any other."""
     source, target = str(tmp_path / 'official.pth'), str(tmp_path / 'ours.pth')
     torch.save(dict(state_dict=golden.official, epoch=299), source)
-    told = tool('model_converters/convert_weights').convert_file(
+    lines = tool('model_converters/convert_weights').convert_file(
         'lvvit', source, target
     )
-    assert told == [f'{len(golden.official)} tensors written to {target}']
+    assert lines == [f'{len(golden.official)} tensors written to {target}']
     for tensor in golden.model.parameters():
         nn.init.normal_(tensor)
     load_checkpoint(golden.model, target, strict=True)

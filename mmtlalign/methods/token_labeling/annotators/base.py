@@ -1,12 +1,12 @@
 """Classifiers that label every cell of an image, not the image alone."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from mmtlalign.checkpoint.io import hash_tensors
 from mmtlalign.errors import InputError
 
 
@@ -62,12 +62,7 @@ class Annotator:
 
     def weights(self) -> str:
         """16 hexadecimal digits that change with any weight."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.model.state_dict().items()):
-            digest.update(key.encode())
-            plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-            digest.update(plain.numpy())
-        return digest.hexdigest()[:16]
+        return hash_tensors(self.model.state_dict(), types=False)[:16]
 
 
 def build_annotator(
