@@ -6,6 +6,7 @@ import re
 import numpy as np
 import torch
 from golden_files import close
+from mmtlalign.methods.token_labeling.label_map import LabelMap
 
 from mmtlalign.methods.relabel import ReLabel
 from mmtlalign.methods.token_labeling.geometry import (
@@ -13,7 +14,6 @@ from mmtlalign.methods.token_labeling.geometry import (
     legacy_move_map,
     pool_label_maps,
 )
-from mmtlalign.methods.token_labeling.label_map import LabelMap
 from mmtlalign.methods.token_labeling.transforms import (
     FlipWithMap,
     RandomResizedCropWithMap,
