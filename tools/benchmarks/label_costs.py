@@ -17,7 +17,7 @@ import torch
 from mmengine.registry import TRANSFORMS
 
 from mmtlalign.methods.token_labeling.geometry import LabelMap
-from mmtlalign.methods.token_labeling.shards import StoreMetadata, fingerprint
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.store import LabelMapStore, create_store
 from mmtlalign.methods.token_labeling.targets import FIELDS
 from tools.benchmarks import timing

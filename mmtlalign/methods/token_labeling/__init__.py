@@ -1,9 +1,10 @@
 """Token Labeling (NeurIPS 2021, arXiv 2104.10858): supervise every token.
 
-Training: ``head.py`` (scores, class target), ``loss.py`` (labels and losses),
-``tl_align.py`` (class target traced), ``targets.py`` (maps of a batch).
-Pipeline: ``transforms.py`` (load, augment, pool), ``geometry.py`` (what they do to a
-map). Files: ``store.py``, ``shards.py``, ``official.py``; ``annotators`` make the maps.
+* Training: ``head.py`` (scores, class target), ``loss.py`` (labels and losses),
+  ``tl_align.py`` (class target traced), ``targets.py`` (maps of a batch).
+* Pipeline: ``transforms.py`` (load, augment, pool), ``geometry.py`` (a map, and what
+  they do to it).
+* Files: ``store.py`` and ``metadata.py``, ``official.py``; ``annotators`` make maps.
 """
 
 from mmtlalign.methods.token_labeling.geometry import (
@@ -13,13 +14,10 @@ from mmtlalign.methods.token_labeling.geometry import (
 )
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TokenLabelLoss
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps, open_label_maps
-from mmtlalign.methods.token_labeling.shards import (
-    CorruptShardError,
-    StoreMetadata,
-    fingerprint,
-)
 from mmtlalign.methods.token_labeling.store import (
+    CorruptShardError,
     LabelMapStore,
     MissingMapError,
     create_store,

@@ -9,7 +9,7 @@ import torch
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import LabelMap, index_dtype
-from mmtlalign.methods.token_labeling.shards import TOOL
+from mmtlalign.methods.token_labeling.metadata import TOOL
 from mmtlalign.methods.token_labeling.store import (
     METADATA,
     LabelMapStore,

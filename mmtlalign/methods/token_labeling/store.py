@@ -1,41 +1,42 @@
 """Label maps of a whole data set in a few large files, read in any order.
 
 A million small files are slow to list, to copy and to open. Here thousands of
-maps share a file that the operating system maps into memory, so that all workers
-of a machine share one copy. The folder holds ``store.json`` (what it was made
+maps share a file (shard) that the operating system maps into memory, so that all
+workers of a machine share one copy. The folder holds ``store.json`` (what it was made
 for), ``names.txt`` (relative paths of the images, sorted), ``lookup.npy`` (where
-each lies) and ``shard-*.npy``.
+each lies) and ``shard-*.npy``, arrays of records of equal size, one an image.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import LabelMap
-from mmtlalign.methods.token_labeling.shards import (
-    TOOL,
-    CorruptShardError,
-    StoreMetadata,
-    broken_rows,
-    fingerprint,
-    open_shard,
-    read_row,
-    replace_file,
-    save_array,
-    shard_file,
-    write_shard,
-)
+from mmtlalign.methods.token_labeling.metadata import TOOL, StoreMetadata, fingerprint
 
 METADATA, NAMES, LOOKUP = 'store.json', 'names.txt', 'lookup.npy'
 
 
 class MissingMapError(InputError):
     """An image has no map; the message names it."""
+
+
+class CorruptShardError(InputError):
+    """A shard is damaged; the message names it, and it can be made again alone."""
+
+    def __init__(self, file: Path, fault: str):
+        super().__init__(
+            f'{file} is corrupt: {fault}. Remove this one file and run {TOOL} as '
+            'before: it makes only what is missing.'
+        )
 
 
 class LabelMapStore:
@@ -139,15 +140,52 @@ class LabelMapStore:
                 "set, or choose missing='skip' or missing='hard label'."
             )
         shard, row_in_shard = divmod(row, self.metadata.shard_size)
-        return read_row(self.shard(shard), row_in_shard, self.metadata, name)
+        record = self.shard(shard)[row_in_shard]
+        if self._checksum(name, record) != record['checksum']:
+            fault = f'the checksum of {name} does not fit'
+            raise CorruptShardError(self.shard_file(shard), fault)
+        return LabelMap(np.array(record['values']), np.array(record['indices']))
 
-    def shard(self, number: int) -> np.ndarray:
-        """Return the records of one file, mapped into memory."""
-        if number not in self._shards:
-            rows = len(self.metadata.rows(number))
-            file = shard_file(self.root, number)
-            self._shards[number] = open_shard(file, self.metadata, rows)
-        return self._shards[number]
+    def shard_file(self, shard: int) -> Path:
+        """Return the path of a shard."""
+        return self.root / f'shard-{shard:05d}.npy'
+
+    def shard(self, shard: int) -> np.ndarray:
+        """Return the records of a shard, mapped into memory.
+
+        Raises:
+            CorruptShardError: It is cut off, or no shard of this store.
+            InputError: It is not there.
+        """
+        if shard not in self._shards:
+            self._shards[shard] = self._open_shard(shard)
+        return self._shards[shard]
+
+    def _open_shard(self, shard: int) -> np.ndarray:
+        file = self.shard_file(shard)
+        try:
+            records = np.load(file, mmap_mode='r', allow_pickle=False)
+        except FileNotFoundError as error:
+            raise InputError(
+                f'{file} is missing: the store is not finished. Run {TOOL} as before: '
+                'it makes only what is missing.'
+            ) from error
+        except (ValueError, EOFError, OSError) as error:
+            raise CorruptShardError(file, str(error)) from error
+        dtype, rows = self.metadata.record_dtype, len(self.metadata.rows(shard))
+        if records.dtype != dtype or records.shape != (rows,):
+            fault = f'it holds {records.shape} records of {records.dtype}'
+            raise CorruptShardError(file, f'{fault}, not ({rows},) of {dtype}')
+        return records
+
+    def _checksum(self, name: str, record: np.void) -> int:
+        """CRC-32 of a map, of its image's name and of what made it.
+
+        A map of another image or of another annotator does not pass for this one.
+        """
+        start = zlib.crc32(f'{self.metadata.digest} {name}'.encode())
+        start = zlib.crc32(np.ascontiguousarray(record['values']), start)
+        return zlib.crc32(np.ascontiguousarray(record['indices']), start)
 
     def _row(self, name: str) -> int | None:
         key = name_hash(name)
@@ -186,8 +224,8 @@ class LabelMapStore:
             InputError: A file of the store is not there.
             CorruptShardError: One is cut off; checksums are compared as maps are read.
         """
-        for number in range(self.metadata.shards):
-            self.shard(number)
+        for shard in range(self.metadata.shards):
+            self.shard(shard)
         given = set(names)
         if fingerprint(sorted(given)) == self.metadata.image_set:
             return [], len(names)
@@ -196,14 +234,25 @@ class LabelMapStore:
         return sorted(given.difference(known)), len(given)
 
     def missing_shards(self) -> list[int]:
-        """List the files that are not there yet."""
+        """List the shards that are not there yet."""
         shards = range(self.metadata.shards)
-        return [s for s in shards if not shard_file(self.root, s).exists()]
+        return [s for s in shards if not self.shard_file(s).exists()]
 
     def write(self, shard: int, maps: Sequence[LabelMap]) -> None:
-        """Write one file: the maps of its images, in order."""
-        names = self.shard_names(shard)
-        write_shard(shard_file(self.root, shard), self.metadata, names, maps)
+        """Write a shard, whole or not at all; only one process writes it at a time.
+
+        Args:
+            shard: Its number.
+            maps: The maps of its images, in order, as the metadata say.
+        """
+        names, file = self.shard_names(shard), self.shard_file(shard)
+        records = np.zeros(len(names), self.metadata.record_dtype)
+        for record, name, (values, indices) in zip(records, names, maps, strict=True):
+            record['values'], record['indices'] = values, indices
+            record['checksum'] = self._checksum(name, record)
+        for left_behind in self.root.glob(f'.{file.name}.*.part'):
+            left_behind.unlink()  # of a process that was killed
+        _save_array(file, records)
         self._shards.pop(shard, None)
 
     def shard_names(self, shard: int) -> list[str]:
@@ -212,20 +261,23 @@ class LabelMapStore:
         return self.names[rows.start : rows.stop]
 
     def verify_shard(self, shard: int) -> None:
-        """Read a file from beginning to end.
+        """Read a shard from beginning to end.
 
         Raises:
-            CorruptShardError: A checksum does not fit; the images are named.
+            CorruptShardError: A checksum or a class is wrong; the images are named.
         """
         self._shards.pop(shard, None)
         names = self.shard_names(shard)
-        broken = broken_rows(self.shard(shard), self.metadata, names)
+        broken = [
+            name
+            for record, name in zip(self.shard(shard), names, strict=True)
+            if self._checksum(name, record) != record['checksum']
+            or record['indices'].min() < 0
+            or record['indices'].max() >= self.num_classes
+        ]
         if broken:
-            raise CorruptShardError(
-                shard_file(self.root, shard),
-                f'{len(broken)} of {len(names)} maps do not fit their '
-                f'checksums{_such_as(broken)}',
-            )
+            fault = f'{len(broken)} of {len(names)} maps do not fit their checksums'
+            raise CorruptShardError(self.shard_file(shard), fault + _such_as(broken))
 
 
 def create_store(
@@ -264,7 +316,7 @@ def create_store(
     if (lookup[1:, 0] == lookup[:-1, 0]).any():
         raise InputError('an image is named twice: give every relative path once')
     _replace_text(root / NAMES, '\n'.join(names) + '\n')
-    save_array(root / LOOKUP, lookup)
+    _save_array(root / LOOKUP, lookup)
     # Last: a folder with this file has the other two.
     _replace_text(root / METADATA, metadata.to_json())
     return LabelMapStore(root)
@@ -276,8 +328,26 @@ def name_hash(name: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest, 'little'))
 
 
+def _replace_file(file: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file to a stream, whole or not at all."""
+    part = file.with_name(f'.{file.name}.{os.getpid()}.part')
+    try:
+        with part.open('wb') as stream:
+            write(stream)
+            stream.flush()
+            # What has its name must have its bytes, also after a power cut.
+            os.fsync(stream.fileno())
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _replace_text(file: Path, text: str) -> None:
-    replace_file(file, lambda stream: stream.write(text.encode()))
+    _replace_file(file, lambda stream: stream.write(text.encode()))
+
+
+def _save_array(file: Path, array: np.ndarray) -> None:
+    _replace_file(file, lambda stream: np.save(stream, array, allow_pickle=False))
 
 
 def _such_as(names: Sequence[str]) -> str:

@@ -8,8 +8,7 @@ from test_label_maps import CLASSES, NAMES, draw_map, fill, metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
-from mmtlalign.methods.token_labeling.shards import CorruptShardError
-from mmtlalign.methods.token_labeling.store import MissingMapError
+from mmtlalign.methods.token_labeling.store import CorruptShardError, MissingMapError
 
 # The index that ImageNet gives each folder of Imagenette.
 IMAGENETTE = dict(

@@ -8,12 +8,9 @@ import pytest
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import LabelMap, hard_label_map
-from mmtlalign.methods.token_labeling.shards import (
-    CorruptShardError,
-    StoreMetadata,
-    fingerprint,
-)
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.store import (
+    CorruptShardError,
     LabelMapStore,
     MissingMapError,
     create_store,

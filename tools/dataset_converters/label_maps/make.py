@@ -22,13 +22,12 @@ from torch.utils.data import DataLoader
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators import Annotator
 from mmtlalign.methods.token_labeling.geometry import LabelMap, index_dtype
-from mmtlalign.methods.token_labeling.shards import (
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
+from mmtlalign.methods.token_labeling.store import (
     CorruptShardError,
-    StoreMetadata,
-    fingerprint,
-    shard_file,
+    LabelMapStore,
+    create_store,
 )
-from mmtlalign.methods.token_labeling.store import LabelMapStore, create_store
 from tools.dataset_converters.label_maps.images import AnnotatorImages
 
 
@@ -195,7 +194,7 @@ def verify(store: LabelMapStore, remove: bool = False) -> list[int]:
         except CorruptShardError as error:
             damaged.append(shard)
             if remove:
-                shard_file(store.root, shard).unlink()
+                store.shard_file(shard).unlink()
                 print(f'{error.args[0].partition(". Remove")[0]}: it is made again')
     return damaged
 

@@ -1,0 +1,125 @@
+"""What a store of label maps was made for: classes, images, annotator."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.geometry import index_dtype
+
+LAYOUT = 1
+# What makes stores, for the messages.
+TOOL = 'tools/dataset_converters/make_label_maps.py'
+
+
+def fingerprint(words: Iterable[str]) -> str:
+    """Return 16 hexadecimal digits that change with any word or with their order."""
+    digest = hashlib.sha256()
+    for word in words:
+        digest.update(word.encode() + b'\0')
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class StoreMetadata:
+    """The contents of ``store.json``.
+
+    Attributes:
+        num_classes: Classes of the annotator.
+        classes: Fingerprint of their names, in order; '' where they have none.
+        grid: Rows and columns of a map.
+        topk: Classes kept in each cell.
+        images: How many there are.
+        image_set: Fingerprint of their sorted relative paths.
+        annotator: What made the maps: model, weights, input size, geometry.
+        shard_size: Images a file.
+        layout: Version of this layout.
+
+    Raises:
+        InputError: For a number below 1, or a ``topk`` above ``num_classes``.
+    """
+
+    num_classes: int
+    classes: str
+    grid: tuple[int, int]
+    topk: int
+    images: int
+    image_set: str
+    annotator: dict = field(default_factory=dict)
+    shard_size: int = 4096
+    layout: int = LAYOUT
+
+    def __post_init__(self):
+        object.__setattr__(self, 'grid', tuple(self.grid))
+        for name in ('num_classes', 'topk', 'images', 'shard_size'):
+            if getattr(self, name) < 1:
+                raise InputError(f'{name}={getattr(self, name)}: give at least 1')
+        if self.topk > self.num_classes:
+            raise InputError(
+                f'topk={self.topk} of {self.num_classes} classes: keep at most all'
+            )
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.images // self.shard_size)
+
+    @property
+    def record_dtype(self) -> np.dtype:
+        """Type of the record of an image: values, indices and their checksum.
+
+        Side by side, so that reading a map touches one or two pages of the file.
+        """
+        shape = (self.topk, *self.grid)
+        return np.dtype(
+            [
+                ('values', '<f2', shape),
+                ('indices', index_dtype(self.num_classes), shape),
+                ('checksum', '<u4'),
+            ]
+        )
+
+    # Every read of a map asks for it.
+    @cached_property
+    def digest(self) -> str:
+        """Fingerprint of all metadata, a part of every map's checksum."""
+        return fingerprint([json.dumps(asdict(self), sort_keys=True)])
+
+    def rows(self, shard: int) -> range:
+        """Return the rows of the list of images that lie in a shard."""
+        begin = shard * self.shard_size
+        return range(begin, min(begin + self.shard_size, self.images))
+
+    def to_json(self) -> str:
+        """Return the text of ``store.json``."""
+        return json.dumps(asdict(self), indent=2) + '\n'
+
+    @classmethod
+    def load(cls, file: Path) -> 'StoreMetadata':
+        """Read ``store.json``.
+
+        Raises:
+            InputError: There is none, or it is damaged or of another layout.
+        """
+        try:
+            given = json.loads(file.read_text())
+        except FileNotFoundError as error:
+            raise InputError(
+                f'{file.parent} holds no label maps: there is no {file.name}. Make '
+                f'them with {TOOL}, or correct the path.'
+            ) from error
+        except ValueError as error:
+            raise InputError(
+                f'{file} is damaged ({error}): make the store again'
+            ) from error
+        if given.get('layout') != LAYOUT or set(given) != {f.name for f in fields(cls)}:
+            raise InputError(
+                f'{file} is of layout {given.get("layout")!r}, this version reads '
+                f'{LAYOUT}: make the store again'
+            )
+        return cls(**given)
