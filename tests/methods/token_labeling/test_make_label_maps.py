@@ -239,6 +239,21 @@ def test_logits_below_zero_are_less_than_what_is_left_out():
 
 
 @pytest.mark.parametrize(
+    ('total', 'every', 'lines'), [(8, 0, 5), (8, 1000, 1), (0, 0, 0)]
+)
+def test_progress_in_a_log(capsys, total, every, lines):
+    """A line now and then and one at the end; none where nothing is to be done."""
+    with make.progress_bar(total, every) as advance:
+        for _ in range(total // 2):
+            advance(2)
+    log = capsys.readouterr().err.splitlines()
+    assert len(log) == lines
+    if log:
+        assert '100%' in log[-1] and 'images/s 00:00 left' in log[-1]
+        assert not any('\x1b' in line or '\r' in line for line in log)
+
+
+@pytest.mark.parametrize(
     'arguments', [['--part', '2/2'], ['--part', 'x'], ['--size', '0']]
 )
 def test_wrong_arguments(arguments):
