@@ -16,7 +16,7 @@ from mmpretrain.models.utils import ClsDataPreprocessor
 from mmpretrain.registry import BATCH_AUGMENTS
 from torch import Tensor
 
-from mmtlalign.device import send, send_stacked
+from mmtlalign.device import stack_to_device, to_device
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix
 from mmtlalign.mixing.mix import Mix
@@ -310,24 +310,24 @@ class MixDataPreprocessor(ClsDataPreprocessor):
     def _send(self, images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """Copy images to the device, (B, 3, H, W) where they are of one size."""
         if torch.is_tensor(images):
-            return send(images, self.device)
+            return to_device(images, self.device)
         if len({(image.shape, image.dtype) for image in images}) == 1:
-            return send_stacked(images, self.device)
-        return [send(image, self.device) for image in images]
+            return stack_to_device(images, self.device)
+        return [to_device(image, self.device) for image in images]
 
     def _labels(self, samples: list) -> Tensor:
         """Collect the labels (B, K) on the device; several classes count alike."""
         given = [sample.get('gt_score') for sample in samples]
         if not any(score is None for score in given):
-            return send_stacked(given, self.device).float()
+            return stack_to_device(given, self.device).float()
         labels = [sample.gt_label for sample in samples]
-        classes = send(torch.cat(labels), self.device)
+        classes = to_device(torch.cat(labels), self.device)
         images = torch.arange(len(labels))
         if len(classes) > len(labels):
             images = images.repeat_interleave(torch.tensor([len(x) for x in labels]))
         found = torch.zeros(len(samples), self.num_classes, device=self.device)
         return found.index_put_(
-            (send(images, self.device), classes), found.new_ones(())
+            (to_device(images, self.device), classes), found.new_ones(())
         )
 
     def _check(self, samples) -> None:

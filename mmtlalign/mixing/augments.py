@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtlalign.device import send
+from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.mix import Mix
 
@@ -78,7 +78,7 @@ class BatchMix:
             return Mix.unmixed(images, labels)
         drawn = self.draw_mask(tuple(images.shape[-2:]), lam)
         partner = self._draw_partner(len(images), images.device)
-        mask = send(torch.from_numpy(drawn)[None, None], images.device)
+        mask = to_device(torch.from_numpy(drawn)[None, None], images.device)
         window = _window(drawn)
         other = self.source_patch(images, window)[partner]
         mixed = images if inplace else images.clone()
@@ -121,7 +121,7 @@ class BatchMix:
     def _draw_partner(self, batch: int, device) -> Tensor:
         if self.pairing == 'flip':
             return torch.arange(batch - 1, -1, -1, device=device)
-        return send(torch.randperm(batch), device)
+        return to_device(torch.randperm(batch), device)
 
 
 class Mixup(BatchMix):

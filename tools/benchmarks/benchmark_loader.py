@@ -34,7 +34,7 @@ from mmengine.registry import FUNCTIONS, TRANSFORMS
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
-from mmtlalign.datasets import transforms
+from mmtlalign import datasets
 from tools.benchmarks import timing
 from tools.experiments.summary import machine, versions
 
@@ -52,7 +52,7 @@ def with_host_steps(node):
     if isinstance(node, dict):
         node = {key: with_host_steps(value) for key, value in node.items()}
         scope, _, kind = str(node.get('type')).rpartition('.')
-        if scope == 'mmtlalign' and kind in transforms.__all__:
+        if scope == 'mmtlalign' and kind in datasets.__all__:
             node['type'] = kind
             if node.get('backend') == 'torch':
                 node['backend'] = 'pillow'

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
 
-from mmtlalign.methods.token_labeling.label_map import LabelMap
-from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
+from mmtlalign.methods.token_labeling.geometry import LabelMap
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.store import LabelMapStore, create_store
 from mmtlalign.methods.token_labeling.targets import FIELDS
 from tools.benchmarks import timing
@@ -53,13 +53,13 @@ def write_maps(folder: Path, count: int, named: int) -> list[str]:
         Relative paths of their images.
     """
     names = sorted(f'n{i % 100:08d}/n{i % 100:08d}_{i}.JPEG' for i in range(count))
-    facts = StoreFacts(
+    metadata = StoreMetadata(
         CLASSES, '', GRID, TOPK, count, fingerprint(names), dict(model='made up')
     )
-    store = create_store(folder / 'store', facts, names)
+    store = create_store(folder / 'store', metadata, names)
     maps = list(draw_maps(min(count, 256), named))
-    for shard in range(facts.shards):
-        store.write(shard, [maps[row % len(maps)] for row in facts.rows(shard)])
+    for shard in range(metadata.shards):
+        store.write(shard, [maps[row % len(maps)] for row in metadata.rows(shard)])
     for row, name in enumerate(names):
         file = folder / 'official' / f'{name.partition(".")[0]}.pt'
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,13 @@ import oracles
 import pytest
 import torch
 from contract_rows import HOOKS
-from label_samples import label_samples
+from label_samples import label_samples, smooth
 from mmengine.registry import MODELS
 from token_label_nets import BACKBONES, GRID, SMOOTHING, B, K, N, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.methods.classifier import BatchMixer
-from mmtlalign.methods.token_labeling.loss import TopKLabels, smooth
+from mmtlalign.methods.token_labeling.loss import TopKLabels
 from mmtlalign.methods.token_labeling.tl_align import LabelColumns
 from mmtlalign.mixing.mix import Mix
 
@@ -141,7 +141,7 @@ def test_classes_without_a_column_are_spread_and_keep_their_mass(columns):
     labels = TopKLabels.from_probabilities(
         torch.rand(B, N, 4).softmax(-1) * 0.9, torch.rand(B, N, K).topk(4).indices, K
     )
-    found = LabelColumns.of(labels, columns, K)
+    found = LabelColumns.from_labels(labels, columns, K)
     assert found.values.shape == (B, N, columns + 2)
     weights = torch.rand(B, 1, N).softmax(-1)
     exact = (weights @ labels.dense(K)).squeeze(1)
@@ -159,7 +159,7 @@ def test_classes_below_those_not_named_have_columns_too():
     """Logits below zero: a class that is named and less likely than the others."""
     indices = torch.tensor([3, 7]).expand(B, N, 2)
     labels = TopKLabels.from_logits(torch.randn(B, N, 2) - 2, indices, K)
-    found = LabelColumns.of(labels, 2, K)
+    found = LabelColumns.from_labels(labels, 2, K)
     arrived = found.dense(found.values.mean(1))
     torch.testing.assert_close(arrived, labels.dense(K).mean(1))
 

@@ -1,4 +1,4 @@
-"""Annotators of timm: its own head reads a cell, or a token in every special place."""
+"""Annotators of timm, whose own head reads each cell or token."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,13 +13,13 @@ from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
 
 # Keys under which timm and its descendants save weights, the averaged ones first.
-UNDER = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
+STATE_KEYS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 
 
 def build(
     name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
 ) -> Annotator:
-    """Build an annotator; arguments and errors as of ``build_annotator``.
+    """Build an annotator of timm; arguments and errors as of ``build_annotator``.
 
     Where a network has a classifier of tokens (``aux_head``, as VOLO), this reads
     them; else the head that reads the class token does. Of a distilled network
@@ -60,11 +60,13 @@ def build(
     return Annotator(name, net, cells, head, tuple(stats['mean']), tuple(stats['std']))
 
 
-def _network(name: str, model: str, checkpoint: str | None, size) -> nn.Module:
+def _network(
+    name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
+) -> nn.Module:
     options = dict(pretrained=True)
     if checkpoint:
         advice = 'Name the weights of the annotator.'
-        tensors = read_tensors(checkpoint, '--checkpoint', advice, UNDER)
+        tensors = read_tensors(checkpoint, '--checkpoint', advice, STATE_KEYS)
         tensors = clean_state_dict(tensors)
         options['pretrained_cfg_overlay'] = dict(state_dict=tensors, source='')
         classes = _classes(model, tensors)
@@ -83,8 +85,10 @@ def _network(name: str, model: str, checkpoint: str | None, size) -> nn.Module:
         ) from error
 
 
-def _at_size(create: Callable[..., nn.Module], size) -> nn.Module:
-    """A network for images of this size, where it must be told."""
+def _at_size(
+    create: Callable[..., nn.Module], size: tuple[int, int] | None
+) -> nn.Module:
+    """A network for images of this size, where it takes one."""
     if size is None:
         return create()
     try:
@@ -104,7 +108,7 @@ def _classes(model: str, tensors: dict[str, Tensor]) -> int | None:
     return None
 
 
-def _grid(name: str, net, tokens: int, size: torch.Size) -> tuple[int, int]:
+def _grid(name: str, net: nn.Module, tokens: int, size: torch.Size) -> tuple[int, int]:
     """Rows and columns of the tokens of an image of this size in pixels."""
     step = getattr(getattr(net, 'patch_embed', None), 'patch_size', None)
     if not isinstance(step, tuple):

@@ -9,11 +9,10 @@ from test_label_map_loading import load_step
 from test_label_maps import NAMES, fill
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.geometry import pool_label_maps
-from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.geometry import LabelMap, pool_label_maps
 
 GRID, CELL = (5, 8), 9
-MOVES = [
+GEOMETRIC = [
     dict(type='Rotate', angle=17.0),
     dict(type='Rotate', angle=12.0, center=(10.0, 3.0), scale=1.2),
     dict(type='Shear', magnitude=0.23),
@@ -60,7 +59,9 @@ def rand_augment(policy, **options):
 
 
 @pytest.mark.parametrize('sign', [0.0, 1.0])
-@pytest.mark.parametrize('policy', MOVES, ids=lambda p: '-'.join(map(str, p.values())))
+@pytest.mark.parametrize(
+    'policy', GEOMETRIC, ids=lambda p: '-'.join(map(str, p.values()))
+)
 def test_rand_augment_takes_the_map_along(policy, sign):
     results = rand_augment(dict(policy, random_negative_prob=sign))(numbered())
     before = numbered()
@@ -73,7 +74,7 @@ def test_rand_augment_takes_the_map_along(policy, sign):
 
 
 @pytest.mark.parametrize(
-    'policy', [MOVES[0], MOVES[2], MOVES[4]], ids=lambda p: p['type']
+    'policy', [GEOMETRIC[0], GEOMETRIC[2], GEOMETRIC[4]], ids=lambda p: p['type']
 )
 def test_legacy_geometry_is_near(policy):
     ahead, back = (
@@ -115,7 +116,7 @@ def test_steps_run_as_often_as_they_are_asked_to():
 
 
 def test_policy_that_is_not_applied_moves_nothing():
-    results = rand_augment(dict(MOVES[0], prob=0.0))(numbered())
+    results = rand_augment(dict(GEOMETRIC[0], prob=0.0))(numbered())
     assert agreement(results) == 1
     np.testing.assert_array_equal(results['img'], numbered()['img'])
 
@@ -208,8 +209,9 @@ def test_legacy_axis_order_looks_at_the_mirrored_box():
     )
     # Rows 10 % to 40 %, columns 50 % to 90 %.
     box = torch.tensor([[0.1, 0.5, 0.3, 0.4]])
-    right = pool_label_maps(values, indices, box, 2, 1).flatten()
-    legacy = pool_label_maps(values, indices, box, 2, 1, legacy_axis_order=True)
+    (right,) = pool_label_maps(values, indices, box, 2, [1])
+    (legacy,) = pool_label_maps(values, indices, box, 2, [1], legacy_axis_order=True)
+    right = right.flatten()
     torch.testing.assert_close(right, torch.tensor([0.25, 0.7]), rtol=0, atol=0.01)
     torch.testing.assert_close(legacy.flatten(), right.flip(0), rtol=0, atol=0.01)
 
@@ -225,10 +227,10 @@ def test_pooled_in_the_pipeline_as_in_a_batch(tmp_path, legacy):
         torch.from_numpy(np.stack(planes))
         for planes in zip(*(store[name] for name in NAMES))
     )
-    batch = pool_label_maps(
-        values, indices, boxes, 12, (3, 4), legacy_axis_order=legacy
-    ).numpy()
-    for name, expected in zip(NAMES, batch):
+    (batch,) = pool_label_maps(
+        values, indices, boxes, 12, [(3, 4)], legacy_axis_order=legacy
+    )
+    for name, expected in zip(NAMES, batch.numpy()):
         sample = load_step(tmp_path)(dict(img_path=f'data/pictures/{name}'))
         sample['label_map_box'] = crop
         ours = build('mmtlalign.PoolLabelMap', **options)(dict(sample))
@@ -289,7 +291,7 @@ def test_rand_augment_after_the_crop_is_refused():
     init_default_scope('mmpretrain')
     sample = TRANSFORMS.build(STEPS['crop'])(numbered())
     with pytest.raises(InputError, match='before the crop'):
-        rand_augment(MOVES[0])(sample)
+        rand_augment(GEOMETRIC[0])(sample)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""Annotators of mmpretrain, and of this package: any config, and its own head."""
+"""Annotators of mmpretrain and of this package, whose own head reads each cell."""
 
 import warnings
 
 from mmpretrain import get_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtlalign.checkpoint.io import read_tensors, some_of
 from mmtlalign.errors import InputError
@@ -13,11 +13,12 @@ from mmtlalign.methods.token_labeling.annotators.base import Annotator
 def build(
     name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
 ) -> Annotator:
-    """Build an annotator; arguments and errors as of ``build_annotator``.
+    """Build an annotator of mmpretrain.
 
-    A head trained by token labels reads tokens with the classifier it has for them
-    (``aux_head``), as the official generator does. Networks of mmpretrain take
-    images of any size.
+    Arguments and errors as of ``build_annotator``, ``model`` being the name without
+    its library. A head trained by token labels reads tokens with the classifier it
+    has for them (``aux_head``), as the official generator does. Networks of mmpretrain
+    take images of any size.
     """
     net = _network(name, model, checkpoint)
     if not getattr(net, 'with_head', False) or not hasattr(net.head, 'num_classes'):
@@ -60,7 +61,7 @@ def build(
     return Annotator(name, net, cells, head, mean, std, flip_channels=bgr)
 
 
-def _network(name: str, model: str, checkpoint: str | None):
+def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
     if not checkpoint:
         with warnings.catch_warnings():
             warnings.filterwarnings('error', message='Unable to find pre-defined')
