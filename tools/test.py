@@ -6,6 +6,7 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 
+from mmtlalign.compat.wrappers import unwrap_dataset
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.engine.precision import join_cpu_processes, leave_processes
 from mmtlalign.engine.runner import build_runner
@@ -62,10 +63,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                 '--tta needs tta_model and tta_pipeline in the config; set them or '
                 'leave out --tta'
             )
-        dataset = cfg.test_dataloader.dataset
-        while 'dataset' in dataset:  # a wrapper has no pipeline of its own
-            dataset = dataset.dataset
-        dataset.pipeline = cfg.tta_pipeline
+        # A wrapper has no pipeline of its own.
+        unwrap_dataset(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):

@@ -21,6 +21,7 @@ from mmtlalign.checkpoint.io import read_checkpoint, some_of
 from mmtlalign.checkpoint.key_maps.pvt_mmdet import to_mmdet
 from mmtlalign.checkpoint.select import choose_weights
 from mmtlalign.checkpoint.tensor_files import check_target, write_tensors
+from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
 
 
@@ -72,9 +73,8 @@ def backbone_facts(config: Mapping, source: str) -> dict:
 def _pipeline(config: Mapping, kind: str) -> list:
     """The transforms of a data loader, through data sets that wrap another."""
     data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in data and isinstance(data.get('dataset'), Mapping):
-        data = data['dataset']
-    return data.get('pipeline') or []
+    found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
+    return next(found, None) or []
 
 
 def _size(pipeline: list) -> list | None:

@@ -7,7 +7,7 @@ from mmtlalign.checkpoint.io import check_checkpoint, trusted_types
 from mmtlalign.checkpoint.load import check_fit
 from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.errors import InputError
-from mmtlalign.validation.coco import check_coco_data, explains_coco_files
+from mmtlalign.validation.coco import check_coco_data
 from mmtlalign.validation.data import check_data, explain_build_error
 from mmtlalign.validation.samples import name_broken_samples
 
@@ -28,16 +28,15 @@ class TaskRunner(Runner):
         return logger
 
     @staticmethod
-    @explains_coco_files
     def build_dataloader(dataloader, *args, **kwargs):
         """Build mmengine's data loader; a sample that fails names its file.
 
         Raises:
-            InputError: If the data set is empty.
+            InputError: The data set is empty, or its annotation file is wrong.
         """
         try:
             built = Runner.build_dataloader(dataloader, *args, **kwargs)
-        except (AssertionError, RuntimeError, ValueError) as error:
+        except Exception as error:
             fault = explain_build_error(error, dataloader['dataset'])
             if fault:
                 raise InputError(fault) from error
