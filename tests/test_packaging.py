@@ -15,7 +15,12 @@ from repository import ROOT
 import mmtlalign
 from mmtlalign.compat import hosts
 
-HOST_NAMES = {name for both in hosts.DISTRIBUTIONS.values() for s in both for name in s}
+HOST_NAMES = {
+    distribution
+    for names in hosts.DISTRIBUTIONS.values()
+    for owners in names.values()
+    for distribution in owners
+}
 SOURCES = (
     'CITATION.cff',
     'LICENSE',
