@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError, short_errors
 from mmtlalign.validation.config import load_config
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -51,7 +51,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Write the command line into the config.
 
     Raises:
-        InputError: If the config lacks what an option needs.
+        InputError: The config lacks what an option needs.
     """
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
@@ -76,8 +76,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.test_evaluator = [*evaluators, dump]
 
 
-def main():
-    """Test."""
+def main() -> None:
+    """Test the checkpoint of the command line."""
     args = parse_args()
     filter_known_warnings()
     with short_errors(args.config):
