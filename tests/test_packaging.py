@@ -89,6 +89,10 @@ def test_wheel_carries_every_module(wheel, source):
     }
 
 
+def test_wheel_says_that_it_is_typed(wheel):
+    assert (wheel / 'mmtlalign' / 'py.typed').exists()
+
+
 def test_build_leaves_nothing_in_the_package(wheel, source):
     assert not (source / 'mmtlalign' / '.mim').exists()
 

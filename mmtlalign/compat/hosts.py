@@ -19,7 +19,7 @@ HOSTS = {
 }
 # By stack, import name: the distributions that put their files there, the pinned one
 # first.
-DISTRIBUTIONS = {
+DISTRIBUTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     'classic': {
         'mmengine': ('mmengine', 'mmengine-lite'),
         'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full'),
@@ -112,7 +112,7 @@ def host_version(name: str) -> str | None:
     )
     if literal:
         return literal[1]
-    owners = [d for names in DISTRIBUTIONS.values() for d in names.get(name, [name])]
+    owners = [d for names in DISTRIBUTIONS.values() for d in names.get(name, (name,))]
     return next(filter(None, map(installed, owners)), None)
 
 
@@ -126,4 +126,5 @@ def installed(distribution: str) -> str | None:
 
 def release(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version: '2.11.0+cu130' -> (2, 11, 0)."""
-    return tuple(map(int, re.match(r'[\d.]*\d', version)[0].split('.')))
+    leading = re.findall(r'^\d[\d.]*', version)[0]
+    return tuple(int(part) for part in leading.split('.') if part)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from types import MethodType
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -24,10 +25,11 @@ def before_step(
         A function without arguments that takes ``function`` away again.
     """
     if not hasattr(optimizer, 'before_step'):
-        stock_step, functions = optimizer.step, []
+        stock_step = optimizer.step
+        functions: list[Callable[[Optimizer], object]] = []
 
         @functools.wraps(stock_step)
-        def step(self: Optimizer, *args, **kwargs):
+        def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
             for each in functions:
                 each(self)
             return stock_step(*args, **kwargs)

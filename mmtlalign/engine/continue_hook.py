@@ -25,7 +25,7 @@ class ContinueHook(Hook):
             had other schedules, other rates or another length of an epoch.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.loaded = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -68,7 +68,8 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
                     f'{", ".join(sorted(known))}. Correct or remove it.'
                 )
         rate = self.paramwise_cfg.get('decay_rate')
-        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate <= 1:
+        is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+        if not is_number or not 0 < rate <= 1:
             raise InputError(
                 f'{where}: paramwise_cfg has decay_rate={rate!r}; set a number greater '
                 'than 0 and at most 1, or remove the constructor.'

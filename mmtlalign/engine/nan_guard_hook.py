@@ -60,7 +60,7 @@ class NanGuardHook(Hook):
     # Before the hooks that write: LoggerHook (60) and CheckpointHook (90).
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pending: deque[Step] = deque()
         self.last: Step | None = None
 

@@ -37,6 +37,8 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             ``DefaultOptimWrapperConstructor``. Defaults to None.
     """
 
+    optimizer_cfg: dict[str, Any]
+
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer and its wrapper."""
         plain, build = self.optimizer_cfg, super().__call__
@@ -92,7 +94,7 @@ def fuse_if_possible(build: Callable[..., Built]) -> Built:
 
 def merge_groups(groups: list[dict]) -> list[dict]:
     """Put parameters of equal settings into one group, in the order they come."""
-    merged = {}
+    merged: dict[tuple, dict] = {}
     for group in groups:
         key = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))
         merged.setdefault(key, dict(group, params=[]))['params'] += group['params']

@@ -2,6 +2,7 @@
 
 import textwrap
 from logging import Logger
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -33,14 +34,16 @@ class TaskRunner(Runner):
     * keeps the bulk of the log off the console.
     """
 
-    def build_logger(self, *args, **kwargs) -> Logger:
+    def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
         """Build mmengine's logger with the bulk kept off the console."""
         logger = super().build_logger(*args, **kwargs)
         hide_bulk(logger)
         return logger
 
     @staticmethod
-    def build_dataloader(dataloader: DataLoader | dict, *args, **kwargs) -> DataLoader:
+    def build_dataloader(
+        dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+    ) -> DataLoader:
         """Build mmengine's data loader; a sample that fails names its file.
 
         Raises:
@@ -70,7 +73,7 @@ class TaskRunner(Runner):
                 check_coco_data(loader.dataset, self.model)
                 check_data(self.model, loader, f'{split}_dataloader', self.logger)
 
-    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load a checkpoint.
 
         Raises:

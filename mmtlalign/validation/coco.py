@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 
 from mmengine.registry import DATASETS
 from torch import nn
+from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
 from mmtlalign.errors import InputError
@@ -100,7 +101,7 @@ def describe_categories(path: str, names: Sequence[str], classes: Sequence[str])
     )
 
 
-def check_coco_data(dataset, model: nn.Module | None = None) -> None:
+def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
     """Check every COCO data set in ``dataset`` before the first step.
 
     Args:
@@ -117,7 +118,7 @@ def check_coco_data(dataset, model: nn.Module | None = None) -> None:
             check_coco_dataset(one, needs_masks=has_mask_head(model))
 
 
-def check_coco_dataset(dataset, needs_masks: bool) -> None:
+def check_coco_dataset(dataset: Dataset, needs_masks: bool) -> None:
     """Check one ``CocoDataset``.
 
     Args:
@@ -129,8 +130,9 @@ def check_coco_dataset(dataset, needs_masks: bool) -> None:
     """
     classes = dataset.metainfo['classes']
     if len(dataset.cat_ids) != len(classes):
-        content = read_json(dataset.ann_file)
-        names = [category['name'] for category in content['categories']]
+        with open(dataset.ann_file, encoding='utf-8') as stream:
+            categories = json.load(stream)['categories']
+        names = [category['name'] for category in categories]
         raise InputError(describe_categories(dataset.ann_file, names, classes))
     if not dataset.test_mode and next(iterate_objects(dataset), None) is None:
         raise InputError(
@@ -149,7 +151,7 @@ def check_coco_dataset(dataset, needs_masks: bool) -> None:
         )
 
 
-def check_object_masks(dataset) -> None:
+def check_object_masks(dataset: Dataset) -> None:
     """Raise InputError if objects of the file have no mask."""
     step = max(len(dataset) // CHECKED_PICTURES, 1)
     found = list(iterate_objects(dataset, range(0, len(dataset), step)))
@@ -165,7 +167,7 @@ def check_object_masks(dataset) -> None:
 
 
 def iterate_objects(
-    dataset, numbers: Sequence[int] | None = None
+    dataset: Dataset, numbers: Sequence[int] | None = None
 ) -> Iterator[tuple[str, dict]]:
     """Iterate over (path of the picture, instance) of every object that counts."""
     for number in range(len(dataset)) if numbers is None else numbers:

@@ -22,7 +22,7 @@ import numpy as np
 from mmengine.fileio import get
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
 from mmtlalign.errors import InputError
@@ -146,7 +146,7 @@ def class_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 yield f'{name}[{number}]' if is_list else name, one
 
 
-def check_classes(model: nn.Module, heads: Heads, dataset, name: str) -> None:
+def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -> None:
     """Raise InputError if a head, or the one-hot labels, count other classes."""
     info = getattr(dataset, 'metainfo', None) or {}
     classes = info.get('classes')
@@ -188,11 +188,12 @@ def label_range(heads: Heads) -> tuple[int, set[int]]:
     """
     own = [head for path, head in heads if path.startswith(('head', 'decode_head'))]
     counts = [2 if is_binary(head) else head.num_classes for head in own]
-    ignored = {getattr(head, 'ignore_index', None) for head in own} - {None}
+    ids = (getattr(head, 'ignore_index', None) for head in own)
+    ignored = {number for number in ids if number is not None}
     return max(counts, default=0), ignored or {255}
 
 
-def check_masks(dataset, name: str) -> list[str]:
+def check_masks(dataset: Dataset, name: str) -> list[str]:
     """Read a few masks of a segmentation data set as they are in the files.
 
     The host reads ids as 8 bits, and shifts them if ``reduce_zero_label`` says so;

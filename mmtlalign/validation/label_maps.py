@@ -11,10 +11,12 @@ Refused before the first step, for pipelines with ``LoadLabelMap``:
 What is loaded or pooled for nobody is a warning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from logging import Logger
 
+from mmcv.transforms import BaseTransform
 from torch import nn
+from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
@@ -48,7 +50,7 @@ MAKER = 'tools/dataset_converters/make_label_maps.py'
 def check_label_maps(
     model: nn.Module,
     heads: list[tuple[str, nn.Module]],
-    dataset,
+    dataset: Dataset,
     name: str,
     logger: Logger,
 ) -> None:
@@ -79,7 +81,7 @@ def check_label_maps(
             logger.warning(line)
 
 
-def flat_steps(pipeline) -> Iterator:
+def flat_steps(pipeline: Callable | None) -> Iterator[BaseTransform]:
     """Iterate over the steps of a pipeline, and those inside of others."""
     for step in getattr(pipeline, 'transforms', []):
         if type(step).__name__ in HOLDERS:
@@ -88,12 +90,12 @@ def flat_steps(pipeline) -> Iterator:
             yield step
 
 
-def is_a(step, *kinds: str) -> bool:
+def is_a(step: BaseTransform, *kinds: str) -> bool:
     """Tell whether a step is of a class of these names, or of a subclass."""
     return any(kind.__name__ in kinds for kind in type(step).__mro__)
 
 
-def check_order(steps: list, name: str) -> None:
+def check_order(steps: list[BaseTransform], name: str) -> None:
     """Raise InputError for a step that moves an image and leaves its map behind."""
     pooled = max((i for i, s in enumerate(steps) if is_a(s, 'PoolLabelMap')), default=0)
     named = max((i for i, s in enumerate(steps) if is_a(s, 'ReLabel')), default=0)
@@ -117,7 +119,10 @@ def check_order(steps: list, name: str) -> None:
 
 
 def check_counts(
-    load, steps: list, heads: list[tuple[str, nn.Module]], name: str
+    load: BaseTransform,
+    steps: list[BaseTransform],
+    heads: list[tuple[str, nn.Module]],
+    name: str,
 ) -> None:
     """Raise InputError where maps, their readers and the heads differ in classes."""
     counts = {
@@ -136,7 +141,7 @@ def check_counts(
             )
 
 
-def check_grid(model: nn.Module, steps: list, name: str) -> None:
+def check_grid(model: nn.Module, steps: list[BaseTransform], name: str) -> None:
     """Raise InputError if maps are pooled to another grid than that of the tokens."""
     if not getattr(getattr(model, 'head', None), 'dense', False):
         return
@@ -159,7 +164,7 @@ def check_grid(model: nn.Module, steps: list, name: str) -> None:
 
 
 def find_unused(
-    steps: list, heads: list[tuple[str, nn.Module]], name: str
+    steps: list[BaseTransform], heads: list[tuple[str, nn.Module]], name: str
 ) -> Iterator[str]:
     """Iterate over lines about what is loaded or pooled for nobody."""
     if not any(is_a(step, 'PoolLabelMap', 'ReLabel') for step in steps):
@@ -176,7 +181,7 @@ def find_unused(
         )
 
 
-def check_images(load, dataset, name: str) -> list[str]:
+def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
     """Check that the images of a data set have maps.
 
     Args:

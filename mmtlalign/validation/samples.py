@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose
 from mmengine.fileio import get
+from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
@@ -41,7 +42,7 @@ class LabelError(Exception):
     """The labels of a sample cannot be right; whoever catches it knows the files."""
 
 
-def name_broken_samples(dataset) -> None:
+def name_broken_samples(dataset: Dataset) -> None:
     """Wrap the pipelines of a data set and of those inside it.
 
     Args:
@@ -54,7 +55,7 @@ def name_broken_samples(dataset) -> None:
             one.pipeline = NamedPipeline(pipeline, labels)
 
 
-def limit_labels(dataset, classes: int, ignored: Iterable[int] = ()) -> None:
+def limit_labels(dataset: Dataset, classes: int, ignored: Iterable[int] = ()) -> None:
     """Tell the checks of a data set which labels the model takes.
 
     Args:
@@ -77,8 +78,8 @@ class NamedPipeline:
         labels: The checks of the labels of that data set.
     """
 
-    def __init__(self, pipeline: Callable, labels: 'LabelCheck'):
-        self.pipeline = pipeline
+    def __init__(self, pipeline: Callable[[dict], Any], labels: 'LabelCheck'):
+        self.pipeline: Any = pipeline
         self.labels = labels
 
     def __call__(self, results: dict) -> Any:
@@ -97,8 +98,8 @@ class NamedPipeline:
 
     def _run(self, results: dict) -> Any:
         """Run the pipeline, and check a mask before a step changes its size."""
-        masks = self.labels.reduce_zero_label is not None
-        if not masks or type(self.pipeline) is not Compose:
+        no_masks = self.labels.reduce_zero_label is None
+        if no_masks or type(self.pipeline) is not Compose:
             return self.pipeline(results)
         for transform in self.pipeline.transforms:
             had_mask = 'gt_seg_map' in results
@@ -170,7 +171,9 @@ class LabelCheck:
         Raises:
             LabelError: A label is none of the model's.
         """
-        sample = results.get('data_samples') if isinstance(results, dict) else None
+        sample: Any = None
+        if isinstance(results, dict):
+            sample = results.get('data_samples')
         # Test-time augmentation packs one for each view of the image.
         sample = sample[0] if isinstance(sample, list) and sample else sample
         if not self.classes or not hasattr(sample, 'get'):
