@@ -113,7 +113,7 @@ class TaskRunner(Runner):
             self.load_checkpoint(filename)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
-        """Build it by this package's constructor, unless the config names another."""
+        """Build the wrapper by this package's constructor, or the one of the config."""
         if isinstance(optim_wrapper, dict) and 'optimizer' in optim_wrapper:
             optim_wrapper.setdefault('constructor', CONSTRUCTOR)
         return super().build_optim_wrapper(optim_wrapper)
@@ -121,14 +121,14 @@ class TaskRunner(Runner):
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict] | None = None
     ) -> None:
-        """Register them; losses are read from the device when they are logged."""
+        """Register the hooks; losses are read from the device when they are logged."""
         lazy = dict(runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'))
         super().register_default_hooks(lazy | dict(hooks or {}))
 
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None
     ) -> None:
-        """Scale the learning rate if asked, then say what is used."""
+        """Scale the learning rate if asked, and log what is used."""
         super().scale_lr(optim_wrapper, auto_scale_lr)
         self.logger.info(self.describe_batch(optim_wrapper, auto_scale_lr or {}))
 
