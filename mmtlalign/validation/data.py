@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
 from mmtlalign.errors import InputError
 from mmtlalign.validation.coco import explain_coco_file
-from mmtlalign.validation.label_maps import check_label_maps
+from mmtlalign.validation.label_maps import Heads, check_label_maps
 from mmtlalign.validation.samples import limit_labels
 
 # Where the hosts keep heads that count the classes of the data set.
@@ -44,8 +44,6 @@ HEADS = (
 OTHER_COUNTS = ('RPNHead', 'STDCHead', 'VPDDepthHead')
 # Masks read before the start, spread over the data set.
 MASKS = 4
-
-Heads = list[tuple[str, nn.Module]]
 
 
 def explain_build_error(error: Exception, dataset: object) -> str:

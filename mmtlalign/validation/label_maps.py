@@ -44,15 +44,12 @@ POLICIES = {
     'skip': 'others are drawn in their place',
     'hard label': 'each has its label in every cell',
 }
+Heads = list[tuple[str, nn.Module]]
 MAKER = 'tools/dataset_converters/make_label_maps.py'
 
 
 def check_label_maps(
-    model: nn.Module,
-    heads: list[tuple[str, nn.Module]],
-    dataset: Dataset,
-    name: str,
-    logger: Logger,
+    model: nn.Module, heads: Heads, dataset: Dataset, name: str, logger: Logger
 ) -> None:
     """Check every pipeline that loads label maps.
 
@@ -119,10 +116,7 @@ def check_order(steps: list[BaseTransform], name: str) -> None:
 
 
 def check_counts(
-    load: BaseTransform,
-    steps: list[BaseTransform],
-    heads: list[tuple[str, nn.Module]],
-    name: str,
+    load: BaseTransform, steps: list[BaseTransform], heads: Heads, name: str
 ) -> None:
     """Raise InputError where maps, their readers and the heads differ in classes."""
     counts = {
@@ -163,9 +157,7 @@ def check_grid(model: nn.Module, steps: list[BaseTransform], name: str) -> None:
             )
 
 
-def find_unused(
-    steps: list[BaseTransform], heads: list[tuple[str, nn.Module]], name: str
-) -> Iterator[str]:
+def find_unused(steps: list[BaseTransform], heads: Heads, name: str) -> Iterator[str]:
     """Iterate over lines about what is loaded or pooled for nobody."""
     if not any(is_a(step, 'PoolLabelMap', 'ReLabel') for step in steps):
         yield (
