@@ -23,6 +23,7 @@ from mmtlalign.checkpoint.io import (
 )
 from mmtlalign.checkpoint.key_maps.pvt import to_mmdet
 from mmtlalign.checkpoint.load import select_weights
+from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
 
 PREFIX = 'backbone.'
@@ -215,9 +216,8 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
 def _pipeline(config: Mapping, kind: str) -> list:
     """Return the transforms of a data loader, through data sets that wrap another."""
     data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in data and isinstance(data.get('dataset'), Mapping):
-        data = data['dataset']
-    return data.get('pipeline') or []
+    found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
+    return next(found, None) or []
 
 
 def _image_size(pipeline: list) -> list[int] | None:

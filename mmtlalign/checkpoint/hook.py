@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
@@ -79,13 +79,8 @@ class PretrainedBackboneHook(Hook):
                 'set, but the backbone can come from one file only. Set one of '
                 'them to None.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        lines = load_backbone(
-            model if self.whole else model.backbone,
-            path,
-            self.new_layers,
-            self.prefix,
-            self.weights,
-        )
-        for line in lines:
+        model = unwrap_model(runner.model)
+        part = model if self.whole else model.backbone
+        options = self.new_layers, self.prefix, self.weights
+        for line in load_backbone(part, path, *options):
             runner.logger.info(line)

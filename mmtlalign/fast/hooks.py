@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import nn
 
+from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.fast.attention import AttentionKernel
 from mmtlalign.fast.modules import make_fast, share_windows
@@ -56,12 +56,6 @@ def _replace_function(module: nn.Module, attention: AttentionKernel) -> bool:
     return True
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
-    while is_model_wrapper(model):
-        model = model.module
-    return model
-
-
 @HOOKS.register_module()
 class FastAttentionHook(Hook):
     """Speed up the attentions of a run's model with the same numbers.
@@ -84,7 +78,7 @@ class FastAttentionHook(Hook):
 
     def before_run(self, runner) -> None:
         """Change the model before it is compiled or run."""
-        model = _unwrap(runner.model)
+        model = unwrap_model(runner.model)
         changed = speed_up(model, self.kernel)
         if not changed:
             raise InputError(
@@ -112,7 +106,7 @@ class ChannelsLastHook(Hook):
 
     def before_run(self, runner) -> None:
         """Change the format of the weights, which activations follow."""
-        model = _unwrap(runner.model)
+        model = unwrap_model(runner.model)
         if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
             raise InputError(
                 f'ChannelsLastHook: {type(model).__name__} has no convolution, so '
