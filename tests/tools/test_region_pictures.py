@@ -16,9 +16,8 @@ from torch import nn
 
 from mmtlalign.evaluation.last_attention import last_attention
 from mmtlalign.evaluation.regions import attention_entropy
-from tools.analysis_tools.region_figure import draw_attention, draw_pairs, most_of
-from tools.analysis_tools.region_pairs import find_pairs, pairs_of
-from tools.analysis_tools.region_views import second_view
+from tools.analysis_tools.draw_regions import draw_attention, draw_pairs, most_of
+from tools.analysis_tools.regions import find_pairs, pairs_of, second_view
 
 SIDE, CELL = 4, 8
 SIZE = SIDE * CELL
@@ -70,7 +69,8 @@ def test_image_goes_all_the_way():
     assert other.shape == image.shape and other.dtype == np.uint8
     np.testing.assert_array_equal(other, image[:, ::-1])
     views = torch.from_numpy(np.stack([image, other])).permute(0, 3, 1, 2).float()
-    assert_same_place(find_pairs(Brightness(), views, pairs=16))
+    (pairs,) = find_pairs(Brightness(), views[:1], views[1:], pairs=16)
+    assert_same_place(pairs)
 
 
 def test_second_view_is_grey():
@@ -167,8 +167,8 @@ def draw(monkeypatch, tmp_path, capsys):
         torch.save(dict(state_dict=net.state_dict(), meta=meta), file)
         try:
             run_tool(
-                monkeypatch, 'draw_regions', file, source, '--out', tmp_path / 'out',
-                *args,
+                monkeypatch, 'analysis_tools/draw_regions', file, source,
+                '--out', tmp_path / 'out', *args,
             )  # fmt: skip
         except SystemExit as stop:
             return str(stop.code)
