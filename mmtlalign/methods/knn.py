@@ -61,7 +61,7 @@ def top_classes(
     for chunk in queries.split(max(1, CHUNK // len(bank))):
         nearest = (chunk @ bank.T).topk(max(ks), dim=1)
         weights, classes = (nearest.values / temperature).exp(), labels[nearest.indices]
-        for k in ks:
+        for k in ranked:
             votes = chunk.new_zeros(len(chunk), num_classes)
             votes.scatter_add_(1, classes[:, :k], weights[:, :k])
             order = votes.argsort(dim=1, descending=True, stable=True)
