@@ -1,7 +1,7 @@
 """Open the wrappers that mmengine and the hosts put around models and data sets."""
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
@@ -47,7 +47,7 @@ def walk_datasets(dataset: DataSet) -> Iterator[DataSet]:
             yield from walk_datasets(inner)
 
 
-def _get(dataset: DataSet, name: str):
+def _get(dataset: DataSet, name: str) -> Any:
     """Return an attribute of a data set or a key of its config; None without it."""
     if isinstance(dataset, Mapping):
         return dataset.get(name)

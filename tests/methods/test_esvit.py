@@ -20,7 +20,9 @@ from mmtlalign.errors import InputError
 from mmtlalign.fast.hooks import speed_up
 from mmtlalign.methods.esvit.hook import clip_each_
 
-MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
+BASE = ROOT / 'configs' / '_base_'
+MODEL = BASE / 'models' / 'esvit_swin_tiny.py'
+SCHEDULE = BASE / 'schedules' / 'esvit_300e.py'
 
 
 def build(**changes):
@@ -448,6 +450,18 @@ def windows_of(backbone):
         table = attention.w_msa.relative_position_bias_table
         found.append((attention.window_size, attention.shift_size, len(table)))
     return found
+
+
+def test_shipped_schedule_has_the_official_numbers():
+    cfg = Config.fromfile(SCHEDULE)
+    optimizer, (_, rate, decay) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.lr, rate.eta_min) == (1e-3, 1e-6)
+    assert (optimizer.weight_decay, decay.eta_min) == (0.04, 0.4)
+    hook, clip = cfg.custom_hooks
+    assert (hook.momentum, clip.max_norm, hook.freeze_last_layer) == (0.996, 3.0, 1)
+    names = ('warmup_teacher_temp', 'teacher_temp', 'warmup_teacher_temp_epochs')
+    assert [hook[name] for name in names] == [0.04, 0.07, 30]
+    assert (rate.begin, rate.end, decay.end) == (10, 300, 300)
 
 
 def test_shipped_swin_has_the_official_geometry():

@@ -1,5 +1,8 @@
 """Pictures of regions that correspond and of attention, and what they are made of."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -9,6 +12,7 @@ import torch
 from esvit_parts import model_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from repository import ROOT
 from small_backbones import randomise, swin, vit
 from test_figures import count, picture, pixels
 from tiny_run import run_tool
@@ -206,6 +210,16 @@ def test_tool_on_a_classification(draw, tmp_path):
     assert 'not a complete image' in draw(VIT, source=tmp_path / 'text.png')
     assert 'holds no config' in draw(VIT, told=False)
     assert 'not teacher' in draw(VIT, '--weights', 'teacher')
+
+
+@pytest.mark.slow  # imports all hosts
+@pytest.mark.parametrize('name', ['draw_regions', 'measure_regions'])
+def test_tool_runs_from_a_checkout(name, tmp_path):
+    tool = ROOT / 'tools' / 'analysis_tools' / f'{name}.py'
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    command = [sys.executable, tool, '--help']
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_entropy_of_what_was_read():
