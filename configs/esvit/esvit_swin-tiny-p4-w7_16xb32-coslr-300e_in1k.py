@@ -6,4 +6,4 @@
 # trained by us. Its control, views alone: dino_swin-tiny-p4-w7, 77.0 and 74.2.
 # Cost: not measured by us.
 # Numbers: official code and README; see the _base_ files. Ours: k-NN every 10 epochs.
-_base_ = ['../_base_/models/esvit_swin_tiny.py', './_base_/in1k_300e.py']
+_base_ = ['../_base_/models/esvit_swin_tiny.py', './_base_/in1k_300e_swin.py']
