@@ -207,7 +207,7 @@ def compare_steps(options):
     def ours():
         losses = model.loss(crops)
         for center in model.centers.values():
-            center.means.clear()  # which a step of the optimizer would
+            center.batch_means.clear()  # which a step of the optimizer would
         return losses['loss_view'] + losses['loss_region']
 
     def learn(loss):
