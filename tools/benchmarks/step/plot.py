@@ -1,4 +1,4 @@
-"""The picture of a benchmark: ratios of each case, and how cost grows with length."""
+"""Plot of a benchmark: ratios of each case, and how cost grows with length."""
 
 from pathlib import Path
 from statistics import median
@@ -14,10 +14,10 @@ COLOURS = dict(
     control='#0072b2',
     transmix='#e69f00',
     tlalign='#009e73',
-    textbook='#d55e00',
+    dense='#d55e00',
     ema='#56b4e9',
 )
-# What a case is told apart by, beside its model.
+# What tells cases of one model apart.
 SETTING = ('tokens', 'measure', 'precision', 'attention', 'threads')
 
 
@@ -26,7 +26,7 @@ def draw(rows: list[dict], path: str | Path, clock: str = 'work') -> None:
 
     Args:
         rows: At least one.
-        path: Where the picture goes.
+        path: PNG file.
         clock: ``'work'`` or ``'wall'``.
     """
     grown = _grown(rows)
