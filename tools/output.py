@@ -2,14 +2,13 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TaskID
-from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from mmtlalign.compat.files import atomic_write
@@ -33,7 +32,7 @@ def open_console(stream: TextIO | None = None, stderr: bool = False) -> Console:
     return console
 
 
-class Progress(RichProgress):
+class Progress(progress.Progress):
     """Progress bars of rich; a pipe or a log file gets plain lines now and then.
 
     Args:
@@ -45,20 +44,20 @@ class Progress(RichProgress):
 
     def __init__(
         self,
-        *columns: ProgressColumn,
+        *columns: progress.ProgressColumn,
         console: Console | None = None,
         interval: float = 30.0,
         **options: Any,
     ):
         console = console or open_console()
         if not console.is_terminal:
-            columns = [c for c in columns if not isinstance(c, BarColumn)]
+            columns = [c for c in columns if not isinstance(c, progress.BarColumn)]
         super().__init__(
             *columns, console=console, disable=not console.is_terminal, **options
         )
         self.interval, self.printed_at = interval, self.get_time()
 
-    def update(self, task_id: TaskID, **changes: Any) -> None:
+    def update(self, task_id: progress.TaskID, **changes: Any) -> None:
         """Change a task, and print all of them if it is time."""
         super().update(task_id, **changes)
         if self.disable and self.get_time() - self.printed_at >= self.interval:
@@ -70,6 +69,34 @@ class Progress(RichProgress):
         super().stop()
         if self.disable and not self.live.transient:
             self.console.print(self.get_renderable())
+
+
+@contextmanager
+def track(
+    title: str, total: int, in_bytes: bool = False, console: Console | None = None
+) -> Iterator[Callable[[int], None]]:
+    """Show the progress of one long piece of work on standard error.
+
+    Args:
+        title: Stands in front.
+        total: Bytes or things in all; 0 if that is not known.
+        in_bytes: Whether bytes are counted, whose last line stays.
+        console: Where to draw instead.
+
+    Yields:
+        A function that counts on by a number.
+    """
+    bars = Progress(
+        progress.TextColumn('{task.description}', markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn(),
+        console=console or open_console(stderr=True),
+        transient=not in_bytes,
+    )
+    with bars:
+        task = bars.add_task(title, total=total or None)
+        yield lambda number: bars.update(task, advance=number)
 
 
 def format_table(rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
