@@ -156,12 +156,12 @@ def test_progress_of_a_run(tmp_path):
         progress.read_runs()
         return console.file.getvalue().splitlines()[-1]
 
-    assert line(0.0).split() == '[ 1/2] one 0% starting 0:00:00 -:--:--'.split()
+    assert line(0.0).split() == '[ 1/2] one 0% starting 0:00:00'.split()
     write_scalars(tmp_path, dict(loss=3.0, step=10))
     assert ' 25% loss 3.000 0:01:40' in line(100.0)
     write_scalars(tmp_path, dict(loss=2.0, step=20), run='20260101_000001')
     # Ten steps took 30 seconds, twenty are left.
-    assert line(130.0).endswith(' 50% loss 2.000 0:02:10 0:01:00')
+    assert line(130.0).endswith(' 50% loss 2.000 0:02:10 0:01:00 left')
     write_scalars(tmp_path, dict(loss=2.0, step=40), run='20260101_000002')
     assert 'evaluating' in line(200.0)
 

@@ -125,7 +125,7 @@ def read_plan(path: str) -> Plan:
     Raises:
         InputError: A key is not known or missing, or a config is not there.
     """
-    given = Config.fromfile(path).to_dict()
+    given = Config.fromfile(find_config(path)).to_dict()
     check_keys(given, Plan, path)
     for kind, name in ((Start, 'starts'), (Task, 'tasks')):
         for key, entry in given[name].items():
@@ -223,7 +223,7 @@ def check_plan(plan: Plan) -> Plan:
 
 
 def find_config(name: str) -> str:
-    """Return the path of a config, from here or from the top of the project.
+    """Return the path of a config or plan, from here or from the top of the project.
 
     Raises:
         InputError: There is no such file.
@@ -233,8 +233,8 @@ def find_config(name: str) -> str:
         if path.is_file():
             return str(path)
     raise InputError(
-        f'{name} does not exist, neither here nor in {top}. Name a config '
-        'file relative to one of the two.'
+        f'{name} does not exist, neither here nor in {top}. Name a file relative to '
+        'one of the two.'
     )
 
 

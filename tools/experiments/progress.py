@@ -8,13 +8,24 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from tools.output import Progress
+
+
+class TimeLeftColumn(TimeRemainingColumn):
+    """Estimated time that is left, once there is an estimate."""
+
+    def render(self, task: Task) -> Text:
+        """Return ``'0:01:00 left'``, or nothing."""
+        left = task.time_remaining
+        return super().render(task).append(' left') if left else Text('')
 
 
 class RunProgress(Progress):
@@ -35,7 +46,7 @@ class RunProgress(Progress):
             TaskProgressColumn(),
             TextColumn('{task.fields[status]}'),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=console,
             interval=interval,
             transient=True,
