@@ -132,7 +132,8 @@ class TimedCollate:
     def __init__(self, collate: Callable):
         self.collate = collate
 
-    def __call__(self, batch):
+    def __call__(self, batch: list[dict]) -> tuple[Any, float, tuple[int, int]]:
+        """Return the batch, seconds of work so far, and threads."""
         threads = cv2.getNumThreads(), torch.get_num_threads()
         return self.collate(batch), time.process_time(), threads
 

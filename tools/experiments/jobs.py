@@ -23,7 +23,7 @@ from tools.output import write_json
 
 
 class JobError(RuntimeError):
-    """The command of a job failed; the message shows the end of its log."""
+    """Failure of the command of a job; the message shows the end of its log."""
 
 
 @dataclass

@@ -29,7 +29,7 @@ class TimeLeftColumn(TimeRemainingColumn):
 
 
 class RunProgress(Progress):
-    """A line for each training run that is going on.
+    """Progress of the training runs that are going on, a line each.
 
     Args:
         console: Where to draw. Defaults to standard output.

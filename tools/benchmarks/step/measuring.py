@@ -3,7 +3,7 @@
 import gc
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -13,36 +13,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from tools.benchmarks import timing
 from tools.benchmarks.peak_memory import peak_bytes
-from tools.benchmarks.step.models import Network
+from tools.benchmarks.step.models import Case, Network
 from tools.benchmarks.step.steps import Batch, make_step
 from tools.benchmarks.step.variants import PLAIN
-
-
-@dataclass(frozen=True)
-class Case:
-    """One network in one setting; a row of the table.
-
-    Attributes:
-        model: Name of the network.
-        size: Sides of the images in pixels.
-        tokens: How many they are; None where that changes on the way.
-        batch: Images.
-        measure: ``'step'`` or ``'train'``.
-        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
-        attention: ``'stock'``, or the kernel that our variants are sped up with.
-        threads: Of the CPU.
-        device: ``'cpu'`` or ``'cuda'``.
-    """
-
-    model: str
-    size: int
-    tokens: int | None
-    batch: int
-    measure: str
-    precision: str
-    attention: str
-    threads: int
-    device: str
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""Networks of the benchmark, in mmpretrain and, where it has them, in timm."""
+"""Networks of the benchmark, in mmpretrain and perhaps in timm, and its cases."""
 
 import copy
 import math
@@ -46,6 +46,33 @@ class Network:
         if 'img_size' in config:
             config['img_size'] = size
         return config
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network in one setting; a row of the table.
+
+    Attributes:
+        model: Name of the network.
+        size: Sides of the images in pixels.
+        tokens: How many they are; None where that changes on the way.
+        batch: Images.
+        measure: ``'step'`` or ``'train'``.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
+        attention: ``'stock'``, or the kernel that our variants are sped up with.
+        threads: Of the CPU.
+        device: ``'cpu'`` or ``'cuda'``.
+    """
+
+    model: str
+    size: int
+    tokens: int | None
+    batch: int
+    measure: str
+    precision: str
+    attention: str
+    threads: int
+    device: str
 
 
 def _deit(arch: str) -> Network:

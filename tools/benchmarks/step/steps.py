@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mmtlalign.engine.optim import fuse_if_possible
 from mmtlalign.fast.hooks import speed_up
-from tools.benchmarks.step.models import Network
+from tools.benchmarks.step.models import Case, Network
 from tools.benchmarks.step.variants import CLASSES, OURS, build, build_timm
 
 PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -77,7 +77,7 @@ class Autocast(OptimWrapper):
 
 
 def make_step(
-    network: Network, variant: str, batch: Batch, case, compiled: bool = False
+    network: Network, variant: str, batch: Batch, case: Case, compiled: bool = False
 ) -> Callable[[], Tensor]:
     """Return a call that does one step and returns the loss.
 
@@ -85,7 +85,7 @@ def make_step(
         network: Network.
         variant: A name of ``VARIANTS``.
         batch: Renewed before each step.
-        case: With ``measure``, ``precision``, ``attention``, ``device`` and ``size``.
+        case: Its setting.
         compiled: Whether the backbone (in timm the model) is compiled.
     """
     if variant == 'timm':
@@ -113,7 +113,7 @@ def make_step(
     return step
 
 
-def _timm_step(model: nn.Module, batch: Batch, case, compiled: bool):
+def _timm_step(model: nn.Module, batch: Batch, case: Case, compiled: bool):
     model = model.to(case.device)
     optimizer = _optimizer(model, case)
     if compiled:
@@ -144,17 +144,17 @@ def _timm_step(model: nn.Module, batch: Batch, case, compiled: bool):
     return step
 
 
-def _optimizer(model: nn.Module, case, **options) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, case: Case, **options) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if case.measure == 'train' else NoStep
     return kind(model.parameters(), **RATES, **options)
 
 
-def _scales(case) -> bool:
-    """Whether losses are scaled: where half precision is trained in."""
+def _scales(case: Case) -> bool:
+    """Return whether losses are scaled, as in training in half precision."""
     return case.precision == 'fp16' and case.measure == 'train'
 
 
-def _wrapper(optimizer: torch.optim.Optimizer, case) -> OptimWrapper:
+def _wrapper(optimizer: torch.optim.Optimizer, case: Case) -> OptimWrapper:
     if _scales(case):
         return AmpOptimWrapper(dtype='float16', optimizer=optimizer)
     dtype = PRECISIONS[case.precision]

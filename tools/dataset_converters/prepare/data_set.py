@@ -16,7 +16,7 @@ from tools.output import open_console
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set in the layout that the configs of this project expect.
+    """Data set in the layout that the configs of this project expect.
 
     Attributes:
         title: Its name.
