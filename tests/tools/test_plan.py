@@ -107,6 +107,13 @@ def test_a_wrong_plan_says_what_is_wrong(text, message, tmp_path):
         read_plan(str(path))
 
 
+def test_a_plan_is_found_from_the_top_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_plan('configs/plans/quickstart.py').data == 'data/quickstart'
+    with pytest.raises(InputError, match='neither here nor in'):
+        read_plan('configs/plans/none.py')
+
+
 def test_smoke_needs_to_be_described():
     with pytest.raises(InputError, match='has no `smoke`'):
         small_plan().smoke_plan('plan.py')
