@@ -1,15 +1,16 @@
-"""What label maps cost where data are read: speed of stores, and of pipelines.
+"""Speed of reading label maps, and of data pipelines with them.
 
-The same maps, made up, in a store of this package and in the official layout, read
-in random order by one process or by the workers of a dataloader, from the disk as
-far as the operating system can be made to forget them (cold), or from its memory
-(warm). And steps of a pipeline with maps beside those without.
+The same maps, made up, in a store of this package and in the official layout, are read
+in random order by one process or by the workers of a dataloader, from the disk as far
+as the operating system can be made to forget them (cold), or from its memory (warm).
+Steps of a pipeline with maps are measured beside those without.
 """
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,13 +27,13 @@ LAYOUTS = ('store', 'official')
 # Those of the published files.
 CLASSES, GRID, TOPK = 1000, (18, 18), 5
 PATCH = 16
-MOVES = ('flip', 'RandAugment', 'crop')
+MAP_TRANSFORMS = ('flip', 'RandAugment', 'crop')
 # ImageNet's images are of this size or so.
 IMAGE = (375, 500, 3)
 
 
-def draw_maps(count: int, named: int):
-    """Maps that name a number of classes each, logits falling along the ranks."""
+def draw_maps(count: int, named: int) -> Iterator[LabelMap]:
+    """Yield maps that name a number of classes each, logits falling with the rank."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         classes = rng.choice(CLASSES, named, replace=False)
@@ -42,10 +43,10 @@ def draw_maps(count: int, named: int):
 
 
 def write_maps(folder: Path, count: int, named: int) -> list[str]:
-    """The same maps in both layouts, in the folders ``store`` and ``official``.
+    """Write the same maps in both layouts, into the folders ``store`` and ``official``.
 
     Args:
-        folder: Where.
+        folder: Parent of both.
         count: How many.
         named: Classes that each of them names.
 
@@ -70,17 +71,20 @@ def write_maps(folder: Path, count: int, named: int) -> list[str]:
     return names
 
 
-def open_maps(folder, layout):
-    """The reader of a layout."""
+def open_maps(folder: Path, layout: str) -> Any:
+    """Return a reader of a layout."""
     if layout == 'store':
         return LabelMapStore(folder / layout)
     return PlainFiles(folder / layout)
 
 
 class PlainFiles:
-    """Official files as the official code reads them: unpickled, nothing checked.
+    """Reader of official files as the official code reads them, without checks.
 
     This package's own reader of them takes longer, as it checks what it reads.
+
+    Args:
+        root: Folder of the files.
     """
 
     def __init__(self, root: Path):
@@ -91,10 +95,15 @@ class PlainFiles:
         return LabelMap(*torch.load(file, weights_only=False).numpy())
 
 
-class Reads(torch.utils.data.Dataset):
-    """Maps to be read by workers, which hand on one number of each."""
+class MapReads(torch.utils.data.Dataset):
+    """Data set that reads maps in workers, which hand on one number of each.
 
-    def __init__(self, maps, names):
+    Args:
+        maps: Reader.
+        names: Images whose maps are read.
+    """
+
+    def __init__(self, maps: Any, names: Sequence[str]):
         self.maps, self.names = maps, names
 
     def __len__(self):
@@ -104,24 +113,24 @@ class Reads(torch.utils.data.Dataset):
         return float(self.maps[self.names[index]].values[0, 0, 0])
 
 
-def read(folder, layout, names, workers):
-    """Maps a second by the wall clock, from a reader that is opened for it."""
+def read(folder: Path, layout: str, names: Sequence[str], workers: int) -> float:
+    """Return maps a second by the wall clock, from a reader that is opened anew."""
     maps = open_maps(folder, layout)
     if not workers:
-        _, seconds = timing.measure(lambda: [maps[name] for name in names])
+        _, seconds = timing.time_call(lambda: [maps[name] for name in names])
         return len(names) / seconds
     loader = torch.utils.data.DataLoader(
-        Reads(maps, names), batch_size=16, num_workers=workers
+        MapReads(maps, names), batch_size=16, num_workers=workers
     )
     batches = iter(loader)
     # From the first batch on: processes start alike for all layouts.
     first = len(next(batches))
-    _, seconds = timing.measure(lambda: list(batches))
+    _, seconds = timing.time_call(lambda: list(batches))
     return (len(names) - first) / seconds
 
 
-def forget(folder):
-    """Have the operating system drop its copies of the files, where it can."""
+def forget(folder: Path) -> None:
+    """Let the operating system drop its copies of the files, where it can."""
     for file in folder.rglob('*'):
         if file.is_file() and hasattr(os, 'posix_fadvise'):
             with open(file, 'rb') as stream:
@@ -131,7 +140,7 @@ def forget(folder):
 def compare_reading(
     folder: Path, names: Sequence[str], workers: int, repeats: int
 ) -> dict[str, dict]:
-    """Maps a second of each layout by the wall clock, the layouts taking turns.
+    """Measure maps a second of each layout, the layouts taking turns.
 
     Args:
         folder: What :func:`write_maps` filled.
@@ -153,20 +162,20 @@ def compare_reading(
                     if cache == 'cold':
                         forget(folder / layout)
                     speeds[layout].append(read(folder, layout, order, processes))
-            who = f'{processes} workers' if processes else '1 process'
+            readers = f'{processes} workers' if processes else '1 process'
             ratio = timing.ratios(speeds['store'], speeds['official'])
-            found[f'{who}, {cache}'] = dict(speeds, ratio=ratio)
+            found[f'{readers}, {cache}'] = dict(speeds, ratio=ratio)
     return found
 
 
 def bytes_of(folder: Path) -> tuple[int, int]:
-    """Bytes of the files of a folder, and what they take on the disk."""
+    """Return the bytes of the files of a folder, and what they take on the disk."""
     stats = [f.stat() for f in folder.rglob('*') if f.is_file()]
     return sum(s.st_size for s in stats), sum(s.st_blocks * 512 for s in stats)
 
 
 def pipeline_steps(folder: Path, size: int, topk: int | None) -> dict:
-    """Steps of a pipeline by name: without a map, and the same with it."""
+    """Return steps of a pipeline by name: without a map, and the same with it."""
     randaugment = dict(policies='timm_increasing', num_policies=2, magnitude_level=9)
     load = dict(image_root='images', num_classes=CLASSES)
     configs = {
@@ -199,7 +208,7 @@ def pipeline_steps(folder: Path, size: int, topk: int | None) -> dict:
 def compare_pipelines(
     folder: Path, names: Sequence[str], size: int, topk: int, repeats: int
 ) -> tuple[dict[str, list[float]], dict[str, list[dict]]]:
-    """Seconds of work an image of each step, the steps taking turns.
+    """Measure seconds of work an image of each step, the steps taking turns.
 
     Args:
         folder: What :func:`write_maps` filled.
