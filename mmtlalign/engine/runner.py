@@ -34,6 +34,8 @@ class TaskRunner(Runner):
     * keeps the bulk of the log off the console.
     """
 
+    _is_test = False
+
     def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
         """Build mmengine's logger with the bulk kept off the console."""
         logger = super().build_logger(*args, **kwargs)
@@ -62,6 +64,9 @@ class TaskRunner(Runner):
     def load_or_resume(self) -> None:
         """Check the data against the model, then load; every kind of run does."""
         self.check_datasets()
+        if self._is_test and self._load_from is not None:
+            self.load_whole_checkpoint(self._load_from)
+            self._has_loaded = True
         super().load_or_resume()
 
     def check_datasets(self) -> None:
@@ -87,8 +92,7 @@ class TaskRunner(Runner):
 
     def test(self) -> dict:
         """Test; unlike a start of training this needs every weight."""
-        if self._load_from is not None:
-            self.load_whole_checkpoint(self._load_from)
+        self._is_test = True
         return super().test()
 
     def load_whole_checkpoint(self, filename: str) -> None:

@@ -106,6 +106,14 @@ def test_train_then_test(train, monkeypatch, tmp_path, data):
     assert tested['accuracy/top1'] == trained[-1]['accuracy/top1']
 
 
+def test_averaged_weights_are_tested(train, monkeypatch, tmp_path, data, capsys):
+    hook = "custom_hooks = [dict(type='EMAHook', momentum=0.5)]"
+    config = write_config(tmp_path, data, hook)
+    args = (train() / 'epoch_2.pth', '--work-dir', tmp_path / 't')
+    run_tool(monkeypatch, 'test', config, *args)
+    assert 'accuracy/top1' in capsys.readouterr().out
+
+
 TTA = """
 tta_model = dict(type='AverageClsScoreTTA')
 flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
