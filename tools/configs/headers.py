@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FIELDS = ('expected', 'measured', 'cost', 'source', 'ours')
-MARK = '# Generated: change tools/configs and run python tools/configs/generate.py.'
+MARK = '# Made by tools/configs/generate.py: change its tables, not this file.'
 WIDTH = 88
 
 
