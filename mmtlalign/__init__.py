@@ -6,7 +6,9 @@ need torch alone, classification runs with mmcv-lite.
 """
 
 from mmtlalign.compat.hosts import check_hosts
+from mmtlalign.model_hub import register_models
 
 __version__ = '0.1.0'
+__all__ = ['register_models']
 
 check_hosts()

@@ -23,7 +23,7 @@ MIXES_HALF = 'unchanged, Mixup and CutMix in half of the batches each'
 
 @dataclass(frozen=True)
 class Row:
-    """Recipes to derive: a method on all that match a pattern, and the header's texts."""
+    """A method on all recipes that match a pattern, and what their headers say."""
 
     method: str
     bases: str
@@ -106,8 +106,8 @@ ROWS = (
         'token_labeling/token-label_lvvit-*-310e_*',
         UNKNOWN,
         BASE,
-        f'{CONTROL} For training without maps the authors advise Mixup of 0.8 or CutMix '
-        'of 1.0 instead (issue 6 of their tracker).',
+        f'{CONTROL} For training without maps the authors advise Mixup of 0.8 or '
+        'CutMix of 1.0 instead (issue 6 of their tracker).',
     ),
     Row('mixtoken', 'token_labeling/token-label_*', UNKNOWN, BASE, CONTROL),
 )
@@ -126,6 +126,28 @@ TITLES = dict(
     cutmix='Control, plain mixing, of: {}',
     mixtoken='Control, no label maps and the class token alone trained, of: {}',
 )
+PREFIXES = dict(tlalign='mmtlalign.TLAlign', transmix='mmtlalign.TransMix', cutmix='')
+WITH_BOX = """\
+model = dict(
+    {head},
+    train_cfg=dict(
+        augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size={patch})],
+        probs=None,
+    ),
+)
+"""
+PLAIN_MIX = """\
+model = dict(
+    {head},
+    train_cfg=dict(augments=[dict(type='mmtlalign.CutMix', alpha=1.0)]),
+)
+"""
+SAME_MIX = 'model = dict({head})\n'
+WITHOUT_MAPS = """\
+model = dict(head=dict(class_target='label', loss=dict(dense_weight=0.0)))
+train_pipeline = _base_._plain_pipeline
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+"""
 FOLDERS = dict(mixtoken='token_labeling')
 STEMS = dict(mixtoken='token-label', cutmix='(?:tlalign|transmix)', transmix='tlalign')
 
@@ -199,28 +221,12 @@ def body(base: Path, method: str) -> str:
     if method == 'mixtoken':
         start = config.get('pretrained') or ''
         start = start.replace('token-label_', 'mixtoken_')
-        return (
-            (f"pretrained = '{start}'\n" if start else '')
-            + "model = dict(head=dict(class_target='label', loss=dict(dense_weight=0.0)))\n"
-            'train_pipeline = _base_._plain_pipeline\n'
-            'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n'
-        )
+        return (f"pretrained = '{start}'\n" if start else '') + WITHOUT_MAPS
     plain = re.sub(r'^mmtlalign\.(TLAlign|TransMix)', '', config.model.head.type)
-    prefix = dict(tlalign='mmtlalign.TLAlign', transmix='mmtlalign.TransMix', cutmix='')
-    head = f"head=dict(type='{prefix[method]}{plain}')"
+    head = f"head=dict(type='{PREFIXES[method]}{plain}')"
     if method == 'tlalign':
-        (patch,) = re.findall(r'-p(\d+)', base.stem) or [4]  # PVT's
-        box = f"dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size={patch})"
-        return (
-            f'model = dict(\n    {head},\n    train_cfg=dict(\n'
-            f'        augments=[{box}],\n        probs=None,\n    ),\n)\n'
-        )
-    if any(augment.type.endswith('TokenCutMix') for augment in augments_of(config)):
-        cutmix = "augments=[dict(type='mmtlalign.CutMix', alpha=1.0)]"
-        return f'model = dict(\n    {head},\n    train_cfg=dict({cutmix}),\n)\n'
-    return f'model = dict({head})\n'
-
-
-def augments_of(config: Config) -> list:
-    """Return the ways in which a recipe mixes its batches."""
-    return config.model.train_cfg.augments
+        patch = re.search(r'-p(\d+)', base.stem)
+        return WITH_BOX.format(head=head, patch=patch[1] if patch else 4)  # PVT's: 4
+    mixed = [augment.type for augment in config.model.train_cfg.augments]
+    settings = PLAIN_MIX if 'mmtlalign.TokenCutMix' in mixed else SAME_MIX
+    return settings.format(head=head)

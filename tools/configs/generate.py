@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # A checkout works whether or not the package is installed.
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.configs.derived import derived_recipes
 from tools.configs.headers import MARK
@@ -23,6 +22,7 @@ from tools.configs.metafiles import metafiles
 from tools.configs.tables import pages
 from tools.configs.transfer import transfer_recipes
 
+ROOT = Path(__file__).resolve().parents[2]
 METHODS = ('tlalign', 'transmix', 'cutmix', 'mixtoken')
 
 
@@ -31,7 +31,7 @@ def generate(root: Path, count: bool = True) -> Iterator[tuple[Path, str]]:
 
     Args:
         root: Folder of the repository.
-        count: Count the parameters of every model anew, which takes minutes; else
+        count: Count the parameters of every model anew, which takes a minute; else
             take them from the metafiles that are there.
     """
     for method in METHODS:

@@ -42,7 +42,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """A recipe of DeiT's author: where it stands, and what its values are confirmed for."""
+    """A recipe of DeiT's author: where it stands, and what its values are of."""
 
     title: str
     source: str
@@ -93,7 +93,7 @@ _base_ = [
 ]
 
 {pretrained}
-model = dict(backbone=dict(drop_path_rate={drop_path}), head=dict(num_classes={classes}))
+model = dict(backbone=dict(drop_path_rate={rate}), head=dict(num_classes={classes}))
 """
 
 
@@ -118,7 +118,7 @@ def write(stem: str, backbone: Backbone, optimiser: str, data: str) -> str:
         backbone=backbone,
         data=DATA[data],
         classes=DATA[data].classes,
-        drop_path=OPTIMISERS[optimiser].drop_path,
+        rate=OPTIMISERS[optimiser].drop_path,
         pretrained=pretrained,
         schedule=f'transfer_{optimiser}_1000e' + ('_cifar100' if own_rate else ''),
     )
