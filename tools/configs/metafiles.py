@@ -4,6 +4,7 @@ The form is OpenMMLab's, so that `mim` and mmpretrain's model hub read it. A mod
 results only where we measured it.
 """
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator
@@ -208,7 +209,13 @@ def parameters(config: Config, folder: str) -> int:
 
 def without_memory(model: dict) -> torch.nn.Module:
     """Build a network in its full size without memory behind its weights."""
-    # Rates of stochastic depth are read as numbers.
+    with meta_device():
+        return MODELS.build(model)
+
+
+@contextlib.contextmanager
+def meta_device() -> Iterator[None]:
+    """Make tensors without memory; rates of stochastic depth, read as numbers, with."""
     linspace = functools.partial(torch.linspace, device='cpu')
     with torch.device('meta'), patch.object(torch, 'linspace', linspace):
-        return MODELS.build(model)
+        yield
