@@ -110,9 +110,9 @@ def test_parses_and_names_only_types_that_exist(name):
 def test_classification_config_builds(name):
     cfg = load(name)
     model = build(cfg)
-    watched = name in METHODS
-    assert model.watches is watched
-    assert hasattr(model.backbone, 'trace_context') is watched
+    traced = name in METHODS
+    assert model.traces is traced
+    assert hasattr(model.backbone, 'trace_context') is traced
     assert model.head.num_classes == cfg.data_preprocessor.num_classes
     for augment in cfg.model.train_cfg.augments:
         if augment.type == 'mmtlalign.TokenCutMix':  # boxes on the grid of tokens
