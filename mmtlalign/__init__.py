@@ -1,14 +1,64 @@
 """ViT pretraining with labels that follow the tokens, for OpenMMLab.
 
-Importing this package checks once, without importing them, that the hosts that
-are installed fit. None is demanded: `mmtlalign.mixing` and `mmtlalign.tracing`
-need torch alone, classification runs with mmcv-lite.
+What a person calls is here, imported when it is first used; `mmtlalign.mixing` and
+`mmtlalign.tracing` need PyTorch alone. In a config, types are written
+``mmtlalign.X``. Importing this package checks, without importing them, that the hosts
+that are installed fit.
 """
+
+import importlib
+import importlib.util
 
 from mmtlalign.compat.hosts import check_hosts
 from mmtlalign.model_hub import register_models
 
 __version__ = '0.1.0'
 __all__ = ['register_models']
+
+# Public name: the module that has it.
+_HOME = {
+    'BackboneSpec': 'tracing.support',
+    'CutMix': 'mixing.cutmix',
+    'FMix': 'mixing.fmix',
+    'GridMix': 'mixing.token_mix',
+    'Mix': 'mixing.mix',
+    'MixToken': 'mixing.mixtoken',
+    'Mixup': 'mixing.augments',
+    'ResizeMix': 'mixing.cutmix',
+    'TokenCutMix': 'mixing.token_mix',
+    'TokenMix': 'mixing.token_mix',
+    'attach': 'tracing.attach',
+    'detach': 'tracing.attach',
+    'register_attention': 'tracing.support',
+    'register_backbone': 'tracing.support',
+    'trace': 'tracing.attach',
+}
+__all__ = ['__version__', 'list_backbones', *_HOME]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(importlib.import_module(f'{__name__}.{_HOME[name]}'), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def list_backbones() -> list[str]:
+    """List the backbones whose labels can be traced, as ``'host.Class'``.
+
+    Hosts that are not installed are left out.
+    """
+    from mmtlalign.tracing.support import supported_backbones
+
+    if importlib.util.find_spec('mmpretrain'):
+        importlib.import_module('mmtlalign.backbones')
+    classes = supported_backbones()
+    return sorted(f'{c.__module__.partition(".")[0]}.{c.__name__}' for c in classes)
+
 
 check_hosts()

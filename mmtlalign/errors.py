@@ -23,8 +23,7 @@ class TraceError(InputError, RuntimeError):
     """A forward pass did not run as tracing needs it."""
 
 
-# What Python and mmengine's registries say of an argument or a type that does
-# not exist.
+# What Python and mmengine's registries say of an unknown argument or type.
 MISSPELT = ('unexpected keyword argument', 'is not in the')
 
 
@@ -44,7 +43,8 @@ def short_errors(config: str) -> Iterator[None]:
     except InputError as error:
         # An error of a data worker arrives with the worker's traceback in
         # front of the message.
-        end(str(error).rsplit(f'{type(error).__name__}: ', 1)[-1])
+        message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
+        end(message if config in message else f'{message} (config {config})')
     except FileNotFoundError as error:
         if not while_reading_data(error):
             raise
@@ -67,9 +67,7 @@ def frames(error: Exception) -> list[CodeType]:
 def while_building(error: Exception) -> bool:
     """Tell whether mmengine was building something of a config."""
     return any(
-        code.co_filename.replace('\\', '/').endswith(
-            'mmengine/registry/build_functions.py'
-        )
+        code.co_filename.endswith('mmengine/registry/build_functions.py')
         or code.co_name.startswith('build_')
         for code in frames(error)
     )
@@ -77,10 +75,10 @@ def while_building(error: Exception) -> bool:
 
 def while_reading_data(error: Exception) -> bool:
     """Tell whether an error came through a data set of a host or of mmengine."""
-    paths = [code.co_filename.replace('\\', '/') for code in frames(error)]
+    paths = [code.co_filename for code in frames(error)]
     return any('/datasets/' in path or '/mmengine/dataset/' in path for path in paths)
 
 
 def end(message: str) -> None:
     """Print a message and leave with status 1."""
-    sys.exit(f'\nerror: {message.strip()}')
+    sys.exit(f'\nerror: {message}')

@@ -34,7 +34,7 @@ from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix, clipped_box
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.token_mix import TokenCutMix
-from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 
@@ -166,7 +166,7 @@ def check_tlalign(path):
 
     # The textbook form: K label columns from the golden start.
     layers, start = golden['label_layers'], torch.from_numpy(golden['label_in'])
-    begin = share_tracer(backbone, mix).share
+    begin = MixTracer(backbone, mix).share
     smooth = golden.smooth(golden.labels)
     close(torch.lerp(smooth[:, None], smooth[mix.partner][:, None], begin), start, 1e-6)
     full = run_trace(backbone, mix, start)
@@ -187,7 +187,7 @@ def check_tlalign(path):
 
 def run_trace(backbone, mix, start, **options):
     context = attach(backbone)
-    plain = share_tracer(backbone, mix)
+    plain = MixTracer(backbone, mix)
     tracer = Tracer(start, plain.grid, plain.prefix, context.attentions, **options)
     with trace_forward(backbone, tracer):
         backbone(mix.images)
@@ -279,7 +279,7 @@ def test_golden_separates_wrong_variants(wrong):
     if wrong == 'area':
         share = mix.area()
     else:
-        start = share_tracer(golden.model.backbone, mix).share
+        start = MixTracer(golden.model.backbone, mix).share
         tracer = run_trace(golden.model.backbone, mix, start, **options[wrong])
         share = tracer.output_shares('class')[0][:, 0]
     target = golden.smooth(mix.target(share))

@@ -32,8 +32,7 @@ def test_the_pins_pass(machine, stack):
     text = (ROOT / 'requirements' / f'{stack}.txt').read_text()
     pins = dict(re.findall(r'^([\w-]+)==(\S+)$', text, re.MULTILINE))
     versions['torch'] = pins['torch']
-    for name, both in hosts.DISTRIBUTIONS.items():
-        (owner,) = [d for names in both for d in names if d in pins]
+    for name, (owner, *_) in hosts.DISTRIBUTIONS[stack].items():
         versions[name] = distributions[owner] = pins[owner]
     assert set(versions) == set(hosts.HOSTS)
     with warnings.catch_warnings():

@@ -15,7 +15,12 @@ from repository import ROOT
 import mmtlalign
 from mmtlalign.compat import hosts
 
-HOST_NAMES = {name for both in hosts.DISTRIBUTIONS.values() for s in both for name in s}
+HOST_NAMES = {
+    distribution
+    for names in hosts.DISTRIBUTIONS.values()
+    for owners in names.values()
+    for distribution in owners
+}
 SOURCES = (
     'CITATION.cff',
     'LICENSE',
@@ -82,6 +87,10 @@ def test_wheel_carries_every_module(wheel, source):
         'mmtlalign',
         f'mmtlalign-{mmtlalign.__version__}.dist-info',
     }
+
+
+def test_wheel_says_that_it_is_typed(wheel):
+    assert (wheel / 'mmtlalign' / 'py.typed').exists()
 
 
 def test_build_leaves_nothing_in_the_package(wheel, source):

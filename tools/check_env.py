@@ -1,7 +1,8 @@
 """Say before a set-up what would fail late, and the line that mends it.
 
-Standard library only, and in syntax that an old Python can read: it runs before
-anything is installed. `tools/setup_env.sh` calls it.
+Standard library only, and in syntax that a Python 3.5 can read: it runs before anything
+is installed. `tools/setup_env.sh` calls it. What is known of the hosts is in
+mmtlalign/compat/hosts.py, which is imported once Python is known to be new enough.
 """
 
 import argparse
@@ -20,8 +21,10 @@ Finding = namedtuple('Finding', 'problem remedy')
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# First and last Python that the pins of a stack can be installed on.
+# First and last Python that the pins of a stack can be installed on, and the oldest
+# that this package runs on.
 PYTHONS = {'onedl': ((3, 11), (3, 12)), 'classic': ((3, 11), (3, 11))}
+OLDEST_PYTHON = (3, 10)
 
 # CUDA that the pinned torch was built with; another major version is refused.
 CUDA_MAJOR = {'onedl': 13, 'classic': 12}
@@ -33,19 +36,15 @@ DOWNLOAD_GB = 2.5
 
 # What each library that OpenCV loads is called by the package managers.
 OPENCV_LIBRARIES = {
-    'libGL.so.1': {'apt-get': 'libgl1', 'dnf': 'mesa-libGL'},
-    'libgthread-2.0.so.0': {'apt-get': 'libglib2.0-0', 'dnf': 'glib2'},
+    'libGL.so.1': {'apt_get': 'libgl1', 'dnf': 'mesa-libGL'},
+    'libgthread-2.0.so.0': {'apt_get': 'libglib2.0-0', 'dnf': 'glib2'},
 }
 
-# What an environment of the user's own must import, and the pin that brings it.
+# What an environment of the user's own must import besides the hosts, and the
+# distribution that brings it.
 IMPORTS = {
     'torch': 'torch',
     'torchvision': 'torchvision',
-    'mmengine': 'mmengine',
-    'mmcv': 'mmcv',
-    'mmpretrain': 'mmpretrain',
-    'mmdet': 'mmdet',
-    'mmseg': 'mmsegmentation',
     'timm': 'timm',
     'sklearn': 'scikit-learn',
     'matplotlib': 'matplotlib',
@@ -56,116 +55,132 @@ TEST_IMPORTS = {
     'pytest_timeout': 'pytest-timeout',
     'hypothesis': 'hypothesis',
 }
+INSTALL = sys.executable + ' -m pip install --no-build-isolation '
 
 
-def install_line(**packages):
-    """The line that installs system packages here.
+def main() -> int:
+    """Check what the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = ['interpreter', 'machine', 'hosts', 'foreign', 'repair']
+    parser.add_argument('what', choices=what)
+    parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
+    parser.add_argument('--target', default=str(ROOT / '.venv'))
+    parser.add_argument('--tests', action='store_true', help='foreign: pytest too')
+    args = parser.parse_args()
+    if args.what == 'repair':
+        for name in remove_half_installed(sysconfig.get_paths()['purelib']):
+            print('  half installed before, to be installed again: ' + name)
+        return 0
+    if args.what == 'hosts':
+        return report(check_hosts())
+    if args.what == 'foreign':
+        return report(check_hosts() or check_imports(args.stack, args.tests))
+    findings = check_python(args.stack) or check_headers() + check_venv()
+    if args.what == 'machine':
+        findings += check_compiler() + check_opencv_libraries()
+        findings += check_cuda_compiler(args.stack) + check_disk(args.target)
+    return report(findings)
+
+
+def report(findings: list) -> int:
+    """Print findings and their remedies; return the exit code."""
+    for finding in findings:
+        print('  problem: ' + finding.problem, file=sys.stderr)
+        print('  mend it: ' + finding.remedy, file=sys.stderr)
+    return 1 if findings else 0
+
+
+def to_install(problem: str, **packages: str) -> list:
+    """Return a finding that system packages mend, see `install_line`."""
+    return [Finding(problem, install_line(**packages))]
+
+
+def install_line(**packages: str) -> str:
+    """Return the line that installs system packages here.
 
     Args:
-        **packages: package name by package manager, `apt_get=` and `dnf=`.
+        **packages: Package name by package manager, `apt_get=` and `dnf=`.
     """
     for manager in ('apt-get', 'dnf'):
         if shutil.which(manager):
             sudo = '' if os.geteuid() == 0 else 'sudo '
-            return '{}{} install -y {}'.format(
-                sudo, manager, packages[manager.replace('-', '_')]
-            )
-    return 'install {} with the package manager of this system'.format(
-        packages['apt_get']
-    )
+            names = packages[manager.replace('-', '_')]
+            return '{}{} install -y {}'.format(sudo, manager, names)
+    names = packages['apt_get']
+    return 'install {} with the package manager of this system'.format(names)
 
 
-def check_python(stack, version=sys.version_info[:2]):
-    """The pins of a stack exist for a range of Python versions only."""
+def check_python(stack: str, version: tuple = sys.version_info[:2]) -> list:
+    """Check that the pins of a stack exist for this Python."""
     first, last = PYTHONS[stack]
     if first <= tuple(version) <= last:
         return []
-    wanted = 'Python {}.{} to {}.{}'.format(*first, *last)
-    if first == last:
-        wanted = 'Python {}.{}'.format(*first)
+    needed = 'Python {}.{}'.format(*first)
+    if first != last:
+        needed += ' to {}.{}'.format(*last)
+    problem = 'Python {}.{} does not fit: the {} stack needs {}'.format(
+        version[0], version[1], stack, needed
+    )
     name = 'python{}.{}'.format(*first)
-    return [
-        Finding(
-            'Python {}.{} does not fit: the {} stack needs {}'.format(
-                version[0], version[1], stack, wanted
-            ),
-            install_line(
-                apt_get='{0} {0}-dev {0}-venv'.format(name),
-                dnf='{0} {0}-devel'.format(name),
-            ),
-        )
-    ]
+    return to_install(
+        problem,
+        apt_get='{0} {0}-dev {0}-venv'.format(name),
+        dnf='{0} {0}-devel'.format(name),
+    )
 
 
-def check_compiler():
-    """Compiling mmcv takes a C++ compiler."""
-    if any(shutil.which(c) for c in (os.environ.get('CXX'), 'c++', 'g++') if c):
-        return []
-    return [
-        Finding(
-            'no C++ compiler (c++ or g++), which mmcv is compiled with',
-            install_line(apt_get='g++', dnf='gcc-c++'),
-        )
-    ]
-
-
-def check_headers(include=None):
-    """Compiling mmcv takes Python's headers."""
-    include = Path(include or sysconfig.get_paths()['include'])
-    if (include / 'Python.h').exists():
+def check_headers(include: str = sysconfig.get_paths()['include']) -> list:
+    """Check that there are Python's headers, for mmcv."""
+    if (Path(include) / 'Python.h').exists():
         return []
     name = 'python{}.{}'.format(*sys.version_info[:2])
-    return [
-        Finding(
-            'no Python.h in {}, which mmcv is compiled against'.format(include),
-            install_line(apt_get=name + '-dev', dnf=name + '-devel'),
-        )
-    ]
+    problem = 'no Python.h in {}, which mmcv is compiled against'.format(include)
+    return to_install(problem, apt_get=name + '-dev', dnf=name + '-devel')
 
 
-def check_venv():
-    """A new environment takes the modules venv and ensurepip."""
+def check_venv() -> list:
+    """Check that Python can make environments."""
     if importlib.util.find_spec('venv') and importlib.util.find_spec('ensurepip'):
         return []
     name = 'python{}.{}'.format(*sys.version_info[:2])
-    return [
-        Finding(
-            'this Python has no module ensurepip, which makes environments',
-            install_line(apt_get=name + '-venv', dnf=name),
-        )
-    ]
+    problem = 'this Python has no module ensurepip, which makes environments'
+    return to_install(problem, apt_get=name + '-venv', dnf=name)
 
 
-def check_opencv_libraries(libraries=None):
-    """OpenCV loads system libraries that a bare machine lacks."""
+def check_compiler() -> list:
+    """Check that there is a C++ compiler, for mmcv."""
+    if any(shutil.which(c) for c in (os.environ.get('CXX'), 'c++', 'g++') if c):
+        return []
+    problem = 'no C++ compiler (c++ or g++), which mmcv is compiled with'
+    return to_install(problem, apt_get='g++', dnf='gcc-c++')
+
+
+def check_opencv_libraries(libraries: dict = OPENCV_LIBRARIES) -> list:
+    """Check the system libraries that OpenCV loads and a bare machine lacks."""
     missing = []
-    for library, packages in (libraries or OPENCV_LIBRARIES).items():
+    for library in libraries:
         try:
             ctypes.CDLL(library)
         except OSError:
-            missing.append((library, packages))
+            missing.append(library)
     if not missing:
         return []
-    return [
-        Finding(
-            'OpenCV needs {}, not found'.format(' and '.join(m[0] for m in missing)),
-            install_line(
-                apt_get=' '.join(m[1]['apt-get'] for m in missing),
-                dnf=' '.join(m[1]['dnf'] for m in missing),
-            ),
-        )
-    ]
+    return to_install(
+        'OpenCV needs {}, not found'.format(' and '.join(missing)),
+        apt_get=' '.join(libraries[m]['apt_get'] for m in missing),
+        dnf=' '.join(libraries[m]['dnf'] for m in missing),
+    )
 
 
-def check_cuda_compiler(stack, gpu=None):
-    """With a GPU in sight, mmcv's CUDA operators are compiled with nvcc.
+def check_cuda_compiler(
+    stack: str, gpu: bool = Path('/dev/nvidiactl').exists()
+) -> list:
+    """Check that there is the nvcc that mmcv's CUDA operators are compiled with.
 
     Args:
-        stack (str): its torch was built with the CUDA of `CUDA_MAJOR`.
-        gpu (bool, optional): whether there is a GPU; asks the system if None.
+        stack: Its torch was built with the CUDA of `CUDA_MAJOR`.
+        gpu: Whether there is a GPU; without one nothing is needed.
     """
-    if gpu is None:
-        gpu = Path('/dev/nvidiactl').exists()
     if not gpu or os.environ.get('CUDA_VISIBLE_DEVICES') == '':
         return []
     homes = [os.environ.get('CUDA_HOME'), os.environ.get('CUDA_PATH')]
@@ -174,8 +189,8 @@ def check_cuda_compiler(stack, gpu=None):
     nvcc = nvcc or shutil.which('nvcc')
     problem = 'an NVIDIA GPU, but no nvcc'
     if nvcc:
-        said = subprocess.run([nvcc, '--version'], stdout=subprocess.PIPE).stdout
-        release = re.search(r'release (\d+)', said.decode(errors='replace'))
+        output = subprocess.run([nvcc, '--version'], stdout=subprocess.PIPE).stdout
+        release = re.search(r'release (\d+)', output.decode(errors='replace'))
         if not release or int(release.group(1)) == CUDA_MAJOR[stack]:
             return []
         problem = '{} is of CUDA {}'.format(nvcc, release.group(1))
@@ -190,43 +205,49 @@ def check_cuda_compiler(stack, gpu=None):
     ]
 
 
-def nearest_folder(path):
-    """The path itself or the first of its parents that exists."""
-    path = Path(path).absolute()
-    return next(p for p in (path, *path.parents) if p.exists())
-
-
-def check_disk(target, free=lambda path: shutil.disk_usage(path).free):
-    """Torch with NVIDIA's libraries is big, and pip holds it twice.
+def check_disk(
+    target: str, free=lambda path: shutil.disk_usage(str(path)).free
+) -> list:
+    """Check the free space: torch with NVIDIA's libraries is big, and pip doubles it.
 
     Args:
-        target: folder of the environment, which need not exist yet.
-        free (callable): bytes free on the file system of a folder.
+        target: Folder of the environment, which need not exist yet.
+        free: From a folder to the bytes free on its file system.
     """
-    need = {}
-    big = any(Path(target).glob('lib/python*/site-packages/torch/lib/libtorch_cpu.so'))
+    has_torch = any(
+        Path(target).glob('lib/python*/site-packages/torch/lib/libtorch_cpu.so')
+    )
     cache = os.environ.get('PIP_CACHE_DIR') or os.path.expanduser('~/.cache/pip')
-    for path, gigabytes in (
-        (nearest_folder(target), 1 if big else ENVIRONMENT_GB),
-        (nearest_folder(cache), 0 if big else DOWNLOAD_GB),
-        (nearest_folder(os.environ.get('TMPDIR', '/tmp')), 0.5 if big else DOWNLOAD_GB),
+    needed = {}
+    for folder, gigabytes in (
+        (target, 1 if has_torch else ENVIRONMENT_GB),
+        (cache, 0 if has_torch else DOWNLOAD_GB),
+        (os.environ.get('TMPDIR', '/tmp'), 0.5 if has_torch else DOWNLOAD_GB),
     ):
-        place, sofar = need.get(path.stat().st_dev, (path, 0))
-        need[path.stat().st_dev] = (place, sofar + gigabytes)
-    findings = []
-    for path, gigabytes in need.values():
-        if free(path) < gigabytes * 1e9:
-            problem = '{:.1f} GB free under {}, {:.1f} GB needed'.format(
-                free(path) / 1e9, path, gigabytes
-            )
-            remedy = 'MMTLALIGN_VENV=/other/disk/mmtlalign TMPDIR=/other/disk/tmp '
-            remedy += 'PIP_CACHE_DIR=/other/disk/pip bash tools/setup_env.sh'
-            findings.append(Finding(problem, remedy))
-    return findings
+        folder = Path(folder).absolute()
+        folder = next(p for p in [folder] + list(folder.parents) if p.exists())
+        place, so_far = needed.get(folder.stat().st_dev, (folder, 0))
+        needed[folder.stat().st_dev] = (place, so_far + gigabytes)
+    return [
+        Finding(
+            '{:.1f} GB free under {}, {:.1f} GB needed'.format(
+                free(folder) / 1e9, folder, gigabytes
+            ),
+            'MMTLALIGN_VENV=/other/disk/mmtlalign TMPDIR=/other/disk/tmp '
+            'PIP_CACHE_DIR=/other/disk/pip bash tools/setup_env.sh',
+        )
+        for folder, gigabytes in needed.values()
+        if free(folder) < gigabytes * 1e9
+    ]
 
 
-def check_hosts():
-    """Host versions, and both stacks mixed in this environment."""
+def check_hosts() -> list:
+    """Check host versions, and that both stacks are not mixed in this environment."""
+    if sys.version_info < OLDEST_PYTHON:
+        problem = '{} is Python {}.{}, but {}.{} or newer is needed'.format(
+            sys.executable, *(sys.version_info[:2] + OLDEST_PYTHON)
+        )
+        return [Finding(problem, 'set MMTLALIGN_PYTHON to a newer Python')]
     sys.path.insert(0, str(ROOT))
     try:
         import mmtlalign  # noqa: F401
@@ -235,29 +256,28 @@ def check_hosts():
     return []
 
 
-def pin(distribution, stack):
-    """The pinned requirement of a distribution, by its classic or its own name."""
-    onedl = {'mmdet': 'onedl-mmdetection'}.get(distribution, 'onedl-' + distribution)
-    for name in (stack, 'common', 'test'):
-        file = ROOT / 'requirements' / (name + '.txt')
-        for line in file.read_text(encoding='utf-8').splitlines():
-            if line.split('==')[0] in (distribution, onedl):
-                return line.split(';')[0].strip()
-    raise KeyError(
-        '{} is not pinned in requirements/{}.txt'.format(distribution, stack)
-    )
+def imports_of(stack: str, tests: bool = False) -> dict:
+    """Return what an environment must import: module to distribution.
+
+    Args:
+        stack: Whose distributions.
+        tests: Whether the tests are to run there.
+    """
+    from mmtlalign.compat.hosts import DISTRIBUTIONS
+
+    hosts = {name: owners[0] for name, owners in DISTRIBUTIONS[stack].items()}
+    return dict(IMPORTS, **hosts, **(TEST_IMPORTS if tests else {}))
 
 
-def check_imports(stack, tests=False):
-    """An environment of the user's own must import what a set-up installs."""
-    wanted = dict(IMPORTS, **(TEST_IMPORTS if tests else {}))
-    missing = [d for m, d in wanted.items() if importlib.util.find_spec(m) is None]
+def check_imports(stack: str, tests: bool = False) -> list:
+    """Check that an environment of the user's own has what a set-up installs."""
+    pins = {m: pin(d, stack) for m, d in imports_of(stack, tests).items()}
+    missing = [module for module in pins if importlib.util.find_spec(module) is None]
     if missing:
-        install = sys.executable + ' -m pip install --no-build-isolation '
         # mmcv is compiled against the torch that is there by then.
-        pins = [pin(d, stack) for d in missing if d != 'mmcv']
-        lines = [install + ' '.join(pins)] if pins else []
-        lines += [install + pin('mmcv', stack)] if 'mmcv' in missing else []
+        others = [pins[module] for module in missing if module != 'mmcv']
+        lines = [INSTALL + ' '.join(others)] if others else []
+        lines += [INSTALL + pins['mmcv']] if 'mmcv' in missing else []
         problem = '{} lacks {}'.format(sys.executable, ', '.join(missing))
         return [Finding(problem, ' && '.join(lines))]
     # The compiled operators fail where mmcv-lite is installed, where mmcv was
@@ -269,66 +289,40 @@ def check_imports(stack, tests=False):
     return [
         Finding(
             'mmcv.ops cannot be imported: ' + result.stderr.strip().split('\n')[-1],
-            '{} -m pip install --no-build-isolation --no-cache-dir --force-reinstall '
-            '--no-deps {}'.format(sys.executable, pin('mmcv', stack)),
+            INSTALL + '--no-cache-dir --force-reinstall --no-deps ' + pins['mmcv'],
         )
     ]
 
 
-def remove_half_installed(site):
+def pin(distribution: str, stack: str) -> str:
+    """Return the pinned requirement of a distribution, such as `timm==1.0.31`."""
+    for name in (stack, 'common', 'test'):
+        file = ROOT / 'requirements' / (name + '.txt')
+        for line in file.read_text(encoding='utf-8').splitlines():
+            if line.split('==')[0] == distribution:
+                return line.split(';')[0].strip()
+    raise KeyError('{} is not pinned in requirements/'.format(distribution))
+
+
+def remove_half_installed(site: str) -> list:
     """Forget distributions whose installation was interrupted.
 
-    pip writes INSTALLER after the files; without it the distribution may lack
-    files, and yet pip would take it as installed.
+    pip writes INSTALLER after the files; without it the distribution may lack files,
+    and yet pip would take it as installed.
 
     Args:
-        site: a site-packages folder.
+        site: A site-packages folder.
 
     Returns:
-        list[str]: what was removed.
+        The names of what was removed.
     """
-    leftovers = [p for p in Path(site).glob('*.dist-info') if not _finished(p)]
-    leftovers += Path(site).glob('~*')
+    leftovers = list(Path(site).glob('~*'))
+    for info in Path(site).glob('*.dist-info'):
+        if not ((info / 'INSTALLER').exists() and (info / 'RECORD').exists()):
+            leftovers.append(info)
     for path in leftovers:
         shutil.rmtree(str(path)) if path.is_dir() else path.unlink()
     return [path.name for path in leftovers]
-
-
-def _finished(dist_info):
-    return (dist_info / 'INSTALLER').exists() and (dist_info / 'RECORD').exists()
-
-
-def report(findings):
-    """Print findings and their remedies; the exit code."""
-    for finding in findings:
-        print('  problem: ' + finding.problem, file=sys.stderr)
-        print('  mend it: ' + finding.remedy, file=sys.stderr)
-    return 1 if findings else 0
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    what = ['interpreter', 'machine', 'hosts', 'foreign', 'repair']
-    parser.add_argument('what', choices=what)
-    parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
-    parser.add_argument('--target', default=str(ROOT / '.venv'))
-    parser.add_argument('--tests', action='store_true', help='foreign: pytest too')
-    args = parser.parse_args()
-    if args.what == 'repair':
-        for name in remove_half_installed(sysconfig.get_paths()['purelib']):
-            print('  half installed before, to be installed again: ' + name)
-        return 0
-    interpreter = check_python(args.stack) or check_headers() + check_venv()
-    if args.what == 'interpreter':
-        findings = interpreter
-    elif args.what == 'machine':
-        findings = interpreter + check_compiler() + check_opencv_libraries()
-        findings += check_cuda_compiler(args.stack) + check_disk(args.target)
-    elif args.what == 'hosts':
-        findings = check_hosts()
-    else:
-        findings = check_hosts() or check_imports(args.stack, args.tests)
-    return report(findings)
 
 
 if __name__ == '__main__':

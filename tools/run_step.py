@@ -2,8 +2,9 @@
 
     python tools/run_step.py --log FILE NAME -- COMMAND ...
 
-On a terminal the line is rewritten in place, elsewhere one is printed every
-half minute. All output goes to the log; a failure shows its errors in full.
+On a terminal the line is rewritten in place, elsewhere one is printed every half
+minute. All output goes to the log; a failure shows its errors in full. Standard library
+only: it runs before rich is installed.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 30
 
@@ -26,12 +28,8 @@ PIP = re.compile(
 )
 
 
-def progress(line):
-    """What one line of pip's or ninja's output says about the progress.
-
-    Returns:
-        str or None: short text for the live line, None if it says nothing.
-    """
+def progress(line: str) -> str | None:
+    """Return what a line of pip's or ninja's output says about the progress, if any."""
     match = COMPILES.match(line)
     if match:
         return f'file {match[1]} of {match[2]}, {match[3]}'
@@ -44,21 +42,27 @@ def progress(line):
     return f'{match[1].lower()} {what}'.strip()
 
 
-def clock(seconds):
-    """Seconds as m:ss."""
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss."""
     return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
 
 
 class Line:
-    """The live line of a step."""
+    """The live line of a step.
 
-    def __init__(self, name, stream):
+    Args:
+        name: Of the step.
+        stream: Where the line is written.
+    """
+
+    def __init__(self, name: str, stream: TextIO):
         self.name = name
         self.stream = stream
         self.live = stream.isatty()
         self.start = self.last = time.monotonic()
 
-    def show(self, detail):
+    def show(self, detail: str) -> None:
+        """Rewrite the line, or print one more if the last is long ago."""
         now = time.monotonic()
         if now - self.last < (0.2 if self.live else SECONDS_BETWEEN_LINES):
             return
@@ -71,15 +75,16 @@ class Line:
             self.stream.write(text + '\n')
         self.stream.flush()
 
-    def end(self, result):
+    def end(self, result: str) -> None:
+        """Print the line that stays."""
         start = '\r\033[K' if self.live else ''
         time_taken = clock(time.monotonic() - self.start)
         self.stream.write(f'{start}  {self.name}: {result}, {time_taken}\n')
         self.stream.flush()
 
 
-def errors(lines, last=40):
-    """The lines that explain a failure: every error, then the end of the output.
+def errors(lines: list[str], last: int = 40) -> list[str]:
+    """Return the lines that explain a failure: every error, then the end.
 
     A compiler's command lines contain -Werror and the like: they are not errors.
     """
@@ -92,16 +97,16 @@ def errors(lines, last=40):
     return found + (['  ...'] if found else []) + tail
 
 
-def run(name, command, log):
+def run(name: str, command: list[str], log: str) -> int:
     """Run a command behind a live line.
 
     Args:
-        name (str): what is shown.
-        command (list[str]): program and arguments.
-        log (str): file that the whole output is appended to.
+        name: What is shown.
+        command: Program and arguments.
+        log: File that the whole output is appended to.
 
     Returns:
-        int: exit code of the command, 130 if it was stopped by Ctrl-C.
+        Exit code of the command, 130 if it was stopped by Ctrl-C.
     """
     line = Line(name, sys.stderr)
     lines, detail = [], 'starting'
@@ -151,7 +156,8 @@ def run(name, command, log):
     return code
 
 
-def main():
+def main() -> int:
+    """Run the command of the command line; return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--log', required=True)
     parser.add_argument('name')

@@ -6,6 +6,7 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 
+from mmtlalign.compat.wrappers import unwrap_dataset
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.engine.precision import join_cpu_processes, leave_processes
 from mmtlalign.engine.runner import build_runner
@@ -13,7 +14,7 @@ from mmtlalign.errors import InputError, short_errors
 from mmtlalign.validation.config import load_config
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -50,7 +51,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Write the command line into the config.
 
     Raises:
-        InputError: If the config lacks what an option needs.
+        InputError: The config lacks what an option needs.
     """
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
@@ -62,10 +63,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                 '--tta needs tta_model and tta_pipeline in the config; set them or '
                 'leave out --tta'
             )
-        dataset = cfg.test_dataloader.dataset
-        while 'dataset' in dataset:  # a wrapper has no pipeline of its own
-            dataset = dataset.dataset
-        dataset.pipeline = cfg.tta_pipeline
+        # A wrapper has no pipeline of its own.
+        unwrap_dataset(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.out:
         if not args.out.endswith(('.pkl', '.pickle')):
@@ -77,8 +76,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.test_evaluator = [*evaluators, dump]
 
 
-def main():
-    """Test."""
+def main() -> None:
+    """Test the checkpoint of the command line."""
     args = parse_args()
     filter_known_warnings()
     with short_errors(args.config):

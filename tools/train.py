@@ -18,7 +18,7 @@ from mmtlalign.errors import InputError, short_errors
 from mmtlalign.validation.config import load_config
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
@@ -66,7 +66,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Write the command line into the config.
 
     Raises:
-        InputError: If the recipe lacks what an option needs.
+        InputError: The recipe lacks what an option needs.
     """
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
@@ -85,8 +85,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
 
 
-def main():
-    """Train."""
+def main() -> None:
+    """Train the model of the command line."""
     args = parse_args()
     filter_known_warnings()
     with short_errors(args.config):

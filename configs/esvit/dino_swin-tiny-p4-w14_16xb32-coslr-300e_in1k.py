@@ -8,6 +8,6 @@
 # Cost: not measured by us.
 # Source: official code and README; see the _base_ files.
 # Ours: k-NN every 10 epochs.
-_base_ = ['../_base_/models/esvit_swin_tiny_w14.py', './_base_/in1k_300e.py']
+_base_ = ['../_base_/models/esvit_swin_tiny_w14.py', './_base_/in1k_300e_swin.py']
 
 model = dict(region_head=None)

@@ -1,5 +1,5 @@
 # The same with a small DeiT: pretrained on Imagenette, then UperNet on CamVid and
-# Cascade Mask R-CNN on persons of 100 COCO pictures.
+# Cascade Mask R-CNN on persons of 100 COCO images.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #

@@ -1,9 +1,9 @@
-# Real pictures in little: a small Swin pretrained on Imagenette, then UperNet on
-# CamVid and Cascade Mask R-CNN on persons of 100 COCO pictures.
+# Real images in little: a small Swin pretrained on Imagenette, then UperNet on
+# CamVid and Cascade Mask R-CNN on persons of 100 COCO images.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
-# DIR holds imagenette224/, camvid/ and coco200seg/ (100 + 100 COCO pictures).
+# DIR holds imagenette224/, camvid/ and coco200seg/ (100 + 100 COCO images).
 # Cost: its stages took us 62 minutes in all, one CPU core a run, beside other work.
 # Every number is ours; see docs/results.md.
 starts = dict(
@@ -45,6 +45,6 @@ smoke = dict(
     }
 )
 note = (
-    'Small networks, small pictures, minutes of training: this says how the way '
+    'Small networks, small images, minutes of training: this says how the way '
     'behaves, not how good a method is on ImageNet.'
 )

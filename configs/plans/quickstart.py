@@ -32,7 +32,7 @@ tasks = dict(
     ),
 )
 data = 'data/quickstart'
-# Paints the pictures, unless they are there.
+# Paints the images, unless they are there.
 before = [['tools/demo/quickstart_data.py', '{data}']]
 # The whole path in little: enough to see that it works, too little to learn.
 smoke = dict(

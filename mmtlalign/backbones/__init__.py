@@ -5,7 +5,7 @@ from mmtlalign.backbones.dhvt import DHVT
 from mmtlalign.backbones.lvvit import LVViT
 from mmtlalign.backbones.necks import (
     GlobalAveragePooling,
-    SideLayers,
+    LVViTNeck,
     SimpleFeaturePyramid,
     TokenPooling,
 )
@@ -18,8 +18,8 @@ __all__ = [
     'DHVT',
     'GlobalAveragePooling',
     'LVViT',
+    'LVViTNeck',
     'PVT',
-    'SideLayers',
     'SimpleFeaturePyramid',
     'TIMMBackbone',
     'TokenPooling',

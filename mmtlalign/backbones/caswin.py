@@ -1,9 +1,12 @@
 """Swin whose last block is class attention: a class token for TransMix.
 
-This package's Swin with class attention.
+Shapes: ``B`` batch, ``D`` width, ``H`` heads, ``d = D / H``, ``h, w`` token grid,
+``N = h * w``.
 """
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +17,16 @@ from mmpretrain.models.backbones.swin_transformer import SwinBlock
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 
+from mmtlalign.backbones.checks import check_out_type, check_variant
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 class ClassAttention(nn.Module):
@@ -35,8 +40,9 @@ class ClassAttention(nn.Module):
         scale: Factor of the logits.
 
     Attributes:
-        scaled_dot_product_attention: The seam: called with one query (B, H, 1, d),
-            keys and values (B, H, 1 + N, d), ``dropout_p`` and ``scale``.
+        scaled_dot_product_attention: What computes attention; tracing takes its place.
+            Called with one query (B, H, 1, d), keys and values (B, H, 1 + N, d),
+            ``dropout_p`` and ``scale``.
     """
 
     def __init__(
@@ -57,7 +63,7 @@ class ClassAttention(nn.Module):
         self.scaled_dot_product_attention = F.scaled_dot_product_attention
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised tokens (B, 1 + N, D), class token first, to (B, 1, D)."""
+        """Update the first of normalised tokens (B, 1 + N, D): (B, 1, D)."""
         query = self.q(x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         pairs = self.kv(x).unflatten(-1, (2, self.num_heads, -1))
         key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
@@ -97,7 +103,7 @@ class ClassBlock(nn.Module):
         self.ffn = block.ffn
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, 1 + N, D), class token first, to the class token (B, 1, D)."""
+        """Update the first of tokens (B, 1 + N, D), the class token (B, 1, D)."""
         token = x[:, :1] + self.drop(self.attn(self.norm1(x)))
         return self.ffn(self.norm2(token), identity=token)
 
@@ -107,7 +113,7 @@ class CASwin(SwinTransformer):
     """Swin Transformer with class attention (TransMix, CVPR 2022).
 
     The last block of the last stage becomes a class-attention block of the same
-    width: a class token looks at all tokens of the last map, and is the output.
+    width: a class token attends to all tokens of the last map, and is the output.
     The paper gives sizes and results only. This block is the reconstruction that
     fits them: 28.3 million parameters and 4.20 instead of 4.49 billion
     multiplications, 6.4 % less (the paper says 7 %). Parameters with a linear head
@@ -133,11 +139,11 @@ class CASwin(SwinTransformer):
         from_swin (bool): Whether a state dict of a stock Swin may be loaded: its
             last block is left out with a line in the log, and the class token and
             its block keep their start values. Defaults to False: it is an error.
-        **kwargs: As of ``SwinTransformer``. ``with_cp`` does not concern the class
-            block, which has one query.
+        **kwargs: As of mmpretrain's ``SwinTransformer``. ``with_cp`` does not concern
+            the class block, which has one query.
 
     Raises:
-        ValueError: An argument is impossible, or a state dict is that of a stock
+        InputError: An argument is impossible, or a state dict is that of a stock
             Swin without ``from_swin``.
     """
 
@@ -145,7 +151,13 @@ class CASwin(SwinTransformer):
     # What a stock Swin does not have, for `new_layers` of PretrainedBackboneHook.
     NEW_LAYERS = ('cls_token', 'class_block')
 
-    def __init__(self, *args, out_type='cls_token', from_swin=False, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        out_type: str = 'cls_token',
+        from_swin: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         self.out_type = out_type
         self.from_swin = from_swin
@@ -160,11 +172,7 @@ class CASwin(SwinTransformer):
 
     def _check_outputs(self) -> None:
         last = self.num_layers - 1
-        if self.out_type not in self.OUT_TYPES:
-            raise InputError(
-                f'out_type={self.out_type!r} is not known; choose one of '
-                f'{self.OUT_TYPES}.'
-            )
+        check_out_type(self.out_type, self.OUT_TYPES)
         if self.out_type == 'cls_token' and tuple(self.out_indices) != (last,):
             raise InputError(
                 f'out_indices={tuple(self.out_indices)}: the class token is at the '
@@ -172,7 +180,7 @@ class CASwin(SwinTransformer):
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        """Turn images (B, C, H, W) into one output for each of ``out_indices``."""
         if self.out_type == 'featmap':
             return super().forward(x)
         x, grid = self.patch_embed(x)
@@ -202,24 +210,25 @@ class CASwin(SwinTransformer):
             self.class_block.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """As of ``SwinTransformer``; the class token counts with its block."""
+        """Return the depth of a parameter and the number of depths, for layer decay.
+
+        As of ``SwinTransformer``; the class token counts with its block.
+        """
         depth, depths = super().get_layer_depth(param_name, prefix)
         if param_name.startswith((f'{prefix}class_block.', f'{prefix}cls_token')):
             depth = sum(self.depths)
         return depth, depths
 
-    def _check_state_dict(self, state_dict, prefix, *args) -> None:
-        """Tell a stock Swin and another variant from what fits."""
+    def _check_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        """Refuse another variant; leave out or refuse the block of a stock Swin."""
         last, block = len(self.stages) - 1, len(self.stages[-1].blocks)
         replaced = f'{prefix}stages.{last}.blocks.{block}.'
         names = [name for name in state_dict if name.startswith(replaced)]
-        given, own = _sizes(state_dict, prefix), _sizes(self.state_dict(), '')
-        own[last] = own[last][0] + bool(names), own[last][1]
-        if given and given != own:
-            raise InputError(
-                f'The state dict is that of a Swin with {_describe(given)}; this one '
-                f'has {_describe(own)}. Change arch, or take another file.'
-            )
+        given, own = _variant(state_dict, prefix), _variant(self.state_dict(), '')
+        own['blocks'][last] += bool(names)
+        check_variant('Swin', given, own, 'arch')
         if not names:
             return
         if not self.from_swin:
@@ -236,22 +245,19 @@ class CASwin(SwinTransformer):
         )
 
 
-def _sizes(state_dict: dict[str, Tensor], prefix: str) -> dict[int, tuple[int, int]]:
-    """Blocks and width of every stage; nothing if the state dict is a part."""
-    found = {}
+def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[int]]:
+    """Return blocks and width of every stage; nothing if the state dict is a part."""
+    stages = {}
     for name, tensor in state_dict.items():
         block = re.fullmatch(
-            r'stages\.(\d+)\.blocks\.(\d+)\.norm1\.weight', name[len(prefix) :]
+            r'stages\.(\d+)\.blocks\.\d+\.norm1\.weight', name[len(prefix) :]
         )
         if name.startswith(prefix) and block:
-            stage = int(block[1])
-            found[stage] = found.get(stage, (0, 0))[0] + 1, len(tensor)
-    return found
-
-
-def _describe(sizes: dict[int, tuple[int, int]]) -> str:
-    blocks, widths = zip(*(sizes[stage] for stage in sorted(sizes)))
-    return f'blocks {list(blocks)} and widths {list(widths)}'
+            stages.setdefault(int(block[1]), []).append(len(tensor))
+    widths = [stages[index] for index in sorted(stages)]
+    if not widths:
+        return {}
+    return dict(blocks=[len(w) for w in widths], widths=[w[0] for w in widths])
 
 
 def _output(backbone: nn.Module) -> str:
@@ -269,23 +275,18 @@ register_backbone(
     BackboneSpec(
         patch=lambda backbone: backbone.patch_embed.projection.stride,
         prefix=lambda backbone: 0,
-        joins=lambda backbone: 1,
+        late_tokens=lambda backbone: 1,
         output=_output,
         note='class token of the last block',
     ),
 )
 
 
-class TracedClassAttention(ClassAttention):
-    """Lets the class token join the shares, at the mean of the others."""
-
-    def forward(self, x):
-        if self.context.reader is not None:
-            self.context.reader.join_prefix()
-        return super().forward(x)
+def _add_class_token(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    reader.add_special_tokens()
 
 
 @register_attention(ClassAttention)
-def _tap(module: ClassAttention, context: TraceContext) -> None:
-    adopt(TracedClassAttention, module, context)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _add_class_token)
+    context.replace_attention(module)

@@ -1,14 +1,13 @@
 """DHVT, a vision transformer for data sets of any size.
 
-DHVT of this package: its attention has a seam, and appends tokens to it.
-
-How shares pass the head tokens is a rule of ours, in no paper: each is made from
-the mean of all tokens, so that is where it starts; afterwards its share joins that
-of the class token, as its content does (:meth:`Tracer.append_tokens`).
+How it is traced is a rule of ours, in no paper: a head token is made from the mean of
+all tokens, so that is where its share starts; afterwards its share joins that of the
+class token, as its content does (:meth:`mmtlalign.tracing.tracer.Reader.append_tokens`).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.model.weight_init import trunc_normal_
@@ -16,6 +15,15 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 
+from mmtlalign.backbones.checks import (
+    check_frozen_stages,
+    check_heads,
+    check_not_official,
+    check_out_type,
+    check_variant,
+    read_arch,
+    read_out_indices,
+)
 from mmtlalign.backbones.dhvt_layers import (
     DHVTLayer,
     HeadInteractedAttention,
@@ -24,8 +32,9 @@ from mmtlalign.backbones.dhvt_layers import (
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import register_attention, register_backbone
+from mmtlalign.tracing.tracer import Reader
 
 LN = dict(type='LN', eps=1e-6)
 BN = dict(type='BN')
@@ -38,6 +47,9 @@ def _arch(embed_dims: int, num_heads: int) -> dict:
         num_heads=num_heads,
         feedforward_channels=4 * embed_dims,
     )
+
+
+KEYS = tuple(_arch(0, 0))
 
 
 @MODELS.register_module()
@@ -112,7 +124,7 @@ class DHVT(BaseBackbone):
             PyTorch starts them.
 
     Raises:
-        ValueError: An argument is impossible, or a state dict that is loaded is that
+        InputError: An argument is impossible, or a state dict that is loaded is that
             of another variant; the message says which.
     """
 
@@ -130,26 +142,26 @@ class DHVT(BaseBackbone):
 
     def __init__(
         self,
-        arch,
-        patch_size,
-        in_channels=3,
-        out_indices=-1,
-        drop_rate=0.0,
-        attn_drop_rate=0.0,
-        drop_path_rate=0.0,
-        qkv_bias=True,
-        norm_cfg=LN,
-        patch_norm_cfg=BN,
-        ffn_norm_cfg=BN,
-        final_norm=True,
-        out_type='cls_token',
-        frozen_stages=-1,
-        init_cfg=None,
+        arch: str | dict,
+        patch_size: int,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        qkv_bias: bool = True,
+        norm_cfg: dict = LN,
+        patch_norm_cfg: dict = BN,
+        ffn_norm_cfg: dict = BN,
+        final_norm: bool = True,
+        out_type: str = 'cls_token',
+        frozen_stages: int = -1,
+        init_cfg: dict | list | None = None,
     ):
         if init_cfg is None:
             init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
         super().__init__(init_cfg)
-        settings = _settings(arch, self.arch_zoo)
+        settings = read_arch(arch, self.arch_zoo, KEYS)
         self.embed_dims = settings['embed_dims']
         self.num_layers = settings['num_layers']
         self.num_heads = settings['num_heads']
@@ -157,8 +169,10 @@ class DHVT(BaseBackbone):
         self.out_type = out_type
         self.final_norm = final_norm
         self.frozen_stages = frozen_stages
-        self._check()
-        self.out_indices = _indices(out_indices, self.num_layers)
+        self._check_sizes()
+        check_out_type(out_type, self.OUT_TYPES)
+        check_frozen_stages(frozen_stages, self.num_layers)
+        self.out_indices = read_out_indices(out_indices, self.num_layers)
 
         self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims))
         trunc_normal_(self.cls_token, std=0.02)
@@ -185,18 +199,13 @@ class DHVT(BaseBackbone):
         self._register_load_state_dict_pre_hook(self._check_variant)
         self._freeze_stages()
 
-    def _check(self) -> None:
+    def _check_sizes(self) -> None:
         if self.patch_size not in self.PATCH_SIZES:
             raise InputError(
                 f'patch_size={self.patch_size!r}: the patch embedding of DHVT is '
                 f'defined for {self.PATCH_SIZES}; choose one of them.'
             )
-        if self.embed_dims % self.num_heads:
-            raise InputError(
-                f'num_heads={self.num_heads} does not divide embed_dims='
-                f'{self.embed_dims}: every head takes an equal part of the width; '
-                'change one of the two.'
-            )
+        check_heads(self.embed_dims, self.num_heads)
         # The first convolution has 2/P of the width, the gate a quarter.
         factor = max(self.patch_size // 2, 4)
         if self.embed_dims % factor:
@@ -204,19 +213,9 @@ class DHVT(BaseBackbone):
                 f'embed_dims={self.embed_dims} with patch_size={self.patch_size}: the '
                 f'width must be a multiple of {factor}.'
             )
-        if self.out_type not in self.OUT_TYPES:
-            raise InputError(
-                f'out_type={self.out_type!r} is not known; choose one of '
-                f'{self.OUT_TYPES}.'
-            )
-        if not -1 <= self.frozen_stages <= self.num_layers:
-            raise InputError(
-                f'frozen_stages={self.frozen_stages}: -1 freezes nothing, 0 the patch '
-                f'embedding, up to {self.num_layers} that many layers more.'
-            )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        """Turn images (B, C, H, W) into one output for each of ``out_indices``."""
         x, grid = self.patch_embed(images)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         outs = []
@@ -238,7 +237,7 @@ class DHVT(BaseBackbone):
             return patches.mean(dim=1)
         return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'DHVT':
         """Set the mode; what is frozen stays in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
@@ -253,15 +252,10 @@ class DHVT(BaseBackbone):
             part.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rates, as in mmpretrain.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth (0 for the patch embedding and the class token, i + 1 for layer i,
-            then all that follows), and the number of depths.
+        The patch embedding and the class token are at 0, layer i at i + 1, then comes
+        all that follows. ``prefix`` is what the backbone's names begin with.
         """
         depths = self.num_layers + 2
         parts = param_name[len(prefix) :].split('.')
@@ -273,54 +267,17 @@ class DHVT(BaseBackbone):
             return int(parts[1]) + 1, depths
         return depths - 1, depths
 
-    def _check_variant(self, state_dict, prefix, *args) -> None:
-        """Name the variants instead of every tensor whose shape differs."""
-        if f'{prefix}blocks.0.attn.ht_proj.weight' in state_dict:
-            raise InputError(
-                'The state dict has the names of the official DHVT code; convert the '
-                'file first: python tools/model_converters/convert_weights.py dhvt IN OUT'
-            )
+    def _check_variant(
+        self, state_dict: Mapping[str, Tensor], prefix: str, *args: Any
+    ) -> None:
+        official = f'{prefix}blocks.0.attn.ht_proj.weight'
+        check_not_official(state_dict, official, 'DHVT', 'dhvt')
         given, own = _variant(state_dict, prefix), _variant(self.state_dict(), '')
-        if any(given[key] != own[key] for key in given):
-            described = [
-                ', '.join(f'{key} {value}' for key, value in variant.items())
-                for variant in (given, own)
-            ]
-            raise InputError(
-                f'The state dict is that of a DHVT with {described[0]}; this one has '
-                f'{described[1]}. Change arch and patch_size, or take another file.'
-            )
+        check_variant('DHVT', given, own, 'arch and patch_size')
 
 
-def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
-    if isinstance(arch, str):
-        if arch not in zoo:
-            raise InputError(
-                f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
-                f'dict with {sorted(_arch(0, 0))}.'
-            )
-        return zoo[arch]
-    wrong = set(arch) ^ set(_arch(0, 0))
-    if wrong:
-        raise InputError(
-            f'arch={dict(arch)}: it needs exactly the keys {sorted(_arch(0, 0))}; '
-            f'missing or unknown: {sorted(wrong)}.'
-        )
-    return arch
-
-
-def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
-    asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-    if not asked or any(not -layers <= i < layers for i in asked):
-        raise InputError(
-            f'out_indices={out_indices}: there are layers 0 to {layers - 1} (negative '
-            'numbers count from the end); name at least one.'
-        )
-    return [i % layers for i in asked]
-
-
-def _variant(state_dict: dict[str, Tensor], prefix: str) -> dict[str, int]:
-    """What the shapes in a state dict tell of the variant; less if it is a part."""
+def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, int]:
+    """Return what the shapes in a state dict tell of the variant."""
     names = [n[len(prefix) :] for n in state_dict if n.startswith(prefix)]
     found = {}
     units = [n for n in names if n.startswith('patch_embed.') and 'conv.weight' in n]
@@ -344,17 +301,12 @@ register_backbone(
 )
 
 
-class TracedHeadInteractedAttention(HeadInteractedAttention):
-    """Tells the reader that head tokens take part in the next attention."""
-
-    def head_tokens(self, x):
-        if self.context.reader is not None:
-            self.context.reader.append_tokens(self.num_heads)
-        return super().head_tokens(x)
+def _append_head_tokens(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    reader.append_tokens(module.num_heads)
 
 
 @register_attention(HeadInteractedAttention)
-def _tap(module: HeadInteractedAttention, context: TraceContext) -> None:
-    adopt(TracedHeadInteractedAttention, module, context)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
-    context.appends = True
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _append_head_tokens)
+    context.replace_attention(module)
+    context.has_head_tokens = True

@@ -15,11 +15,13 @@ from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 
-GRID = tuple[int, int]
-
 
 class Affine(nn.Module):
-    """Scale and shift of every channel: ``alpha * x + beta`` on (B, C, h, w)."""
+    """Scale and shift of every channel, ``alpha * x + beta``.
+
+    Args:
+        channels: Channels C of the maps.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -27,6 +29,7 @@ class Affine(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scale and shift maps (B, C, h, w)."""
         return self.alpha * x + self.beta
 
 
@@ -34,12 +37,17 @@ class HalvingConv(nn.Sequential):
     """Overlapping 3x3 convolution with stride 2, then a norm: (ceil(h/2), ceil(w/2)).
 
     The paper's listing gives the convolution a bias; the code does not.
+
+    Args:
+        in_channels: Channels of the maps that come in.
+        out_channels: Channels of the maps that go out.
+        norm_cfg: Norm over these.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, norm_cfg: dict):
+    def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 3, 2, padding=1, bias=False)
-        self.norm = build_norm_layer(norm_cfg, channels_out)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, 2, padding=1, bias=False)
+        self.norm = build_norm_layer(norm_cfg, out_channels)
 
 
 class SequentialOverlapPatchEmbed(nn.Module):
@@ -64,14 +72,14 @@ class SequentialOverlapPatchEmbed(nn.Module):
         units = patch_size.bit_length() - 1
         widths = [in_channels, *(embed_dims >> k for k in reversed(range(units)))]
         chain = []
-        for channels_in, channels_out in zip(widths, widths[1:]):
-            chain += [HalvingConv(channels_in, channels_out, norm_cfg), nn.GELU()]
+        for width, next_width in zip(widths, widths[1:]):
+            chain += [HalvingConv(width, next_width, norm_cfg), nn.GELU()]
         self.pre_affine = Affine(in_channels)
         self.projection = nn.Sequential(*(chain if units == 1 else chain[:-1]))
         self.post_affine = Affine(embed_dims)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, GRID]:
-        """Images (B, C, H, W) to tokens (B, N, D), row by row, and their grid."""
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turn images (B, C, H, W) into tokens (B, N, D), row by row, and a grid."""
         # Channels last, so that the tokens are a view of the last map.
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.post_affine(self.projection(self.pre_affine(images)))
@@ -92,8 +100,9 @@ class HeadInteractedAttention(nn.Module):
         proj_drop: Dropout of the output, after the merge.
 
     Attributes:
-        scaled_dot_product_attention: The seam: called with q, k, v (B, H, L, d) and
-            ``dropout_p``, L = 1 + N + H, head tokens last.
+        scaled_dot_product_attention: What computes attention; tracing takes its place.
+            Called with q, k, v (B, H, L, d) and ``dropout_p``, L = 1 + N + H, head
+            tokens last.
     """
 
     def __init__(
@@ -120,14 +129,14 @@ class HeadInteractedAttention(nn.Module):
         self.scaled_dot_product_attention = F.scaled_dot_product_attention
 
     def head_tokens(self, x: Tensor) -> Tensor:
-        """Tokens (B, 1 + N, D) to one token for each head (B, H, D)."""
+        """Make one token for each head (B, H, D) of tokens (B, 1 + N, D)."""
         # The mean is over all tokens, the class token included.
         means = x.mean(dim=1).unflatten(-1, (self.num_heads, -1))
         parts = self.head_proj(means).unflatten(-1, (self.num_heads, -1))
         return F.gelu(self.head_norm(parts)).flatten(2) + self.head_embed
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised tokens (B, 1 + N, D) to the same shape."""
+        """Compute attention of normalised tokens (B, 1 + N, D), of the same shape."""
         tokens = x.shape[1]
         x = torch.cat([x, self.head_tokens(x)], dim=1)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
@@ -162,8 +171,8 @@ class DynamicAggregationFFN(nn.Module):
         self.squeeze = nn.Linear(embed_dims, embed_dims // self.reduction)
         self.excite = nn.Linear(embed_dims // self.reduction, embed_dims)
 
-    def forward(self, x: Tensor, grid: GRID) -> Tensor:
-        """Normalised tokens (B, 1 + h * w, D) on ``grid`` (h, w) to the same shape."""
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Compute the branch of normalised tokens (B, 1 + N, D) on a grid (h, w)."""
         # A permuted view is in channels-last order, and so are all maps after it.
         maps = x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2)
         maps = F.gelu(self.norm1(self.expand(maps)))
@@ -175,7 +184,19 @@ class DynamicAggregationFFN(nn.Module):
 
 
 class DHVTLayer(nn.Module):
-    """One pre-norm layer. Arguments as those of its parts and of DHVT."""
+    """One pre-norm layer of DHVT.
+
+    Args:
+        embed_dims: Width D.
+        num_heads: H. A divisor of D.
+        feedforward_channels: Channels inside the feed-forward.
+        qkv_bias: Bias of queries, keys and values.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_rate: Dropout of the output of attention.
+        drop_path_rate: Stochastic depth of both branches.
+        norm_cfg: Norm in front of each branch.
+        ffn_norm_cfg: Norms inside the feed-forward.
+    """
 
     def __init__(
         self,
@@ -198,7 +219,7 @@ class DHVTLayer(nn.Module):
         self.ffn = DynamicAggregationFFN(embed_dims, feedforward_channels, ffn_norm_cfg)
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, grid: GRID) -> Tensor:
-        """Tokens (B, 1 + h * w, D) on ``grid`` (h, w) to the same shape."""
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Update tokens (B, 1 + h * w, D) on a grid (h, w)."""
         x = x + self.drop_path(self.attn(self.ln1(x)))
         return x + self.drop_path(self.ffn(self.ln2(x), grid))

@@ -1,8 +1,6 @@
 """LV-ViT, the vision transformer that token labels were made for.
 
-LV-ViT of this package: a plain transformer whose patches have a stem.
-
-Its attention is mmpretrain's and is tapped as such. Shares move by the plain rule,
+How it is traced: its attention is mmpretrain's, and shares move by the plain rule,
 half from the token and half from attention, although ``skip_lam`` weakens the
 branches: the published rule knows no such weight. A rule that does is a proposal of
 ours, off by default: ``residual=skip_lam`` in the head, 2 for LV-ViT-S and M, 3 for L,
@@ -10,7 +8,8 @@ which is ``p <- (skip_lam p + A p) / (skip_lam + 1)``.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
@@ -19,6 +18,14 @@ from mmpretrain.models.backbones.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mmtlalign.backbones.checks import (
+    check_frozen_stages,
+    check_heads,
+    check_not_official,
+    check_out_type,
+    read_arch,
+    read_out_indices,
+)
 from mmtlalign.backbones.lvvit_layers import ConvStem, ScaledResidualLayer
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
@@ -30,7 +37,9 @@ LN = dict(type='LN', eps=1e-5)
 BN = dict(type='BN')
 
 
-def _arch(depth, width, heads, skip_lam, stem_channels=64) -> dict:
+def _arch(
+    depth: int, width: int, heads: int, skip_lam: float, stem_channels: int = 64
+) -> dict:
     return dict(
         embed_dims=width,
         num_layers=depth,
@@ -123,7 +132,7 @@ class LVViT(VisionTransformer):
             PyTorch starts them.
 
     Raises:
-        ValueError: An argument is impossible, or a state dict that is loaded has the
+        InputError: An argument is impossible, or a state dict that is loaded has the
             names of the official code; the message says which.
     """
 
@@ -137,35 +146,33 @@ class LVViT(VisionTransformer):
 
     def __init__(
         self,
-        arch='small',
-        img_size=224,
-        patch_size=16,
-        in_channels=3,
-        out_indices=-1,
-        drop_rate=0.0,
-        attn_drop_rate=0.0,
-        drop_path_rate=0.0,
-        mlp_drop_rate=None,
-        skip_lam=None,
-        norm_cfg=LN,
-        patch_norm_cfg=BN,
-        final_norm=True,
-        out_type='cls_token',
-        frozen_stages=-1,
-        with_cp=False,
-        interpolate_mode='bicubic',
-        init_cfg=None,
+        arch: str | dict = 'small',
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        mlp_drop_rate: float | None = None,
+        skip_lam: float | None = None,
+        norm_cfg: dict = LN,
+        patch_norm_cfg: dict = BN,
+        final_norm: bool = True,
+        out_type: str = 'cls_token',
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        interpolate_mode: str = 'bicubic',
+        init_cfg: dict | list | None = None,
     ):
-        settings = _settings(arch, self.arch_zoo)
+        settings = read_arch(arch, self.arch_zoo, KEYS)
         if skip_lam is not None:
             settings = dict(settings, skip_lam=skip_lam)
         layers = settings['num_layers']
-        _check(settings, patch_size, out_type, self.OUT_TYPES, frozen_stages)
-        if mlp_drop_rate is not None and not 0 <= mlp_drop_rate <= 1:
-            raise InputError(
-                f'mlp_drop_rate={mlp_drop_rate}: a probability is 0 to 1; None leaves '
-                'the feed-forward to drop_rate.'
-            )
+        check_heads(settings['embed_dims'], settings['num_heads'])
+        check_out_type(out_type, self.OUT_TYPES)
+        check_frozen_stages(frozen_stages, layers)
+        _check_numbers(settings['skip_lam'], patch_size, mlp_drop_rate)
         if init_cfg is None:
             init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
         super().__init__(
@@ -183,7 +190,7 @@ class LVViT(VisionTransformer):
             init_cfg=init_cfg,
         )
         self.num_layers = layers
-        self.out_indices = _indices(out_indices, layers)
+        self.out_indices = read_out_indices(out_indices, layers)
         self.patch_size = patch_size
         self.with_cp = with_cp
         trunc_normal_(self.cls_token, std=0.02)
@@ -213,14 +220,14 @@ class LVViT(VisionTransformer):
             )
             for depth in depths
         )
-        self._register_load_state_dict_pre_hook(_check_names)
+        self._register_load_state_dict_pre_hook(_check_not_official)
         if not final_norm:
             self._register_load_state_dict_pre_hook(_leave_out_final_norm)
         self.frozen_stages = frozen_stages
         self._freeze_stages()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        """Turn images (B, C, H, W) into one output for each of ``out_indices``."""
         x, grid = self.patch_embed(images)
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         x = x + self.resize_pos_embed(
@@ -243,7 +250,7 @@ class LVViT(VisionTransformer):
                 outs.append(self._format_output(x, grid))
         return tuple(outs)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'LVViT':
         """Set the mode; what is frozen stays in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
@@ -255,71 +262,37 @@ class LVViT(VisionTransformer):
             super()._freeze_stages()
 
 
-def _settings(arch: str | dict, zoo: dict[str, dict]) -> dict:
-    if isinstance(arch, str):
-        if arch not in zoo:
-            raise InputError(
-                f'arch={arch!r} is not known; choose one of {sorted(zoo)}, or give a '
-                f'dict with {list(KEYS)}.'
-            )
-        return zoo[arch]
-    wrong = set(arch) ^ set(KEYS)
-    if wrong:
+def _check_numbers(
+    skip_lam: float, patch_size: int, mlp_drop_rate: float | None
+) -> None:
+    if skip_lam <= 0:
         raise InputError(
-            f'arch={dict(arch)}: it needs exactly the keys {list(KEYS)}; missing or '
-            f'unknown: {sorted(wrong)}.'
-        )
-    return arch
-
-
-def _check(settings, patch_size, out_type, out_types, frozen_stages) -> None:
-    width, heads = settings['embed_dims'], settings['num_heads']
-    if width % heads:
-        raise InputError(
-            f'num_heads={heads} does not divide embed_dims={width}: every head takes '
-            'an equal part of the width; change one of the two.'
-        )
-    if settings['skip_lam'] <= 0:
-        raise InputError(
-            f'skip_lam={settings["skip_lam"]}: branches are divided by it, so it is '
-            'a positive number; 1 is a plain ViT.'
+            f'skip_lam={skip_lam}: branches are divided by it, so it is a positive '
+            'number; 1 is a plain ViT.'
         )
     if patch_size < 2 or patch_size % 2:
         raise InputError(
             f'patch_size={patch_size}: the stem halves the image before patches are '
             'cut, so the patch size is an even number.'
         )
-    if out_type not in out_types:
+    if mlp_drop_rate is not None and not 0 <= mlp_drop_rate <= 1:
         raise InputError(
-            f'out_type={out_type!r} is not known; choose one of {out_types}.'
-        )
-    if not -1 <= frozen_stages <= settings['num_layers']:
-        raise InputError(
-            f'frozen_stages={frozen_stages}: -1 freezes nothing, 0 the stem, up to '
-            f'{settings["num_layers"]} that many layers more.'
+            f'mlp_drop_rate={mlp_drop_rate}: a probability is 0 to 1; None leaves '
+            'the feed-forward to drop_rate.'
         )
 
 
-def _indices(out_indices: int | Sequence[int], layers: int) -> list[int]:
-    asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-    if not asked or any(not -layers <= i < layers for i in asked):
-        raise InputError(
-            f'out_indices={out_indices}: there are layers 0 to {layers - 1} (negative '
-            'numbers count from the end); name at least one.'
-        )
-    return [i % layers for i in asked]
+def _check_not_official(
+    state_dict: Mapping[str, Tensor], prefix: str, *args: Any
+) -> None:
+    name = f'{prefix}patch_embed.conv1.weight'
+    check_not_official(state_dict, name, 'LV-ViT', 'lvvit')
 
 
-def _check_names(state_dict, prefix, *args) -> None:
-    if f'{prefix}patch_embed.conv1.weight' in state_dict:
-        raise InputError(
-            'The state dict has the names of the official LV-ViT code; convert the '
-            'file first: python tools/model_converters/convert_weights.py lvvit IN OUT'
-        )
-
-
-def _leave_out_final_norm(state_dict, prefix, *args) -> None:
-    """Take the norm of a classifier, which the caller has none of, out in place."""
+def _leave_out_final_norm(
+    state_dict: dict[str, Tensor], prefix: str, *args: Any
+) -> None:
+    """Take the final norm of a classifier out of a state dict, in place."""
     left_out = [name for name in state_dict if name.startswith(f'{prefix}ln1.')]
     for name in left_out:
         del state_dict[name]

@@ -7,14 +7,14 @@ Source: All Tokens Matter (NeurIPS 2021, arXiv 2104.10858), and its official cod
 where the paper leaves a number open.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
-
-GRID = tuple[int, int]
 
 
 class ConvUnit(nn.Sequential):
@@ -65,8 +65,8 @@ class ConvStem(nn.Module):
         half = patch_size // 2
         self.projection = nn.Conv2d(stem_channels, embed_dims, half, half)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, GRID]:
-        """Images (B, C, H, W) to tokens (B, N, D), row by row, and their grid."""
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turn images (B, C, H, W) into tokens (B, N, D), row by row, and a grid."""
         below, right = (-side % self.patch_size for side in images.shape[-2:])
         if below or right:
             images = F.pad(images, (0, right, 0, below))
@@ -83,12 +83,14 @@ class ScaledResidualLayer(TransformerEncoderLayer):
 
     Args:
         skip_lam: The divisor of the branches.
-        mlp_drop_rate: Dropout of both linear layers of the feed-forward. None: as
-            ``drop_rate`` says.
-        **kwargs: As of ``TransformerEncoderLayer``.
+        mlp_drop_rate: Dropout after both linear layers of the feed-forward. Defaults
+            to None: ``drop_rate``.
+        **kwargs: Arguments of ``TransformerEncoderLayer``.
     """
 
-    def __init__(self, skip_lam: float, mlp_drop_rate: float | None = None, **kwargs):
+    def __init__(
+        self, skip_lam: float, mlp_drop_rate: float | None = None, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.skip_lam = skip_lam
         self.ffn.add_identity = False
@@ -98,11 +100,11 @@ class ScaledResidualLayer(TransformerEncoderLayer):
                     module.p = mlp_drop_rate
 
     def init_weights(self) -> None:
-        # The parent would start the feed-forward otherwise than all linear layers.
+        """Start the feed-forward as all linear layers, which the parent does not."""
         BaseModule.init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, 1 + N, D) to the same shape."""
+        """Update tokens (B, 1 + N, D)."""
         share = 1 / self.skip_lam
         # One pass over memory for the division and the sum.
         x = torch.add(x, self.attn(self.ln1(x)), alpha=share)

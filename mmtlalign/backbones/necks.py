@@ -1,11 +1,4 @@
-"""mmpretrain's pooling neck, for backbones of mmdet as well.
-
-A neck for the unpooled tokens of mmpretrain's ``TIMMBackbone``.
-
-Five maps for a detector from the one map of a plain ViT.
-
-Four maps for UperNet from four layers of LV-ViT.
-"""
+"""Necks: pooling for classification, pyramids of maps for dense tasks."""
 
 from mmengine.model import BaseModule
 from mmpretrain.models.necks import GlobalAveragePooling as StockPooling
@@ -13,21 +6,29 @@ from mmpretrain.models.utils import build_norm_layer
 from torch import Tensor, nn
 
 from mmtlalign.backbones.lvvit_layers import ConvUnit
+from mmtlalign.compat.renamed import register_old_name
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.support import backbone_spec
 
+BN = dict(type='BN')
+LN2D = dict(type='LN2d', eps=1e-6)
+
 
 @MODELS.register_module()
 class GlobalAveragePooling(StockPooling):
-    """``GlobalAveragePooling`` that also takes a list of maps.
+    """Mean over all places of a map, also for a list of maps.
 
-    mmdet's ``PyramidVisionTransformer`` outputs one, which mmpretrain's neck
-    refuses. Arguments as of mmpretrain's.
+    mmdet's ``PyramidVisionTransformer`` outputs a list, which mmpretrain's neck
+    refuses.
+
+    Args:
+        *args: As of mmpretrain's ``GlobalAveragePooling``.
+        **kwargs: As of mmpretrain's ``GlobalAveragePooling``.
     """
 
     def forward(self, inputs: tuple | list | Tensor) -> tuple[Tensor, ...] | Tensor:
-        """Maps (B, C, h, w) to (B, C) each."""
+        """Turn maps (B, C, h, w) into (B, C) each."""
         return super().forward(tuple(inputs) if isinstance(inputs, list) else inputs)
 
 
@@ -72,9 +73,6 @@ class TokenPooling(BaseModule):
         return (tokens[:, self.prefix :].mean(dim=1),)
 
 
-LN2D = dict(type='LN2d', eps=1e-6)
-
-
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
     """Simple feature pyramid (ViTDet, ECCV 2022, arXiv 2203.16527, section 3).
@@ -93,11 +91,17 @@ class SimpleFeaturePyramid(BaseModule):
             convolutions.
 
     Raises:
-        ValueError: ``in_channels`` is not a multiple of four, or there is more than
+        InputError: ``in_channels`` is not a multiple of four, or there is more than
             one map.
     """
 
-    def __init__(self, in_channels, out_channels=256, norm_cfg=LN2D, init_cfg=None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 256,
+        norm_cfg: dict = LN2D,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(init_cfg)
         if in_channels % 4:
             raise InputError(
@@ -130,7 +134,7 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
-        """One map to five.
+        """Make five maps of one.
 
         Args:
             inputs: A tuple with one map (B, in_channels, h, w) of stride 16, at least
@@ -149,12 +153,9 @@ class SimpleFeaturePyramid(BaseModule):
         return (*maps, maps[-1][:, :, ::2, ::2])
 
 
-BN = dict(type='BN')
-
-
 @MODELS.register_module()
-class SideLayers(BaseModule):
-    """The neck of LV-ViT's semantic segmentation (official code of arXiv 2104.10858).
+class LVViTNeck(BaseModule):
+    """Neck of LV-ViT's semantic segmentation (official code of arXiv 2104.10858).
 
     Maps of stride P from four layers become maps of stride P / 4 (a transposed
     convolution), P / 2 (another), P and P, the last one wide. Each map ends in a 1 x 1
@@ -170,31 +171,34 @@ class SideLayers(BaseModule):
             convolutions.
 
     Raises:
-        ValueError: There are not four maps.
+        InputError: There are not four maps.
     """
 
-    def __init__(self, in_channels, last_channels=2048, norm_cfg=BN, init_cfg=None):
+    def __init__(
+        self,
+        in_channels: int,
+        last_channels: int = 2048,
+        norm_cfg: dict = BN,
+        init_cfg: dict | list | None = None,
+    ):
         super().__init__(init_cfg)
-        enlarging = ((4,), (2,), (), ())
+        factors = (4, 2, 1, 1)
         widths = (in_channels, in_channels, in_channels, last_channels)
-        self.sides = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    ConvUnit(
-                        nn.ConvTranspose2d(
-                            in_channels, in_channels, factor, factor, bias=False
-                        ),
-                        norm_cfg,
-                    )
-                    for factor in factors
-                ),
-                ConvUnit(nn.Conv2d(in_channels, width, 1, bias=False), norm_cfg),
-            )
-            for factors, width in zip(enlarging, widths)
-        )
+        self.sides = nn.ModuleList()
+        for factor, width in zip(factors, widths):
+            convs = []
+            if factor > 1:
+                sizes = in_channels, in_channels, factor, factor
+                convs.append(nn.ConvTranspose2d(*sizes, bias=False))
+            convs.append(nn.Conv2d(in_channels, width, 1, bias=False))
+            units = (ConvUnit(conv, norm_cfg) for conv in convs)
+            self.sides.append(nn.Sequential(*units))
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Four maps (B, in_channels, h, w), the earliest layer's first.
+        """Make maps of four strides.
+
+        Args:
+            inputs: Four maps (B, in_channels, h, w), the earliest layer's first.
 
         Returns:
             (B, in_channels, 4h, 4w), (B, in_channels, 2h, 2w), (B, in_channels, h, w)
@@ -202,7 +206,10 @@ class SideLayers(BaseModule):
         """
         if len(inputs) != len(self.sides):
             raise InputError(
-                f'SideLayers got {len(inputs)} maps: it takes those of four layers; '
+                f'LVViTNeck got {len(inputs)} maps: it takes those of four layers; '
                 'name four in out_indices of the backbone.'
             )
         return tuple(side(given) for side, given in zip(self.sides, inputs))
+
+
+register_old_name(MODELS, 'SideLayers', LVViTNeck)

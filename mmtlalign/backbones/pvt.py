@@ -1,23 +1,31 @@
 """PVT, a pyramid of transformer stages, with the class token of its paper.
 
-This package's PVT. Its layers call attention through a seam; how tokens become
-keys, and when the class token joins, is told by two twins.
+How it is traced: shares of keys are pooled where the keys are, and the class token
+starts at the mean of all shares where it joins, in the last stage.
 """
 
 import functools
+from collections.abc import Sequence
 from itertools import accumulate
 from operator import mul
+from typing import Any
 
 import torch.nn.functional as F
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import build_norm_layer, to_2tuple
 from torch import Tensor, nn
 
+from mmtlalign.backbones.checks import (
+    check_frozen_stages,
+    check_not_official,
+    check_out_type,
+    check_variant,
+    read_out_indices,
+)
 from mmtlalign.backbones.pvt_checks import (
-    check_arch,
-    check_state_dict,
     leave_out_class_token,
-    stage_indices,
+    read_settings,
+    variant_of,
 )
 from mmtlalign.backbones.pvt_layers import (
     Positions,
@@ -28,13 +36,14 @@ from mmtlalign.backbones.pvt_layers import (
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
+from mmtlalign.tracing.tracer import Reader
 
 LN = dict(type='LN', eps=1e-6)
 
@@ -71,11 +80,12 @@ class PVT(BaseBackbone):
     Pixels, and tokens of inner maps, that fill no whole patch at the right or at
     the bottom are left out, as in the official code and mmdet.
 
-    Weights of the official release are renamed by ``python tools/model_converters/convert_weights.py
-    pvt IN OUT``; with ``--reverse`` ours get the official names, which the
-    ``init_cfg`` of mmdet's PVT configs reads. For weights in mmdet's own layout see
-    :mod:`mmtlalign.checkpoint.key_maps.pvt_mmdet`. The official recipe has no weight decay for
-    norms, biases and the class token; position embeddings do decay::
+    Weights of the official release are renamed by ``python
+    tools/model_converters/convert_weights.py pvt IN OUT``; with ``--reverse`` ours
+    get the official names, which the ``init_cfg`` of mmdet's PVT configs reads. For
+    weights in mmdet's own layout see :mod:`mmtlalign.checkpoint.key_maps.pvt`. The
+    official recipe has no weight decay for norms, biases and the class token;
+    position embeddings do decay::
 
         optim_wrapper=dict(paramwise_cfg=dict(
             norm_decay_mult=0.0, bias_decay_mult=0.0,
@@ -115,7 +125,7 @@ class PVT(BaseBackbone):
             as PyTorch starts them.
 
     Raises:
-        ValueError: An argument is impossible, images are too small, or a state
+        InputError: An argument is impossible, images are too small, or a state
             dict that is loaded is that of another variant; the message says which.
     """
 
@@ -129,30 +139,30 @@ class PVT(BaseBackbone):
 
     def __init__(
         self,
-        arch,
-        img_size=224,
-        in_channels=3,
-        out_indices=-1,
-        drop_rate=0.0,
-        attn_drop_rate=0.0,
-        drop_path_rate=0.0,
-        qkv_bias=True,
-        norm_cfg=LN,
-        with_cls_token=True,
-        out_type='cls_token',
-        frozen_stages=-1,
-        init_cfg=None,
+        arch: str | dict,
+        img_size: int | tuple[int, int] = 224,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        qkv_bias: bool = True,
+        norm_cfg: dict = LN,
+        with_cls_token: bool = True,
+        out_type: str = 'cls_token',
+        frozen_stages: int = -1,
+        init_cfg: dict | list | None = None,
     ):
         if init_cfg is None:
             init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
         super().__init__(init_cfg)
-        settings = check_arch(arch, self.arch_zoo, with_cls_token)
+        settings = read_settings(arch, self.arch_zoo, with_cls_token)
         self.embed_dims = settings['embed_dims']
         self.num_layers = settings['num_layers']
         self.num_stages = len(self.num_layers)
         self.with_cls_token = with_cls_token
         self.out_type = out_type
-        self.out_indices = stage_indices(out_indices, self.num_stages)
+        self.out_indices = read_out_indices(out_indices, self.num_stages, 'stages')
         self.frozen_stages = frozen_stages
         self._check_outputs()
 
@@ -192,29 +202,23 @@ class PVT(BaseBackbone):
 
     def _check_outputs(self) -> None:
         last = self.num_stages - 1
-        if self.out_type not in self.OUT_TYPES:
-            raise InputError(
-                f'out_type={self.out_type!r} is not known; choose one of '
-                f'{self.OUT_TYPES}.'
-            )
-        if self.out_type == 'cls_token' and not self.with_cls_token:
+        check_out_type(self.out_type, self.OUT_TYPES)
+        check_frozen_stages(self.frozen_stages, last)
+        if self.out_type != 'cls_token':
+            return
+        if not self.with_cls_token:
             raise InputError(
                 'with_cls_token=False: there is no class token to output; set '
                 "out_type='featmap', or keep the class token."
             )
-        if self.out_type == 'cls_token' and self.out_indices != [last]:
+        if self.out_indices != [last]:
             raise InputError(
                 f'out_indices={self.out_indices}: the class token is in the last '
                 f"stage only; set out_indices={last}, or out_type='featmap'."
             )
-        if not -1 <= self.frozen_stages < self.num_stages:
-            raise InputError(
-                f'frozen_stages={self.frozen_stages}: -1 freezes nothing, 0 to {last} '
-                'that stage and all before it.'
-            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images (B, C, H, W) to one output for each of ``out_indices``."""
+        """Turn images (B, C, H, W) into one output for each of ``out_indices``."""
         if min(x.shape[-2:]) < self.smallest:
             raise InputError(
                 f'Images of {x.shape[-2]}x{x.shape[-1]} pixels: this PVT needs at '
@@ -234,7 +238,7 @@ class PVT(BaseBackbone):
                 outs.append(x)
         return tuple(outs)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'PVT':
         """Set the mode; what is frozen stays in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
@@ -246,16 +250,11 @@ class PVT(BaseBackbone):
             stage.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rates, as in mmpretrain.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth (0 for the first patch embedding and positions, then one a layer;
-            those of a later stage count with its first layer; then all that
-            follows), and the number of depths.
+        The first patch embedding and positions are at 0, then comes a depth a layer;
+        those of a later stage count with its first layer; then all that follows.
+        ``prefix`` is what the backbone's names begin with.
         """
         depths = sum(self.num_layers) + 2
         parts = param_name[len(prefix) :].split('.')
@@ -267,10 +266,21 @@ class PVT(BaseBackbone):
             return before + int(parts[3]) + 1, depths
         return before + (stage > 0), depths
 
-    def _check_state_dict(self, state_dict, prefix, *args) -> None:
+    def _check_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any
+    ) -> None:
         if not self.with_cls_token:
             leave_out_class_token(state_dict, prefix, self.num_stages - 1)
-        check_state_dict(state_dict, prefix, self.state_dict())
+        official = f'{prefix}patch_embed1.proj.weight'
+        check_not_official(state_dict, official, 'PVT', 'pvt')
+        if f'{prefix}layers.0.0.projection.weight' in state_dict:
+            raise InputError(
+                "The state dict has the names of mmdet's PyramidVisionTransformer; "
+                'convert it first: mmtlalign.checkpoint.key_maps.pvt.from_mmdet.'
+            )
+        given, own = variant_of(state_dict, prefix), variant_of(self.state_dict(), '')
+        remedy = 'arch, img_size (that of pretraining) or with_cls_token'
+        check_variant('PVT', given, own, remedy)
 
 
 def _output(backbone: nn.Module) -> str:
@@ -294,7 +304,7 @@ register_backbone(
     BackboneSpec(
         patch=lambda backbone: _first_layer(backbone).stride,
         prefix=lambda backbone: 0,
-        joins=lambda backbone: int(backbone.with_cls_token),
+        late_tokens=lambda backbone: int(backbone.with_cls_token),
         output=_output,
         grid=lambda backbone, size: propagate.convolved(size, _first_layer(backbone)),
         note='class token of the last stage, or mean of the tokens',
@@ -302,34 +312,27 @@ register_backbone(
 )
 
 
-class TracedPositions(Positions):
-    """Lets the class token join the shares: it starts at the mean of the others."""
-
-    def forward(self, x, grid):
-        reader = self.context.reader
-        if reader is not None and self.extra:
-            reader.join_prefix(self.extra)
-        return super().forward(x, grid)
+def _add_class_token(
+    reader: Reader, module: nn.Module, x: Tensor, grid: tuple[int, int]
+) -> None:
+    if module.extra:
+        reader.add_special_tokens(module.extra)
 
 
-class TracedReduction(SpatialReductionAttention):
-    """Pools the shares of the keys where the stock module reduces the keys."""
-
-    def forward(self, x, grid):
-        reader = self.context.reader
-        if reader is not None and self.sr_ratio > 1:
-            reader.reduce_keys(
-                functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
-            )
-        return super().forward(x, grid)
+def _reduce_keys(
+    reader: Reader, module: nn.Module, x: Tensor, grid: tuple[int, int]
+) -> None:
+    """Pool the shares of the keys where the module reduces the keys."""
+    if module.sr_ratio > 1:
+        reader.reduce_keys(functools.partial(F.avg_pool2d, kernel_size=module.sr_ratio))
 
 
 @register_attention(SpatialReductionAttention)
-def _tap(module: SpatialReductionAttention, context: TraceContext) -> None:
-    adopt(TracedReduction, module, context)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _reduce_keys)
+    context.replace_attention(module)
 
 
 @register_token_module(Positions)
-def _tell_class_token(module: Positions, context: TraceContext) -> None:
-    adopt(TracedPositions, module, context)
+def _attach_positions(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _add_class_token)

@@ -18,8 +18,6 @@ from mmengine.model.weight_init import trunc_normal_
 from mmpretrain.models.utils import build_norm_layer, resize_pos_embed
 from torch import Tensor, nn
 
-GRID = tuple[int, int]
-
 
 class SpatialReductionAttention(nn.Module):
     """SRA (§3.3): keys and values come from a coarser map than the queries.
@@ -34,8 +32,9 @@ class SpatialReductionAttention(nn.Module):
         proj_drop: Dropout of the output.
 
     Attributes:
-        scaled_dot_product_attention: The seam: called with queries (B, H, N, d),
-            keys and values (B, H, N', d) and ``dropout_p``.
+        scaled_dot_product_attention: What computes attention; tracing takes its place.
+            Called with queries (B, H, N, d), keys and values (B, H, N', d) and
+            ``dropout_p``.
     """
 
     def __init__(
@@ -60,8 +59,8 @@ class SpatialReductionAttention(nn.Module):
             self.norm = nn.LayerNorm(embed_dims, eps=1e-5)
         self.scaled_dot_product_attention = F.scaled_dot_product_attention
 
-    def forward(self, x: Tensor, grid: GRID) -> Tensor:
-        """Normalised tokens (B, N, D) on ``grid`` (h, w) to the same shape."""
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Compute attention of normalised tokens (B, N, D) on a grid (h, w)."""
         source = x
         if self.sr_ratio > 1:
             maps = self.sr(x.transpose(1, 2).unflatten(2, grid))
@@ -75,7 +74,7 @@ class SpatialReductionAttention(nn.Module):
 
 
 class Positions(nn.Module):
-    """Learnt positions of a stage; where it has a class token, that joins here.
+    """Learnt positions of a stage, and its class token if it has one.
 
     Args:
         grid: Rows and columns (h, w) of the map in pretraining. Maps of another
@@ -86,7 +85,11 @@ class Positions(nn.Module):
     """
 
     def __init__(
-        self, grid: GRID, embed_dims: int, drop_rate: float, class_token: bool
+        self,
+        grid: tuple[int, int],
+        embed_dims: int,
+        drop_rate: float,
+        class_token: bool,
     ):
         super().__init__()
         self.grid = grid
@@ -99,8 +102,8 @@ class Positions(nn.Module):
         trunc_normal_(self.pos_embed, std=0.02)
         self.drop = nn.Dropout(drop_rate)
 
-    def forward(self, x: Tensor, grid: GRID) -> Tensor:
-        """Tokens (B, N, D) on ``grid`` (h, w) to (B, N or 1 + N, D)."""
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Add positions to tokens (B, N, D) on a grid (h, w): (B, N or 1 + N, D)."""
         if self.extra:
             x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         resized = resize_pos_embed(
@@ -110,7 +113,19 @@ class Positions(nn.Module):
 
 
 class PVTLayer(nn.Module):
-    """One pre-norm layer. Arguments as those of its parts and of PVT."""
+    """One pre-norm layer of PVT.
+
+    Args:
+        embed_dims: Width D.
+        num_heads: H. A divisor of D.
+        feedforward_channels: Channels inside the feed-forward.
+        sr_ratio: Side of the squares of tokens that become one key.
+        qkv_bias: Bias of queries, keys and values.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_rate: Dropout of the output of attention and in the feed-forward.
+        drop_path_rate: Stochastic depth of both branches.
+        norm_cfg: Norm in front of each branch.
+    """
 
     def __init__(
         self,
@@ -139,8 +154,8 @@ class PVTLayer(nn.Module):
             dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
         )
 
-    def forward(self, x: Tensor, grid: GRID) -> Tensor:
-        """Tokens (B, N, D) on ``grid`` (h, w) to the same shape."""
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Update tokens (B, N, D) on a grid (h, w)."""
         x = x + self.drop_path(self.attn(self.norm1(x), grid))
         return self.ffn(self.norm2(x), identity=x)
 
@@ -155,7 +170,7 @@ class PVTStage(nn.Module):
         grid: Rows and columns of the tokens in pretraining.
         drop_rate: Dropout of the positions.
         class_token: Whether a class token joins.
-        layers: Of this width.
+        layers: The layers, of this width.
     """
 
     def __init__(
@@ -163,7 +178,7 @@ class PVTStage(nn.Module):
         in_channels: int,
         embed_dims: int,
         patch_size: int,
-        grid: GRID,
+        grid: tuple[int, int],
         drop_rate: float,
         class_token: bool,
         layers: Iterable[PVTLayer],
@@ -180,8 +195,8 @@ class PVTStage(nn.Module):
         self.positions = Positions(grid, embed_dims, drop_rate, class_token)
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, GRID]:
-        """Maps (B, C, H, W) to tokens (B, N or 1 + N, D) and their grid."""
+    def forward(self, maps: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Turn maps (B, C, H, W) into tokens (B, N or 1 + N, D) and their grid."""
         x, grid = self.patch_embed(maps)
         x = self.positions(x, grid)
         for layer in self.layers:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from types import SimpleNamespace
+from typing import Any
 
 import timm
 from mmengine.model import BaseModule
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_family
+from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_spec
 from mmtlalign.tracing.support import backbone_spec, register_backbone
 
 OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
@@ -66,7 +67,8 @@ class TIMMBackbone(BaseModule):
         strides (tuple[int]): Pixels a cell of each map; None for other outputs.
 
     Raises:
-        ValueError: For an unknown name, index or combination.
+        InputError: A name or an index is not known, or arguments contradict each
+            other.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class TIMMBackbone(BaseModule):
         checkpoint_path: str = '',
         in_channels: int = 3,
         init_cfg: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(init_cfg)
         _check(model_name, out_type, out_indices, pretrained, kwargs)
@@ -103,7 +105,7 @@ class TIMMBackbone(BaseModule):
             self._keep_pooling()
 
     def forward(self, images: Tensor) -> tuple:
-        """Features of images (B, 3, H, W), see ``out_type``."""
+        """Turn images (B, 3, H, W) into features, see ``out_type``."""
         if self.out_type == 'featmap':
             return self._maps(images)
         if self.out_type == 'raw':
@@ -127,19 +129,14 @@ class TIMMBackbone(BaseModule):
         return tuple(m.contiguous() for m in maps)
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rates: timm's own grouping.
+        """Return the depth of a parameter and the number of depths, for layer decay.
 
-        Args:
-            param_name: Name of the parameter.
-            prefix: What the backbone's names begin with.
-
-        Returns:
-            Depth, from 0 at the input, and the number of depths, the last of which is
-            that of timm's classifier and of everything outside the backbone. timm
-            counts a final norm with the last block, unlike mmpretrain.
+        By timm's own grouping, which counts a final norm with the last block, unlike
+        mmpretrain. The last depth is that of timm's classifier and of everything
+        outside the backbone. ``prefix`` is what the backbone's names begin with.
 
         Raises:
-            ValueError: The timm model does not group its parameters.
+            InputError: The timm model does not group its parameters.
         """
         depths = self._layers['classifier'] + 1
         if not param_name.startswith(prefix):
@@ -149,7 +146,7 @@ class TIMMBackbone(BaseModule):
 
     @cached_property
     def _layers(self) -> dict[str, int]:
-        """Depth of every parameter of the timm model, and of 'classifier'."""
+        """Return the depth of every timm parameter, and of 'classifier'."""
         model = self.timm_model
         if not hasattr(model, 'group_matcher'):
             raise InputError(
@@ -234,7 +231,13 @@ def _is_channel_last(model: nn.Module) -> bool:
     return getattr(model, 'output_fmt', None) == 'NHWC'
 
 
-def _check(model_name, out_type, out_indices, pretrained, kwargs) -> None:
+def _check(
+    model_name: str,
+    out_type: str | None,
+    out_indices: int | Sequence[int] | None,
+    pretrained: bool,
+    kwargs: dict[str, Any],
+) -> None:
     if not timm.is_model(model_name):
         close = difflib.get_close_matches(model_name, timm.list_models(), n=3)
         raise InputError(
@@ -281,4 +284,4 @@ def _output(backbone: nn.Module) -> str:
     return 'mean'
 
 
-register_backbone(TIMMBackbone, wrapper_family(_output))
+register_backbone(TIMMBackbone, wrapper_spec(_output))

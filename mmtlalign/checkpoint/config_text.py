@@ -7,14 +7,15 @@ that mmengine writes holds plain values only, and those are read without running
 
 import ast
 import math
+from typing import Any, NoReturn
 
 from mmtlalign.errors import InputError
 
 NUMBERS = dict(inf=math.inf, nan=math.nan)
 
 
-def read_config_text(text: str, source: str) -> dict:
-    """The values of a config as mmengine writes it (``Config.pretty_text``).
+def read_config_text(text: str, source: str) -> dict[str, Any]:
+    """Return the values of a config as mmengine writes it (``Config.pretty_text``).
 
     Args:
         text: Lines ``name = value``; values of literals, lists, tuples and
@@ -40,8 +41,8 @@ def read_config_text(text: str, source: str) -> dict:
     return values
 
 
-def _value(node: ast.AST, source: str):
-    """A value of literals, or the error."""
+def _value(node: ast.AST, source: str) -> Any:
+    """Return a value of literals, or raise."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
@@ -51,10 +52,10 @@ def _value(node: ast.AST, source: str):
         keys = [_value(key, source) for key in node.keys]
         return dict(zip(keys, (_value(item, source) for item in node.values)))
     if isinstance(node, ast.Call) and _makes_dict(node):
-        words = {word.arg: _value(word.value, source) for word in node.keywords}
-        return {
-            k: v for arg in node.args for k, v in _value(arg, source).items()
-        } | words
+        values = {}
+        for mapping in node.args:
+            values |= _value(mapping, source)
+        return values | {word.arg: _value(word.value, source) for word in node.keywords}
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         number = _value(node.operand, source)
         if isinstance(number, int | float):
@@ -65,13 +66,13 @@ def _value(node: ast.AST, source: str):
 
 
 def _makes_dict(node: ast.Call) -> bool:
-    """dict(a=1), and dict({'a.b': 1}) as mmengine writes keys that are no names."""
-    named = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-    mapping = all(isinstance(argument, ast.Dict) for argument in node.args)
-    return named and mapping and all(word.arg for word in node.keywords)
+    """Return whether a call is dict(a=1), or dict({'a.b': 1}) as mmengine has it."""
+    is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
+    of_dicts = all(isinstance(argument, ast.Dict) for argument in node.args)
+    return is_dict and of_dicts and all(word.arg for word in node.keywords)
 
 
-def _refuse(node: ast.AST, source: str):
+def _refuse(node: ast.AST, source: str) -> NoReturn:
     raise InputError(
         f'{source}: line {node.lineno} of its config is not a plain value '
         f'({ast.unparse(node)[:60]}), and a config in a file is read as data, never '

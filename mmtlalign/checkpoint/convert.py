@@ -3,11 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from mmtlalign.checkpoint.io import some_of
-from mmtlalign.checkpoint.key_maps import FAMILIES
-from mmtlalign.checkpoint.key_maps.base import Family
+from mmtlalign.checkpoint.key_maps import KEY_MAPS
+from mmtlalign.checkpoint.key_maps.base import KeyMap, ValueMap
 from mmtlalign.errors import InputError
 
 Value = TypeVar('Value')
@@ -20,7 +20,7 @@ def convert(
 
     Args:
         state_dict: Values by official name, or by ours if ``reverse``.
-        family: A key of :data:`FAMILIES`.
+        family: A key of :data:`KEY_MAPS`.
         reverse: From our names to the official ones. Defaults to False.
 
     Returns:
@@ -31,8 +31,7 @@ def convert(
         InputError: The family is not known, a name is not in its table, or one of
             several tensors that are one on the other side is not there.
     """
-    table = find(family)
-    rules = _rules(table, reverse, state_dict)
+    rules = _rules(find_key_map(family), reverse, state_dict)
     skipped = set(left_out(state_dict, family, reverse))
     renamed, unmatched = {}, []
     for name in state_dict:
@@ -42,8 +41,8 @@ def convert(
         if found is None:
             unmatched.append(name)
             continue
-        (sources, targets, change), fields = found
-        sources = [source.format(**fields) for source in sources]
+        rule, fields = found
+        sources = [source.format(**fields) for source in rule.sources]
         # The first of several in the table brings the others with it.
         if name != next((n for n in sources if n in state_dict), None):
             continue
@@ -54,24 +53,26 @@ def convert(
                 'are one tensor on the other side. Take a file of the whole network.'
             )
         values = tuple(state_dict[source] for source in sources)
-        if change:
-            values = change(*values)
-        for target, value in zip(targets, values):
+        if rule.values:
+            function = rule.values.to_official if reverse else rule.values.to_ours
+            values = function(*values)
+        for target, value in zip(rule.targets, values):
             renamed[target.format(**fields)] = value
     if unmatched:
         raise InputError(
             f'{len(unmatched)} names are not in the table of {family!r} '
             f'({some_of(unmatched)}); it knows names like '
-            f'{some_of([sources[0] for _, (sources, *_) in rules], 3)}. Choose the '
+            f'{some_of([rule.sources[0] for rule in rules], 3)}. Choose the '
             'family and the direction (--reverse) of the file.'
         )
     return renamed
 
 
-def left_out(names: Mapping | list, family: str, reverse: bool = False) -> list[str]:
-    """The official names that ours has no use for; none in the other direction."""
-    patterns = [] if reverse else [_pattern(p) for p in find(family).left_out]
-    return [n for n in names if any(p.fullmatch(n) for p in patterns)]
+def left_out(names: Iterable[str], family: str, reverse: bool = False) -> list[str]:
+    """Return the official names that ours has no use for; none if ``reverse``."""
+    templates = () if reverse else find_key_map(family).left_out
+    patterns = [pattern_of(template) for template in templates]
+    return [name for name in names if any(p.fullmatch(name) for p in patterns)]
 
 
 def unwrap(
@@ -81,7 +82,7 @@ def unwrap(
 
     Args:
         state_dict: Values by official name.
-        family: A key of :data:`FAMILIES`; its table says which are taken off.
+        family: A key of :data:`KEY_MAPS`; its table says which are taken off.
 
     Returns:
         The values under the shorter names, and how often each beginning was there.
@@ -89,7 +90,7 @@ def unwrap(
     Raises:
         InputError: Two names become one.
     """
-    wrappers = find(family).wrappers
+    wrappers = find_key_map(family).wrappers
     counts, short = Counter(), {}
     for name, value in state_dict.items():
         bare = name
@@ -106,41 +107,53 @@ def unwrap(
     return short, dict(counts)
 
 
-def find(family: str) -> Family:
-    """The table of a family, or an error that names those there are."""
-    if family not in FAMILIES:
+def find_key_map(family: str) -> KeyMap:
+    """Return the table of a family.
+
+    Raises:
+        InputError: There is none; the message names those there are.
+    """
+    if family not in KEY_MAPS:
         raise InputError(
             f'There is no table of names for {family!r}; known are '
-            f'{", ".join(sorted(FAMILIES))}. Add one to '
-            'mmtlalign/engine/weight_tables.'
+            f'{", ".join(sorted(KEY_MAPS))}. Add one to '
+            'mmtlalign/checkpoint/key_maps.'
         )
-    return FAMILIES[family]
+    return KEY_MAPS[family]
 
 
-def _rules(table: Family, reverse: bool, names: Iterable[str]) -> list:
-    """Patterns of the names read, and (names read, names written, change)."""
-    stage = _pattern(table.stages[reverse])
+class _Rule(NamedTuple):
+    """A pair of a table, in one direction."""
+
+    patterns: list[re.Pattern]  # of the sources
+    sources: list[str]
+    targets: list[str]
+    values: ValueMap | None
+
+
+def _rules(table: KeyMap, reverse: bool, names: Iterable[str]) -> list[_Rule]:
+    stage = pattern_of(table.stages[reverse])
     stages = [int(m['last']) for name in names if (m := stage.fullmatch(name))]
     last = str(max(stages, default=0))
     rules = []
-    for theirs, ours, *change in table.pairs:
-        sides = [(n,) if isinstance(n, str) else n for n in (theirs, ours)]
+    for official, ours, *values in table.pairs:
+        sides = [(n,) if isinstance(n, str) else n for n in (official, ours)]
         sides = [[name.replace('{last}', last) for name in side] for side in sides]
         sources, targets = reversed(sides) if reverse else sides
-        function = change and (change[0].back if reverse else change[0].forth)
-        rules.append(([_pattern(s) for s in sources], (sources, targets, function)))
+        patterns = [pattern_of(source) for source in sources]
+        rules.append(_Rule(patterns, sources, targets, *(values or [None])))
     return rules
 
 
-def _match(name: str, rules: list) -> tuple | None:
-    """The rule for a name and what stands for its fields."""
-    for patterns, rule in rules:
-        for pattern in patterns:
+def _match(name: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
+    """Return the rule for a name, and what stands for its fields."""
+    for rule in rules:
+        for pattern in rule.patterns:
             if match := pattern.fullmatch(name):
                 return rule, match.groupdict()
     return None
 
 
-def _pattern(template: str) -> re.Pattern:
-    """'blocks.{i}.norm{n}' -> blocks\\.(?P<i>[^.]+)\\.norm(?P<n>[^.]+)"""
+def pattern_of(template: str) -> re.Pattern:
+    """Return the pattern of a name with fields such as 'blocks.{i}.norm{n}'."""
     return re.compile(re.sub(r'\\{(\w+)\\}', r'(?P<\1>[^.]+)', re.escape(template)))

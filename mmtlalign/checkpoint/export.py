@@ -1,14 +1,11 @@
-"""What a user of a backbone must know, read from the config it was trained with.
+"""Write the backbone of a checkpoint as a file of its own, with what it is."""
 
-Write the backbone of a checkpoint as a file of its own, with what it is.
-"""
-
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,126 +14,48 @@ from torch import Tensor
 import mmtlalign
 from mmtlalign.checkpoint.config_text import read_config_text
 from mmtlalign.checkpoint.convert import convert
-from mmtlalign.checkpoint.io import read_checkpoint, some_of
-from mmtlalign.checkpoint.key_maps.pvt_mmdet import to_mmdet
-from mmtlalign.checkpoint.select import choose_weights
-from mmtlalign.checkpoint.tensor_files import check_target, write_tensors
+from mmtlalign.checkpoint.io import (
+    check_target,
+    hash_tensors,
+    read_checkpoint,
+    some_of,
+    write_tensors,
+)
+from mmtlalign.checkpoint.key_maps.pvt import to_mmdet
+from mmtlalign.checkpoint.load import select_weights
+from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
 
-
-def backbone_facts(config: Mapping, source: str) -> dict:
-    """Method, backbone, sizes, normalisation and number of classes.
-
-    Args:
-        config: Of a classifier.
-        source: Where it is from, for the message.
-
-    Returns:
-        Plain values. What the config does not say is None.
-
-    Raises:
-        InputError: There is no ``model`` with a ``backbone``.
-    """
-    model = config.get('model') or {}
-    if not isinstance(model.get('backbone'), Mapping):
-        raise InputError(
-            f'{source}: its config has no model with a backbone, so there is nothing '
-            'to export. Take a checkpoint of pretraining, or --config FILE.'
-        )
-    head = model.get('head') or {}
-    pixels = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    augments = (model.get('train_cfg') or {}).get('augments') or []
-    train, test = (_pipeline(config, kind) for kind in ('train', 'test'))
-    return dict(
-        method=dict(
-            model=model.get('type'),
-            head=head.get('type'),
-            augments=[
-                augment.get('type')
-                for augment in (
-                    [augments] if isinstance(augments, Mapping) else augments
-                )
-            ],
-        ),
-        backbone=dict(model['backbone']),
-        num_classes=pixels.get('num_classes', head.get('num_classes')),
-        image_size=dict(train=_size(train), test=_size(test)),
-        normalisation=dict(
-            mean=pixels.get('mean'),
-            std=pixels.get('std'),
-            channel_order=_order(train or test, pixels),
-        ),
-    )
+PREFIX = 'backbone.'
+Tensors = dict[str, Tensor]
 
 
-def _pipeline(config: Mapping, kind: str) -> list:
-    """The transforms of a data loader, through data sets that wrap another."""
-    data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in data and isinstance(data.get('dataset'), Mapping):
-        data = data['dataset']
-    return data.get('pipeline') or []
+def _pvt_of_mmdet(tensors: Tensors) -> Tensors:
+    return to_mmdet({name.removeprefix(PREFIX): v for name, v in tensors.items()})
 
 
-def _size(pipeline: list) -> list | None:
-    """What the last transform that sets a size sets."""
-    for transform in reversed(pipeline):
-        # One of several is drawn; they differ in other things than the size.
-        choices = transform.get('transforms') or []
-        if choices:
-            first = choices[0]
-            size = _size(first if isinstance(first, list | tuple) else choices)
-            if size:
-                return size
-        size = transform.get('crop_size', transform.get('scale'))
-        if isinstance(size, int):
-            return [size, size]
-        if isinstance(size, list | tuple) and len(size) == 2:
-            return list(size)
-    return None
-
-
-def _order(pipeline: list, pixels: Mapping) -> str | None:
-    """Of what the network sees: files are read as BGR, arrays of data sets are RGB."""
-    if not pipeline:
-        return None
-    read = any('LoadImageFromFile' in str(t.get('type')) for t in pipeline)
-    turned = bool(pixels.get('to_rgb', pixels.get('bgr_to_rgb')))
-    return 'RGB' if turned == read else 'BGR'
-
-
-BEGIN = 'backbone.'
-
-
-def _keep(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return tensors
-
-
-def _as_mmdet_pvt(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return to_mmdet({name[len(BEGIN) :]: value for name, value in tensors.items()})
-
-
-def _as_timm_inside(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    inside = BEGIN + 'timm_model.'
+def _model_of_timm(tensors: Tensors) -> Tensors:
+    inside = PREFIX + 'timm_model.'
     return {name.removeprefix(inside): value for name, value in tensors.items()}
 
 
-def _table(family: str) -> Callable:
+def _official(family: str) -> Callable[[Tensors], Tensors]:
     return partial(convert, family=family, reverse=True)
 
 
-# By format and type of the backbone, what makes the names (and values) of one out of
-# ours. Names of mmpretrain are those of every host that builds `mmpretrain.X`.
-FORMATS: dict[str, dict[str, Callable]] = dict(
+# By format and type of the backbone, what makes its names (and values) of ours; `dict`
+# leaves them. Names of mmpretrain are those of every host that builds `mmpretrain.X`.
+FORMATS: dict[str, dict[str, Callable[[Tensors], Tensors]]] = dict(
     mmpretrain={},
     timm=dict(
-        DistilledVisionTransformer=_table('timm_vit'),
-        SwinTransformer=_table('timm_swin'),
-        TIMMBackbone=_as_timm_inside,
-        VisionTransformer=_table('timm_vit'),
-        XCiT=_table('timm_xcit'),
+        DistilledVisionTransformer=_official('timm_vit'),
+        SwinTransformer=_official('timm_swin'),
+        TIMMBackbone=_model_of_timm,
+        VisionTransformer=_official('timm_vit'),
+        XCiT=_official('timm_xcit'),
     ),
-    mmdet=dict(PVT=_as_mmdet_pvt, SwinTransformer=_keep),
-    mmseg=dict(SwinTransformer=_keep, VisionTransformer=_table('mmseg_vit')),
+    mmdet=dict(PVT=_pvt_of_mmdet, SwinTransformer=dict),
+    mmseg=dict(SwinTransformer=dict, VisionTransformer=_official('mmseg_vit')),
 )
 
 
@@ -144,16 +63,16 @@ def export_backbone(
     checkpoint: str,
     out: str,
     weights: str = 'auto',
-    prefix: str = BEGIN,
+    prefix: str = PREFIX,
     layout: str = 'mmpretrain',
     config: str | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Write a backbone and nothing else of a checkpoint.
 
     Args:
         checkpoint: Of a training run, or a file that this function wrote.
         out: File to write, ``.pth`` or ``.safetensors``; must not exist.
-        weights: Which network of the file, as in :func:`choose_weights`; ``'auto'``
+        weights: Which network of the file, as in :func:`select_weights`; ``'auto'``
             is what the checkpoint is tested with.
         prefix: What the names of the backbone's tensors begin with in the
             checkpoint. Defaults to ``'backbone.'``.
@@ -173,24 +92,23 @@ def export_backbone(
     content = read_checkpoint(checkpoint, 'CHECKPOINT', advice)
     saved = content.get('meta') or {}
     text, values = _config(saved, config, checkpoint)
-    facts = backbone_facts(values, config or checkpoint)
+    description = describe_backbone(values, config or checkpoint)
     prefix = prefix if prefix.endswith('.') else prefix + '.'
-    tensors, kind = choose_weights(content, weights, checkpoint, prefix)
-    tensors = _select(tensors, prefix, checkpoint)
-    tensors = _renamed(tensors, layout, facts['backbone'])
+    network, kind = select_weights(content, weights, checkpoint, prefix)
+    tensors = _backbone_tensors(network, prefix, checkpoint)
+    tensors = _in_layout(tensors, layout, description['backbone'])
+    versions = saved.get('versions') or dict(trained_with=saved.get('mmengine_version'))
     meta = dict(
-        facts,
+        description,
         weights=kind,
         layout=layout,
         epoch=saved.get('epoch'),
         iteration=saved.get('iter', saved.get('iteration')),
         seed=saved.get('seed'),
         exported_from=Path(checkpoint).name,
-        sha256=digest(tensors),
+        sha256=hash_tensors(tensors),
         versions=dict(
-            saved.get('versions') or dict(trained_with=saved.get('mmengine_version')),
-            mmtlalign=mmtlalign.__version__,
-            torch=torch.__version__,
+            versions, mmtlalign=mmtlalign.__version__, torch=torch.__version__
         ),
         cfg=text,
     )
@@ -200,18 +118,8 @@ def export_backbone(
     return meta
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors, by name."""
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        total.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
-
-
 def _config(saved: Mapping, config: str | None, checkpoint: str) -> tuple[str, Mapping]:
-    """Text and values of the config, from the file named or from the checkpoint."""
+    """Return text and values of the config, of the file named or the checkpoint."""
     if config is not None:
         try:
             read = Config.fromfile(config)
@@ -229,15 +137,15 @@ def _config(saved: Mapping, config: str | None, checkpoint: str) -> tuple[str, M
     return text, read_config_text(text, checkpoint)
 
 
-def _select(tensors: Mapping, prefix: str, path: str) -> dict[str, Tensor]:
-    """The tensors under ``prefix``, under ours."""
+def _backbone_tensors(network: Mapping[str, Tensor], prefix: str, path: str) -> Tensors:
+    """Return the tensors under ``prefix``, by names that begin with ours."""
     found = {
-        BEGIN + name[len(prefix) :]: value
-        for name, value in tensors.items()
+        PREFIX + name[len(prefix) :]: value
+        for name, value in network.items()
         if name.startswith(prefix)
     }
     if not found:
-        begins = Counter(name.split('.')[0] + '.' for name in tensors)
+        begins = Counter(name.split('.')[0] + '.' for name in network)
         listed = some_of([f'{b!r} ({n} tensors)' for b, n in begins.most_common()])
         raise InputError(
             f'{path}: no tensor begins with {prefix!r}; they begin with {listed}. '
@@ -246,7 +154,7 @@ def _select(tensors: Mapping, prefix: str, path: str) -> dict[str, Tensor]:
     return found
 
 
-def _renamed(tensors: dict, layout: str, backbone: Mapping) -> dict[str, Tensor]:
+def _in_layout(tensors: Tensors, layout: str, backbone: Mapping) -> Tensors:
     if layout == 'mmpretrain':
         return tensors
     if layout not in FORMATS:
@@ -261,3 +169,82 @@ def _renamed(tensors: dict, layout: str, backbone: Mapping) -> dict[str, Tensor]
             f'which any host loads that builds the backbone as {backbone.get("type")}.'
         )
     return FORMATS[layout][kind](tensors)
+
+
+def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
+    """Return what a user of a backbone must know, from the config of its training.
+
+    Args:
+        config: Of a classifier.
+        source: Where it is from, for the message.
+
+    Returns:
+        Plain values: method, backbone, number of classes, sizes of images and
+        normalisation. What the config does not say is None.
+
+    Raises:
+        InputError: There is no ``model`` with a ``backbone``.
+    """
+    model = config.get('model') or {}
+    if not isinstance(model.get('backbone'), Mapping):
+        raise InputError(
+            f'{source}: its config has no model with a backbone, so there is nothing '
+            'to export. Take a checkpoint of pretraining, or --config FILE.'
+        )
+    head = model.get('head') or {}
+    augments = (model.get('train_cfg') or {}).get('augments') or []
+    augments = [augments] if isinstance(augments, Mapping) else augments
+    pixels = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+    train, test = (_pipeline(config, kind) for kind in ('train', 'test'))
+    return dict(
+        method=dict(
+            model=model.get('type'),
+            head=head.get('type'),
+            augments=[augment.get('type') for augment in augments],
+        ),
+        backbone=dict(model['backbone']),
+        num_classes=pixels.get('num_classes', head.get('num_classes')),
+        image_size=dict(train=_image_size(train), test=_image_size(test)),
+        normalisation=dict(
+            mean=pixels.get('mean'),
+            std=pixels.get('std'),
+            channel_order=_channel_order(train or test, pixels),
+        ),
+    )
+
+
+def _pipeline(config: Mapping, kind: str) -> list:
+    """Return the transforms of a data loader, through data sets that wrap another."""
+    data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
+    found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
+    return next(found, None) or []
+
+
+def _image_size(pipeline: list) -> list[int] | None:
+    """Return what the last transform that sets a size sets, (height, width)."""
+    for transform in reversed(pipeline):
+        # One of several is drawn; they differ in other things than the size.
+        choices = transform.get('transforms') or []
+        if choices:
+            first = choices[0]
+            size = _image_size(first if isinstance(first, list | tuple) else choices)
+            if size:
+                return size
+        size = transform.get('crop_size', transform.get('scale'))
+        if isinstance(size, int):
+            return [size, size]
+        if isinstance(size, list | tuple) and len(size) == 2:
+            return list(size)
+    return None
+
+
+def _channel_order(pipeline: list, pixels: Mapping) -> str | None:
+    """Return that of the network's input.
+
+    Files are read as BGR, arrays of data sets are RGB.
+    """
+    if not pipeline:
+        return None
+    from_files = any('LoadImageFromFile' in str(t.get('type')) for t in pipeline)
+    turned = bool(pixels.get('to_rgb', pixels.get('bgr_to_rgb')))
+    return 'RGB' if turned == from_files else 'BGR'

@@ -1,16 +1,19 @@
 """Start a downstream model from the backbone of a pretraining checkpoint."""
 
+from collections.abc import Sequence
+
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
 
 @HOOKS.register_module()
 class PretrainedBackboneHook(Hook):
-    """Load the backbone that the config's top-level ``pretrained`` names.
+    """Load the backbone that the top-level setting ``pretrained`` of a config names.
 
     ``pretrained = None`` trains from random weights. Anything less than the
     whole backbone is an error, see :func:`load_backbone`. A run that resumes
@@ -25,13 +28,16 @@ class PretrainedBackboneHook(Hook):
             does not have, such as ``('norm0', 'norm1', 'norm2')`` of a Swin
             that hands all four stages on. Defaults to ().
         prefix (str): What the names of the backbone's tensors begin with in
-            the file. Defaults to 'backbone.'.
+            the file. Defaults to ``'backbone.'``.
         whole (bool): Load the whole model, heads included, for a run on the same
             classes at another image size; ``prefix`` is not read. Defaults to
             False.
         weights (str): ``'raw'``, ``'ema'``, ``'teacher'`` or ``'student'``, an error
             if the file does not hold them. Defaults to ``'auto'``, see
-            :func:`choose_weights`.
+            :func:`select_weights`.
+
+    Raises:
+        InputError: The config has no ``pretrained``, or ``load_from`` beside it.
     """
 
     # Before any hook that copies or counts the weights at the same moment.
@@ -39,7 +45,7 @@ class PretrainedBackboneHook(Hook):
 
     def __init__(
         self,
-        new_layers=(),
+        new_layers: Sequence[str] = (),
         prefix: str = 'backbone.',
         whole: bool = False,
         weights: str = 'auto',
@@ -49,7 +55,7 @@ class PretrainedBackboneHook(Hook):
         self.whole = whole
         self.weights = weights
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Load once, after the weights were initialised and nothing was resumed."""
         if runner.iter > 0:
             runner.logger.info(
@@ -73,7 +79,7 @@ class PretrainedBackboneHook(Hook):
                 'set, but the backbone can come from one file only. Set one of '
                 'them to None.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         part = model if self.whole else model.backbone
         options = self.new_layers, self.prefix, self.weights
         for line in load_backbone(part, path, *options):

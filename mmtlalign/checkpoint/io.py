@@ -1,70 +1,51 @@
-"""Read a checkpoint file, or say what is wrong with it.
+"""Read checkpoint files as data, say what is wrong with them, and write new ones.
 
 ``torch.load`` answers a web page saved as ``.pth`` with a pickle error and a
 truncated file with a reader error. The reader here looks at the file first, so
 that each wrong file gets the message that mends it.
+
+The suffix says the format: ``.safetensors`` holds tensors and strings and can run
+no code; ``.pth`` (or ``.pt``, ``.bin``, ``.tar``) is what torch saves.
 """
 
+import hashlib
+import json
 import re
 import zipfile
-from argparse import Namespace
-from collections.abc import Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
-from mmtlalign.checkpoint.tensor_files import is_safetensors, read_safetensors
 from mmtlalign.compat import data_pickle
+from mmtlalign.compat.files import atomic_write
 from mmtlalign.errors import InputError
 
+SAFETENSORS = '.safetensors'
+TORCH = ('.pth', '.pt', '.bin', '.tar')
 PACKAGE = Path(__file__).resolve().parents[1]
 ANOTHER_BACKBONE = (
     'Name another file with --cfg-options pretrained=FILE, or start from '
     'random weights with --cfg-options pretrained=None.'
 )
-# What a checkpoint of mmengine must hold to continue a run.
-RESUMABLE = ('meta', 'state_dict', 'optimizer', 'message_hub')
 
 
-@contextmanager
-def trusted_types():
-    """Let ``torch.load(weights_only=True)`` read mmengine's own checkpoints.
-
-    It is the default from torch 2.6 on, and mmengine 0.10.7 does not know it:
-    the message hub of a checkpoint holds mmengine's and NumPy's types.
-    """
-    safe = getattr(torch.serialization, 'safe_globals', None)
-    if safe is None:  # before torch 2.5; mmengine trusts what it loads there
-        yield
-        return
-    # HistoryBuffer names its own methods, which are read by `getattr`.
-    # A namespace is what DeiT and its descendants save their command line as.
-    types = [HistoryBuffer, getattr, Namespace, np.ndarray, np.dtype]
-    types += [data_pickle.MAKE_ARRAY, data_pickle.MAKE_SCALAR]
-    types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
-    with safe(types):
-        yield
+# ------------------------------------------------------------------------ reading
 
 
-def read_state_dict(path: str) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint file onto the CPU, running none of its code.
-
-    The file is a training checkpoint of mmengine (the tensors are under
-    ``state_dict``), a plain dict of tensors, or safetensors.
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint that starts a training.
 
     Args:
-        path: A local file; ``~`` is expanded.
+        path: As of :func:`read_tensors`.
 
     Returns:
         Tensors by name, with the version marks (``_metadata``) the file carries.
-
-    Raises:
-        InputError: There is no such file, it is not a checkpoint, is damaged, holds
-            objects whose loading would run code, or holds no tensors.
     """
     return read_tensors(path, 'pretrained', ANOTHER_BACKBONE)
 
@@ -73,38 +54,60 @@ def read_tensors(
     path: str,
     setting: str,
     advice: str,
-    under: Sequence[str] = ('state_dict',),
+    keys: Sequence[str] = ('state_dict',),
     bare: bool = True,
-) -> dict[str, torch.Tensor]:
-    """As :func:`read_state_dict`, for any setting and any code base.
+) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint of any code base onto the CPU.
+
+    The file is a training checkpoint, a plain dict of tensors, or safetensors. None of
+    its code is run.
 
     Args:
         path: A local file; ``~`` is expanded.
-        setting: What the user calls the path.
-        advice: What to do if the file is missing or wrong.
-        under: Keys that may hold the tensors; the first that is there does.
+        setting: What the user calls the path, for messages.
+        advice: What to do if the file is missing or wrong, for messages.
+        keys: Entries that may hold the tensors; the first that is there does.
             Defaults to ``('state_dict',)``. Safetensors has none.
         bare: Whether the file may be the tensors alone. Defaults to True.
+
+    Returns:
+        Tensors by name, with the version marks (``_metadata``) the file carries.
+
+    Raises:
+        InputError: There is no such file, it is not a checkpoint, is damaged, holds
+            objects whose loading would run code, or holds no tensors.
     """
-    return tensors_in(read_checkpoint(path, setting, advice), path, under, bare)
+    return tensors_in(read_checkpoint(path, setting, advice), path, keys, bare)
 
 
 def tensors_in(
     content: dict,
     path: str,
-    under: Sequence[str] = ('state_dict',),
+    keys: Sequence[str] = ('state_dict',),
     bare: bool = True,
-) -> dict[str, torch.Tensor]:
-    """The tensors of what :func:`read_checkpoint` read; see :func:`read_tensors`."""
+) -> dict[str, Tensor]:
+    """Return the tensors of what :func:`read_checkpoint` read.
+
+    Args:
+        content: What the file holds.
+        path: The file, for the message.
+        keys: As of :func:`read_tensors`.
+        bare: As of :func:`read_tensors`.
+
+    Raises:
+        InputError: There are none.
+    """
     file = Path(path).expanduser()
     if is_safetensors(file) and bare:
-        under = ('state_dict',)
-    found = [key for key in under if key in content]
+        keys = ('state_dict',)
+    found = [key for key in keys if key in content]
     tensors = content[found[0]] if found else content if bare else None
-    whole = isinstance(tensors, dict) and all(map(torch.is_tensor, tensors.values()))
-    if not whole or not tensors:
+    all_tensors = isinstance(tensors, dict) and all(
+        map(torch.is_tensor, tensors.values())
+    )
+    if not all_tensors or not tensors:
         raise InputError(
-            f'{file} has no {" or ".join(map(repr, under))} of tensors; its keys are '
+            f'{file} has no {" or ".join(map(repr, keys))} of tensors; its keys are '
             f'{some_of(list(content))}. Checkpoints of other code bases must first '
             "be rewritten as {'state_dict': tensors under mmpretrain's names}: "
             'tools/model_converters/convert_weights.py knows some of them.'
@@ -112,48 +115,24 @@ def tensors_in(
     return tensors
 
 
-def check_checkpoint(path: str, resume: bool = False) -> None:
-    """Make sure that a local file is a whole checkpoint before mmengine loads it.
-
-    Addresses (``https://…``) are left to mmengine.
-
-    Args:
-        path: The file; ``~`` is expanded.
-        resume: Whether a run is to continue from it, which takes more than
-            weights.
-
-    Raises:
-        InputError: As :func:`read_state_dict`, or the file lacks what is needed.
-    """
-    if '://' in path:
-        return
-    content = read_checkpoint(path, 'checkpoint', 'Take an earlier checkpoint.', 'meta')
-    lacking = [key for key in RESUMABLE if key not in content]
-    if resume and lacking:
-        raise InputError(
-            f"'{path}' has no {', '.join(map(repr, lacking))}, which a run needs to "
-            'continue; resume from an epoch_*.pth or iter_*.pth of the work '
-            'directory, or start anew from its weights: --cfg-options load_from=…'
-        )
-
-
 def read_checkpoint(path: str, setting: str, advice: str, device: str = 'cpu') -> dict:
-    """The dict in a file, read as data only.
+    """Read the dict in a file, as data only.
 
     Args:
         path: A local file; ``~`` is expanded.
-        setting: What the user calls the path.
-        advice: What to do if the file is missing or wrong.
-        device: Where the tensors go.
+        setting: What the user calls the path, for messages.
+        advice: What to do if the file is missing or wrong, for messages.
+        device: Where the tensors go. Defaults to ``'cpu'``.
 
     Raises:
-        InputError: As :func:`read_state_dict`.
+        InputError: There is no such file, it is not a checkpoint, is damaged, or holds
+            objects whose loading would run code.
     """
     file = Path(path).expanduser()
-    _check_is_there(f'{setting}={path!r}', file, advice)
+    _check_is_file(f'{setting}={path!r}', file, advice)
     if is_safetensors(file):
         return read_safetensors(file, device)
-    _check_looks_like_checkpoint(file, advice)
+    _check_format(file, advice)
     content = _load(file, device)
     if not isinstance(content, dict):
         raise InputError(
@@ -164,38 +143,43 @@ def read_checkpoint(path: str, setting: str, advice: str, device: str = 'cpu') -
     return content
 
 
-def _check_is_there(given: str, file: Path, advice: str) -> None:
+def _check_is_file(given: str, file: Path, advice: str) -> None:
     if '://' in given:
         raise InputError(
             f'{given} is an address, but only local files are read. '
             'Download it first and name the file.'
         )
     if file.is_dir():
-        found = some_of(sorted(entry.name for entry in file.glob('*.pth')))
         raise InputError(
             f'{given} is a folder, but one file is needed. It holds '
-            f'these .pth files: {found}.'
+            f'these .pth files: {_checkpoints_in(file)}.'
         )
-    if file.is_file():
-        return
-    # The configs write into work_dirs/<name of the config>.
-    maker = file.parent.name + '.py'
-    roots = (PACKAGE.parent / 'configs', PACKAGE / '.mim' / 'configs')
-    configs = [hit for root in roots for hit in sorted(root.rglob(maker))]
-    hint = ''
-    if configs:
-        made_by = configs[0]
-        if made_by.is_relative_to(PACKAGE.parent):
-            made_by = made_by.relative_to(PACKAGE.parent)
-        hint = f' This command makes it: python tools/train.py {made_by}.'
-    elif file.parent.is_dir():
-        found = some_of(sorted(entry.name for entry in file.parent.glob('*.pth')))
-        hint = f' That folder holds these .pth files: {found}.'
-    raise InputError(f'{given} does not exist.{hint} {advice}')
+    if not file.is_file():
+        hint = _command_for(file)
+        if not hint and file.parent.is_dir():
+            found = _checkpoints_in(file.parent)
+            hint = f' That folder holds these .pth files: {found}.'
+        raise InputError(f'{given} does not exist.{hint} {advice}')
 
 
-def _check_looks_like_checkpoint(file: Path, advice: str) -> None:
-    """Files of torch are zip archives, before torch 1.6 plain pickles."""
+def _checkpoints_in(folder: Path) -> str:
+    return some_of(sorted(file.name for file in folder.glob('*.pth')))
+
+
+def _command_for(file: Path) -> str:
+    """Return a sentence with the command that makes a missing checkpoint, or ''.
+
+    Runs write into ``work_dirs/NAME_OF_THE_CONFIG``.
+    """
+    for root in (PACKAGE.parent / 'configs', PACKAGE / '.mim' / 'configs'):
+        for config in sorted(root.rglob(f'{file.parent.name}.py')):
+            path = config.relative_to(PACKAGE.parent)
+            return f' This command makes it: python tools/train.py {path}.'
+    return ''
+
+
+def _check_format(file: Path, advice: str) -> None:
+    """Check that a file is a zip archive, or a plain pickle as before torch 1.6."""
     with file.open('rb') as stream:
         head = stream.read(512)
     if head.startswith(b'PK\x03\x04'):
@@ -221,13 +205,13 @@ def _check_looks_like_checkpoint(file: Path, advice: str) -> None:
     )
 
 
-def _load(file: Path, device: str):
-    """``torch.load`` without running code that the file brings along."""
+def _load(file: Path, device: str) -> Any:
+    """Run ``torch.load`` without the code that a file brings along."""
     try:
         _check_sums(file)
         if not hasattr(torch.serialization, 'safe_globals'):  # before torch 2.5
             return torch.load(file, map_location=device, pickle_module=data_pickle)
-        with trusted_types():
+        with data_pickle.trusted_types():
             return torch.load(file, map_location=device, weights_only=True)
     except Exception as error:  # damage surfaces as any kind of exception
         needed = re.search(r'GLOBAL (\S+) was not', str(error))
@@ -254,7 +238,137 @@ def _check_sums(file: Path) -> None:
             raise zipfile.BadZipFile(f'the checksum of {damaged} in it is wrong')
 
 
-def some_of(names: list, most: int = 5) -> str:
-    """At most ``most`` of the names, and how many there are more."""
+# -------------------------------------------------------------------- safetensors
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Return whether the suffix of a file says so."""
+    return str(path).endswith(SAFETENSORS)
+
+
+def read_safetensors(file: Path, device: str = 'cpu') -> dict:
+    """Read tensors under ``state_dict`` and metadata under ``meta``, as in a ``.pth``.
+
+    Args:
+        file: The file.
+        device: Where the tensors go. Defaults to ``'cpu'``.
+
+    Raises:
+        InputError: The file is damaged, or is not safetensors.
+    """
+    package = _safetensors()
+    try:
+        with package.safe_open(str(file), 'pt', device=device) as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            strings = stream.metadata() or {}
+    except Exception as error:  # the Rust reader has an exception of its own
+        raise InputError(
+            f'{file} is not a whole safetensors file ({error}). Copy or download it '
+            'again; a file that torch.save wrote has the suffix .pth.'
+        ) from error
+    meta = {name: _from_json(text) for name, text in strings.items()}
+    return {'state_dict': tensors, 'meta': meta}
+
+
+# mmengine asks `torch.load` for every local file. With this, `init_cfg` of any host
+# takes safetensors as well; addresses are left to their own loaders.
+@CheckpointLoader.register_scheme(prefixes=r'(?!\w+://).*\.safetensors$', force=True)
+def load_from_safetensors(filename: str, map_location: Any = None) -> dict:
+    """Read safetensors for mmengine, onto the CPU by default."""
+    return read_safetensors(Path(filename).expanduser(), str(map_location or 'cpu'))
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # written by others, who need not write JSON
+        return text
+
+
+def _safetensors() -> ModuleType:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise InputError(
+            'Reading or writing .safetensors needs the package safetensors, which is '
+            'not installed: pip install safetensors, or use .pth.'
+        ) from error
+    return safetensors
+
+
+# ------------------------------------------------------------------------ writing
+
+
+def check_target(path: str | Path) -> Path:
+    """Check that a file can be written: it does not exist, and its suffix is known.
+
+    Raises:
+        InputError: It exists, or has another suffix.
+    """
+    file = Path(path).expanduser()
+    if file.exists():
+        raise InputError(f'{file} is there already; name a new file, or remove it.')
+    if file.suffix not in (SAFETENSORS, *TORCH):
+        raise InputError(
+            f'{file}: the suffix says what is written, {SAFETENSORS} or '
+            f'{", ".join(TORCH)}, but it is {file.suffix!r}. Name a file with one of '
+            'these.'
+        )
+    if is_safetensors(file):
+        _safetensors()
+    return file
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    key: str = 'state_dict',
+) -> None:
+    """Write a new file; if that fails, no part of it is left.
+
+    Args:
+        path: File to write, see :func:`check_target`. Its folder is made.
+        tensors: By name.
+        meta: Plain values. ``.pth`` has them under ``meta``; safetensors has strings
+            only, so each value is written as JSON under its own name.
+        key: What a ``.pth`` file has the tensors under. Safetensors has them bare.
+
+    Raises:
+        InputError: The file exists, or its suffix is not known.
+    """
+    file = check_target(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Memory of their own, in order: safetensors asks for it, and torch would write
+    # the whole storage of a view.
+    copies = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
+    with atomic_write(file) as part:
+        if is_safetensors(file):
+            # 'pt' is what readers of Hugging Face look for.
+            strings = {name: json.dumps(value) for name, value in meta.items()}
+            _safetensors().torch.save_file(copies, part, {'format': 'pt', **strings})
+        else:
+            torch.save({key: copies, 'meta': dict(meta)}, part)
+
+
+def hash_tensors(tensors: Mapping[str, Tensor], types: bool = True) -> str:
+    """Return the SHA-256 over names and bytes of tensors, in the order of names.
+
+    Args:
+        tensors: By name.
+        types: Whether types and shapes count as well, as they do in the ``sha256`` of
+            exported files. Defaults to True.
+    """
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        head = f'{name} {value.dtype} {tuple(value.shape)}\n' if types else name
+        total.update(head.encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def some_of(names: Sequence, most: int = 5) -> str:
+    """Return at most ``most`` of the names, and how many there are more."""
     text = ', '.join(map(str, names[:most])) or 'none'
     return text + (f' and {len(names) - most} more' if len(names) > most else '')

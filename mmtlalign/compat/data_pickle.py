@@ -1,22 +1,26 @@
-"""A pickle module that reads data and runs no code, for torch before 2.5.
+"""What checkpoints may hold, so that reading them runs no code.
 
-``torch.load(weights_only=True)`` knows mmengine's types only from torch 2.5 on
-(``safe_globals``). Before, ``torch.load(file, pickle_module=data_pickle)`` reads the
-same files: names outside :data:`ALLOWED` are refused before anything is made of them.
+From torch 2.5 on, ``torch.load(weights_only=True)`` reads mmengine's files within
+:func:`trusted_types`. Before, this module is the pickle module of ``torch.load(file,
+pickle_module=data_pickle)``, which reads the same files: names outside
+:data:`ALLOWED` are refused before anything is made of them.
 """
 
 import codecs
 import pickle
 from argparse import Namespace
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
 
-def _method(owner: type, name: str):
-    """``getattr`` for the one thing it is needed for: methods of a HistoryBuffer."""
+def _history_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, which files need for methods of a HistoryBuffer."""
     if owner is not HistoryBuffer or name.startswith('_'):
         raise pickle.UnpicklingError(f'GLOBAL getattr({owner}, {name}) was not allowed')
     return getattr(owner, name)
@@ -24,16 +28,10 @@ def _method(owner: type, name: str):
 
 # What NumPy's pickles call, wherever this version keeps it.
 MAKE_ARRAY, MAKE_SCALAR = (x.__reduce__()[0] for x in (np.zeros(1), np.float64(0)))
-NUMPY = dict(_reconstruct=MAKE_ARRAY, scalar=MAKE_SCALAR)
-DTYPES = {
-    str(value): value
-    for value in vars(torch).values()
-    if isinstance(value, torch.dtype)
-}
 # By the names that files have for them: Python 2's too, as protocol 2 writes.
-ALLOWED = {
-    '__builtin__.getattr': _method,
-    'builtins.getattr': _method,
+ALLOWED: dict[str, Any] = {
+    '__builtin__.getattr': _history_method,
+    'builtins.getattr': _history_method,
     '_codecs.encode': codecs.encode,
     'argparse.Namespace': Namespace,
     'collections.OrderedDict': OrderedDict,
@@ -44,26 +42,49 @@ ALLOWED = {
     'torch.Tensor': torch.Tensor,
     'torch.device': torch.device,
     'torch.nn.parameter.Parameter': torch.nn.Parameter,
-    **{f'numpy.core.multiarray.{name}': value for name, value in NUMPY.items()},
-    **{f'numpy._core.multiarray.{name}': value for name, value in NUMPY.items()},
-    **{
-        f'torch._utils.{name}': getattr(torch._utils, name)
-        for name in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter')
-    },
-    **DTYPES,
 }
+for _module in ('numpy.core', 'numpy._core'):
+    ALLOWED[f'{_module}.multiarray._reconstruct'] = MAKE_ARRAY
+    ALLOWED[f'{_module}.multiarray.scalar'] = MAKE_SCALAR
+for _name in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter'):
+    ALLOWED[f'torch._utils.{_name}'] = getattr(torch._utils, _name)
+ALLOWED |= {str(v): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
+
+
+@contextmanager
+def trusted_types() -> Iterator[None]:
+    """Let ``torch.load(weights_only=True)`` read mmengine's own checkpoints.
+
+    It is the default from torch 2.6 on, and mmengine 0.10.7 does not know it:
+    the message hub of a checkpoint holds mmengine's and NumPy's types.
+    """
+    safe_globals = getattr(torch.serialization, 'safe_globals', None)
+    if safe_globals is None:  # before torch 2.5; mmengine trusts what it loads there
+        yield
+        return
+    # HistoryBuffer names its own methods, which are read by `getattr`.
+    # A namespace is what DeiT and its descendants save their command line as.
+    types = [HistoryBuffer, getattr, Namespace, np.ndarray, np.dtype]
+    types += [MAKE_ARRAY, MAKE_SCALAR]
+    types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
+    with safe_globals(types):
+        yield
 
 
 class Unpickler(pickle.Unpickler):
-    """Finds what is allowed. torch adds its storages in a subclass of its own."""
+    """Unpickler of allowed names; torch adds its storages in a subclass of its own."""
 
-    def find_class(self, module: str, name: str):
-        """The object of a name, or the error that torch raises as well."""
+    def find_class(self, module: str, name: str) -> Any:
+        """Return the object of a name.
+
+        Raises:
+            UnpicklingError: It is not allowed; the message is that of torch.
+        """
         if f'{module}.{name}' not in ALLOWED:
             raise pickle.UnpicklingError(f'GLOBAL {module}.{name} was not allowed')
         return ALLOWED[f'{module}.{name}']
 
 
-def load(file, **options):
-    """As ``pickle.load``."""
+def load(file: BinaryIO, **options) -> Any:
+    """Read an object, as ``pickle.load`` does."""
     return Unpickler(file, **options).load()

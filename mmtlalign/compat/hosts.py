@@ -1,4 +1,4 @@
-"""Which host libraries are installed, and whether they fit together."""
+"""Check that the installed host libraries fit together, without importing them."""
 
 import re
 import warnings
@@ -17,36 +17,90 @@ HOSTS = {
     'mmdet': ('3.3.0', '3.5.1'),
     'mmseg': ('1.2.2', '1.4.2'),
 }
-
-# Import name: the distributions that put their files there, by stack.
-DISTRIBUTIONS = {
-    'mmengine': (('mmengine', 'mmengine-lite'), ('onedl-mmengine',)),
-    'mmcv': (('mmcv', 'mmcv-lite', 'mmcv-full'), ('onedl-mmcv',)),
-    'mmpretrain': (('mmpretrain',), ('onedl-mmpretrain',)),
-    'mmdet': (('mmdet',), ('onedl-mmdetection',)),
-    'mmseg': (('mmsegmentation',), ('onedl-mmsegmentation',)),
+# By stack, import name: the distributions that put their files there, the pinned one
+# first.
+DISTRIBUTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    'classic': {
+        'mmengine': ('mmengine', 'mmengine-lite'),
+        'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full'),
+        'mmpretrain': ('mmpretrain',),
+        'mmdet': ('mmdet',),
+        'mmseg': ('mmsegmentation',),
+    },
+    'onedl': {
+        'mmengine': ('onedl-mmengine',),
+        'mmcv': ('onedl-mmcv',),
+        'mmpretrain': ('onedl-mmpretrain',),
+        'mmdet': ('onedl-mmdetection',),
+        'mmseg': ('onedl-mmsegmentation',),
+    },
 }
+REMEDY = 'The versions that work together are in requirements/.'
 
 
-def installed(distribution):
-    """Version of an installed distribution, or None."""
-    try:
-        return distribution_version(distribution)
-    except PackageNotFoundError:
-        return None
+def check_hosts() -> None:
+    """Check the hosts that are installed.
+
+    Raises:
+        ImportError: Hosts are too old, or distributions overwrite each other; one
+            message names them all, and what to do.
+
+    Warns:
+        UserWarning: Hosts are newer than tested.
+    """
+    together = find_clashes()
+    if together:
+        raise ImportError(
+            f'mmtlalign: {", ".join(together)} are installed together, but they write '
+            'the same packages over each other. Make a new environment with one of '
+            'them: bash tools/setup_env.sh onedl (or classic).'
+        )
+    old, new = [], []
+    for name, (oldest, newest) in HOSTS.items():
+        version = host_version(name)
+        if version is None:
+            continue
+        if release(version) < release(oldest):
+            old.append(f'{name} {version} is installed, {oldest} or newer is needed')
+        elif release(version) > release(newest):
+            new.append(f'{name} {version} is installed, tested up to {newest}')
+    if old:
+        raise ImportError(f'mmtlalign: {"; ".join(old)}. {REMEDY}')
+    if new:
+        warnings.warn(f'mmtlalign: {"; ".join(new)}. {REMEDY}', stacklevel=2)
 
 
-def host_version(name):
-    """Version of a host without importing it.
+def find_clashes() -> list[str]:
+    """Return the installed distributions that do not go together.
+
+    They come from both stacks, or are two of one stack for one import name, such as
+    mmcv and mmcv-lite.
+    """
+    found = [
+        [list(filter(installed, owners)) for owners in names.values()]
+        for names in DISTRIBUTIONS.values()
+    ]
+    both = all(any(stack) for stack in found)
+    return [
+        name
+        for stack in found
+        for owners in stack
+        for name in owners
+        if both or len(owners) > 1
+    ]
+
+
+def host_version(name: str) -> str | None:
+    """Return the version of a host without importing it.
 
     The literal in its `version.py` is the truth: it also holds for a host on
     PYTHONPATH. The onedl hosts have none there and ask their distribution.
 
     Args:
-        name (str): import name, a key of `HOSTS`.
+        name: Import name, a key of `HOSTS`.
 
     Returns:
-        str or None: the version; None where it is not installed or hides it.
+        The version; None where it is not installed or hides it.
     """
     spec = find_spec(name)
     if spec is None or not spec.origin:
@@ -58,66 +112,19 @@ def host_version(name):
     )
     if literal:
         return literal[1]
-    owners = [d for stack in DISTRIBUTIONS.get(name, ()) for d in stack] or [name]
+    owners = [d for names in DISTRIBUTIONS.values() for d in names.get(name, (name,))]
     return next(filter(None, map(installed, owners)), None)
 
 
-def release(version):
-    """The leading numbers of a version: '2.11.0+cu130' -> (2, 11, 0)."""
-    return tuple(
-        int(part) for part in re.match(r'\d+(?:\.\d+)*', version)[0].split('.')
-    )
+def installed(distribution: str) -> str | None:
+    """Return the version of an installed distribution, or None."""
+    try:
+        return distribution_version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
-def clashes():
-    """Distributions that overwrite each other or come from both stacks.
-
-    Returns:
-        tuple: (classic, onedl), the lists of installed distribution names of
-        each stack if both are there, else two empty lists. Two distributions of
-        one stack for one import name (mmcv and mmcv-lite) count too.
-    """
-    classic, onedl, twins = [], [], []
-    for ours, theirs in DISTRIBUTIONS.values():
-        here = [d for d in ours if installed(d)]
-        classic += here
-        onedl += [d for d in theirs if installed(d)]
-        twins += here if len(here) > 1 else []
-    if classic and onedl:
-        return classic, onedl
-    return twins, []
-
-
-def check_hosts():
-    """Check the hosts that are installed.
-
-    Raises:
-        ImportError: one message with every host that is too old, or the
-            distributions that do not go together, and what to do.
-
-    Warns:
-        UserWarning: one message with the hosts newer than tested.
-    """
-    classic, onedl = clashes()
-    if classic:
-        found = ', '.join(classic + onedl)
-        raise ImportError(
-            f'mmtlalign: {found} are installed together, but they write '
-            'the same packages over each other. Make a new environment with one of '
-            'them: bash tools/setup_env.sh onedl (or classic).'
-        )
-
-    old, new = [], []
-    for name, (oldest, newest) in HOSTS.items():
-        version = host_version(name)
-        if version is None:
-            continue
-        if release(version) < release(oldest):
-            old.append(f'{name} {version} is installed, {oldest} or newer is needed')
-        elif release(version) > release(newest):
-            new.append(f'{name} {version} is installed, tested up to {newest}')
-    remedy = 'The versions that work together are in requirements/.'
-    if old:
-        raise ImportError(f'mmtlalign: {"; ".join(old)}. {remedy}')
-    if new:
-        warnings.warn(f'mmtlalign: {"; ".join(new)}. {remedy}', stacklevel=2)
+def release(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: '2.11.0+cu130' -> (2, 11, 0)."""
+    leading = re.findall(r'^\d[\d.]*', version)[0]
+    return tuple(int(part) for part in leading.split('.') if part)

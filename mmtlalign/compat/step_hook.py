@@ -1,8 +1,9 @@
-"""What runs inside an optimizer's step, before parameters move."""
+"""Call functions inside an optimizer's step, before parameters move."""
 
 import functools
 from collections.abc import Callable
 from types import MethodType
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -12,8 +13,8 @@ def before_step(
 ) -> Callable[[], None]:
     """Call a function inside every step of an optimizer, before parameters move.
 
-    As ``Optimizer.register_step_pre_hook``, whose hooks PyTorch 2.1 takes from all
-    optimizers, without a word, as soon as anything is compiled.
+    It stands in for ``Optimizer.register_step_pre_hook``, whose hooks PyTorch 2.1 takes
+    from all optimizers, without a word, as soon as anything is compiled.
 
     Args:
         optimizer: Its ``step`` is replaced, once for all functions.
@@ -21,16 +22,17 @@ def before_step(
             fused step in mixed precision.
 
     Returns:
-        Callable: Takes the function away again.
+        A function without arguments that takes ``function`` away again.
     """
     if not hasattr(optimizer, 'before_step'):
-        inner, functions = optimizer.step, []
+        stock_step = optimizer.step
+        functions: list[Callable[[Optimizer], object]] = []
 
-        @functools.wraps(inner)
-        def step(self, *args, **kwargs):
+        @functools.wraps(stock_step)
+        def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
             for each in functions:
                 each(self)
-            return inner(*args, **kwargs)
+            return stock_step(*args, **kwargs)
 
         optimizer.before_step = functions
         optimizer.step = MethodType(step, optimizer)

@@ -1,4 +1,4 @@
-"""Steps of pipelines that no host library has."""
+"""Pipeline steps for any method: faster ones of the hosts, and ignored labels."""
 
 from mmtlalign.datasets.transforms import (
     IgnoreLabels,

@@ -1,12 +1,12 @@
-"""The host's steps that draw as they did and do the same in less time.
+"""Pipeline steps: the hosts' own ones in less time, and one that no host has.
 
-Each is the host's own class and takes its random values from the host's own methods.
-How much they save is measured by ``tools/benchmarks/benchmark_loader.py``.
-
-Label maps that mark what is not to be learnt with an id of their own.
+The fast steps are the hosts' classes, draw their random values by the hosts' methods
+and make the same pictures. How much they save is measured by
+``tools/benchmarks/benchmark_loader.py``.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import mmcv.transforms as mmcv_host
@@ -21,6 +21,40 @@ from mmtlalign.errors import InputError
 from mmtlalign.registry import TRANSFORMS
 
 
+@contextlib.contextmanager
+def record_random_params(step: BaseTransform, *names: str) -> Iterator[dict]:
+    """Record what methods of a step that draw at random return meanwhile.
+
+    (mmcv's ``cache_random_params`` is meant for this, but where a class inherits such
+    a method it leaves one more wrapper behind with every use, until Python's limit
+    of recursion ends the run.)
+
+    Args:
+        step: Of a pipeline.
+        *names: Names of the methods.
+
+    Yields:
+        Name of a method to its last result, filled as the step runs.
+    """
+    params, own = {}, {name: vars(step)[name] for name in names if name in vars(step)}
+
+    def recorder(name: str, draw: Callable) -> Callable:
+        def record(*args):
+            params[name] = draw(*args)
+            return params[name]
+
+        return record
+
+    for name in names:
+        setattr(step, name, recorder(name, getattr(step, name)))
+    try:
+        yield params
+    finally:
+        for name in names:
+            delattr(step, name)
+        vars(step).update(own)
+
+
 @TRANSFORMS.register_module()
 class RandomResizedCrop(host.RandomResizedCrop):
     """mmpretrain's ``RandomResizedCrop`` with one more backend, PyTorch.
@@ -30,10 +64,10 @@ class RandomResizedCrop(host.RandomResizedCrop):
     about 1 % differ from Pillow's, by 1 or, rarely, by 2 of 255.
 
     Args:
-        *args: As ``RandomResizedCrop``.
+        *args: As of mmpretrain's ``RandomResizedCrop``.
         backend (str): ``'torch'``, with ``interpolation`` ``'bilinear'`` or
             ``'bicubic'``, or as the host's. Defaults to ``'cv2'``, as the host's.
-        **kwargs: As ``RandomResizedCrop``.
+        **kwargs: As of mmpretrain's ``RandomResizedCrop``.
 
     Raises:
         InputError: For a backend or an interpolation that is not known.
@@ -76,10 +110,13 @@ class RandomResizedCrop(host.RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class RandomFlip(mmcv_host.RandomFlip):
-    """mmcv's ``RandomFlip``; the picture is copied at once, by OpenCV.
+    """mmcv's ``RandomFlip``, the picture copied at once by OpenCV.
 
     The host makes a view with strides below zero, which every later step that needs
-    an array in order copies at thirty times the cost. Arguments are the host's.
+    an array in order copies at thirty times the cost.
+
+    Args:
+        **kwargs: As of mmcv's ``RandomFlip``.
     """
 
     def _flip(self, results: dict) -> None:
@@ -96,7 +133,7 @@ RAMP = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
 
 
 def auto_contrast_table(img: np.ndarray) -> np.ndarray:
-    """What mmcv's ``auto_contrast`` makes of every value, (1, 256, 3)."""
+    """Return what mmcv's ``auto_contrast`` makes of every value, (1, 256, 3)."""
     # Not in one call, which would take fifty times as long.
     low, high = img.min(0).min(0).astype(float), img.max(0).max(0).astype(float)
     flat = high <= low
@@ -106,7 +143,7 @@ def auto_contrast_table(img: np.ndarray) -> np.ndarray:
 
 
 def equalize_table(img: np.ndarray) -> np.ndarray:
-    """What mmcv's ``imequalize`` makes of every value, (1, 256, 3)."""
+    """Return what mmcv's ``imequalize`` makes of every value, (1, 256, 3)."""
     table = RAMP.copy()
     for channel in range(3):
         counts = cv2.calcHist([img], [channel], None, [256], [0, 256])[:, 0]
@@ -119,7 +156,7 @@ def equalize_table(img: np.ndarray) -> np.ndarray:
 
 
 def contrast_table(img: np.ndarray, factor: float) -> np.ndarray:
-    """What mmcv's ``adjust_contrast`` makes of every value, (1, 256, 3)."""
+    """Return what mmcv's ``adjust_contrast`` makes of every value, (1, 256, 3)."""
     grey = cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
     mean = round(cv2.sumElems(grey)[0] / grey.size)
     ramp = RAMP.astype(np.float32)
@@ -128,7 +165,15 @@ def contrast_table(img: np.ndarray, factor: float) -> np.ndarray:
 
 
 def draw_table(step: BaseTransform, img: np.ndarray) -> np.ndarray | None:
-    """The table of a step, drawn as the host draws; None to leave ``img`` as it is."""
+    """Draw the table (1, 256, 3) of a policy as the host draws.
+
+    Args:
+        step: One of :data:`BY_TABLE`.
+        img: (H, W, 3) uint8.
+
+    Returns:
+        None if the policy is to leave the image as it is.
+    """
     if step.random_disable():
         return None
     if isinstance(step, auto_augment.AutoContrast):
@@ -140,7 +185,7 @@ def draw_table(step: BaseTransform, img: np.ndarray) -> np.ndarray | None:
     return contrast_table(img, 1 + step.random_negative(amount))
 
 
-# Those that ask for the histogram, which NumPy takes more than a millisecond for.
+# Policies that ask for the histogram, for which NumPy takes more than a millisecond.
 BY_TABLE = (auto_augment.AutoContrast, auto_augment.Contrast, auto_augment.Equalize)
 
 
@@ -150,7 +195,11 @@ class RandAugment(host.RandAugment):
 
     Automatic contrast, contrast and equalizing are done by a table of the 256 values
     of a byte. Random values are drawn as by the host, in the same order, and pixels
-    are the same. Arguments are the host's.
+    are the same.
+
+    Args:
+        *args: As of mmpretrain's ``RandAugment``.
+        **kwargs: As of mmpretrain's ``RandAugment``.
     """
 
     def transform(self, results: dict) -> dict:
@@ -188,7 +237,7 @@ class IgnoreLabels(BaseTransform):
         ignore_index (int): What they become. Defaults to 255.
 
     Raises:
-        ValueError: If there are no labels.
+        InputError: If there are no labels.
     """
 
     def __init__(self, labels: Sequence[int], ignore_index: int = 255):

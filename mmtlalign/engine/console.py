@@ -1,8 +1,8 @@
-"""A console that a person can read: everything else stays in the log file.
+"""Keep the console readable: everything else stays in the log file.
 
-mmengine writes the environment, the whole config, the table of hooks and one
-line per parameter with an own learning rate to the console. They are worth
-keeping, in the log file of the work directory, where they still go.
+mmengine writes the environment, the whole config, the table of hooks and one line per
+parameter with an own learning rate to the console. They are worth keeping, in the log
+file of the work directory, where they still go.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import logging
 import warnings
 
 # How the records begin that a person does not read while a run starts.
-BULK = (
+BULK_STARTS = (
     '\n' + '-' * 60 + '\nSystem environment:',
     'Config:\n',
     'Hooks will be executed',
@@ -24,11 +24,10 @@ BULK = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
 )
-
-# How they end: mmengine tells of every tensor of a teacher that it does not learn.
+# How they end: mmengine names every tensor of a teacher that does not learn.
 BULK_ENDS = ('is skipped since its requires_grad=False',)
 
-# Warnings at import that are known, harmless, and not the user's to mend.
+# (message, module) of warnings at import that are harmless, and not the user's to mend.
 KNOWN_WARNINGS = (
     # Hosts and mmengine import pkg_resources; setuptools is pinned below 82.
     ('.*pkg_resources is deprecated.*', '.*'),
@@ -51,7 +50,6 @@ KNOWN_WARNINGS = (
     # mmengine steps the schedulers by its own hooks.
     ('Detected call of `lr_scheduler.step.*', '.*'),
 )
-
 # Printed, not warned, at import: the hosts look for an optional data platform.
 KNOWN_PRINTS = ('Could not import OneDL',)
 
@@ -60,19 +58,16 @@ def hide_bulk(logger: logging.Logger) -> None:
     """Keep the bulk off the console; log files stay complete.
 
     Args:
-        logger (logging.Logger): Its stream handlers get a filter.
+        logger: Its stream handlers get a filter.
     """
     for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
-            continue
-        handler.addFilter(
-            lambda record: (
-                not (
-                    record.getMessage().startswith(BULK)
-                    or record.getMessage().endswith(BULK_ENDS)
-                )
-            )
-        )
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(_is_for_people)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    return not message.startswith(BULK_STARTS) and not message.endswith(BULK_ENDS)
 
 
 def filter_known_warnings() -> None:
@@ -87,13 +82,13 @@ def import_host(scope: str) -> None:
     mmengine would import them itself, a little later.
 
     Args:
-        scope (str): The ``default_scope`` of a config.
+        scope: The ``default_scope`` of a config.
     """
     if scope not in ('mmpretrain', 'mmseg', 'mmdet'):
         return
-    caught = io.StringIO()
-    with contextlib.redirect_stdout(caught):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         importlib.import_module(f'{scope}.datasets')
-    for line in caught.getvalue().splitlines():
+    for line in printed.getvalue().splitlines():
         if not line.startswith(KNOWN_PRINTS):
             print(line)

@@ -1,6 +1,7 @@
-"""A run with more parameters goes on in the middle of another run's schedules."""
+"""Continue another run's schedules with a model that has more parameters."""
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
@@ -8,7 +9,7 @@ from mmtlalign.registry import HOOKS
 
 @HOOKS.register_module()
 class ContinueHook(Hook):
-    """Go on where the run that wrote ``load_from`` stood, with a model that has more.
+    """Continue the run that wrote ``load_from`` with a model that has more parameters.
 
     EsViT's two phases (arXiv 2106.09785, official README): views alone for 200
     epochs, then views and regions for the other 100 of the same schedules. Weights,
@@ -17,52 +18,52 @@ class ContinueHook(Hook):
     anew. So do the moments of the optimizer, as in the official code, whose optimizer
     refuses the old ones: the parameters are others.
 
-    ``--resume`` of such a run continues it as any other; the hook is at rest then.
+    ``--resume`` of such a run continues it as any other; the hook does nothing then.
 
     Raises:
         InputError: Nothing was loaded, the file has no state of a run, or that run
             had other schedules, other rates or another length of an epoch.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.loaded = False
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take epoch, iteration and scheduled values from the file."""
         self.loaded = True
         if runner._resume:
             return
         file = f"load_from='{runner._load_from}'"
-        lacks = {'meta', 'optimizer', 'param_schedulers'} - set(checkpoint)
-        if lacks:
+        missing = {'meta', 'optimizer', 'param_schedulers'} - set(checkpoint)
+        if missing:
             raise InputError(
-                f'ContinueHook: {file} has no {", ".join(sorted(lacks))}, so nobody '
+                f'ContinueHook: {file} has no {", ".join(sorted(missing))}, so nobody '
                 'knows where that run stood; name a checkpoint that a run has written '
                 'with its optimizer (save_optimizer and save_param_scheduler of '
                 'CheckpointHook are True by default).'
             )
-        self.take_schedules(runner, checkpoint, file)
-        self.take_position(runner, checkpoint['meta'], file)
+        self._take_schedules(runner, checkpoint, file)
+        self._take_position(runner, checkpoint['meta'], file)
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         if scaler is not None and 'loss_scaler' in checkpoint['optimizer']:
             scaler.load_state_dict(checkpoint['optimizer']['loss_scaler'])
         loop = runner.train_loop
         runner.logger.info(
-            f'Going on from epoch {loop.epoch} of {loop.max_epochs}, iteration '
+            f'Continuing from epoch {loop.epoch} of {loop.max_epochs}, iteration '
             f'{loop.iter}, with the schedules of {runner._load_from}; moments of the '
             'optimizer begin anew.'
         )
 
-    def before_train(self, runner) -> None:
-        """Stop a run that was to go on and would begin at random weights."""
+    def before_train(self, runner: Runner) -> None:
+        """Stop a run that was to continue and would begin at random weights."""
         if not self.loaded:
             raise InputError(
-                'ContinueHook: no checkpoint was loaded, so there is nothing to go on '
-                'from. Set load_from to one of the first phase; --resume is for a run '
-                'of this phase that has written a checkpoint of its own.'
+                'ContinueHook: no checkpoint was loaded, so there is nothing to '
+                'continue. Set load_from to one of the first phase; --resume is for a '
+                'run of this phase that has written a checkpoint of its own.'
             )
 
-    def take_position(self, runner, meta: dict, file: str) -> None:
+    def _take_position(self, runner: Runner, meta: dict, file: str) -> None:
         """Set the epoch and the iteration of the loop."""
         loop, epoch = runner.train_loop, meta['epoch']
         length = len(runner.train_dataloader)
@@ -79,38 +80,36 @@ class ContinueHook(Hook):
             )
         loop._epoch, loop._iter = epoch, meta['iter']
 
-    def take_schedules(self, runner, checkpoint: dict, file: str) -> None:
+    def _take_schedules(self, runner: Runner, checkpoint: dict, file: str) -> None:
         """Set schedulers to their step, and what they schedule to its value."""
         schedulers, saved = runner.param_schedulers, checkpoint['param_schedulers']
         if not isinstance(schedulers, list) or not isinstance(saved, list):
-            raise InputError('ContinueHook: several optimizers are not known here.')
+            raise InputError('ContinueHook: several optimizers are not supported.')
         spans = [(s.param_name, s.begin, s.end) for s in schedulers]
-        then = [(s['param_name'], s['begin'], s['end']) for s in saved]
-        if spans != then:
+        saved_spans = [(s['param_name'], s['begin'], s['end']) for s in saved]
+        if spans != saved_spans:
             raise InputError(
-                f'ContinueHook: the schedules of {file} are {then}, name, first and '
-                f'last step each, but here they are {spans}: use the same schedules, '
-                'global batch and data.'
+                f'ContinueHook: the schedules of {file} are {saved_spans}, name, first '
+                f'and last step each, but here they are {spans}: use the same '
+                'schedules, global batch and data.'
             )
         names = list(dict.fromkeys(s.param_name for s in schedulers))
-        now = {}  # by the values that the parameters of a group began with
-        for group in checkpoint['optimizer']['param_groups']:
-            now[tuple(group[f'initial_{n}'] for n in names)] = {
-                n: group[n] for n in names
-            }
-        for group in runner.optim_wrapper.optimizer.param_groups:
-            first = tuple(group[f'initial_{n}'] for n in names)
-            if first not in now:
+        # Scheduled values of today by those that the parameters of a group began with.
+        current = {
+            tuple(group[f'initial_{n}'] for n in names): {n: group[n] for n in names}
+            for group in checkpoint['optimizer']['param_groups']
+        }
+        groups = runner.optim_wrapper.optimizer.param_groups
+        for group in groups:
+            initial = tuple(group[f'initial_{n}'] for n in names)
+            if initial not in current:
                 raise InputError(
-                    f'ContinueHook: parameters begin with {", ".join(names)} = {first} '
-                    f'here, but in {file} with one of {sorted(now)}: use the same '
-                    'optimizer settings and global batch.'
+                    f'ContinueHook: parameters begin with {", ".join(names)} = '
+                    f'{initial} here, but in {file} with one of {sorted(current)}: use '
+                    'the same optimizer settings and global batch.'
                 )
-            group.update(now[first])
+            group.update(current[initial])
         for scheduler, state in zip(schedulers, saved):
             scheduler.last_step = state['last_step']
             scheduler._global_step = state['_global_step']
-            scheduler._last_value = [
-                group[scheduler.param_name]
-                for group in runner.optim_wrapper.optimizer.param_groups
-            ]
+            scheduler._last_value = [group[scheduler.param_name] for group in groups]

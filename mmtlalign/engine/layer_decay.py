@@ -3,10 +3,10 @@
 from numbers import Real
 
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from torch import nn
 
 from mmtlalign.checkpoint.io import some_of
+from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.engine.optim import FastOptimWrapperConstructor
 from mmtlalign.errors import InputError
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -31,8 +31,8 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
     Weight decay, and multipliers of the learning rate, are those of the default
     constructor; the multipliers and the decay multiply. Parameters of equal settings
     share a group, frozen ones have none, and one that is used in several places is
-    trained once, at the depth of the first. In a distilled ViT mmpretrain counts the
-    distillation token as the last layer; here it is at depth 0, with the class token.
+    trained once. In a distilled ViT mmpretrain counts the distillation token as the
+    last layer; here it is at depth 0, with the class token.
 
     An absolute ``eta_min`` of a scheduler is the same for all layers, and may lie
     above the rate of the first; ``eta_min_ratio`` keeps the ratios::
@@ -42,11 +42,12 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
             paramwise_cfg=dict(decay_rate=0.75, norm_decay_mult=0.0))
 
     Args:
-        optim_wrapper_cfg (dict): As in the default constructor; the optimizer has an
-            ``lr``.
+        optim_wrapper_cfg (dict): Optimizer wrapper: ``type`` (``'OptimWrapper'`` by
+            default), ``optimizer`` with an ``lr``, and settings of the wrapper such as
+            ``clip_grad``.
         paramwise_cfg (dict): ``decay_rate``, greater than 0 and at most 1, and what the
-            default constructor takes. Settings in ``custom_keys`` are ``lr_mult`` and
-            ``decay_mult``.
+            default constructor takes, such as ``norm_decay_mult``. Settings in
+            ``custom_keys`` are ``lr_mult`` and ``decay_mult``.
 
     Raises:
         UnreadKeyError: A key is not known.
@@ -60,14 +61,15 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
         given = [('paramwise_cfg', self.paramwise_cfg, LAYER_DECAY_KEYS)]
         for key, settings in self.paramwise_cfg.get('custom_keys', {}).items():
             given.append((f'custom_keys[{key!r}]', settings, CUSTOM_KEYS))
-        for name, node, known in given:
-            for key in sorted(set(node) - known):
+        for name, settings, known in given:
+            for key in sorted(set(settings) - known):
                 raise UnreadKeyError(
                     f'{where}: {key!r} in {name} is not read; the keys are '
                     f'{", ".join(sorted(known))}. Correct or remove it.'
                 )
         rate = self.paramwise_cfg.get('decay_rate')
-        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate <= 1:
+        is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+        if not is_number or not 0 < rate <= 1:
             raise InputError(
                 f'{where}: paramwise_cfg has decay_rate={rate!r}; set a number greater '
                 'than 0 and at most 1, or remove the constructor.'
@@ -78,44 +80,40 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
                 'set optim_wrapper.optimizer.lr.'
             )
 
-    def adjust(self, groups: list[dict], model: nn.Module) -> list[dict]:
-        """Scale the rate of every parameter; leave out those that come again."""
-        names = {id(param): name for name, param in model.named_parameters()}
-        backbone, inside = find_backbone(model)
-        check_depths(backbone)
-        scaled = []
+    def adjust_groups(self, groups: list[dict], model: nn.Module) -> list[dict]:
+        """Scale the rate of every parameter; keep each parameter once."""
+        depths = parameter_depths(find_backbone(model))
+        scaled = {}
         for group in groups:
             (param,) = group['params']
-            # None the second time.
-            name = names.pop(id(param), None)
-            if name is None:
+            if id(param) in scaled:
                 continue
-            depth, depths = depth_of(name, backbone, inside)
-            scale = self.paramwise_cfg['decay_rate'] ** (depths - 1 - depth)
+            depth, count = depths.get(id(param), (0, 1))
+            scale = self.paramwise_cfg['decay_rate'] ** (count - 1 - depth)
             rate = group.get('lr', self.base_lr) * scale
-            scaled.append(dict(group, lr=rate, lr_scale=scale))
-        rates = [group['lr'] for group in scaled]
+            scaled[id(param)] = dict(group, lr=rate, lr_scale=scale)
+        rates = [group['lr'] for group in scaled.values()]
         print_log(
             f'layer decay: {len(set(rates))} learning rates, '
             f'{min(rates, default=0):.3g} to {max(rates, default=0):.3g}',
             logger='current',
         )
-        return scaled
+        return list(scaled.values())
 
 
-def find_backbone(model: nn.Module) -> tuple[nn.Module, str]:
-    """The backbone of a model, and what the names of its parameters begin with.
+def find_backbone(model: nn.Module) -> nn.Module:
+    """Return the backbone of a model, both without wrappers.
 
     Raises:
         InputError: There is none, or it does not say depths.
     """
-    model, prefix = unwrap(model, '')
+    model = unwrap_model(model)
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         raise InputError(
             f'layer decay: {type(model).__name__} has no `backbone`, whose layers the '
             'learning rates are to follow. Use the default constructor.'
         )
-    backbone, prefix = unwrap(model.backbone, f'{prefix}backbone.')
+    backbone = unwrap_model(model.backbone)
     if not hasattr(backbone, 'get_layer_depth'):
         raise InputError(
             f'layer decay: the backbone {type(backbone).__name__} does not say how '
@@ -123,56 +121,36 @@ def find_backbone(model: nn.Module) -> tuple[nn.Module, str]:
             'that returns the depth, from 0, and the number of depths (see '
             'docs/transfer.md), or use the default constructor.'
         )
-    return backbone, prefix
+    return backbone
 
 
-def check_depths(backbone: nn.Module) -> None:
-    """Every layer must be told from the others.
-
-    mmpretrain's HiViT asks for names that its layers do not have, and would put all of
-    them at the output, where nothing decays.
+def parameter_depths(backbone: nn.Module) -> dict[int, tuple[int, int]]:
+    """Return (depth, number of depths) by the ``id`` of a backbone's parameters.
 
     Raises:
-        InputError: No parameter lies at some depth between the first and the last.
+        InputError: An answer of the backbone is no depth, or no parameter lies at some
+            depth between the first and the last: mmpretrain's HiViT asks for names that
+            its layers do not have, and would put all of them at the output, where
+            nothing decays.
     """
-    answers = [depth_of(name, backbone, '') for name, _ in backbone.named_parameters()]
-    depths = max((count for _, count in answers), default=1)
-    empty = sorted(set(range(1, depths - 1)) - {depth for depth, _ in answers})
+    kind = type(backbone).__name__
+    depths = {}
+    for name, parameter in backbone.named_parameters():
+        depth, count = backbone.get_layer_depth(name, '')
+        if not 0 <= depth < count:
+            raise InputError(
+                f'layer decay: {kind}.get_layer_depth says depth {depth} of {count} '
+                f'for {name}; depths are 0 to {count - 1}.'
+            )
+        if depth == count - 1 and name.startswith(AT_THE_INPUT):
+            depth = 0
+        depths[id(parameter)] = depth, count
+    most = max((count for _, count in depths.values()), default=1)
+    empty = sorted(set(range(1, most - 1)) - {depth for depth, _ in depths.values()})
     if empty:
         raise InputError(
-            f'layer decay: {type(backbone).__name__}.get_layer_depth counts {depths} '
-            f'depths, but puts no parameter at {some_of(empty)}, so its layers would '
-            'not decay. Correct the method (docs/transfer.md), or use the default '
-            'constructor.'
+            f'layer decay: {kind}.get_layer_depth counts {most} depths, but puts no '
+            f'parameter at {some_of(empty)}, so its layers would not decay. Correct '
+            'the method (docs/transfer.md), or use the default constructor.'
         )
-
-
-def unwrap(module: nn.Module, prefix: str) -> tuple[nn.Module, str]:
-    """What mmengine's wrappers, such as that for distribution, hold inside."""
-    while is_model_wrapper(module):
-        module, prefix = module.module, f'{prefix}module.'
-    return module, prefix
-
-
-def depth_of(name: str, backbone: nn.Module, prefix: str) -> tuple[int, int]:
-    """Depth of a parameter of the model, and the number of depths.
-
-    Args:
-        name: In the model.
-        backbone: With ``get_layer_depth``.
-        prefix: What the names of the backbone's parameters begin with.
-
-    Raises:
-        InputError: The answer of the backbone is not a depth.
-    """
-    if not name.startswith(prefix):
-        return 0, 1
-    depth, depths = backbone.get_layer_depth(name, prefix)
-    if not 0 <= depth < depths:
-        raise InputError(
-            f'layer decay: {type(backbone).__name__}.get_layer_depth says depth '
-            f'{depth} of {depths} for {name}; depths are 0 to {depths - 1}.'
-        )
-    if depth == depths - 1 and name[len(prefix) :].startswith(AT_THE_INPUT):
-        depth = 0
-    return depth, depths
+    return depths

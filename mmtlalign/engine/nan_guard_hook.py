@@ -1,14 +1,15 @@
-"""Stop when a number is no number any more, and keep the last good checkpoint."""
+"""Stop a training at NaN or infinity, and keep the last good checkpoint."""
 
 import os.path as osp
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.runner import IterBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmtlalign.checkpoint.io import some_of
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
@@ -23,69 +24,86 @@ class NonFiniteError(InputError):
 
 
 class Step(NamedTuple):
-    """What is remembered of one training step until its loss is known."""
+    """What is kept of one training step until its loss is known.
+
+    Attributes:
+        iteration: Its number, from 0.
+        batch: Of the data loader.
+        finite: Whether the losses are, () bool, on the CPU once ``ready`` has happened.
+        ready: Event of the copy of ``finite`` from the GPU; None on the CPU.
+        losses: Name to scalar tensor.
+    """
 
     iteration: int
     batch: dict
-    finite: torch.Tensor  # () bool, on the CPU once `ready` has happened
+    finite: torch.Tensor
     ready: torch.cuda.Event | None
-    losses: dict
+    losses: dict[str, torch.Tensor]
 
 
 @HOOKS.register_module()
 class NanGuardHook(Hook):
     """Stop the training at a loss, an input or a weight that is not finite.
 
-    The loss of every step is looked at without making a GPU wait: its flag is
-    copied to the CPU in the background and read when it has arrived, as a
-    rule one iteration later. Before a checkpoint is written, the flags still
-    under way and all weights are looked at, so that no checkpoint of a bad
-    state is written and none is deleted in its favour.
+    The loss of every step is checked without making a GPU wait: its flag is copied to
+    the CPU in the background and read when it has arrived, as a rule one iteration
+    later. Before a checkpoint is written, the flags still under way and all weights are
+    checked, so that no checkpoint of a bad state is written and none is deleted in its
+    favour. mmdet's ``CheckInvalidLossHook`` asserts the loss of every 50th step, with a
+    wait for the GPU, and names neither iteration nor file.
 
     Raises:
-        NonFiniteError: Says the iteration and the files of the batch, of which
-            the full list is written to ``nonfinite_batch.txt`` in the work
-            directory.
+        NonFiniteError: Says the iteration and the files of the batch, of which the full
+            list is written to ``nonfinite_batch.txt`` in the work directory.
     """
 
     # Before the hooks that write: LoggerHook (60) and CheckpointHook (90).
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self):
-        self.pending = deque()
-        self.last = None
+    def __init__(self) -> None:
+        self.pending: deque[Step] = deque()
+        self.last: Step | None = None
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Forget an earlier run."""
         self.pending.clear()
         self.last = None
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Look at inputs that can hold NaN; images are bytes as a rule."""
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Check inputs that can hold NaN; images are bytes as a rule."""
         batch = as_dict(data_batch)
         inputs = batch.get('inputs')
         if isinstance(inputs, (list, tuple, torch.Tensor)):
-            bad = [at for at, image in enumerate(inputs) if not sound(image)]
+            bad = [at for at, image in enumerate(inputs) if not is_finite(image)]
             if bad:
-                names = file_names(batch) or [f'sample {at}' for at in bad]
-                what = f'the input of {shorten([names[at] for at in bad])}'
+                names = file_names(batch)
+                names = [names[at] if names else f'sample {at}' for at in bad]
+                what = f'the input of {some_of(names, 3)}'
                 self.stop(runner, runner.iter, batch, what, 'Repair these files.')
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Remember this loss, and look at those that have arrived."""
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Keep the flag of this loss, and check those that have arrived."""
         self.pending.append(take_step(runner, as_dict(data_batch), outputs or {}))
-        self.look(runner, wait=self.saves_now(runner))
+        self.check(runner, wait=self.saves_now(runner))
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Wait for every flag: a checkpoint or a validation may follow."""
-        self.look(runner, wait=True)
+        self.check(runner, wait=True)
 
-    def before_save_checkpoint(self, runner, checkpoint) -> None:
-        """The last word, for checkpoints of other hooks."""
-        self.look(runner, wait=True)
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check once more, for checkpoints of other hooks."""
+        self.check(runner, wait=True)
 
-    def saves_now(self, runner) -> bool:
-        """Whether a hook writes a checkpoint or validates after this step.
+    def saves_now(self, runner: Runner) -> bool:
+        """Tell whether a hook writes a checkpoint or validates after this step.
 
         Waiting for ``before_save_checkpoint`` alone would be too late: by then
         the checkpoint hook has deleted an old checkpoint to make room.
@@ -102,7 +120,7 @@ class NanGuardHook(Hook):
             for hook in runner.hooks
         )
 
-    def look(self, runner, wait: bool) -> None:
+    def check(self, runner: Runner, wait: bool) -> None:
         """Read the flags that have arrived, or all of them and the weights."""
         while self.pending:
             step = self.pending[0]
@@ -121,8 +139,15 @@ class NanGuardHook(Hook):
                     what = f"the weight '{name}'"
                     self.stop(runner, self.last.iteration, self.last.batch, what)
 
-    def stop(self, runner, iteration, batch, what, remedy=REMEDY) -> None:
-        """Write the list of files and raise."""
+    def stop(
+        self,
+        runner: Runner,
+        iteration: int,
+        batch: dict,
+        what: str,
+        remedy: str = REMEDY,
+    ) -> None:
+        """Write the list of files and raise NonFiniteError."""
         files = file_names(batch)
         tag = f'_rank{runner.rank}' if runner.distributed else ''
         path = osp.join(runner.work_dir, f'nonfinite_batch{tag}.txt')
@@ -130,18 +155,18 @@ class NanGuardHook(Hook):
             file.write('\n'.join(files) + '\n')
         raise NonFiniteError(
             f'{what} is not finite at iteration {iteration + 1} (epoch '
-            f'{runner.epoch + 1}). Batch of {len(files)}: {shorten(files)} (all in '
+            f'{runner.epoch + 1}). Batch of {len(files)}: {some_of(files, 3)} (all in '
             f'{path}). {remedy} {describe_last(runner.work_dir)}'
         )
 
 
-def take_step(runner, batch: dict, outputs: dict) -> Step:
-    """The flag of one step, on its way to the CPU.
+def take_step(runner: Runner, batch: dict, outputs: dict[str, torch.Tensor]) -> Step:
+    """Return the flag of one step, on its way to the CPU.
 
     Args:
-        runner (Runner): The runner.
-        batch (dict): The batch of the data loader.
-        outputs (dict): Name -> scalar tensor, as ``train_step`` returns them.
+        runner: Says the iteration.
+        batch: Of the data loader.
+        outputs: Name to scalar tensor, as ``train_step`` returns them.
     """
     losses = {
         name: value.detach()
@@ -161,30 +186,25 @@ def take_step(runner, batch: dict, outputs: dict) -> Step:
     return Step(runner.iter, batch, finite, ready, losses)
 
 
-def as_dict(batch) -> dict:
-    """A batch of the hosts is a dict; of any other kind no name is known."""
+def as_dict(batch: Any) -> dict:
+    """Return a batch of the hosts; {} for other kinds, of which no name is known."""
     return batch if isinstance(batch, dict) else {}
 
 
-def sound(image) -> bool:
-    """Whether an image of a batch holds finite numbers only, bytes at no cost.
+def is_finite(image: Any) -> bool:
+    """Tell whether an image of a batch holds finite numbers only, bytes at no cost.
 
-    An input that is on a GPU already shows in the loss; looking here would
-    make the CPU wait.
+    An input that is on a GPU already shows in the loss; reading it here would make the
+    CPU wait.
     """
     if isinstance(image, (list, tuple)):
-        return all(map(sound, image))
-    seen = isinstance(image, torch.Tensor) and image.device.type == 'cpu'
-    return not (seen and image.is_floating_point()) or bool(image.isfinite().all())
+        return all(map(is_finite, image))
+    on_cpu = isinstance(image, torch.Tensor) and image.device.type == 'cpu'
+    return not (on_cpu and image.is_floating_point()) or bool(image.isfinite().all())
 
 
-def shorten(names: list, most: int = 3) -> str:
-    """The first few names."""
-    return ', '.join(names[:most]) + (' …' if len(names) > most else '')
-
-
-def file_names(batch: dict) -> list:
-    """The image files of a batch, or the sample numbers where there are none."""
+def file_names(batch: dict) -> list[str]:
+    """Return the image files of a batch, or sample numbers where there are none."""
     names = []
     for number, sample in enumerate(batch.get('data_samples') or []):
         info = getattr(sample, 'metainfo', {})
@@ -195,7 +215,7 @@ def file_names(batch: dict) -> list:
 
 
 def describe_last(work_dir: str) -> str:
-    """Which checkpoint is left to continue from."""
+    """Say which checkpoint is left to continue from."""
     # Written by mmengine after the checkpoint itself.
     pointer = osp.join(work_dir, 'last_checkpoint')
     if not osp.isfile(pointer):

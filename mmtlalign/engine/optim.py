@@ -1,8 +1,12 @@
-"""The default constructor of optimizers, for a faster step with the same settings."""
+"""The default constructor of optimizers: few parameter groups and the fused step.
+
+It stays in this room although it is about speed: a fused step rounds otherwise than the
+usual one, and what is in ``mmtlalign.fast`` changes no number.
+"""
 
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
@@ -13,8 +17,70 @@ from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
 Built = TypeVar('Built')
 
 
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's default constructor with few groups and the optimizer's fused step.
+
+    With ``paramwise_cfg`` the default constructor makes a group of every parameter, and
+    an optimizer does its work group by group: some hundred times a few kernels on a
+    GPU. Here parameters of equal settings share a group. The fused step of torch's
+    AdamW, Adam and SGD is taken where the device has it; ``optimizer.fused=False`` or
+    ``foreach`` decides otherwise. Float16 with loss scaling keeps the usual step: a
+    fused one is handed gradients that are still scaled, which hooks of the optimizer
+    would see.
+
+    Args:
+        optim_wrapper_cfg (dict): Optimizer wrapper: ``type`` (``'OptimWrapper'`` by
+            default), ``optimizer``, and settings of the wrapper such as ``clip_grad``.
+        paramwise_cfg (dict, optional): Multipliers of learning rate and weight decay,
+            such as ``norm_decay_mult``, as of mmengine's
+            ``DefaultOptimWrapperConstructor``. Defaults to None.
+    """
+
+    optimizer_cfg: dict[str, Any]
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer and its wrapper."""
+        plain, build = self.optimizer_cfg, super().__call__
+        if not self.may_fuse():
+            return build(model)
+
+        def build_with(**options: Any) -> OptimWrapper:
+            self.optimizer_cfg = dict(plain, **options)
+            return build(model)
+
+        return fuse_if_possible(build_with)
+
+    def may_fuse(self) -> bool:
+        """Tell whether the optimizer has a fused step and nothing forbids it."""
+        kind = self.optimizer_cfg['type']
+        if isinstance(kind, str):
+            with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+                kind = registry.get(kind)
+        if 'Amp' in str(self.optim_wrapper_cfg.get('type')):
+            return False
+        chosen = {'fused', 'foreach'} & set(self.optimizer_cfg)
+        return 'fused' in inspect.signature(kind).parameters and not chosen
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Add a group for every parameter; the outermost call adjusts and merges."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if not prefix:
+            params[:] = merge_groups(self.adjust_groups(params, module))
+
+    def adjust_groups(self, groups: list[dict], model: nn.Module) -> list[dict]:
+        """Change the groups, one for each parameter of a model; for subclasses."""
+        return groups
+
+
 def fuse_if_possible(build: Callable[..., Built]) -> Built:
-    """``build(fused=True)`` of an optimizer, or ``build()`` where it has no fused step.
+    """Return ``build(fused=True)``, or ``build()`` where there is no fused step.
 
     Which devices have one is known to the optimizer alone.
     """
@@ -28,56 +94,8 @@ def fuse_if_possible(build: Callable[..., Built]) -> Built:
 
 def merge_groups(groups: list[dict]) -> list[dict]:
     """Put parameters of equal settings into one group, in the order they come."""
-    merged = {}
+    merged: dict[tuple, dict] = {}
     for group in groups:
         key = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))
         merged.setdefault(key, dict(group, params=[]))['params'] += group['params']
     return list(merged.values())
-
-
-@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's default constructor with few groups and the optimizer's fused step.
-
-    With ``paramwise_cfg`` the default constructor makes a group of every parameter, and
-    an optimizer does its work group by group: some hundred times a few kernels on a
-    GPU. The fused step of torch's AdamW, Adam and SGD is taken where the device has it;
-    ``optimizer.fused=False`` or ``foreach`` decides otherwise. Float16 with loss
-    scaling keeps the usual step: a fused one is handed gradients that are still scaled,
-    which hooks of the optimizer would see.
-
-    Arguments and errors as in the default constructor.
-    """
-
-    def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build the optimizer and its wrapper."""
-        plain, build = self.optimizer_cfg, super().__call__
-        if not self.may_fuse():
-            return build(model)
-
-        def chosen(**options) -> OptimWrapper:
-            self.optimizer_cfg = dict(plain, **options)
-            return build(model)
-
-        return fuse_if_possible(chosen)
-
-    def may_fuse(self) -> bool:
-        """Whether the optimizer has a fused step, and nothing speaks against it."""
-        kind = self.optimizer_cfg['type']
-        if isinstance(kind, str):
-            with OPTIMIZERS.switch_scope_and_registry(None) as registry:
-                kind = registry.get(kind)
-        if 'Amp' in str(self.optim_wrapper_cfg.get('type')):
-            return False
-        chosen = {'fused', 'foreach'} & set(self.optimizer_cfg)
-        return 'fused' in inspect.signature(kind).parameters and not chosen
-
-    def add_params(self, params, module, prefix='', is_dcn_module=None) -> None:
-        """As in the default constructor; the outermost call also merges."""
-        super().add_params(params, module, prefix, is_dcn_module)
-        if not prefix:
-            params[:] = merge_groups(self.adjust(params, module))
-
-    def adjust(self, groups: list[dict], model: nn.Module) -> list[dict]:
-        """What subclasses change of the groups, one for each parameter of a model."""
-        return groups

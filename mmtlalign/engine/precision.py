@@ -1,10 +1,11 @@
-"""What mmengine leaves out on a machine without an accelerator.
+"""Mixed precision on every device, and several processes on a CPU.
 
-mmengine's launchers call ``torch.cuda.set_device``, its wrapper passes device
-ids to the CPU model, and its AMP wrapper insists on a GPU. Small runs and
+mmengine's AMP wrapper insists on a GPU, its launchers call ``torch.cuda.set_device``,
+and its wrapper for distribution passes device ids to a model on the CPU. Small runs and
 tests need all three on a CPU.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -22,16 +23,23 @@ BF16 = 'mmtlalign.Bf16OptimWrapper'
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
-    """Autocast to bfloat16, on any device; no loss scaling is needed.
+    """Optimizer wrapper that autocasts to bfloat16 on any device; no loss scaling.
 
-    Arguments as in :class:`mmengine.optim.OptimWrapper`. The norm of clipped gradients
-    is kept for :class:`LazyRuntimeInfoHook`, where there is one, rather than read.
+    The norm of clipped gradients is kept for :class:`LazyRuntimeInfoHook`, where there
+    is one, rather than read.
+
+    Args:
+        optimizer (torch.optim.Optimizer): The optimizer.
+        accumulative_counts (int): Steps whose gradients are accumulated. Defaults to 1.
+        clip_grad (dict, optional): Gradient clipping: ``type`` (``'norm'`` or
+            ``'value'``) and the arguments of torch's function, such as ``max_norm``.
+            Defaults to None.
     """
 
     keeps_norm = False
 
     @contextmanager
-    def optim_context(self, model: nn.Module):
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast the forward pass of one training step."""
         autocast = torch.autocast(get_device(), dtype=torch.bfloat16)
         with super().optim_context(model), autocast:
@@ -39,7 +47,8 @@ class Bf16OptimWrapper(OptimWrapper):
 
     def _clip_grad(self) -> None:
         if not self.keeps_norm:
-            return super()._clip_grad()
+            super()._clip_grad()
+            return
         groups = self.optimizer.param_groups
         params = [p for g in groups for p in g['params'] if p.grad is not None]
         if params:
@@ -52,11 +61,11 @@ def join_cpu_processes(cfg: Config) -> None:
     Does nothing on a machine with an accelerator or for a single process.
 
     Args:
-        cfg (Config): Its ``launcher`` is read; ``env_cfg`` and
-            ``model_wrapper_cfg`` are changed.
+        cfg: Its ``launcher`` is read; ``env_cfg`` and ``model_wrapper_cfg`` are
+            changed.
 
     Raises:
-        InputError: If the launcher is not ``pytorch``.
+        InputError: The launcher is not ``pytorch``.
     """
     if cfg.get('launcher', 'none') == 'none' or get_device() != 'cpu':
         return
@@ -97,10 +106,10 @@ def mixed_precision(cfg: Config) -> None:
     with dynamic loss scaling. On a GPU a config that names that wrapper keeps it.
 
     Args:
-        cfg (Config): Its ``optim_wrapper`` is changed.
+        cfg: Its ``optim_wrapper`` is changed.
 
     Raises:
-        InputError: If the wrapper of the config is of another kind.
+        InputError: The wrapper of the config is of another kind.
     """
     wrapper = cfg.optim_wrapper
     kind = wrapper.get('type', 'OptimWrapper')
@@ -109,14 +118,15 @@ def mixed_precision(cfg: Config) -> None:
             f"--amp does not know how to change optim_wrapper.type='{kind}' to mixed "
             'precision; leave out --amp and say it in the config'
         )
-    operators = cfg.get('default_scope') != 'mmpretrain'
     if kind == BF16:
         return
     if get_device() == 'cpu':
         wrapper.type = BF16
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
-    elif kind == 'OptimWrapper' and not operators and gpu_has_bfloat16():
+        return
+    dense = cfg.get('default_scope') != 'mmpretrain'
+    if kind == 'OptimWrapper' and not dense and gpu_has_bfloat16():
         wrapper.type = BF16
     else:
         wrapper.type = 'AmpOptimWrapper'
@@ -124,5 +134,5 @@ def mixed_precision(cfg: Config) -> None:
 
 
 def gpu_has_bfloat16() -> bool:
-    """Whether the GPU computes in bfloat16; older ones only imitate it, slowly."""
+    """Tell whether the GPU computes in bfloat16; older ones imitate it, slowly."""
     return get_device() == 'cuda' and torch.cuda.get_device_capability()[0] >= 8

@@ -1,13 +1,21 @@
 """mmengine's Runner with a readable console and errors that name the file."""
 
-from mmengine.config import Config
-from mmengine.runner import Runner
+import textwrap
+from logging import Logger
+from typing import Any
 
-from mmtlalign.checkpoint.io import check_checkpoint, trusted_types
-from mmtlalign.checkpoint.load import check_fit
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmtlalign.checkpoint.check import check_checkpoint, check_fit
+from mmtlalign.compat.data_pickle import trusted_types
 from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.errors import InputError
-from mmtlalign.validation.coco import check_coco_data, explains_coco_files
+from mmtlalign.validation.coco import check_coco_data
 from mmtlalign.validation.data import check_data, explain_build_error
 from mmtlalign.validation.samples import name_broken_samples
 
@@ -17,31 +25,37 @@ CONSTRUCTOR = 'mmtlalign.FastOptimWrapperConstructor'
 class TaskRunner(Runner):
     """The runner of ``tools/train.py`` and ``tools/test.py``.
 
-    It trains as :class:`mmengine.runner.Runner` does; the optimizer takes its fused
-    step where there is one. Arguments as there.
+    It trains as :class:`mmengine.runner.Runner` does, with the same arguments, and
+
+    * refuses data and checkpoints that do not fit before the first step;
+    * names the file of a sample that fails;
+    * takes the optimizer's fused step where there is one;
+    * reads losses from the GPU when they are logged;
+    * keeps the bulk of the log off the console.
     """
 
-    def build_logger(self, *args, **kwargs):
+    def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
         """Build mmengine's logger with the bulk kept off the console."""
         logger = super().build_logger(*args, **kwargs)
         hide_bulk(logger)
         return logger
 
     @staticmethod
-    @explains_coco_files
-    def build_dataloader(dataloader, *args, **kwargs):
+    def build_dataloader(
+        dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+    ) -> DataLoader:
         """Build mmengine's data loader; a sample that fails names its file.
 
         Raises:
-            InputError: If the data set is empty.
+            InputError: The data set is empty, or its annotation file is wrong.
         """
         try:
             built = Runner.build_dataloader(dataloader, *args, **kwargs)
-        except (AssertionError, RuntimeError, ValueError) as error:
+        except Exception as error:
             fault = explain_build_error(error, dataloader['dataset'])
-            if fault:
-                raise InputError(fault) from error
-            raise
+            if not fault:
+                raise
+            raise InputError(fault) from error
         name_broken_samples(built.dataset)
         return built
 
@@ -59,11 +73,11 @@ class TaskRunner(Runner):
                 check_coco_data(loader.dataset, self.model)
                 check_data(self.model, loader, f'{split}_dataloader', self.logger)
 
-    def load_checkpoint(self, filename, *args, **kwargs):
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load a checkpoint.
 
         Raises:
-            InputError: If the file is broken, or of another architecture.
+            InputError: The file is broken, or of another architecture.
         """
         check_checkpoint(filename, resume=self._resume)
         with trusted_types():
@@ -81,40 +95,45 @@ class TaskRunner(Runner):
         """Load a checkpoint that has every weight of the model.
 
         Raises:
-            InputError: If weights are missing or have another shape.
+            InputError: Weights are missing or have another shape.
         """
         try:
             self.load_checkpoint(filename, strict=True)
         except RuntimeError as error:
-            lines = [line for line in str(error).splitlines() if line]
+            lines = str(error).splitlines()
             wrong = [li for li in lines if li.startswith(('missing', 'size mismatch'))]
             if wrong:
+                shown = textwrap.shorten('; '.join(wrong), 300, placeholder=' …')
                 raise InputError(
                     f"checkpoint '{filename}' does not fit the model of this config: "
-                    f'{shorten(wrong)}; a test needs every weight, so give the config '
+                    f'{shown}; a test needs every weight, so give the config '
                     'that the checkpoint was trained with'
                 ) from error
             # Weights that the model does not have are only worth a warning.
             self.load_checkpoint(filename)
 
-    def build_optim_wrapper(self, optim_wrapper):
-        """Build it by this package's constructor, unless the config names another."""
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        """Build the wrapper by this package's constructor, or the one of the config."""
         if isinstance(optim_wrapper, dict) and 'optimizer' in optim_wrapper:
             optim_wrapper.setdefault('constructor', CONSTRUCTOR)
         return super().build_optim_wrapper(optim_wrapper)
 
-    def register_default_hooks(self, hooks=None) -> None:
-        """Register them; losses are read from the device when they are logged."""
+    def register_default_hooks(
+        self, hooks: dict[str, Hook | dict] | None = None
+    ) -> None:
+        """Register the hooks; losses are read from the device when they are logged."""
         lazy = dict(runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'))
         super().register_default_hooks(lazy | dict(hooks or {}))
 
-    def scale_lr(self, optim_wrapper, auto_scale_lr=None):
-        """Scale the learning rate if asked, then say what is used."""
+    def scale_lr(
+        self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None
+    ) -> None:
+        """Scale the learning rate if asked, and log what is used."""
         super().scale_lr(optim_wrapper, auto_scale_lr)
         self.logger.info(self.describe_batch(optim_wrapper, auto_scale_lr or {}))
 
-    def describe_batch(self, optim_wrapper, auto_scale_lr: dict) -> str:
-        """One line: global batch, learning rate, and what the recipe expects."""
+    def describe_batch(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict) -> str:
+        """Return one line: global batch, learning rate, what the recipe expects."""
         loader = self.train_dataloader
         size = loader.batch_size or loader.batch_sampler.batch_size
         steps = getattr(optim_wrapper, '_accumulative_counts', 1)
@@ -133,24 +152,16 @@ class TaskRunner(Runner):
         return line
 
 
-def shorten(lines: list, length: int = 300) -> str:
-    """The lines as one text of about ``length`` characters."""
-    text = '; '.join(line.strip() for line in lines)
-    return text if len(text) <= length else f'{text[:length]} …'
-
-
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that a config asks for.
 
     Args:
-        cfg (Config): A complete config with ``work_dir``.
+        cfg: A complete config with ``work_dir``.
 
     Returns:
-        Runner: A :class:`TaskRunner`, or what ``runner_type`` names.
+        A :class:`TaskRunner`, or what ``runner_type`` names.
     """
     import_host(cfg.get('default_scope', 'mmengine'))
     if 'runner_type' in cfg:
-        from mmengine.registry import RUNNERS
-
         return RUNNERS.build(cfg)
     return TaskRunner.from_cfg(cfg)

@@ -1,11 +1,11 @@
 """COCO's average precision, by a faster library where there is one."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
-from unittest.mock import patch
+from types import FunctionType
 
 from mmdet.evaluation.metrics import CocoMetric as MMDetCocoMetric
-from mmdet.evaluation.metrics import coco_metric as mmdet_file
 from mmengine.logging import MMLogger
 from pycocotools.cocoeval import COCOeval
 
@@ -25,11 +25,11 @@ class CocoMetric(MMDetCocoMetric):
     decimals. The log tells which one ran.
 
     Args:
-        *args: As in mmdet's ``CocoMetric``.
+        *args: As of mmdet's ``CocoMetric``.
         backend (str): ``'faster'`` (faster-coco-eval), ``'pycocotools'``, or
             ``'auto'``: the first if it is installed, else the second. Defaults to
             'auto'.
-        **kwargs: As in mmdet's ``CocoMetric``. ``use_mp_eval=True`` is pycocotools in
+        **kwargs: As of mmdet's ``CocoMetric``. ``use_mp_eval=True`` is pycocotools in
             several processes.
 
     Raises:
@@ -49,19 +49,32 @@ class CocoMetric(MMDetCocoMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """As in mmdet, with the matching of the chosen backend."""
+        """Return mmdet's figures, from the matches of the chosen backend."""
         name = DISTRIBUTIONS[self.backend]
         logger = MMLogger.get_current_instance()
         logger.info(f'COCO evaluation by {name} {version(name)}')
-        if self.backend == 'pycocotools':
-            return super().compute_metrics(results)
-        # mmdet's method names the class it evaluates with only here.
-        with patch.object(mmdet_file, 'COCOeval', faster_coco_eval()):
-            return super().compute_metrics(results)
+        compute = MMDetCocoMetric.compute_metrics
+        if self.backend == 'faster':
+            compute = evaluating_by(compute, faster_coco_eval())
+        return compute(self, results)
+
+
+def evaluating_by(compute: Callable, evaluation: type) -> Callable:
+    """Return mmdet's method with another class in place of ``COCOeval``.
+
+    The method takes the class from the globals of its file and nowhere else. This copy
+    has globals of its own, so that mmdet's metric stays as it is.
+    """
+    names = dict(compute.__globals__, COCOeval=evaluation)
+    return FunctionType(compute.__code__, names, closure=compute.__closure__)
 
 
 def choose_backend(backend: str, use_mp_eval: bool = False) -> str:
-    """'faster' or 'pycocotools'; an impossible wish is an :class:`InputError`."""
+    """Return 'faster' or 'pycocotools'.
+
+    Raises:
+        InputError: The backend is not known, not installed, or cannot use processes.
+    """
     if backend not in ('auto', *DISTRIBUTIONS):
         raise InputError(
             f"CocoMetric: backend={backend!r} is not known; choose 'auto', 'faster' "
@@ -85,7 +98,7 @@ def choose_backend(backend: str, use_mp_eval: bool = False) -> str:
 
 
 def faster_coco_eval() -> type:
-    """faster-coco-eval's evaluation whose figures are those of pycocotools.
+    """Return faster-coco-eval's class, with figures by the rules of pycocotools.
 
     Its own summary takes the most detections of ``maxDets`` for mAP, mmdet's 1000,
     where pycocotools always takes 100.

@@ -1,4 +1,4 @@
-"""The backbone of a config with the weights of a checkpoint, to be looked at."""
+"""Features of the backbone of a config, with the weights of a checkpoint."""
 
 import torch
 from mmengine.config import Config
@@ -6,24 +6,24 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
-from mmtlalign.checkpoint.io import check_checkpoint
-from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.checkpoint.select import WEIGHTS
+from mmtlalign.checkpoint.check import check_checkpoint
+from mmtlalign.checkpoint.load import WEIGHTS, load_backbone
 from mmtlalign.engine.console import import_host
 from mmtlalign.errors import InputError
 from mmtlalign.methods.features import FEATURES
 
-CHOICES = (*WEIGHTS, 'random')
-KINDS = (*FEATURES, 'pixels')
+WEIGHT_CHOICES = (*WEIGHTS, 'random')
+FEATURE_CHOICES = (*FEATURES, 'pixels')
 
 
 class FrozenFeatures(nn.Module):
-    """A backbone and its preprocessor, asked as :class:`KNNHook` asks a model.
+    """Backbone and its preprocessor, with the interface that :class:`KNNHook` needs.
 
     Args:
-        backbone: Whose features are taken.
-        data_preprocessor: Of its model.
-        kind: One of :data:`KINDS`; ``'pixels'`` are the normalised images themselves.
+        backbone: Network whose features are taken.
+        data_preprocessor: Preprocessor of its model.
+        kind: One of :data:`FEATURE_CHOICES`; ``'pixels'`` are the normalised images
+            themselves.
     """
 
     def __init__(
@@ -36,7 +36,12 @@ class FrozenFeatures(nn.Module):
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor, network: str | None = None) -> Tensor:
-        """Features (N, P) of normalised images (N, 3, h, w); there is one network."""
+        """Return features (N, P) of normalised images (N, 3, h, w).
+
+        Args:
+            inputs: Normalised images.
+            network: Not used: there is one.
+        """
         if self.kind == 'pixels':
             return inputs.flatten(1)
         return FEATURES[self.kind](self.backbone, inputs)
@@ -52,15 +57,15 @@ def frozen_features(
     """Build the model of a config and keep what features need, in eval mode.
 
     Args:
-        cfg: Of mmpretrain; its ``model`` has a ``backbone``.
+        cfg: A config of mmpretrain; its ``model`` has a ``backbone``.
         checkpoint: A local file, or None for weights as the config starts them.
-        weights: Which network of the checkpoint, as in :func:`choose_weights`, or
+        weights: Which network of the checkpoint, as in :func:`select_weights`, or
             ``'random'``.
-        kind: One of :data:`KINDS`.
-        seed: Of random weights.
+        kind: One of :data:`FEATURE_CHOICES`.
+        seed: Seed of random weights.
 
     Returns:
-        tuple: The features, and whose they are, in words.
+        The features, and a description of their weights.
 
     Raises:
         InputError: The checkpoint cannot be read, lacks these weights or does not fit.
@@ -81,11 +86,12 @@ def frozen_features(
     model = MODELS.build(settings)
     features = FrozenFeatures(model.backbone, model.data_preprocessor, kind)
     if kind == 'pixels':
-        told = 'pixels'
+        description = 'pixels'
     elif checkpoint is None:
         model.init_weights()
-        told = f'random weights, seed {seed}'
+        description = f'random weights, seed {seed}'
     else:
         check_checkpoint(checkpoint)
-        told = '; '.join(load_backbone(model.backbone, checkpoint, weights=weights))
-    return features.eval(), told
+        notes = load_backbone(model.backbone, checkpoint, weights=weights)
+        description = '; '.join(notes)
+    return features.eval(), description

@@ -1,14 +1,12 @@
 """The last attention of a backbone, head by head, for pictures and measurements."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.transmix import LastAttentionReader
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, token_grid, trace_forward
+from mmtlalign.tracing.attach import attach, detach, token_grid, trace_forward
 from mmtlalign.tracing.support import backbone_spec
 
 
@@ -35,7 +33,7 @@ class LastAttention(LastAttentionReader):
         """Weights as in :meth:`Tracer.weigh`; the heads stay apart."""
         if self._is_last():
             self._keep(weights.flatten(0, -4))
-        self._appended = 0
+        self.appended = 0
 
     def read(self, query, key, scale, mask) -> None:
         """As of the base."""
@@ -58,12 +56,12 @@ class LastAttention(LastAttentionReader):
     def _keep(self, weights: Tensor) -> None:
         self.weights = weights.detach().float()
         rows = self.weights[:, :, : self.prefix or None].mean(dim=2)
-        if self._windows is not None:
+        if self.windows is not None:
             heads = rows.shape[1]
-            rows = propagate.from_windows(rows.mT, *self._windows, heads).mT
+            rows = propagate.from_windows(rows.mT, *self.windows, heads).mT
         rows = rows[..., self.prefix :]
         count = self.grid[0] * self.grid[1]
-        if rows.shape[-1] != count + self._appended:
+        if rows.shape[-1] != count + self.appended:
             raise InputError(
                 f'The last attention has {rows.shape[-1]} keys for {count} tokens: '
                 'they are pooled, so its weights belong to no place. Look at a '
@@ -74,7 +72,7 @@ class LastAttention(LastAttentionReader):
 
 @torch.no_grad()
 def last_attention(backbone: nn.Module, images: Tensor) -> LastAttention:
-    """Run a copy of a backbone and keep its last attention.
+    """Run a backbone and keep its last attention.
 
     Args:
         backbone: Known to tracing; in eval mode.
@@ -83,14 +81,17 @@ def last_attention(backbone: nn.Module, images: Tensor) -> LastAttention:
     Raises:
         TypeError: Its attention is not known.
     """
-    if getattr(backbone, 'trace_context', None) is None:
-        backbone = copy.deepcopy(backbone)
-        attach(backbone)
+    attached = getattr(backbone, 'trace_context', None) is not None
+    context = attach(backbone)
     reader = LastAttention(
         token_grid(backbone, images.shape[-2:]),
         backbone_spec(backbone).prefix(backbone),
-        backbone.trace_context.attentions,
+        context.attentions,
     )
-    with trace_forward(backbone, reader):
-        backbone(images)
+    try:
+        with trace_forward(backbone, reader):
+            backbone(images)
+    finally:
+        if not attached:
+            detach(backbone)
     return reader

@@ -1,6 +1,7 @@
-"""How well regions of two views correspond, and how wide attention looks.
+"""Measures of EsViT's analysis: corresponding regions of two views, attention entropy.
 
-EsViT (arXiv 2106.09785), §4.4, numbers as in the official analysis code.
+EsViT (arXiv 2106.09785), §4.4, numbers as in the official analysis code. Shapes: ``T``
+regions of a view, ``P`` channels, ``N`` tokens of an attention.
 """
 
 from typing import NamedTuple
@@ -11,29 +12,29 @@ from torch import Tensor
 
 
 class Correspondence(NamedTuple):
-    """Of the pairs of regions that are most alike."""
+    """How well the most similar pairs of regions correspond."""
 
-    accuracy: float  # share of those that are the same place
+    accuracy: float  # share of pairs at the same place
     distance: float  # from the true place, the mean in pixels
     similarities: Tensor  # of all pairs, falling (T,)
 
 
 def nearest_regions(regions: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """The region of another view that each region is most like.
+    """Find for each region the most similar one of another view.
 
     Args:
         regions: Features (T, P).
-        others: Of the other view (T', P).
+        others: Features of the other view (T', P).
 
     Returns:
-        tuple: Cosine similarities (T,) and numbers of the other regions (T,).
+        Cosine similarities (T,) and numbers of the other regions (T,).
     """
-    alike = F.normalize(regions, dim=-1) @ F.normalize(others, dim=-1).mT
-    return alike.max(dim=-1)
+    cosines = F.normalize(regions, dim=-1) @ F.normalize(others, dim=-1).mT
+    return cosines.max(dim=-1)
 
 
 def mirrored(side: int) -> Tensor:
-    """Where each place of a grid goes that is flipped left to right (side * side,)."""
+    """Return where a left-right flip puts each place of a grid (side * side,)."""
     return torch.arange(side * side).view(side, side).flip(1).flatten()
 
 
@@ -46,9 +47,9 @@ def flip_correspondence(
 
     Args:
         regions: Features of the image (side * side, P), row by row.
-        flipped: Of a view that is flipped left to right (side * side, P).
+        flipped: Features of a view that is flipped left to right (side * side, P).
         side: Regions in a row.
-        cell: Pixels that a region is wide.
+        cell: Width of a region in pixels.
         pairs: How many are judged.
     """
     similarity, partner = nearest_regions(regions, flipped)
@@ -62,16 +63,16 @@ def flip_correspondence(
 
 
 def attention_entropy(attention: Tensor) -> Tensor:
-    """Entropy of each head in bits, the mean over queries.
+    """Return the entropy of each head in bits, the mean over queries.
 
-    0 bits look at one token, log2 N at all alike. The logarithm of 0 counts as 0,
-    where the official code gives NaN.
+    0 bits is attention to one token, log2 N to all alike. The logarithm of 0 counts as
+    0, where the official code gives NaN.
 
     Args:
         attention: Weights of each query (..., heads, N, N), rows summing to 1.
 
     Returns:
-        Tensor: (..., heads).
+        Entropies (..., heads).
     """
     bits = -torch.special.xlogy(attention, attention) / torch.log(
         attention.new_tensor(2.0)

@@ -1,12 +1,11 @@
-"""One attention, two ways to compute it: fused, or step by step.
+"""One attention, two kernels: fused, or step by step; measurements choose.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``G`` windows
 of an image.
 
 The fused kernel stores no map of N x N tokens. Step by step the map is stored for the
-backward pass, and its weights are at hand; with few tokens, and in bfloat16 on a CPU,
-that is faster. Which one is used is measured, not guessed: ``kernel_times.json``, which
-``tools/benchmarks/measure_kernels.py`` writes.
+backward pass; with few tokens, and in bfloat16 on a CPU, that is faster. The choice
+follows ``kernel_times.json``, which ``tools/benchmarks/measure_kernels.py`` writes.
 """
 
 import json
@@ -28,43 +27,100 @@ MOST_TOKENS = 1024
 WORTH_A_MAP = 0.95
 
 
-def attend(
+class AttentionKernel:
+    """Fused attention by the kernel for the case, as PyTorch's function is called.
+
+    Args:
+        kernel: ``'fused'``, ``'explicit'``, or ``'auto'``: what is faster.
+
+    Raises:
+        InputError: There is no such kernel.
+    """
+
+    def __init__(self, kernel: str = 'auto'):
+        self.kernel = check_kernel(kernel)
+
+    def stores_weights(self, query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
+        """Tell whether this call is computed step by step, so that weights exist."""
+        if mask is not None or self.kernel == 'fused':
+            return False
+        return self.kernel == 'explicit' or choose_kernel(query, key) == 'explicit'
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        on_weights: Callable[[Tensor], object] | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """Compute attention.
+
+        Args:
+            query, key, value: (B, H, N, D).
+            attn_mask, dropout_p, is_causal, scale, **kwargs: As of
+                ``F.scaled_dot_product_attention``.
+            on_weights: Called with the weights (B, H, N, N) before dropout, where they
+                are stored. Defaults to None.
+        """
+        if is_causal or kwargs or not self.stores_weights(query, key, attn_mask):
+            return F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask,
+                dropout_p=dropout_p,
+                is_causal=is_causal,
+                scale=scale,
+                **kwargs,
+            )
+
+        def softmax(logits: Tensor, dim: int) -> Tensor:
+            weights = logits.softmax(dim=dim)
+            if on_weights is not None:
+                on_weights(weights)
+            return weights
+
+        return explicit_attention(
+            query, key, value, scale=scale, dropout_p=dropout_p, softmax=softmax
+        )
+
+
+def check_kernel(kernel: str) -> str:
+    """Return the name of a kernel.
+
+    Raises:
+        InputError: There is no such kernel.
+    """
+    if kernel not in KERNELS:
+        raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
+    return kernel
+
+
+def explicit_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     bias: Tensor | None = None,
     scale: float | None = None,
     dropout_p: float = 0.0,
-    kernel: str = 'auto',
-    seen: Callable[[Tensor], object] | None = None,
+    softmax: Callable[..., Tensor] = F.softmax,
 ) -> Tensor:
-    """``softmax(scale query keyᵀ + bias) value``, by the kernel for the case.
+    """Compute ``softmax(scale query keyᵀ + bias) value`` step by step.
 
     Args:
         query: (B, H, Nq, D).
-        key: (B, H, N, D).
-        value: (B, H, N, D).
+        key, value: (B, H, N, D).
         bias: Added to the logits: (H, Nq, N) for all, or (G, H, Nq, N) where the batch
             is B / G images of G windows each. Defaults to None.
-        scale: Of the logits. Defaults to None: ``1 / sqrt(D)``.
-        dropout_p: Of the weights. Defaults to 0.
-        kernel: ``'fused'``, ``'explicit'``, or ``'auto'``: what is faster.
-        seen: Called with the weights (B, H, Nq, N), before dropout, where they are at
-            hand. Defaults to None.
-
-    Returns:
-        Tensor: (B, H, Nq, D).
+        scale: Factor of the logits. Defaults to None: ``1 / sqrt(D)``.
+        dropout_p: Dropout of the weights. Defaults to 0.
+        softmax: Called with the logits and ``dim=-1``. Defaults to PyTorch's.
     """
-    if kernel == 'auto':
-        kernel = choose_kernel(query, key, bias)
-    if kernel == 'explicit':
-        return _explicit(query, key, value, bias, scale, dropout_p, seen)
-    if kernel == 'fused':
-        return _fused(query, key, value, bias, scale, dropout_p)
-    raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
-
-
-def _explicit(query, key, value, bias, scale, dropout_p, seen) -> Tensor:
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     logits = (query * scale) @ key.mT
     if bias is not None:
@@ -72,15 +128,24 @@ def _explicit(query, key, value, bias, scale, dropout_p, seen) -> Tensor:
         shape = logits.shape
         logits = logits.view(-1, *bias.shape) if bias.ndim == 4 else logits
         logits = (logits + bias).view(shape)
-    weights = logits.softmax(dim=-1)
-    if seen is not None:
-        seen(weights)
+    weights = softmax(logits, dim=-1)
     if dropout_p:
         weights = F.dropout(weights, dropout_p)
     return weights @ value
 
 
-def _fused(query, key, value, bias, scale, dropout_p) -> Tensor:
+def fused_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+) -> Tensor:
+    """Compute the same by PyTorch's fused kernel.
+
+    Arguments as in :func:`explicit_attention`.
+    """
     if bias is None or bias.ndim == 3:
         return F.scaled_dot_product_attention(
             query, key, value, bias, dropout_p=dropout_p, scale=scale
@@ -97,7 +162,7 @@ def _fused(query, key, value, bias, scale, dropout_p) -> Tensor:
 
 
 def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str:
-    """``'fused'`` or ``'explicit'``: what was faster in the nearest case measured.
+    """Return ``'fused'`` or ``'explicit'``: what was faster in the nearest case.
 
     Explicit attention stores its map, which less than 5 % of time is not worth. A
     device or a type that nobody has measured gets the fused kernel, and so do more than
@@ -106,7 +171,7 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
     Args:
         query: (B, H, Nq, D).
         key: (B, H, N, D).
-        bias: As of :func:`attend`.
+        bias: As in :func:`explicit_attention`. Defaults to None.
     """
     tokens = max(query.shape[-2], key.shape[-2])
     if tokens > MOST_TOKENS:
@@ -119,7 +184,7 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
 
 
 def read_times(path: Path) -> dict[tuple[str, torch.dtype, bool], dict[int, float]]:
-    """Time of explicit over fused, by (device, type, bias or not) and tokens."""
+    """Read the time of explicit over fused, by (device, type, bias) and tokens."""
     found = {}
     for row in json.loads(path.read_text(encoding='utf-8'))['cases']:
         case = row['device'], getattr(torch, row['dtype']), row['bias']

@@ -1,66 +1,73 @@
-"""One switch for faster attention in any run: pretraining, segmentation, detection.
-
-Convolutions that keep the channels of a pixel side by side in memory.
-"""
+"""Hooks that make a run faster: attention, and the memory format of convolutions."""
 
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import nn
 
+from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
-from mmtlalign.fast.attention import KERNELS
-from mmtlalign.fast.modules import adopt_fast, share_windows
+from mmtlalign.fast.attention import AttentionKernel
+from mmtlalign.fast.modules import make_fast, share_windows
 from mmtlalign.registry import HOOKS
-from mmtlalign.tracing.attach import AttentionHook, TraceContext
-
-SEAM = 'scaled_dot_product_attention'
 
 
 def speed_up(model: nn.Module, kernel: str = 'auto') -> int:
     """Let the attentions of a model, in place, train by the kernel for the case.
 
-    mmpretrain's plain and windowed attention become their fast twins, and what calls
-    fused attention through an attribute (mmpretrain's, and this package's backbones)
-    chooses. Parameters and state dict stay as they are, and so does the evaluation of
-    windows. A forward that traces labels reads the weights of its windows, which are
-    explicit then, whatever ``kernel`` says.
+    mmpretrain's plain and windowed attention become objects of their fast classes, and
+    what calls fused attention through an attribute ``scaled_dot_product_attention``
+    (mmpretrain's, and this package's backbones) chooses the kernel. Parameters and
+    state dict stay as they are, and so does the evaluation of windows.
 
     Args:
-        model: Any, traced or not.
-        kernel: ``'auto'``, ``'fused'`` or ``'explicit'``; see
-            :func:`mmtlalign.attention.attend`.
+        model: Any.
+        kernel: ``'fused'``, which stores no attention map; ``'explicit'``, which does;
+            or ``'auto'``, what was faster where it was measured. Defaults to
+            ``'auto'``.
 
     Returns:
-        int: How many attentions were changed.
+        How many attentions were changed.
+
+    Raises:
+        InputError: There is no such kernel.
     """
-    if kernel not in KERNELS:
-        raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
+    attention = AttentionKernel(kernel)
     share_windows(model)
     changed = 0
     for module in model.modules():
-        seam = vars(module).get(SEAM)
-        if seam is F.scaled_dot_product_attention:
-            seam = AttentionHook(TraceContext())
-            setattr(module, SEAM, seam)
-        if isinstance(seam, AttentionHook):
-            seam.kernel = kernel
-        windows = adopt_fast(module, kernel)
-        changed += isinstance(seam, AttentionHook) or windows
+        replaced = _replace_function(module, attention)
+        changed += make_fast(module, kernel) or replaced
     return changed
+
+
+def _replace_function(module: nn.Module, attention: AttentionKernel) -> bool:
+    """Replace fused attention that a module calls through its attribute."""
+    owner, name = module, 'scaled_dot_product_attention'
+    function = vars(module).get(name)
+    # Whatever wraps the function keeps it under this name.
+    while hasattr(function, 'function'):
+        owner, name, function = function, 'function', function.function
+    if function is not F.scaled_dot_product_attention and not isinstance(
+        function, AttentionKernel
+    ):
+        return False
+    setattr(owner, name, attention)
+    return True
 
 
 @HOOKS.register_module()
 class FastAttentionHook(Hook):
-    """Speed up the attentions of a run's model; see :func:`speed_up`.
+    """Speed up the attentions of a run's model with the same numbers.
 
     In a config of any host::
 
         custom_hooks = [dict(type='mmtlalign.FastAttentionHook')]
 
     Args:
-        kernel (str): As of :func:`speed_up`. Defaults to 'auto'.
+        kernel (str): ``'fused'``, which stores no attention map; ``'explicit'``, which
+            does; or ``'auto'``, what was faster where it was measured. Defaults to
+            'auto'.
 
     Raises:
         InputError: The model has no attention that is known here.
@@ -71,9 +78,7 @@ class FastAttentionHook(Hook):
 
     def before_run(self, runner) -> None:
         """Change the model before it is compiled or run."""
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
+        model = unwrap_model(runner.model)
         changed = speed_up(model, self.kernel)
         if not changed:
             raise InputError(
@@ -88,7 +93,7 @@ class FastAttentionHook(Hook):
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Put a model into torch's ``channels_last`` memory format.
+    """Put a model into PyTorch's ``channels_last`` memory format.
 
     It pays for convolutional networks (docs/performance.md); transformers, whose only
     convolution cuts patches, gain nothing. In a config of any host::
@@ -100,10 +105,8 @@ class ChannelsLastHook(Hook):
     """
 
     def before_run(self, runner) -> None:
-        """Change the weights' format, which activations follow."""
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
+        """Change the format of the weights, which activations follow."""
+        model = unwrap_model(runner.model)
         if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
             raise InputError(
                 f'ChannelsLastHook: {type(model).__name__} has no convolution, so '

@@ -1,9 +1,13 @@
-"""Twins of mmpretrain's and mmcv's parts that train faster, with the same numbers.
+"""Subclasses of mmpretrain's and mmcv's modules that train faster, same numbers.
 
-A twin is a subclass with the same parameters, adopted in place. In evaluation it is the
-stock module, so that inference and exported graphs stay as they are. In training it
-takes queries, keys and values apart at once: the stock modules index them one by one,
-whose backward pass fills three tensors of the size of all with zeros.
+A module becomes an object of its fast class in place, with its parameters and hooks. In
+evaluation it runs the stock forward, so that inference and exported graphs stay as they
+are. In training it takes queries, keys and values apart at once: the stock modules
+index them one by one, whose backward pass fills three tensors of the size of all with
+zeros.
+
+A fast class calls the attributes and submodules of the class that it ``stands_for`` as
+that one does, so that hooks on them keep working.
 """
 
 import torch
@@ -14,16 +18,22 @@ from mmpretrain.models.utils.attention import MultiheadAttention, WindowMSA
 from torch import Tensor, nn
 
 from mmtlalign.compat.torch_2_1 import is_compiling
-from mmtlalign.errors import InputError
-from mmtlalign.fast.attention import KERNELS, attend
+from mmtlalign.fast.attention import (
+    check_kernel,
+    choose_kernel,
+    explicit_attention,
+    fused_attention,
+)
 from mmtlalign.fast.windows import WindowMasks, WindowOrder, reorder
 
 
 class FastMultiheadAttention(MultiheadAttention):
-    """Twin of the attention of mmpretrain's plain transformers."""
+    """Attention of mmpretrain's plain transformers."""
+
+    stands_for = MultiheadAttention
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, N, C) to (B, N, C)."""
+        """Map tokens (B, N, C) to (B, N, C)."""
         if not self.training:
             return super().forward(x)
         query, key, value = split(self.qkv(x), self.num_heads)
@@ -36,50 +46,58 @@ class FastMultiheadAttention(MultiheadAttention):
 
 
 class FastWindowMSA(WindowMSA):
-    """Twin of the attention in windows, by the kernel for the case.
+    """Attention in windows, by the kernel for the case.
 
     Attributes:
-        kernel: As of :func:`attend`. While labels are traced it is ``'explicit'``: the
-            weights are at hand then.
-        context: Of tracing, where it is tapped.
+        kernel: ``'auto'``, ``'fused'`` or ``'explicit'``. Where somebody has put a hook
+            on the softmax module, weights are needed, and the kernel is explicit.
     """
 
     kernel = 'auto'
-    context = None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Windows (B * G, T, C), mask (G, T, T) or None, to (B * G, T, C)."""
+        """Map windows (B * G, T, C), masked by (G, T, T) or None, to the same."""
         if not self.training:
             return super().forward(x, mask)
         bias = self.relative_position_bias_table[self.relative_position_index.view(-1)]
         bias = bias.view(x.shape[1], x.shape[1], -1).permute(2, 0, 1).contiguous()
         if mask is not None:
             bias = bias + mask[:, None].to(bias)
-        traced = self.context is not None and self.context.reader is not None
-        out = attend(
-            *split(self.qkv(x), self.num_heads),
-            bias,
-            self.scale,
-            self.attn_drop.p,
-            'explicit' if traced else self.kernel,
-        )
+        query, key, value = split(self.qkv(x), self.num_heads)
+        given = (query, key, value, bias, self.scale, self.attn_drop.p)
+        if self._is_explicit(query, key, bias):
+            out = explicit_attention(*given, softmax=self._softmax)
+        else:
+            out = fused_attention(*given)
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+
+    def _is_explicit(self, query: Tensor, key: Tensor, bias: Tensor) -> bool:
+        if self.softmax._forward_hooks:
+            return True
+        kernel = self.kernel
+        if kernel == 'auto':
+            kernel = choose_kernel(query, key, bias)
+        return kernel == 'explicit'
+
+    def _softmax(self, logits: Tensor, dim: int) -> Tensor:
+        return self.softmax(logits)
 
 
 class FastShiftWindowMSA(ShiftWindowMSA):
-    """Twin of what shifts a map and cuts it into windows: one copy there, one back.
+    """Shift a map and cut it into windows with one copy there and one back.
 
     The stock module pads, rolls and cuts one after the other, a copy each. A map that
     does not fill its windows goes that way here, too.
 
     Attributes:
-        order: Knows the ways of the tokens; see :func:`share_windows`.
+        order: Knows where tokens go; see :func:`share_windows`.
     """
 
+    stands_for = ShiftWindowMSA
     order: WindowOrder | None = None
 
     def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """Tokens (B, h * w, C) of a map (h, w) to the same."""
+        """Map tokens (B, h * w, C) of a map (h, w) to the same."""
         window, (height, width) = self.window_size, hw_shape
         fills = height % window == width % window == 0 and min(hw_shape) > 0
         if not (self.training and fills and self.order) or is_compiling():
@@ -96,10 +114,14 @@ class FastShiftWindowMSA(ShiftWindowMSA):
 
 
 class FastPatchMerging(PatchMerging):
-    """Twin of mmcv's merging of 2 x 2 tokens: one copy in place of an unfolding."""
+    """Merge 2 x 2 tokens with one copy in place of mmcv's unfolding."""
 
-    def forward(self, x: Tensor, input_size: tuple[int, int]):
-        """Tokens (B, h * w, C) to (B, h/2 * w/2, C'), and the new (h/2, w/2)."""
+    stands_for = PatchMerging
+
+    def forward(
+        self, x: Tensor, input_size: tuple[int, int]
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Map tokens (B, h * w, C) to (B, h/2 * w/2, C'), and the new (h/2, w/2)."""
         height, width = input_size
         sampler = self.sampler
         usual = (2, 2) == tuple(sampler.kernel_size) == tuple(sampler.stride)
@@ -116,14 +138,14 @@ class FastPatchMerging(PatchMerging):
 
 
 class FastDropPath(DropPath):
-    """Twin of mmcv's stochastic depth: one product in place of a division and one.
+    """Stochastic depth with one product in place of mmcv's division and product.
 
     Half precision stays as it is: ``1 / (1 - drop_prob)`` rounded to it would scale
     the whole path by up to 0.4 %.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """A path (B, ...), some of whose images are dropped and the rest scaled."""
+        """Drop the paths (B, ...) of some images and scale the rest."""
         if not (self.training and self.drop_prob) or x.dtype != torch.float32:
             return super().forward(x)
         keep = 1 - self.drop_prob
@@ -132,7 +154,7 @@ class FastDropPath(DropPath):
 
 
 def split(packed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (B, H, N, D) of a projection (B, N, 3 C)."""
+    """Take a projection (B, N, 3 C) apart: queries, keys and values (B, H, N, D)."""
     batch, tokens, width = packed.shape
     parts = packed.view(batch, tokens, 3, heads, width // (3 * heads))
     return parts.permute(2, 0, 3, 1, 4).unbind(0)
@@ -147,23 +169,21 @@ FAST = {
 }
 
 
-def adopt_fast(module: nn.Module, kernel: str | None = None) -> bool:
-    """Make a module of mmpretrain or mmcv its fast twin, in place.
+def make_fast(module: nn.Module, kernel: str | None = None) -> bool:
+    """Make a module of mmpretrain or mmcv an object of its fast class, in place.
 
     Args:
-        module: Of any class; those without a twin are left alone.
+        module: Of any class; those without a fast one are left alone.
         kernel: Of a window attention. Defaults to None: as it is, at first 'auto'.
 
     Returns:
-        bool: Whether it is an attention, and a twin now.
+        Whether it is an attention, and a fast one now.
     """
-    if kernel is not None and kernel not in KERNELS:
-        raise InputError(f'kernel={kernel!r}: choose one of {KERNELS}.')
-    twin = FAST.get(type(module))
-    if twin is not None:
-        module.__class__ = twin
+    fast = FAST.get(type(module))
+    if fast is not None:
+        module.__class__ = fast
     if kernel is not None and isinstance(module, FastWindowMSA):
-        module.kernel = kernel
+        module.kernel = check_kernel(kernel)
     return isinstance(module, (FastMultiheadAttention, FastWindowMSA))
 
 

@@ -1,4 +1,4 @@
-"""What shifted windows need of a map's size alone, made once for each size."""
+"""Masks and orders of shifted windows, made once for each size of a map."""
 
 from collections import OrderedDict
 
@@ -15,17 +15,17 @@ KEPT = 16
 
 
 class SizeCache:
-    """Keeps what :meth:`make` gives; copies of a model, and files, start without."""
+    """Keep what was made for a size; copies of a model, and files, start without."""
 
     def __init__(self):
         self.known: OrderedDict[tuple, object] = OrderedDict()
 
     def make(self, hw_shape, window_size, shift_size, device):
-        """What is to be kept for a map of ``hw_shape`` (h, w)."""
+        """Make what is kept for a map of ``hw_shape`` (h, w)."""
         raise NotImplementedError
 
     def __call__(self, hw_shape, window_size, shift_size, device=None):
-        """As :meth:`make`, from what is kept."""
+        """Return what was made for a map of ``hw_shape`` (h, w); make it once."""
         if is_compiling():
             return self.make(hw_shape, window_size, shift_size, device)
         key = (*hw_shape, window_size, shift_size, device)
@@ -45,21 +45,23 @@ class SizeCache:
 class WindowMasks(SizeCache):
     """Masks (windows, T, T), 0 or -100, of a padded map; None without shift.
 
-    It stands at the seam ``get_attn_mask`` of mmpretrain's ``ShiftWindowMSA``, which
+    Takes the place of ``get_attn_mask`` of mmpretrain's ``ShiftWindowMSA``, which
     makes the mask anew in every forward, some twenty small kernels.
     """
 
     def make(self, hw_shape, window_size, shift_size, device):
+        """Make the mask as the stock module does."""
         return ShiftWindowMSA.get_attn_mask(hw_shape, window_size, shift_size, device)
 
 
 class WindowOrder(SizeCache):
-    """Where tokens go when a map is shifted and cut into windows, and the way back.
+    """Order of tokens in a map that is shifted and cut into windows, and the inverse.
 
-    Of a map whose sides are multiples of the window: two index tensors (h * w,).
+    For a map whose sides are multiples of the window: two index tensors (h * w,).
     """
 
     def make(self, hw_shape, window_size, shift_size, device):
+        """Make the order and its inverse."""
         height, width = hw_shape
         places = torch.arange(height * width, device=device).view(hw_shape)
         places = places.roll((-shift_size, -shift_size), dims=(0, 1))
@@ -83,7 +85,7 @@ class _Reorder(torch.autograd.Function):
 
 
 def reorder(tokens: Tensor, order: Tensor, back: Tensor) -> Tensor:
-    """Tokens (B, N, C) in another order, a copy each way.
+    """Put tokens (B, N, C) into another order, with one copy each way.
 
     Args:
         tokens: (B, N, C).

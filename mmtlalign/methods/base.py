@@ -1,12 +1,14 @@
-"""What heads for mixed batches have in common.
+"""What the heads of mixed batches have in common.
 
-A head is a method's way of reading a target (``TLAlign``, ``TransMix``) put
-before a head of mmpretrain, which keeps its layers, its names and its loss.
+A head is a mixin that reads a target (``TLAlign``, ``TransMix``) in front of a head of
+mmpretrain, which keeps its layers, its names and its loss. Shapes: ``B`` batch, ``K``
+classes.
 """
 
 import warnings
+from contextlib import AbstractContextManager
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.mix import Mix
@@ -14,10 +16,10 @@ from mmtlalign.tracing.support import backbone_spec
 
 
 class MixHead:
-    """Mixin: the loss of a mixed batch with a target that is read per output.
+    """Mixin: compute the loss of a mixed batch, with a target for each output.
 
-    Subclasses say what is watched (:meth:`attach`, :meth:`trace`) and what it
-    means (:meth:`partner_shares`).
+    Subclasses say what is read from a forward pass (:meth:`attach`, :meth:`trace`) and
+    what it means (:meth:`partner_shares`).
 
     Attributes:
         outputs: How many outputs of the network the head scores.
@@ -33,16 +35,16 @@ class MixHead:
                 'set cal_acc=False and read the accuracy of the validation.'
             )
 
-    def attach(self, backbone) -> None:
-        """Check that the head can read the backbone; subclasses tap it.
+    def attach(self, backbone: nn.Module) -> None:
+        """Check that the head can read the backbone; subclasses attach tracing.
 
         Raises:
-            TypeError: If the backbone or an attention in it is not known.
-            ValueError: If the backbone's outputs are not what the head scores.
+            UnsupportedError: The backbone or an attention in it is not known.
+            InputError: The backbone's outputs are not what the head scores.
         """
-        family = backbone_spec(backbone)
-        self.output = family.output(backbone)
-        given = family.count_outputs(backbone)
+        spec = backbone_spec(backbone)
+        self.output = spec.output(backbone)
+        given = spec.count_outputs(backbone)
         if given != self.outputs:
             raise InputError(
                 f'{type(backbone).__name__} has {given} output(s) and '
@@ -50,33 +52,43 @@ class MixHead:
                 'with a distilled backbone, and another head otherwise.'
             )
 
-    def trace(self, backbone, mix: Mix, data_samples: list | None = None):
-        """Context manager around the forward; gives the reader.
+    def trace(
+        self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
+    ) -> AbstractContextManager:
+        """Return a context manager around one forward pass, which gives the reader.
 
         Args:
             backbone: Attached.
-            mix: The record of the mixing.
-            data_samples: The batch's, for heads that find labels there.
+            mix: The mixed batch.
+            data_samples: Data samples of the batch, for heads that find labels there.
+                Defaults to None.
         """
         raise NotImplementedError
 
-    def partner_shares(self, mix: Mix, seen) -> tuple[Tensor, ...]:
-        """Share of the partner (B,) in each output of the network."""
+    def partner_shares(self, mix: Mix, trace) -> tuple[Tensor, ...]:
+        """Return the partner's share of the target (B,) for each output.
+
+        Args:
+            mix: The mixed batch.
+            trace: The reader that :meth:`trace` gave, after the forward pass.
+        """
         raise NotImplementedError
 
-    def loss(self, feats: tuple, data_samples: list, mix: Mix, seen) -> dict:
-        """Loss of a mixed batch.
+    def loss(
+        self, feats: tuple, data_samples: list, mix: Mix, trace
+    ) -> dict[str, Tensor]:
+        """Compute the loss of a mixed batch.
 
         Args:
             feats: Features of the backbone and neck.
             data_samples: Not read: the labels travel in ``mix``.
-            mix: The record of the mixing.
-            seen: The reader that watched the forward.
+            mix: The mixed batch.
+            trace: The reader that :meth:`trace` gave, after the forward pass.
 
         Returns:
             dict[str, Tensor]: ``loss``, the mean over the network's outputs.
         """
-        shares = self.partner_shares(mix, seen)
+        shares = self.partner_shares(mix, trace)
         scores = self.output_scores(feats)
         for score in scores:
             if score.shape != mix.labels.shape:
@@ -94,12 +106,12 @@ class MixHead:
         return dict(loss=sum(losses) / len(losses))
 
     def output_scores(self, feats: tuple) -> tuple[Tensor, ...]:
-        """Class scores (B, K) of each output of the network."""
+        """Return the class scores (B, K) of each output of the network."""
         return (self(feats),)
 
 
 class DistilledScores(MixHead):
-    """Mixin: DeiT's two classifiers, scored one by one in training.
+    """Mixin: score DeiT's two classifiers one by one in training.
 
     Without a teacher both learn the mixed labels, each with what arrives at
     its own token; inference averages them, as in DeiT (ICML 2021, §4).
@@ -108,12 +120,12 @@ class DistilledScores(MixHead):
     outputs = 2
 
     def output_scores(self, feats: tuple) -> tuple[Tensor, Tensor]:
-        """Scores (B, K) of the class token and of the distillation token."""
+        """Return scores (B, K) of the class token and of the distillation token."""
         class_token, dist_token = self.pre_logits(feats)
         return self.layers.head(class_token), self.layers.head_dist(dist_token)
 
     def forward(self, feats: tuple) -> Tensor:
-        """Average of both scores (B, K)."""
+        """Return the average of both scores (B, K)."""
         with warnings.catch_warnings():
             # The stock head warns that it cannot be trained; this one can.
             warnings.simplefilter('ignore')

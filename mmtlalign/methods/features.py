@@ -17,17 +17,17 @@ BLOCKS = 4
 
 
 def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
-    """What the backbone says of an image: its class token, or the mean of its map.
+    """Return the class token of each image, or the mean of its map.
 
     Args:
         backbone: In the mode that it is to run in.
         images: Normalised (N, 3, h, w).
 
     Returns:
-        Tensor: (N, P).
+        Features (N, P).
 
     Raises:
-        ValueError: The last output of the backbone is neither map, tokens nor vector.
+        InputError: The last output of the backbone is neither map, tokens nor vector.
     """
     output = run_backbone(backbone, images)
     if isinstance(output, tuple):  # of class token and distillation token
@@ -42,7 +42,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) -> Tensor:
-    """Features of the last blocks side by side, for a linear probe.
+    """Return the features of the last blocks side by side, for a linear probe.
 
     Of a Swin Transformer the mean of a block's tokens, before they are merged; blocks
     of the last stage pass its norm. Of a ViT the class token of a block, or without
@@ -52,25 +52,25 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
         backbone: mmpretrain's Swin Transformer, or a ViT with ``layers`` and ``ln1``:
             mmpretrain's, LV-ViT, DHVT.
         images: Normalised (N, 3, h, w).
-        blocks: How many.
+        blocks: Number of blocks.
 
     Returns:
-        Tensor: (N, sum of the blocks' widths), the last block's at the end.
+        Features (N, sum of the blocks' widths), the last block's at the end.
 
     Raises:
-        ValueError: It has too few blocks, or nobody knows where they are.
+        InputError: It has too few blocks, or is of another kind.
     """
-    read = _readers(backbone)
-    if not 0 < blocks <= len(read):
+    readers = _block_readers(backbone)
+    if not 0 < blocks <= len(readers):
         raise InputError(
-            f'blocks={blocks}, but {type(backbone).__name__} has {len(read)}: set a '
+            f'blocks={blocks}, but {type(backbone).__name__} has {len(readers)}: set a '
             'number from 1 to that.'
         )
-    found, handles = [], []
-    for block, reader in read[-blocks:]:
+    features, handles = [], []
+    for block, read in readers[-blocks:]:
 
-        def keep(module, inputs, output, reader=reader):
-            found.append(reader(output))
+        def keep(module, inputs, output, read=read):
+            features.append(read(output))
 
         handles.append(block.register_forward_hook(keep))
     try:
@@ -78,11 +78,13 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
     finally:
         for handle in handles:
             handle.remove()
-    return torch.cat(found, dim=-1)
+    return torch.cat(features, dim=-1)
 
 
-def _readers(backbone: nn.Module) -> list[tuple[nn.Module, Callable]]:
-    """Every block, and what makes a feature (N, P) of its tokens."""
+def _block_readers(
+    backbone: nn.Module,
+) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+    """Return every block, with what makes features (N, P) of its tokens (N, T, P)."""
     # A subclass may have more behind its blocks, as CASwin has.
     if type(backbone) is SwinTransformer:
         last = len(backbone.stages) - 1
@@ -100,9 +102,9 @@ def _readers(backbone: nn.Module) -> list[tuple[nn.Module, Callable]]:
             for block in backbone.layers
         ]
     raise InputError(
-        f'{type(backbone).__name__}: nobody knows where its blocks are; they are known '
-        "of mmpretrain's SwinTransformer, and of VisionTransformer and the like. Take "
-        "features='view', which any backbone has."
+        f"{type(backbone).__name__}: its blocks are not known; those of mmpretrain's "
+        "SwinTransformer, VisionTransformer and the like are. Take features='view', "
+        'which any backbone has.'
     )
 
 

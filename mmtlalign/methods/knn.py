@@ -1,11 +1,7 @@
-"""Weighted k-nearest-neighbour classification of features.
+"""Weighted k-NN evaluation of features: the classification, its data, and the hook.
 
 Wu et al., "Unsupervised feature learning via non-parametric instance discrimination"
 (CVPR 2018), §3.4, as DINO and EsViT evaluate with it.
-
-Known images and images to classify: what a config says of them, or folders.
-
-k-NN accuracy of the features while a self-supervised model trains.
 """
 
 from collections.abc import Sequence
@@ -16,27 +12,16 @@ from mmengine.config import Config
 from mmengine.config.config import ConfigDict
 from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from torch import Tensor
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
 # Similarities that are in memory at a time: 128 MiB in float32.
 CHUNK = 2**25
-
-
-def check_neighbours(ks: Sequence[int], size: int) -> None:
-    """Make sure that a bank of ``size`` images has as many neighbours as are asked.
-
-    Raises:
-        InputError: It has fewer than the largest of ``ks``.
-    """
-    if max(ks) > size:
-        raise InputError(
-            f'k-NN with k={max(ks)} needs a bank of as many images, but it has '
-            f'{size}: set smaller ks, or a larger bank.'
-        )
 
 
 @torch.no_grad()
@@ -49,10 +34,11 @@ def top_classes(
     temperature: float = 0.07,
     best: int = 5,
 ) -> dict[int, Tensor]:
-    """Classes that the nearest neighbours vote for.
+    """Return the classes that the nearest neighbours vote for.
 
-    A neighbour votes with ``exp(cosine / temperature)``. Memory does not grow with
-    the number of queries, apart from what is returned.
+    A neighbour votes with ``exp(cosine / temperature)``. Classes of equal votes, such
+    as those that no neighbour has, follow each other by number. Memory does not grow
+    with the number of queries, apart from what is returned.
 
     Args:
         queries: Features to classify (Q, P), of any length.
@@ -60,92 +46,44 @@ def top_classes(
         labels: Their classes (M,), int64.
         ks: Numbers of neighbours.
         num_classes: C.
-        temperature: Of the votes.
+        temperature: Temperature of the votes.
         best: How many classes to return, at most C.
 
     Returns:
-        dict: For each k the classes of most votes, best first (Q, best).
+        For each k the classes of most votes, best first (Q, best).
 
     Raises:
         InputError: The bank has fewer than k features.
     """
     check_neighbours(ks, len(bank))
-    most = max(ks)
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
-    found = {k: [] for k in ks}
+    ranked = {k: [] for k in ks}
     for chunk in queries.split(max(1, CHUNK // len(bank))):
-        nearest = (chunk @ bank.T).topk(most, dim=1)
+        nearest = (chunk @ bank.T).topk(max(ks), dim=1)
         weights, classes = (nearest.values / temperature).exp(), labels[nearest.indices]
-        for k in ks:
+        for k in ranked:
             votes = chunk.new_zeros(len(chunk), num_classes)
             votes.scatter_add_(1, classes[:, :k], weights[:, :k])
-            found[k].append(votes.topk(min(best, num_classes), dim=1).indices)
-    return {k: torch.cat(parts) for k, parts in found.items()}
+            order = votes.argsort(dim=1, descending=True, stable=True)
+            ranked[k].append(order[:, :best])
+    return {k: torch.cat(parts) for k, parts in ranked.items()}
 
 
-def knn_hook_of(cfg: Config) -> dict:
-    """Settings of the config's KNNHook; empty without one."""
-    for hook in cfg.get('custom_hooks') or []:
-        if str(hook.get('type')).endswith('KNNHook'):
-            return hook
-    return {}
-
-
-def knn_loaders(
-    cfg: Config, bank: str | None = None, queries: str | None = None
-) -> dict[str, dict]:
-    """Data loaders of the bank and the queries.
-
-    Those of the config's KNNHook; of a config without it the images it trains on and
-    those it is validated on, both through the pipeline of the validation.
-
-    Args:
-        cfg: Of mmpretrain.
-        bank: A folder instead, with one folder of images for each class.
-        queries: The same.
-
-    Returns:
-        dict: Settings by name, ``bank`` and ``queries``.
+def check_neighbours(ks: Sequence[int], size: int) -> None:
+    """Check that a bank of ``size`` images has as many neighbours as are asked for.
 
     Raises:
-        InputError: The config has neither.
+        InputError: It has fewer than the largest of ``ks``.
     """
-    found = knn_hook_of(cfg)
-    if not found:
-        known, asked = cfg.get('train_dataloader'), cfg.get('val_dataloader')
-        if not known or not asked:
-            raise InputError(
-                f'{cfg.filename} has no KNNHook, and not both train_dataloader and '
-                'val_dataloader: images of known classes are needed twice. Name a '
-                'config that has them.'
-            )
-        pipeline = innermost(asked['dataset'])['pipeline']
-        plain = dict(innermost(known['dataset']), pipeline=pipeline)
-        found = dict(bank=dict(asked, dataset=plain), queries=asked)
-    loaders = {}
-    for name, folder in (('bank', bank), ('queries', queries)):
-        settings = dict(found[name])
-        if folder is not None:
-            pipeline = innermost(settings['dataset'])['pipeline']
-            settings['dataset'] = dict(
-                type='CustomDataset', data_root=folder, pipeline=pipeline
-            )
-        # Each image once, in order.
-        settings['sampler'] = dict(type='DefaultSampler', shuffle=False)
-        settings['drop_last'] = False
-        loaders[name] = ConfigDict(settings)
-    return loaders
+    if max(ks) > size:
+        raise InputError(
+            f'k-NN with k={max(ks)} needs a bank of as many images, but it has '
+            f'{size}: set smaller ks, or a larger bank.'
+        )
 
 
-def innermost(dataset: dict) -> dict:
-    """The data set inside wrappers such as ``RepeatDataset``."""
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    return dataset
-
-
-def check_classes(bank, queries) -> None:
-    """Make sure that two data sets number the same classes.
+def check_same_classes(bank: Dataset, queries: Dataset) -> None:
+    """Check that two data sets number the same classes alike, where they name them.
 
     Raises:
         InputError: Their class names differ, in kind or in order.
@@ -156,28 +94,80 @@ def check_classes(bank, queries) -> None:
     )
     if not known or not asked or known == asked:
         return
-    for mine, other, name in ((known, asked, 'bank'), (asked, known, 'queries')):
-        only = [c for c in mine if c not in other]
+    difference = 'their order differs'
+    for ours, others, name in ((asked, known, 'queries'), (known, asked, 'bank')):
+        only = [str(c) for c in ours if c not in others]
         if only:
-            what = f'only the {name} have {", ".join(map(str, only[:5]))}'
-            break
-    else:
-        what = 'their order differs'
+            difference = f'only the {name} have {", ".join(only[:5])}'
     raise InputError(
         f'The bank has {len(known)} classes and the queries {len(asked)}, and they are '
-        f'not the same: {what}. Give both the same folders of classes.'
+        f'not the same: {difference}. Give both the same folders of classes.'
     )
+
+
+def find_knn_hook(cfg: Config) -> dict:
+    """Return the settings of the config's KNNHook; empty without one."""
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook.get('type')).endswith('KNNHook'):
+            return hook
+    return {}
+
+
+def knn_loaders(
+    cfg: Config, bank: str | None = None, queries: str | None = None
+) -> dict[str, ConfigDict]:
+    """Return the data loaders of the bank and the queries.
+
+    Those of the config's KNNHook; of a config without it the images it trains on and
+    those it is validated on, both through the pipeline of the validation.
+
+    Args:
+        cfg: A config of mmpretrain.
+        bank: A folder instead, with one folder of images for each class.
+        queries: Likewise.
+
+    Returns:
+        Settings by name, ``bank`` and ``queries``.
+
+    Raises:
+        InputError: The config has neither.
+    """
+    loaders = find_knn_hook(cfg)
+    if not loaders:
+        train, val = cfg.get('train_dataloader'), cfg.get('val_dataloader')
+        if not train or not val:
+            raise InputError(
+                f'{cfg.filename} has no KNNHook, and not both train_dataloader and '
+                'val_dataloader: images of known classes are needed twice. Name a '
+                'config that has them.'
+            )
+        pipeline = unwrap_dataset(val['dataset'])['pipeline']
+        known = dict(unwrap_dataset(train['dataset']), pipeline=pipeline)
+        loaders = dict(bank=dict(val, dataset=known), queries=val)
+    chosen = {}
+    for name, folder in (('bank', bank), ('queries', queries)):
+        # Each image once, in order.
+        sampler = dict(type='DefaultSampler', shuffle=False)
+        settings = dict(loaders[name], sampler=sampler, drop_last=False)
+        if folder is not None:
+            pipeline = unwrap_dataset(settings['dataset'])['pipeline']
+            settings['dataset'] = dict(
+                type='CustomDataset', data_root=folder, pipeline=pipeline
+            )
+        chosen[name] = ConfigDict(settings)
+    return chosen
 
 
 @HOOKS.register_module()
 class KNNHook(Hook):
-    """Classify held-out images by their nearest neighbours among known ones.
+    """Weighted k-NN evaluation of frozen features during training.
 
-    Weighted k-NN of cosine similarity, as DINO and EsViT report it, on features that
+    As DINO and EsViT report it, by cosine, on features that
     ``model.extract_feat(inputs, network=...)`` gives of whole images. Every process
     extracts its part of the images; the features are gathered, and each process
     classifies its part of the queries. The accuracies go to the log and to the
-    visualizer as ``knn/top1_k20`` and so on.
+    visualizer as ``knn/top1_k20`` and so on, in percent. Where the neighbours are of
+    fewer than five classes, top-5 fills up with the lowest class numbers.
 
     Args:
         bank (dict): Data loader of images whose classes are known, without
@@ -186,17 +176,18 @@ class KNNHook(Hook):
             ``collate_fn=dict(type='default_collate')`` and a pipeline that ends with
             ``PackInputs``.
         ks (Sequence[int]): Numbers of neighbours. Defaults to (10, 20, 100, 200).
-        temperature (float): Of the votes. Defaults to 0.07.
+        temperature (float): Temperature of the votes. Defaults to 0.07.
         network (str): 'teacher' or 'student'. Defaults to 'teacher'.
         interval (int): Epochs, or iterations where the loop counts those, from one
-            evaluation to the next; the last is always there. Defaults to 1.
-        at_start (bool): Also before the first step. Defaults to False.
+            evaluation to the next; the last is always evaluated. Defaults to 1.
+        at_start (bool): Whether to evaluate before the first step, too. Defaults to
+            False.
 
     Raises:
         InputError: There are fewer images than neighbours, or images without class.
     """
 
-    # After EsViTHook has moved the teacher, before the checkpoint is written.
+    # After EsViTHook has updated the teacher, before the checkpoint is written.
     priority = 'LOW'
 
     def __init__(
@@ -217,7 +208,7 @@ class KNNHook(Hook):
         self.at_start = at_start
         self.loaders = {}
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Build the loaders, so that wrong settings show before the training."""
         for name, settings in self.settings.items():
             # A copy: building takes keys out.
@@ -226,66 +217,70 @@ class KNNHook(Hook):
         if self.at_start:
             self.evaluate(runner)
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         """Evaluate where the loop counts epochs."""
         last = self.is_last_train_epoch(runner)
         due = last or self.every_n_epochs(runner, self.interval)
-        if counts_epochs(runner) and due:
+        if _counts_epochs(runner) and due:
             self.evaluate(runner)
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
         """Evaluate where the loop counts iterations."""
         last = self.is_last_train_iter(runner)
         due = last or self.every_n_train_iters(runner, self.interval)
-        if not counts_epochs(runner) and due:
+        if not _counts_epochs(runner) and due:
             self.evaluate(runner)
 
-    def evaluate(self, runner) -> dict[str, float]:
-        """Accuracies in percent, by name; they are logged too."""
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
-        found = self.accuracies(model)
+    def evaluate(self, runner: Runner) -> dict[str, float]:
+        """Log and return the accuracies of the run's model, in percent, by name."""
+        accuracies = self.accuracies(unwrap_model(runner.model))
         text = ', '.join(
-            f'k={k}: {found[f"knn/top1_k{k}"]:.2f} ({found[f"knn/top5_k{k}"]:.2f})'
+            f'k={k}: {accuracies[f"knn/top1_k{k}"]:.2f} '
+            f'({accuracies[f"knn/top5_k{k}"]:.2f})'
             for k in self.ks
         )
         sizes = [len(self.loaders[name].dataset) for name in ('queries', 'bank')]
         # During an iteration its number is one behind.
-        steps = runner.iter + (not counts_epochs(runner) and runner.iter > 0)
+        steps = runner.iter + (not _counts_epochs(runner) and runner.iter > 0)
         runner.logger.info(
             f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
             f'percent of {sizes[0]} images by {sizes[1]}: {text}'
         )
-        runner.visualizer.add_scalars(found, step=steps)
-        return found
+        runner.visualizer.add_scalars(accuracies, step=steps)
+        return accuracies
 
-    def accuracies(self, model) -> dict[str, float]:
-        """Accuracies of a model's features, in percent, by name."""
+    def accuracies(self, model: nn.Module) -> dict[str, float]:
+        """Return the accuracies of a model's features, in percent, by name."""
         mode = model.training
         model.eval()
         try:
             bank, labels = self.features(model, self.loaders['bank'])
-            queries, wanted = self.features(model, self.loaders['queries'])
+            queries, truth = self.features(model, self.loaders['queries'])
         finally:
             model.train(mode)
         part = slice(get_rank(), None, get_world_size())
-        classes = int(max(labels.max(), wanted.max())) + 1
+        classes = int(max(labels.max(), truth.max())) + 1
         ranked = top_classes(
             queries[part], bank, labels, self.ks, classes, self.temperature
         )
-        found = {}
+        accuracies = {}
         for k, best in ranked.items():
-            right = (best == wanted[part, None]).double()
+            right = (best == truth[part, None]).double()
             hits = torch.stack([right[:, 0].sum(), right.sum()])
             all_reduce(hits)
             top1, top5 = (100 * hits / len(queries)).tolist()
-            found |= {f'knn/top1_k{k}': top1, f'knn/top5_k{k}': top5}
-        return found
+            accuracies |= {f'knn/top1_k{k}': top1, f'knn/top5_k{k}': top5}
+        return accuracies
 
     @torch.no_grad()
-    def features(self, model, loader) -> tuple[Tensor, Tensor]:
-        """Features (N, P) and classes (N,) of all images, on every process."""
+    def features(self, model: nn.Module, loader: DataLoader) -> tuple[Tensor, Tensor]:
+        """Return features (N, P) and classes (N,) of all images, on every process."""
         features, labels = [], []
         for batch in loader:
             samples = batch['data_samples']
@@ -294,8 +289,7 @@ class KNNHook(Hook):
                     'KNNHook: an image of its data has no class (gt_label): give a '
                     'data set with annotations.'
                 )
-            batch = model.data_preprocessor(batch, training=False)
-            inputs = batch['inputs']
+            inputs = model.data_preprocessor(batch, training=False)['inputs']
             features.append(model.extract_feat(inputs, network=self.network).float())
             labels += [sample.gt_label for sample in samples]
         labels = torch.cat(labels).to(features[0].device)
@@ -304,14 +298,21 @@ class KNNHook(Hook):
 
 
 def gather(part: Tensor, size: int) -> Tensor:
-    """Rows of all processes in the order of the data set.
+    """Gather the rows of all processes in the order of the data set.
 
     mmengine deals images out in turn, and repeats the first ones until all processes
     have the same number.
+
+    Args:
+        part: Rows of this process (n, ...).
+        size: Number of rows N of the data set.
+
+    Returns:
+        All rows (N, ...), on every process.
     """
     return torch.stack(all_gather(part), dim=1).flatten(0, 1)[:size]
 
 
-def counts_epochs(runner) -> bool:
-    """Whether the training is as long as some number of epochs."""
-    return runner.train_loop.__class__.__name__ != 'IterBasedTrainLoop'
+def _counts_epochs(runner: Runner) -> bool:
+    """Tell whether the training is as long as some number of epochs."""
+    return type(runner.train_loop).__name__ != 'IterBasedTrainLoop'

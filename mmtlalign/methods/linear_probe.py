@@ -1,10 +1,8 @@
-"""A classifier whose backbone only looks: linear evaluation of frozen features.
+"""Linear evaluation of a frozen backbone at several learning rates in one run.
 
-Linear layers on frozen features, one for each learning rate, trained together.
-
-A learning rate for each linear layer of a probe.
-
-Accuracy of every learning rate of a linear probe.
+A classifier that trains a head alone, a head with a linear layer for each rate, the
+optimizer's groups for it, and a metric. DINO (arXiv 2104.14294), §4.1, and EsViT (arXiv
+2106.09785), §4.1.
 """
 
 from collections.abc import Sequence
@@ -25,24 +23,25 @@ from mmtlalign.registry import METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 @MODELS.register_module()
 class LinearProbe(ImageClassifier):
-    """Train a head on features of a backbone that stays as it is.
+    """Classifier that trains a head on features of a backbone that stays as it is.
 
     DINO (arXiv 2104.14294), §4.1, and EsViT (arXiv 2106.09785), §4.1. No gradient
     reaches the backbone, and it is always in evaluation mode. Its weights come from
     :class:`PretrainedBackboneHook`.
 
     Args:
-        backbone (dict): To be judged.
+        backbone (dict): Backbone that is judged.
         head (dict): :class:`LinearProbeHead`; its ``in_channels`` is the features'
             width.
         features (str): ``'blocks'``, the last blocks side by side, or ``'view'``, the
             class token or the mean of the last map. Defaults to ``'blocks'``.
-        blocks (int, optional): How many blocks, where they are the features. Defaults
+        blocks (int, optional): Number of blocks, where they are the features. Defaults
             to None: 4.
-        **kwargs: ``data_preprocessor`` and ``init_cfg`` as in ``ImageClassifier``.
+        **kwargs: ``data_preprocessor`` and ``init_cfg`` of mmpretrain's
+            ``ImageClassifier``.
 
     Raises:
-        ValueError: ``features`` is not known, or has no ``blocks``.
+        InputError: ``features`` is not known, or has no ``blocks``.
     """
 
     def __init__(
@@ -70,37 +69,37 @@ class LinearProbe(ImageClassifier):
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode: bool = True):
-        """As usual, but the backbone stays in evaluation mode."""
+    def train(self, mode: bool = True) -> 'LinearProbe':
+        """Set the mode, but keep the backbone in evaluation mode."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor]:
-        """Features (N, P) of normalised images (N, 3, h, w)."""
+        """Return features (N, P) of normalised images (N, 3, h, w)."""
         return (FEATURES[self.features](self.backbone, inputs, **self.options),)
 
 
 @MODELS.register_module()
 class LinearProbeHead(BaseModule):
-    """Several linear classifiers that see the same features.
+    """Several linear classifiers of the same features, one a learning rate.
 
     They start alike and share nothing else, so each learns as it would alone: the
     loss is the sum of theirs. :class:`LinearProbeOptimWrapperConstructor` gives each
-    its rate.
+    its rate. Shapes: N images, P channels, R rates, C classes.
 
     Args:
-        num_classes (int): C.
-        in_channels (int): P, width of the features.
+        num_classes (int): Number of classes C.
+        in_channels (int): Width P of the features.
         rates (Sequence[float]): Learning rates, each as a multiple of the
             optimizer's; all different.
-        std (float): Of the weights at the start; biases start at 0. Defaults to 0.01,
-            as in DINO's and EsViT's official probes.
+        std (float): Standard deviation of the weights at the start; biases start at 0.
+            Defaults to 0.01, as in DINO's and EsViT's official probes.
         init_cfg (dict, optional): Not used; the start is :meth:`init_weights`.
 
     Raises:
-        ValueError: A rate is impossible, or there twice.
+        InputError: A rate is impossible, or there twice.
     """
 
     def __init__(
@@ -127,14 +126,14 @@ class LinearProbeHead(BaseModule):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Start all layers alike."""
+        """Draw the first layer and copy it to the others."""
         nn.init.normal_(self.layers[0].weight, std=self.std)
         nn.init.zeros_(self.layers[0].bias)
         for layer in self.layers[1:]:
             layer.load_state_dict(self.layers[0].state_dict())
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Logits (N, R, C), a row for each rate, of features (N, P)."""
+        """Return logits (N, R, C), a row for each rate, of features (N, P)."""
         features = feats[-1]
         if features.shape[-1] != self.in_channels:
             raise InputError(
@@ -143,41 +142,43 @@ class LinearProbeHead(BaseModule):
             )
         return torch.stack([layer(features) for layer in self.layers], dim=1)
 
-    def loss(self, feats: tuple[Tensor], data_samples: list[DataSample]) -> dict:
-        """Sum of the cross-entropies, and each of them for the log."""
+    def loss(
+        self, feats: tuple[Tensor], data_samples: list[DataSample]
+    ) -> dict[str, Tensor]:
+        """Return the sum of the cross-entropies, and each of them for the log."""
         if 'gt_score' in data_samples[0]:  # of mixed images
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             target = torch.cat([sample.gt_label for sample in data_samples])
         logits = self(feats).unbind(dim=1)
         terms = torch.stack([F.cross_entropy(one, target) for one in logits])
-        each = {f'ce_lr{r:g}': t for r, t in zip(self.rates, terms.detach())}
-        return dict(loss=terms.sum(), **each)
+        named = {f'ce_lr{r:g}': t for r, t in zip(self.rates, terms.detach())}
+        return dict(loss=terms.sum(), **named)
 
     def predict(
         self, feats: tuple[Tensor], data_samples: list[DataSample] | None = None
     ) -> list[DataSample]:
         """Put ``probe_scores`` (R, C) and ``probe_rates`` into the data samples."""
         scores = self(feats).softmax(dim=-1)
-        samples = data_samples
-        if samples is None:
-            samples = [DataSample() for _ in scores]
-        for sample, each in zip(samples, scores):
-            sample.set_field(each, 'probe_scores')
+        if data_samples is None:
+            data_samples = [DataSample() for _ in scores]
+        for sample, score in zip(data_samples, scores):
+            sample.set_field(score, 'probe_scores')
             sample.set_field(self.rates, 'probe_rates')
-        return samples
+        return data_samples
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Each layer of a :class:`LinearProbeHead` learns at its multiple of ``lr``.
+    """Parameter groups that give each layer of a head its multiple of ``lr``.
 
-    Nothing else has a group, so that nothing else learns.
+    The head is a :class:`LinearProbeHead`. Nothing else has a group, so that nothing
+    else learns.
 
     Args:
-        optim_wrapper_cfg (dict): As in the default constructor; the optimizer has an
-            ``lr``.
-        paramwise_cfg: Not taken.
+        optim_wrapper_cfg (dict): The ``optim_wrapper`` of the config, whose optimizer
+            has an ``lr``.
+        paramwise_cfg (None): Not allowed.
 
     Raises:
         InputError: There is a ``paramwise_cfg`` or no ``lr``, or the model has no such
@@ -208,7 +209,7 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 @METRICS.register_module()
 class ProbeAccuracy(BaseMetric):
-    """Top-1 and top-5 of each linear layer, and the best of them.
+    """Top-1 and top-5 accuracy of each layer of a linear probe, and the best of them.
 
     The best is chosen on the images that it is reported of, as the official linear
     evaluations of DINO and EsViT do: a sweep of many rates reads a little high.
@@ -218,31 +219,29 @@ class ProbeAccuracy(BaseMetric):
     ``probe/best_lr``, the rate of it.
 
     Args:
-        collect_device (str): As in mmengine. Defaults to 'cpu'.
+        collect_device (str): Device on which results of all processes are gathered,
+            'cpu' or 'gpu'. Defaults to 'cpu'.
     """
 
     default_prefix = 'probe'
 
-    def __init__(self, collect_device: str = 'cpu'):
-        super().__init__(collect_device=collect_device)
-
-    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Keep for each image where its class ranks at each rate."""
+    def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
+        """Keep for each image the rank of its class at each rate, from 0."""
         for sample in data_samples:
             scores, label = sample['probe_scores'], sample['gt_label']
-            mine = scores[:, label]
-            above = (scores > mine).sum(dim=1)
-            # What is as likely counts as above if it stands before.
-            above += (scores == mine)[:, : int(label)].sum(dim=1)
-            self.results.append((above.cpu(), sample['probe_rates'], scores.shape[1]))
+            right = scores[:, label]
+            rank = (scores > right).sum(dim=1)
+            # Of classes that are as likely the first is the answer.
+            rank += (scores == right)[:, : int(label)].sum(dim=1)
+            self.results.append((rank.cpu(), sample['probe_rates'], scores.shape[1]))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Accuracies by name."""
+        """Return accuracies by name."""
         ranks = torch.stack([rank for rank, _, _ in results])
         _, rates, classes = results[0]
-        found = {}
+        accuracy = {}
         for k in (1, 5) if classes > 5 else (1,):
             share = 100 * (ranks < k).double().mean(dim=0)
-            found |= {f'top{k}_lr{r:g}': v for r, v in zip(rates, share.tolist())}
-        best = max(rates, key=lambda rate: found[f'top1_lr{rate:g}'])
-        return found | dict(best_top1=found[f'top1_lr{best:g}'], best_lr=best)
+            accuracy |= {f'top{k}_lr{r:g}': v for r, v in zip(rates, share.tolist())}
+        best = max(rates, key=lambda rate: accuracy[f'top1_lr{rate:g}'])
+        return accuracy | dict(best_top1=accuracy[f'top1_lr{best:g}'], best_lr=best)

@@ -1,12 +1,14 @@
-"""ReLabel: the label of an image is what its map says of the crop (CVPR 2021,
-arXiv 2101.05022).
+"""ReLabel: the label of an image is what its map says of the crop.
+
+CVPR 2021, arXiv 2101.05022.
 """
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.transforms import pool_named
+from mmtlalign.methods.token_labeling.loss import smooth_soft_labels_official
+from mmtlalign.methods.token_labeling.transforms import pool_crop
 from mmtlalign.registry import TRANSFORMS
 
 
@@ -57,15 +59,15 @@ class ReLabel(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add the soft label."""
-        classes, (pooled,) = pool_named(
+        classes, (pooled,) = pool_crop(
             results, 'ReLabel', self.num_classes, [(1, 1)], self.legacy_axis_order
         )
         logits = np.zeros(self.num_classes, np.float32)
         logits[classes] = pooled[:, 0, 0]
-        likely = np.exp(logits - logits.max())
-        off = self.smoothing / self.num_classes
-        on = 1 - self.smoothing + off
-        results['gt_score'] = likely / likely.sum() * on + off
+        exp = np.exp(logits - logits.max())
+        results['gt_score'] = smooth_soft_labels_official(
+            exp / exp.sum(), self.smoothing, self.num_classes
+        )
         return results
 
     def __repr__(self) -> str:

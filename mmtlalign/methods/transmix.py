@@ -1,109 +1,96 @@
-"""Readers of where the last attention looks (TransMix). As the tracer, they sit
-on the context during one forward and are told the same events.
+"""TransMix: weigh labels by attention (CVPR 2022, arXiv 2111.09833).
 
-TransMix: weigh labels by attention (CVPR 2022, arXiv 2111.09833).
+The partner's share of the target is the attention that the class token of the last
+layer pays to it, averaged with the share by area, as the authors intend (§4.1).
 
-The share of the partner is where the class token of the last layer looks. As
-the authors intend, it is averaged with the share by area (§4.1).
+Shapes: ``B`` batch, ``H`` heads, ``P`` special tokens, ``N`` image tokens, ``D``
+channels of a head, ``h, w`` token rows and columns.
 """
 
+from contextlib import AbstractContextManager
+
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.heads import DeiTClsHead, LinearClsHead, VisionTransformerClsHead
 from torch import Tensor, nn
 
+from mmtlalign.compat.renamed import renamed_arguments
 from mmtlalign.errors import InputError
 from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, covered, token_grid, trace_forward
+from mmtlalign.tracing.attach import attach, crop_to_tokens, token_grid, trace_forward
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Reader
 
 
 class LastAttentionReader(Reader):
-    """Base: counts the attentions and reads the last one.
+    """Count the attentions and read the last one.
 
-    Subclasses say what they read from queries and keys (:meth:`read`) or from
-    weights that are at hand (:meth:`read_weights`).
+    Subclasses say what they read from queries and keys (:meth:`read`) or from weights
+    (:meth:`read_weights`).
 
     Args:
         mask: Share of the partner in each image token (1 or B, N).
-        grid: Token grid ``(h, w)`` with N = h * w.
+        grid: Token rows and columns ``(h, w)``, N = h * w.
         prefix: Number of special tokens P.
         attentions: How many attentions the backbone has.
 
     Attributes:
-        mask, grid, prefix: The same at the layer that runs.
-        seen: Number of attentions met.
+        mask: The same where the forward pass is now.
     """
 
     def __init__(
         self, mask: Tensor, grid: tuple[int, int], prefix: int, attentions: int
     ):
+        super().__init__(grid, prefix)
         self.mask = mask
-        self.grid = grid
-        self.prefix = prefix
         self.attentions = attentions
-        self.seen = 0
-        self._windows: tuple | None = None
-        self._appended = 0
 
-    def attend(self, query, key, scale, mask=None) -> None:
-        """Arguments as of :meth:`Tracer.attend`."""
+    def attend(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
+    ) -> None:
+        """Read queries and keys if this attention is the last."""
         if self._is_last():
             self.read(query, key, scale, mask)
-        self._appended = 0
+        self.appended = 0
 
     def weigh(self, weights: Tensor) -> None:
-        """Weights as in :meth:`Tracer.weigh`."""
+        """Read weights if this attention is the last."""
         if self._is_last():
             mean = weights.detach().flatten(0, -4).mean(dim=1, dtype=torch.float32)
             self.read_weights(mean)
-        self._appended = 0
-
-    def enter_windows(self, grid, window, shift=(0, 0), pad_first=True) -> None:
-        """As :meth:`Tracer.enter_windows`."""
-        self._windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
-
-    def leave_windows(self) -> None:
-        """As :meth:`Tracer.leave_windows`."""
-        self._windows = None
+        self.appended = 0
 
     def reduce_keys(self, pooling) -> None:
-        """As :meth:`Tracer.reduce_keys`; of use for the last attention only."""
+        """Pool the mask, whose tokens are the keys, before the last attention."""
         if self.seen == self.attentions - 1:
             self.mask = propagate.pool(self.mask[..., None], self.grid, 0, pooling)
             self.mask = self.mask[..., 0]
 
-    def append_tokens(self, count: int) -> None:
-        """As :meth:`Tracer.append_tokens`."""
-        self._appended = count
-
-    def merge(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
-        """As :meth:`Tracer.merge`; the first token stands for its group."""
-        self.mask, self.grid = propagate.merge_nearest(
+    def merge_tokens(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
+        """Let the first token of a group stand for it."""
+        self.mask, self.grid = merge_nearest(
             self.mask, self.grid, kernel, stride, padding
         )
 
-    def join_prefix(self, count: int = 1) -> None:
-        """As :meth:`Tracer.join_prefix`."""
-        self.prefix += count
-
-    def read(self, query, key, scale, mask) -> None:
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
         """Read the last attention from queries and keys (B, H, N, D)."""
         raise NotImplementedError
 
     def read_weights(self, weights: Tensor) -> None:
-        """Read the last attention from weights (B, Nq, Nk), mean of the heads."""
+        """Read the last attention from weights (B, Nq, Nk), the mean of the heads."""
         raise NotImplementedError
 
-    def _spread(self, looks: Tensor) -> Tensor:
-        """What falls on a mean of all tokens (..., N + count) falls on all alike."""
-        if not self._appended:
-            return looks
-        looks, extra = looks.tensor_split([-self._appended], dim=-1)
-        return looks + extra.sum(dim=-1, keepdim=True) / looks.shape[-1]
+    def _spread_appended(self, attention: Tensor) -> Tensor:
+        """Give what is paid to a mean of all tokens (..., N + count) to all alike."""
+        if not self.appended:
+            return attention
+        attention, extra = attention.tensor_split([-self.appended], dim=-1)
+        return attention + extra.sum(dim=-1, keepdim=True) / attention.shape[-1]
 
     def _is_last(self) -> bool:
         self.seen += 1
@@ -111,7 +98,7 @@ class LastAttentionReader(Reader):
 
 
 class ClassTokenAttention(LastAttentionReader):
-    """Where the special tokens look (TransMix, CVPR 2022, §3).
+    """Read the attention of the special tokens (TransMix, CVPR 2022, §3).
 
     Attributes:
         rows: (B, P, P + N), softmax before dropout, averaged over heads.
@@ -119,30 +106,32 @@ class ClassTokenAttention(LastAttentionReader):
 
     rows: Tensor | None = None
 
-    def read(self, query, key, scale, mask) -> None:
-        self._keep(propagate.prefix_rows(query, key, self.prefix, scale, mask))
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
+        """Keep the rows of the special tokens."""
+        rows = prefix_rows(query, key, self.prefix, scale, mask)
+        self.rows = self._spread_appended(rows)
 
     def read_weights(self, weights: Tensor) -> None:
-        self._keep(weights[:, : self.prefix])
+        """Keep the rows of the special tokens."""
+        self.rows = self._spread_appended(weights[:, : self.prefix])
 
     def output_shares(self) -> tuple[Tensor, ...]:
-        """Share of each special token's look that falls on the partner, (B,).
+        """Return the share of each special token's attention on the partner, (B,).
 
         The columns of the special tokens do not count.
         """
         rows = self.rows[:, :, self.prefix :]
-        looked = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
-        return looked.unbind(dim=1)
-
-    def _keep(self, rows: Tensor) -> None:
-        self.rows = self._spread(rows)
+        paid = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
+        return paid.unbind(dim=1)
 
 
 class ReceivedAttention(LastAttentionReader):
-    """How much each image token is looked at, for networks without class token.
+    """Read how much attention each image token receives.
 
-    This is an extension of ours, not in the paper: the mean of the columns of
-    the last attention takes the place of the class token's row.
+    An extension of ours, not in the paper, for networks without class token: the mean
+    of the columns of the last attention takes the place of the class token's row.
 
     Attributes:
         columns: (B, N), averaged over heads and image tokens.
@@ -150,124 +139,143 @@ class ReceivedAttention(LastAttentionReader):
 
     columns: Tensor | None = None
 
-    def read(self, query, key, scale, mask) -> None:
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
+        """Keep the means of the columns."""
         weight = self._query_weight(query.shape[-2], query)
         if self._is_padded():
-            seen = weight.expand(len(query), -1)[..., None]
-            weight = weight / propagate.attend(query, key, seen, scale, mask)[..., 0]
-        self._keep(propagate.column_means(query, key, weight, scale, mask))
+            share = weight.expand(len(query), -1)[..., None]
+            weight = weight / propagate.attend(query, key, share, scale, mask)[..., 0]
+        self._keep(column_means(query, key, weight, scale, mask))
 
     def read_weights(self, weights: Tensor) -> None:
+        """Keep the means of the columns."""
         weight = self._query_weight(weights.shape[1], weights)
         if self._is_padded():
             weight = weight / (weights @ weight[..., None])[..., 0]
         self._keep((weights * weight[..., None]).sum(dim=1))
 
     def output_shares(self) -> tuple[Tensor]:
-        """Share of all looks that falls on the partner, (B,)."""
-        looked = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
-        return (looked,)
+        """Return the share of all attention that the partner receives, (B,)."""
+        received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
+        return (received,)
 
     def _is_padded(self) -> bool:
-        """Whether queries look at padding, too, which is no part of the image."""
-        if self._windows is None:
+        """Tell whether padding, which is no part of the image, receives attention."""
+        if self.windows is None:
             return False
-        return any(side % width for side, width in zip(*self._windows[:2]))
+        return any(side % width for side, width in zip(*self.windows[:2]))
 
     def _query_weight(self, queries: int, like: Tensor) -> Tensor:
-        """1 for queries that are image tokens, (1 or B, Nq)."""
-        if self._windows is not None:
+        """Return 1 for queries that are image tokens, else 0, (1 or B, Nq)."""
+        if self.windows is not None:
             ones = torch.ones(1, self.grid[0] * self.grid[1], 1, device=like.device)
-            windows = propagate.to_windows(ones, *self._windows)[..., 0]
+            windows = propagate.to_windows(ones, *self.windows)[..., 0]
             return windows.repeat(like.shape[0] // windows.shape[0], 1)
         weight = torch.ones(1, queries, device=like.device)
         weight[:, : self.prefix] = 0
-        weight[:, queries - self._appended :] = 0
+        weight[:, queries - self.appended :] = 0
         return weight
 
     def _keep(self, columns: Tensor) -> None:
-        if self._windows is not None:
-            columns = propagate.from_windows(columns[..., None], *self._windows, 1)
+        if self.windows is not None:
+            columns = propagate.from_windows(columns[..., None], *self.windows, 1)
             self.columns = columns[..., 0]
         else:
-            self.columns = self._spread(columns)[:, self.prefix :]
+            self.columns = self._spread_appended(columns)[:, self.prefix :]
+
+
+READERS = {'cls': ClassTokenAttention, 'received': ReceivedAttention}
 
 
 def attention_reader(
-    backbone: nn.Module,
-    mix: Mix,
-    kind: type[ClassTokenAttention] | type[ReceivedAttention],
-) -> ClassTokenAttention | ReceivedAttention:
-    """A reader of where the last attention of an attached backbone looks."""
-    family = backbone_spec(backbone)
+    backbone: nn.Module, mix: Mix, attention: str = 'cls'
+) -> LastAttentionReader:
+    """Make a reader of the last attention of an attached backbone.
+
+    Args:
+        backbone: Attached.
+        mix: The mixed batch.
+        attention: A key of :data:`READERS`. Defaults to ``'cls'``.
+    """
+    spec = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
-    patch = family.patch(backbone)
-    return kind(
-        covered(mix, grid, patch).token_mask(grid, patch),
+    patch = spec.patch(backbone)
+    return READERS[attention](
+        crop_to_tokens(mix, grid, patch).token_mask(grid, patch),
         grid,
-        family.prefix(backbone),
+        spec.prefix(backbone),
         backbone.trace_context.attentions,
     )
 
 
-_WRONG_LOOKS = {
-    'class': (
-        '{} does not output a class token: TransMix weighs labels by the class '
-        "token's attention. Use a backbone with one (VisionTransformer with "
-        "out_type='cls_token', mmtlalign.CASwin), looks='columns' (an extension "
-        'without class token), or TL-Align, which needs none.'
-    ),
-    'mean': (
-        "looks='columns' is for networks without a class token, and {} outputs "
-        "one: leave it at 'class'."
-    ),
-}
-
-
 class TransMix(MixHead):
-    """Reads the target from the class token's attention.
+    """Mixin: weigh the labels by the attention of the last layer.
 
     Args:
-        ratio: Weight of the area share; the rest is the attention's. The
-            official code's argument of this name is not read there; its value
-            is this default. Defaults to 0.5.
-        looks: Whose attention weighs. ``'class'``: the class token's, as in
-            the paper. ``'columns'``: how much each token is looked at by all
-            image tokens of the last layer; an extension of ours for networks
-            without a class token, not in the paper. Defaults to ``'class'``.
+        ratio (float): Weight of the share by area; the rest is the attention's. The
+            official code's argument of this name is not read there; its value is this
+            default. Defaults to 0.5.
+        attention (str): Whose attention weighs. ``'cls'``: that of the class token, as
+            in the paper. ``'received'``: how much each token receives from all image
+            tokens; an extension of ours for networks without a class token. Defaults
+            to ``'cls'``.
         **kwargs: As of the mmpretrain head.
     """
 
-    def __init__(self, *args, ratio: float = 0.5, looks: str = 'class', **kwargs):
+    @renamed_arguments(
+        looks='attention',
+        values=dict(attention={'class': 'cls', 'columns': 'received'}),
+    )
+    def __init__(self, *args, ratio: float = 0.5, attention: str = 'cls', **kwargs):
         super().__init__(*args, **kwargs)
         if not 0 <= ratio <= 1:
             raise InputError(f'ratio={ratio}: a weight lies between 0 and 1.')
-        if looks not in ('class', 'columns'):
-            raise InputError(f"looks={looks!r}: choose 'class' or 'columns'.")
+        if attention not in READERS:
+            raise InputError(f"attention={attention!r}: choose 'cls' or 'received'.")
         self.ratio = ratio
-        self.looks = looks
+        self.attention = attention
 
-    def attach(self, backbone) -> None:
-        """Tap the backbone; errors as in :class:`MixHead`, and no class token."""
+    def attach(self, backbone: nn.Module) -> None:
+        """Attach tracing to the backbone.
+
+        Raises:
+            UnsupportedError: The backbone or an attention in it is not known.
+            InputError: Its outputs are not what the head scores, or it has a class
+                token where ``attention`` is for networks without, or the reverse.
+        """
         super().attach(backbone)
-        needed = 'mean' if self.looks == 'columns' else 'class'
-        if self.output != needed:
-            raise InputError(_WRONG_LOOKS[needed].format(type(backbone).__name__))
+        name = type(backbone).__name__
+        if self.attention == 'cls' and self.output != 'class':
+            raise InputError(
+                f'{name} does not output a class token, whose attention TransMix '
+                'weighs labels by. Use a backbone with one (VisionTransformer with '
+                "out_type='cls_token', mmtlalign.CASwin), attention='received' (an "
+                'extension without class token), or TL-Align, which needs none.'
+            )
+        if self.attention == 'received' and self.output == 'class':
+            raise InputError(
+                f"attention='received' is for networks without a class token, and "
+                f"{name} outputs one: leave it at 'cls'."
+            )
         attach(backbone)
 
-    def trace(self, backbone, mix: Mix, data_samples=None):
-        """Read where the last attention looks."""
-        kind = ReceivedAttention if self.looks == 'columns' else ClassTokenAttention
-        return trace_forward(backbone, attention_reader(backbone, mix, kind))
+    def trace(
+        self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
+    ) -> AbstractContextManager[LastAttentionReader]:
+        """Read the last attention of one forward pass."""
+        reader = attention_reader(backbone, mix, self.attention)
+        return trace_forward(backbone, reader)
 
     def partner_shares(
-        self, mix: Mix, seen: ClassTokenAttention | ReceivedAttention
+        self, mix: Mix, trace: LastAttentionReader
     ) -> tuple[Tensor, ...]:
-        """Where it is looked, averaged with the area, for each output (B,)."""
+        """Average the attention on the partner with its area, for each output (B,)."""
         area = mix.area()
         return tuple(
-            self.ratio * area + (1 - self.ratio) * looked
-            for looked in seen.output_shares()[: self.outputs]
+            self.ratio * area + (1 - self.ratio) * share
+            for share in trace.output_shares()[: self.outputs]
         )
 
 
@@ -284,3 +292,89 @@ class TransMixVisionTransformerClsHead(TransMix, VisionTransformerClsHead):
 @MODELS.register_module()
 class TransMixDeiTClsHead(TransMix, DistilledScores, DeiTClsHead):
     """mmpretrain's ``DeiTClsHead`` with TransMix; arguments of both."""
+
+
+@torch.no_grad()
+def prefix_rows(
+    query: Tensor,
+    key: Tensor,
+    prefix: int,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Compute the attention rows of the special tokens alone, averaged over heads.
+
+    Args:
+        query, key: (B, H, N, D).
+        prefix: How many special tokens lead the sequence, P.
+        scale: Factor of the logits.
+        mask: Added to the logits, broadcast to (B, H, N, N). Defaults to None.
+
+    Returns:
+        (B, P, N), float32, before dropout; never a full map.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        logits = query[:, :, :prefix].float() @ key.float().mT * scale
+    if mask is not None:
+        logits = logits + mask[..., :prefix, :].float()
+    return logits.softmax(dim=-1).mean(dim=1)
+
+
+def column_means(
+    query: Tensor,
+    key: Tensor,
+    rows: Tensor,
+    scale: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Compute the attention that each token receives, averaged over queries and heads.
+
+    Column sums are what the gradient of fused attention with respect to its
+    values is, so that here, too, no (N, N) matrix is stored.
+
+    Args:
+        query, key: (B, H, N, D).
+        rows: Weight of each query (1 or B, N), 0 for one that does not count.
+        scale: Factor of the logits.
+        mask: Added to the logits, broadcast to (B, H, N, N), or boolean. Defaults to
+            None.
+
+    Returns:
+        (B, N), float32, before dropout.
+    """
+    side = -(-key.shape[-1] // 8) * 8
+    query, key = (propagate.widen(t.detach().float(), side) for t in (query, key))
+    if mask is not None:
+        mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
+    with torch.autocast(query.device.type, enabled=False), torch.enable_grad():
+        value = torch.zeros_like(key).requires_grad_()
+        out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
+        weights = rows[:, None].expand(*out.shape[:-1])
+        (columns,) = torch.autograd.grad((out[..., 0] * weights).sum(), value)
+    return columns[..., 0].mean(dim=1)
+
+
+@torch.no_grad()
+def merge_nearest(
+    mask: Tensor,
+    grid: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+) -> tuple[Tensor, tuple[int, int]]:
+    """Merge the tokens of a mask: the first one stands for its group (§3).
+
+    Args:
+        mask: (1 or B, h * w).
+        grid: ``(h, w)``.
+        kernel, stride: Of the merging, in tokens.
+        padding: Left, right, top, bottom.
+
+    Returns:
+        Merged mask (1 or B, h' * w') and the new grid ``(h', w')``.
+    """
+    left, right, top, bottom = padding
+    rows = (grid[0] + top + bottom - kernel[0]) // stride[0] + 1
+    columns = (grid[1] + left + right - kernel[1]) // stride[1] + 1
+    maps = mask.unflatten(1, grid)[:, :: stride[0], :: stride[1]]
+    return maps[:, :rows, :columns].flatten(1), (rows, columns)

@@ -1,4 +1,4 @@
-"""Mix two images, and keep the record of what was done. Plain PyTorch."""
+"""Mix two images and keep the record of what was done. Plain PyTorch."""
 
 from mmtlalign.mixing.augments import BatchMix, Mixup
 from mmtlalign.mixing.cutmix import (
@@ -12,7 +12,7 @@ from mmtlalign.mixing.cutmix import (
 )
 from mmtlalign.mixing.fmix import FMix
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.mixing.mixtoken import MixToken, TokenSwap, swap_box, swapped_patches
+from mmtlalign.mixing.mixtoken import MixToken, TokenSwap, swap_box, swap_patches
 from mmtlalign.mixing.token_mix import GridMix, TokenBatchMix, TokenCutMix, TokenMix
 
 __all__ = [
@@ -34,5 +34,5 @@ __all__ = [
     'minmax_box',
     'scaled_box',
     'swap_box',
-    'swapped_patches',
+    'swap_patches',
 ]

@@ -1,23 +1,22 @@
-"""Where a box is pasted: random rectangles on a grid of pixels or of tokens.
+"""CutMix and ResizeMix: one box of pixels comes from the partner.
 
-All draws use NumPy's global generator, which mmengine seeds, in the order of
-the official codes (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row, then
-centre column. Boxes are ``(top, bottom, left, right)``, ends exclusive.
-
-Augments that paste one box of pixels.
+Boxes are drawn on a grid of pixels or of tokens as ``(top, bottom, left, right)``, ends
+exclusive, by NumPy's global generator, which mmengine seeds, in the order of the
+official codes (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row, then column.
 """
 
 import numpy as np
 import torch.nn.functional as F
+from torch import Tensor
 
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.augments import BatchMix
+from mmtlalign.mixing.augments import BatchMix, Window
 
 Box = tuple[int, int, int, int]
 
 
 def clipped_box(size: tuple[int, int], lam: float) -> Box:
-    """A box of relative area ``1 - lam`` around a random centre, clipped.
+    """Draw a box of relative area ``1 - lam`` around a random centre, clipped.
 
     Half sides are rounded down, so that an unclipped side is always even and
     the own image is favoured, as in CutMix (ICCV 2019, Algorithm 1) and every
@@ -41,7 +40,7 @@ def clipped_box(size: tuple[int, int], lam: float) -> Box:
 
 
 def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
-    """A box whose sides are uniform between two fractions, inside the grid.
+    """Draw a box whose sides are uniform between two fractions, inside the grid.
 
     Args:
         size: Height and width of the grid.
@@ -49,7 +48,7 @@ def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
         high: Largest side as a fraction of the grid's, exclusive.
 
     Raises:
-        ValueError: If a side cannot be drawn, as when ``high <= low``.
+        InputError: A side cannot be drawn, as when ``high <= low``.
     """
     height, width = size
     if not 0 <= low < high <= 1 or int(height * low) >= int(height * high):
@@ -66,7 +65,7 @@ def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
 
 
 def scaled_box(size: tuple[int, int], scale: float) -> Box:
-    """A box of the grid's own shape, ``scale`` times its sides, inside the grid.
+    """Draw a box of the grid's shape, ``scale`` times its sides, inside the grid.
 
     Every place is equally likely; a side is rounded and has at least one cell.
 
@@ -80,7 +79,7 @@ def scaled_box(size: tuple[int, int], scale: float) -> Box:
 
 
 def box_mask(box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Ones in the box and zeros around it (height, width), float32."""
+    """Return ones in the box and zeros around it (height, width), float32."""
     top, bottom, left, right = box
     mask = np.zeros(size, np.float32)
     mask[top:bottom, left:right] = 1
@@ -88,7 +87,7 @@ def box_mask(box: Box, size: tuple[int, int]) -> np.ndarray:
 
 
 def box_area(box: Box, size: tuple[int, int]) -> float:
-    """The share of the grid that the box covers, 0...1."""
+    """Return the share of the grid that the box covers, 0...1."""
     top, bottom, left, right = box
     return (bottom - top) * (right - left) / (size[0] * size[1])
 
@@ -97,9 +96,11 @@ class CutMix(BatchMix):
     """CutMix (ICCV 2019): a box of pixels comes from the partner.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        cutmix_minmax: Draw the box's sides uniformly between these two
-            fractions of the image instead of from ``alpha``. Defaults to None.
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        cutmix_minmax (tuple[float, float], optional): Draw the box's sides uniformly
+            between these two fractions of the image instead of from ``alpha``.
+            Defaults to None.
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
     """
 
@@ -112,7 +113,8 @@ class CutMix(BatchMix):
         super().__init__(alpha, **kwargs)
         self.cutmix_minmax = cutmix_minmax
 
-    def draw_mask(self, size, lam):
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw one box."""
         if self.cutmix_minmax is None:
             box = clipped_box(size, lam)
         else:
@@ -129,9 +131,10 @@ class ResizeMix(BatchMix):
     image's share instead and lets boxes be cut off at the border.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        scale: Smallest and largest side ``(low, high)`` as a fraction of the
-            image's. Defaults to (0.1, 0.8).
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        scale (tuple[float, float]): Smallest and largest side ``(low, high)`` as a
+            fraction of the image's. Defaults to (0.1, 0.8).
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
     """
 
@@ -147,12 +150,13 @@ class ResizeMix(BatchMix):
             )
         self.scale = low, high
 
-    def draw_mask(self, size, lam):
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw the box that the partner fills."""
         low, high = self.scale
         return box_mask(scaled_box(size, low + (high - low) * (1 - lam)), size)
 
-    def pasted(self, images, window):
-        """The whole image, resized to the window (bilinear)."""
+    def source_patch(self, images: Tensor, window: Window) -> Tensor:
+        """Resize the whole images to the window (bilinear)."""
         sides = [int(side.stop - side.start) for side in window]
         # One channel at a time: on a CPU that is five times as fast as three.
         channels = images.flatten(0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""FMix: masks of any shape, from random images without detail."""
+"""FMix: masks of any shape, from random images of low frequency."""
 
 import numpy as np
 
@@ -7,16 +7,17 @@ from mmtlalign.mixing.augments import BatchMix
 
 
 class FMix(BatchMix):
-    """FMix (arXiv 2002.12047): the high ground of a random soft landscape.
+    """FMix (arXiv 2002.12047): the bright part of a random image of low frequency.
 
     A grey image is drawn whose spectrum falls with the frequency; the pixels
     above the threshold that leaves ``lam`` of the image come from the partner.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        decay_power: How fast the spectrum falls: the higher, the smoother and
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        decay_power (float): How fast the spectrum falls: the higher, the smoother and
             fewer the parts; at least 0. Defaults to 3.0.
-        max_soft: Largest share of the image on either side of the threshold
+        max_soft (float): Largest share of the image on either side of the threshold
             where the images blend; 0...0.5. It shrinks to the smaller share, so
             that the area stays as drawn. Defaults to 0.0: a hard edge.
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
@@ -43,7 +44,8 @@ class FMix(BatchMix):
         self.decay_power = decay_power
         self.max_soft = max_soft
 
-    def draw_mask(self, size, lam):
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw an image and cut it at the threshold that leaves ``lam``."""
         grey = low_frequency_image(size, self.decay_power).ravel()
         pixels = len(grey)
         own = round(lam * pixels)
@@ -56,7 +58,7 @@ class FMix(BatchMix):
 
 
 def low_frequency_image(size: tuple[int, int], decay_power: float) -> np.ndarray:
-    """Gaussian noise (H, W) with amplitudes that fall as frequency^-decay_power.
+    """Draw Gaussian noise (H, W) with amplitudes that fall as frequency^-decay_power.
 
     Frequencies are per pixel, so that shapes are as wide as high whatever the
     image's form. The constant part has the lowest frequency's amplitude; it

@@ -34,24 +34,27 @@ class Mix:
 
     @classmethod
     def unmixed(cls, images: Tensor, labels: Tensor) -> 'Mix':
-        """A batch that is not mixed, or was mixed elsewhere with its labels."""
+        """Record a batch that is not mixed, or was mixed elsewhere with its labels."""
         partner = torch.arange(len(images), device=images.device)
         zero = torch.zeros(1, 1, 1, 1, device=images.device)
         return cls(images, labels, partner, zero.expand(1, 1, *images.shape[-2:]))
 
-    def inside(self, backbone) -> contextlib.AbstractContextManager:
-        """What is left to mix during a forward of the backbone: nothing, for images
-        that are mixed (:class:`mmtlalign.mixing.TokenSwap` mixes tokens)."""
+    def apply_in_backbone(self, backbone) -> contextlib.AbstractContextManager:
+        """Return a context manager around the forward pass, which mixes what is left.
+
+        Nothing is left where images are mixed; :class:`mmtlalign.mixing.TokenSwap`
+        mixes tokens.
+        """
         return contextlib.nullcontext()
 
     def area(self) -> Tensor:
-        """Share of the partner by area (B,): plain CutMix's weight."""
+        """Return the share of the partner by area (B,): plain CutMix's weight."""
         return self.mask.mean(dim=(1, 2, 3)).expand(len(self.images))
 
     def token_share(
         self, grid: tuple[int, int], patch: tuple[int, int] | None = None
     ) -> Tensor:
-        """Share of the partner in each token (B, N, 1), float32.
+        """Return the share of the partner in each token (B, N, 1), float32.
 
         Args:
             grid: Token rows and columns ``(h, w)``.
@@ -60,7 +63,7 @@ class Mix:
                 that they really have. Defaults to the image over the grid.
 
         Raises:
-            ValueError: If the patches do not tile the image as the grid says.
+            InputError: The patches do not tile the image as the grid says.
         """
         patch = self._patch(grid, patch)
         pooled = F.avg_pool2d(self.mask.float(), patch, patch, ceil_mode=True)
@@ -69,7 +72,7 @@ class Mix:
     def token_mask(
         self, grid: tuple[int, int], patch: tuple[int, int] | None = None
     ) -> Tensor:
-        """The mask at each token's first pixel (1 or B, N): TransMix's view.
+        """Return the mask at each token's first pixel (1 or B, N).
 
         Nearest down-sampling as in TransMix (CVPR 2022, §3): the top-left pixel
         stands for its patch. Arguments and errors as in :meth:`token_share`.
@@ -78,11 +81,14 @@ class Mix:
         return self.mask[..., ::high, ::wide].float().flatten(1)
 
     def target(self, share: Tensor) -> Tensor:
-        """Mixed labels (B, K) for a share of the partner (B,)."""
+        """Mix the labels (B, K) by a share of the partner (B,)."""
         share = share.reshape(-1, 1).to(self.labels.dtype)
         return torch.lerp(self.labels, self.labels[self.partner], share)
 
-    def _patch(self, grid, patch) -> tuple[int, int]:
+    def _patch(
+        self, grid: tuple[int, int], patch: tuple[int, int] | None
+    ) -> tuple[int, int]:
+        """Return the size of a token in pixels, checked against the grid."""
         sides = tuple(self.mask.shape[-2:])
         if patch is None:
             if sides[0] % grid[0] or sides[1] % grid[1]:

@@ -1,21 +1,19 @@
 """MixToken (All Tokens Matter, NeurIPS 2021, arXiv 2104.10858): tokens are mixed.
 
-Images stay whole; a box of tokens changes places with that of another image after
-the patch embedding, so that no token shows two images, and before positions are
-added, so that positions stay. After the network the box is put back, and what each
-token says is of its own image again.
+Images stay whole; a box of tokens is exchanged with that of another image after the
+patch embedding, so that no token shows two images, and before positions are added, so
+that positions stay. After the network the box is put back, and what each token says is
+of its own image again.
 
 Shapes: ``B`` batch, ``h, w`` token grid, ``N = h * w`` tokens (row by row), ``C``
 channels.
-
-MixToken as an augment of batches (All Tokens Matter, NeurIPS 2021, arXiv
-2104.10858): a record whose mixing happens inside the network.
 """
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
@@ -46,18 +44,36 @@ def swap_box(tokens: Tensor, grid: tuple[int, int], box: Box) -> Tensor:
 
 
 @contextlib.contextmanager
-def swapped_patches(patch_embed: nn.Module, box: Box) -> Iterator[None]:
-    """While it is active, the patch embedding's tokens have their box exchanged.
+def swap_patches(
+    patch_embed: nn.Module, box: Box, grid: tuple[int, int] | None = None
+) -> Iterator[None]:
+    """Exchange a box of the patch embedding's tokens while the context is active.
 
     Args:
         patch_embed: Images to tokens (B, N, C) and their grid, as the plain
             transformers of mmpretrain and those of this package have it.
-        box: As in :func:`swap_box`.
+        box: Rows and columns to exchange (top, bottom, left, right).
+        grid: Token rows and columns that the box was drawn on. Defaults to None: those
+            that the embedding gives.
+
+    Raises:
+        UnsupportedError: The embedding does not give tokens and their grid.
+        InputError: The grid is another.
     """
 
     def swap(module, args, out):
-        tokens, grid = out
-        return swap_box(tokens, tuple(grid), box), grid
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise UnsupportedError(
+                f'{type(module).__name__} does not give tokens and their grid, '
+                'which MixToken needs: use TokenCutMix, which mixes pixels.'
+            )
+        tokens, given = out
+        if grid is not None and tuple(given) != grid:
+            raise InputError(
+                f'MixToken drew a box on {grid[0]}x{grid[1]} tokens, the backbone has '
+                f'{given[0]}x{given[1]}: give MixToken the patch_size of the backbone.'
+            )
+        return swap_box(tokens, tuple(given), box), given
 
     handle = patch_embed.register_forward_hook(swap)
     try:
@@ -68,25 +84,25 @@ def swapped_patches(patch_embed: nn.Module, box: Box) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class TokenSwap(Mix):
-    """A batch whose images are whole and whose tokens are mixed later.
+    """A batch whose images are whole and whose tokens are mixed in the backbone.
 
     Attributes:
         images: Images (B, 3, H, W), not mixed.
         grid: Token rows and columns.
-        box: Rows and columns of the tokens that change places between the images b
+        box: Rows and columns of the tokens that are exchanged between the images b
             and B - 1 - b (top, bottom, left, right).
     """
 
     grid: tuple[int, int]
     box: Box
 
-    @contextlib.contextmanager
-    def inside(self, backbone: nn.Module) -> Iterator[None]:
-        """While it is active, the backbone mixes tokens after its patch embedding.
+    def apply_in_backbone(self, backbone: nn.Module):
+        """Exchange tokens after the backbone's patch embedding.
 
         Raises:
-            TypeError: If it has no patch embedding that gives tokens and their grid.
-            ValueError: If that grid is another.
+            UnsupportedError: It has no patch embedding that gives tokens and their
+                grid.
+            InputError: That grid is another.
         """
         embed = getattr(backbone, 'patch_embed', None)
         if embed is None:
@@ -94,30 +110,11 @@ class TokenSwap(Mix):
                 f'{type(backbone).__name__} has no patch_embed, after which MixToken '
                 'mixes tokens: use TokenCutMix, which mixes pixels.'
             )
-
-        def check(module, args, out):
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise UnsupportedError(
-                    f'{type(module).__name__} does not give tokens and their grid, '
-                    'which MixToken needs: use TokenCutMix, which mixes pixels.'
-                )
-            if tuple(out[1]) != self.grid:
-                raise InputError(
-                    f'MixToken drew a box on {self.grid[0]}x{self.grid[1]} tokens, '
-                    f'the backbone has {out[1][0]}x{out[1][1]}: give MixToken the '
-                    'patch_size of the backbone.'
-                )
-
-        handle = embed.register_forward_hook(check)
-        try:
-            with swapped_patches(embed, self.box):
-                yield
-        finally:
-            handle.remove()
+        return swap_patches(embed, self.box, self.grid)
 
 
 class MixToken(TokenBatchMix):
-    """MixToken: a box of tokens changes places after the patch embedding.
+    """MixToken: a box of tokens is exchanged after the patch embedding.
 
     Unlike TokenCutMix nothing of the partner is seen by the convolutions of a stem,
     and no token shows two images. Needs ``MixClassifier`` and a backbone with a
@@ -125,9 +122,11 @@ class MixToken(TokenBatchMix):
     batch flipped.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0, the official value.
-        patch_size: Side of a token in pixels, that of the backbone. Defaults to 16.
-        prob: As in :class:`BatchMix`. Defaults to 1.0: every batch.
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0, the official value.
+        patch_size (int): Side of a token in pixels, that of the backbone. Defaults
+            to 16.
+        prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
     """
 
     def __init__(self, alpha: float = 1.0, patch_size: int = 16, prob: float = 1.0):
@@ -135,7 +134,13 @@ class MixToken(TokenBatchMix):
         self._drawn = None
 
     def mix(self, images: Tensor, labels: Tensor, inplace: bool = False) -> Mix:
-        """As :meth:`BatchMix.mix`; the images of the record are not mixed."""
+        """Draw a box for a batch, whose images stay as they are.
+
+        Args:
+            images: (B, C, H, W).
+            labels: (B, K), one-hot or smoothed.
+            inplace: Without effect: no image is changed.
+        """
         self._drawn = None
         # Of the pixels only the mask is wanted: one channel is enough.
         record = super().mix(images[:, :1], labels)
@@ -145,13 +150,14 @@ class MixToken(TokenBatchMix):
             images, record.labels, record.partner, record.mask, *self._drawn
         )
 
-    def draw_tokens(self, grid, lam):
+    def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw one box of tokens, and keep it for the record."""
         box = clipped_box(grid, lam)
         self._drawn = grid, box
         return box_mask(box, grid)
 
     def __call__(self, images: Tensor, labels: Tensor):
-        """Refused: images cannot be handed on mixed."""
+        """Refuse: there are no mixed images to return."""
         raise UnsupportedError(
             'MixToken mixes inside the backbone, so it works with '
             'mmtlalign.MixClassifier alone: put it in its train_cfg, or use '

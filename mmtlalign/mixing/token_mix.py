@@ -1,8 +1,6 @@
-"""Augments whose mask lies on the token grid: no token shows both images.
+"""Augments whose mask lies on a grid: TokenCutMix, TokenMix, GridMix.
 
-``h, w`` is the token grid.
-
-GridMix: cells of a coarse grid are taken from either image.
+On the token grid (h, w) no token shows both images.
 """
 
 import math
@@ -21,8 +19,9 @@ class TokenBatchMix(BatchMix):
     """Base of the augments that draw a mask of tokens.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        patch_size: Side of a token in pixels. For hierarchical backbones the
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        patch_size (int): Side of a token in pixels. For hierarchical backbones the
             papers do not say which grid; the patch embedding's is usual, the
             last stage's (32 for Swin) keeps every merged token whole.
             Defaults to 16.
@@ -35,7 +34,8 @@ class TokenBatchMix(BatchMix):
             raise InputError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
         self.patch_size = int(patch_size)
 
-    def draw_mask(self, size, lam):
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw tokens and enlarge them to pixels."""
         patch = self.patch_size
         if size[0] % patch or size[1] % patch:
             raise InputError(
@@ -47,17 +47,22 @@ class TokenBatchMix(BatchMix):
         return tokens.repeat(patch, 0).repeat(patch, 1)
 
     def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
-        """Share of the partner in each token (h, w), float32."""
+        """Draw the share of the partner in each token (h, w), float32."""
         raise NotImplementedError
 
 
 class TokenCutMix(TokenBatchMix):
     """CutMix with the box on the token grid, as TL-Align mixes (ICCV 2023, §3).
 
-    Arguments as in :class:`TokenBatchMix`.
+    Args:
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        patch_size (int): Side of a token in pixels. Defaults to 16.
+        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
     """
 
-    def draw_tokens(self, grid, lam):
+    def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw one box of tokens."""
         return box_mask(clipped_box(grid, lam), grid)
 
 
@@ -69,9 +74,10 @@ class TokenMix(TokenBatchMix):
     code always takes half of them and 14 more.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        patch_size: As in :class:`TokenBatchMix`. Defaults to 16.
-        mask_type: ``'block'``: rectangles of random area and aspect until the
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        patch_size (int): Side of a token in pixels. Defaults to 16.
+        mask_type (str): ``'block'``: rectangles of random area and aspect until the
             share is reached, the last one cut to fit; ``'random'``: single
             tokens. Defaults to ``'block'``.
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
@@ -89,7 +95,8 @@ class TokenMix(TokenBatchMix):
             raise InputError(f"mask_type={mask_type!r}: choose 'block' or 'random'.")
         self.mask_type = mask_type
 
-    def draw_tokens(self, grid, lam):
+    def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw blocks or single tokens."""
         count = round((1 - lam) * grid[0] * grid[1])
         if self.mask_type == 'random':
             return random_cells(grid, count)
@@ -97,14 +104,14 @@ class TokenMix(TokenBatchMix):
 
 
 def random_cells(grid: tuple[int, int], count: int) -> np.ndarray:
-    """A mask (h, w), float32, of ``count`` cells drawn one by one."""
+    """Draw a mask (h, w), float32, of ``count`` single cells."""
     mask = np.zeros(grid[0] * grid[1], np.float32)
     mask[np.random.permutation(len(mask))[:count]] = 1
     return mask.reshape(grid)
 
 
 def random_blocks(grid: tuple[int, int], count: int) -> np.ndarray:
-    """A mask (h, w), float32, of ``count`` cells in rectangles that may overlap.
+    """Draw a mask (h, w), float32, of ``count`` cells in rectangles that may overlap.
 
     A rectangle is placed around a cell that is still free, so that each one
     adds to the mask however full it is.
@@ -125,7 +132,7 @@ def random_blocks(grid: tuple[int, int], count: int) -> np.ndarray:
 
 
 def _span(cell: int, side: float, length: int) -> slice:
-    """A random run of about ``side`` cells, inside the grid and over ``cell``."""
+    """Draw a run of about ``side`` cells, inside the grid and over ``cell``."""
     side = min(max(round(side), 1), length)
     first = np.random.randint(max(cell - side + 1, 0), min(cell, length - side) + 1)
     return slice(first, first + side)
@@ -140,8 +147,9 @@ class GridMix(BatchMix):
     matter.
 
     Args:
-        alpha: As in :class:`BatchMix`. Defaults to 1.0.
-        grid: Rows and columns of the grid. Defaults to 7 (ours): cells of 32
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        grid (int): Rows and columns of the grid. Defaults to 7 (ours): cells of 32
             pixels at 224, the last feature map of most hierarchical backbones.
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
     """
@@ -155,7 +163,8 @@ class GridMix(BatchMix):
             )
         self.grid = int(grid)
 
-    def draw_mask(self, size, lam):
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw cells and enlarge them to pixels."""
         grid = self.grid
         if min(size) < grid:
             raise InputError(

@@ -1,16 +1,16 @@
 """Follow the share of the partner image through a network. Plain PyTorch.
 
-What is peculiar to a host is in :mod:`mmtlalign.tracing.adapters` and is imported when
-one of its backbones is met.
+Read ``propagate.py`` (how shares move), ``tracer.py`` (what happens in a forward pass)
+and ``attach.py`` (how a network tells). What is peculiar to a host is in ``adapters``,
+imported when one of its backbones is met; ``kernels`` are the ways to compute.
 """
 
 from mmtlalign.tracing.attach import (
-    AttentionHook,
+    MixTracer,
     TraceContext,
     attach,
+    detach,
     label_tracer,
-    listen,
-    share_tracer,
     start_share,
     token_grid,
     trace,
@@ -24,25 +24,23 @@ from mmtlalign.tracing.support import (
     register_token_module,
     supported_backbones,
 )
-from mmtlalign.tracing.tracer import Tracer, layer_indices, residual_weight
+from mmtlalign.tracing.tracer import Reader, Tracer
 
 __all__ = [
-    'AttentionHook',
     'BackboneSpec',
-    'Tracer',
+    'MixTracer',
+    'Reader',
     'TraceContext',
+    'Tracer',
     'attach',
     'backbone_spec',
-    'supported_backbones',
+    'detach',
     'label_tracer',
-    'layer_indices',
-    'listen',
     'register_attention',
     'register_backbone',
     'register_token_module',
-    'residual_weight',
-    'share_tracer',
     'start_share',
+    'supported_backbones',
     'token_grid',
     'trace',
     'trace_forward',

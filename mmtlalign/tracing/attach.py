@@ -1,40 +1,36 @@
-"""Taps: parameter-free stand-ins at seams that the hosts already have.
+"""Attach tracing to a network that stays as it is, read a forward pass, detach again.
 
-:func:`attach` puts taps into a backbone once, when the model is built. They
-all hang on one :class:`TraceContext`; :func:`trace_forward` puts a reader on it for the length
-of one forward pass. Without a reader a tapped backbone is the stock one: same
-state dict, same arithmetic.
+:func:`attach` registers hooks once, when the model is built. All of them share one
+:class:`TraceContext`; :func:`trace_forward` puts a reader on it for one forward pass.
+Without a reader an attached network is the stock one: same state dict, same
+arithmetic. :func:`detach` takes everything off.
 
-Two kinds of taps exist. :class:`AttentionHook` takes the place of a function
-that a module calls through an attribute. :func:`listen` is for modules that
-compute attention in the middle of their forward: the stock forward runs, and
-what it asks of PyTorch passes the tap.
+An adapter says for each attention of a host how it is read, in one of four ways:
 
-From a mixed batch to the shares that arrive, and to pictures of the way.
+* :meth:`TraceContext.replace_attention`: the module calls fused attention through an
+  attribute, whose place an :class:`AttentionHook` takes;
+* :meth:`TraceContext.read_weights`: the module has a softmax of its own;
+* :meth:`TraceContext.capture`: the module computes attention in the middle of its
+  forward, whose calls of PyTorch's functions are intercepted;
+* :meth:`TraceContext.swap_class`: none of these, and a subclass computes the same.
+
+:meth:`TraceContext.before` and :meth:`TraceContext.after` tell the reader what a module
+does to the tokens besides.
 """
 
 import contextlib
-import copy
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from mmtlalign.compat.torch_2_1 import outside_old_graphs
-from mmtlalign.errors import TraceError, UnsupportedError
-from mmtlalign.fast.attention import attend, choose_kernel
+from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.kernels.value_channels import (
-    attention_with_share,
-    can_augment,
-)
+from mmtlalign.tracing.kernels.attention_hook import AttentionHook, capturing
 from mmtlalign.tracing.support import (
     KNOWN,
     backbone_spec,
@@ -44,60 +40,164 @@ from mmtlalign.tracing.support import (
 )
 from mmtlalign.tracing.tracer import Reader, Tracer
 
-_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
-
-@dataclass
+@dataclasses.dataclass
 class TraceContext:
-    """What the taps of one backbone share.
+    """What the hooks of one backbone share.
 
     Attributes:
-        reader: The reader of the forward that is running, else None.
-        attentions: Number of tapped attentions.
-        appends: Whether head tokens are appended in an attention (DHVT).
-        joins: How many special tokens join late.
-        shared: What attentions of one host share, by names of theirs.
+        reader: Reader of the forward pass that is running, else None.
+        attentions: Number of attentions that are read.
+        has_head_tokens: Whether head tokens are appended in an attention (DHVT).
+        late_tokens: How many special tokens join behind the patch embedding.
+        undo: Takes off what was attached, the last first.
     """
 
     reader: Reader | None = None
     attentions: int = 0
-    appends: bool = False
-    joins: int = 0
-    shared: dict[str, object] = field(default_factory=dict)
+    has_head_tokens: bool = False
+    late_tokens: int = 0
+    undo: list[Callable[[], object]] = dataclasses.field(default_factory=list)
+
+    def before(self, module: nn.Module, tell: Callable) -> None:
+        """Call ``tell(reader, module, *args, **kwargs)`` before a module's forward."""
+        hook = EventHook(self, tell)
+        handle = module.register_forward_pre_hook(hook.before, with_kwargs=True)
+        self.undo.append(handle.remove)
+
+    def after(self, module: nn.Module, tell: Callable) -> None:
+        """Call ``tell(reader, module)`` after a module's forward."""
+        handle = module.register_forward_hook(EventHook(self, tell).after)
+        self.undo.append(handle.remove)
+
+    def in_windows(self, module: nn.Module, enter: Callable) -> None:
+        """Read the attention inside a module's forward as attention in windows.
+
+        Args:
+            module: Puts the windows together again at the end of its forward.
+            enter: Called as in :meth:`before`; calls ``reader.enter_windows``.
+        """
+        self.before(module, enter)
+        self.after(module, _leave_windows)
+
+    def read_weights(self, softmax: nn.Module) -> None:
+        """Read an attention from the output (..., H, Nq, Nk) of its softmax module."""
+        handle = softmax.register_forward_hook(EventHook(self, None).weights)
+        self.undo.append(handle.remove)
+
+    def replace_attention(
+        self,
+        module: nn.Module,
+        scale: float | None = None,
+        name: str = 'scaled_dot_product_attention',
+    ) -> None:
+        """Read an attention whose function is an attribute of the module.
+
+        Args:
+            module: Calls the function as PyTorch's is called.
+            scale: Factor of the logits, where the function has one of its own that
+                its callers do not give. Defaults to None.
+            name: Of the attribute.
+        """
+        setattr(module, name, AttentionHook(self, getattr(module, name), scale))
+        self.undo.append(partial(_unwrap, module, name))
+
+    def capture(self, module: nn.Module) -> None:
+        """Read an attention that is computed in the middle of a module's forward."""
+        self.swap_class(module, capturing(type(module)))
+
+    def swap_class(self, module: nn.Module, cls: type) -> None:
+        """Make a module an object of a subclass that has the same parameters.
+
+        Args:
+            module: In place.
+            cls: Finds the function that it calls as ``self.attention_hook``.
+        """
+        self.undo.append(partial(setattr, module, '__class__', type(module)))
+        self.undo.append(partial(delattr, module, 'attention_hook'))
+        module.__class__ = cls
+        module.attention_hook = AttentionHook(self, F.scaled_dot_product_attention)
+
+
+def _leave_windows(reader: Reader, module: nn.Module) -> None:
+    reader.leave_windows()
+
+
+def _unwrap(module: nn.Module, name: str) -> None:
+    """Put back the function that an attention hook calls."""
+    setattr(module, name, getattr(module, name).function)
+
+
+class EventHook:
+    """A forward hook that does something only while there is a reader."""
+
+    def __init__(self, context: TraceContext, tell: Callable | None):
+        self.context = context
+        self.tell = tell
+
+    def before(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Tell the reader, with the arguments of the forward."""
+        if self.context.reader is not None:
+            self.tell(self.context.reader, module, *args, **kwargs)
+
+    def after(self, module: nn.Module, args: tuple, output: object) -> None:
+        """Tell the reader."""
+        if self.context.reader is not None:
+            self.tell(self.context.reader, module)
+
+    def weights(self, module: nn.Module, args: tuple, output: Tensor) -> None:
+        """Hand on attention weights."""
+        if self.context.reader is not None:
+            self.context.reader.weigh(output)
 
 
 def attach(backbone: nn.Module) -> TraceContext:
-    """Tap every attention of a backbone, in place, once.
+    """Let every attention of a backbone be read, in place, once.
+
+    Its class and its state dict do not change; deep copies get a context of their own.
 
     Args:
-        backbone: A backbone of a registered class. Its state dict and its
-            class do not change; deep copies get a context of their own.
+        backbone: Of a class that is supported.
 
     Raises:
-        TypeError: If the backbone's class, or a module in it that looks like
-            attention, is not registered.
+        UnsupportedError: The backbone's class, or a module in it that looks like
+            attention, is not known.
     """
-    family = backbone_spec(backbone)
     context = getattr(backbone, 'trace_context', None)
     if context is None:
+        spec = backbone_spec(backbone)
         load_adapters(hosts_of(backbone))
-        context = TraceContext(joins=family.joins(backbone))
-        _install(backbone, context)
+        installers = _find_attentions(backbone)
+        context = TraceContext(late_tokens=spec.late_tokens(backbone))
+        try:
+            for install, module, attentions in installers:
+                install(module, context)
+                context.attentions += attentions
+            if not context.attentions:
+                raise UnsupportedError(
+                    f'{type(backbone).__name__} has no attention that can be traced.'
+                )
+        except BaseException:
+            _undo(context)
+            raise
         backbone.trace_context = context
     return context
 
 
-def _install(backbone: nn.Module, context: TraceContext) -> None:
+def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int]]:
+    """List what has to be attached: installer, module, number of attentions."""
     inside: tuple[str, ...] = ()
-    todo = []
+    found = []
     for name, module in backbone.named_modules():
         if module is backbone or name.startswith(inside):
             continue
-        if type(module) in KNOWN.attentions:
-            todo.append((KNOWN.attentions[type(module)], module, 1))
+        # A class that says so is attached to as the class that it stands for.
+        cls = vars(type(module)).get('stands_for', type(module))
+        if cls in KNOWN.attentions:
+            found.append((KNOWN.attentions[cls], module, 1))
             inside += (f'{name}.',)
-        elif type(module) in KNOWN.helpers:
-            todo.append((KNOWN.helpers[type(module)], module, 0))
+        elif cls in KNOWN.token_modules:
+            found.append((KNOWN.token_modules[cls], module, 0))
         elif looks_like_attention(type(module)):
             known = ', '.join(sorted(c.__name__ for c in KNOWN.attentions))
             raise UnsupportedError(
@@ -106,23 +206,49 @@ def _install(backbone: nn.Module, context: TraceContext) -> None:
                 f'{known}. Shares that skip a layer would be wrong, so register '
                 'it first: docs/add_a_backbone.md.'
             )
-    for install, module, attentions in todo:
-        install(module, context)
-        context.attentions += attentions
-    if not context.attentions:
-        raise UnsupportedError(
-            f'{type(backbone).__name__} has no attention that could be tapped.'
+    return found
+
+
+def detach(backbone: nn.Module) -> None:
+    """Take off what :func:`attach` put on: every object is the stock one again.
+
+    Args:
+        backbone: Attached or not.
+
+    Raises:
+        TraceError: A forward pass is being read.
+    """
+    context = getattr(backbone, 'trace_context', None)
+    if context is None:
+        return
+    if context.reader is not None:
+        raise TraceError(
+            f'{type(backbone).__name__} is being traced: detach it after the forward '
+            'pass.'
         )
+    _undo(context)
+    del backbone.trace_context
+
+
+def _undo(context: TraceContext) -> None:
+    while context.undo:
+        context.undo.pop()()
 
 
 @contextlib.contextmanager
 def trace_forward(backbone: nn.Module, reader: Reader) -> Iterator[Reader]:
-    """Put a reader on the context of an attached backbone for one forward.
+    """Let a reader read one forward pass of an attached backbone.
 
     Raises:
-        RuntimeError: If the forward did not pass every tapped attention once.
+        InputError: The backbone is not attached.
+        TraceError: The forward pass did not meet every attention once.
     """
-    context = backbone.trace_context
+    context = getattr(backbone, 'trace_context', None)
+    if context is None:
+        raise InputError(
+            f'{type(backbone).__name__} is not attached: call '
+            'mmtlalign.attach(backbone) once, when the model is built.'
+        )
     context.reader = reader
     try:
         yield reader
@@ -132,261 +258,121 @@ def trace_forward(backbone: nn.Module, reader: Reader) -> Iterator[Reader]:
         raise TraceError(
             f'The trace met {reader.seen} attentions of '
             f'{type(backbone).__name__}, which has {context.attentions}: run exactly '
-            'one forward of the whole backbone while it is watched. If you did, '
+            'one forward of the whole backbone while it is traced. If you did, '
             'its library computes attention in a way that is not known here: '
             'install the version that requirements/ pins.'
         )
 
 
-class AttentionHook:
-    """Stands in for ``F.scaled_dot_product_attention``, fused as it is.
+class MixTracer(Tracer):
+    """Tracer of the partner's share of a mixed batch.
 
     Args:
-        context: Of the backbone.
-        scale: Factor of the logits where the call gives none. Defaults to
-            None: ``1 / sqrt(D)``.
-        stock: What the module called before, with its own scale, where that
-            was not PyTorch's function; it computes the output. Defaults to
-            None: PyTorch's function.
-        rides: Whether columns may ride in the call (:mod:`mmtlalign.tracing.kernels.value_channels`):
-            a module that calls this tap in every forward, or in those that come after
-            one with columns. Defaults to False.
+        backbone: Attached.
+        mix: The mixed batch.
+        **options: ``layers``, ``residual`` and ``head_token_rule`` of
+            :class:`Tracer`.
 
     Attributes:
-        kernel: As of :func:`mmtlalign.attention.attend`; ``'fused'`` is the stock one.
-        room: How many columns rode last.
+        mix: The mixed batch.
     """
 
-    def __init__(
-        self,
-        context: TraceContext,
-        scale: float | None = None,
-        stock: Callable | None = None,
-        rides: bool = False,
-    ):
-        self.context = context
-        self.scale = scale
-        self.stock = stock
-        self.rides = rides
-        self.room = 0
-        self.kernel = 'fused'
-
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        **kwargs,
-    ) -> Tensor:
-        """Arguments and output as of the function; queries (B, H, N, D)."""
-        if is_causal or any(kwargs.values()):
-            raise UnsupportedError(
-                f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
-                'attention have no rule; label tracing is for images.'
-            )
-        given = scale or self.scale
-        reader = self.context.reader
-        if self.explicit(query, key, attn_mask):
-            return attend(
-                query,
-                key,
-                value,
-                scale=given,
-                dropout_p=dropout_p,
-                kernel='explicit',
-                seen=None if reader is None else reader.weigh,
-            )
-        if self.rides and can_augment(query, key, value, attn_mask, dropout_p):
-            columns = self.columns(reader, query, key)
-            if columns is not None:
-                out, moved = attention_with_share(query, key, value, columns, given)
-                if reader is not None:
-                    reader.arrive(moved)
-                return out
-        if reader is not None:
-            factor = given or 1 / math.sqrt(query.shape[-1])
-            reader.attend(query, key, factor, attn_mask)
-        # As the module asked for it, so that an exported graph is the stock one.
-        if self.stock is not None:
-            return self.stock(query, key, value, attn_mask, dropout_p=dropout_p)
-        return F.scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p=dropout_p, scale=given
+    def __init__(self, backbone: nn.Module, mix: Mix, **options):
+        spec = backbone_spec(backbone)
+        super().__init__(
+            start_share(backbone, mix),
+            token_grid(backbone, mix.images.shape[-2:]),
+            spec.prefix(backbone),
+            backbone.trace_context.attentions,
+            **options,
         )
+        self.mix = mix
+        self._output = partial(spec.output, backbone)
 
-    def columns(self, reader, query: Tensor, key: Tensor) -> Tensor | None:
-        """What rides (B, N, S), or None.
+    def partner_shares(self) -> tuple[Tensor, ...]:
+        """Return the partner's share at each output of the network, each (B,)."""
+        return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
 
-        Without a reader as many zeros as rode last, if there is a gradient: when
-        checkpointing computes a layer again, it keeps the same tensors, and rounds them
-        as the first time.
-        """
-        if reader is not None:
-            columns = reader.passenger()
-            self.room = 0 if columns is None else columns.shape[-1]
-            return columns
-        if self.room and query.requires_grad:
-            return query.new_zeros(len(query), key.shape[-2], self.room)
-        return None
-
-    def explicit(self, query: Tensor, key: Tensor, mask: Tensor | None) -> bool:
-        """Whether this call is computed step by step, by choice of :attr:`kernel`."""
-        if self.kernel == 'fused' or mask is not None or self.stock is not None:
-            return False
-        kernel = self.kernel
-        if kernel == 'auto':
-            kernel = choose_kernel(query, key)
-        return kernel == 'explicit'
+    def target(self) -> Tensor:
+        """Return the labels (B, K) that arrive at the first output of the network."""
+        return self.mix.target(self.partner_shares()[0])
 
 
-class AttentionCalls(TorchFunctionMode):
-    """While it is active, fused attention and softmax pass the tap."""
+@contextlib.contextmanager
+def trace(backbone: nn.Module, mix: Mix, **options) -> Iterator[MixTracer]:
+    """Trace a mixed batch through one forward pass.
 
-    def __init__(self, tap: AttentionHook):
-        super().__init__()
-        self.tap = tap
+    ::
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return self.tap(*args, **kwargs)
-        out = func(*args, **kwargs)
-        reader = self.tap.context.reader
-        if func in _SOFTMAX and reader is not None:
-            reader.weigh(out)
-        return out
+        with mmtlalign.trace(backbone, mix) as trace:
+            logits = backbone(mix.images)
+        target = trace.target()
 
+    Args:
+        backbone: Attached; one that is not is attached for this forward pass.
+        mix: The mixed batch, whose ``images`` the backbone is given.
+        **options: ``layers``, ``residual`` and ``head_token_rule`` of
+            :class:`Tracer`.
 
-class Listening:
-    """Mixin of twins: the stock forward, listened to.
+    Yields:
+        MixTracer: After the forward pass its ``history`` has the share (B, P + N, 1)
+        after every attention, ``grids`` the token grid and ``prefixes`` the number P
+        of special tokens of each.
 
-    Subclasses that know more than the attention call, such as windows, override
-    :meth:`before` and :meth:`after`.
+    Raises:
+        UnsupportedError: The backbone cannot be traced.
+        TraceError: There was not exactly one forward pass.
     """
-
-    @outside_old_graphs
-    def forward(self, *args, **kwargs):
-        reader, tap = self.context.reader, self.tap
-        if reader is None and not tap.room:
-            return super().forward(*args, **kwargs)
-        if reader is not None:
-            self.before(reader, *args, **kwargs)
-        with AttentionCalls(tap):
-            out = super().forward(*args, **kwargs)
-        if reader is not None:
-            self.after(reader)
-        return out
-
-    def before(self, reader, *args, **kwargs) -> None:
-        """Called with the arguments of the forward."""
-
-    def after(self, reader) -> None:
-        """Called when the forward is done."""
-
-
-def listen(module: nn.Module, context: TraceContext) -> None:
-    """Tap a module whose forward computes one attention over all tokens."""
-    adopt(_listening(type(module)), module, context)
-
-
-def adopt(twin: type, module: nn.Module, context: TraceContext) -> None:
-    """Make a module its twin, a subclass with the same parameters, in place."""
-    module.__class__ = twin
-    module.context = context
-    if issubclass(twin, Listening):
-        module.tap = AttentionHook(context, rides=True)
-
-
-@functools.cache
-def _listening(cls: type) -> type:
-    return type(f'Traced{cls.__name__}', (Listening, cls), {'__reduce_ex__': _reduce})
-
-
-def _reduce(module, protocol):
-    """Twins made on the fly are found again by the class that they stand for."""
-    return _rebuild, (type(module).__mro__[2],), module.__dict__
-
-
-def _rebuild(cls):
-    return object.__new__(_listening(cls))
+    attached = getattr(backbone, 'trace_context', None) is not None
+    attach(backbone)
+    try:
+        with trace_forward(backbone, MixTracer(backbone, mix, **options)) as tracer:
+            yield tracer
+    finally:
+        if not attached:
+            detach(backbone)
 
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """Token rows and columns for images of ``size`` (height, width) pixels."""
-    family = backbone_spec(backbone)
-    if family.grid is not None:
-        return family.grid(backbone, size)
-    patch = family.patch(backbone)
+    """Return the token rows and columns for images of ``size`` (height, width)."""
+    spec = backbone_spec(backbone)
+    if spec.grid is not None:
+        return spec.grid(backbone, size)
+    patch = spec.patch(backbone)
     return math.ceil(size[0] / patch[0]), math.ceil(size[1] / patch[1])
 
 
 def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
-    """Where a mixed batch starts (B, P + N, 1): patches at their own share,
-    special tokens at the area share (TL-Align, ICCV 2023, §3.2)."""
-    family = backbone_spec(backbone)
+    """Return the share that each token of a mixed batch starts with (B, P + N, 1).
+
+    Patches start at their own share, special tokens at the share by area (TL-Align,
+    ICCV 2023, §3.2).
+    """
+    spec = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
-    patch = family.patch(backbone)
-    share = covered(mix, grid, patch).token_share(grid, patch)
-    return propagate.add_prefix(share, mix.area()[:, None], family.prefix(backbone))
+    patch = spec.patch(backbone)
+    share = crop_to_tokens(mix, grid, patch).token_share(grid, patch)
+    return propagate.add_prefix(share, mix.area()[:, None], spec.prefix(backbone))
 
 
-def covered(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> Mix:
-    """The mix without the pixels that a backbone leaves out of its tokens."""
+def crop_to_tokens(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> Mix:
+    """Drop the pixels of a mask that a backbone leaves out of its tokens."""
     height, width = grid[0] * patch[0], grid[1] * patch[1]
     return dataclasses.replace(mix, mask=mix.mask[..., :height, :width])
-
-
-def share_tracer(backbone: nn.Module, mix: Mix, **options) -> Tracer:
-    """A tracer for one forward of an attached backbone on a mixed batch.
-
-    ``options`` are ``layers``, ``residual`` and ``merge`` of :class:`Tracer`.
-    """
-    return Tracer(
-        start_share(backbone, mix),
-        token_grid(backbone, mix.images.shape[-2:]),
-        backbone_spec(backbone).prefix(backbone),
-        backbone.trace_context.attentions,
-        **options,
-    )
 
 
 def label_tracer(
     backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options
 ) -> Tracer:
-    """A tracer that starts every image token with columns of its own.
+    """Make a tracer that starts every image token with columns of its own.
 
     Args:
         backbone: Attached.
         labels: (B, N, S); special tokens start at the mean of the image's.
         grid: Token rows and columns.
-        **options: As of :func:`share_tracer`.
+        **options: ``layers``, ``residual`` and ``head_token_rule`` of
+            :class:`Tracer`.
     """
     prefix = backbone_spec(backbone).prefix(backbone)
     start = propagate.add_prefix(labels, labels.mean(dim=1), prefix)
     return Tracer(start, grid, prefix, backbone.trace_context.attentions, **options)
-
-
-@torch.no_grad()
-def trace(backbone: nn.Module, mix: Mix, **options) -> Tracer:
-    """Trace one forward pass, for pictures and analysis.
-
-    Args:
-        backbone: Tapped or not; one that is not is left as it is, a copy of it
-            is tapped.
-        mix: The mixed batch. Its ``images`` are what the backbone is given.
-        **options: As of :func:`share_tracer`.
-
-    Returns:
-        The tracer after the forward: ``history`` holds the share (B, P + N, 1)
-        after every attention, ``grids`` the token grid of each, ``prefixes``
-        the number P of special tokens that lead each.
-    """
-    if getattr(backbone, 'trace_context', None) is None:
-        backbone = copy.deepcopy(backbone)
-        attach(backbone)
-    with trace_forward(backbone, share_tracer(backbone, mix, **options)) as tracer:
-        backbone(mix.images)
-    return tracer

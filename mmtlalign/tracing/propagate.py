@@ -1,18 +1,12 @@
-"""How attention moves shares: pure functions.
+"""How shares move through a network: pure functions, without gradient, in float32.
 
-Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with special tokens first, ``D``
-channels of a head, ``S`` share columns. Shares are float32 and never have a
-gradient.
+Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with the ``P`` special ones first, ``D``
+channels of a head, ``S`` share columns, ``h, w`` token rows and columns.
 
-Source: TL-Align (ICCV 2023, §3.3): a layer moves labels by its attention,
-averaged over heads, then averages the result with the labels before. Because
-every step is linear in the labels, moving shares of the two sources and
-multiplying by the labels at the end is the same (docs/tracing.md).
-
-How shares move where tokens are cut, merged, pooled or joined: pure functions.
-
-Shapes as in :mod:`mmtlalign.tracing.propagate`; ``h, w`` is the token grid, ``P``
-the number of special tokens. Merging is the mean (TL-Align, ICCV 2023, §3.3).
+Source: TL-Align (ICCV 2023, §3.3). A layer moves labels by its attention, averaged over
+heads, then averages the result with the labels before; merged tokens have the mean of
+their labels. Every step is linear in the labels, so that moving the share of one source
+and multiplying by the labels at the end is the same (docs/tracing.md).
 """
 
 import torch
@@ -28,13 +22,10 @@ def attend(
     scale: float,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The share moved by attention, through the fused kernel, in float32.
+    """Move a share by attention, in a call of its own to the fused kernel.
 
-    The share takes the place of the values in a call of its own, without
-    gradient: no (N, N) matrix is ever stored, the network's own attention stays
-    as it is to the bit, and neither dropout nor half precision reaches the
-    share. Where it can, on a CPU in float32, the share rides in the network's own
-    call instead (:mod:`mmtlalign.tracing.kernels.value_channels`; docs/tracing.md).
+    The share takes the place of the values: no (N, N) matrix is stored, and neither
+    dropout nor half precision reaches the share.
 
     Args:
         query: (B, H, Nq, D) of any floating type.
@@ -63,14 +54,14 @@ def attend(
 
 
 def widen(tensor: Tensor, width: int) -> Tensor:
-    """Zeros behind the last axis (..., D) up to ``width``; no copy where it is so."""
+    """Pad the last axis (..., D) up to ``width``; no copy where it is so."""
     missing = width - tensor.shape[-1]
     return F.pad(tensor, (0, missing)) if missing else tensor
 
 
 @torch.no_grad()
 def weigh(weights: Tensor, share: Tensor) -> Tensor:
-    """The share moved by attention weights that are at hand.
+    """Move a share by attention weights that are at hand.
 
     Args:
         weights: Softmax output before dropout (B, H, Nq, Nk).
@@ -87,71 +78,12 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
         return mean @ share
 
 
-@torch.no_grad()
-def prefix_rows(
-    query: Tensor,
-    key: Tensor,
-    prefix: int,
-    scale: float,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Attention rows of the special tokens alone, averaged over heads.
-
-    Args:
-        query, key: (B, H, N, D).
-        prefix: How many special tokens lead the sequence, P.
-        scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, N, N). Defaults to None.
-
-    Returns:
-        (B, P, N), float32, before dropout; never a full map.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        logits = query[:, :, :prefix].float() @ key.float().mT * scale
-    if mask is not None:
-        logits = logits + mask[..., :prefix, :].float()
-    return logits.softmax(dim=-1).mean(dim=1)
-
-
-def column_means(
-    query: Tensor,
-    key: Tensor,
-    rows: Tensor,
-    scale: float,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """How much each token is attended on average over queries and heads.
-
-    Column sums are what the gradient of fused attention with respect to its
-    values is, so that here, too, no (N, N) matrix is stored.
-
-    Args:
-        query, key: (B, H, N, D).
-        rows: Weight of each query (1 or B, N), 0 for one that does not count.
-        scale: Factor of the logits.
-        mask: As in :func:`attend`.
-
-    Returns:
-        (B, N), float32, before dropout.
-    """
-    side = -(-key.shape[-1] // 8) * 8
-    query, key = (widen(t.detach().float(), side) for t in (query, key))
-    if mask is not None:
-        mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
-    with torch.autocast(query.device.type, enabled=False), torch.enable_grad():
-        value = torch.zeros_like(key).requires_grad_()
-        out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
-        weights = rows[:, None].expand(*out.shape[:-1])
-        (columns,) = torch.autograd.grad((out[..., 0] * weights).sum(), value)
-    return columns[..., 0].mean(dim=1)
-
-
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
 
 def convolved(size: Pair, layer) -> Pair:
-    """Rows and columns that a convolution makes of a map of ``size``."""
+    """Return the rows and columns that a convolution makes of a map of ``size``."""
     return tuple(
         (side + 2 * pad - kernel) // stride + 1
         for side, pad, kernel, stride in zip(
@@ -212,7 +144,7 @@ def from_windows(
     pad_first: bool,
     columns: int,
 ) -> Tensor:
-    """Inverse of :func:`to_windows`; divides by the mass where there is one.
+    """Undo :func:`to_windows`, and divide by the mass where there is one.
 
     Args:
         windows: What :func:`to_windows` gave, moved by attention.
@@ -245,7 +177,7 @@ def merge(
     stride: Pair,
     padding: Padding = (0, 0, 0, 0),
 ) -> tuple[Tensor, Pair]:
-    """Merge tokens: the mean of the real ones in each group.
+    """Merge tokens: each group becomes the mean of its real tokens.
 
     Args:
         share: (B, h * w, S).
@@ -267,25 +199,8 @@ def merge(
 
 
 @torch.no_grad()
-def merge_nearest(
-    mask: Tensor,
-    grid: Pair,
-    kernel: Pair,
-    stride: Pair,
-    padding: Padding = (0, 0, 0, 0),
-) -> tuple[Tensor, Pair]:
-    """Merge a mask (1 or B, h * w) as TransMix down-samples one: the first
-    token stands for its group (CVPR 2022, §3). As :func:`merge` otherwise."""
-    left, right, top, bottom = padding
-    rows = (grid[0] + top + bottom - kernel[0]) // stride[0] + 1
-    columns = (grid[1] + left + right - kernel[1]) // stride[1] + 1
-    maps = mask.unflatten(1, grid)[:, :: stride[0], :: stride[1]]
-    return maps[:, :rows, :columns].flatten(1), (rows, columns)
-
-
-@torch.no_grad()
 def pool(share: Tensor, grid: Pair, prefix: int, pooling) -> Tensor:
-    """Pool image tokens, as keys are in spatial-reduction attention.
+    """Pool image tokens, as the keys of spatial-reduction attention are.
 
     Args:
         share: (B, P + h * w, S).

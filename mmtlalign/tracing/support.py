@@ -1,18 +1,12 @@
-"""What is known of backbones and attentions, and what is refused.
+"""Which backbones can be traced, what tracing has to know of them, what is refused.
 
-Nothing is guessed: what is registered here, beside the twins of each host (see
-``mmpretrain_vit.py``), is known; whatever is not and looks like attention is an
-error when the model is built.
-
-Backbones whose labels cannot be traced, and why.
-
-Names are of their classes; subclasses are refused too, unless they or a class
-in between are registered. Reasons are sentences that go on after "... cannot be
-traced:".
+Nothing is guessed: a backbone or an attention that is not registered, here by an
+adapter of its host or in its own file, is an error when the model is built.
 """
 
 import functools
 import importlib
+import importlib.util
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +14,6 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from mmtlalign.errors import UnsupportedError
-
-_LOOKS_LIKE_ATTENTION = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
 
 # Modules of `adapters` that register backbones and attentions of a host.
 ADAPTERS = {
@@ -39,85 +31,94 @@ ADAPTERS = {
     'mmdet': ('mmdet',),
     'timm': ('timm_vit', 'timm_swin', 'timm_pvt'),
 }
+_ATTENTION_NAME = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What tracing has to know of a backbone class.
+    """What tracing has to know of a backbone class. All but ``note`` are functions.
 
     Attributes:
-        patch: Backbone to the token size ``(height, width)`` in pixels.
+        patch: Backbone to the size ``(height, width)`` of a token in pixels.
         prefix: Backbone to its number of special tokens.
-        output: Backbone to ``'class'`` or ``'mean'``: what its last feature
-            is. It raises ValueError for outputs that nothing can be read from.
-        joins: Backbone to its number of special tokens that join late, each
-            starting at the mean of the tokens. Defaults to none.
-        outputs: Backbone to how many of the special tokens it outputs, the
-            leading ones, where ``output`` is ``'class'``. Defaults to None:
-            all of them.
+        output: Backbone to ``'class'`` or ``'mean'``: what its last feature is. Raises
+            InputError for an output that no share can be read from.
+        late_tokens: Backbone to how many special tokens join behind the patch
+            embedding, each starting at the mean of the tokens. Defaults to none.
+        num_outputs: Backbone to how many of the special tokens it outputs, the
+            leading ones, where ``output`` is ``'class'``. Defaults to None: all.
         grid: Backbone and image size (height, width) to token rows and columns.
             Defaults to None: as many tokens as cover the image.
-        note: For the table of models: where the output is read, in words.
-            Defaults to what most plain transformers offer.
+        note: Where the output is read, in words, for tables of models.
     """
 
     patch: Callable[[nn.Module], tuple[int, int]]
     prefix: Callable[[nn.Module], int]
     output: Callable[[nn.Module], str]
-    joins: Callable[[nn.Module], int] = lambda backbone: 0
-    outputs: Callable[[nn.Module], int] | None = None
+    late_tokens: Callable[[nn.Module], int] = lambda backbone: 0
+    num_outputs: Callable[[nn.Module], int] | None = None
     grid: Callable[[nn.Module, Sequence[int]], tuple[int, int]] | None = None
     note: str = 'class token, or mean of the tokens'
 
     def count_outputs(self, backbone: nn.Module) -> int:
-        """How many outputs of the backbone a head scores."""
+        """Return how many outputs of the backbone a head scores."""
         if self.output(backbone) == 'mean':
             return 1
-        if self.outputs is not None:
-            return self.outputs(backbone)
-        return self.prefix(backbone) + self.joins(backbone)
+        if self.num_outputs is not None:
+            return self.num_outputs(backbone)
+        return self.prefix(backbone) + self.late_tokens(backbone)
 
 
 @dataclass
 class _Known:
-    families: dict[type, BackboneSpec] = field(default_factory=dict)
+    """Classes, and what attaches tracing to a module of each."""
+
+    backbones: dict[type, BackboneSpec] = field(default_factory=dict)
     attentions: dict[type, Callable] = field(default_factory=dict)
-    helpers: dict[type, Callable] = field(default_factory=dict)
+    token_modules: dict[type, Callable] = field(default_factory=dict)
 
 
 KNOWN = _Known()
 
 
-def register_backbone(cls: type, family: BackboneSpec) -> None:
-    """Make a backbone class, and its subclasses, traceable."""
-    KNOWN.families[cls] = family
+def register_backbone(cls: type, spec: BackboneSpec) -> None:
+    """Make a backbone class, and its subclasses, traceable.
+
+    Args:
+        cls: The class.
+        spec: Where its tokens start and what it outputs.
+    """
+    KNOWN.backbones[cls] = spec
 
 
-def register_attention(cls: type):
-    """Decorator for ``install(module, context)``, which taps one attention."""
+def register_attention(*classes: type) -> Callable[[Callable], Callable]:
+    """Register, as a decorator, what attaches tracing to an attention.
 
-    def register(install):
-        KNOWN.attentions[cls] = install
-        return install
+    Args:
+        *classes: Of the module. The function is called with the module and the
+            :class:`mmtlalign.tracing.attach.TraceContext`.
+    """
+    return functools.partial(_register, KNOWN.attentions, classes)
 
-    return register
+
+def register_token_module(*classes: type) -> Callable[[Callable], Callable]:
+    """Register, as a decorator, a module that moves tokens without attention.
+
+    Arguments as in :func:`register_attention`.
+    """
+    return functools.partial(_register, KNOWN.token_modules, classes)
 
 
-def register_token_module(cls: type):
-    """As :func:`register_attention`, for modules that move tokens otherwise."""
-
-    def register(install):
-        KNOWN.helpers[cls] = install
-        return install
-
-    return register
+def _register(table: dict, classes: tuple[type, ...], install: Callable) -> Callable:
+    table.update(dict.fromkeys(classes, install))
+    return install
 
 
 def backbone_spec(backbone: nn.Module) -> BackboneSpec:
-    """The backbone's family.
+    """Return what is known of a backbone.
 
     Raises:
-        TypeError: For an unknown class, naming the known ones, and for one
+        UnsupportedError: For an unknown class, naming the known ones, and for one
             whose labels cannot be traced, with the reason.
     """
     _load_bases(type(backbone))
@@ -133,7 +134,7 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
             'Train it with a stock head (plain CutMix), or take one of the '
             'backbones in the table of the README.'
         )
-    known = ', '.join(sorted(c.__name__ for c in KNOWN.families))
+    known = ', '.join(sorted(c.__name__ for c in KNOWN.backbones))
     raise UnsupportedError(
         f'{type(backbone).__name__} cannot be traced: nothing is registered about '
         f'where its tokens start and what it outputs. Known backbones: {known}. '
@@ -142,13 +143,15 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
 
 
 def supported_backbones() -> dict[type, BackboneSpec]:
-    """All registered backbones of the hosts that are installed."""
-    load_adapters(ADAPTERS)
-    return dict(KNOWN.families)
+    """Return the backbones that are registered, those of installed hosts included."""
+    for host in ADAPTERS:
+        if importlib.util.find_spec(host):
+            load_adapters([host])
+    return dict(KNOWN.backbones)
 
 
 def hosts_of(model: nn.Module) -> set[str]:
-    """Top-level packages that the modules of a model come from."""
+    """Return the top-level packages that the modules of a model come from."""
     return {
         cls.__module__.partition('.')[0]
         for module in model.modules()
@@ -157,7 +160,7 @@ def hosts_of(model: nn.Module) -> set[str]:
 
 
 def load_adapters(hosts: Iterable[str]) -> None:
-    """Import what is known of these hosts, and of no other."""
+    """Import the adapters of these hosts, and of no other."""
     for host in hosts:
         for name in ADAPTERS.get(host, ()):
             importlib.import_module(f'mmtlalign.tracing.adapters.{name}')
@@ -165,26 +168,29 @@ def load_adapters(hosts: Iterable[str]) -> None:
 
 @functools.cache
 def _load_bases(cls: type) -> None:
-    """Of a class and its bases, lest a base that is known already stand for it."""
+    """Load adapters for all bases: a nearer base than the first known may be known."""
     load_adapters({base.__module__.partition('.')[0] for base in cls.__mro__})
 
 
 @functools.cache
 def looks_like_attention(cls: type) -> bool:
-    """Whether a module that nobody registered should have been."""
-    return _LOOKS_LIKE_ATTENTION.search(cls.__name__) is not None
+    """Tell whether a module that nobody registered should have been."""
+    return _ATTENTION_NAME.search(cls.__name__) is not None
 
 
 def _look_up(cls: type) -> BackboneSpec | str | None:
-    """What is nearest among the class and its bases: a family, or a refusal."""
+    """Find what is nearest among a class and its bases: a spec or a refusal."""
     for base in cls.__mro__:
-        if base in KNOWN.families:
-            return KNOWN.families[base]
-        if base.__name__ in REASONS:
-            return REASONS[base.__name__]
+        if base in KNOWN.backbones:
+            return KNOWN.backbones[base]
+        if base.__name__ in UNSUPPORTED:
+            return UNSUPPORTED[base.__name__]
     return None
 
 
+# Class names of backbones that cannot be traced, and why, as a sentence that goes on
+# after "... cannot be traced:". Subclasses are refused, too, unless they or a class in
+# between are registered.
 _CONVOLUTION = (
     'it has no attention between tokens, and the weights of convolutions are no '
     'shares: they have signs and do not sum to one.'
@@ -239,7 +245,7 @@ _PRETRAINED = {
     'iTPNHiViT': 'HiViT',
 }
 
-REASONS: dict[str, str] = {
+UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(_CONVOLUTIONAL, _CONVOLUTION),
     **dict.fromkeys(('MlpMixer', 'RepMLPNet'), _MIXER),
     **dict.fromkeys(('EfficientFormer', 'PoolFormer'), _POOLING),

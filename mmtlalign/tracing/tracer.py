@@ -1,10 +1,17 @@
-"""What all readers of a forward pass have in common.
+"""Readers of one forward pass: the events they receive, and the tracer of TL-Align.
 
-The reader that follows shares through one forward pass (TL-Align).
+While a backbone runs, what :mod:`mmtlalign.tracing.attach` put into it tells a reader
+what happens to the tokens, in this order for every attention::
 
-A tap hands every attention it meets to the reader on its context, and tells it
-what else happens to the tokens: they are cut into windows, merged, joined by a
-class token. Shapes as in :mod:`mmtlalign.tracing.propagate`.
+    embed | merge_tokens | add_special_tokens     between attentions
+    enter_windows | reduce_keys | append_tokens   what the next attention's keys are
+    key_share, then move_share                    or one of the two others:
+    attend                                        attention by its queries and keys
+    weigh                                         attention by its weights
+    leave_windows
+
+Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns,
+``H`` heads, ``D`` channels of a head.
 """
 
 import math
@@ -17,16 +24,32 @@ from mmtlalign.compat.torch_2_1 import outside_old_graphs
 from mmtlalign.errors import InputError
 from mmtlalign.tracing import propagate
 
+Pair = tuple[int, int]
+
 
 class Reader:
-    """Base of the readers that sit on a context during one forward pass."""
+    """Receive the events of one forward pass and keep the geometry of the tokens.
 
-    _embedded = False
+    Subclasses say what they read from attention.
 
-    def passenger(self) -> Tensor | None:
-        """Columns (B, N, S) that may ride in the next attention, to be handed to
-        ``arrive`` moved; None of readers that look at queries and keys."""
-        return None
+    Args:
+        grid: Token rows and columns ``(h, w)``.
+        prefix: Number of special tokens P, which lead the sequence.
+
+    Attributes:
+        grid, prefix: The same where the forward pass is now.
+        seen: Number of attentions met.
+        windows: Arguments of :meth:`enter_windows` while attention is in windows.
+        appended: How many tokens :meth:`append_tokens` appended.
+    """
+
+    def __init__(self, grid: Pair, prefix: int):
+        self.grid = grid
+        self.prefix = prefix
+        self.seen = 0
+        self.windows: tuple | None = None
+        self.appended = 0
+        self._embedded = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -34,184 +57,230 @@ class Reader:
             if callable(value) and not name.startswith('_'):
                 setattr(cls, name, outside_old_graphs(value))
 
-    def embed(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
-        """A patch embedding: the first makes the tokens, any later one merges them.
+    def attend(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
+    ) -> None:
+        """Read one attention from its queries and keys.
 
-        Arguments as of :func:`mmtlalign.tracing.propagate.merge`.
+        Args:
+            query: (B, H, Nq, D). Fewer queries than tokens are the leading ones, as
+                in class attention; the other tokens stay as they are.
+            key: (B, H, Nk, D), of the tokens, or of what :meth:`enter_windows`,
+                :meth:`reduce_keys` or :meth:`append_tokens` made of them.
+            scale: Factor of the logits.
+            mask: Added to the logits, or boolean. Defaults to None.
+        """
+        raise NotImplementedError
+
+    def weigh(self, weights: Tensor) -> None:
+        """Read one attention from its weights.
+
+        Args:
+            weights: Softmax before dropout (..., H, Nq, Nk). Leading dimensions are
+                batch, or batch and windows; queries and keys as in :meth:`attend`.
+        """
+        raise NotImplementedError
+
+    def key_share(self) -> Tensor | None:
+        """Give the share of the next attention's keys (B, Nk, S).
+
+        The network's own attention can move it beside its values. None: the reader
+        wants queries and keys, or weights.
+        """
+        return None
+
+    def move_share(self, moved: Tensor) -> None:
+        """Take back what :meth:`key_share` gave, moved by attention (B, Nq, S)."""
+        raise NotImplementedError
+
+    def enter_windows(
+        self, grid: Pair, window: Pair, shift: Pair = (0, 0), pad_first: bool = True
+    ) -> None:
+        """Expect the next attention inside windows.
+
+        Args:
+            grid: Token rows and columns, without padding.
+            window: Rows and columns of a window.
+            shift: Effective shift of this forward pass, rows and columns.
+            pad_first: Whether the map is padded before it is shifted.
+        """
+        self.windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
+
+    def leave_windows(self) -> None:
+        """Put the windows together again, which ends the attention."""
+        self.windows = None
+
+    def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
+        """Expect pooled tokens as keys of the next attention (PVT, ICCV 2021, §3.3).
+
+        Args:
+            pooling: Averages maps (B, S, h, w) as the keys are reduced, such as
+                ``functools.partial(F.avg_pool2d, kernel_size=8)``.
+        """
+
+    def append_tokens(self, count: int) -> None:
+        """Expect tokens made from the mean of all in the next attention.
+
+        These are DHVT's head tokens (NeurIPS 2022, §3.4). After the attention their
+        mean is added to the class token, and they are gone.
+        """
+        self.appended = count
+
+    def merge_tokens(self, kernel: Pair, stride: Pair, padding=(0, 0, 0, 0)) -> None:
+        """Merge groups of tokens into one each.
+
+        Args:
+            kernel, stride: Rows and columns of a group, and between groups.
+            padding: Left, right, top, bottom.
+        """
+        raise NotImplementedError
+
+    def add_special_tokens(self, count: int = 1) -> None:
+        """Put special tokens, which start at the mean of the others, in front."""
+        self.prefix += count
+
+    def embed(self, kernel: Pair, stride: Pair, padding=(0, 0, 0, 0)) -> None:
+        """Pass a patch embedding: the first makes the tokens, others merge them.
+
+        Arguments as in :meth:`merge_tokens`.
         """
         if self._embedded:
-            self.merge(kernel, stride, padding)
+            self.merge_tokens(kernel, stride, padding)
         self._embedded = True
 
 
 class Tracer(Reader):
-    """Follows shares through one forward pass (TL-Align, ICCV 2023, §3.3).
+    """Follow shares through one forward pass (TL-Align, ICCV 2023, §3.3).
 
     Args:
-        share: Start (B, P + N, S), special tokens first. S = 1 for the share
-            of a partner image; S = K starts from label vectors, S = N from the
-            identity (attention rollout): any S follows the same rules.
-        grid: Token grid ``(h, w)`` with N = h * w.
+        share: Start (B, P + N, S), special tokens first. S = 1 for the share of a
+            partner image; S = K starts from label vectors, S = N from the identity
+            (attention rollout).
+        grid: Token rows and columns ``(h, w)``, N = h * w.
         prefix: Number of special tokens P.
         attentions: How many attentions the backbone has.
-        layers: Which of them move the share, by index; negative ones count
-            from the end. Defaults to None: all.
+        layers: Attentions that move the share, by index; negative ones count from
+            the end. Defaults to None: all.
         residual: How much the share before an attention counts beside the moved
             one, as a residual connection does: ``p <- (r p + A p) / (r + 1)``.
             True is the paper's 1, the plain mean; False is 0. Other numbers are
             an extension of ours. Defaults to True.
-        merge: How the class token takes in DHVT's head tokens, ``'nested'`` or
-            ``'flat'``; see :meth:`append_tokens`. Defaults to ``'nested'``.
+        head_token_rule: How the class token takes in DHVT's head tokens.
+            ``'nested'``: it averages its own attention with theirs, then the result
+            with its share before; ``'flat'``: it averages all three alike. The share
+            before counts ``residual`` times in both. Defaults to ``'nested'``.
 
     Attributes:
         share: Where the shares are now (B, P + N', S), float32.
         history: Share after every attention so far.
         grids: Token grid of every entry of ``history``.
         prefixes: Number of special tokens of every entry of ``history``.
-        seen: Number of attentions met.
     """
 
     def __init__(
         self,
         share: Tensor,
-        grid: tuple[int, int],
+        grid: Pair,
         prefix: int,
         attentions: int,
         layers: Sequence[int] | None = None,
         residual: bool | float = True,
-        merge: str = 'nested',
+        head_token_rule: str = 'nested',
     ):
+        super().__init__(grid, prefix)
         self.share = share.detach().float()
-        self.grid = grid
-        self.prefix = prefix
         self.layers = layer_indices(layers, attentions)
         self.residual = residual_weight(residual)
-        self.merge_rule = merge
+        self.head_token_rule = head_token_rule
         self.history: list[Tensor] = []
-        self.grids: list[tuple[int, int]] = []
+        self.grids: list[Pair] = []
         self.prefixes: list[int] = []
-        self.seen = 0
         self._keys: Tensor | None = None
-        self._windows: tuple | None = None
-        self._appended = 0
 
     def attend(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
     ) -> None:
-        """One attention, by its queries and keys: the share moves.
-
-        Args:
-            query: (B, H, Nq, D). Fewer queries than tokens are the leading
-                ones, as in class attention; the other tokens stay.
-            key: (B, H, Nk, D), of the tokens, or of what :meth:`enter_windows`,
-                :meth:`reduce_keys` or :meth:`append_tokens` made of them.
-            scale: Factor of the logits.
-            mask: Added to the logits, or boolean. Defaults to None.
-        """
-        self.arrive(propagate.attend(query, key, self._key_share(), scale, mask))
-
-    def passenger(self) -> Tensor:
-        """The share of the keys (B, Nk, S) before the next attention."""
-        return self._key_share()
+        """Move the share by one attention, given its queries and keys."""
+        self.move_share(propagate.attend(query, key, self.key_share(), scale, mask))
 
     def weigh(self, weights: Tensor) -> None:
-        """One attention whose weights (..., H, Nq, Nk) are at hand.
+        """Move the share by one attention, given its weights."""
+        self.move_share(propagate.weigh(weights.flatten(0, -4), self.key_share()))
 
-        They are the softmax before dropout; queries and keys as in
-        :meth:`attend`. Leading dimensions are batch, or batch and windows.
-        """
-        self.arrive(propagate.weigh(weights.flatten(0, -4), self._key_share()))
+    def key_share(self) -> Tensor:
+        """Give the share of the next attention's keys (B, Nk, S)."""
+        return self.share if self._keys is None else self._keys
 
-    def enter_windows(self, grid, window, shift=(0, 0), pad_first=True) -> None:
-        """The next attention is inside windows.
+    def move_share(self, moved: Tensor) -> None:
+        """Take the share of the keys as attention moved it (B, Nq, S)."""
+        if self.windows is not None:
+            self._keys = moved
+            return
+        self._keys = None
+        self._end_attention(moved)
 
-        Args:
-            grid: Token rows and columns, without padding.
-            window: Rows and columns of a window.
-            shift: By how much this forward really shifts, rows and columns.
-            pad_first: Whether the map is padded before it is shifted.
-        """
-        self._windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
-        self._keys = propagate.to_windows(self.share, *self._windows)
+    def enter_windows(
+        self, grid: Pair, window: Pair, shift: Pair = (0, 0), pad_first: bool = True
+    ) -> None:
+        """Cut the shares into windows."""
+        super().enter_windows(grid, window, shift, pad_first)
+        self._keys = propagate.to_windows(self.share, *self.windows)
 
     def leave_windows(self) -> None:
-        """The windows are put together again, which ends the attention."""
+        """Put the moved shares of the windows together again."""
         columns = self.share.shape[-1]
-        moved = propagate.from_windows(self._keys, *self._windows, columns)
-        self._windows = self._keys = None
-        self._step(moved)
+        moved = propagate.from_windows(self._keys, *self.windows, columns)
+        self.windows = self._keys = None
+        self._end_attention(moved)
 
     def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
-        """Keys of the next attention are pooled tokens (PVT, ICCV 2021, §3.3).
-
-        Args:
-            pooling: What averages maps (B, S, h, w) as the keys are reduced,
-                such as ``functools.partial(F.avg_pool2d, kernel_size=8)``.
-        """
+        """Pool the shares of the keys."""
         self._keys = propagate.pool(self.share, self.grid, self.prefix, pooling)
 
     def append_tokens(self, count: int) -> None:
-        """Tokens made from the mean of all take part in the next attention.
-
-        These are DHVT's head tokens (NeurIPS 2022, §3.3): each starts with the
-        mean share of all tokens; after the attention their mean is added to
-        the class token and they are gone. With ``merge='nested'`` the class
-        token averages its own attention with theirs, then the result with its
-        share before; ``'flat'`` averages all three alike. The share before counts
-        ``residual`` times in both.
-        """
+        """Append tokens that start at the mean share of all tokens."""
+        super().append_tokens(count)
         self._keys = propagate.append_mean(self.share, count)
-        self._appended = count
 
-    def merge(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
-        """Tokens are merged; arguments as in :func:`propagate.merge`."""
+    def merge_tokens(self, kernel: Pair, stride: Pair, padding=(0, 0, 0, 0)) -> None:
+        """Average the shares of each group of tokens."""
         self.share, self.grid = propagate.merge(
             self.share, self.grid, kernel, stride, padding
         )
 
-    def join_prefix(self, count: int = 1) -> None:
-        """Special tokens join late: each starts at the mean of the others."""
+    def add_special_tokens(self, count: int = 1) -> None:
+        """Put special tokens in front, at the mean share of the image tokens."""
         mean = self.share[:, self.prefix :].mean(dim=1)
         self.share = propagate.add_prefix(self.share, mean, count)
-        self.prefix += count
+        super().add_special_tokens(count)
 
     def output_shares(self, output: str) -> tuple[Tensor, ...]:
-        """What arrives at the network's output, each (B, S).
+        """Read what arrives at the network's output, each (B, S).
 
         Args:
-            output: ``'class'`` for one share for each special token, ``'mean'``
-                for the mean over all image tokens.
+            output: ``'class'`` for one share of each special token, ``'mean'`` for
+                the mean over all image tokens.
         """
         if output == 'mean':
             return (self.share[:, self.prefix :].mean(dim=1),)
         return tuple(self.share[:, i] for i in range(self.prefix))
 
-    def _key_share(self) -> Tensor:
-        return self.share if self._keys is None else self._keys
-
-    def arrive(self, moved: Tensor) -> None:
-        """One attention has moved the share of the keys, (B, Nq, S)."""
-        if self._windows is not None:
-            self._keys = moved
-            return
-        self._keys = None
-        self._step(moved)
-
-    def _step(self, moved: Tensor) -> None:
-        flat = 0
-        if self._appended:
-            moved, heads = moved.tensor_split([-self._appended], dim=1)
+    def _end_attention(self, moved: Tensor) -> None:
+        """Average the moved share with the share before, and record the result."""
+        if self.appended:
+            moved, heads = moved.tensor_split([-self.appended], dim=1)
             first = (moved[:, :1] + heads.mean(dim=1, keepdim=True)) / 2
             moved = torch.cat([first, moved[:, 1:]], dim=1)
-            flat, self._appended = int(self.merge_rule == 'flat'), 0
         if self.layers is None or self.seen in self.layers:
-            self.share = self._update(moved, flat)
+            flat = bool(self.appended) and self.head_token_rule == 'flat'
+            self.share = self._average(moved, flat)
+        self.appended = 0
         self.history.append(self.share)
         self.grids.append(self.grid)
         self.prefixes.append(self.prefix)
         self.seen += 1
 
-    def _update(self, moved: Tensor, flat: int) -> Tensor:
+    def _average(self, moved: Tensor, flat: bool) -> Tensor:
         rows = moved.shape[1]
         before, rest = self.share[:, :rows], self.share[:, rows:]
         after = moved.add(before, alpha=self.residual) / (self.residual + 1)
@@ -224,7 +293,11 @@ class Tracer(Reader):
 
 
 def residual_weight(residual: bool | float) -> float:
-    """The number that ``residual`` of :class:`Tracer` says; a wrong one is an error."""
+    """Return ``residual`` of :class:`Tracer` as a number.
+
+    Raises:
+        InputError: It is not True, False or a number from 0 on.
+    """
     if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
         raise InputError(
             f'residual={residual!r}: True (the plain mean), False (none), or how much '
@@ -235,7 +308,11 @@ def residual_weight(residual: bool | float) -> float:
 
 
 def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | None:
-    """Indices 0...attentions - 1 that ``layers`` names; a wrong one is an error."""
+    """Return the indices 0...attentions - 1 that ``layers`` names, or None for all.
+
+    Raises:
+        InputError: An index does not exist, or none is named.
+    """
     if layers is None:
         return None
     wrong = [i for i in layers if not -attentions <= i < attentions]

@@ -1,56 +1,45 @@
-"""A COCO file must hold what the config asks of it.
+"""Refuse COCO files that do not hold what a detection config asks of them.
+
+Refused before the first step, with the name of the file:
+
+* a file that is no JSON, cut short, no COCO file, or without pictures or annotations;
+* a file whose categories are not the classes of the data set;
+* a training set without an object that counts, or with none left by ``filter_cfg``;
+* objects without masks, or a pipeline that loads none, for a model with a mask head.
 
 mmdet answers an empty file with an error of NumPy, a file without masks with a
 ``KeyError`` of the first sample, and a file of other categories with other labels, or
 with no word at all.
 """
 
-import functools
 import json
 import os.path as osp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS
+from torch import nn
+from torch.utils.data import Dataset
 
+from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
 from mmtlalign.errors import InputError
-from mmtlalign.validation.samples import inside
 
-# Pictures whose masks are looked at, spread over the data set: a second at most.
-LOOKED_AT = 1000
-
-
-def explains_coco_files(build: Callable) -> Callable:
-    """Decorator of ``build_dataloader``: a COCO file it fails on is explained."""
-
-    @functools.wraps(build)
-    def wrapped(dataloader, *args, **kwargs):
-        try:
-            return build(dataloader, *args, **kwargs)
-        except Exception as error:
-            # Of NumPy, maybe put into other words on its way here.
-            empty = 'at least one array' in f'{error} {error.__cause__}'
-            fault = explain_coco_file(dataloader['dataset'], empty)
-            if fault:
-                raise InputError(fault) from error
-            raise
-
-    return wrapped
+# Pictures whose masks are checked, spread over the data set: a second at most.
+CHECKED_PICTURES = 1000
+OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
 
 
 def explain_coco_file(dataset: dict, empty: bool) -> str:
     """Say what is wrong with the annotation file of a data set that was not built.
 
     Args:
-        dataset: Its config; wrappers with one data set inside are followed.
+        dataset: Its config; wrappers with one data set inside are opened.
         empty: Whether the error was that it had no sample.
 
     Returns:
         The message for the user; empty if it is no COCO data set, its file is not
         there, or nothing is wrong with it.
     """
-    while isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
+    dataset = unwrap_dataset(dataset)
     path = osp.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
     if not isinstance(dataset.get('type'), str) or not osp.isfile(path):
         return ''
@@ -72,7 +61,7 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
     classes = (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes']
     names = [category['name'] for category in content.get('categories') or []]
     if not set(names) & set(classes):
-        return describe_other_names(path, names, classes)
+        return describe_categories(path, names, classes)
     if empty and dataset.get('filter_cfg'):
         return (
             f"'{path}' has {len(pictures)} pictures with {len(objects)} annotations, "
@@ -83,11 +72,8 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
     return ''
 
 
-OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
-
-
 def read_json(path: str) -> dict | str:
-    """The content of a COCO file, or what is wrong with it."""
+    """Return the content of a COCO file, or what is wrong with it."""
     try:
         with open(path, encoding='utf-8') as stream:
             content = json.load(stream)
@@ -102,8 +88,8 @@ def read_json(path: str) -> dict | str:
     return content
 
 
-def describe_other_names(path: str, names: Sequence[str], classes: Sequence[str]):
-    """The message for categories that are not the classes."""
+def describe_categories(path: str, names: Sequence[str], classes: Sequence[str]) -> str:
+    """Return the message for a file whose categories are not the classes."""
     lacking = [name for name in classes if name not in names]
     return (
         f"'{path}' has no category for {len(lacking)} of the {len(classes)} classes of "
@@ -115,56 +101,60 @@ def describe_other_names(path: str, names: Sequence[str], classes: Sequence[str]
     )
 
 
-def check_coco_data(dataset, model=None) -> None:
+def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
     """Check every COCO data set in ``dataset`` before the first step.
 
     Args:
-        dataset (Dataset): Of any host; wrappers are followed, and whatever is not
-            mmdet's ``CocoDataset`` is left alone.
-        model (nn.Module, optional): The detector; one with a mask head needs masks.
+        dataset: Of any host; wrappers are opened, and whatever is not mmdet's
+            ``CocoDataset`` is left alone.
+        model: The detector; one with a mask head needs masks.
 
     Raises:
         InputError: The categories of the file are not the classes, there is nothing
             to learn in a training set, or masks are needed and missing.
     """
-    for leaf in leaves(dataset):
-        if hasattr(leaf, 'cat_ids') and hasattr(leaf, 'cat2label'):
-            check_one(leaf, needs_masks=has_mask_head(model))
+    for one in walk_datasets(dataset):
+        if hasattr(one, 'cat_ids') and hasattr(one, 'cat2label'):
+            check_coco_dataset(one, needs_masks=has_mask_head(model))
 
 
-def check_one(dataset, needs_masks: bool) -> None:
-    """As :func:`check_coco_data` for one ``CocoDataset``.
+def check_coco_dataset(dataset: Dataset, needs_masks: bool) -> None:
+    """Check one ``CocoDataset``.
 
     Args:
-        dataset (CocoDataset): Built.
+        dataset: Built.
         needs_masks: Whether the model has a mask head.
+
+    Raises:
+        InputError: As for :func:`check_coco_data`.
     """
     classes = dataset.metainfo['classes']
     if len(dataset.cat_ids) != len(classes):
-        content = read_json(dataset.ann_file)
-        names = [category['name'] for category in content['categories']]
-        raise InputError(describe_other_names(dataset.ann_file, names, classes))
-    if not dataset.test_mode and next(objects(dataset), None) is None:
+        with open(dataset.ann_file, encoding='utf-8') as stream:
+            categories = json.load(stream)['categories']
+        names = [category['name'] for category in categories]
+        raise InputError(describe_categories(dataset.ann_file, names, classes))
+    if not dataset.test_mode and next(iterate_objects(dataset), None) is None:
         raise InputError(
             f"'{dataset.ann_file}' has {len(dataset)} pictures without a single object "
             'that counts (of one of the classes, inside the picture, at least a pixel '
             f'wide, not a crowd), so that nothing can be learnt; {OTHER_FILE}'
         )
-    loads = loads_masks(dataset)
-    if needs_masks and not loads and not dataset.test_mode:
+    steps = getattr(dataset.pipeline, 'transforms', ())
+    if any(getattr(step, 'with_mask', False) for step in steps):
+        check_object_masks(dataset)
+    elif needs_masks and not dataset.test_mode:
         raise InputError(
             'The model has a mask head, but the pipeline of the training set loads no '
             'masks: set with_mask=True of LoadAnnotations, or take a detector without '
             'a mask head (Faster or Cascade R-CNN)'
         )
-    if loads:
-        check_masks(dataset)
 
 
-def check_masks(dataset) -> None:
-    """Raise if objects of the file have no mask."""
-    step = max(len(dataset) // LOOKED_AT, 1)
-    found = list(objects(dataset, range(0, len(dataset), step)))
+def check_object_masks(dataset: Dataset) -> None:
+    """Raise InputError if objects of the file have no mask."""
+    step = max(len(dataset) // CHECKED_PICTURES, 1)
+    found = list(iterate_objects(dataset, range(0, len(dataset), step)))
     without = [path for path, instance in found if 'mask' not in instance]
     if without:
         raise InputError(
@@ -176,8 +166,10 @@ def check_masks(dataset) -> None:
         )
 
 
-def objects(dataset, numbers: Sequence[int] | None = None) -> Iterator[tuple]:
-    """(path of the picture, instance) of every object that counts."""
+def iterate_objects(
+    dataset: Dataset, numbers: Sequence[int] | None = None
+) -> Iterator[tuple[str, dict]]:
+    """Iterate over (path of the picture, instance) of every object that counts."""
     for number in range(len(dataset)) if numbers is None else numbers:
         info = dataset.get_data_info(number)
         for instance in info['instances']:
@@ -185,24 +177,8 @@ def objects(dataset, numbers: Sequence[int] | None = None) -> Iterator[tuple]:
                 yield info['img_path'], instance
 
 
-def loads_masks(dataset) -> bool:
-    """Whether a transform of the pipeline reads masks."""
-    transforms = getattr(dataset.pipeline, 'transforms', ())
-    return any(getattr(transform, 'with_mask', False) for transform in transforms)
-
-
-def has_mask_head(model) -> bool:
-    """Whether a detector of mmdet predicts masks."""
-    while is_model_wrapper(model) or type(model).__name__.endswith('TTAModel'):
-        model = model.module
+def has_mask_head(model: nn.Module | None) -> bool:
+    """Tell whether a detector of mmdet predicts masks."""
+    model = unwrap_model(model)
     heads = (model, getattr(model, 'roi_head', None))
     return any(getattr(head, 'mask_head', None) is not None for head in heads)
-
-
-def leaves(dataset) -> Iterator:
-    """The data sets inside wrappers such as ``RepeatDataset``, ``ConcatDataset``."""
-    inner = inside(dataset)
-    if not inner:
-        yield dataset
-    for one in inner:
-        yield from leaves(one)

@@ -1,14 +1,16 @@
-"""Which top-level names do the files of a config set, and which do they read?
+"""Read a config, and refuse keys that nobody reads.
 
-mmengine evaluates a config file by file and keeps only the values. Whether a
-name such as ``crop_size`` is a variable of the file or a setting that nobody
-reads is seen in the source alone.
+Refused, with the nearest known key:
 
-A config key that nobody reads is an error.
+* a name at the top level of a config file that is neither a setting nor used as a
+  variable: misspelt, or a variable of a base that the base has used already;
+* a ``--cfg-options`` key that nobody reads, or that comes too late;
+* a key that mmengine does not know in dicts that no constructor sees.
 
-A misspelt argument of a typed dict is caught by the constructor. mmengine
-ignores all other unknown keys without a word: at the top level of a config and
-in a few dicts that no constructor sees. Those are looked at here.
+A misspelt argument of a dict with a ``type`` is caught by the constructor; mmengine
+ignores all other unknown keys without a word. It evaluates a config file by file and
+keeps only the values: whether a name such as ``crop_size`` is a variable or a setting
+is seen in the source alone, so the files are parsed here once more.
 """
 
 import ast
@@ -17,7 +19,7 @@ import inspect
 import os.path as osp
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.fileio import load
@@ -26,96 +28,19 @@ from mmengine.runner import Runner
 
 from mmtlalign.errors import InputError
 
-
-class Source(NamedTuple):
-    """One config file.
-
-    ``sets``: names assigned at its top level; ``reads``: names that its own
-    code uses; ``base_reads``: names taken from its bases as ``_base_.name``.
-    """
-
-    path: str
-    sets: set[str]
-    reads: set[str]
-    base_reads: set[str]
-
-
-def read_sources(path: str) -> list[Source]:
-    """Read a config file and all its bases.
-
-    Args:
-        path (str): A Python, JSON or YAML config.
-
-    Returns:
-        list[Source]: Bases before the files that use them. Empty for the
-        lazy style (``read_base``), whose bases hand on every name they have.
-    """
-    path = osp.abspath(path)
-    if path.endswith('.py') and Config._is_lazy_import(path):
-        return []
-    sources = []
-    for base in Config._get_base_files(path):
-        sources += read_sources(Config._get_cfg_path(base, path)[0])
-    return [*sources, parse(path)]
-
-
-def parse(path: str) -> Source:
-    """Parse one config file."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read()
-    base_reads = set(re.findall(r'\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}', text))
-    if not path.endswith('.py'):
-        return Source(path, set(load(path)) - {'_base_'}, set(), base_reads)
-    # What is left in double braces is filled in by mmengine and may be no
-    # Python, as {{$VARIABLE:default}}.
-    tree = ast.parse(re.sub(r'\{\{.*?\}\}', '0', text), path)
-    sets, reads = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            reads.add(node.id)
-        elif isinstance(node, ast.Attribute) and is_base(node.value):
-            base_reads.add(node.attr)
-        elif isinstance(node, ast.Subscript) and is_base(node.value):
-            base_reads.add(getattr(node.slice, 'value', None))
-    for statement in tree.body:
-        # Names of loops and imports are no settings, and never end up as such
-        # by mistake.
-        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    sets.add(node.id)
-    return Source(path, sets, reads, base_reads)
-
-
-def is_base(node: ast.AST) -> bool:
-    """Whether an expression is the name ``_base_``."""
-    return isinstance(node, ast.Name) and node.id == '_base_'
-
-
 # Folders that --cfg-options moves, with every path below them.
 ROOTS = ('data_root', 'label_map_root')
-# What `Runner.from_cfg` reads …
-RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
-# … what it asks `runner.cfg` for later …
-RUNNER_KEYS |= {
-    'activation_checkpointing',
-    'compile',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'runner_type',
-    'strategy',
+# What `Runner.from_cfg` reads, and what it asks `runner.cfg` for later.
+RUNNER_KEYS = {
+    *(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}),
+    *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval'),
+    *('find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy'),
     'sync_bn',
 }
-# … what mmengine, the tools and hooks of this package, and the hosts' own
-# inference read.
+# What mmengine, the tools and hooks of this package, and the hosts' inference read.
 SETTINGS = {
     *ROOTS,
-    'custom_imports',
-    'pretrained',
-    'test_pipeline',
-    'tta_model',
-    'tta_pipeline',
+    *('custom_imports', 'pretrained', 'test_pipeline', 'tta_model', 'tta_pipeline'),
 }
 # Dicts without a type that mmengine reads key by key, and their keys.
 UNTYPED = {
@@ -123,43 +48,40 @@ UNTYPED = {
     'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
 }
-PARAMWISE = {
-    'bias_decay_mult',
-    'bias_lr_mult',
-    'bypass_duplicate',
-    'custom_keys',
-    'dcn_offset_lr_mult',
-    'dwconv_decay_mult',
-    'flat_decay_mult',
-    'norm_decay_mult',
+# Dicts without a type whose keys become arguments of a call.
+CALLED = {
+    *('env_cfg.dist_cfg', 'log_processor', 'optim_wrapper', 'randomness'),
+    *('test_cfg', 'train_cfg', 'val_cfg'),
 }
-LAYER_DECAY_KEYS = PARAMWISE | {'decay_rate'}
+PARAMWISE_KEYS = {
+    *('bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys'),
+    *('dcn_offset_lr_mult', 'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult'),
+}
+LAYER_DECAY_KEYS = PARAMWISE_KEYS | {'decay_rate'}
 # The constructors that take a `paramwise_cfg` whose keys are known here.
 CONSTRUCTORS = {
-    DefaultOptimWrapperConstructor.__name__: PARAMWISE,
-    'mmtlalign.FastOptimWrapperConstructor': PARAMWISE,
+    DefaultOptimWrapperConstructor.__name__: PARAMWISE_KEYS,
+    'mmtlalign.FastOptimWrapperConstructor': PARAMWISE_KEYS,
     'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
 }
-# Dicts without a type whose keys become arguments of a call.
-CALLED = ('randomness', 'log_processor', 'optim_wrapper', 'env_cfg.dist_cfg')
+USED_ALREADY = 'has used its value already'
 
 
 class UnreadKeyError(InputError):
     """A config sets a key that nobody reads."""
 
 
-def load_config(path: str, options: dict | None = None) -> Config:
+def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config, apply ``--cfg-options``, and check every key.
 
     Args:
-        path (str): The config file.
-        options (dict, optional): Dotted key -> value. ``data_root`` moves
-            every path below the ``data_root`` of the file, ``label_map_root``
-            likewise.
+        path: The config file.
+        options: Dotted key to value. ``data_root`` moves every path below the
+            ``data_root`` of the file, ``label_map_root`` likewise.
 
     Raises:
-        InputError: If there is no such file.
-        UnreadKeyError: If a key is set that nobody reads.
+        InputError: There is no such file.
+        UnreadKeyError: A key is set that nobody reads.
     """
     if not osp.isfile(path):
         raise InputError(f"config '{path}' does not exist; check the path")
@@ -183,44 +105,36 @@ def load_config(path: str, options: dict | None = None) -> Config:
 def check_top_level(cfg: Config, path: str) -> None:
     """Check the names that the files of a config set at their top level.
 
-    A name is read if the runner or a tool reads it, if its own file uses it as
-    a variable, if a file that builds on it takes it as ``_base_.name``, or if
-    its value stands elsewhere in the config (as in the configs that mmengine
-    writes to a work directory). Files of the hosts are not the user's to mend.
+    A name is read if the runner or a tool reads it, if its own file uses it as a
+    variable, if a file that builds on it takes it as ``_base_.name``, or if its value
+    stands elsewhere in the config (as in the copies that mmengine writes to a work
+    directory). Files of the hosts are not the user's to mend.
 
     Raises:
         UnreadKeyError: For the first name that is not read.
     """
     sources, known = read_sources(path), known_keys(cfg)
     for number, source in enumerate(sources):
-        if '/.mim/configs/' in source.path.replace('\\', '/'):
+        if '/.mim/configs/' in source.path:
             continue
         taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
         overrides = set().union(*(base.sets for base in sources[:number]))
         # Moving the data in a file that builds on another comes too late.
         settings = known - (set(ROOTS) & overrides)
-        unread = source.sets - settings - source.reads - taken
-        for name in sorted(unread):
-            if not name.startswith('_') and not filled_in(cfg, name):
-                raise_unread(
-                    name,
-                    known,
-                    source.path,
-                    'its base has used the old value already'
-                    if name in overrides
-                    else 'nobody reads it',
-                )
+        for name in sorted(source.sets - settings - source.reads - taken):
+            if not name.startswith('_') and not stands_elsewhere(cfg, name):
+                reason = f'its base {USED_ALREADY}' if name in overrides else ''
+                raise_unread(name, known, source.path, reason)
 
 
-def check_options(cfg: Config, options: dict) -> None:
+def check_options(cfg: Config, options: dict[str, Any]) -> None:
     """Check that ``--cfg-options`` changes what somebody reads.
 
-    A new key is allowed where a constructor will check it: in a dict with a
-    ``type``.
+    A new key is allowed where a constructor will check it: in a dict with a ``type``.
 
     Args:
-        cfg (Config): The config before the change.
-        options (dict): Dotted key -> value.
+        cfg: The config before the change.
+        options: Dotted key to value.
 
     Raises:
         UnreadKeyError: For the first key that is not read.
@@ -229,39 +143,23 @@ def check_options(cfg: Config, options: dict) -> None:
     for key in options:
         first, *rest = key.split('.')
         if first not in known:
-            why = 'the file has used its value already' if first in cfg else ''
+            reason = f'the file {USED_ALREADY}' if first in cfg else ''
             if first == 'pretrained':
-                why = 'mmtlalign.PretrainedBackboneHook, which reads it, is not in use'
-            raise_unread(first, known, where, why)
+                reason = 'mmtlalign.PretrainedBackboneHook, which reads it, is not used'
+            raise_unread(first, known, where, reason)
         if key in ROOTS and not cfg.get(key):
             raise_unread(key, (), where, f'this config has no {key} to move')
-        here, parent = cfg.get(first), first
+        node, path = cfg.get(first), first
         for part in rest:
-            if isinstance(here, (list, tuple)):
-                here = here[int(part)]
-            elif isinstance(here, dict) and part in here:
-                here = here[part]
+            if isinstance(node, (list, tuple)):
+                node = node[int(part)]
+            elif isinstance(node, dict) and part in node:
+                node = node[part]
             else:
-                if isinstance(here, dict) and not checked_later(here, parent):
-                    raise_unread(key, [f'{parent}.{name}' for name in here], where)
+                if isinstance(node, dict) and not is_checked_later(node, path):
+                    raise_unread(key, [f'{path}.{name}' for name in node], where)
                 break
-            parent = f'{parent}.{part}'
-
-
-def known_keys(cfg: Config) -> set:
-    """The top-level keys that are read for this config."""
-    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
-    known = RUNNER_KEYS | SETTINGS
-    if 'mmtlalign.PretrainedBackboneHook' not in hooks:
-        known = known - {'pretrained'}
-    return known
-
-
-def checked_later(node: dict, path: str) -> bool:
-    """Whether an unknown key of this dict is caught by a constructor."""
-    loops = path.endswith(('_dataloader', '.paramwise_cfg')) or path in CALLED
-    loops = loops or path in ('train_cfg', 'val_cfg', 'test_cfg')
-    return 'type' in node or loops or path in UNTYPED
+            path = f'{path}.{part}'
 
 
 def check_untyped(cfg: Config) -> None:
@@ -271,32 +169,46 @@ def check_untyped(cfg: Config) -> None:
         UnreadKeyError: For the first key that is not read.
     """
     tables = dict(UNTYPED)
-    wrapper = cfg.get('optim_wrapper') or {}
     default = DefaultOptimWrapperConstructor.__name__
-    constructor = wrapper.get('constructor', default)
+    constructor = (cfg.get('optim_wrapper') or {}).get('constructor', default)
     if constructor in CONSTRUCTORS:
         tables['optim_wrapper.paramwise_cfg'] = CONSTRUCTORS[constructor]
     for path, known in tables.items():
         node = cfg
         for part in path.split('.'):
             node = (node or {}).get(part)
-        # Markers such as `_delete_` begin with an underscore.
         for name in sorted(set(node or {}) - known):
-            if name.startswith('_'):
-                continue
-            options = [f'{path}.{other}' for other in known]
-            raise_unread(f'{path}.{name}', options, cfg.filename)
+            # Markers such as `_delete_` begin with an underscore.
+            if not name.startswith('_'):
+                options = [f'{path}.{other}' for other in known]
+                raise_unread(f'{path}.{name}', options, cfg.filename)
 
 
-def filled_in(cfg: Config, name: str) -> bool:
-    """Whether the value of a top-level name stands elsewhere in the config."""
+def known_keys(cfg: Config) -> set[str]:
+    """Return the top-level keys that are read for this config."""
+    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
+    if 'mmtlalign.PretrainedBackboneHook' in hooks:
+        return RUNNER_KEYS | SETTINGS
+    return RUNNER_KEYS | SETTINGS - {'pretrained'}
+
+
+def is_checked_later(node: dict, path: str) -> bool:
+    """Tell whether an unknown key of this dict is caught by a call or check_untyped."""
+    known_path = path in CALLED or path in UNTYPED
+    return (
+        'type' in node or known_path or path.endswith(('_dataloader', '.paramwise_cfg'))
+    )
+
+
+def stands_elsewhere(cfg: Config, name: str) -> bool:
+    """Tell whether the value of a top-level name stands elsewhere in the config."""
     value = cfg.get(name)
     if value is None:
         return True
     if isinstance(value, (bool, int)) and value in (0, 1):
         return False
 
-    def holds(node) -> bool:
+    def holds(node: Any) -> bool:
         if node == value and type(node) is type(value):
             return True
         if isinstance(value, str) and isinstance(node, str):
@@ -308,7 +220,7 @@ def filled_in(cfg: Config, name: str) -> bool:
     return any(holds(other) for key, other in cfg.items() if key != name)
 
 
-def move(node, old: str, new: str):
+def move(node: Any, old: str, new: str) -> Any:
     """Replace the folder ``old`` at the beginning of every path of a config."""
     if isinstance(node, dict):
         return {key: move(child, old, new) for key, child in node.items()}
@@ -320,13 +232,77 @@ def move(node, old: str, new: str):
     return node
 
 
-def raise_unread(name: str, known: Iterable, where: str, why: str = '') -> None:
-    """Raise the error: what, where, the nearest known key, the remedy."""
+def raise_unread(name: str, known: Iterable[str], where: str, reason: str = '') -> None:
+    """Raise UnreadKeyError: what, where, the nearest known key, the remedy."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    why = why or 'nobody reads it'
     remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
-    if 'already' in why:
+    if USED_ALREADY in reason:
         remedy = (
             'Change the value where it is used; --cfg-options data_root=… moves data.'
         )
-    raise UnreadKeyError(f"key '{name}' in {where} has no effect: {why}. {remedy}")
+    reason = reason or 'nobody reads it'
+    raise UnreadKeyError(f"key '{name}' in {where} has no effect: {reason}. {remedy}")
+
+
+class Source(NamedTuple):
+    """What the source of one config file says.
+
+    Attributes:
+        path: The file.
+        sets: Names assigned at its top level.
+        reads: Names that its own code uses.
+        base_reads: Names taken from its bases as ``_base_.name``.
+    """
+
+    path: str
+    sets: set[str]
+    reads: set[str]
+    base_reads: set[str]
+
+
+def read_sources(path: str) -> list[Source]:
+    """Read a Python, JSON or YAML config and all its bases.
+
+    Returns:
+        Bases before the files that use them. Empty for the lazy style (``read_base``),
+        whose bases hand on every name they have.
+    """
+    path = osp.abspath(path)
+    if path.endswith('.py') and Config._is_lazy_import(path):
+        return []
+    sources = []
+    for base in Config._get_base_files(path):
+        sources += read_sources(Config._get_cfg_path(base, path)[0])
+    return [*sources, parse(path)]
+
+
+def parse(path: str) -> Source:
+    """Parse one config file."""
+    with open(path, encoding='utf-8') as file:
+        text = file.read()
+    base_reads = set(re.findall(r'\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}', text))
+    if not path.endswith('.py'):
+        return Source(path, set(load(path)) - {'_base_'}, set(), base_reads)
+    # What is left in double braces is filled in by mmengine and may be no Python,
+    # as {{$VARIABLE:default}}.
+    tree = ast.parse(re.sub(r'\{\{.*?\}\}', '0', text), path)
+    reads = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                reads.add(name)
+            case ast.Attribute(value=ast.Name(id='_base_'), attr=name):
+                base_reads.add(name)
+            case ast.Subscript(
+                value=ast.Name(id='_base_'), slice=ast.Constant(value=name)
+            ):
+                base_reads.add(name)
+    # Names of loops and imports are no settings, and never become one by mistake.
+    sets = {
+        node.id
+        for statement in tree.body
+        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.AnnAssign))
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    return Source(path, sets, reads, base_reads)

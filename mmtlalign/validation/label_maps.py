@@ -1,20 +1,32 @@
-"""Label maps must fit the images, the classes and the tokens: checked at the start.
+"""Refuse label maps that do not fit the images, the classes or the tokens.
 
-In mid-epoch it would be late, and a step of the host that moves an image without
-its map is no error at all: the run would learn the labels of other places.
+Refused before the first step, for pipelines with ``LoadLabelMap``:
+
+* a step that moves an image without its map, or one in the wrong order: not an error
+  of the host at all, the run would learn the labels of other places;
+* maps, the steps that read them, and heads with different numbers of classes;
+* maps pooled to another grid than that of the tokens they label;
+* images without a map where none may be missing, or maps of other images altogether.
+
+What is loaded or pooled for nobody is a warning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from logging import Logger
 
+from mmcv.transforms import BaseTransform
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.attach import token_grid
-from mmtlalign.validation.samples import inside
 
 # Steps that hold others.
 HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
 # Steps of the hosts that show another part of an image, or show it elsewhere, and
 # what to write instead.
-MOVES = dict(
+MOVING = dict(
     RandomFlip='FlipWithMap',
     RandAugment='RandAugmentWithMap',
     RandomResizedCrop='RandomResizedCropWithMap',
@@ -32,62 +44,65 @@ POLICIES = {
     'skip': 'others are drawn in their place',
     'hard label': 'each has its label in every cell',
 }
+Heads = list[tuple[str, nn.Module]]
+MAKER = 'tools/dataset_converters/make_label_maps.py'
 
 
-def check_label_maps(model, heads: list, dataset, name: str, logger) -> None:
+def check_label_maps(
+    model: nn.Module, heads: Heads, dataset: Dataset, name: str, logger: Logger
+) -> None:
     """Check every pipeline that loads label maps.
 
     Args:
-        model (nn.Module): Of any host, without wrappers.
-        heads (list): Name and module of the heads that count classes.
-        dataset (Dataset): Of any host; wrappers are followed.
-        name (str): The loader's setting, for the messages.
-        logger (logging.Logger): Told of images without a map where the pipeline
-            allows for them.
+        model: Of any host, without wrappers.
+        heads: Name and module of the heads that count classes.
+        dataset: Of any host; wrappers are opened.
+        name: The loader's setting, for the messages.
+        logger: Warned of images without a map where the pipeline allows for them.
 
     Raises:
-        InputError: If images have no map and none may be missing, if no image has
-            one, if files of a store are missing or cut off, if numbers of classes or
-            of tokens differ, or if a step moves an image without its map.
+        InputError: Images have no map and none may be missing, no image has one,
+            files of a store are missing or cut off, numbers of classes or of tokens
+            differ, or a step moves an image without its map.
     """
-    for inner in inside(dataset):
-        check_label_maps(model, heads, inner, name, logger)
-    steps = list(flat(getattr(dataset, 'pipeline', None)))
-    load = next((s for s in steps if is_a(s, 'LoadLabelMap')), None)
-    if load is None:
-        return
-    check_moves(steps, name)
-    check_counts(load, steps, heads, name)
-    check_grid(model, steps, name)
-    for line in (*unread(steps, heads, name), *images_without(load, dataset, name)):
-        logger.warning(line)
+    for one in walk_datasets(dataset):
+        steps = list(flat_steps(getattr(one, 'pipeline', None)))
+        load = next((step for step in steps if is_a(step, 'LoadLabelMap')), None)
+        if load is None:
+            continue
+        check_order(steps, name)
+        check_counts(load, steps, heads, name)
+        check_grid(model, steps, name)
+        unused = find_unused(steps, heads, name)
+        for line in (*unused, *check_images(load, one, name)):
+            logger.warning(line)
 
 
-def flat(pipeline) -> Iterator:
-    """The steps of a pipeline, with those inside of others."""
+def flat_steps(pipeline: Callable | None) -> Iterator[BaseTransform]:
+    """Iterate over the steps of a pipeline, and those inside of others."""
     for step in getattr(pipeline, 'transforms', []):
         if type(step).__name__ in HOLDERS:
-            yield from flat(step)
+            yield from flat_steps(step)
         else:
             yield step
 
 
-def is_a(step, *kinds: str) -> bool:
-    """Whether a step is of a class of these names, or of one made from it."""
+def is_a(step: BaseTransform, *kinds: str) -> bool:
+    """Tell whether a step is of a class of these names, or of a subclass."""
     return any(kind.__name__ in kinds for kind in type(step).__mro__)
 
 
-def check_moves(steps: list, name: str) -> None:
-    """Raise for a step that moves an image and leaves its map where it was."""
+def check_order(steps: list[BaseTransform], name: str) -> None:
+    """Raise InputError for a step that moves an image and leaves its map behind."""
     pooled = max((i for i, s in enumerate(steps) if is_a(s, 'PoolLabelMap')), default=0)
     named = max((i for i, s in enumerate(steps) if is_a(s, 'ReLabel')), default=0)
     for place, step in enumerate(steps):
         kind = type(step).__name__
         mild = is_a(step, *MILD)
-        if kind in MOVES and not (mild and not pooled and 0 < named < place):
+        if kind in MOVING and not (mild and not pooled and 0 < named < place):
             remedy = 'take it out of the pipeline'
-            if MOVES[kind]:
-                remedy = f'write mmtlalign.{MOVES[kind]}'
+            if MOVING[kind]:
+                remedy = f'write mmtlalign.{MOVING[kind]}'
             raise InputError(
                 f'{name}: {kind} moves an image without its label map; {remedy}, '
                 'after LoadLabelMap'
@@ -100,26 +115,28 @@ def check_moves(steps: list, name: str) -> None:
             )
 
 
-def check_counts(load, steps: list, heads: list, name: str) -> None:
-    """Raise where maps, the steps that read them and the heads differ in classes."""
+def check_counts(
+    load: BaseTransform, steps: list[BaseTransform], heads: Heads, name: str
+) -> None:
+    """Raise InputError where maps, their readers and the heads differ in classes."""
     counts = {
         f'{type(step).__name__} of its pipeline': step.num_classes
         for step in steps
         if is_a(step, 'PoolLabelMap', 'ReLabel')
     }
     counts |= {f'model.{path}': head.num_classes for path, head in heads}
-    for who, count in counts.items():
+    for owner, count in counts.items():
         if count != load.num_classes:
             raise InputError(
                 f'{name}: LoadLabelMap gives maps of {load.num_classes} classes, but '
-                f'{who} has num_classes={count}. Set both to the number of classes of '
-                "the data set; where the annotator's are more or in another order, "
+                f'{owner} has num_classes={count}. Set both to the number of classes '
+                "of the data set; where the annotator's are more or in another order, "
                 'class_ids of LoadLabelMap says which they are'
             )
 
 
-def check_grid(model, steps: list, name: str) -> None:
-    """Raise if maps are pooled to another grid than that of the tokens they label."""
+def check_grid(model: nn.Module, steps: list[BaseTransform], name: str) -> None:
+    """Raise InputError if maps are pooled to another grid than that of the tokens."""
     if not getattr(getattr(model, 'head', None), 'dense', False):
         return
     sized = [step for step in steps if hasattr(step, 'scale')]
@@ -129,7 +146,7 @@ def check_grid(model, steps: list, name: str) -> None:
     try:
         grid = token_grid(model.backbone, *scales)
     except TypeError:
-        return  # a backbone of one's own
+        return  # a backbone of the user's own
     for step in steps:
         if is_a(step, 'PoolLabelMap') and step.size != tuple(grid):
             high, wide = scales.pop()
@@ -140,8 +157,8 @@ def check_grid(model, steps: list, name: str) -> None:
             )
 
 
-def unread(steps: list, heads: list, name: str) -> Iterator[str]:
-    """What is loaded or pooled for nobody, a line each."""
+def find_unused(steps: list[BaseTransform], heads: Heads, name: str) -> Iterator[str]:
+    """Iterate over lines about what is loaded or pooled for nobody."""
     if not any(is_a(step, 'PoolLabelMap', 'ReLabel') for step in steps):
         yield (
             f'{name}: LoadLabelMap loads label maps, but neither PoolLabelMap nor '
@@ -156,19 +173,19 @@ def unread(steps: list, heads: list, name: str) -> Iterator[str]:
         )
 
 
-def images_without(load, dataset, name: str) -> list[str]:
-    """Look up the images of a data set.
+def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
+    """Check that the images of a data set have maps.
 
     Args:
-        load (LoadLabelMap): The step of its pipeline.
-        dataset (Dataset): Of any host, no wrapper.
-        name (str): The loader's setting, for the messages.
+        load: The ``LoadLabelMap`` of its pipeline.
+        dataset: Of any host, no wrapper.
+        name: The loader's setting, for the messages.
 
     Returns:
-        list[str]: A line where images have no map and the pipeline allows for it.
+        A line where images have no map and the pipeline allows for it.
 
     Raises:
-        InputError: If it does not, or if no image has one.
+        InputError: It does not, or no image has one.
     """
     if not hasattr(dataset, 'get_data_info'):
         return []  # a stream
@@ -177,19 +194,19 @@ def images_without(load, dataset, name: str) -> list[str]:
     missing, looked_up = load.maps.missing_maps(names)
     if not missing:
         return []
-    said = (
-        f'{name}: {len(missing)} of {looked_up} images'
-        f'{f" looked up, of {len(names)}," if looked_up < len(names) else ""} have no '
-        f'label map in {load.maps.root} (such as {", ".join(missing[:3])})'
+    sampled = f' looked up, of {len(names)},' if looked_up < len(names) else ''
+    fault = (
+        f'{name}: {len(missing)} of {looked_up} images{sampled} have no label map in '
+        f'{load.maps.root} (such as {", ".join(missing[:3])})'
     )
     if len(missing) == looked_up:
         raise InputError(
-            f'{said}: none has. Correct root and image_root of LoadLabelMap, or make '
-            'maps with tools/dataset_converters/make_label_maps.py'
+            f'{fault}: none has. Correct root and image_root of LoadLabelMap, or make '
+            f'maps with {MAKER}'
         )
     if load.missing == 'error':
         raise InputError(
-            f'{said}. Make maps with tools/dataset_converters/make_label_maps.py, or choose '
-            "missing='skip' or missing='hard label' in LoadLabelMap"
+            f"{fault}. Make maps with {MAKER}, or choose missing='skip' or "
+            "missing='hard label' in LoadLabelMap"
         )
-    return [f'{said}; {POLICIES[load.missing]} (missing={load.missing!r})']
+    return [f'{fault}; {POLICIES[load.missing]} (missing={load.missing!r})']

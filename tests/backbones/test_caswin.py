@@ -1,4 +1,4 @@
-"""CASwin: numbers of the reconstruction, stock weights, dense use, looks."""
+"""CASwin: numbers of the reconstruction, stock weights, dense use, attention."""
 
 import pytest
 import torch
@@ -118,8 +118,8 @@ def test_stock_weights_fill_all_but_the_replaced_block(monkeypatch):
     stock = randomise(build(SwinTransformer))
     ours = build(from_swin=True)
     before = {k: v.clone() for k, v in ours.state_dict().items()}
-    told = []
-    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: told.append(line))
+    logged = []
+    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: logged.append(line))
     result = ours.load_state_dict(stock.state_dict(), strict=False)
     assert not result.unexpected_keys
     new = {n for n in before if n.startswith(CASwin.NEW_LAYERS)}
@@ -129,8 +129,8 @@ def test_stock_weights_fill_all_but_the_replaced_block(monkeypatch):
         assert tensor.equal(expected), name
     left_out = [n for n in stock.state_dict() if n.startswith(LAST)]
     assert set(stock.state_dict()) - set(ours.state_dict()) == set(left_out)
-    assert len(told) == 1
-    assert f'{LAST[:-1]} ({len(left_out)} tensors) is left out' in told[0]
+    assert len(logged) == 1
+    assert f'{LAST[:-1]} ({len(left_out)} tensors) is left out' in logged[0]
 
 
 def test_stock_weights_are_an_error_unless_asked_for():
@@ -146,10 +146,10 @@ def test_checkpoint_of_a_stock_classifier(tmp_path):
     stock = randomise(build(SwinTransformer))
     path = save(stock, tmp_path / 'swin.pth')
     ours = build(from_swin=True)
-    (told, *_) = load_backbone(ours, path, new_layers=CASwin.NEW_LAYERS)
+    (line, *_) = load_backbone(ours, path, new_layers=CASwin.NEW_LAYERS)
     new = len([n for n in ours.state_dict() if n.startswith(CASwin.NEW_LAYERS)])
     total = len(ours.state_dict())
-    assert f'{total - new} of {total} tensors' in told
+    assert f'{total - new} of {total} tensors' in line
     assert (
         ours.stages[0]
         .blocks[0]
@@ -328,12 +328,12 @@ def test_wrong_arguments_are_named():
 @pytest.mark.parametrize(
     'arch, given',
     [
-        (dict(SWIN, depths=[4, 2]), r'blocks \[4, 1\] and widths \[16, 32\]'),
-        (dict(SWIN, embed_dims=32), r'blocks \[2, 1\] and widths \[32, 64\]'),
+        (dict(SWIN, depths=[4, 2]), r'blocks \[4, 1\], widths \[16, 32\]'),
+        (dict(SWIN, embed_dims=32), r'blocks \[2, 1\], widths \[32, 64\]'),
     ],
 )
 def test_weights_of_another_variant_are_named(arch, given):
-    own = r'this one has blocks \[2, 1\] and widths \[16, 32\]'
+    own = r'this one has blocks \[2, 1\], widths \[16, 32\]'
     with pytest.raises(ValueError, match=f'{given}.*{own}'):
         build().load_state_dict(build(arch=arch).state_dict())
     part = {k: v for k, v in build().state_dict().items() if 'patch_embed' in k}

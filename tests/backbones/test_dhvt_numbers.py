@@ -100,7 +100,7 @@ def test_golden_separates_wrong_traces(wrong):
     # The second layer: before the first, the class token is at the mean anyway.
     begin = torch.from_numpy(golden['nested/blk0/labels'])
     merge = 'flat' if wrong == 'flat' else 'nested'
-    tracer = Tracer(begin, (grid, grid), 1, 2, merge=merge)
+    tracer = Tracer(begin, (grid, grid), 1, 2, head_token_rule=merge)
     weights = torch.from_numpy(golden['blk1/attn_probs'])
     if wrong == 'flat':
         tracer.append_tokens(heads)

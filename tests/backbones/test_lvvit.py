@@ -19,7 +19,7 @@ from torch import nn
 from mmtlalign.backbones.lvvit import LVViT
 from mmtlalign.checkpoint.convert import convert
 from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.mixing.mixtoken import MixToken, swap_box, swapped_patches
+from mmtlalign.mixing.mixtoken import MixToken, swap_box, swap_patches
 from mmtlalign.tracing.support import backbone_spec
 
 SMALL = dict(
@@ -297,10 +297,10 @@ def test_converted_file_gives_the_golden_logits(golden, tmp_path):
     """A whole file goes into the model, and its backbone into any other."""
     source, target = str(tmp_path / 'official.pth'), str(tmp_path / 'ours.pth')
     torch.save(dict(state_dict=golden.official, epoch=299), source)
-    told = tool('model_converters/convert_weights').convert_file(
+    lines = tool('model_converters/convert_weights').convert_file(
         'lvvit', source, target
     )
-    assert told == [f'{len(golden.official)} tensors written to {target}']
+    assert lines == [f'{len(golden.official)} tensors written to {target}']
     for tensor in golden.model.parameters():
         nn.init.normal_(tensor)
     load_checkpoint(golden.model, target, strict=True)
@@ -417,7 +417,7 @@ def test_any_patch_embedding_can_be_exchanged(kind):
     images, box = torch.randn(2, 3, 32, 48), (0, 2, 1, 3)
     before = copy.deepcopy(net.patch_embed)(images)[0]
     seen = []
-    with swapped_patches(net.patch_embed, box):
+    with swap_patches(net.patch_embed, box):
         net.patch_embed.register_forward_hook(lambda m, a, out: seen.append(out))
         net(images)
     assert seen[0][0].equal(swap_box(before, (2, 3), box))

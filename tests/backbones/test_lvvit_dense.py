@@ -1,4 +1,4 @@
-"""LV-ViT for dense tasks: taps, side layers, and the official code's two quirks."""
+"""LV-ViT for dense tasks: maps of layers, the neck, the official code's two quirks."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmtlalign.backbones.lvvit import LVViT
-from mmtlalign.backbones.necks import SideLayers
+from mmtlalign.backbones.necks import LVViTNeck
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
 
@@ -104,22 +104,22 @@ def test_taps_are_the_layers_of_the_classifier(tmp_path):
         out_type='featmap', out_indices=(0, 1, 3, 4), final_norm=False, skip_lam=2
     )
     file = save(given, tmp_path / 'pre.pth')
-    (told,) = load_backbone(dense, file)
+    (line,) = load_backbone(dense, file)
     count = len(dense.state_dict())
-    assert f'{count} of {count} tensors' in told
+    assert f'{count} of {count} tensors' in line
     assert given.state_dict().keys() - dense.state_dict().keys() == {
         'ln1.weight',
         'ln1.bias',
     }
-    seen = []
+    kept = []
     for layer in given.layers:
-        layer.register_forward_hook(lambda m, i, out: seen.append(out))
+        layer.register_forward_hook(lambda m, i, out: kept.append(out))
     images = torch.randn(2, 3, 40, 51)
     given(images)
     maps = dense(images)
     assert [m.shape for m in maps] == 4 * [(2, 16, 5, 7)]
     for i, taken in zip((0, 1, 3, 4), maps):
-        assert taken.flatten(2).mT.equal(seen[i][:, 1:])
+        assert taken.flatten(2).mT.equal(kept[i][:, 1:])
 
 
 def test_only_a_network_without_final_norm_leaves_it_out(tmp_path):
@@ -134,11 +134,11 @@ def test_only_a_network_without_final_norm_leaves_it_out(tmp_path):
         load_backbone(small(final_norm=False), save(net, tmp_path / 'more.pth'))
 
 
-# ------------------------------------------------------------------- side layers
+# ---------------------------------------------------------------------- the neck
 
 
 def side(x, weights, number, factor):
-    """Side layer by the text: enlarge, 1 x 1; norm and ReLU behind each."""
+    """One of four branches by the text: enlarge, 1 x 1; norm and ReLU after each."""
 
     def bn_relu(x, unit):
         names = 'running_mean', 'running_var', 'weight', 'bias'
@@ -160,8 +160,8 @@ def side(x, weights, number, factor):
 
 
 @pytest.mark.parametrize('size', [(4, 4), (3, 5), (1, 1)])
-def test_side_layers_are_those_of_the_text(size):
-    neck = spread(SideLayers(6, last_channels=10)).double().eval()
+def test_neck_is_that_of_the_text(size):
+    neck = spread(LVViTNeck(6, last_channels=10)).double().eval()
     maps = [torch.randn(2, 6, *size).double() for _ in range(4)]
     outs, weights = neck(tuple(maps)), neck.state_dict()
     assert [o.shape[1] for o in outs] == [6, 6, 6, 10]
@@ -170,8 +170,8 @@ def test_side_layers_are_those_of_the_text(size):
         torch.testing.assert_close(outs[i], side(x, weights, i, factor))
 
 
-def test_side_layers_learn_and_have_no_biases_but_those_of_norms():
-    neck = SideLayers(6, last_channels=10, norm_cfg=dict(type='GN', num_groups=2))
+def test_neck_learns_and_has_no_biases_but_those_of_norms():
+    neck = LVViTNeck(6, last_channels=10, norm_cfg=dict(type='GN', num_groups=2))
     outs = neck(tuple(torch.randn(2, 6, 3, 5) for _ in range(4)))
     sum(F.mse_loss(o, torch.ones_like(o)) for o in outs).backward()
     convolutions = [m for m in neck.modules() if hasattr(m, 'kernel_size')]
@@ -181,9 +181,15 @@ def test_side_layers_learn_and_have_no_biases_but_those_of_norms():
     assert all(p.grad.abs().sum() > 0 for p in neck.parameters())
 
 
-def test_side_layers_want_four_maps():
+def test_neck_wants_four_maps():
     with pytest.raises(ValueError, match='got 3 maps.*four in out_indices'):
-        SideLayers(6)(tuple(torch.zeros(2, 6, 3, 3) for _ in range(3)))
+        LVViTNeck(6)(tuple(torch.zeros(2, 6, 3, 3) for _ in range(3)))
+
+
+def test_neck_by_its_name_of_before():
+    with pytest.warns(FutureWarning, match='SideLayers is called mmtlalign.LVViTNeck'):
+        neck = MODELS.build(dict(type='mmtlalign.SideLayers', in_channels=6))
+    assert type(neck) is LVViTNeck and next(iter(neck.state_dict())).startswith('sides')
 
 
 @pytest.mark.parametrize('amp', [False, True])
@@ -197,7 +203,7 @@ def test_dense_training_step(amp):
             drop_path_rate=0.1, mlp_drop_rate=0.1,
         )
     )  # fmt: skip
-    neck = MODELS.build(dict(type='mmtlalign.SideLayers', in_channels=16))
+    neck = MODELS.build(dict(type='mmtlalign.LVViTNeck', in_channels=16))
     with torch.autocast('cpu', torch.bfloat16, enabled=amp):
         outs = neck(net(torch.randn(2, 3, 33, 50)))
     assert [o.shape for o in outs] == [

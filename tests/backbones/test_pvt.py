@@ -1,4 +1,4 @@
-"""PVT: numbers of the paper, dense use, looks, start values, messages."""
+"""PVT: numbers of the paper, dense use, attention, start values, messages."""
 
 import copy
 import subprocess

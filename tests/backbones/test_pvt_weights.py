@@ -10,7 +10,7 @@ from torch import nn
 
 from mmtlalign.backbones.pvt import PVT
 from mmtlalign.checkpoint.convert import convert
-from mmtlalign.checkpoint.key_maps.pvt_mmdet import from_mmdet, to_mmdet
+from mmtlalign.checkpoint.key_maps.pvt import from_mmdet, to_mmdet
 from mmtlalign.checkpoint.load import load_backbone
 
 
@@ -53,7 +53,7 @@ def test_weights_there_and_back_from_mmdet():
     left = to_mmdet(with_token.state_dict())
     assert left['layers.2.1.0.pos_embed'].shape[1] == 4
     assert len(left) == len(to_mmdet(weights))
-    with pytest.raises(ValueError, match='pvt_mmdet.from_mmdet'):
+    with pytest.raises(ValueError, match='pvt.from_mmdet'):
         ours.load_state_dict(left)
     for wrong in (from_mmdet, to_mmdet):
         with pytest.raises(ValueError, match='head.weight is not a weight of this'):
@@ -87,8 +87,8 @@ def test_pretrains_the_detectors_of_mmdet(way, tmp_path):
 def test_checkpoint_of_a_classifier_fills_the_dense_form(
     with_cls_token, tmp_path, monkeypatch
 ):
-    told = []
-    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: told.append(line))
+    logged = []
+    monkeypatch.setattr(MMLogger, 'info', lambda logger, line: logged.append(line))
     source = randomise(small())
     target = dense(with_cls_token=with_cls_token)
     path = save(source, tmp_path / 'a.pth')
@@ -97,10 +97,10 @@ def test_checkpoint_of_a_classifier_fills_the_dense_form(
     assert f'{tensors} of {tensors} tensors' in lines[0]
     assert len(lines) == 1
     if with_cls_token:
-        assert not told
+        assert not logged
         return assert_same(target, source)
     names = 'stages.2.positions.cls_token, norm.weight, norm.bias'
-    assert names in told[0] and len(told) == 1
+    assert names in logged[0] and len(logged) == 1
     for name, tensor in target.state_dict().items():
         expected = source.state_dict()[name]
         if name == 'stages.2.positions.pos_embed':

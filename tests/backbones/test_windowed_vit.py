@@ -14,7 +14,11 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from mmtlalign.backbones.necks import SimpleFeaturePyramid
-from mmtlalign.backbones.windowed_vit import WindowedViT, cut, paste
+from mmtlalign.backbones.windowed_vit import (
+    WindowedViT,
+    window_partition,
+    window_unpartition,
+)
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.support import backbone_spec
@@ -71,9 +75,9 @@ def test_tokens_are_those_of_the_dense_oracle(size, window):
     assert net.global_layers == (1, 3, 5, 7)
     image = torch.randn(2, 3, *size, dtype=torch.double)
     (given,) = net(image)
-    wanted = dense_oracle(net, image)
+    expected = dense_oracle(net, image)
     assert given.shape == (2, 16, -(-size[0] // 8), -(-size[1] // 8))
-    torch.testing.assert_close(given, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(given, expected, rtol=0, atol=1e-12)
 
 
 def test_a_token_moves_only_those_of_its_window():
@@ -82,9 +86,9 @@ def test_a_token_moves_only_those_of_its_window():
     moved = image.clone()
     moved[:, :, 5 * 8 : 6 * 8, 9 * 8 : 10 * 8] += 1  # token (5, 9)
     changed = (net(image)[0] != net(moved)[0]).any(1)[0]
-    wanted = torch.zeros(8, 11, dtype=torch.bool)
-    wanted[3:6, 9:] = True  # a window of 3x2: its third column does not exist
-    assert changed.equal(wanted)
+    expected = torch.zeros(8, 11, dtype=torch.bool)
+    expected[3:6, 9:] = True  # a window of 3x2: its third column does not exist
+    assert changed.equal(expected)
 
 
 def test_all_layers_global_is_the_stock_network():
@@ -104,12 +108,12 @@ def test_names_and_shapes_are_those_of_the_stock_network():
 
 def test_windows_come_back_and_say_what_exists():
     tokens = torch.randn(2, 35, 3, 4)
-    windows, real = cut(tokens, (5, 7), 3)
+    windows, real = window_partition(tokens, (5, 7), 3)
     assert windows.shape == (12, 9, 3, 4) and real.shape == (12, 1, 1, 9)
-    assert paste(windows, (5, 7), 3).equal(tokens)
+    assert window_unpartition(windows, (5, 7), 3).equal(tokens)
     assert real.sum() == 2 * 35
     assert windows[~real[:, 0, 0]].eq(0).all()
-    assert cut(tokens[:, :12], (2, 6), 2)[1] is None
+    assert window_partition(tokens[:, :12], (2, 6), 2)[1] is None
 
 
 @pytest.mark.parametrize('drop', [0.0, 0.3])
@@ -145,18 +149,18 @@ def test_checkpointing_keeps_less():
 
 
 def test_attention_is_the_fused_one_on_windows():
-    net, seen = small(window_size=3, global_layers=(7,)).eval(), []
+    net, shapes = small(window_size=3, global_layers=(7,)).eval(), []
     fused = nn.functional.scaled_dot_product_attention
     for layer in net.layers:
         assert layer.attn.scaled_dot_product_attention is fused
 
         def record(query, *args, **kwargs):
-            seen.append(tuple(query.shape))
+            shapes.append(tuple(query.shape))
             return fused(query, *args, **kwargs)
 
         layer.attn.scaled_dot_product_attention = record
     net(torch.randn(2, 3, 64, 64))  # 8x8 tokens, 3x3 windows of 9
-    assert seen == [(18, 2, 9, 8)] * 7 + [(2, 2, 64, 8)]
+    assert shapes == [(18, 2, 9, 8)] * 7 + [(2, 2, 64, 8)]
 
 
 def test_stochastic_depth_takes_whole_pictures():
@@ -166,10 +170,10 @@ def test_stochastic_depth_takes_whole_pictures():
             layer.attn.out_drop, layer.ffn.dropout_layer = nn.Identity(), nn.Identity()
     net.layers[7].ffn.dropout_layer = nn.Identity()
     torch.manual_seed(0)
-    seen = {}
-    net.layers[7].attn.register_forward_hook(lambda m, i, out: seen.update(out=out))
+    kept = {}
+    net.layers[7].attn.register_forward_hook(lambda m, i, out: kept.update(out=out))
     net(torch.randn(30, 3, 32, 32))
-    dropped = seen['out'].eq(0).all(-1)  # (30, 16)
+    dropped = kept['out'].eq(0).all(-1)  # (30, 16)
     assert dropped.all(1).eq(dropped.any(1)).all()
     assert 15 < dropped.all(1).sum() < 30
 
@@ -200,13 +204,13 @@ def test_takes_a_classifier_whole(distilled, extra, img_size, tmp_path):
     assert given.keys() - own.keys() <= {'cls_token', 'dist_token'}
     for name in own.keys() - {'pos_embed'}:
         assert own[name].equal(given[name])
-    wanted = given['pos_embed'][:, extra:]
+    expected = given['pos_embed'][:, extra:]
     if img_size == 48:  # 4x4 positions become 6x6
-        wanted = wanted.reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-        wanted = interpolate(wanted, (6, 6), mode='bicubic', align_corners=False)
-        wanted = wanted.flatten(2).transpose(1, 2)
+        expected = expected.reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
+        expected = interpolate(expected, (6, 6), mode='bicubic', align_corners=False)
+        expected = expected.flatten(2).transpose(1, 2)
         assert 'pos_embed resized from 4x4 to 6x6 tokens' in lines[1]
-    assert own['pos_embed'].equal(wanted)
+    assert own['pos_embed'].equal(expected)
 
 
 def test_its_own_state_dict_loads():
@@ -254,14 +258,14 @@ def test_labels_are_not_traced_through_it():
 # --------------------------------------------------------------- the pyramid
 
 
-@pytest.mark.parametrize('size, wanted', [
+@pytest.mark.parametrize('size, expected', [
     ((13, 21), [(52, 84), (26, 42), (13, 21), (6, 10), (3, 5)]),
     ((2, 3), [(8, 12), (4, 6), (2, 3), (1, 1), (1, 1)]),
 ])  # fmt: skip
-def test_pyramid_sizes_and_gradients(size, wanted):
+def test_pyramid_sizes_and_gradients(size, expected):
     neck = SimpleFeaturePyramid(16, out_channels=8)
     maps = neck((torch.randn(2, 16, *size),))
-    assert [m.shape for m in maps] == [(2, 8, *pair) for pair in wanted]
+    assert [m.shape for m in maps] == [(2, 8, *pair) for pair in expected]
     assert maps[4].equal(maps[3][:, :, ::2, ::2])
     sum(m.square().mean() for m in maps).backward()
     assert all(p.grad is not None for p in neck.parameters())

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from repository import ROOT
 
 from mmtlalign.checkpoint.config_text import read_config_text
-from mmtlalign.checkpoint.export import backbone_facts, export_backbone
+from mmtlalign.checkpoint.export import describe_backbone, export_backbone
 from mmtlalign.errors import InputError
 
 
@@ -24,7 +24,7 @@ def test_config_is_read_as_mmengine_reads_it(path):
 
 
 @pytest.mark.parametrize(
-    'text, said',
+    'text, message',
     [
         ("import os\nmodel = dict(type='x')", 'line 1.*import os'),
         ("a = 1\nmodel = dict(a=__import__('os').system('x'))", 'line 2.*__import__'),
@@ -38,9 +38,9 @@ def test_config_is_read_as_mmengine_reads_it(path):
         ('model = dict(', 'line 1 of the config is not Python'),
     ],
 )
-def test_config_that_is_code_is_refused(text, said, tmp_path):
+def test_config_that_is_code_is_refused(text, message, tmp_path):
     source = checkpoint(swin(), tmp_path / 'a.pth', meta=dict(cfg=text))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         export_backbone(source, str(tmp_path / 'out.pth'))
 
 
@@ -60,8 +60,12 @@ def test_config_that_is_code_is_refused(text, said, tmp_path):
     ],
 )
 def test_facts_of_our_recipes(path, train, test, classes):
-    facts = backbone_facts(Config.fromfile(ROOT / 'configs' / path), path)
+    description = describe_backbone(Config.fromfile(ROOT / 'configs' / path), path)
     sizes = dict(train=[train] * 2, test=[test] * 2 if test else None)
-    assert facts['image_size'] == sizes and facts['num_classes'] == classes
-    assert facts['normalisation']['channel_order'] == 'RGB'
-    assert 100 < facts['normalisation']['mean'][2] < facts['normalisation']['mean'][0]
+    assert description['image_size'] == sizes and description['num_classes'] == classes
+    assert description['normalisation']['channel_order'] == 'RGB'
+    assert (
+        100
+        < description['normalisation']['mean'][2]
+        < description['normalisation']['mean'][0]
+    )

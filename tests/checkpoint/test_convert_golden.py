@@ -119,8 +119,8 @@ def test_official_esvit_file_becomes_a_backbone(name, key, tmp_path):
         if key.startswith('w/')
     }
     other = {name: torch.randn_like(value) for name, value in official.items()}
-    wanted = key or 'teacher'
-    content = {wanted: official, ('student', 'teacher')[wanted == 'student']: other}
+    chosen = key or 'teacher'
+    content = {chosen: official, ('student', 'teacher')[chosen == 'student']: other}
     content.update(epoch=300, dino_loss=dict(center=torch.zeros(1, 4)))
     torch.save(content, source := str(tmp_path / 'checkpoint.pth'))
     target = str(tmp_path / 'ours.pth')

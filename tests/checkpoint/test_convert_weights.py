@@ -16,10 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mmtlalign.backbones.dhvt import DHVT
-from mmtlalign.checkpoint.convert import FAMILIES, _pattern, convert
-from mmtlalign.checkpoint.key_maps.base import BIAS_WITH_INDEX, MERGE_ORDER, SPLIT_QKV
+from mmtlalign.checkpoint.convert import convert, pattern_of
+from mmtlalign.checkpoint.io import write_tensors
+from mmtlalign.checkpoint.key_maps import KEY_MAPS
+from mmtlalign.checkpoint.key_maps.swin import BIAS_WITH_INDEX, MERGE_ORDER
+from mmtlalign.checkpoint.key_maps.xcit import SPLIT_QKV
 from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.checkpoint.tensor_files import write_tensors
 from mmtlalign.errors import InputError
 
 GOLDEN = {name for name in FILES if name.startswith('dhvt_')}
@@ -53,18 +55,18 @@ def test_covers_exactly_the_names_of_the_network(golden):
 def sides(family):
     """Names of the one side and of the other, each once."""
     for side in (0, 1):
-        names = [pair[side] for pair in FAMILIES[family].pairs]
+        names = [pair[side] for pair in KEY_MAPS[family].pairs]
         yield [n for name in names for n in ([name] if isinstance(name, str) else name)]
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', KEY_MAPS)
 def test_tables_read_one_way_only(family):
     """No name fits two entries, so their order means nothing."""
     theirs, ours = sides(family)
-    for names in ([*theirs, *FAMILIES[family].left_out], ours):
+    for names in ([*theirs, *KEY_MAPS[family].left_out], ours):
         for name in names:
             example = name.replace('{', '').replace('}', '')
-            fitting = [n for n in names if _pattern(n).fullmatch(example)]
+            fitting = [n for n in names if pattern_of(n).fullmatch(example)]
             assert fitting == [name]
 
 
@@ -72,7 +74,7 @@ def test_tables_read_one_way_only(family):
 def test_changes_of_values_have_a_way_back(change):
     rows = 48 if change is SPLIT_QKV else 49
     value = torch.randn(rows, 8).double()
-    (back,) = change.back(*change.forth(value))
+    (back,) = change.to_official(*change.to_ours(value))
     assert back.equal(value) and back.dtype == value.dtype
 
 
@@ -83,8 +85,8 @@ def test_converted_file_gives_the_golden_logits(golden, tmp_path):
     )
     source = saved(content, tmp_path / 'official.pth')
     target = str(tmp_path / 'new' / 'ours.pth')
-    told = TOOL.convert_file('dhvt', source, target)
-    assert told == [f'{len(golden.official)} tensors written to {target}']
+    lines = TOOL.convert_file('dhvt', source, target)
+    assert lines == [f'{len(golden.official)} tensors written to {target}']
 
     for parameter in golden.model.parameters():
         torch.nn.init.normal_(parameter)
@@ -230,11 +232,11 @@ def test_file_that_runs_code_is_refused(tmp_path):
 def test_commands_of_the_page_are_real():
     """They parse, and every family is in one of them."""
     page = (ROOT / 'docs' / 'checkpoints.md').read_text()
-    commands = re.findall(r'`python tools/(\w+)\.py ([^`]+)`', page)
+    commands = re.findall(r'`python tools/model_converters/(\w+)\.py ([^`]+)`', page)
     assert {name for name, _ in commands} == {'convert_weights', 'export_backbone'}
     for name, arguments in commands:
-        tool(name).parse_args(arguments.split())
-    for family in FAMILIES:
+        tool(f'model_converters/{name}').parse_args(arguments.split())
+    for family in KEY_MAPS:
         assert f'`{family}`' in page or f'convert_weights.py {family} ' in page, family
 
 

@@ -14,7 +14,8 @@ from safetensors import safe_open
 from tiny_run import run_tool, train_to_end, write_images
 
 from mmtlalign.checkpoint.config_text import read_config_text
-from mmtlalign.checkpoint.export import digest, export_backbone
+from mmtlalign.checkpoint.export import export_backbone
+from mmtlalign.checkpoint.io import hash_tensors
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
 
@@ -23,11 +24,11 @@ def test_metadata_says_what_the_file_is(tmp_path):
     model = swin()
     source = checkpoint(model, tmp_path / 'epoch_7.pth')
     out = str(tmp_path / 'new' / 'folder' / 'backbone.pth')
-    told = export_backbone(source, out)
+    returned = export_backbone(source, out)
     content = torch.load(out, weights_only=True)
     assert set(content) == {'state_dict', 'meta'}
     tensors, meta = content['state_dict'], content['meta']
-    assert meta == told
+    assert meta == returned
     assert all(name.startswith('backbone.') for name in tensors)
     assert len(tensors) == len(model.backbone.state_dict())
     assert meta['method'] == dict(
@@ -40,14 +41,14 @@ def test_metadata_says_what_the_file_is(tmp_path):
     assert meta['normalisation'] == dict(
         mean=[1.0] * 3, std=[2.0] * 3, channel_order='RGB'
     )
-    facts = {k: meta[k] for k in ('num_classes', 'epoch', 'iteration', 'seed')}
-    assert facts == dict(num_classes=3, epoch=7, iteration=70, seed=3)
+    values = {k: meta[k] for k in ('num_classes', 'epoch', 'iteration', 'seed')}
+    assert values == dict(num_classes=3, epoch=7, iteration=70, seed=3)
     assert meta['weights'] == 'raw' and meta['layout'] == 'mmpretrain'
     assert meta['versions']['torch'] == torch.__version__
     assert meta['exported_from'] == 'epoch_7.pth'
-    assert meta['sha256'] == digest(tensors)
+    assert meta['sha256'] == hash_tensors(tensors)
     tensors['backbone.norm3.bias'][0] += 1
-    assert meta['sha256'] != digest(tensors)
+    assert meta['sha256'] != hash_tensors(tensors)
     assert read_config_text(meta['cfg'], 'cfg')['model']['head']['num_classes'] == 3
 
     export_backbone(source, safe := str(tmp_path / 'backbone.safetensors'))
@@ -132,7 +133,7 @@ def test_errors_leave_no_file(tmp_path, monkeypatch):
     empty.write_text('a = 1')
     vit_file = checkpoint(vit('DeiT3'), tmp_path / 'deit3.pth')
     bare = checkpoint(swin(), tmp_path / 'bare.pth', meta={})
-    for args, options, said in (
+    for args, options, message in (
         ((source, str(tmp_path / 'there.pth')), {}, 'is there already'),
         ((source, str(tmp_path / 'out.npz')), {}, 'suffix says what is written'),
         ((str(tmp_path / 'no.pth'), out), {}, 'does not exist.*Name a checkpoint'),
@@ -145,7 +146,7 @@ def test_errors_leave_no_file(tmp_path, monkeypatch):
         ((vit_file, out), dict(layout='timm'), 'does not know DeiT3, only Distilled'),
         ((source, out), dict(prefix='teacher'), "begins with 'teacher.'.*'backbone.'"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             export_backbone(*args, **options)
 
     def fails(content, path):
@@ -206,8 +207,8 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     source = checkpoint(swin(), tmp_path / 'epoch_7.pth')
     arguments = (source, tmp_path / 'out.safetensors', '--format', 'timm')
     run_tool(monkeypatch, 'model_converters/export_backbone', *arguments)
-    told = capsys.readouterr().out
-    assert 'raw weights of SwinTransformer, names of timm' in told
-    assert 'mmtlalign.TLAlignLinearClsHead, epoch 7' in told
+    printed = capsys.readouterr().out
+    assert 'raw weights of SwinTransformer, names of timm' in printed
+    assert 'mmtlalign.TLAlignLinearClsHead, epoch 7' in printed
     with pytest.raises(SystemExit, match='error: .*is there already'):
         run_tool(monkeypatch, 'model_converters/export_backbone', *arguments)

@@ -69,9 +69,9 @@ def test_position_embedding_is_resized_and_told(tmp_path):
     lines = load_backbone(target, path)
     assert lines[1:] == ['backbone: pos_embed resized from 4x4 to 8x8 tokens']
     grid = source.pos_embed[:, 1:].reshape(1, 4, 4, 16).permute(0, 3, 1, 2)
-    wanted = torch.nn.functional.interpolate(grid, (8, 8), mode='bicubic')
-    wanted = wanted.flatten(2).transpose(1, 2)
-    torch.testing.assert_close(target.pos_embed[:, 1:], wanted)
+    expected = torch.nn.functional.interpolate(grid, (8, 8), mode='bicubic')
+    expected = expected.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(target.pos_embed[:, 1:], expected)
     assert torch.equal(target.pos_embed[:, :1], source.pos_embed[:, :1])
 
 
@@ -86,11 +86,11 @@ def test_bias_tables_of_another_window_are_resized(tmp_path):
     assert torch.equal(msa.relative_position_index, index)
     old = source.stages[0].blocks[0].attn.w_msa.relative_position_bias_table
     for head in range(2):
-        wanted = torch.nn.functional.interpolate(
+        expected = torch.nn.functional.interpolate(
             old[:, head].reshape(1, 1, 13, 13), (27, 27), mode='bicubic'
         )
         got = msa.relative_position_bias_table[:, head].reshape(1, 1, 27, 27)
-        torch.testing.assert_close(got, wanted)
+        torch.testing.assert_close(got, expected)
 
 
 def test_constant_bias_table_stays_constant():
@@ -172,17 +172,17 @@ def test_wrong_backbone(kind, tmp_path):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize('prefix, told', [
+@pytest.mark.parametrize('prefix, named', [
     ('module.backbone.', "'module.backbone.'"),
     ('teacher.', "'teacher.'"),
     ('', "'stages.'"),
 ])  # fmt: skip
-def test_wrong_prefix_names_those_found(prefix, told, tmp_path):
+def test_wrong_prefix_names_those_found(prefix, named, tmp_path):
     path = save(swin(), tmp_path / 'other.pth', prefix=prefix)
     with pytest.raises(InputError) as error:
         load_backbone(swin(dense=True), path)  # norm0 is not declared as new
     assert "no tensor begins with 'backbone.'" in str(error.value)
-    assert told in str(error.value) and 'prefix=' in str(error.value)
+    assert named in str(error.value) and 'prefix=' in str(error.value)
 
 
 def test_bias_table_that_is_not_square():
@@ -237,7 +237,7 @@ def collate(batch):
 
 
 def run(work_dir, max_iters=2, **settings):
-    """Train, at learning rate 0 unless told: what was loaded then stays."""
+    """Train, at learning rate 0 unless set: what was loaded then stays."""
     cfg = runner_config(work_dir, experiment_name=str(work_dir), **settings)
     cfg.train_cfg.max_iters = max_iters
     loader = torch.utils.data.DataLoader(Steps(), batch_size=2, collate_fn=collate)

@@ -88,9 +88,9 @@ def test_every_recipe_builds(name):
     assert round(size / 1e6, 1) == SIZES[backbone_of(name)]
     kinds = [type(HOOKS.build(hook)).__name__ for hook in cfg.custom_hooks]
     phases = '_dino-pre_' in name
-    assert kinds == ['EsViTHook', 'TensorClipHook', 'KNNHook'] + phases * [
-        'ContinueHook'
-    ]
+    always = ['EsViTHook', 'TensorClipHook', 'KNNHook']
+    fast = ('_swin-' in name) * ['FastAttentionHook']
+    assert kinds == always + fast + phases * ['ContinueHook']
     # The batch that the rate was made for: 5e-4 for each 256 images.
     gpus, images = map(int, name.split('_')[-2].split('-')[0].split('xb'))
     batch = cfg.auto_scale_lr.base_batch_size

@@ -8,18 +8,18 @@ import onnx.reference
 import pytest
 import torch
 from contract_rows import ROWS
-from contract_steps import every_row, flat, mixed, plain, run, stock, tapped
+from contract_steps import attached, every_row, flat, mixed, plain, run, stock
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch.optim.swa_utils import AveragedModel
 
 from mmtlalign.methods.classifier import MixClassifier
-from mmtlalign.tracing.attach import share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, trace_forward
 
 
 def train(backbone, mix):
-    """One step, traced where the backbone is tapped."""
+    """One step, traced where the backbone is attached."""
     out = run(backbone, mix)[0]
     out.square().mean().backward()
     torch.optim.SGD(backbone.parameters(), lr=0.01).step()
@@ -57,7 +57,7 @@ _TORCHSCRIPT = dict(dynamo=False) if torch.__version__ >= '2.5' else {}
 def test_onnx_of_a_trained_model_is_the_stock_one(row):
     if ROWS[row].same_graph:
         pytest.skip('the same graph as another row')
-    mix, ours = mixed(row, batch=2), tapped(row)
+    mix, ours = mixed(row, batch=2), attached(row)
     train(ours, mix)
     theirs = untraced(row, ours, mix.images)
     try:
@@ -97,7 +97,7 @@ def graph(file):
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('row', ['ViT', 'Swin'])
 def test_onnx_computes_what_the_model_does(row):
-    mix, ours = mixed(row, batch=2), tapped(row)
+    mix, ours = mixed(row, batch=2), attached(row)
     train(ours, mix)
     session = onnx.reference.ReferenceEvaluator(_read(export(ours, mix.images)))
     (name,) = session.input_names
@@ -152,9 +152,7 @@ def test_averaged_copies_are_independent_and_need_no_labels(row, kind):
     model.loss(images, samples)['loss'].backward()
     torch.optim.SGD(model.parameters(), lr=0.01).step()
     average.update_parameters(model)
-    with trace_forward(
-        model.backbone, share_tracer(model.backbone, mixed(row))
-    ) as tracer:
+    with trace_forward(model.backbone, MixTracer(model.backbone, mixed(row))) as tracer:
         copied.backbone(images)
         assert tracer.seen == 0
         model.backbone(images)

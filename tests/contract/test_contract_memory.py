@@ -7,11 +7,7 @@ from contract_rows import ROWS
 from contract_steps import build, flat, mix_images, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.methods.transmix import (
-    ClassTokenAttention,
-    ReceivedAttention,
-    attention_reader,
-)
+from mmtlalign.methods.transmix import attention_reader
 from mmtlalign.tracing.attach import attach, token_grid, trace_forward
 from mmtlalign.tracing.support import backbone_spec
 
@@ -70,7 +66,7 @@ def test_long_sequences_store_no_map_that_the_stock_step_does_not(row):
     assert traced.count('flash_attention') >= stock.count('flash_attention')
 
     has_class = backbone_spec(backbone).output(backbone) == 'class'
-    kind = ClassTokenAttention if has_class else ReceivedAttention
+    kind = 'cls' if has_class else 'received'
     with (
         Watcher() as looked,
         trace_forward(backbone, attention_reader(backbone, mix, kind)) as seen,

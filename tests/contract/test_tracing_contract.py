@@ -9,13 +9,13 @@ import pytest
 import torch
 from contract_rows import HOOKS, ROWS
 from contract_rows.mmpretrain_vit import VIT
-from contract_steps import every_row, flat, mixed, plain, run, stock, tapped
+from contract_steps import attached, every_row, flat, mixed, plain, run, stock
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.compat.torch_2_1 import ONE_GRAPH
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
 from mmtlalign.tracing.kernels import value_channels
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
@@ -23,7 +23,7 @@ from mmtlalign.tracing.tracer import Tracer
 
 @every_row
 def test_state_dict_and_class_are_the_stock_ones(row):
-    ours, theirs = tapped(row), stock(row)
+    ours, theirs = attached(row), stock(row)
     assert type(ours) is type(theirs)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for key, tensor in ours.state_dict().items():
@@ -35,7 +35,7 @@ def test_reading_changes_no_bit_where_nothing_rides(row, monkeypatch):
     monkeypatch.setattr(value_channels, '_BACKWARD', None)  # as on a GPU
     mix = mixed(row)
     expected = plain(copy.deepcopy(stock(row)), mix.images)
-    out, _ = run(tapped(row), mix)
+    out, _ = run(attached(row), mix)
     assert torch.equal(out, expected)
 
 
@@ -45,7 +45,7 @@ def test_outputs_and_gradients_are_the_stock_ones(row):
     theirs = copy.deepcopy(stock(row))
     expected = plain(theirs, mix.images)
     expected.square().sum().backward()
-    ours = tapped(row)
+    ours = attached(row)
     torch.testing.assert_close(plain(ours, mix.images), expected, rtol=1e-4, atol=1e-5)
     out, _ = run(ours, mix)
     # Reading changes nothing but the rounding: where the share rides in the network's
@@ -62,7 +62,7 @@ def test_outputs_and_gradients_are_the_stock_ones(row):
 
 @every_row
 def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     _, tracer = run(backbone, mix)
     torch.manual_seed(5)  # the same dropout
     history, way = oracles.dense_rollout(stock(row), mix.images, HOOKS)
@@ -84,12 +84,12 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
         ('LV-ViT', {}, 1),
         ('Swin', {}, 1),
         ('DHVT', {}, 1),
-        ('DHVT', dict(merge='flat'), 2),
+        ('DHVT', dict(head_token_rule='flat'), 2),
     ],
 )
 @pytest.mark.parametrize('residual', [0, 0.5, 1, 2.0])
 def test_residuals_of_any_weight_equal_the_oracle(row, options, parts, residual):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     _, tracer = run(backbone, mix, residual=residual, **options)
     history, _ = oracles.dense_rollout(stock(row), mix.images, HOOKS, residual, parts)
     prefix = backbone_spec(backbone).prefix(backbone)
@@ -99,10 +99,10 @@ def test_residuals_of_any_weight_equal_the_oracle(row, options, parts, residual)
 
 
 def test_default_residual_is_the_plain_mean_to_the_bit():
-    mix, backbone = mixed('ViT'), tapped('ViT')
+    mix, backbone = mixed('ViT'), attached('ViT')
     _, alone = run(backbone, mix, residual=False, layers=[0])
     _, tracer = run(backbone, mix, layers=[0])
-    before = share_tracer(backbone, mix).share
+    before = MixTracer(backbone, mix).share
     assert tracer.share.equal((before + alone.share) / 2)
     assert run(backbone, mix, residual=1, layers=[0])[1].share.equal(tracer.share)
 
@@ -110,13 +110,13 @@ def test_default_residual_is_the_plain_mean_to_the_bit():
 @pytest.mark.parametrize('residual', [-1, float('nan'), float('inf'), None, 'plain'])
 def test_residuals_that_are_no_weight(residual):
     with pytest.raises(ValueError, match=r'residual=.* a number from 0 on'):
-        share_tracer(tapped('ViT'), mixed('ViT'), residual=residual)
+        MixTracer(attached('ViT'), mixed('ViT'), residual=residual)
 
 
 @every_row
 def test_identity_gives_rows_that_sum_to_one(row):
-    mix, backbone = mixed(row), tapped(row)
-    first = share_tracer(backbone, mix)
+    mix, backbone = mixed(row), attached(row)
+    first = MixTracer(backbone, mix)
     eye = torch.eye(first.share.shape[1]).expand(len(mix.images), -1, -1)
     tracer = Tracer(eye, first.grid, first.prefix, backbone.trace_context.attentions)
     with trace_forward(backbone, tracer):
@@ -130,7 +130,7 @@ def test_identity_gives_rows_that_sum_to_one(row):
 
 @every_row
 def test_constant_share_stays_constant(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     mix = Mix(mix.images, mix.labels, mix.partner, torch.full_like(mix.mask, 0.3))
     _, tracer = run(backbone, mix)
     for share in tracer.history:
@@ -139,7 +139,7 @@ def test_constant_share_stays_constant(row):
 
 @every_row
 def test_share_is_float32_and_has_no_gradient(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         try:
             copy.deepcopy(stock(row))(mix.images)
@@ -158,10 +158,10 @@ def test_share_is_float32_and_has_no_gradient(row):
 
 @every_row
 def test_exception_leaves_no_tracer_behind(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     with (
         pytest.raises(ZeroDivisionError),
-        trace_forward(backbone, share_tracer(backbone, mix)),
+        trace_forward(backbone, MixTracer(backbone, mix)),
     ):
         backbone(mix.images)
         raise ZeroDivisionError
@@ -172,10 +172,10 @@ def test_exception_leaves_no_tracer_behind(row):
 @every_row
 @pytest.mark.parametrize('reentrant', [True, False])
 def test_checkpointing_changes_nothing(row, reentrant):
-    mix, ours = mixed(row), tapped(row)
+    mix, ours = mixed(row), attached(row)
     expected, before = run(ours, mix)
     expected.square().sum().backward()
-    again = tapped(row)
+    again = attached(row)
     for block in ROWS[row].blocks(again):
         block.forward = checkpointed(block.forward, reentrant)
     out, tracer = run(again, mix)
@@ -202,10 +202,10 @@ def checkpointed(forward, reentrant):
 
 @every_row
 def test_copies_are_independent(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     twin = copy.deepcopy(backbone)
     assert twin.trace_context is not backbone.trace_context
-    with trace_forward(backbone, share_tracer(backbone, mix)) as tracer:
+    with trace_forward(backbone, MixTracer(backbone, mix)) as tracer:
         twin(mix.images)
         assert tracer.seen == 0
         backbone(mix.images)
@@ -215,10 +215,10 @@ def test_copies_are_independent(row):
 
 @every_row
 def test_one_forward_exactly(row):
-    mix, backbone = mixed(row), tapped(row)
+    mix, backbone = mixed(row), attached(row)
     with (
         pytest.raises(RuntimeError, match='exactly one forward'),
-        trace_forward(backbone, share_tracer(backbone, mix)),
+        trace_forward(backbone, MixTracer(backbone, mix)),
     ):
         pass
 
@@ -240,7 +240,7 @@ def test_compiles_as_one_graph_where_the_stock_model_does(row):
             )
         steps = compiled_steps(row, backend, fullgraph=False)
     for mix, out, tracer in steps:
-        expected, eager = run(tapped(row), mix)
+        expected, eager = run(attached(row), mix)
         torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(tracer.share, eager.share, rtol=0, atol=1e-6)
 
@@ -248,13 +248,13 @@ def test_compiles_as_one_graph_where_the_stock_model_does(row):
 def compiled_steps(row, backend, fullgraph):
     """Steps of a compiled backbone: other shares and a new reader on the same graph."""
     torch._dynamo.reset()
-    ours = tapped(row)
+    ours = attached(row)
     compiled = torch.compile(ours, backend=backend, fullgraph=fullgraph)
     first = mixed(row)
     steps = []
     for mix in (first, dataclasses.replace(first, mask=1 - first.mask)):
         torch.manual_seed(5)
-        with trace_forward(ours, share_tracer(ours, mix)) as tracer:
+        with trace_forward(ours, MixTracer(ours, mix)) as tracer:
             steps.append((mix, flat(compiled(mix.images)), tracer))
     return steps
 
@@ -296,6 +296,6 @@ def test_qk_scale_is_refused():
 
 @pytest.mark.parametrize('layers', [[3], [-4], []])
 def test_layers_that_do_not_exist(layers):
-    backbone = tapped('ViT')
+    backbone = attached('ViT')
     with pytest.raises(ValueError, match='attentions 0 to 2'):
-        share_tracer(backbone, mixed('ViT'), layers=layers)
+        MixTracer(backbone, mixed('ViT'), layers=layers)

@@ -143,11 +143,11 @@ def test_guard_waits_for_a_late_flag_only_before_saving(tmp_path, saving):
     late, losses = LateFlag(), dict(loss=torch.tensor(torch.nan))
     guard = NanGuardHook()
     guard.pending.append(Step(3, {}, torch.tensor(False), late, losses))
-    guard.look(runner, wait=False)
+    guard.check(runner, wait=False)
     assert not late.waited
     late.arrived = not saving
     with pytest.raises(NonFiniteError, match='the loss .loss nan. .* at iteration 4'):
-        guard.look(runner, wait=saving)
+        guard.check(runner, wait=saving)
     assert late.waited == saving
 
 

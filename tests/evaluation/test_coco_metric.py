@@ -268,7 +268,7 @@ def test_config_finds_it_from_mmdet(tmp_path):
 def test_classification_needs_neither_mmdet_nor_pycocotools():
     code = (
         'import sys; sys.modules.update(mmdet=None, pycocotools=None)\n'
-        'import mmtlalign.registry, mmtlalign.classifiers, mmtlalign.engine\n'
+        'import mmtlalign.registry, mmtlalign.methods, mmtlalign.engine\n'
         "assert 'mmtlalign.evaluation' not in sys.modules"
     )
     subprocess.run([sys.executable, '-c', code], check=True)

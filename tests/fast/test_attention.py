@@ -16,14 +16,19 @@ from tiny_run import run_tool, write_config, write_images
 
 from mmtlalign.errors import InputError
 from mmtlalign.fast import attention
-from mmtlalign.fast.attention import attend, choose_kernel
+from mmtlalign.fast.attention import (
+    AttentionKernel,
+    choose_kernel,
+    explicit_attention,
+    fused_attention,
+)
 from mmtlalign.fast.hooks import FastAttentionHook, speed_up
 from mmtlalign.fast.modules import (
     FAST,
     FastDropPath,
     FastMultiheadAttention,
     FastWindowMSA,
-    adopt_fast,
+    make_fast,
     share_windows,
 )
 from mmtlalign.mixing.token_mix import TokenCutMix
@@ -70,7 +75,8 @@ def test_both_kernels_have_one_result(shape, scale):
     found = {}
     for kernel in ('fused', 'explicit'):
         given = [leaf.clone().requires_grad_() for leaf in leaves]
-        out = attend(*given, scale=scale, kernel=kernel)
+        attend = dict(fused=fused_attention, explicit=explicit_attention)[kernel]
+        out = attend(*given, scale=scale)
         out.pow(2).sum().backward()
         found[kernel] = [out, *(leaf.grad for leaf in given)]
     for ours, theirs in zip(*found.values(), strict=True):
@@ -87,7 +93,8 @@ def test_both_kernels_have_one_result(shape, scale):
 def test_explicit_shows_its_weights_before_dropout():
     query, key, value = (torch.randn(2, 3, 5, 8) for _ in range(3))
     seen = []
-    out = attend(query, key, value, dropout_p=0.5, kernel='explicit', seen=seen.append)
+    attend = AttentionKernel('explicit')
+    out = attend(query, key, value, dropout_p=0.5, on_weights=seen.append)
     (weights,) = seen
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 5))
     assert not torch.allclose(out, weights @ value)
@@ -95,7 +102,7 @@ def test_explicit_shows_its_weights_before_dropout():
 
 def test_no_such_kernel():
     with pytest.raises(ValueError, match="kernel='flash'.*'fused'"):
-        attend(*[torch.ones(1, 1, 2, 8)] * 3, kernel='flash')
+        AttentionKernel('flash')
 
 
 def test_rule_follows_the_file_of_measurements(monkeypatch, tmp_path):
@@ -184,7 +191,7 @@ def test_windows_of_any_map_are_the_stock_ones_to_the_bit(size, pads):
     ours = copy.deepcopy(stock)
     for module in ours.modules():
         if isinstance(module, ShiftWindowMSA):
-            adopt_fast(module)
+            make_fast(module)
     share_windows(ours)
     batch = torch.randn(2, 3, *size)
     for _ in range(2):
@@ -201,7 +208,7 @@ def test_windows_of_any_map_are_the_stock_ones_to_the_bit(size, pads):
 def test_merging_is_the_stock_one_to_the_bit():
     stock = MMCVPatchMerging(8, 16)
     ours = copy.deepcopy(stock)
-    adopt_fast(ours)
+    make_fast(ours)
     for size in ((4, 6), (5, 6), (4, 7)):
         tokens = torch.randn(2, size[0] * size[1], 8)
         (out, shape), (wanted, other) = ours(tokens, size), stock(tokens, size)
@@ -213,7 +220,7 @@ def test_merging_is_the_stock_one_to_the_bit():
 def test_dropped_paths_are_those_of_the_stock_module(shape, dtype):
     stock = DropPath(0.3)
     ours = copy.deepcopy(stock)
-    assert not adopt_fast(ours)
+    assert not make_fast(ours)
     assert type(ours) is FastDropPath and type(stock) is DropPath
     found = []
     for module in (ours, stock):
@@ -235,7 +242,7 @@ def test_dropped_paths_are_those_of_the_stock_module(shape, dtype):
 def test_gradients_of_a_plain_transformer_are_the_stock_ones_to_the_bit():
     stock = build(VIT)
     fast = copy.deepcopy(stock)
-    assert all(adopt_fast(layer.attn) for layer in fast.layers)
+    assert all(make_fast(layer.attn) for layer in fast.layers)
     batch = images(VIT)
     for model in (stock, fast):
         model(batch)[-1].pow(2).mean().backward()

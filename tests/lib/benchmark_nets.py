@@ -16,7 +16,7 @@ SWIN = Network(
         drop_path_rate=0.0,
     ),
     size=56,
-    textbook=True,
+    has_reference=True,
 )
 # Maps of 13 and 7 tokens a side: windows are padded, then there is but one.
 ODD_SWIN = replace(SWIN, backbone=dict(SWIN.backbone, img_size=52), size=52)
@@ -25,7 +25,7 @@ DHVT = Network(
     dict(type='mmtlalign.DHVT', arch=VIT, patch_size=16),
     size=64,
     patch=16,
-    textbook=True,
+    has_reference=True,
 )
 PVT_ARCH = dict(
     embed_dims=(8, 16, 16, 16),
@@ -36,6 +36,6 @@ PVT_ARCH = dict(
     patch_sizes=(4, 2, 2, 2),
 )
 PVT = Network(
-    dict(type='mmtlalign.PVT', arch=PVT_ARCH, img_size=64), size=64, textbook=True
+    dict(type='mmtlalign.PVT', arch=PVT_ARCH, img_size=64), size=64, has_reference=True
 )
-TEXTBOOK = dict(deit=DEIT, swin=SWIN, odd_swin=ODD_SWIN, dhvt=DHVT, pvt=PVT)
+REFERENCE = dict(deit=DEIT, swin=SWIN, odd_swin=ODD_SWIN, dhvt=DHVT, pvt=PVT)

@@ -10,7 +10,7 @@ from contract_rows import ROWS
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import attach, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, attach, trace, trace_forward
 
 every_row = pytest.mark.parametrize('row', ROWS)
 
@@ -37,7 +37,7 @@ def stock(row):
     return build(row)
 
 
-def tapped(row):
+def attached(row):
     """A copy of the row's backbone that can be traced."""
     backbone = copy.deepcopy(stock(row))
     attach(backbone)
@@ -58,11 +58,19 @@ def mix_images(size, batch=3, seed=1):
 
 
 def run(backbone, mix, seed=5, **options):
-    """Output and tracer of one traced forward of a tapped backbone."""
+    """Output and tracer of one traced forward of a attached backbone."""
     torch.manual_seed(seed)
-    with trace_forward(backbone, share_tracer(backbone, mix, **options)) as tracer:
+    with trace_forward(backbone, MixTracer(backbone, mix, **options)) as tracer:
         out = backbone(mix.images)
     return flat(out), tracer
+
+
+@torch.no_grad()
+def trace_images(backbone, mix):
+    """Tracer of one forward of any backbone, without gradient."""
+    with trace(backbone, mix) as tracer:
+        backbone(mix.images)
+    return tracer
 
 
 def flat(out):

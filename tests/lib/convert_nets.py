@@ -49,7 +49,7 @@ def timm_xcit(patch=16):
 
 
 def far_from_start(model, dtype=torch.float64):
-    """Weights, norms and running statistics all of their own."""
+    """Give every weight, norm and running statistic a value of its own."""
     for name, parameter in model.named_parameters():
         nn.init.normal_(parameter, mean=float(name.endswith('norm.weight')), std=0.2)
     for module in model.modules():

@@ -137,7 +137,7 @@ class Transcription(nn.Module):
 
 
 def compare(arch, patch, size, batch, repeats=9):
-    """CPU seconds of forward and backward, the two in turn, and their ratio."""
+    """Measure CPU seconds of forward and backward, the two in turn."""
     from mmtlalign.backbones.dhvt import DHVT
 
     ours = DHVT(arch, patch)

@@ -24,7 +24,7 @@ SETTINGS = dict(
 
 
 def settings_of(model):
-    """The part of a config that a test needs, for a model of `test_convert_logits`."""
+    """Return the part of a config that a test needs, for a model of `convert_nets`."""
     backbone = dict(type=type(model.backbone).__name__, img_size=32)
     head = dict(type='mmtlalign.TLAlignLinearClsHead', num_classes=3)
     augments = [dict(type='mmtlalign.TokenCutMix', alpha=1.0)]
@@ -33,7 +33,7 @@ def settings_of(model):
 
 
 def checkpoint(model, path, **content):
-    """A training checkpoint of mmengine, the weights far from their start."""
+    """Write a training checkpoint of mmengine, the weights far from their start."""
     far_from_start(model, torch.float32)
     meta = dict(cfg=Config(settings_of(model)).pretty_text, epoch=7, iter=70, seed=3)
     content = dict(dict(meta=meta, optimizer={}, message_hub={}), **content)
@@ -49,7 +49,7 @@ def exported(model, folder, suffix='.pth', **options):
 
 @torch.no_grad()
 def features(backbone, size):
-    """Of the last layer; a backbone of timm gives a tensor, ours a tuple."""
+    """Return those of the last layer; timm gives a tensor, ours a tuple."""
     backbone.eval()
     images = torch.linspace(-2, 2, 2 * 3 * size * size).sin().reshape(2, 3, size, size)
     out = backbone(images)

@@ -51,9 +51,10 @@ def write_zip(path, files):
     return path
 
 
-def known(name, **facts):
+def with_numbers(name, **numbers):
     """A data set with other numbers than the published ones."""
-    return replace(DATA_SETS[name], facts=DATA_SETS[name].facts | facts)
+    data = DATA_SETS[name]
+    return replace(data, published=data.published | numbers)
 
 
 def imagenet(folder):
@@ -77,7 +78,7 @@ def imagenet(folder):
     truth = f'{devkit}ILSVRC2012_validation_ground_truth.txt'
     files = {f'{devkit}meta.mat': stream.getvalue(), truth: b'2\n2\n1\n1\n'}
     write_tar(folder / 'ILSVRC2012_devkit_t12.tar.gz', files, 'w:gz')
-    return known('imagenet', train=6, val=4, classes=2)
+    return with_numbers('imagenet', train=6, val=4, classes=2)
 
 
 def imagenette(folder):
@@ -89,7 +90,7 @@ def imagenette(folder):
     }
     files['imagenette2-160/noisy_imagenette.csv'] = b'path\n'
     write_tar(folder / 'imagenette2-160.tgz', files, 'w:gz')
-    return known('imagenette', train=4, val=4, classes=2)
+    return with_numbers('imagenette', train=4, val=4, classes=2)
 
 
 def ade20k(folder):
@@ -101,7 +102,7 @@ def ade20k(folder):
             files[f'{top}/annotations/{split}/ADE_{name}.png'] = mask(0, 1, 150)
     files['ADEChallengeData2016/objectInfo150.txt'] = b'1 wall\n'
     write_zip(folder / 'ADEChallengeData2016.zip', files)
-    return known('ade20k', training=3, validation=2)
+    return with_numbers('ade20k', training=3, validation=2)
 
 
 def camvid(folder):
@@ -111,7 +112,7 @@ def camvid(folder):
             files[f'camvid/{split}/{name}.jpg'] = picture()
             files[f'camvid/{split}annot/{name}.png'] = mask(0, 10, 11)
     write_tar(folder / 'camvid480.tar.xz', files, 'w:xz')
-    return known('camvid', train=3, val=2)
+    return with_numbers('camvid', train=3, val=2)
 
 
 def coco(folder):
@@ -134,7 +135,7 @@ def coco(folder):
         jsons[f'annotations/instances_{split}.json'] = json.dumps(content).encode()
     write_zip(folder / 'annotations_trainval2017.zip', jsons)
     numbers = {'train2017': 3, 'val2017': 2, 'categories': 2}
-    return known(
+    return with_numbers(
         'coco', **numbers, **{'train2017 instances': 3, 'val2017 instances': 2}
     )
 
@@ -148,7 +149,7 @@ def cifar10(folder):
     sums = {n: hashlib.md5(content).hexdigest() for n, content in files.items()}
     address = DATA_SETS['cifar10'].downloads[name][0]
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    data = known('cifar10', files=sums)
+    data = with_numbers('cifar10', files=sums)
     return replace(data, downloads={name: (address, md5)})
 
 
@@ -165,7 +166,7 @@ def fashion_mnist(folder):
             (folder / name).write_bytes(packed)
             address = DATA_SETS['fashion-mnist'].downloads[name][0]
             downloads[name] = address, hashlib.md5(packed).hexdigest()
-    return replace(known('fashion-mnist', train=3, t10k=2), downloads=downloads)
+    return replace(with_numbers('fashion-mnist', train=3, t10k=2), downloads=downloads)
 
 
 def flowers102(folder):
@@ -174,7 +175,7 @@ def flowers102(folder):
     write_mat(str(folder / 'imagelabels.mat'), {'labels': [1, 1, 2, 2, 3, 3]})
     splits = {'trnid': [1, 3], 'valid': [2, 4], 'tstid': [5, 6]}
     write_mat(str(folder / 'setid.mat'), splits)
-    return known('flowers102', images=6, classes=3, trnid=2, valid=2, tstid=2)
+    return with_numbers('flowers102', images=6, classes=3, trnid=2, valid=2, tstid=2)
 
 
 def stanford_cars(folder):
@@ -190,7 +191,7 @@ def stanford_cars(folder):
     inside = {'devkit/cars_train_annos.mat': table.read_bytes()}
     write_tar(folder / 'car_devkit.tgz', inside, 'w:gz')
     write_mat(str(folder / 'cars_test_annos_withlabels.mat'), tables['test'])
-    return known('stanford-cars', train=3, test=2, classes=2)
+    return with_numbers('stanford-cars', train=3, test=2, classes=2)
 
 
 def domainnet(folder):
@@ -207,7 +208,7 @@ def domainnet(folder):
             lines = [f'{n} {n.count("zoo")}\n' for n in files if n[-5] in ids]
             (folder / f'{name}_{split}.txt').write_text(''.join(lines))
     sets = dict(clipart=(4, 2), real=(4, 2))
-    return known('domainnet', classes=2, sets=sets)
+    return with_numbers('domainnet', classes=2, sets=sets)
 
 
 FAKES = {

@@ -11,7 +11,7 @@ import traceback
 import torch
 import torch.distributed as dist
 from contract_rows import ROWS
-from contract_steps import mixed, run, stock, tapped
+from contract_steps import attached, mixed, run, stock
 from torch.distributed.device_mesh import init_device_mesh
 
 WORLD = 2
@@ -22,7 +22,7 @@ def compare(row, rank, mesh):
     from torch.distributed.fsdp import fully_shard
 
     mixes = [mixed(row, seed=1 + r) for r in range(WORLD)]
-    whole = tapped(row)
+    whole = attached(row)
     wanted, shares = [], []
     for mix in mixes:
         loss, share = step(whole, mix)
@@ -31,7 +31,7 @@ def compare(row, rank, mesh):
         shares.append(share)
     golden = {n: p.grad for n, p in whole.named_parameters()}
 
-    sharded = tapped(row)
+    sharded = attached(row)
     for block in ROWS[row].blocks(sharded):
         fully_shard(block, mesh=mesh)
     fully_shard(sharded, mesh=mesh)

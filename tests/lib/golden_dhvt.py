@@ -1,7 +1,8 @@
 """DHVT's golden numbers: every intermediate of the official code, and gradients.
 
 In float64 against numbers that were made in float32, which separates a wrong
-epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below 4e-6).
+epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below 4e-6). Every setting is
+read from the files.
 """
 
 import numpy as np
@@ -12,22 +13,37 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.checkpoint.convert import convert
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import share_tracer
+from mmtlalign.tracing.attach import MixTracer
 from mmtlalign.tracing.tracer import Tracer
 
+# Of logits and losses; of intermediates and running statistics; of gradients.
 OUTPUT = dict(tolerance=5e-6)
 INSIDE = dict(tolerance=2e-5)
 GRADIENT = dict(tolerance=1e-5, relative=1e-4)
 
 
 class GoldenDHVT:
-    """One file: its arrays, and the classifier of its sizes with its weights."""
+    """One file: its arrays, and the classifier of its sizes with its weights.
+
+    Args:
+        path: The file.
+        **head: Type and options of the head. Defaults to mmpretrain's of a ViT.
+    """
 
     def __init__(self, path, **head):
         self.arrays = np.load(path, allow_pickle=False)
         init_default_scope('mmpretrain')
-        meta = {k[5:]: int(v) for k, v in self.arrays.items() if k.startswith('meta/')}
+        meta = {
+            key[5:]: value.item()
+            for key, value in self.arrays.items()
+            if key.startswith('meta/')
+        }
         width = meta['embed_dim']
+        self.official = {
+            name[3:]: torch.from_numpy(array)
+            for name, array in self.arrays.items()
+            if name.startswith('sd/')
+        }
         self.model = MODELS.build(
             dict(
                 type='mmtlalign.MixClassifier',
@@ -37,9 +53,12 @@ class GoldenDHVT:
                         embed_dims=width,
                         num_layers=meta['depth'],
                         num_heads=meta['num_heads'],
-                        feedforward_channels=meta.get('mlp_ratio', 4) * width,
+                        feedforward_channels=len(
+                            self.official['blocks.0.mlp.conv1.weight']
+                        ),
                     ),
                     patch_size=meta['patch_size'],
+                    qkv_bias='blocks.0.attn.qkv.bias' in self.official,
                 ),
                 head=dict(
                     num_classes=meta['num_classes'],
@@ -48,11 +67,6 @@ class GoldenDHVT:
                 ),
             )
         )
-        self.official = {
-            name[3:]: torch.from_numpy(array)
-            for name, array in self.arrays.items()
-            if name.startswith('sd/')
-        }
         self.model.load_state_dict(convert(self.official, 'dhvt'), strict=True)
         self.model.double()
 
@@ -60,7 +74,7 @@ class GoldenDHVT:
         return self.arrays[key]
 
     def keys(self, beginning):
-        """Names that begin so, without the beginning; there must be some."""
+        """Return the ends of the names that begin so; there must be some."""
         found = [k[len(beginning) :] for k in self.arrays if k.startswith(beginning)]
         assert found
         return found
@@ -72,26 +86,26 @@ class GoldenDHVT:
 
 
 def record(backbone):
-    """Dict that a forward fills with all that passes, under the files' names."""
-    seen = {}
+    """Return a dict that a forward fills with intermediates, by the files' names."""
+    values = {}
 
     def keep(key, pick=lambda out: out):
         def hook(module, args, out):
-            seen[key] = pick(out)
+            values[key] = pick(out)
 
         return hook
 
     def keep_input(key, pick=lambda x: x):
         def hook(module, args):
-            seen[key] = pick(args[0])
+            values[key] = pick(args[0])
 
         return hook
 
     def attention(key):
         def attend(query, key_, value, dropout_p):
             logits = query @ key_.mT / query.shape[-1] ** 0.5
-            seen[f'{key}attn_probs'] = logits.softmax(dim=-1)
-            seen[f'{key}attn_probs_cls_row'] = seen[f'{key}attn_probs'][:, :, 0]
+            values[f'{key}attn_probs'] = logits.softmax(dim=-1)
+            values[f'{key}attn_probs_cls_row'] = values[f'{key}attn_probs'][:, :, 0]
             return F.scaled_dot_product_attention(query, key_, value, None, dropout_p)
 
         return attend
@@ -116,7 +130,7 @@ def record(backbone):
         layer.ffn.register_forward_hook(keep(f'{at}daff_out'))
         layer.register_forward_hook(keep(f'{at}out'))
     backbone.ln1.register_forward_hook(keep('norm'))
-    return seen
+    return values
 
 
 def check_dhvt(path):
@@ -126,10 +140,11 @@ def check_dhvt(path):
         # Fused attention as it runs, before anything is recorded.
         close(golden.logits(golden['x']), golden['eval/logits'], **OUTPUT)
         close(golden.logits(golden['alt/x']), golden['alt/eval_logits'], **OUTPUT)
-        seen = record(model.backbone)
-        seen['logits'] = golden.logits(golden['x'])
+        values = record(model.backbone)
+        values['logits'] = golden.logits(golden['x'])
     for key in golden.keys('eval/'):
-        close(seen[key], golden[f'eval/{key}'], **(INSIDE if '/' in key else OUTPUT))
+        tolerance = OUTPUT if key == 'logits' else INSIDE
+        close(values[key], golden[f'eval/{key}'], **tolerance)
 
     model.train()
     logits = golden.logits(golden['x'])
@@ -137,7 +152,7 @@ def check_dhvt(path):
     close(logits, golden['train/logits'], **OUTPUT)
     close(loss, golden['train/loss'], **OUTPUT)
     for key in ['patch_embed', 'norm', *('blk' + k for k in golden.keys('train/blk'))]:
-        close(seen[key], golden[f'train/{key}'], **INSIDE)
+        close(values[key], golden[f'train/{key}'], **INSIDE)
     now = convert(model.state_dict(), 'dhvt', reverse=True)
     for key in golden.keys('train/after/'):
         close(now[key], golden[f'train/after/{key}'], **INSIDE)
@@ -166,17 +181,17 @@ def check_dhvt_tlalign(path):
     """Our rule of label tracing, as the files state it; not an official number."""
     for merge in ('nested', 'flat'):
         golden = GoldenDHVT(
-            path, type='mmtlalign.TLAlignVisionTransformerClsHead', merge=merge
+            path,
+            type='mmtlalign.TLAlignVisionTransformerClsHead',
+            head_token_rule=merge,
         )
         backbone, head = golden.model.backbone, golden.model.head
         layers = [golden[f'{merge}/blk{i}/labels'] for i in range(backbone.num_layers)]
-        begin, grid = (
-            torch.from_numpy(golden['label_in']),
-            2 * [int(golden['meta/grid'])],
-        )
+        begin = torch.from_numpy(golden['label_in'])
+        grid = 2 * [int(golden['meta/grid'])]
 
         # From the attention maps of the file.
-        tracer = Tracer(begin, (grid, grid), 1, len(layers), merge=merge)
+        tracer = Tracer(begin, (grid, grid), 1, len(layers), head_token_rule=merge)
         for i in range(len(layers)):
             tracer.append_tokens(backbone.num_heads)
             tracer.weigh(torch.from_numpy(golden[f'blk{i}/attn_probs']))
@@ -186,7 +201,7 @@ def check_dhvt_tlalign(path):
         # As the method trains, in float32: one share column.
         golden.model.float().eval()
         mix = mixed(golden, backbone.patch_size)
-        start = share_tracer(backbone, mix, merge=merge).share
+        start = MixTracer(backbone, mix, head_token_rule=merge).share
         close(torch.lerp(mix.labels[:, None], partners(mix), start), begin, 1e-6)
         with torch.no_grad(), head.trace(backbone, mix) as seen:
             logits = head(golden.model.extract_feat(mix.images))
@@ -198,10 +213,10 @@ def check_dhvt_tlalign(path):
 
 
 def mixed(golden, patch):
-    """The file's batch: a box, on the token grid, of the batch flipped."""
+    """Return the file's batch: a box, on the token grid, of the batch flipped."""
     images = torch.from_numpy(golden['x_mixed'])
-    labels = F.one_hot(torch.from_numpy(golden['labels'])).float()
-    labels = F.pad(labels, (0, int(golden['meta/num_classes']) - labels.shape[1]))
+    labels = torch.from_numpy(golden['labels'])
+    labels = F.one_hot(labels, int(golden['meta/num_classes'])).float()
     top, bottom, left, right = (patch * int(side) for side in golden['box_yl_yh_xl_xh'])
     mask = torch.zeros(1, 1, *images.shape[-2:])
     mask[..., top:bottom, left:right] = 1

@@ -1,24 +1,41 @@
-"""Golden numbers of label maps: flips, crops, pooling, RandAugment's moves."""
+"""Golden numbers of label maps: flips, crops, pooling, RandAugment's warps.
 
-import itertools
+Every setting is read from the file: sizes from the arrays, token grids, smoothing,
+mixing and warps from the names of the keys.
+"""
+
 import re
 
 import numpy as np
 import torch
 from golden_files import close
+from mmpretrain.structures import DataSample
+from torch.nn.functional import one_hot
 
 from mmtlalign.methods.relabel import ReLabel
 from mmtlalign.methods.token_labeling.geometry import (
-    label_map_targets,
-    legacy_move_map,
+    LabelMap,
+    index_dtype,
+    legacy_affine_map,
     pool_label_maps,
 )
-from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.loss import smooth_one_hot
+from mmtlalign.methods.token_labeling.targets import SampleMaps
 from mmtlalign.methods.token_labeling.transforms import (
     FlipWithMap,
+    PoolLabelMap,
     RandomResizedCropWithMap,
 )
 from mmtlalign.mixing.mix import Mix
+
+
+def check_labelmap_crop(path):
+    golden = np.load(path, allow_pickle=False)
+    samples = [through_pipeline(golden, i) for i in range(len(golden['flip']))]
+    check_maps(golden, samples)
+    check_targets(golden, samples)
+    check_mixed_targets(golden, samples)
+    check_warps(golden)
 
 
 def through_pipeline(golden, sample):
@@ -28,7 +45,7 @@ def through_pipeline(golden, sample):
     results = dict(
         img=np.zeros((height, width, 3), np.uint8),
         label_map_values=values,
-        label_map_indices=classes.astype(np.int16),
+        label_map_indices=classes.astype(index_dtype(golden['meta/num_classes'])),
         label_map_box=np.array([0, 0, 1, 1], np.float32),
     )
     results = FlipWithMap(prob=float(golden['flip'][sample]))(results)
@@ -38,88 +55,89 @@ def through_pipeline(golden, sample):
     return crop(results)
 
 
-def check_labelmap_crop(path):
-    golden = np.load(path, allow_pickle=False)
+def keys_of(golden, pattern):
+    """Keys that match, each with what the groups of the pattern found."""
+    found = [(key, re.fullmatch(pattern, key)) for key in golden.files]
+    found = [(key, *match.groups()) for key, match in found if match]
+    assert found
+    return found
+
+
+def check_maps(golden, samples):
+    """Maps after the flip, boxes after the crop, and the logits pooled over them."""
     classes = int(golden['meta/num_classes'])
-    samples = [through_pipeline(golden, i) for i in range(len(golden['flip']))]
     values, indices, boxes = (
         torch.from_numpy(np.stack([s[f'label_map_{key}'] for s in samples]))
         for key in ('values', 'indices', 'box')
     )
-    maps = golden['maps_after_flip']
-    close(torch.stack([values, indices], dim=1), maps, 0)
+    close(torch.stack([values, indices], dim=1), golden['maps_after_flip'], 0)
     close(boxes, golden['coords_top_left_h_w'], 1e-6)
     first = LabelMap(values[0].numpy(), indices[0].numpy())
     close(first.dense(classes), golden['dense_map_sample0'], 0)
-
-    keys = [key for key in golden.files if key.endswith('/roi_logits')]
-    assert len(keys) >= 2
-    labels = torch.from_numpy(golden['gt'])
-    for key in keys:
-        order, size, _ = key.split('/')
-        side = int(size.removeprefix('size'))
-        rest = dict(num_classes=classes, size=side)
-        rest['legacy_axis_order'] = order == 'official'
-        close(pool_label_maps(values, indices, boxes, **rest), golden[key], 3e-5)
-        for target in golden.files:
-            if not target.startswith(f'{order}/{size}/target_s'):
-                continue
-            rest['smoothing'] = float(target.rpartition('_s')[2])
-            ours = label_map_targets(values, indices, boxes, labels, **rest)
-            close(ours, golden[target], 1e-5)
-            # A batch of one, which the reference cannot do.
-            one = (part[:1] for part in (values, indices, boxes, labels))
-            close(label_map_targets(*one, **rest), golden[target][:1], 1e-5)
-    for sample, key in itertools.product(range(len(labels)), golden.files):
-        if '/target_s' in key:
-            check_relabel(golden, key, samples[sample], sample, classes)
-    check_mixed_targets(golden, values, indices, boxes, labels, classes)
-    check_moves(golden)
-
-
-def check_relabel(golden, key, results, sample, classes):
-    """The label of the image is the second column of the targets."""
-    order, _, rest = key.split('/')
-    step = ReLabel(
-        classes,
-        smoothing=float(rest.removeprefix('target_s')),
-        legacy_axis_order=order == 'official',
-    )
-    ours = step(dict(results))['gt_score']
-    assert ours.dtype == np.float32
-    close(torch.from_numpy(ours), golden[key][sample, :, 1], 1e-5)
-
-
-def check_mixed_targets(golden, values, indices, boxes, labels, classes):
-    """Images blended, and labels without maps."""
-    official = dict(num_classes=classes, smoothing=0.1, legacy_axis_order=True)
-    blends = [key for key in golden.files if key.startswith('official/mixup_lam')]
-    hard = [key for key in golden.files if key.startswith('official/hard_target_s')]
-    assert blends and hard
-    for key in blends:
-        lam, side = re.fullmatch(r'official/mixup_lam(.+)_size(\d+)', key).groups()
-        targets = label_map_targets(
-            values, indices, boxes, labels, size=int(side), **official
+    for key, order, side in keys_of(golden, r'(\w+)/size(\d+)/roi_logits'):
+        (pooled,) = pool_label_maps(
+            values, indices, boxes, classes, [int(side)], order == 'official'
         )
+        close(pooled, golden[key], 3e-5)
+
+
+def targets_of(golden, samples, order, side, smoothing):
+    """The official layout (B, K, 2 + S²), by the steps and the reader of the head."""
+    classes = int(golden['meta/num_classes'])
+    step = PoolLabelMap(side, classes, legacy_axis_order=order == 'official')
+    batch = []
+    for results in samples:
+        pooled = step(dict(results))
+        batch.append(DataSample())
+        for field in ('gt_label_map', 'gt_map_label'):
+            batch[-1].set_field(pooled[field], field)
+    reader = SampleMaps(classes, 'logits', 'error', smoothing)
+    labels = one_hot(torch.from_numpy(golden['gt'][: len(samples)]), classes)
+    labels = smooth_one_hot(labels.float(), smoothing, classes)
+    targets = torch.stack([labels, reader.whole(batch, labels)], dim=2)
+    if side == 1:
+        return targets
+    tokens = reader.tokens(batch, labels, lambda grid: None)
+    return torch.cat([targets, tokens.mT], dim=2)
+
+
+def check_targets(golden, samples):
+    for key, order, side, smoothing in keys_of(golden, r'(\w+)/size(\d+)/target_s(.+)'):
+        settings = order, int(side), float(smoothing)
+        close(targets_of(golden, samples, *settings), golden[key], 1e-5)
+        # A batch of one, which the reference cannot do.
+        close(targets_of(golden, samples[:1], *settings), golden[key][:1], 1e-5)
+        # ReLabel's label of the image is the second column.
+        step = ReLabel(
+            int(golden['meta/num_classes']), float(smoothing), order == 'official'
+        )
+        for results, expected in zip(samples, golden[key][..., 1]):
+            ours = step(dict(results))['gt_score']
+            assert ours.dtype == np.float32
+            close(ours, expected, 1e-5)
+
+
+def check_mixed_targets(golden, samples):
+    """Images blended, and labels without maps."""
+    classes = int(golden['meta/num_classes'])
+    for key, lam, side in keys_of(golden, r'official/mixup_lam(.+)_size(\d+)'):
+        # Its name does not tell the smoothing; the classes that no label names do.
+        smoothing = round(classes * float(golden[key][..., 0].min()), 6)
+        targets = targets_of(golden, samples, 'official', int(side), smoothing)
         mix = Mix(
-            images=torch.zeros(len(labels), 3, 4, 4),
+            images=torch.zeros(len(samples), 3, 4, 4),
             labels=targets.flatten(1),
-            partner=torch.arange(len(labels)).flip(0),
+            partner=torch.arange(len(samples)).flip(0),
             mask=torch.full((1, 1, 4, 4), 1 - float(lam)),
         )
         close(mix.target(mix.area()).view_as(targets), golden[key], 1e-5)
-    for key in hard:
-        official['smoothing'] = float(key.rpartition('_s')[2])
-        targets = label_map_targets(values, indices, boxes, labels, size=1, **official)
+    for key, smoothing in keys_of(golden, r'official/hard_target_s(.+)'):
+        targets = targets_of(golden, samples, 'official', 1, float(smoothing))
         close(targets[..., 0], golden[key], 1e-5)
 
 
-def check_moves(golden):
-    stored = golden['stored_maps_fp16'][0].astype(np.float32)
-    label_map = LabelMap(*stored)
-    keys = [key for key in golden.files if key.startswith('affine/')]
-    assert keys
-    for key in keys:
-        _, kind, amount = key.split('/')
-        ours = np.stack(legacy_move_map(label_map, kind, float(amount)))
+def check_warps(golden):
+    label_map = LabelMap(*golden['stored_maps_fp16'][0].astype(np.float32))
+    for key, kind, amount in keys_of(golden, r'affine/(\w+)/(.+)'):
+        ours = np.stack(legacy_affine_map(label_map, kind, float(amount)))
         close(ours, golden[key], 0)

@@ -1,7 +1,9 @@
 """LV-ViT's golden numbers: every intermediate of the official code, and gradients.
 
-In float64 against numbers that were made in float32, which separates a wrong
-epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below 4e-6).
+Every setting is read from the file, the weight of the tokens' loss from the key
+``train/loss_dense*``. In float64 against numbers that were made in float32, which
+separates a wrong epsilon of a norm (1e-5 to 4e-5 in the logits) from noise (below
+4e-6).
 """
 
 from functools import partial
@@ -20,16 +22,17 @@ from mmtlalign.mixing.mixtoken import TokenSwap, swap_box
 OUTPUT = dict(tolerance=5e-6)
 INSIDE = dict(tolerance=2e-5)
 GRADIENT = dict(tolerance=1e-5, relative=1e-4)
+LOSS = 'train/loss_dense'
 
 
-def classifier(width, classes, **backbone):
-    """The classifier that is trained, with the paper's weight of tokens."""
+def classifier(width, classes, dense_weight, **backbone):
+    """The classifier that is trained."""
     head = dict(
         type='mmtlalign.TokenLabelClsHead',
         num_classes=classes,
         in_channels=width,
         map_values='probabilities',
-        loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight='paper'),
+        loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight=dense_weight),
     )
     backbone = dict(type='mmtlalign.LVViT', out_type='raw', **backbone)
     model = dict(type='mmtlalign.MixClassifier', backbone=backbone, head=head)
@@ -48,14 +51,20 @@ class GoldenLVViT:
                 embed_dims=width,
                 num_layers=meta['depth'],
                 num_heads=meta['num_heads'],
-                feedforward_channels=int(meta['mlp_ratio'] * width),
+                feedforward_channels=round(meta['mlp_ratio'] * width),
                 skip_lam=meta['skip_lam'],
                 stem_channels=meta['stem_width'],
             ),
             img_size=meta['img_size'],
             patch_size=meta['patch_size'],
         )
-        self.model = classifier(width, meta['num_classes'], **self.sizes)
+        # Files of MixToken have no losses: any weight will do.
+        losses = [k for k in self.arrays if k.startswith(LOSS)]
+        self.loss_key = losses[0] if losses else f'{LOSS}0.5'
+        self.dense_weight = float(self.loss_key.removeprefix(LOSS))
+        self.model = classifier(
+            width, meta['num_classes'], self.dense_weight, **self.sizes
+        )
         self.official = {
             name[3:]: torch.from_numpy(array)
             for name, array in self.arrays.items()
@@ -80,10 +89,10 @@ class GoldenLVViT:
 
 def record(model):
     """Dict that a forward fills with all that passes, under the files' names."""
-    seen, backbone, layers = {}, model.backbone, model.head.layers
+    outputs, backbone, layers = {}, model.backbone, model.head.layers
 
     def keep(key, pick=lambda out: out):
-        return lambda module, args, out: seen.update({key: pick(out)})
+        return lambda module, args, out: outputs.update({key: pick(out)})
 
     def as_map(out):
         tokens, grid = out
@@ -91,7 +100,7 @@ def record(model):
 
     backbone.patch_embed.register_forward_hook(keep('patch_embed', as_map))
     backbone.layers[0].register_forward_pre_hook(
-        lambda module, args: seen.update(tokens_in=args[0])
+        lambda module, args: outputs.update(tokens_in=args[0])
     )
     for i, layer in enumerate(backbone.layers):
         layer.attn.register_forward_hook(keep(f'blk{i}/attn_out'))
@@ -100,36 +109,36 @@ def record(model):
     backbone.ln1.register_forward_hook(keep('norm'))
     layers.head.register_forward_hook(keep('cls_logits'))
     layers.aux_head.register_forward_hook(keep('aux_logits_raw'))
-    return seen
+    return outputs
 
 
 def check_lvvit(path):
     golden = GoldenLVViT(path)
     model = golden.model.eval()
-    seen = record(model)
+    outputs = record(model)
     with torch.no_grad():
-        seen['combined'] = model(golden.images, mode='tensor')
+        outputs['combined'] = model(golden.images, mode='tensor')
     for key in golden.keys('eval/'):
         outside = key in ('cls_logits', 'aux_logits_raw', 'combined')
-        close(seen[key], golden[f'eval/{key}'], **(OUTPUT if outside else INSIDE))
+        close(outputs[key], golden[f'eval/{key}'], **(OUTPUT if outside else INSIDE))
 
     model.train()
     target = torch.from_numpy(golden['train/target'])
-    grid = tuple(seen['patch_embed'].shape[-2:])
+    grid = tuple(outputs['patch_embed'].shape[-2:])
     losses = model(golden.images, official_samples(target, grid), mode='loss')
-    close(seen['cls_logits'], golden['train/cls'], **OUTPUT)
-    close(seen['aux_logits_raw'], golden['train/aux'], **OUTPUT)
+    close(outputs['cls_logits'], golden['train/cls'], **OUTPUT)
+    close(outputs['aux_logits_raw'], golden['train/aux'], **OUTPUT)
     for key in [
         *('patch_embed', 'tokens_in', 'norm'),
         *('blk' + k for k in golden.keys('train/blk')),
     ]:
-        close(seen[key], golden[f'train/{key}'], **INSIDE)
+        close(outputs[key], golden[f'train/{key}'], **INSIDE)
     now = convert(model.state_dict(), 'lvvit', reverse=True)
     for key in golden.keys('train/after/'):
         close(now[key], golden[f'train/after/{key}'], **INSIDE)
 
     loss = sum(losses.values())
-    close(loss, golden['train/loss_dense0.5'], **OUTPUT)
+    close(loss, golden[golden.loss_key], **OUTPUT)
     loss.backward()
     gradients = convert(
         {k: p.grad for k, p in model.named_parameters()}, 'lvvit', reverse=True
@@ -156,7 +165,7 @@ def check_lvvit_mixtoken(path):
     with torch.no_grad():
         out = model(golden.images, mode='tensor')
     close(out, golden['eval/combined'], **OUTPUT)
-    seen = record(model)
+    outputs = record(model)
     grid = tuple(golden['train/patch_embed'].shape[-2:])
     torch.manual_seed(0)
     batch, classes = out.shape
@@ -170,11 +179,11 @@ def check_lvvit_mixtoken(path):
         model.mixer = partial(token_swap, grid=grid, box=box)
         losses = model(golden.images, official_samples(target, grid), mode='loss')
         # The hook that records was there first: what it saw is not mixed yet.
-        close(seen['patch_embed'], golden['train/patch_embed'], **INSIDE)
-        close(seen['tokens_in'], golden[f'{at}tokens_in'], **INSIDE)
-        close(seen['cls_logits'], golden[f'{at}cls'], **OUTPUT)
-        close(seen['aux_logits_raw'], golden[f'{at}aux_raw'], **OUTPUT)
-        swapped = swap_box(seen['aux_logits_raw'], grid, box)
+        close(outputs['patch_embed'], golden['train/patch_embed'], **INSIDE)
+        close(outputs['tokens_in'], golden[f'{at}tokens_in'], **INSIDE)
+        close(outputs['cls_logits'], golden[f'{at}cls'], **OUTPUT)
+        close(outputs['aux_logits_raw'], golden[f'{at}aux_raw'], **OUTPUT)
+        swapped = swap_box(outputs['aux_logits_raw'], grid, box)
         close(swapped, golden[f'{at}aux'], **OUTPUT)
         close(1 - box_area(box, grid), golden[f'{at}lam_effective'], 1e-6)
         check_mixed_losses(golden, at, target.double(), losses)
@@ -196,7 +205,7 @@ def check_mixed_losses(golden, at, target, losses):
     mixed = lam * whole + (1 - lam) * whole.flip(0)
     close(losses['loss_cls'], F.cross_entropy(scores.double(), mixed), **OUTPUT)
     dense = F.cross_entropy(tokens.double().mT, target[..., 2:])
-    close(losses['loss_dense'], 0.5 * dense, **OUTPUT)
+    close(losses['loss_dense'], golden.dense_weight * dense, **OUTPUT)
 
 
 def check_boxes(golden):

@@ -1,4 +1,8 @@
-"""Golden numbers of the token-label losses: the official code's, and gradients."""
+"""Golden numbers of the token-label losses: the official code's, and gradients.
+
+Every setting is read from the file: sizes, box, weights, and from the names of its
+losses which cases there are.
+"""
 
 import numpy as np
 import torch
@@ -15,8 +19,6 @@ from mmtlalign.methods.token_labeling.loss import (
 from mmtlalign.mixing.cutmix import box_area, box_mask
 from mmtlalign.mixing.mix import Mix
 
-TOLERANCE = dict(tolerance=1e-5)
-
 
 class GoldenLosses:
     """One file: scores, and targets in the official layout (B, K, 2 + N)."""
@@ -24,28 +26,30 @@ class GoldenLosses:
     def __init__(self, path, dtype=torch.float64):
         self.arrays = np.load(path, allow_pickle=False)
         self.dtype = dtype
-        self.seen = set()
+        # The files' own tolerance; in single precision a large loss is rounded more.
+        relative = 0 if dtype == torch.float64 else 1e-6
+        self.tolerance = dict(tolerance=1e-5, relative=relative)
+        self.read = set()
         target = self.tensor('target_dense')
         self.true, self.map, self.tokens = (
             target[..., 0],
             target[..., 1],
             target[..., 2:].mT,
         )
-        side = round(self.tokens.shape[1] ** 0.5)
-        self.grid = (side, side)
         top, left, bottom, right = self['box'].tolist()
         self.box = (top, bottom, left, right)
+        self.grid = grid_around(self.box, self.tokens.shape[1])
 
     def __getitem__(self, key):
-        self.seen.add(key)
+        self.read.add(key)
         return self.arrays[key]
 
     def tensor(self, key):
         return torch.from_numpy(self[key]).to(self.dtype)
 
-    def mixed(self, labels):
+    def mixed(self, labels, box=None):
         """Class labels mixed by the area of the box, as this package does it."""
-        mix = self.mix(labels, self.box)
+        mix = self.mix(labels, self.box if box is None else box)
         return mix.target(mix.area())
 
     def mix(self, labels, box):
@@ -54,14 +58,48 @@ class GoldenLosses:
         partner = torch.arange(len(labels)).flip(0)
         return Mix(torch.zeros(len(labels), 3, *self.grid), labels, partner, mask)
 
+    def cases(self, family):
+        """Names of the losses of a family, such as ``whalf_box_gt``."""
+        names = [k.split('/')[1] for k in self.arrays if k.startswith(f'{family}/')]
+        assert names
+        return sorted(set(names))
+
     def check(self, key, loss, **scores):
         """Compare a loss, and its gradients where the file has them."""
-        close(loss, self[key], **TOLERANCE)
-        wanted = [n for n in scores if f'{key}/grad_{n}' in self.arrays]
-        if wanted:
-            gradients = torch.autograd.grad(loss, [scores[n] for n in wanted])
-            for name, gradient in zip(wanted, gradients):
-                close(gradient, self[f'{key}/grad_{name}'], **TOLERANCE)
+        close(loss, self[key], **self.tolerance)
+        named = [n for n in scores if f'{key}/grad_{n}' in self.arrays]
+        if not named:
+            return
+        gradients = torch.autograd.grad(
+            loss, [scores[n] for n in named], retain_graph=True, allow_unused=True
+        )
+        for name, gradient in zip(named, gradients):
+            if gradient is None:  # of a term without weight
+                gradient = torch.zeros_like(scores[name])
+            close(gradient, self[f'{key}/grad_{name}'], **self.tolerance)
+
+
+def grid_around(box, tokens):
+    """Rows and columns of so many tokens, the box inside, as square as can be."""
+    _, bottom, _, right = box
+    grids = [(h, tokens // h) for h in range(1, tokens + 1) if tokens % h == 0]
+    grids = [(h, w) for h, w in grids if h >= bottom and w >= right]
+    return min(grids, key=lambda grid: abs(grid[0] - grid[1]))
+
+
+def case_of(name, golden):
+    """The settings that the name of a loss of the file stands for."""
+    weight, *words = name.split('_')
+    dense, cls = {
+        'w1': (1.0, 1.0),
+        'whalf': (float(golden['dense_weight']), 1.0),
+        'clsonly': (0.0, 1.0),
+        'auxonly': (1.0, 0.0),
+    }[weight]
+    assert set(words) <= {'box', 'nobox', 'gt', '2dtarget'}
+    box = golden.box if 'box' in words else (0, 0, 0, 0)
+    weights = dict(dense_weight=dense, cls_weight=cls)
+    return weights, box, 'gt' in words, '2dtarget' in words
 
 
 def everything_named(labels, tokens):
@@ -72,106 +110,73 @@ def everything_named(labels, tokens):
 
 def check_tokenlabel_loss(path):
     for dtype in (torch.float64, torch.float32):
-        check_token_losses(GoldenLosses(path, dtype))
+        golden = GoldenLosses(path, dtype)
+        cls = golden.tensor('cls_logits').requires_grad_()
+        aux = golden.tensor('aux_logits').requires_grad_()
+        check_targets(golden, cls)
+        for family in ('tl', 'gt'):
+            for name in golden.cases(family):
+                check_case(golden, family, name, cls, aux)
+        check_parts(golden, cls, aux)
+        check_class_losses(golden, cls)
+        unread = {k for k in golden.arrays if '/' in k} - golden.read
+        assert not unread
 
 
-def check_token_losses(golden):
-    cls = golden.tensor('cls_logits').requires_grad_()
-    aux = golden.tensor('aux_logits').requires_grad_()
-    scores = dict(cls=cls, aux=aux)
-    half = float(golden['dense_weight'])
-    blended = trust_map(golden.map, golden.true)
+def check_targets(golden, cls):
+    """Class targets: corrected by the true label, and mixed by the box."""
     agree = golden.map.argmax(1) == torch.from_numpy(golden['gt_index'])
     close(agree, golden['agree'], 0)
     close(golden.true.argmax(1), golden['gt_index'], 0)
     close(1 - box_area(golden.box, golden.grid), golden['lam'], 1e-6)
-    close(golden.mixed(golden.map), golden['expected_cls_target/box'], 1e-6)
-    close(golden.mixed(blended), golden['expected_cls_target/box_gt'], 1e-6)
-
-    hard = golden.tensor('target_2d')
-    cases = {
-        'w1_nobox': ('code', 1, golden.map, golden.tokens),
-        'w1_box': ('code', 1, golden.mixed(golden.map), golden.tokens),
-        'whalf_box': ('paper', 1, golden.mixed(golden.map), golden.tokens),
-        'whalf_box_gt': (half, 1, golden.mixed(blended), golden.tokens),
-        'whalf_nobox_gt': (half, 1, blended, golden.tokens),
-        'clsonly_box': (0, 1, golden.mixed(golden.map), golden.tokens),
-        'auxonly_box': (1, 0, golden.mixed(golden.map), golden.tokens),
-        'whalf_box_2dtarget': (half, 1, golden.mixed(hard), hard[:, None]),
-    }
-    assert half == 0.5  # what the file calls half is the paper's
-    for name, (dense, weight, class_target, tokens) in cases.items():
-        for target in (tokens, everything_named(tokens, aux.shape[1])):
-            losses = TokenLabelLoss(dense, weight)(cls, class_target, aux, target)
-            assert ('loss_cls' in losses) == bool(weight)
-            assert ('loss_dense' in losses) == bool(dense)
-            for family in ('tl', 'gt'):
-                if f'{family}/{name}' in golden.arrays and (
-                    family == 'tl' or 'gt' in name or '2d' in name
-                ):
-                    golden.check(f'{family}/{name}', sum(losses.values()), **scores)
-    # VOLO's loss corrects the class target always.
-    loss = TokenLabelLoss('paper')(cls, golden.mixed(blended), aux, golden.tokens)
-    golden.check('gt/whalf_box', sum(loss.values()), **scores)
-    check_parts(golden, cls, aux, blended)
-    check_swapped(golden, cls, aux)
-    check_head(golden, cls, aux)
-    check_class_losses(golden, cls)
-    unread = {k for k in golden.arrays if '/' in k} - golden.seen
-    assert not unread
-
-
-def check_parts(golden, cls, aux, blended):
-    for key, target in (('box_cls', golden.map), ('box_gt_cls', blended)):
+    for key, target in class_targets(golden).items():
+        close(golden.mixed(target), golden[f'expected_cls_target/{key}'], 1e-6)
         loss = soft_target_cross_entropy(cls, golden.mixed(target))
-        close(loss, golden[f'parts/{key}'], **TOLERANCE)
-    losses = TokenLabelLoss(1, 0)(cls, None, aux, golden.tokens)
-    close(losses['loss_dense'], golden['parts/aux'], **TOLERANCE)
+        close(loss, golden[f'parts/{key}_cls'], **golden.tolerance)
 
 
-def check_swapped(golden, cls, aux):
-    """Scores as the network gives them, the box not put back: the same loss."""
-    share = torch.from_numpy(box_mask(golden.box, golden.grid)).flatten()
+def class_targets(golden):
+    return dict(box=golden.map, box_gt=trust_map(golden.map, golden.true))
+
+
+def check_case(golden, family, name, cls, aux):
+    """One loss: by the loss module, and by the head from maps in samples."""
+    weights, box, corrected, hard = case_of(name, golden)
+    # VOLO's loss corrects the class target always; plain labels have none.
+    corrected = (corrected or family == 'gt') and not hard
+    tokens = golden.tokens
+    class_target = class_targets(golden)['box_gt' if corrected else 'box']
+    if hard:
+        class_target = golden.tensor('target_2d')
+        tokens = class_target[:, None]
+    key = f'{family}/{name}'
+    loss = TokenLabelLoss(**weights)
+    share = torch.from_numpy(box_mask(box, golden.grid)).flatten()
     partner = torch.arange(len(cls)).flip(0)
-    for tokens in (golden.tokens, everything_named(golden.tokens, len(share))):
-        raw = exchanged(aux, golden.grid, golden.box)
-        losses = TokenLabelLoss('code')(
-            cls, golden.mixed(golden.map), raw, tokens, partner, share
-        )
-        golden.check('tl/w1_box', sum(losses.values()), cls=cls, aux=aux)
+    raw = exchanged(aux, golden.grid, box)
+    for target in (tokens, everything_named(tokens, aux.shape[1])):
+        losses = loss(cls, golden.mixed(class_target, box), aux, target)
+        assert ('loss_cls' in losses) == bool(weights['cls_weight'])
+        assert ('loss_dense' in losses) == bool(weights['dense_weight'])
+        golden.check(key, sum(losses.values()), cls=cls, aux=aux)
+        # Scores as the network gives them, the box not put back: the same loss.
+        losses = loss(cls, golden.mixed(class_target, box), raw, target, partner, share)
+        golden.check(key, sum(losses.values()), cls=cls, aux=aux)
 
-
-def check_head(golden, cls, aux):
-    """The head, given scores as the network gives them, and maps in samples."""
-    none = (0, 0, 0, 0)
-    cases = {
-        'w1_nobox': (none, 'map', dict(dense_weight='code')),
-        'w1_box': (golden.box, 'map', dict(dense_weight='code')),
-        'whalf_box': (golden.box, 'map', dict(dense_weight='paper')),
-        'whalf_box_gt': (golden.box, 'both', dict(dense_weight='paper')),
-        'whalf_nobox_gt': (none, 'both', dict(dense_weight='paper')),
-        'clsonly_box': (golden.box, 'map', dict(dense_weight=0)),
-        'auxonly_box': (golden.box, 'map', dict(dense_weight=1, cls_weight=0)),
-        'whalf_box_2dtarget': (golden.box, 'map', dict(dense_weight='paper')),
-    }
+    head = TokenLabelClsHead(
+        cls.shape[1],
+        1,
+        loss=dict(type='mmtlalign.TokenLabelLoss', **weights),
+        class_target='both' if corrected else 'map',
+        map_values='probabilities',
+        missing='hard label',
+    )
+    head.scores = lambda feats: (cls, raw)
+    mix = golden.mix(golden.tensor('target_2d') if hard else golden.true, box)
     maps = official_samples(golden.tensor('target_dense'), golden.grid)
-    for name, (box, class_target, weights) in cases.items():
-        head = TokenLabelClsHead(
-            cls.shape[1],
-            1,
-            loss=dict(type='mmtlalign.TokenLabelLoss', **weights),
-            class_target=class_target,
-            map_values='probabilities',
-            missing='hard label',
-        )
-        raw = exchanged(aux, golden.grid, box)
-        head.scores = lambda feats, raw=raw: (cls, raw)
-        without = '2dtarget' in name
-        labels = golden.tensor('target_2d') if without else golden.true
-        mix = golden.mix(labels, box)
-        seen = MixedTokens(golden.grid, mix.token_share(golden.grid)[..., 0])
-        losses = head.loss(None, len(maps) * [{}] if without else maps, mix, seen)
-        golden.check(f'tl/{name}', sum(losses.values()), cls=cls, aux=aux)
+    trace = MixedTokens(golden.grid, mix.token_share(golden.grid)[..., 0])
+    losses = head.loss(None, len(maps) * [{}] if hard else maps, mix, trace)
+    golden.check(key, sum(losses.values()), cls=cls, aux=aux)
 
 
 def exchanged(tokens, grid, box):
@@ -182,12 +187,17 @@ def exchanged(tokens, grid, box):
     return maps.flatten(1, 2)
 
 
+def check_parts(golden, cls, aux):
+    losses = TokenLabelLoss(1, 0)(cls, None, aux, golden.tokens)
+    close(losses['loss_dense'], golden['parts/aux'], **golden.tolerance)
+
+
 def check_class_losses(golden, cls):
     """Losses of the class token alone, on maps of one cell and on plain labels."""
     pooled = golden.tensor('soft/target_B_C_2')[..., 1]
     golden.check('soft/loss_B_C_2', soft_target_cross_entropy(cls, pooled), cls=cls)
     hard = golden.tensor('target_2d')
     for key in ('soft/loss_2d', 'ste/loss_2d'):
-        golden.check(key, soft_target_cross_entropy(cls, hard))
-    twice = golden.tensor('ste/logits_rep2')
-    golden.check('ste/loss_rep2', soft_target_cross_entropy(twice, hard))
+        golden.check(key, soft_target_cross_entropy(cls, hard), cls=cls)
+    repeated = golden.tensor('ste/logits_rep2')
+    golden.check('ste/loss_rep2', soft_target_cross_entropy(repeated, hard))

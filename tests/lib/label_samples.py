@@ -55,6 +55,11 @@ def label_samples(
     return samples, maps.double().softmax(1).flatten(2).mT, whole.double().softmax(1)
 
 
+def smooth(labels, smoothing, classes):
+    """Labels of maps as the official code smooths them: their sum is 1 + s/K."""
+    return labels * (1 - smoothing + smoothing / classes) + smoothing / classes
+
+
 def official_samples(target, grid):
     """Samples with maps from the official layout (B, K, 2 + N): truth, map, tokens."""
     samples = []

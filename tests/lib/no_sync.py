@@ -1,10 +1,10 @@
-"""A GPU that nobody has: what would wait for it is found on a CPU as well."""
+"""Find on a CPU what would make the host wait for a GPU."""
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class NoSync(TorchDispatchMode):
-    """Refuses what a GPU would have to be waited for: numbers read by the host."""
+    """Mode that fails where the host reads numbers of a device, and so waits for it."""
 
     WAITS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'is_nonzero', 'equal')
 

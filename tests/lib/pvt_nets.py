@@ -21,7 +21,7 @@ def dense(**options):
 
 
 def wide(**options):
-    """Stages as published, fewer layers, weights far from their start."""
+    """Build stages as published, fewer layers, weights far from their start."""
     net = PVT(**dict(dict(arch=WIDE, img_size=64), **options)).eval()
     for name, parameter in net.named_parameters():
         std = 0.3 if 'pos_embed' in name or 'cls_token' in name else 0.05

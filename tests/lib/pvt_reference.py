@@ -8,7 +8,7 @@ HEADS = (1, 2, 5, 8)
 
 
 def count_parameters(num_layers, size=224, classes=1000):
-    """From Table 1 of the paper: widths, ratios and patches of the four stages."""
+    """Count by Table 1 of the paper: widths, ratios and patches of four stages."""
     total, channels, side = 0, 3, size
     for width, mlp, sr, patch, layers in zip(
         (64, 128, 320, 512), (8, 8, 4, 4), SR_RATIOS, (4, 2, 2, 2), num_layers
@@ -28,7 +28,7 @@ def count_parameters(num_layers, size=224, classes=1000):
 
 
 def class_token(weights, images, num_layers, class_too=True):
-    """Class token (B, 512), or the last map without any, from official weights."""
+    """Compute the class token (B, 512), or the last map, from official weights."""
 
     def norm(x, name, eps):
         weight, bias = weights[f'{name}.weight'], weights[f'{name}.bias']

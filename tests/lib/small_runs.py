@@ -1,4 +1,4 @@
-"""Downstream configs made small enough for a CPU, and what their runs log."""
+"""Make downstream configs small enough for a CPU, train them, and read their logs."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ SMALL_WIDTHS = [32, 64, 128, 256]
 
 
 def load(name: str) -> Config:
-    """A config of this repository by the beginning of its name."""
+    """Read a config of this repository by the beginning of its name."""
     (path,) = (ROOT / 'configs').glob(f'*/{name}*.py')
     return Config.fromfile(path)
 
 
 def small_upernet(cfg: Config, classes: int) -> None:
-    """A narrow Swin and heads to match, in place."""
+    """Set a narrow Swin and heads to match, in place."""
     model = cfg.model
     model.backbone.update(arch=SMALL_SWIN, drop_path_rate=0.0)
     model.decode_head.update(in_channels=SMALL_WIDTHS, channels=64, num_classes=classes)
@@ -28,7 +28,7 @@ def small_upernet(cfg: Config, classes: int) -> None:
 
 
 def small_cascade(cfg: Config, classes: int) -> None:
-    """A narrow Swin, FPN and heads, and few boxes an image, in place."""
+    """Set a narrow Swin, FPN and heads, and few boxes an image, in place."""
     model, width = cfg.model, 64
     model.backbone.update(arch=SMALL_SWIN, drop_path_rate=0.0)
     model.neck.update(in_channels=SMALL_WIDTHS, out_channels=width)
@@ -45,7 +45,7 @@ def small_cascade(cfg: Config, classes: int) -> None:
 
 
 def few_boxes(cfg: Config) -> None:
-    """Fewer proposals, and fewer of them to learn from."""
+    """Set fewer proposals, and fewer of them to learn from, in place."""
     train = cfg.model.train_cfg
     train.rpn_proposal.update(nms_pre=200, max_per_img=100)
     for stage in train.rcnn:
@@ -64,7 +64,7 @@ def small_pictures(cfg: Config, short: int, crop: int = 0) -> None:
         RandomCrop=dict(crop_size=(crop or short, crop or short)),
     )
 
-    def visit(node):
+    def visit(node: dict | list | tuple) -> None:
         for child in node.values() if isinstance(node, dict) else node:
             if isinstance(child, (dict, list, tuple)):
                 visit(child)
@@ -77,7 +77,9 @@ def small_pictures(cfg: Config, short: int, crop: int = 0) -> None:
         cfg.model.data_preprocessor.size = (crop, crop)
 
 
-def train(cfg: Config, work_dir, iterations: int, lr: float, evaluate=True) -> Runner:
+def train(
+    cfg: Config, work_dir: Path, iterations: int, lr: float, evaluate: bool = True
+) -> Runner:
     """Train on the CPU in one process, then evaluate once; saves no checkpoint."""
     if not evaluate:
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -104,14 +106,14 @@ def train(cfg: Config, work_dir, iterations: int, lr: float, evaluate=True) -> R
     return runner
 
 
-def losses(work_dir) -> list:
-    """The loss of every iteration."""
+def losses(work_dir: Path) -> list[float]:
+    """Read the loss of every iteration."""
     (file,) = Path(work_dir).glob('*/vis_data/scalars.json')
     lines = map(json.loads, file.read_text().splitlines())
     return [line['loss'] for line in lines if 'loss' in line]
 
 
-def scores(work_dir) -> dict:
-    """The figures of the evaluation."""
+def scores(work_dir: Path) -> dict[str, float]:
+    """Read the figures of the evaluation."""
     (file,) = Path(work_dir).glob('*/vis_data/scalars.json')
     return json.loads(file.read_text().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""A data set of 32 small images, a two-layer ViT on it, and the tools run on both."""
+"""Write 32 small images and a config of a two-layer ViT, and run the tools on both."""
 
 import importlib.util
 import itertools
@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.visualization import Visualizer
+from pytest import MonkeyPatch
 from repository import ROOT
 
 TOOLS = ROOT / 'tools'
@@ -84,7 +85,7 @@ def write_config(folder: Path, data: Path, text: str = '') -> Path:
     return path
 
 
-def run_tool(monkeypatch, name: str, *args) -> None:
+def run_tool(monkeypatch: MonkeyPatch, name: str, *args: object) -> None:
     """Run ``tools/<name>.py`` in this process with these arguments."""
     spec = importlib.util.spec_from_file_location(f'tool_{name}', TOOLS / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
@@ -96,18 +97,21 @@ def run_tool(monkeypatch, name: str, *args) -> None:
     module.main()
 
 
-def train_to_end(monkeypatch, folder: Path, data: Path, *args, text: str = ''):
+def train_to_end(
+    monkeypatch: MonkeyPatch, folder: Path, data: Path, *args: object, text: str = ''
+) -> str | None:
     """Train in ``folder/work``; return the message it ends with, None if well.
 
     Args:
-        monkeypatch (pytest.MonkeyPatch): Of the test.
-        folder (Path): Where the config and the work directory go.
-        data (Path): Root of the images.
+        monkeypatch: Of the test.
+        folder: Where the config and the work directory go.
+        data: Root of the images.
         *args: More arguments of ``tools/train.py``.
-        text (str): More lines of the config.
+        text: More lines of the config.
     """
     config = write_config(folder, data, text)
     try:
         run_tool(monkeypatch, 'train', config, '--work-dir', folder / 'work', *args)
     except SystemExit as stop:
         return str(stop.code)
+    return None

@@ -79,7 +79,7 @@ def small_model(cfg: Config) -> Config:
         # The grid of the recipe, with fewer pixels in a patch.
         model.backbone.update(img_size=model.backbone.img_size // 4, patch_size=4)
     model.backbone.arch = arch
-    if 'neck' in model and 'SideLayers' in model.neck.type:
+    if 'neck' in model and 'LVViTNeck' in model.neck.type:
         widths = [16, 16, 16, 32]
         model.neck.update(in_channels=16, last_channels=32)
     elif 'neck' in model:

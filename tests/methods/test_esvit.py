@@ -11,14 +11,18 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from mmpretrain.models.utils import ShiftWindowMSA
+from mmpretrain.models.utils.attention import WindowMSA
 from no_sync import NoSync
 from repository import ROOT
 
 from mmtlalign.engine.runner import build_runner
 from mmtlalign.errors import InputError
+from mmtlalign.fast.hooks import speed_up
 from mmtlalign.methods.esvit.hook import clip_each_
 
-MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
+BASE = ROOT / 'configs' / '_base_'
+MODEL = BASE / 'models' / 'esvit_swin_tiny.py'
+SCHEDULE = BASE / 'schedules' / 'esvit_300e.py'
 
 
 def build(**changes):
@@ -254,7 +258,7 @@ def test_a_step_waits_for_no_number():
             model.after_step(0.99)
 
 
-def test_masks_of_windows_are_made_once_for_each_size(monkeypatch):
+def test_masks_are_made_once_for_each_size(monkeypatch):
     made, stock = [], ShiftWindowMSA.get_attn_mask
 
     def count(hw_shape, window_size, shift_size, device=None):
@@ -264,10 +268,22 @@ def test_masks_of_windows_are_made_once_for_each_size(monkeypatch):
 
     monkeypatch.setattr(ShiftWindowMSA, 'get_attn_mask', staticmethod(count))
     model = build().train()
+    speed_up(model, 'explicit')  # as the hook of the recipes
     for _ in range(3):
         model.loss(views(16, 16, 8))
-    # Stage 2 has 4x4 and 2x2 tokens, one window each; student and teacher.
-    assert made == [(4, 4), (4, 4)]
+    # Stage 2 has 4x4 and 2x2 tokens, one window each; student and teacher share.
+    assert made == [(4, 4)]
+
+
+def test_the_fast_hook_of_the_recipes_changes_no_number(tmp_path, whole):
+    hook = dict(type='mmtlalign.FastAttentionHook', kernel='explicit')
+    hooks = [*settings(tmp_path).custom_hooks, hook]
+    fast = train(tmp_path, epochs=3, custom_hooks=hooks).model
+    kinds = [{type(m) for m in model.modules()} for model in (fast, whole.model)]
+    assert WindowMSA in kinds[1] and WindowMSA not in kinds[0]
+    state = fast.state_dict()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(state[name], value), name
 
 
 def test_evaluating_the_loss_leaves_no_trace():
@@ -275,9 +291,9 @@ def test_evaluating_the_loss_leaves_no_trace():
     before = {k: v.clone() for k, v in model.state_dict().items()}
     for _ in range(2):
         model.loss(views(16, 16, 8))
-    assert model.centers['view'].means == []
+    assert model.centers['view'].batch_means == []
     model.train().loss(views(16, 16, 8))
-    assert len(model.centers['region'].means) == 1
+    assert len(model.centers['region'].batch_means) == 1
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -423,6 +439,18 @@ def test_console_does_not_list_the_teacher(tmp_path, capsys):
     assert 'requires_grad' not in shown
     (log,) = tmp_path.glob('*/*.log')
     assert 'teacher.head.mlp.0.weight is skipped' in log.read_text()
+
+
+def test_shipped_schedule_has_the_official_numbers():
+    cfg = Config.fromfile(SCHEDULE)
+    optimizer, (_, rate, decay) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.lr, rate.eta_min) == (1e-3, 1e-6)
+    assert (optimizer.weight_decay, decay.eta_min) == (0.04, 0.4)
+    hook, clip = cfg.custom_hooks
+    assert (hook.momentum, clip.max_norm, hook.freeze_last_layer) == (0.996, 3.0, 1)
+    names = ('warmup_teacher_temp', 'teacher_temp', 'warmup_teacher_temp_epochs')
+    assert [hook[name] for name in names] == [0.04, 0.07, 30]
+    assert (rate.begin, rate.end, decay.end) == (10, 300, 300)
 
 
 def test_shipped_swin_has_the_official_geometry():

@@ -17,8 +17,8 @@ from mmpretrain.datasets.transforms import (
 from PIL import ImageFilter
 from repository import ROOT
 
+from mmtlalign.datasets.transforms import record_random_params
 from mmtlalign.engine.runner import build_runner
-from mmtlalign.methods.token_labeling.transforms import drawn_by
 from mmtlalign.validation.config import load_config
 from tools.demo.quickstart_data import write_quickstart
 
@@ -65,7 +65,7 @@ def test_what_each_kind_of_view_draws(monkeypatch):
             results = dict(img=image)
             for step in steps.transforms:
                 if isinstance(step, RandomResizedCrop):
-                    with drawn_by(step, 'rand_crop_params') as drawn:
+                    with record_random_params(step, 'rand_crop_params') as drawn:
                         results = step(results)
                     *_, height, width = drawn['rand_crop_params']
                     areas[kind].append(height * width / image[..., 0].size)

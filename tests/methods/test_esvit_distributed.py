@@ -11,6 +11,8 @@ from golden_files import close
 from repository import ROOT
 from test_knn import hook
 
+PATHS = (ROOT, ROOT / 'tests/lib', ROOT / 'tests/methods')
+
 
 @pytest.fixture
 def trained(tmp_path):
@@ -30,7 +32,7 @@ def trained(tmp_path):
             command = ['bash', ROOT / 'tools' / 'dist_train.sh', path, str(processes)]
         env = dict(
             os.environ,
-            PYTHONPATH=os.pathsep.join(map(str, (ROOT, ROOT / 'tests/lib'))),
+            PYTHONPATH=os.pathsep.join(map(str, PATHS)),
             PYTHON=sys.executable,
             OMP_NUM_THREADS='1',
             CUDA_VISIBLE_DEVICES='',

@@ -42,6 +42,18 @@ def test_fewer_than_five_classes():
     assert ranked[:, 0].tolist() == [0, 1, 2, 0]
 
 
+def test_equal_votes_follow_the_number_of_the_class():
+    bank, labels = torch.eye(4), torch.tensor([5, 3, 1, 6])
+    ranked = top_classes(bank, bank, labels, (1, 1), 7)
+    # Its own class, and then those that nobody votes for.
+    assert ranked[1].tolist() == [
+        [5, 0, 1, 2, 3],
+        [3, 0, 1, 2, 4],
+        [1, 0, 2, 3, 4],
+        [6, 0, 1, 2, 3],
+    ]
+
+
 def test_more_neighbours_than_images():
     with pytest.raises(InputError, match='k=9 needs a bank.*it has 4'):
         top_classes(torch.eye(4), torch.eye(4), torch.arange(4), (2, 9), 4)

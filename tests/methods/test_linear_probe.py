@@ -154,7 +154,7 @@ def test_last_block_of_a_transformer_is_its_output(name):
 def test_features_that_nobody_knows():
     init_default_scope('mmpretrain')
     arch = dict(embed_dims=16, depths=[1, 2], num_heads=[2, 4])
-    with pytest.raises(ValueError, match='CASwin: nobody knows'):
+    with pytest.raises(ValueError, match='CASwin: its blocks are not known'):
         block_features(
             MODELS.build(dict(type='mmtlalign.CASwin', arch=arch, out_indices=(1,))),
             torch.ones(1, 3, 56, 56),

@@ -40,7 +40,7 @@ HEADS = [
 
 
 def classifier(name, head, method, options=None, neck=None):
-    looks = dict(looks='columns') if head == LINEAR and method == TM else {}
+    looks = dict(attention='received') if head == LINEAR and method == TM else {}
     torch.manual_seed(0)
     return MODELS.build(
         dict(

@@ -12,7 +12,7 @@ from benchmark_nets import DEIT, SWIN
 from PIL import Image
 from repository import ROOT, tool
 
-from tools.benchmarks.step import measuring, models, operations
+from tools.benchmarks.step import measuring, models
 from tools.benchmarks.step.plot import draw
 from tools.benchmarks.step.report import print_times, print_waits
 
@@ -41,23 +41,23 @@ def test_every_case_is_a_row(run):
     cases = [(r['model'], r['tokens'], r['size'], r['batch']) for r in found['rows']]
     # As many tokens in all, an even number of images, two at least.
     assert cases == [('deit', 5, 32, 4), ('deit', 17, 64, 2), ('swin', None, 56, 4)]
-    skipped = [line for line in lines if 'without the textbook' in line]
+    skipped = [line for line in lines if 'without the dense form' in line]
     assert len(skipped) == 1 and skipped[0].startswith('deit: 17 tokens')
     (own,) = [line for line in lines if line.startswith('swin: not at 5, 17 tokens')]
     assert '56 pixels' in own
     for row in found['rows']:
-        assert ('textbook' in row['seconds']) == (row['tokens'] != 17)
+        assert ('dense' in row['seconds']) == (row['tokens'] != 17)
         assert ('timm' in row['seconds']) == (row['model'] == 'deit')
 
 
 def test_settings_are_multiplied():
     arguments = 'pvt-small --measure step train --precision fp32 bf16 --threads 1 2'
-    cases, notes = BENCHMARK.plan(BENCHMARK.parse_args(arguments.split()))
+    cases, notes = BENCHMARK.list_cases(BENCHMARK.parse_args(arguments.split()))
     assert not notes and len(cases) == 8
     settings = {(c.measure, c.precision, c.threads) for c, _ in cases}
     assert len(settings) == 8
     names = {name for _, variants in cases for name in variants}
-    assert names == {'mmpretrain', 'control', 'transmix', 'tlalign', 'textbook'}
+    assert names == {'mmpretrain', 'control', 'transmix', 'tlalign', 'dense'}
 
 
 def test_ratios_are_to_the_faster_plain_one_round_by_round(run):
@@ -77,11 +77,11 @@ def test_ratios_are_to_the_faster_plain_one_round_by_round(run):
             assert row['peak_ratios'][variant] == peaks[variant] / peaks[reference]
 
 
-def test_the_textbook_holds_its_label_columns(run):
+def test_the_dense_form_holds_its_label_columns(run):
     row = run[0]['rows'][-1]
     columns = 4 * 14 * 14 * 1000 * 4  # images, tokens, classes, bytes
     peaks = row['peak_bytes']
-    assert peaks['textbook'] > peaks['control'] + columns
+    assert peaks['dense'] > peaks['control'] + columns
 
 
 def test_tables(run):
@@ -119,11 +119,11 @@ def test_operations_of_each_variant(run):
 
 def test_time_of_a_gpu_has_two_names():
     calls = SimpleNamespace(self_cpu_time_total=5.0)
-    assert operations._own_time(calls, 'cpu') == 5
+    assert measuring._own_time(calls, 'cpu') == 5
     # Zero is a time, too: that of what runs on the CPU alone.
     for name, time in (('device', 0.0), ('device', 3.0), ('cuda', 3.0)):
         event = SimpleNamespace(**{f'self_{name}_time_total': time})
-        assert operations._own_time(event, 'cuda') == time
+        assert measuring._own_time(event, 'cuda') == time
 
 
 def test_file_says_what_was_run_and_on_what(run):
@@ -170,17 +170,23 @@ def test_waits_name_the_place(monkeypatch, capsys):
         raise RuntimeError('out of memory')
 
     steps = dict(timm=lambda: None, tlalign=waiting)
-    found = dict(measuring.waits(steps, before=lambda round_: None))
+    found = dict(measuring.find_waits(steps, before=lambda round_: None))
     assert modes == ['error', 'default'] * 2
     assert found['timm'] is None
     assert 'test_benchmark.py' in found['tlalign'] and 'raise' in found['tlalign']
     with pytest.raises(RuntimeError, match='out of memory'):
-        list(measuring.waits(dict(timm=broken), before=lambda round_: None))
+        list(measuring.find_waits(dict(timm=broken), before=lambda round_: None))
     assert modes[-1] == 'default'
     setting = dict(model='vit', size=32, tokens=5, batch=2, measure='step')
     setting |= dict(precision='bf16', attention='auto', threads=2)
     print_waits([setting | dict(waits=found)])
     assert capsys.readouterr().out.count('| nothing |') == 1
+
+
+def test_name_of_before_of_the_dense_form():
+    with pytest.warns(FutureWarning, match='textbook is called dense now'):
+        options = BENCHMARK.parse_args('--variants mmpretrain textbook'.split())
+    assert options.variants == ['mmpretrain', 'dense']
 
 
 def test_groups_name_models_that_exist():

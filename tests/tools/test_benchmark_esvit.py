@@ -57,10 +57,10 @@ def test_both_sides_compute_the_same(run):
     case = BENCHMARK.Case(49, 2, SMALL)
     found = [
         torch.autograd.grad(loss(), case.logits)[0]
-        for loss in (case.our_loss, case.their_loss)
+        for loss in (case.our_loss, case.direct_loss)
     ]
     torch.testing.assert_close(*found, rtol=0, atol=1e-7)
-    theirs = case.their_match()
+    theirs = case.direct_match()
     for number, match in enumerate(case.crops(case.our_match())):
         for teacher in range(BENCHMARK.GLOBAL):
             assert match[..., teacher].equal(theirs[teacher * 10 + number])

@@ -6,7 +6,7 @@ import statistics
 import pytest
 from repository import tool
 
-from tools.benchmarks.label_costs import MOVES
+from tools.benchmarks.label_map_io import MAP_TRANSFORMS
 
 BENCHMARK = tool('benchmarks/benchmark_labels')
 ARCH = dict(
@@ -68,7 +68,9 @@ def test_shares_are_those_of_the_samples(run):
         * (
             workers['map from the store'][i]
             + workers['pool'][i]
-            + sum(workers[f'{move}, map'][i] - workers[move][i] for move in MOVES)
+            + sum(
+                workers[f'{move}, map'][i] - workers[move][i] for move in MAP_TRANSFORMS
+            )
         )
         for i in range(3)
     ]

@@ -1,4 +1,4 @@
-"""What the benchmark compares does what it says; the textbook is the same target."""
+"""What the benchmark compares does what it says; the reference has the same target."""
 
 import copy
 from dataclasses import replace
@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from benchmark_nets import DEIT, SWIN, TEXTBOOK, VIT
+from benchmark_nets import DEIT, REFERENCE, SWIN, VIT
+from contract_steps import trace_images
 from mmengine.model import ExponentialMovingAverage
 from mmengine.registry import MODELS as BUILDERS
 from mmengine.registry import init_default_scope
@@ -15,9 +16,8 @@ from torch._dynamo.utils import counters
 
 from mmtlalign.fast.hooks import speed_up
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import trace
 from mmtlalign.tracing.support import backbone_spec
-from tools.benchmarks.reference.tl_align import Textbook
+from tools.benchmarks.reference.tl_align import ReferenceTLAlign
 from tools.benchmarks.step import steps, variants
 from tools.benchmarks.step.models import MODELS
 from tools.benchmarks.step.variants import OURS
@@ -42,16 +42,16 @@ def far_from_uniform(model):
     return model
 
 
-@pytest.mark.parametrize('name', TEXTBOOK)
-def test_textbook_gives_the_fused_target_and_the_stock_output(name):
-    network = TEXTBOOK[name]
+@pytest.mark.parametrize('name', REFERENCE)
+def test_reference_gives_the_fused_target_and_the_stock_output(name):
+    network = REFERENCE[name]
     backbone = far_from_uniform(BUILDERS.build(network.config(network.size)))
     images = torch.randn(4, 3, network.size, network.size)
     mix = CutMix(pairing='random').mix(images, torch.eye(10)[torch.arange(4)])
     dense = copy.deepcopy(backbone)
-    with torch.no_grad(), Textbook(dense).follow(mix) as traced:
+    with torch.no_grad(), ReferenceTLAlign(dense).trace(mix) as traced:
         feats = dense(mix.images)[-1]
-    tracer = trace(backbone, mix)
+    tracer = trace_images(backbone, mix)
     output = backbone_spec(backbone).output(backbone)
     fused = mix.target(tracer.output_shares(output)[0])
     torch.testing.assert_close(traced.target(), fused, rtol=0, atol=1e-5)
@@ -90,9 +90,9 @@ def losses(network, names, monkeypatch, compiled=False, **changes):
 
 @pytest.mark.parametrize('network', [DEIT, SWIN])
 def test_each_method_has_a_target_of_its_own(network, monkeypatch):
-    names = ['mmpretrain', 'control', 'transmix', 'tlalign', 'textbook']
+    names = ['mmpretrain', 'control', 'transmix', 'tlalign', 'dense']
     found = losses(network, names, monkeypatch)
-    assert found['textbook'] == pytest.approx(found['tlalign'], rel=1e-5)
+    assert found['dense'] == pytest.approx(found['tlalign'], rel=1e-5)
     values = torch.tensor([found[name] for name in ('control', 'transmix', 'tlalign')])
     assert (values - values.roll(1, 0)).abs().min() > 1e-4
 
@@ -112,7 +112,7 @@ def test_another_kernel_gives_the_same_losses(network, kernel, monkeypatch):
 
 
 def test_compiled_steps_are_the_same_steps(monkeypatch):
-    names = ['timm', 'mmpretrain', 'transmix', 'tlalign', 'textbook']
+    names = ['timm', 'mmpretrain', 'transmix', 'tlalign', 'dense']
     network = replace(DEIT, backbone=dict(DEIT.backbone, arch=VIT))
     eager = losses(network, names, monkeypatch)
     compiles = []
@@ -239,8 +239,8 @@ def test_both_hosts_have_the_same_network(name):
 
 def test_networks_without_a_variant():
     assert 'timm' not in variants.variants_of(MODELS['pvt-small'])
-    assert 'textbook' in variants.variants_of(MODELS['pvt-small'])
-    assert 'textbook' not in variants.variants_of(MODELS['t2t-vit-14'])
+    assert 'dense' in variants.variants_of(MODELS['pvt-small'])
+    assert 'dense' not in variants.variants_of(MODELS['t2t-vit-14'])
 
 
 def test_moving_average_moves(monkeypatch):

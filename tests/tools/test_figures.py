@@ -15,7 +15,7 @@ from tools.analysis_tools.dense_figures import (
 )
 from tools.analysis_tools.share_figure import ShareRow, draw_shares
 from tools.analysis_tools.style import colour_of
-from tools.experiments.run_figures import shares
+from tools.experiments.draw_runs import draw_run_shares
 
 RED = np.array([230, 25, 75])
 
@@ -76,7 +76,7 @@ def test_shares_of_a_run_are_drawn_whatever_its_head_reads(method, tmp_path):
     cfg = load_config(str(file), dict(data_root=str(data)))
     init_default_scope('mmpretrain')
     cfg.model.data_preprocessor = cfg.data_preprocessor  # as a run writes it
-    shares(cfg, MODELS.build(cfg.model).eval(), tmp_path / 'shares.png')
+    draw_run_shares(cfg, MODELS.build(cfg.model).eval(), tmp_path / 'shares.png')
     assert len(np.unique(pixels(tmp_path / 'shares.png'))) > 20
 
 

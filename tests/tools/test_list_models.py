@@ -1,19 +1,19 @@
-"""The README's table of models is what is registered, and each has its contract."""
+"""The page's table of models is what is registered, and each has its contract."""
 
 import pytest
 from contract_rows import ROWS
 from contract_steps import stock
 from repository import ROOT, tool
 
-from mmtlalign.tracing.support import REASONS, supported_backbones
+from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
 
 MODELS = tool('analysis_tools/list_models')
 
 
-def test_readme_is_up_to_date():
-    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+def test_page_is_up_to_date():
+    text = (ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')
     assert MODELS.insert(text) == text, (
-        'run: python tools/analysis_tools/list_models.py --write README.md'
+        'run: python tools/analysis_tools/list_models.py --write docs/backbones.md'
     )
 
 
@@ -32,7 +32,7 @@ def test_table_names_every_registered_backbone_and_no_refused_one():
     for cls in supported_backbones():
         assert f'`{cls.__name__}`' in table
     assert '`SVT`' in table and '`DeiT3`' in table
-    assert not [name for name in REASONS if f'`{name}`' in table]
+    assert not [name for name in UNSUPPORTED if f'`{name}`' in table]
 
 
 def test_command_writes_the_page(tmp_path, capsys):

@@ -14,20 +14,21 @@ from repository import ROOT
 
 from mmtlalign.errors import InputError
 from mmtlalign.validation.config import load_config
-from tools.experiments import plan_runner
+from tools.experiments import runner as runner_module
+from tools.experiments.backbone_check import check_backbones
+from tools.experiments.jobs import JobError
 from tools.experiments.plan import (
     Plan,
     Start,
     Task,
-    check_backbones,
     metrics_of,
-    plan_of,
+    plan_from_configs,
     read_plan,
 )
-from tools.experiments.plan_runner import PlanRunner
 from tools.experiments.report import summarise, write_report
-from tools.experiments.stages import StageError
-from tools.experiments.summary import differences, format_table, markdown_table, spread
+from tools.experiments.runner import PlanRunner
+from tools.experiments.table import differences, mean_and_spread, table_cells
+from tools.output import format_table
 
 PLANS = sorted((ROOT / 'configs/plans').glob('*.py'))
 SWIN = 'configs/quickstart/{}_swin-mini-p4-w4_digits-64px.py'
@@ -69,7 +70,7 @@ def test_plans_of_the_project_can_be_run(path, tmp_path):
     for word in ('pretrain_to_downstream.py', 'Cost:', 'ours'):
         assert word in head
     if plan.smoke:
-        little = PlanRunner(plan.little(str(path)), tmp_path)
+        little = PlanRunner(plan.smoke_plan(str(path)), tmp_path)
         assert little.jobs['pretrain-tlalign-seed0'].total == 12
 
 
@@ -87,16 +88,16 @@ GONE = re.sub(
 @pytest.mark.parametrize(
     'text, message',
     [
-        (GOOD + 'sedes = [0]', "'sedes' that nobody reads. Did you mean 'seeds'"),
-        (GOOD.replace('title=', 'titel='), "'titel' that nobody reads"),
-        (GOOD.replace('tasks =', 'jobs ='), "'jobs' that nobody reads"),
+        (GOOD + 'sedes = [0]', "'sedes' that is not known. Did you mean 'seeds'"),
+        (GOOD.replace('title=', 'titel='), "'titel' that is not known"),
+        (GOOD.replace('tasks =', 'jobs ='), "'jobs' that is not known"),
         (GOOD.split('tasks')[0], "lacks 'tasks'"),
         (GOOD.replace('tlalign_swin', 'tlalign_swim'), 'does not exist, neither here'),
         (GOOD + 'seeds = [1, 1]', 'name each seed once'),
         (BAD_NAME, 'names a folder'),
         (BOTH, 'a config and a checkpoint'),
         (GONE, 'does not exist. Correct the path'),
-        (GOOD + "smoke = dict(option=1)", "'option' that nobody reads"),
+        (GOOD + "smoke = dict(option=1)", "'option' that is not known"),
     ],
 )  # fmt: skip
 def test_a_wrong_plan_says_what_is_wrong(text, message, tmp_path):
@@ -106,13 +107,20 @@ def test_a_wrong_plan_says_what_is_wrong(text, message, tmp_path):
         read_plan(str(path))
 
 
+def test_a_plan_is_found_from_the_top_of_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_plan('configs/plans/quickstart.py').data == 'data/quickstart'
+    with pytest.raises(InputError, match='neither here nor in'):
+        read_plan('configs/plans/none.py')
+
+
 def test_smoke_needs_to_be_described():
     with pytest.raises(InputError, match='has no `smoke`'):
-        small_plan().little('plan.py')
+        small_plan().smoke_plan('plan.py')
 
 
 def test_configs_alone_make_a_plan():
-    plan = plan_of([CASCADE, SWIN.format('tlalign'), UPERNET], seeds=(3,))
+    plan = plan_from_configs([CASCADE, SWIN.format('tlalign'), UPERNET], seeds=(3,))
     assert [Path(start.config or '-').stem for start in plan.starts.values()] == [
         'tlalign_swin-mini-p4-w4_digits-64px',
         '-',
@@ -120,9 +128,9 @@ def test_configs_alone_make_a_plan():
     assert [task.config for task in plan.tasks.values()] == [CASCADE, UPERNET]
     assert plan.seeds == (3,)
     with pytest.raises(InputError, match='is no task'):
-        plan_of([SWIN.format('tlalign')])
+        plan_from_configs([SWIN.format('tlalign')])
     with pytest.raises(InputError, match='is no pretraining config'):
-        plan_of([UPERNET])
+        plan_from_configs([UPERNET])
 
 
 def test_metrics_are_known_by_the_evaluator():
@@ -147,7 +155,8 @@ def test_a_backbone_that_does_not_fit_is_found_before_training(tmp_path):
 
 
 def marks(plan, folder):
-    return {name: job.mark for name, job in PlanRunner(plan, folder).jobs.items()}
+    jobs = PlanRunner(plan, folder).jobs
+    return {name: job.fingerprint for name, job in jobs.items()}
 
 
 def test_other_settings_touch_what_depends_on_them_alone(tmp_path):
@@ -201,8 +210,7 @@ def test_several_processes_are_launched_by_torchrun(tmp_path):
         PlanRunner(dataclasses.replace(plan, at_a_time=None), tmp_path).at_a_time == 1
     )
     job = runner.jobs['pretrain-tlalign-seed0']
-    job.stage = plan_runner.Stage(job.name, tmp_path / job.name, job.mark)
-    bash, launcher, config, processes, *rest = map(str, runner.command(job))
+    bash, launcher, config, processes, *rest = map(str, runner.command_of(job))
     assert (bash, Path(launcher).name, processes) == ('bash', 'dist_train.sh', '4')
     assert '--amp' in rest and Path(config).stem.startswith('tlalign_swin-mini')
 
@@ -254,10 +262,16 @@ for run in sys.argv[2:]:
 def tools(tmp_path, monkeypatch):
     folder = tmp_path / 'tools'
     folder.mkdir()
-    texts = dict(train=PRETEND, export_backbone=COPY, draw_runs=DRAW)
+    texts = {
+        'train': PRETEND,
+        'model_converters/export_backbone': COPY,
+        'experiments/draw_runs': DRAW,
+    }
     for name, text in texts.items():
-        (folder / f'{name}.py').write_text(text)
-    monkeypatch.setattr(plan_runner, 'TOOLS', folder)
+        path = folder / f'{name}.py'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(runner_module, 'TOOLS', folder)
     return folder
 
 
@@ -274,9 +288,10 @@ def test_a_plan_from_beginning_to_report(tools, tmp_path, capsys):
     assert rows['tlalign'] == {c: {'0': 1.0, '1': 11.0} for c in summary['columns']}
     assert list(rows['scratch']) == ['Digits: mIoU %']
     report, page = files[0].read_text(), files[1].read_text()
-    assert '| TL-Align | 6.0 ± 7.1 | 6.0 ± 7.1 |' in report
-    assert '| TL-Align − control | +1.0 ± 0.0 | +1.0 ± 0.0 |' in report
-    assert '| from scratch | – | 5.0 ± 7.1 |' in report
+    lines = [' '.join(line.split()) for line in report.splitlines()]
+    assert '| TL-Align | 6.0 ± 7.1 | 6.0 ± 7.1 |' in lines
+    assert '| TL-Align − control | +1.0 ± 0.0 | +1.0 ± 0.0 |' in lines
+    assert '| from scratch | – | 5.0 ± 7.1 |' in lines
     assert '<td>6.0 ± 7.1</td>' in page and page.count('data:image/png;base64,') == 3
     for link in re.findall(r'!\[.*\]\((.*)\)', report):
         assert Image.open(tmp_path / 'runs' / link).size
@@ -293,7 +308,7 @@ def test_a_plan_from_beginning_to_report(tools, tmp_path, capsys):
 def test_a_failure_keeps_the_rest_and_resume_goes_on(tools, tmp_path, capsys):
     (tools / 'fail').touch()
     runs = tmp_path / 'runs'
-    with pytest.raises(StageError, match='it broke'):
+    with pytest.raises(JobError, match='it broke'):
         PlanRunner(small_plan(seeds=(0,)), runs).run()
     done = runs / 'pretrain-tlalign-seed0/state.json'
     before = done.read_bytes()
@@ -341,13 +356,15 @@ def row(start, **values):
 
 def test_table_shows_what_was_measured():
     rows = [row('tlalign', a=[91.26, 91.46], b=[0.0]), row('scratch', b=[3.0, 5.0])]
-    lines = format_table(['a', 'b'], rows).splitlines()
+    cells = table_cells(['a', 'b'], rows)
+    lines = format_table(cells).splitlines()
     assert lines[2].split() == ['tlalign', '91.4', '±', '0.1', '0.0']
     # A zero is a result; what was not measured is a dash.
     assert lines[3].split() == ['scratch', '–', '4.0', '±', '1.4']
     assert len(set(map(len, lines))) == 1
-    assert '| scratch | – | 4.0 ± 1.4 |' in markdown_table(['a', 'b'], rows)
-    assert spread([]) == '–' and spread([2.0], sign=True) == '+2.0'
+    last = format_table(cells, markdown=True).splitlines()[-1]
+    assert last.split() == '| scratch | – | 4.0 ± 1.4 |'.split()
+    assert mean_and_spread([]) == '–' and mean_and_spread([2.0], sign=True) == '+2.0'
 
 
 def test_differences_are_taken_seed_by_seed():

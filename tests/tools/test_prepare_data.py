@@ -1,4 +1,4 @@
-"""tools/dataset_converters/prepare_data.py: what is wrong with a folder is said; none is left half."""
+"""prepare_data.py: what is wrong with a folder is said, and none is left half made."""
 
 import functools
 import io
@@ -18,10 +18,12 @@ from fake_archives import FAKES, mask, picture, write_tar, write_zip
 from repository import ROOT, tool
 
 from mmtlalign.errors import InputError
-from tools.dataset_converters.prepare import DATA_SETS, archives, pictures
-from tools.dataset_converters.prepare.archives import check_room, unpack
-from tools.dataset_converters.prepare.command import check, make
-from tools.dataset_converters.prepare.folders import new_folder
+from tools.dataset_converters.prepare import DATA_SETS, archives, images
+from tools.dataset_converters.prepare.archives import check_free_space, unpack
+from tools.dataset_converters.prepare.data_set import check_data_set as check
+from tools.dataset_converters.prepare.data_set import make_data_set as make
+from tools.dataset_converters.prepare.data_set import new_folder
+from tools.output import open_console, track
 
 
 @pytest.fixture(params=sorted(FAKES))
@@ -217,7 +219,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize('damage', DAMAGE)
-def test_damage_is_told(made, capsys, damage):
+def test_damage_is_reported(made, capsys, damage):
     name, path, spoil, said = DAMAGE[damage]
     data, root = made(name)
     spoil(root / path)
@@ -248,12 +250,12 @@ def test_pascal_context_names_what_its_lists_lack(tmp_path, capsys):
 
 def test_a_part_is_fine_only_where_it_is_wanted(made, capsys):
     data, root = made('ade20k')
-    data.facts.update(training=9)
+    data.published.update(training=9)
     assert not check(data, root)
     assert 'if a part is what you want: --subset' in capsys.readouterr().out
     assert check(data, root, subset=True)
     assert 'A part of the published data, in order.' in capsys.readouterr().out
-    data.facts.update(training=2)  # more than there are is no part
+    data.published.update(training=2)  # more than there are is no part
     assert not check(data, root, subset=True)
 
 
@@ -346,27 +348,35 @@ def test_what_a_killed_run_left_is_named(made, tmp_path):
         made('camvid')
 
 
-def test_room_is_looked_for_before_the_first_file(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match='has 1.0 GB free, but 2.0 GB are needed'):
-        check_room(tmp_path, int(2e9), free=lambda path: 1e9)
+def test_free_space_is_looked_for_before_the_first_file(tmp_path, monkeypatch):
     data = FAKES['coco'](tmp_path)
-    usage = archives.shutil.disk_usage(tmp_path)._replace(free=10)
+    usage = archives.shutil.disk_usage(tmp_path)._replace(free=int(1e9))
     monkeypatch.setattr(archives.shutil, 'disk_usage', lambda path: usage)
-    monkeypatch.setattr(archives, 'write', lambda *_: pytest.fail('wrote'))
+    with pytest.raises(InputError, match='has 1.0 GB free, but 2.0 GB are needed'):
+        check_free_space(tmp_path, int(2e9))
+    usage = usage._replace(free=10)
+    monkeypatch.setattr(archives, 'write_stream', lambda *_: pytest.fail('wrote'))
     with pytest.raises(InputError, match='make room'):
         make(data, tmp_path / 'data', tmp_path)
 
 
-def test_progress_goes_from_nothing_to_all(tmp_path):
+def test_progress_goes_from_nothing_to_all():
     stream = io.StringIO()
     stream.isatty = lambda: True
-    progress = archives.Progress('unpacking x', 4_000_000, stream)
-    progress.shown -= 1
-    progress.add(1_000_000)
-    progress.add(3_000_000)
-    progress.draw('\n')
-    drawn = stream.getvalue().split('\r')
-    assert '25%' in drawn[1] and '100%' in drawn[-1]
+    console = open_console(stream)
+    with track('unpacking x', 4_000_000, in_bytes=True, console=console) as advance:
+        advance(1_000_000)
+        console.print('a line between')
+        advance(3_000_000)
+    before, after = stream.getvalue().split('a line between')
+    assert '━' in before and '100%' in after and '4.0/4.0 MB' in after
+    # Without a terminal there is one plain line at the end.
+    console = open_console(io.StringIO())
+    with track('unpacking x', 4_000_000, in_bytes=True, console=console) as advance:
+        advance(1_000_000)
+        advance(3_000_000)
+    (line,) = console.file.getvalue().splitlines()
+    assert line.split() == ['unpacking', 'x', '100%', '4.0/4.0', 'MB']
 
 
 @pytest.fixture
@@ -401,21 +411,21 @@ def test_command_makes_then_checks(command, monkeypatch, tmp_path, capsys):
 def test_interrupted_run_leaves_nothing(command, monkeypatch, tmp_path, number):
     (tmp_path / 'in').mkdir()
     monkeypatch.setitem(DATA_SETS, 'coco', FAKES['coco'](tmp_path / 'in'))
-    write, files = archives.write, []
+    write, files = archives.write_stream, []
 
-    def interrupted(stream, path, progress=None):
-        write(stream, path, progress)
+    def interrupted(stream, path, advance):
+        write(stream, path, advance)
         files.append(path)
         if len(files) == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(archives, 'write', interrupted)
+    monkeypatch.setattr(archives, 'write_stream', interrupted)
     status = command('coco', '--root', tmp_path / 'data', '--archives', tmp_path / 'in')
     assert status == 143 if number == signal.SIGTERM else 'stopped' in status
     assert len(files) == 2 and '.part-' in str(files[0])
     assert os.listdir(tmp_path) == ['in']
     # And it can be run again.
-    monkeypatch.setattr(archives, 'write', write)
+    monkeypatch.setattr(archives, 'write_stream', write)
     args = ('--root', tmp_path / 'data', '--archives', tmp_path / 'in')
     assert command('coco', *args) == 0
 
@@ -493,7 +503,7 @@ def test_archive_that_is_not_the_published_one_is_refused(tmp_path):
 
 @pytest.mark.real_data
 def test_real_camvid_is_made_and_in_order(data_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, 'SAMPLE', 50)
+    monkeypatch.setattr(images, 'SAMPLE', 50)
     make(DATA_SETS['camvid'], tmp_path / 'camvid', data_root)
     assert check(DATA_SETS['camvid'], tmp_path / 'camvid')
 

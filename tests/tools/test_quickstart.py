@@ -15,7 +15,8 @@ from mmengine.config import Config
 from PIL import Image
 from repository import ROOT
 
-from tools.experiments.summary import format_table
+from tools.experiments.table import table_cells
+from tools.output import format_table
 
 CONFIGS = ROOT / 'configs/quickstart'
 
@@ -113,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(smoke):
 @pytest.mark.slow
 def test_summary_and_table_agree(smoke):
     summary = json.loads((smoke['runs'] / 'summary.json').read_text())
-    table = format_table(summary['columns'], summary['table'])
+    table = format_table(table_cells(summary['columns'], summary['table']))
     assert table in smoke['finished']
     assert (smoke['runs'] / 'table.txt').read_text() == table + '\n'
     rows = {row['start']: row for row in summary['table']}

@@ -1,5 +1,8 @@
 """Pictures of regions that correspond and of attention, and what they are made of."""
 
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -9,6 +12,7 @@ import torch
 from esvit_parts import model_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from repository import ROOT
 from small_backbones import randomise, swin, vit
 from test_figures import count, picture, pixels
 from tiny_run import run_tool
@@ -16,9 +20,8 @@ from torch import nn
 
 from mmtlalign.evaluation.last_attention import last_attention
 from mmtlalign.evaluation.regions import attention_entropy
-from tools.analysis_tools.region_figure import draw_attention, draw_pairs, most_of
-from tools.analysis_tools.region_pairs import find_pairs, pairs_of
-from tools.analysis_tools.region_views import second_view
+from tools.analysis_tools.draw_regions import draw_attention, draw_pairs, most_of
+from tools.analysis_tools.regions import find_pairs, pairs_of, second_view
 
 SIDE, CELL = 4, 8
 SIZE = SIDE * CELL
@@ -70,7 +73,8 @@ def test_image_goes_all_the_way():
     assert other.shape == image.shape and other.dtype == np.uint8
     np.testing.assert_array_equal(other, image[:, ::-1])
     views = torch.from_numpy(np.stack([image, other])).permute(0, 3, 1, 2).float()
-    assert_same_place(find_pairs(Brightness(), views, pairs=16))
+    (pairs,) = find_pairs(Brightness(), views[:1], views[1:], pairs=16)
+    assert_same_place(pairs)
 
 
 def test_second_view_is_grey():
@@ -167,8 +171,8 @@ def draw(monkeypatch, tmp_path, capsys):
         torch.save(dict(state_dict=net.state_dict(), meta=meta), file)
         try:
             run_tool(
-                monkeypatch, 'draw_regions', file, source, '--out', tmp_path / 'out',
-                *args,
+                monkeypatch, 'analysis_tools/draw_regions', file, source,
+                '--out', tmp_path / 'out', *args,
             )  # fmt: skip
         except SystemExit as stop:
             return str(stop.code)
@@ -206,6 +210,16 @@ def test_tool_on_a_classification(draw, tmp_path):
     assert 'not a complete image' in draw(VIT, source=tmp_path / 'text.png')
     assert 'holds no config' in draw(VIT, told=False)
     assert 'not teacher' in draw(VIT, '--weights', 'teacher')
+
+
+@pytest.mark.slow  # imports all hosts
+@pytest.mark.parametrize('name', ['draw_regions', 'measure_regions'])
+def test_tool_runs_from_a_checkout(name, tmp_path):
+    tool = ROOT / 'tools' / 'analysis_tools' / f'{name}.py'
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    command = [sys.executable, tool, '--help']
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]
 
 
 def test_entropy_of_what_was_read():

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from contract_steps import mixed, tapped
+from contract_steps import attached, mixed
 from torch import Tensor
 
-from mmtlalign.tracing.attach import share_tracer, token_grid, trace_forward
+from mmtlalign.tracing.attach import MixTracer, token_grid, trace_forward
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
 
@@ -34,34 +34,34 @@ class Dense(Tracer):
         super().__init__(*args, **kwargs)
         self.share = self.share.double()
 
-    def passenger(self):
+    def key_share(self):
         return None  # so that queries and keys are handed over
 
     def product(self, weights: Tensor) -> Tensor:
-        return weights.mean(dim=1) @ self._key_share()
+        return weights.mean(dim=1) @ Tracer.key_share(self)
 
     def attend(self, query, key, scale, mask=None):
         logits = query.double() @ key.double().mT * scale
         logits = logits if mask is None else logits + mask.double()
-        self.arrive(self.product(logits.softmax(dim=-1)))
+        self.move_share(self.product(logits.softmax(dim=-1)))
 
     def weigh(self, weights):
         weights = weights.flatten(0, -4).double()
         # Rounded rows do not sum to one.
-        self.arrive(self.product(weights / weights.mean(1, True).sum(-1, True)))
+        self.move_share(self.product(weights / weights.mean(1, True).sum(-1, True)))
 
 
 class Official(Dense):
     """The official code multiplies under autocast: maps and labels are rounded."""
 
     def product(self, weights):
-        return (weights.mean(dim=1).half() @ self._key_share().half()).double()
+        return (weights.mean(dim=1).half() @ Tracer.key_share(self).half()).double()
 
 
 def target(row, dtype, kind=None):
     """What a mixed batch learns (B, K), traced under autocast if there is a type."""
-    mix, backbone = mixed(row), tapped(row)
-    tracer = share_tracer(backbone, mix)
+    mix, backbone = mixed(row), attached(row)
+    tracer = MixTracer(backbone, mix)
     if kind is not None:
         grid = token_grid(backbone, mix.images.shape[-2:])
         attentions = backbone.trace_context.attentions

@@ -1,4 +1,4 @@
-"""A timm whose internals changed is noticed when a model is tapped."""
+"""A timm whose internals changed is noticed when a model is attached."""
 
 import pytest
 import timm
@@ -88,9 +88,9 @@ def test_other_arguments_and_missing_classes_are_noticed(untried, monkeypatch):
         patch.setattr(Attention, 'forward', forward)
         attach(build(SMALL['vit']))
     with pytest.raises(ImportError, match=REMEDY.format('SwinBlock3')):
-        timm_check.look_up('timm.models.swin_transformer', 'SwinBlock3')
+        timm_check.import_classes('timm.models.swin_transformer', 'SwinBlock3')
     with pytest.raises(ImportError, match=REMEDY.format('timm.models.swin3')):
-        timm_check.look_up('timm.models.swin3', 'SwinTransformer')
+        timm_check.import_classes('timm.models.swin3', 'SwinTransformer')
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import timm
 import torch
 from conftest import needs_value_channels
 from contract_rows.timm import ODD
-from contract_steps import plain, run
+from contract_steps import plain, run, trace_images
 from mmengine.registry import init_default_scope
 from timm.models.vision_transformer import ParallelThingsBlock
 from timm_parts import DEIT, SMALL, bare, build, mixed
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.tracing.attach import attach, trace
+from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import backbone_spec
 
 
@@ -58,10 +58,10 @@ def test_outputs_without_shares_are_refused(options, words):
 def test_raw_timm_models_trace_too():
     model = bare(SMALL['vit'])
     assert backbone_spec(model).output(model) == 'class'
-    shares = trace(model, mixed()).history
+    shares = trace_images(model, mixed()).history
     backbone = build(SMALL['vit'])
     backbone.timm_model.load_state_dict(model.state_dict(), strict=False)
-    for ours, theirs in zip(trace(backbone, mixed()).history, shares):
+    for ours, theirs in zip(trace_images(backbone, mixed()).history, shares):
         torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="global_pool='max'"):
         backbone_spec(model).output(bare(SMALL['vit'], global_pool='max'))
@@ -167,7 +167,7 @@ def test_unfused_attention_gives_the_same_shares(name, fused_windows):
         for parameter in attentions[0].parameters():
             torch.nn.init.normal_(parameter)
     unfused.load_state_dict(fused.state_dict())
-    ours, theirs = trace(fused, mix), trace(unfused, mix)
+    ours, theirs = trace_images(fused, mix), trace_images(unfused, mix)
     assert len(ours.history) == len(theirs.history)
     for one, other in zip(ours.history, theirs.history):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

@@ -1,10 +1,20 @@
-"""Pictures of dense predictions beside the truth."""
+"""Figures of dense predictions beside the truth, one column a picture.
 
+Drawn here and not by mmdet's ``DetLocalVisualizer``: that jitters the colours of masks,
+so that truth and prediction of one class differ and no legend fits, and it writes at
+the resolution of the picture: on the small ones of the demos names cover the objects.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.typing import ColorType
 
 from tools.analysis_tools.style import colour_of, new_figure
 
@@ -17,10 +27,10 @@ class Instances:
     """Objects in one picture.
 
     Attributes:
-        boxes (np.ndarray): (n, 4) in pixels: left, top, right, bottom.
-        masks (np.ndarray): (n, H, W) bool.
-        labels (np.ndarray): (n,) int.
-        scores (np.ndarray | None): (n,) in 0 to 1, None for the truth.
+        boxes: (n, 4) in pixels: left, top, right, bottom.
+        masks: (n, H, W) bool.
+        labels: (n,) int.
+        scores: (n,) in 0 to 1, None for the truth.
     """
 
     boxes: np.ndarray
@@ -29,17 +39,19 @@ class Instances:
     scores: np.ndarray | None = None
 
 
-def overlay(picture, mask, colour, strength=0.65):
+def overlay(
+    picture: np.ndarray, mask: np.ndarray, colour: ColorType, strength: float = 0.65
+) -> np.ndarray:
     """Tint the pixels of a mask.
 
     Args:
-        picture (np.ndarray): (H, W, 3), 0 to 255.
-        mask (np.ndarray): (H, W) bool.
-        colour (str): As matplotlib names it.
-        strength (float): 0 leaves the picture as it is, 1 covers it.
+        picture: (H, W, 3), 0 to 255.
+        mask: (H, W) bool.
+        colour: As matplotlib names it.
+        strength: 0 leaves the picture as it is, 1 covers it.
 
     Returns:
-        np.ndarray: (H, W, 3) uint8; the input is left alone.
+        (H, W, 3) uint8; the input is left alone.
     """
     out = np.asarray(picture, np.float32).copy()
     tint = 255 * np.array(to_rgb(colour), np.float32)
@@ -47,76 +59,85 @@ def overlay(picture, mask, colour, strength=0.65):
     return np.uint8(out.round())
 
 
-def draw_segmentation(pictures, truths, predictions, classes, colours, path):
+def draw_segmentation(
+    pictures: list[np.ndarray],
+    truths: list[np.ndarray],
+    predictions: list[np.ndarray],
+    classes: Sequence[str],
+    colours: Sequence[ColorType | None],
+    path: str | Path,
+) -> None:
     """Draw pictures, their label maps, and the predicted ones.
 
     Args:
-        pictures (list[np.ndarray]): (H, W, 3) uint8.
-        truths (list[np.ndarray]): (H, W) int; 255 is ignored and stays uncoloured.
-        predictions (list[np.ndarray]): (H, W) int.
-        classes (Sequence[str]): Names.
-        colours (Sequence): One for each class, as matplotlib reads it; None leaves a
-            class, such as the background, uncoloured.
-        path (str | Path): Where the PNG goes.
+        pictures: (H, W, 3) uint8.
+        truths: (H, W) int; 255 is ignored and stays uncoloured.
+        predictions: (H, W) int.
+        classes: Names.
+        colours: One for each class; None leaves a class, such as the background,
+            uncoloured.
+        path: Where the PNG goes.
     """
     figure, axes = new_figure(3, len(pictures), 'Semantic segmentation')
-    for column, picture in enumerate(pictures):
-        axes[0, column].imshow(picture)
-        for row, labels in ((1, truths[column]), (2, predictions[column])):
+    for column, picture in zip(axes.T, pictures):
+        column[0].imshow(picture)
+    for row, label_maps in ((axes[1], truths), (axes[2], predictions)):
+        for axis, picture, labels in zip(row, pictures, label_maps):
             shown = picture * 0.55
             for label in np.setdiff1d(labels, IGNORED):
                 if colours[label] is not None:
                     shown = overlay(shown, labels == label, colours[label], 0.9)
-            axes[row, column].imshow(np.uint8(shown))
+            axis.imshow(np.uint8(shown))
     _name_rows(axes, ('image', 'truth', 'prediction'))
     labels = np.concatenate([np.ravel(m) for m in [*truths, *predictions]])
     _legend(figure, classes, colours, labels)
     figure.savefig(path)
 
 
-def draw_detection(pictures, truths, predictions, classes, path):
+def draw_detection(
+    pictures: list[np.ndarray],
+    truths: list[Instances],
+    predictions: list[Instances],
+    classes: Sequence[str],
+    path: str | Path,
+) -> None:
     """Draw pictures with boxes and masks: the truth above, predictions below.
 
     Args:
-        pictures (list[np.ndarray]): (H, W, 3) uint8.
-        truths (list[Instances]): One entry a picture.
-        predictions (list[Instances]): One entry a picture, with scores.
-        classes (Sequence[str]): Names.
-        path (str | Path): Where the PNG goes.
+        pictures: (H, W, 3) uint8.
+        truths: One entry a picture.
+        predictions: One entry a picture, with scores.
+        classes: Names.
+        path: Where the PNG goes.
     """
     figure, axes = new_figure(2, len(pictures), 'Detection')
-    for column, picture in enumerate(pictures):
-        for row, found in ((0, truths[column]), (1, predictions[column])):
-            _draw_instances(axes[row, column], picture, found, classes)
+    for row, instances in zip(axes, (truths, predictions)):
+        for axis, picture, objects in zip(row, pictures, instances):
+            _draw_instances(axis, picture, objects, classes)
     _name_rows(axes, ('truth', 'prediction'))
-    labels = np.concatenate([found.labels for found in [*truths, *predictions]])
+    labels = np.concatenate([objects.labels for objects in [*truths, *predictions]])
     colours = [colour_of(label) for label in range(len(classes))]
     _legend(figure, classes, colours, labels)
     figure.savefig(path)
 
 
-def _draw_instances(axis, picture, found, classes):
-    shown = picture
-    for mask, label in zip(found.masks, found.labels):
-        shown = overlay(shown, mask, colour_of(label))
-    axis.imshow(shown)
-    for index, (left, top, right, bottom) in enumerate(found.boxes):
-        colour = colour_of(found.labels[index])
-        axis.add_patch(
-            Rectangle(
-                (left - 0.5, top - 0.5),
-                right - left,
-                bottom - top,
-                fill=False,
-                edgecolor=colour,
-                linewidth=1.3,
-            )
-        )
-        if found.scores is not None:
+def _draw_instances(
+    axis: Axes, picture: np.ndarray, objects: Instances, classes: Sequence[str]
+) -> None:
+    for mask, label in zip(objects.masks, objects.labels):
+        picture = overlay(picture, mask, colour_of(label))
+    axis.imshow(picture)
+    for index, (left, top, right, bottom) in enumerate(objects.boxes):
+        colour = colour_of(objects.labels[index])
+        corner = (left - 0.5, top - 0.5)
+        size = (right - left, bottom - top)
+        frame = Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=1.3)
+        axis.add_patch(frame)
+        if objects.scores is not None:
             axis.text(
                 left,
                 top - 1.5,
-                f'{classes[found.labels[index]]} {found.scores[index]:.0%}',
+                f'{classes[objects.labels[index]]} {objects.scores[index]:.0%}',
                 fontsize=5,
                 color='black',
                 va='bottom',
@@ -125,12 +146,17 @@ def _draw_instances(axis, picture, found, classes):
             )
 
 
-def _name_rows(axes, names):
+def _name_rows(axes: np.ndarray, names: Sequence[str]) -> None:
     for line, name in zip(axes, names):
         line[0].set_ylabel(name, fontsize=9)
 
 
-def _legend(figure, classes, colours, labels):
+def _legend(
+    figure: Figure,
+    classes: Sequence[str],
+    colours: Sequence[ColorType | None],
+    labels: np.ndarray,
+) -> None:
     """Name the classes that are to be seen; of many, the most frequent ones."""
     labels = np.asarray(labels, int)
     found, times = np.unique(labels[labels < len(classes)], return_counts=True)

@@ -1,4 +1,4 @@
-"""Classify images by their nearest neighbours: how good are frozen features?"""
+"""Evaluate frozen features by weighted k-NN classification."""
 
 import argparse
 import json
@@ -10,18 +10,22 @@ from mmengine.device import get_device
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import short_errors
-from mmtlalign.evaluation.frozen_features import CHOICES, KINDS, frozen_features
+from mmtlalign.evaluation.frozen_features import (
+    FEATURE_CHOICES,
+    WEIGHT_CHOICES,
+    frozen_features,
+)
 from mmtlalign.methods.knn import (
     KNNHook,
-    check_classes,
     check_neighbours,
-    knn_hook_of,
+    check_same_classes,
+    find_knn_hook,
     knn_loaders,
 )
 from mmtlalign.validation.config import load_config
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -29,14 +33,14 @@ def parse_args():
     add('checkpoint', nargs='?', help='weights; without it they are random')
     add(
         '--weights',
-        choices=CHOICES,
+        choices=WEIGHT_CHOICES,
         default='auto',
         help="EsViT's teacher or student, a classification's raw weights or those that "
         'EMAHook averaged (ema); auto: teacher or else ema, where there are any',
     )
     add(
         '--features',
-        choices=KINDS,
+        choices=FEATURE_CHOICES,
         default='view',
         help='view: class token or mean of the map; blocks: those of a linear probe; '
         'pixels: the normalised images, whatever the weights',
@@ -62,26 +66,26 @@ def parse_args():
     return args
 
 
-def measure(args) -> dict:
-    """Everything that is printed and written."""
+def measure(args: argparse.Namespace) -> dict:
+    """Return everything that is printed and written."""
     cfg = load_config(args.config, args.cfg_options)
-    model, told = frozen_features(
+    model, description = frozen_features(
         cfg, args.checkpoint, args.weights, args.features, args.seed
     )
-    chosen = dict(ks=args.ks, temperature=args.temperature)
-    defaults = {key: value for key, value in knn_hook_of(cfg).items() if key in chosen}
-    chosen = defaults | {key: value for key, value in chosen.items() if value}
+    named = dict(ks=args.ks, temperature=args.temperature)
+    of_config = {k: value for k, value in find_knn_hook(cfg).items() if k in named}
+    chosen = of_config | {k: value for k, value in named.items() if value}
     hook = KNNHook(**knn_loaders(cfg, args.bank, args.queries), **chosen)
     for name, settings in hook.settings.items():
         hook.loaders[name] = TaskRunner.build_dataloader(settings, seed=args.seed)
     sizes = {name: len(loader.dataset) for name, loader in hook.loaders.items()}
-    check_classes(*(loader.dataset for loader in hook.loaders.values()))
+    check_same_classes(*(loader.dataset for loader in hook.loaders.values()))
     check_neighbours(hook.ks, sizes['bank'])
     found = hook.accuracies(model.to(get_device()))
     return dict(
         config=args.config,
         checkpoint=args.checkpoint,
-        weights=told,
+        weights=description,
         features=args.features,
         temperature=hook.temperature,
         **sizes,
@@ -90,8 +94,8 @@ def measure(args) -> dict:
     )
 
 
-def main():
-    """Measure, print, write."""
+def main() -> None:
+    """Run the tool."""
     args = parse_args()
     filter_known_warnings()
     with short_errors(args.config):

@@ -1,7 +1,7 @@
-"""The table of backbones whose labels can be traced, as the README shows it.
+"""The table of backbones whose labels can be traced, as docs/backbones.md shows it.
 
-    python tools/analysis_tools/list_models.py                     # print it
-    python tools/analysis_tools/list_models.py --write README.md   # put it between its markers
+    python tools/analysis_tools/list_models.py                            # print it
+    python tools/analysis_tools/list_models.py --write docs/backbones.md  # insert it
 
 It is made from what is registered in mmtlalign/tracing, for the hosts that are
 installed; nothing is written by hand.
@@ -15,9 +15,10 @@ import mmdet.registry
 import mmpretrain.registry
 
 import mmtlalign.backbones  # noqa: F401  (registers our own)
-from mmtlalign.tracing.support import REASONS, supported_backbones
+from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
 
-BEGIN = '<!-- made by: python tools/analysis_tools/list_models.py --write README.md -->'
+COMMAND = 'python tools/analysis_tools/list_models.py --write docs/backbones.md'
+BEGIN = f'<!-- made by: {COMMAND} -->'
 END = '<!-- end of the table -->'
 HOSTS = ('mmpretrain', 'mmdet', 'timm', 'mmtlalign')
 REGISTERED = {
@@ -40,7 +41,7 @@ def names_of(cls, known):
         and issubclass(heir, cls)
         and next(c for c in heir.__mro__ if c in known) is cls
         and host_of(heir) == host_of(cls)
-        and not any(c.__name__ in REASONS for c in heir.__mro__)
+        and not any(c.__name__ in UNSUPPORTED for c in heir.__mro__)
     ]
     others = sorted(heir.__name__ for heir in heirs if heir is not cls)
     return [cls.__name__, *others]
@@ -53,7 +54,7 @@ def row_of(cls, known):
     if 'class' in note:
         reads.append('class token')
     if 'mean' in note:
-        reads.append("`looks='columns'`")
+        reads.append("`attention='received'`")
     names = ', '.join(f'`{name}`' for name in names_of(cls, known))
     return f'| {host_of(cls)} | {names} | {note} | {", or ".join(reads) or note} |'
 
@@ -89,7 +90,9 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--write', type=Path, metavar='PAGE', help='e.g. README.md')
+    parser.add_argument(
+        '--write', type=Path, metavar='PAGE', help='a page with both markers'
+    )
     options = parser.parse_args(arguments)
     if options.write is None:
         print(table())

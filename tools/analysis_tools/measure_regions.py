@@ -1,7 +1,8 @@
-"""How well regions correspond and how wide attention looks, the mean over images.
+"""Measure how well regions correspond and the entropy of attention, over images.
 
     python tools/analysis_tools/measure_regions.py CHECKPOINT FOLDER
-    python tools/analysis_tools/measure_regions.py FOLDER --random --config CONFIG     the control
+    # the control
+    python tools/analysis_tools/measure_regions.py FOLDER --random --config CONFIG
 
 As EsViT (§4.4) measures it: every image against its mirror image in grey, whose colours
 are jittered first in four of five images; of each image the ten pairs of regions that
@@ -11,7 +12,11 @@ are most alike are judged.
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
@@ -22,12 +27,11 @@ from torchvision.transforms import ColorJitter
 
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import InputError, short_errors
-from mmtlalign.evaluation.frozen_features import CHOICES, frozen_features
+from mmtlalign.evaluation.frozen_features import WEIGHT_CHOICES, frozen_features
 from mmtlalign.evaluation.last_attention import last_attention
 from mmtlalign.evaluation.regions import attention_entropy
-from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
-from tools.analysis_tools.region_pairs import pairs_of
-from tools.analysis_tools.region_views import (
+from tools.analysis_tools.regions import (
+    find_pairs,
     normalised,
     read_config,
     read_picture,
@@ -36,7 +40,7 @@ from tools.analysis_tools.region_views import (
 from tools.dataset_converters.label_maps.images import list_images
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -48,7 +52,7 @@ def parse_args():
     add('--config', help='config of the run, if it is not in the checkpoint')
     add(
         '--weights',
-        choices=CHOICES[:-1],
+        choices=WEIGHT_CHOICES[:-1],
         default='auto',
         help='as of tools/analysis_tools/knn.py',
     )
@@ -69,7 +73,7 @@ def parse_args():
 
 
 def jittered(picture: np.ndarray) -> np.ndarray:
-    """Other colours in four of five images, as the official analysis draws them."""
+    """Jitter the colours of four of five images, as the official analysis does."""
     if torch.rand(()) >= 0.8:
         return picture
     jitter = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
@@ -77,12 +81,14 @@ def jittered(picture: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def measure(args) -> dict:
-    """Everything that is printed and written."""
+def measure(args: argparse.Namespace) -> dict:
+    """Return everything that is printed and written."""
     if not Path(args.folder).is_dir():
         raise InputError(f"'{args.folder}' is no folder: name one with images.")
     cfg = read_config(args.config, args.checkpoint, args.cfg_options)
-    model, told = frozen_features(cfg, args.checkpoint, args.weights, seed=args.seed)
+    model, description = frozen_features(
+        cfg, args.checkpoint, args.weights, seed=args.seed
+    )
     model.to(get_device())
     size = args.size or cfg.model.backbone.get('img_size', 224)
     names = list_images(args.folder)
@@ -94,38 +100,32 @@ def measure(args) -> dict:
         pictures = [read_picture(f'{args.folder}/{name}', size) for name in part]
         others = pictures if args.no_jitter else map(jittered, pictures)
         views = [*pictures, *map(second_view, others)]
-        images = normalised(views, model.data_preprocessor)
-        output = run_backbone(model.backbone, images)
-        regions = views_and_regions(model.backbone, output)[1]
-        found += [
-            pairs_of(one, other, size, args.pairs)
-            for one, other in zip(regions[: len(part)], regions[len(part) :])
-        ]
-        look = last_attention(model.backbone, images[: len(part)])
+        images, mirror_images = normalised(views, model.data_preprocessor).chunk(2)
+        found += find_pairs(model.backbone, images, mirror_images, args.pairs)
+        attention = last_attention(model.backbone, images)
         # The same number of windows for every image.
-        of_image = attention_entropy(look.weights).unflatten(0, (len(part), -1))
-        bits += of_image.mean(dim=(1, 2)).tolist()
-    keys = look.weights.shape[-1]
+        entropies = attention_entropy(attention.weights).unflatten(0, (len(part), -1))
+        bits += entropies.mean(dim=(1, 2)).tolist()
     return dict(
-        weights=told,
+        weights=description,
         images=len(names),
-        pairs=min(args.pairs, regions.shape[1]),
-        regions=regions.shape[1],
+        pairs=len(found[-1].ends),
+        regions=found[-1].regions,
         accuracy=mean([pairs.accuracy for pairs in found]),
         distance=mean([pairs.distance for pairs in found]),
         entropy=mean(bits),
-        most_bits=float(np.log2(keys)),
+        most_bits=float(np.log2(attention.weights.shape[-1])),
     )
 
 
 def mean(values: list[float]) -> dict[str, float]:
-    """Mean over images and its standard error, 0 of a single one."""
+    """Return the mean over images and its standard error, 0 of a single one."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return dict(mean=statistics.fmean(values), error=error)
 
 
-def main():
-    """Measure and print."""
+def main() -> None:
+    """Run the tool."""
     args = parse_args()
     filter_known_warnings()
     with short_errors(args.config or args.checkpoint):

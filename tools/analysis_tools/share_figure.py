@@ -1,55 +1,54 @@
-"""A picture of labels on their way: the partner's share after every layer."""
+"""Figure of TL-Align's shares: that of the partner image after every layer."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from tools.analysis_tools.style import new_figure
 
-CMAP = 'magma'
-
 
 @dataclass(frozen=True)
 class ShareRow:
-    """One mixed image and what tracing found.
+    """One mixed image and its traced shares.
 
     Attributes:
-        own (np.ndarray): (H, W, 3) uint8.
-        partner (np.ndarray): (H, W, 3) uint8.
-        mixed (np.ndarray): (H, W, 3) uint8.
-        area (float): Share of the partner by area, 0 to 1.
-        maps (list[np.ndarray]): Share after each layer, (h, w), 0 to 1.
-        arrived (float): Share that the head trains on, 0 to 1.
+        own: (H, W, 3) uint8.
+        partner: (H, W, 3) uint8.
+        mixed: (H, W, 3) uint8.
+        area: Share of the partner by area, 0 to 1.
+        maps: Share after each layer, (h, w), 0 to 1.
+        arrived: Share that the head trains on, 0 to 1.
     """
 
     own: np.ndarray
     partner: np.ndarray
     mixed: np.ndarray
     area: float
-    maps: list
+    maps: list[np.ndarray]
     arrived: float
 
 
-def draw_shares(rows, layers, path):
+def draw_shares(rows: list[ShareRow], layers: list[str], path: str | Path) -> None:
     """Draw mixed images beside the partner's share in every layer.
 
     Args:
-        rows (list[ShareRow]): One line of panels each.
-        layers (list[str]): Names of the layers, one a map.
-        path (str | Path): Where the PNG goes.
+        rows: One line of panels each.
+        layers: Names of the layers, one a map.
+        path: Where the PNG goes.
 
     Raises:
-        ValueError: If a row has more or fewer maps than there are names.
+        ValueError: A row has more or fewer maps than there are names.
     """
     for row in rows:
         if len(row.maps) != len(layers):
             raise ValueError(
                 f'{len(row.maps)} maps for {len(layers)} layer names: give one each'
             )
-    heads = ['image', 'partner', 'mixed', *layers]
+    titles = ['image', 'partner', 'mixed', *layers]
     figure, axes = new_figure(
         len(rows),
-        len(heads),
+        len(titles),
         'Share of the partner image in every token, layer by layer',
         above=0.75,
         below=0.9,
@@ -60,10 +59,10 @@ def draw_shares(rows, layers, path):
             axis.imshow(picture, interpolation='nearest')
         line[2].set_xlabel(f'{row.area:.0%} by area', fontsize=8)
         for axis, share in zip(line[3:], row.maps):
-            shown = axis.imshow(share, cmap=CMAP, vmin=0, vmax=1)
+            shown = axis.imshow(share, cmap='magma', vmin=0, vmax=1)
         line[-1].set_xlabel(f'{row.arrived:.0%} arrive', fontsize=8)
-    for axis, head in zip(axes[0], heads):
-        axis.set_title(head, fontsize=8)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=8)
     height = figure.get_figheight()
     bar = figure.colorbar(
         shown,

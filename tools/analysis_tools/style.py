@@ -1,5 +1,7 @@
-"""What the figures have in common."""
+"""Panels and colours that the figures have in common."""
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INCH = 1.5
@@ -18,19 +20,26 @@ CLASS_COLOURS = [
 ]
 
 
-def new_figure(rows, columns, title, above=0.4, below=0.4, gap=0.06):
+def new_figure(
+    rows: int,
+    columns: int,
+    title: str,
+    above: float = 0.4,
+    below: float = 0.4,
+    gap: float = 0.06,
+) -> tuple[Figure, np.ndarray]:
     """Make a figure of square panels without pyplot's global state.
 
     Args:
-        rows (int): Rows of panels.
-        columns (int): Columns of panels.
-        title (str): Heading.
-        above (float): Inches kept free above the panels, for the heading.
-        below (float): Inches kept free below the panels.
-        gap (float): Space between rows, as a share of a panel.
+        rows: Rows of panels.
+        columns: Columns of panels.
+        title: Heading.
+        above: Inches kept free above the panels, for the heading.
+        below: Inches kept free below the panels.
+        gap: Space between rows, as a share of a panel.
 
     Returns:
-        tuple[Figure, np.ndarray]: The figure and its axes, (rows, columns).
+        The figure and its axes, (rows, columns).
     """
     height = INCH * (rows + gap * (rows - 1)) + above + below
     figure = Figure(figsize=(INCH * columns + 0.6, height), dpi=150)
@@ -49,21 +58,12 @@ def new_figure(rows, columns, title, above=0.4, below=0.4, gap=0.06):
     return figure, axes
 
 
-def blank(axis):
+def blank(axis: Axes) -> None:
     """Take ticks and frame off a panel."""
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for side in axis.spines.values():
-        side.set_visible(False)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
 
 
-def colour_of(label):
-    """Colour of a class.
-
-    Args:
-        label (int): 0, 1, ...; after ten classes the colours repeat.
-
-    Returns:
-        str: As ``'#rrggbb'``.
-    """
+def colour_of(label: int) -> str:
+    """Return the colour ``'#rrggbb'`` of class 0, 1, ...; after ten they repeat."""
     return CLASS_COLOURS[label % len(CLASS_COLOURS)]

@@ -1,17 +1,19 @@
-"""What mixing and tracing cost: a training step beside that of plain CutMix.
+r"""Measure what mixing and tracing cost: a training step beside that of plain CutMix.
 
-    python tools/benchmarks/benchmark.py                             # DeiT-S and Swin-T, fp32
-    python tools/benchmarks/benchmark.py papers --measure train --json out.json --plot out.png
-    python tools/benchmarks/benchmark.py deit-small --lengths 197 577 1025 4097 --plot out.png
-    python tools/benchmarks/benchmark.py papers --device cuda --precision bf16 --batch 128 \
-        --measure train --sync-check
+    python tools/benchmarks/benchmark.py                  # DeiT-S and Swin-T, fp32
+    python tools/benchmarks/benchmark.py papers --measure train \
+        --json out.json --plot out.png
+    python tools/benchmarks/benchmark.py deit-small --lengths 197 577 1025 4097
+    python tools/benchmarks/benchmark.py papers --device cuda --precision bf16 \
+        --batch 128 --measure train --sync-check
 
 Compared are plain CutMix in mmpretrain, in timm, and with this package's classifier
-(the control), TransMix, TL-Align, and TL-Align's textbook form: dense attention and
-K label columns; on request TL-Align with mmengine's moving average of the weights
-(ema). They take turns, round by round; a ratio is taken within a round, to
-the faster one of mmpretrain and timm. The table has the median of the rounds and, in
-brackets, their middle half. Where a network has no variant there is a dash.
+(the control), TransMix, TL-Align, and TL-Align's reference implementation with dense
+attention and K label columns (dense); on request TL-Align with mmengine's moving
+average of the weights (ema). They take turns, round by round; a ratio is taken within
+a round, to the faster one of mmpretrain and timm. The table has the median of the
+rounds and, in brackets, their middle half. Where a network has no variant there is a
+dash.
 
 A step is mixing, forward, backward; `--measure train` adds AdamW, each host's own
 way. Longer sequences get fewer images, as many tokens in all, two at least. On a
@@ -24,6 +26,8 @@ import argparse
 import itertools
 import math
 import sys
+import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,12 +47,14 @@ from tools.benchmarks.step.report import (
 )
 from tools.benchmarks.step.steps import ATTENTIONS, MEASURES, PRECISIONS
 from tools.benchmarks.step.variants import VARIANTS, variants_of
-from tools.experiments.stages import write_json
-from tools.experiments.summary import machine, versions
+from tools.machine import describe_machine, versions
+from tools.output import write_json
 
 
-def plan(options):
-    """All cases with their variants, and lines about what is left out."""
+def list_cases(
+    options: argparse.Namespace,
+) -> tuple[list[tuple[Case, list[str]]], list[str]]:
+    """Return all cases with their variants, and notes about what is left out."""
     cases, notes = [], []
     for model in options.models:
         network = MODELS[model]
@@ -73,18 +79,20 @@ def plan(options):
                 device=options.device,
             )
             variants = [v for v in variants_of(network) if v in options.variants]
-            if 'textbook' in variants and (tokens or 0) > options.dense_up_to:
-                variants.remove('textbook')
+            if 'dense' in variants and (tokens or 0) > options.dense_up_to:
+                variants.remove('dense')
                 notes.append(
-                    f'{model}: {tokens} tokens without the textbook form, which keeps '
-                    f'dense attention; --dense-up-to {tokens} takes it along.'
+                    f'{model}: {tokens} tokens without the dense form, which keeps '
+                    f'attention maps; --dense-up-to {tokens} takes it along.'
                 )
             cases.append((case, variants))
     return cases, list(dict.fromkeys(notes))
 
 
-def lengths_of(model, asked):
-    """The numbers of tokens that a model is measured at, and lines about others."""
+def lengths_of(
+    model: str, asked: list[int] | None
+) -> tuple[list[int | None], list[str]]:
+    """Return the numbers of tokens that a model is measured at, and notes."""
     network = MODELS[model]
     if asked is None:
         return [network.tokens], []
@@ -97,14 +105,16 @@ def lengths_of(model, asked):
     return [network.tokens], [note]
 
 
-def batch_of(batch, own, tokens):
-    """As many tokens as ``batch`` images of the own size have: an even number."""
+def batch_of(batch: int, own: int | None, tokens: int | None) -> int:
+    """Return the even number of images with as many tokens as ``batch`` usual ones."""
     if tokens == own:
         return batch
     return max(2, 2 * round(batch * own / tokens / 2))
 
 
-def run(cases, options, found):
+def run(
+    cases: list[tuple[Case, list[str]]], options: argparse.Namespace, found: dict
+) -> Iterator[dict]:
     """Measure case by case; each row is kept and written as soon as it is there."""
     for case, variants in cases:
         row = measure(
@@ -119,11 +129,11 @@ def run(cases, options, found):
         )
         found['rows'].append(row)
         if options.json:
-            write_json(Path(options.json), found)
+            write_json(options.json, found)
         yield row
 
 
-def parse_args(arguments):
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -163,6 +173,7 @@ def parse_args(arguments):
     add(
         '--variants',
         **several,
+        type=variant_name,
         choices=VARIANTS,
         default=[name for name in VARIANTS if name != 'ema'],
         help=f'{", ".join(VARIANTS)} (default: all but ema)',
@@ -176,7 +187,7 @@ def parse_args(arguments):
         type=int,
         default=1025,
         metavar='N',
-        help='tokens up to which the textbook form is run (default: 1025)',
+        help='tokens up to which the dense form is run (default: 1025)',
     )
     add('--batch', type=int, default=8, help='images of the usual size (default: 8)')
     add('--repeats', type=int, default=9, help='rounds (default: 9)')
@@ -193,8 +204,16 @@ def parse_args(arguments):
     return options
 
 
-def problems(options):
-    """What is wrong with the arguments: the value, the rule, the remedy."""
+def variant_name(name: str) -> str:
+    """Return the name of a variant, whose name of before is accepted, too."""
+    if name == 'textbook':
+        warnings.warn('--variants: textbook is called dense now.', FutureWarning, 2)
+        return 'dense'
+    return name
+
+
+def problems(options: argparse.Namespace) -> Iterator[str]:
+    """Yield what is wrong with the arguments: the value, the rule, the remedy."""
     unknown = sorted(set(options.models) - set(MODELS))
     if unknown:
         yield f'unknown models {unknown}; known are {", ".join([*GROUPS, *MODELS])}'
@@ -233,11 +252,11 @@ def problems(options):
         yield '--plot needs matplotlib: install it, or leave --plot out'
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Print the tables of the models that are asked for."""
     options = parse_args(arguments)
-    timing.hush()
-    where = machine()
+    timing.silence_hosts()
+    where = describe_machine()
     if options.device == 'cuda':
         where['gpu'] = torch.cuda.get_device_name()
     found = dict(options=vars(options), machine=where, versions=versions(), rows=[])
@@ -248,7 +267,7 @@ def main(arguments=None):
     )
     for kind in options.measure:
         print(f'{kind}: {MEASURES[kind]}')
-    cases, notes = plan(options)
+    cases, notes = list_cases(options)
     print(*notes, sep='\n', end='\n' if notes else '')
     used = {variant for _, variants in cases for variant in variants}
     variants = [variant for variant in VARIANTS if variant in used]

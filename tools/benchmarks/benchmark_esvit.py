@@ -1,16 +1,17 @@
-"""What EsViT's region loss costs here, and in a direct transcription of it.
+r"""Measure EsViT's region loss, beside a direct implementation of its formulas.
 
-    python tools/benchmarks/benchmark_esvit.py                  # a minute on one core
-    python tools/benchmarks/benchmark_esvit.py --device cuda --amp --tokens 49 196 --batch 32 \
-        --prototypes 65536 --channels 768 --arch tiny --step-batch 32 --repeats 20
+    python tools/benchmarks/benchmark_esvit.py                # a minute on one core
+    python tools/benchmarks/benchmark_esvit.py --device cuda --amp --tokens 49 196 \
+        --batch 32 --prototypes 65536 --channels 768 --arch tiny --step-batch 32 \
+        --repeats 20
 
 Ours: crops of one size in one batch, similarities and cross-entropy in chunks. The
-transcription: the formulas as they stand, one crop and one pair of crops at a time,
-the whole matrix of similarities, gradients by autograd. Both are given the same
+direct implementation: the formulas as they stand, one crop and one pair of crops at a
+time, the whole matrix of similarities, gradients by autograd. Both are given the same
 features and logits of two global and eight local crops.
 
 What is compared takes turns; every figure is the median of the rounds and, in
-brackets, their middle half; a ratio is the transcription by ours. Peak memory is what
+brackets, their middle half; a ratio is the direct one by ours. Peak memory is what
 a call holds beyond its inputs, and its growth is the exponent p of tokens^p from one
 number of tokens to the next: 1 is linear, 2 is quadratic. Similarities of less than a
 chunk, 16 MiB, are made at once here too. --json writes all samples.
@@ -18,10 +19,11 @@ chunk, 16 MiB, are made at once here too. --json writes all samples.
 
 import argparse
 import copy
-import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
+from torch import Tensor, nn
 
 from mmtlalign.methods.esvit.loss import (
     Views,
@@ -46,6 +49,7 @@ from tools.benchmarks.reference.esvit import (
     direct_region_loss,
     direct_step,
 )
+from tools.output import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
@@ -59,9 +63,15 @@ SHARE = 9 / 49
 
 
 class Case:
-    """Features and logits of a batch, drawn anew for each size."""
+    """Features and logits of a batch, drawn anew for each size.
 
-    def __init__(self, tokens, batch, options):
+    Args:
+        tokens: Of a global crop.
+        batch: Images.
+        options: With ``channels``, ``prototypes``, ``device`` and ``amp``.
+    """
+
+    def __init__(self, tokens: int, batch: int, options: argparse.Namespace):
         local = max(1, round(SHARE * tokens))
         self.views = Views(batch, (GLOBAL, LOCAL), (tokens, local), GLOBAL)
         keys = GLOBAL * batch * tokens
@@ -79,26 +89,30 @@ class Case:
         self.answers = normal(keys, options.prototypes)
         self.center = torch.zeros(1, options.prototypes, device=options.device)
 
-    def crops(self, rows):
-        """Rows of the student as a list over its crops, (B, T, C) each."""
+    def crops(self, rows: Tensor) -> list[Tensor]:
+        """Split rows (N, C) of the student by crop, (B, T, C) each."""
         return [crop for run in self.views.split(rows) for crop in run]
 
-    def keys_of(self, rows):
-        """Rows of the teacher as a list over its crops."""
+    def keys_of(self, rows: Tensor) -> list[Tensor]:
+        """Split rows (N, C) of the teacher by crop, (B, T, C) each."""
         return list(rows.unflatten(0, (GLOBAL, self.views.batch, -1)))
 
-    def targets(self):
+    def targets(self) -> Tensor:
+        """Return the probabilities of the teacher (N, K)."""
         return teacher_probabilities(self.answers, self.center, TEACHER_TEMP)
 
-    def our_match(self):
+    def our_match(self) -> Tensor:
+        """Match regions by this package."""
         return match_regions(self.features, self.keys, self.views)
 
     @torch.no_grad()
-    def their_match(self):
+    def direct_match(self) -> list[Tensor]:
+        """Match regions directly, by pairs of crops."""
         features, keys = self.crops(self.features), self.keys_of(self.keys)
         return [direct_match(crop, key) for key in keys for crop in features]
 
-    def our_loss(self):
+    def our_loss(self) -> Tensor:
+        """Return the region loss by this package."""
         return region_loss(
             self.logits,
             self.targets(),
@@ -108,7 +122,8 @@ class Case:
             STUDENT_TEMP,
         )
 
-    def their_loss(self):
+    def direct_loss(self) -> Tensor:
+        """Return the region loss, computed directly."""
         return direct_region_loss(
             self.crops(self.logits),
             self.keys_of(self.targets()),
@@ -116,8 +131,8 @@ class Case:
             self.keys_of(self.keys),
         )
 
-    def learn(self, loss):
-        """The call that makes a loss and its gradient."""
+    def backward_of(self, loss: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """Return a call that computes a loss and its gradient."""
 
         def step():
             found = loss()
@@ -127,17 +142,22 @@ class Case:
 
         return step
 
-    def parts(self):
-        """What is compared: ours first, then the transcription."""
+    def parts(self) -> dict[str, tuple[Callable, Callable]]:
+        """Return what is compared: ours first, then the direct implementation."""
         return {
-            'matching': (self.our_match, self.their_match),
-            'region loss': (self.learn(self.our_loss), self.learn(self.their_loss)),
+            'matching': (self.our_match, self.direct_match),
+            'region loss': (
+                self.backward_of(self.our_loss),
+                self.backward_of(self.direct_loss),
+            ),
         }
 
 
-def compare(ours, theirs, options):
-    """Seconds of both, a list of rounds each, peak bytes, and ratios of the two."""
-    steps = dict(ours=ours, direct=theirs)
+def compare(
+    ours: Callable, direct: Callable, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure seconds of both, by round, peak bytes, and ratios of the two."""
+    steps = dict(ours=ours, direct=direct)
     work, wall = timing.take_turns(steps, options.repeats, options.device)
     peaks = {name: peak_bytes(step, options.device) for name, step in steps.items()}
     return dict(
@@ -149,8 +169,8 @@ def compare(ours, theirs, options):
     )
 
 
-def compare_regions(options):
-    """Matching and region loss at every size; a row for each."""
+def compare_regions(options: argparse.Namespace) -> list[dict]:
+    """Measure matching and region loss at every size; a row for each."""
     found = []
     for batch in options.batch:
         for tokens in options.tokens:
@@ -166,8 +186,8 @@ def compare_regions(options):
     return found
 
 
-def growth(row, rows):
-    """Exponents of peak memory since the number of tokens before, if there is one."""
+def growth(row: dict, rows: list[dict]) -> dict[str, float] | None:
+    """Return exponents of peak memory since the next smaller size, if there is one."""
     same = [r for r in rows if all(r[k] == row[k] for k in ('part', 'batch'))]
     fewer = [r for r in same if r['tokens'] < row['tokens']]
     if not fewer:
@@ -180,8 +200,8 @@ def growth(row, rows):
     }
 
 
-def build(options):
-    """EsViT as in the recipes, the backbone and the heads as large as asked."""
+def build(options: argparse.Namespace) -> nn.Module:
+    """Build EsViT as in the recipes, backbone and heads as large as asked."""
     settings = copy.deepcopy(Config.fromfile(MODEL).model)
     arch = MINI if options.arch == 'mini' else options.arch
     settings.backbone.update(arch=arch, drop_path_rate=0.0)
@@ -195,8 +215,8 @@ def build(options):
     return model.to(options.device).train()
 
 
-def compare_steps(options):
-    """Forward and backward of a whole batch."""
+def compare_steps(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure forward and backward of a whole batch."""
     model = build(options)
     sizes = [options.size] * GLOBAL + [options.local_size] * LOCAL
     crops = [
@@ -207,10 +227,10 @@ def compare_steps(options):
     def ours():
         losses = model.loss(crops)
         for center in model.centers.values():
-            center.means.clear()  # which a step of the optimizer would
+            center.batch_means.clear()  # which a step of the optimizer would
         return losses['loss_view'] + losses['loss_region']
 
-    def learn(loss):
+    def backward_of(loss):
         def step():
             with torch.autocast(options.device, torch.bfloat16, enabled=options.amp):
                 found = loss()
@@ -220,7 +240,7 @@ def compare_steps(options):
 
         return step
 
-    both = learn(ours), learn(lambda: direct_step(model, crops))
+    both = backward_of(ours), backward_of(lambda: direct_step(model, crops))
     losses = [step().item() for step in both]
     difference = abs(losses[0] - losses[1]) / abs(losses[1])
     row = dict(part='step', batch=options.step_batch, difference=difference)
@@ -230,11 +250,11 @@ def compare_steps(options):
 # --------------------------------------------------------------------- the report
 
 
-def line(row, size):
-    """A row of a table."""
+def line(row: dict, size: str) -> list[str]:
+    """Return a row of a table."""
     cells = [row['part'], str(row['batch']), size]
     for name in ('ours', 'direct'):
-        cells.append(timing.cell(timing.spread(row['seconds'][name]), 1e3, 1))
+        cells.append(timing.cell(timing.quartiles(row['seconds'][name]), 1e3, 1))
     cells.append(timing.cell(row['time_ratio'], digits=2))
     grows = row.get('growth') or {}
     for name in ('ours', 'direct'):
@@ -243,12 +263,12 @@ def line(row, size):
     return [*cells, f'{row["peak_ratio"]:.2f}']
 
 
-def report(regions, step, options):
-    """Both tables."""
+def report(regions: list[dict], step: dict | None, options: argparse.Namespace) -> None:
+    """Print both tables."""
     heads = ('batch', 'ours, ms', 'direct, ms', 'ratio')
     heads = ('', heads[0], 'tokens', *heads[1:], 'ours, MiB', 'direct, MiB', 'ratio')
     order = sorted(regions, key=lambda row: row['part'])
-    timing.table(
+    timing.print_table(
         f'{options.prototypes} prototypes, {options.channels} channels; in brackets '
         'behind MiB the growth with tokens',
         heads,
@@ -256,14 +276,14 @@ def report(regions, step, options):
     )
     if step:
         crops = f'{GLOBAL} x {options.size}, {LOCAL} x {options.local_size} px'
-        timing.table(
+        timing.print_table(
             f'Forward and backward of EsViT with Swin ({options.arch})',
             (*heads[:2], 'crops', *heads[3:]),
             [line(step, crops)],
         )
 
 
-def parse_args(arguments):
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -295,16 +315,15 @@ def parse_args(arguments):
     return options
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Print the tables."""
     options = parse_args(arguments)
-    timing.begin(options)
+    timing.set_up(options)
     regions = compare_regions(options)
     step = compare_steps(options) if options.step_batch else None
     report(regions, step, options)
     if options.json:
-        found = dict(vars(options), regions=regions, step=step)
-        Path(options.json).write_text(json.dumps(found, indent=1), encoding='utf-8')
+        write_json(options.json, dict(vars(options), regions=regions, step=step))
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
-"""What token labels cost: reading maps, pooling them, and a training step.
+r"""Measure what token labels cost: reading maps, pooling them, and a training step.
 
-    python tools/benchmarks/benchmark_labels.py                  # three minutes on one core
-    python tools/benchmarks/benchmark_labels.py --device cuda --amp --batch 128 --repeats 20
+    python tools/benchmarks/benchmark_labels.py         # three minutes on one core
+    python tools/benchmarks/benchmark_labels.py --device cuda --amp --batch 128 \
+        --repeats 20
 
 Maps are made up, of the size of the published ones, and read in random order from
 a store of this package and from the official layout, one .pt file a map. A training
@@ -14,10 +15,10 @@ the wall clock. --json writes all samples.
 
 import argparse
 import copy
-import json
 import random
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 # A checkout works whether or not the package is installed.
@@ -26,13 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import torch
 from mmengine.registry import MODELS
+from torch import nn
 
 from mmtlalign.methods.token_labeling.targets import collate_label_maps
 from tools.benchmarks import timing
-from tools.benchmarks.label_costs import (
+from tools.benchmarks.label_map_io import (
     CLASSES,
     LAYOUTS,
-    MOVES,
+    MAP_TRANSFORMS,
     PATCH,
     TOPK,
     bytes_of,
@@ -41,6 +43,7 @@ from tools.benchmarks.label_costs import (
     write_maps,
 )
 from tools.benchmarks.peak_memory import peak_bytes
+from tools.output import write_json
 
 IMAGENET = 1281167
 BACKBONE = dict(type='mmtlalign.LVViT', arch='small', drop_path_rate=0.1)
@@ -49,8 +52,8 @@ BACKBONE = dict(type='mmtlalign.LVViT', arch='small', drop_path_rate=0.1)
 # ------------------------------------------------------------------------ the step
 
 
-def build(dense, options):
-    """LV-ViT-S with MixToken, trained with token labels or with class labels."""
+def build(dense: bool, options: argparse.Namespace) -> nn.Module:
+    """Build LV-ViT-S with MixToken, for token labels or for class labels."""
     torch.manual_seed(0)
     backbone = dict(copy.deepcopy(BACKBONE), img_size=options.size, out_type='raw')
     width = MODELS.build(copy.deepcopy(backbone)).embed_dims
@@ -75,12 +78,18 @@ def build(dense, options):
 
 
 class Batches:
-    """Collated anew before each step, as a step writes into its samples."""
+    """Batches that are collated anew before each step, as a step writes into them.
 
-    def __init__(self, packed, batch):
+    Args:
+        packed: Samples of the data pipeline, by form of their labels.
+        batch: Images.
+    """
+
+    def __init__(self, packed: dict[str, list[dict]], batch: int):
         self.packed, self.batch, self.data = packed, batch, None
 
-    def renew(self, round_):
+    def renew(self, round_: int) -> None:
+        """Collate for a round, and seed it."""
         np.random.seed(round_)
         self.data = {
             form: collate_label_maps(
@@ -93,8 +102,10 @@ class Batches:
         }
 
 
-def training_step(model, batches, precision):
-    """Forward, backward, AdamW."""
+def training_step(
+    model: nn.Module, batches: Batches, precision: Callable
+) -> Callable[[], None]:
+    """Return a call of forward, backward and AdamW."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step():
@@ -108,8 +119,14 @@ def training_step(model, batches, precision):
     return step
 
 
-def label_step(model, batches, form, precision, options):
-    """From the samples to the loss, and back to the scores: nothing of the network."""
+def label_step(
+    model: nn.Module,
+    batches: Batches,
+    form: str,
+    precision: Callable,
+    options: argparse.Namespace,
+) -> Callable[[], None]:
+    """Return a call from the samples to the loss and back, without the network."""
     tokens = (options.size // PATCH) ** 2
     shapes = ((options.batch, CLASSES), (options.batch, tokens, CLASSES))
     dtype = torch.bfloat16 if options.amp else torch.float32
@@ -123,9 +140,9 @@ def label_step(model, batches, form, precision, options):
 
     def step():
         mix = model.mixer(images, labels)
-        with precision(), head.trace(model.backbone, mix) as seen:
+        with precision(), head.trace(model.backbone, mix) as traced:
             samples = batches.data[form]['data_samples']
-            losses = head.loss(None, samples, mix, seen)
+            losses = head.loss(None, samples, mix, traced)
         sum(losses.values()).backward()
         for score in scores:
             score.grad = None
@@ -133,8 +150,10 @@ def label_step(model, batches, form, precision, options):
     return step
 
 
-def aux_step(model, precision, options):
-    """The classifier of the tokens, forward and backward: a part of the network."""
+def aux_step(
+    model: nn.Module, precision: Callable, options: argparse.Namespace
+) -> Callable[[], None]:
+    """Return a call of the classifier of the tokens, forward and backward."""
     layer = copy.deepcopy(model.head.layers.aux_head)
     shape = (options.batch, (options.size // PATCH) ** 2)
     tokens = torch.randn(*shape, layer.in_features, device=options.device)
@@ -151,8 +170,10 @@ def aux_step(model, precision, options):
     return step
 
 
-def compare_steps(packed, options):
-    """Seconds of steps and of their parts, a list of rounds each; peak bytes."""
+def compare_steps(
+    packed: dict[str, list[dict]], options: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, int]]:
+    """Measure steps and their parts: seconds by round, wall clock, peak bytes."""
 
     def precision():
         return torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.amp)
@@ -184,10 +205,16 @@ def compare_steps(packed, options):
 # ------------------------------------------------------------------------ the report
 
 
-def shares(work, workers, batch):
-    """What of a training step with class labels each part takes, round by round."""
+def shares(
+    work: dict[str, list[float]], workers: dict[str, list[float]], batch: int
+) -> dict[str, dict[str, float]]:
+    """Return each part as a ratio to a step with class labels, round by round."""
     base = work['step, class labels']
-    extra = [('map from the store',), ('pool',), *((f'{m}, map', m) for m in MOVES)]
+    extra = [
+        ('map from the store',),
+        ('pool',),
+        *((f'{m}, map', m) for m in MAP_TRANSFORMS),
+    ]
     in_worker = [
         batch
         * sum(workers[w][i] - sum(workers[o][i] for o in out) for w, *out in extra)
@@ -202,15 +229,17 @@ def shares(work, workers, batch):
     return found
 
 
-def report_reading(found, sizes, count):
-    """Speeds of both layouts, and what ImageNet takes."""
-    timing.table(
+def report_reading(
+    found: dict[str, dict], sizes: dict[str, tuple[int, int]], count: int
+) -> None:
+    """Print the speeds of both layouts, and what ImageNet takes."""
+    timing.print_table(
         f'Reading {count} maps, random order',
         ('', 'store, maps/s', '.pt files, maps/s', 'ratio'),
         [
             [
                 name,
-                *(timing.cell(timing.spread(row[layout])) for layout in LAYOUTS),
+                *(timing.cell(timing.quartiles(row[layout])) for layout in LAYOUTS),
                 timing.cell(row['ratio'], digits=2),
             ]
             for name, row in found.items()
@@ -223,23 +252,31 @@ def report_reading(found, sizes, count):
     )
 
 
-def report_steps(work, workers, peaks, found, options):
-    """Costs of the workers' steps, of the training step, and together."""
-    timing.table(
+def report_steps(
+    work: dict[str, list[float]],
+    workers: dict[str, list[float]],
+    peaks: dict[str, int],
+    found: dict[str, dict[str, float]],
+    options: argparse.Namespace,
+) -> None:
+    """Print the costs of the workers' steps, of the training step, and together."""
+    timing.print_table(
         'In a worker, microseconds an image',
         ('', 'time'),
         [
-            [name, timing.cell(timing.spread(times), 1e6)]
+            [name, timing.cell(timing.quartiles(times), 1e6)]
             for name, times in workers.items()
         ],
     )
-    timing.table(
+    timing.print_table(
         f'A training step, batch {options.batch}, {options.size} pixels',
         ('', 'ms', '% of the step with class labels', 'peak MiB'),
         [
             [
                 name,
-                timing.cell(timing.spread(work[name]), 1e3, 1) if name in work else '',
+                timing.cell(timing.quartiles(work[name]), 1e3, 1)
+                if name in work
+                else '',
                 timing.cell(share, 100, 2),
                 f'{peaks[name] / 2**20:.1f}' if name in peaks else '',
             ]
@@ -248,7 +285,7 @@ def report_steps(work, workers, peaks, found, options):
     )
 
 
-def parse_args(arguments):
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -280,10 +317,10 @@ def parse_args(arguments):
     return options
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Print the tables."""
     options = parse_args(arguments)
-    timing.begin(options)
+    timing.set_up(options)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         folder = Path(folder)
         names = write_maps(folder, options.maps, options.named)
@@ -298,7 +335,7 @@ def main(arguments=None):
     found = shares(work, workers, options.batch)
     report_steps(work, workers, peaks, found, options)
     if options.json:
-        written = dict(
+        content = dict(
             vars(options),
             reading=reading,
             bytes=sizes,
@@ -308,7 +345,7 @@ def main(arguments=None):
             peak_bytes=peaks,
             shares=found,
         )
-        Path(options.json).write_text(json.dumps(written, indent=1), encoding='utf-8')
+        write_json(options.json, content)
 
 
 if __name__ == '__main__':

@@ -1,26 +1,28 @@
-"""What a core that loads pictures spends its time on, step by step.
+r"""Measure what a core that loads images spends its time on, step by step.
 
     python tools/benchmarks/benchmark_loader.py data/imagenet/train
-    python tools/benchmarks/benchmark_loader.py data/coco/val2017 --long-side 500 --quality 95
+    python tools/benchmarks/benchmark_loader.py data/coco/val2017 --long-side 500 \
+        --quality 95
 
 The pipeline of a config, as it is and with the hosts' own steps in place of this
-package's faster ones (datasets/transforms.py) and mmengine's own collating. Steps of
-both take turns; so do both loaders, with one worker each. Every figure is work of the
-processor, worker and receiving process together, median of the rounds and, in
+package's faster ones (mmtlalign/datasets/transforms.py) and mmengine's own collating.
+Steps of both take turns; so do both loaders, with one worker each. Every figure is work
+of the processor, worker and receiving process together, median of the rounds and, in
 brackets, their middle half; a ratio is taken within a round.
 
 Steps are timed on what their own pipeline hands them, random values drawn anew every
-round, the same for both. 'collate and send' is a loader of pictures that are ready.
+round, the same for both. 'collate and send' is a loader of images that are ready.
 Files are in the memory of the operating system after the first round.
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -34,25 +36,28 @@ from mmengine.registry import FUNCTIONS, TRANSFORMS
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
-from mmtlalign.datasets import transforms
+from mmtlalign.datasets import RandAugment, RandomFlip, RandomResizedCrop
 from tools.benchmarks import timing
-from tools.experiments.summary import machine, versions
+from tools.machine import describe_machine, processor, versions
+from tools.output import write_json
 
 RECIPE = 'configs/tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py'
 CONFIG = str(Path(__file__).resolve().parents[2] / RECIPE)
-PICTURES = ('.jpg', '.jpeg', '.png')
+# Each stands in for the hosts' step of its name.
+FASTER = {step.__name__ for step in (RandAugment, RandomFlip, RandomResizedCrop)}
+SUFFIXES = ('.jpg', '.jpeg', '.png')
 HOSTS, OURS = "hosts' steps", 'this config'
 
 
 # ------------------------------------------------------------------ the pipelines
 
 
-def with_host_steps(node):
-    """A pipeline with the hosts' steps in place of this package's faster ones."""
+def with_host_steps(node: Any) -> Any:
+    """Return a pipeline with the hosts' steps in place of the faster ones of ours."""
     if isinstance(node, dict):
         node = {key: with_host_steps(value) for key, value in node.items()}
         scope, _, kind = str(node.get('type')).rpartition('.')
-        if scope == 'mmtlalign' and kind in transforms.__all__:
+        if scope == 'mmtlalign' and kind in FASTER:
             node['type'] = kind
             if node.get('backend') == 'torch':
                 node['backend'] = 'pillow'
@@ -63,7 +68,7 @@ def with_host_steps(node):
 
 
 def pipelines_of(config: Config) -> dict[str, tuple]:
-    """Steps and the function that collates, of the hosts and of the config."""
+    """Return steps and the function that collates, of the hosts and of the config."""
     loader = config.train_dataloader
     steps = [dict(step) for step in loader.dataset.pipeline]
     collate = loader.get('collate_fn', dict(type='pseudo_collate'))['type']
@@ -78,14 +83,14 @@ def pipelines_of(config: Config) -> dict[str, tuple]:
 
 
 def seed(number: int) -> None:
-    """What steps draw from."""
+    """Seed what steps draw from."""
     random.seed(number)
     np.random.seed(number)
     torch.manual_seed(number)
 
 
-def stages_of(steps: list, files: list[str]) -> list[list[dict]]:
-    """What each step is handed, and at the end what the last one makes."""
+def step_inputs(steps: list, files: list[str]) -> list[list[dict]]:
+    """Return what each step is handed, and at the end what the last one makes."""
     seed(0)
     stages = [[dict(img_path=file, gt_label=0) for file in files]]
     for step in steps:
@@ -96,8 +101,13 @@ def stages_of(steps: list, files: list[str]) -> list[list[dict]]:
 # -------------------------------------------------------------------- the loaders
 
 
-class Pictures(torch.utils.data.Dataset):
-    """Samples as the steps make them."""
+class Images(torch.utils.data.Dataset):
+    """Data set of samples as the steps make them.
+
+    Args:
+        samples: What the first step is handed.
+        steps: Of the pipeline.
+    """
 
     def __init__(self, samples: list[dict], steps: list):
         self.samples, self.steps = samples, steps
@@ -112,29 +122,40 @@ class Pictures(torch.utils.data.Dataset):
         return sample
 
 
-class Stamped:
-    """Collates, and says how long the worker has worked and with how many threads."""
+class TimedCollate:
+    """Collate function that adds the worker's seconds of work, and its threads.
 
-    def __init__(self, collate):
+    Args:
+        collate: Function that collates.
+    """
+
+    def __init__(self, collate: Callable):
         self.collate = collate
 
-    def __call__(self, batch):
+    def __call__(self, batch: list[dict]) -> tuple[Any, float, tuple[int, int]]:
+        """Return the batch, seconds of work so far, and threads."""
         threads = cv2.getNumThreads(), torch.get_num_threads()
         return self.collate(batch), time.process_time(), threads
 
 
-def load(dataset: Pictures, collate, batch: int, round_: int) -> tuple[float, tuple]:
-    """Seconds of work an image, from the first batch to the last; threads.
+def load(
+    dataset: Images, collate: Callable, batch: int, round_: int
+) -> tuple[float, tuple]:
+    """Measure seconds of work an image, from the first batch to the last.
 
-    The worker's and this process's, which stacks images that come one by one, as the
-    data preprocessor does.
+    Those of the worker and of this process, which stacks images that come one by one,
+    as the data preprocessor does.
     """
 
     def init(worker):
         worker_init_fn(worker, num_workers=1, rank=0, seed=round_)
 
     loader = DataLoader(
-        dataset, batch, num_workers=1, collate_fn=Stamped(collate), worker_init_fn=init
+        dataset,
+        batch,
+        num_workers=1,
+        collate_fn=TimedCollate(collate),
+        worker_init_fn=init,
     )
     batches = iter(loader)
     _, began, threads = next(batches)
@@ -150,8 +171,8 @@ def load(dataset: Pictures, collate, batch: int, round_: int) -> tuple[float, tu
 # -------------------------------------------------------------------- the rounds
 
 
-def every(step, samples: list[dict]):
-    """Do a step on all samples; as in a loader, results are not kept."""
+def on_all(step: Callable, samples: list[dict]) -> Callable[[], None]:
+    """Return a call of a step on all samples; as in a loader, no result is kept."""
 
     def run():
         for sample in samples:
@@ -160,8 +181,10 @@ def every(step, samples: list[dict]):
     return run
 
 
-def compare(pipelines: dict, files: list[str], batch: int, repeats: int):
-    """Seconds of work an image by part and pipeline, and threads of a worker."""
+def compare(
+    pipelines: dict, files: list[str], batch: int, repeats: int
+) -> tuple[dict[str, dict[str, list[float]]], set[tuple]]:
+    """Measure seconds of work an image by part and pipeline; threads of a worker."""
     turns, seconds, threads, now = {}, {}, set(), [0]
 
     def before(round_):
@@ -178,13 +201,13 @@ def compare(pipelines: dict, files: list[str], batch: int, repeats: int):
         return step
 
     for which, (steps, collate) in pipelines.items():
-        *stages, packed = stages_of(steps, files)
-        for place, (step, samples) in enumerate(zip(steps, stages, strict=True)):
+        *inputs, packed = step_inputs(steps, files)
+        for place, (step, samples) in enumerate(zip(steps, inputs, strict=True)):
             part = f'{place + 1} {type(step).__name__.removesuffix("FromFile")}'
-            turns[part, which] = every(step, samples)
+            turns[part, which] = on_all(step, samples)
         for part, given in (
-            ('collate and send', Pictures(packed, [])),
-            ('whole', Pictures(stages[0], steps)),
+            ('collate and send', Images(packed, [])),
+            ('whole', Images(inputs[0], steps)),
         ):
             turns[part, which] = loads((part, which), given, collate)
     work, _ = timing.take_turns(turns, repeats, before=before)
@@ -197,20 +220,20 @@ def compare(pipelines: dict, files: list[str], batch: int, repeats: int):
 
 def report(work: dict) -> None:
     """Print milliseconds an image, and images a second."""
-    timing.table(
+    timing.print_table(
         'Milliseconds of one core an image',
         ('', HOSTS, OURS, 'ratio'),
         [
             [
                 part,
-                *(timing.cell(timing.spread(row[w]), 1e3, 2) for w in (HOSTS, OURS)),
+                *(timing.cell(timing.quartiles(row[w]), 1e3, 2) for w in (HOSTS, OURS)),
                 timing.cell(timing.ratios(row[HOSTS], row[OURS]), digits=2),
             ]
             for part, row in work.items()
         ],
     )
     speeds = {
-        w: timing.spread([1 / t for t in work['whole'][w]]) for w in (HOSTS, OURS)
+        w: timing.quartiles([1 / t for t in work['whole'][w]]) for w in (HOSTS, OURS)
     }
     print(
         f'\nImages a second and core: {timing.cell(speeds[HOSTS])} with the '
@@ -218,32 +241,32 @@ def report(work: dict) -> None:
     )
 
 
-# ------------------------------------------------------------------- the pictures
+# --------------------------------------------------------------------- the images
 
 
-def pictures_below(folder: str, count: int) -> list[str]:
-    """Pictures of a folder and those in it, ``count`` of them, evenly spread."""
+def list_images(folder: str, count: int) -> list[str]:
+    """List ``count`` images of a folder and those in it, evenly spread."""
     found = sorted(
-        str(file) for file in Path(folder).rglob('*') if file.suffix.lower() in PICTURES
+        str(file) for file in Path(folder).rglob('*') if file.suffix.lower() in SUFFIXES
     )
     return [found[i * len(found) // count] for i in range(min(count, len(found)))]
 
 
 def rewrite(files: list[str], folder: str, side: int, quality: int) -> list[str]:
-    """Pictures with a long side of so many pixels, as JPEG files."""
+    """Write images with a long side of so many pixels, as JPEG files."""
     written = []
     for number, file in enumerate(files):
-        picture = cv2.imread(file)
-        scale = side / max(picture.shape[:2])
+        image = cv2.imread(file)
+        scale = side / max(image.shape[:2])
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=method)
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=method)
         written.append(str(Path(folder) / f'{number}.jpg'))
-        cv2.imwrite(written[-1], picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        cv2.imwrite(written[-1], image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return written
 
 
 def describe(files: list[str]) -> dict:
-    """How many, and their mean size."""
+    """Return the number of images, and their mean size."""
     sizes = np.mean([cv2.imread(file).shape[:2] for file in files], axis=0)
     height, width = (round(float(size)) for size in sizes)
     size = sum(Path(file).stat().st_size for file in files) / len(files)
@@ -253,7 +276,7 @@ def describe(files: list[str]) -> dict:
 # ------------------------------------------------------------------- the command
 
 
-def parse_args(arguments):
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -278,8 +301,8 @@ def parse_args(arguments):
     return options
 
 
-def problems(options):
-    """What is wrong with the arguments: the value, the rule, the remedy."""
+def problems(options: argparse.Namespace) -> Iterator[str]:
+    """Yield what is wrong with the arguments: the value, the rule, the remedy."""
     for name in ('count', 'batch', 'repeats', 'long_side'):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -302,34 +325,34 @@ def problems(options):
         yield (
             f'--config {options.config}: trains with {", ".join(kinds) or "nothing"}; '
             'the pipeline has to begin with LoadImageFromFile and read no label maps, '
-            'as here are pictures alone. Take another config, or the control of this'
+            'as here are images alone. Take another config, or the control of this'
         )
-    found = len(pictures_below(options.images, options.count))
+    found = len(list_images(options.images, options.count))
     if found < options.count:
         yield (
-            f'{options.images} has {found} {", ".join(PICTURES)} files, --count takes '
+            f'{options.images} has {found} {", ".join(SUFFIXES)} files, --count takes '
             f'{options.count}; name another folder, or take fewer'
         )
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     """Print the tables."""
     options = parse_args(arguments)
-    timing.hush()
+    timing.silence_hosts()
     config = Config.fromfile(options.config)
     # As the runner does.
     set_multi_processing(**config.get('env_cfg', {}).get('mp_cfg', {}))
     torch.set_num_threads(1)
-    files = pictures_below(options.images, options.count)
+    files = list_images(options.images, options.count)
     with tempfile.TemporaryDirectory() as folder:
         if options.long_side:
             files = rewrite(files, folder, options.long_side, options.quality)
-        pictures = describe(files)
+        images = describe(files)
         print(
-            f'{machine()["processor"]}, torch {torch.__version__}, OpenCV '
+            f'{processor()}, torch {torch.__version__}, OpenCV '
             f'{cv2.__version__}, {options.repeats} rounds of {options.count} images, '
-            f'batches of {options.batch}\nmean image {pictures["width"]}x'
-            f'{pictures["height"]}, {pictures["bytes"] / 1e3:.0f} kB'
+            f'batches of {options.batch}\nmean image {images["width"]}x'
+            f'{images["height"]}, {images["bytes"] / 1e3:.0f} kB'
         )
         pipelines = pipelines_of(config)
         work, threads = compare(pipelines, files, options.batch, options.repeats)
@@ -339,13 +362,13 @@ def main(arguments=None):
     if options.json:
         found = dict(
             options=vars(options),
-            machine=machine(),
+            machine=describe_machine(),
             versions=versions(),
-            images=pictures,
+            images=images,
             threads=sorted(threads),
             seconds=work,
         )
-        Path(options.json).write_text(json.dumps(found, indent=1), encoding='utf-8')
+        write_json(options.json, found)
 
 
 if __name__ == '__main__':

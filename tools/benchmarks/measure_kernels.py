@@ -1,18 +1,18 @@
 """Measure which attention is faster, fused or explicit, for every case of the rule.
 
-    python tools/benchmarks/measure_kernels.py                       # this CPU, one thread
-    python tools/benchmarks/measure_kernels.py --device cuda         # adds a GPU
-    python tools/benchmarks/measure_kernels.py --out FILE            # elsewhere
+    python tools/benchmarks/measure_kernels.py                  # this CPU, one thread
+    python tools/benchmarks/measure_kernels.py --device cuda    # adds a GPU
+    python tools/benchmarks/measure_kernels.py --out FILE       # elsewhere
 
 Forward and backward take turns; a case is a device, a type, with or without a bias that
 learns, as in windows, and a number of tokens. The result replaces the cases of that
-device in mmtlalign/attention/kernel_times.json, from which attention is chosen.
+device in mmtlalign/fast/kernel_times.json, from which attention is chosen.
 """
 
 import argparse
 import json
-import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # A checkout works whether or not the package is installed.
@@ -20,45 +20,49 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from mmtlalign.fast.attention import TIMES, attend
+from mmtlalign.compat.files import atomic_write
+from mmtlalign.fast.attention import TIMES, explicit_attention, fused_attention
 from tools.benchmarks import timing
+from tools.machine import processor
 
 # Windows of 4, 7, 8 and 14 tokens a side; classifiers at 32 to 512 pixels.
 TOKENS = {True: [16, 49, 64, 196], False: [17, 50, 65, 197, 577, 1025]}
 HEADS, WIDTH = 6, {True: 32, False: 64}
 
 
-def case(tokens, biased, dtype, device, elements):
-    """Both ways to compute an attention, and its backward pass."""
+def make_steps(
+    tokens: int, biased: bool, dtype: torch.dtype, device: str, elements: int
+) -> dict[str, Callable[[], None]]:
+    """Return forward and backward of an attention, by kernel."""
     batch = max(1, elements // (HEADS * tokens**2))
     draw = torch.Generator().manual_seed(0)
     size = (batch, tokens, 3, HEADS, WIDTH[biased])
     packed = torch.randn(size, generator=draw).to(device, dtype)
-    given = torch.randn(batch, HEADS, tokens, WIDTH[biased], generator=draw)
-    given, bias = given.to(device, dtype), None
+    gradient = torch.randn(batch, HEADS, tokens, WIDTH[biased], generator=draw)
+    gradient, bias = gradient.to(device, dtype), None
     if biased:
         bias = torch.randn(HEADS, tokens, tokens, generator=draw)
         bias = bias.to(device, dtype).requires_grad_()
 
-    def step(kernel):
+    def step(attend):
         def run():
             leaf = packed.detach().requires_grad_()
             parts = leaf.permute(2, 0, 3, 1, 4).unbind(0)
-            attend(*parts, bias, kernel=kernel).backward(given)
+            attend(*parts, bias).backward(gradient)
 
         return run
 
-    return {kernel: step(kernel) for kernel in ('fused', 'explicit')}
+    return dict(fused=step(fused_attention), explicit=step(explicit_attention))
 
 
-def measure(options):
-    """A row for every case."""
+def measure(options: argparse.Namespace) -> list[dict]:
+    """Measure every case, a row each."""
     rows = []
     for dtype in options.dtypes:
         for biased, lengths in TOKENS.items():
             for tokens in lengths:
                 kind, device = getattr(torch, dtype), options.device
-                steps = case(tokens, biased, kind, device, options.elements)
+                steps = make_steps(tokens, biased, kind, device, options.elements)
                 work, _ = timing.take_turns(steps, options.repeats, device)
                 ratio = timing.ratios(work['explicit'], work['fused'])
                 rows.append(
@@ -80,18 +84,8 @@ def measure(options):
     return rows
 
 
-def machine(device):
-    """The processor, in words."""
-    if device == 'cuda':
-        return torch.cuda.get_device_name()
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(':')[1].strip() for line in lines if 'model name' in line]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def main(arguments=None):
-    """Measure and write."""
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, and replace the cases of the device in the file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -112,13 +106,14 @@ def main(arguments=None):
     known = json.loads(options.out.read_text()) if options.out.exists() else {}
     others = [r for r in known.get('cases', []) if r['device'] != options.device]
     machines = known.get('machines', {})
+    on_gpu = options.device == 'cuda'
+    name = torch.cuda.get_device_name() if on_gpu else processor()
     machines[options.device] = (
-        f'{machine(options.device)}, {options.threads} thread(s), torch '
-        f'{torch.__version__}'
+        f'{name}, {options.threads} thread(s), torch {torch.__version__}'
     )
     found = dict(machines=machines, cases=others + rows)
-    text = json.dumps(found, indent=1)
-    options.out.write_text(text + '\n', encoding='utf-8')
+    with atomic_write(options.out) as part:
+        part.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

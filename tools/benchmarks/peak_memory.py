@@ -1,4 +1,4 @@
-"""The most memory that a call holds, on a CPU or a GPU."""
+"""Peak memory of a call, on a CPU or a GPU."""
 
 import json
 import tempfile
@@ -9,10 +9,10 @@ import torch
 
 
 def peak_bytes(step: Callable[[], object], device: str = 'cpu') -> int:
-    """Bytes of tensors that a call holds at most beyond what it found.
+    """Return the most bytes of tensors that a call holds beyond what is there before.
 
     Args:
-        step: What is called, once.
+        step: Called once.
         device: ``'cpu'``, where torch's profiler counts every allocation, or
             ``'cuda'``.
     """

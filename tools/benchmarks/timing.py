@@ -1,31 +1,32 @@
-"""Times that can be compared on a machine that also does other things.
+"""Timing that allows comparisons on a machine that also does other things.
 
 What is compared takes turns, round by round, and a ratio is taken within a round:
 what slows the machine for a while slows both. A table has the median of the rounds
 and their middle half.
 """
 
+import argparse
 import gc
 import logging
 import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 
-def begin(options) -> None:
-    """Set threads and scope of a benchmark, quiet the hosts, and say what it runs on.
+def set_up(options: argparse.Namespace) -> None:
+    """Set threads and scope, silence the hosts, and print what the benchmark runs on.
 
     Args:
         options: With ``threads``, ``device``, ``repeats`` and ``amp``.
     """
     torch.set_num_threads(options.threads)
-    hush()
+    silence_hosts()
     print(
         f'{platform.machine()}, {options.threads} thread(s), {options.device}, '
         f'torch {torch.__version__}, {options.repeats} rounds, '
@@ -33,15 +34,15 @@ def begin(options) -> None:
     )
 
 
-def hush() -> None:
-    """Quiet the hosts, and set the scope that names of types are looked up in."""
+def silence_hosts() -> None:
+    """Silence the hosts, and set the scope that names of types are looked up in."""
     warnings.simplefilter('ignore')
     MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
     init_default_scope('mmpretrain')
 
 
-def measure(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
-    """Seconds of work and by the wall clock of a call.
+def time_call(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
+    """Return the seconds of a call, of work and by the wall clock.
 
     On a CPU the work is that of this process, all threads, which other processes
     hardly change. On a GPU, which is waited for, it is the wall clock.
@@ -62,7 +63,7 @@ def take_turns(
     device: str = 'cpu',
     before: Callable[[int], object] = lambda round_: None,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of work and by the wall clock of each step, a list of rounds each.
+    """Time steps that take turns: seconds of work and by the wall clock, by round.
 
     Args:
         steps: What is timed, by name.
@@ -76,21 +77,21 @@ def take_turns(
     # Else each collection walks through all that the libraries have imported.
     gc.freeze()
     for round_ in range(repeats + 1):
-        # Nobody is always first.
+        # No step is always first.
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
             before(round_)
             gc.collect()
-            ours, clock = measure(steps[name], device)
+            seconds, clock = time_call(steps[name], device)
             if round_:
-                work[name].append(ours)
+                work[name].append(seconds)
                 wall[name].append(clock)
     gc.unfreeze()
     return work, wall
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles."""
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """Return the median and the quartiles."""
     low, middle, high = (
         statistics.quantiles(values, n=4) if len(values) > 1 else list(values) * 3
     )
@@ -98,18 +99,23 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles of the ratio of two times, round by round."""
-    return spread([a / b for a, b in zip(over, under, strict=True)])
+    """Return median and quartiles of the ratio of two times, round by round."""
+    return quartiles([a / b for a, b in zip(over, under, strict=True)])
 
 
-def cell(spread: Mapping[str, float], scale: float = 1.0, digits: int = 0) -> str:
-    """Median and quartiles in a table, times ``scale``."""
-    low, middle, high = (scale * spread[k] for k in ('low', 'median', 'high'))
+def cell(found: Mapping[str, float], scale: float = 1.0, digits: int = 0) -> str:
+    """Return the cell of a table for median and quartiles, times ``scale``."""
+    low, middle, high = (scale * found[k] for k in ('low', 'median', 'high'))
     return f'{middle:,.{digits}f} ({low:,.{digits}f}-{high:,.{digits}f})'
 
 
-def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of Markdown."""
+def print_table(
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Print a Markdown table, each row as soon as it is there.
+
+    A table of rich would wait for its last row, which may take an hour.
+    """
     print(f'\n{title}\n\n| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
     for row in rows:
         print('| ' + ' | '.join(row) + ' |', flush=True)

@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.annotators import base as annotators
+from mmtlalign.methods.token_labeling.annotators import build_annotator
 from mmtlalign.methods.token_labeling.store import create_store
 from tools.dataset_converters.label_maps import make
 from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -33,7 +33,7 @@ def parse_args(argv=None):
     add('--std', type=float, nargs=3, help='of RGB, in 0 to 1')
     add('--classes', type=Path, help="file with the annotator's classes, one a line")
     add('--topk', type=int, default=5, help='classes kept in each cell')
-    add('--centre-crop', action='store_true', help='look at the centre, as officially')
+    add('--centre-crop', action='store_true', help='annotate the centre, as officially')
     add('--shard-size', type=int, default=4096, help='images a file')
     add('--batch-size', type=int, default=32)
     add('--workers', type=int, default=2, help='processes that read images')
@@ -53,37 +53,38 @@ def parse_args(argv=None):
     return args
 
 
-def run(args):
-    """Plan, annotate, verify."""
+def run(args: argparse.Namespace) -> None:
+    """Plan, annotate and verify."""
     size = tuple(args.size) if len(args.size) == 2 else (args.size[0],) * 2
     images = AnnotatorImages(
         args.images, list_images(args.images), size, args.centre_crop
     )
-    annotator = annotators.build_annotator(
+    annotator = build_annotator(
         args.annotator, args.checkpoint, args.mean, args.std, size
     )
     annotator.model.to(args.device)
     if args.classes and not args.classes.is_file():
         raise InputError(f'--classes {args.classes}: there is no such file')
     classes = args.classes.read_text().splitlines() if args.classes else None
-    facts = make.plan_store(
+    metadata = make.plan_store(
         images, annotator, args.topk, args.shard_size, classes, args.device
     )
-    print(make.estimate(facts)[1])
+    print(make.estimate(metadata)[1])
     if args.dry_run:
         return
     # With several processes, one alone looks after what is damaged.
     if args.part[0] == 0:
-        store = create_store(args.out, facts, images.names)
+        store = create_store(args.out, metadata, images.names)
         make.verify(store, remove=True)
-        there = facts.shards - len(store.missing_shards())
-        if there:
-            print(f'{there} of {facts.shards} files are there already, and verified')
+        shards = metadata.shards
+        finished = shards - len(store.missing_shards())
+        if finished:
+            print(f'{finished} of {shards} files are there already, and verified')
     store = make.annotate(
         args.out,
         images,
         annotator,
-        facts,
+        metadata,
         args.batch_size,
         args.workers,
         args.part,
@@ -96,13 +97,13 @@ def run(args):
             'written: look at the disk, then run this again.'
         )
     if missing:
-        print(f'{len(missing)} of {facts.shards} files are left to other parts.')
+        print(f'{len(missing)} of {metadata.shards} files are left to other parts.')
         return
     print(f'{len(store)} label maps in {args.out}, all checksums fit.')
 
 
-def main():
-    """Run; errors of the user are said in one line."""
+def main() -> None:
+    """Run the tool; end with one line for an error of the user."""
     try:
         run(parse_args())
     except InputError as error:

@@ -1,9 +1,9 @@
 """Check the folder of a data set; make it from its archives if it is not there.
 
-A folder that exists is only looked at: counts, classes, broken files, class ids of
-masks, in one table, status 1 if something is wrong. One that does not is made from
-the archives in --archives; CIFAR and Fashion-MNIST are downloaded. It appears when
-it is whole, under its name, and not before.
+A folder that exists is only checked: counts, classes, broken files, class ids of masks,
+in one table; the exit status is 1 if something is wrong. One that does not is made from
+the archives in --archives; CIFAR and Fashion-MNIST are downloaded. It gets its name
+when it is whole, and not before.
 """
 
 import argparse
@@ -16,13 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.errors import InputError
 from tools.dataset_converters.prepare import DATA_SETS
-from tools.dataset_converters.prepare.command import (
-    check,
-    make,
-)
+from tools.dataset_converters.prepare.data_set import check_data_set, make_data_set
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('name', choices=DATA_SETS)
@@ -45,24 +42,24 @@ def parse_args():
     return parser.parse_args()
 
 
-def main():
-    """Check, or make and check."""
+def main() -> None:
+    """Make the folder if it is not there, and check it."""
     args = parse_args()
-    # An exit, unlike the signal itself, takes what is unfinished with it.
+    # An exit, unlike the signal itself, removes what is unfinished.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     data = DATA_SETS[args.name]
     root = args.root or Path(data.root)
     try:
         if not args.check_only and not root.exists():
-            make(data, root, args.archives, args.address)
+            make_data_set(data, root, args.archives, args.address)
         elif args.archives and not args.check_only:
             print(f'{root} exists: it is checked, and nothing is unpacked.')
-        good = check(data, root, args.subset, args.full)
+        passed = check_data_set(data, root, args.subset, args.full)
     except InputError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('\nstopped; nothing was left behind')
-    sys.exit(0 if good else 1)
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
-"""Real handwritten digits on textured canvases: the pictures of the quickstart.
+"""Images of the quickstart: real handwritten digits on textured canvases.
 
-scikit-learn ships 1,797 digits that people wrote (8x8 pixels, UCI "Optical
-Recognition of Handwritten Digits", Alpaydin & Kaynak 1998). Each is used as it
-is; what is drawn by us is the paper under it and the colour of its ink.
-Everything is a pure function of a seed, so two machines with the same library
-versions write the same bytes.
+scikit-learn ships 1,797 digits that people wrote (8x8 pixels, UCI "Optical Recognition
+of Handwritten Digits", Alpaydin & Kaynak 1998). Each is used as it is; the paper under
+it and the colour of its ink are drawn. Everything is a pure function of a seed, so two
+machines with the same library versions write the same bytes.
+
+Shapes: ``n`` digits, ``H`` and ``W`` pixels.
 """
 
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ class Digits:
     """One split of the digits.
 
     Attributes:
-        strokes (np.ndarray): Ink of every digit, (n, 8, 8) float32 in [0, 1].
-        labels (np.ndarray): The digits 0 to 9, (n,) int64.
-        ids (np.ndarray): Row of each digit in scikit-learn's table, (n,).
+        strokes: Ink of every digit (n, 8, 8), float32 in [0, 1].
+        labels: Digits 0 to 9 (n,), int64.
+        ids: Row of each digit in scikit-learn's table (n,).
     """
 
     strokes: np.ndarray
@@ -34,14 +35,14 @@ class Digits:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A painted picture and what stands on it.
+    """Painted image and its annotation.
 
     Attributes:
-        image (np.ndarray): RGB picture, (H, W, 3) uint8.
-        masks (np.ndarray): Ink of each digit, (n, H, W) bool, disjoint.
-        unlabelled (np.ndarray): Half-inked rims, (H, W) bool, no digit's ink.
-        labels (np.ndarray): The digits 0 to 9, (n,) int64.
-        ids (np.ndarray): Rows in scikit-learn's table, (n,).
+        image: RGB image (H, W, 3), uint8.
+        masks: Ink of each digit (n, H, W), bool, disjoint.
+        unlabelled: Half-inked rims (H, W), bool, no digit's ink.
+        labels: Digits 0 to 9 (n,), int64.
+        ids: Rows in scikit-learn's table (n,).
     """
 
     image: np.ndarray
@@ -51,21 +52,20 @@ class Canvas:
     ids: np.ndarray
 
 
-def load_digits(split, val_every=5):
+def load_digits(split: str, val_every: int = 5) -> Digits:
     """Load one split of scikit-learn's digits.
 
-    Within each class every fifth digit, in scikit-learn's order, is for
-    validation. The split depends on nothing else, so it never moves.
+    Within each class every fifth digit, in scikit-learn's order, is for validation.
 
     Args:
-        split (str): ``'train'`` (1,442 digits) or ``'val'`` (355 digits).
-        val_every (int): One digit in so many is for validation.
+        split: ``'train'`` (1,442 digits) or ``'val'`` (355 digits).
+        val_every: One digit in so many is for validation.
 
     Returns:
-        Digits: The split, in scikit-learn's order.
+        The split, in scikit-learn's order.
 
     Raises:
-        ValueError: If the split has another name.
+        ValueError: The split has another name.
     """
     from sklearn.datasets import load_digits as load
 
@@ -81,61 +81,70 @@ def load_digits(split, val_every=5):
     return Digits(strokes, table.target[keep].astype(np.int64), np.flatnonzero(keep))
 
 
-def paint_digit(digits, index, size, rng):
+def paint_digit(
+    digits: Digits, index: int, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """Paint one digit, alone, on paper of its own.
 
     Args:
-        digits (Digits): The split to take it from.
-        index (int): Its position in the split.
-        size (int): Side of the picture in pixels.
-        rng (np.random.Generator): Source of paper, chalk, size and place.
+        digits: Split to take it from.
+        index: Its position in the split.
+        size: Side of the image in pixels.
+        rng: Source of paper, ink, size and place.
 
     Returns:
-        np.ndarray: (size, size, 3) uint8.
+        Image (size, size, 3), uint8.
     """
     paper = _paper(size, rng)
     side = round(size * rng.uniform(0.8, 1.0))
     top, left = rng.integers(0, size - side + 1, 2)
     cover = np.zeros((size, size), np.float32)
     cover[top : top + side, left : left + side] = _stroke(digits, index, side)
-    return _to_uint8(_blend(paper, cover, _chalk(rng)))
+    return _to_uint8(_blend(paper, cover, _ink_colour(rng)))
 
 
-def place_digit(digits, index, size, side, rng):
-    """Draw one digit, white on black, anywhere on a picture.
+def place_digit(
+    digits: Digits, index: int, size: int, side: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw one digit, white on black, anywhere on an image.
 
     Args:
-        digits (Digits): The split to take it from.
-        index (int): Its position in the split.
-        size (int): Side of the picture in pixels.
-        side (int): Side of the digit in pixels, the same for all.
-        rng (np.random.Generator): Source of the place.
+        digits: Split to take it from.
+        index: Its position in the split.
+        size: Side of the image in pixels.
+        side: Side of the digit in pixels, the same for all.
+        rng: Source of the place.
 
     Returns:
-        np.ndarray: (size, size, 3) uint8.
+        Image (size, size, 3), uint8.
     """
     top, left = rng.integers(0, size - side + 1, 2)
-    picture = np.zeros((size, size, 3), np.float32)
+    image = np.zeros((size, size, 3), np.float32)
     ink = 255 * _stroke(digits, index, side)
-    picture[top : top + side, left : left + side] = ink[..., None]
-    return _to_uint8(picture)
+    image[top : top + side, left : left + side] = ink[..., None]
+    return _to_uint8(image)
 
 
-def paint_canvas(digits, size, rng, count=(3, 5), sides=(0.34, 0.46)):
+def paint_canvas(
+    digits: Digits,
+    size: int,
+    rng: np.random.Generator,
+    count: tuple[int, int] = (3, 5),
+    sides: tuple[float, float] = (0.34, 0.46),
+) -> Canvas:
     """Paint several digits of different sizes on one canvas, not touching.
 
     Args:
-        digits (Digits): The split to draw from.
-        size (int): Side of the canvas in pixels.
-        rng (np.random.Generator): Source of every choice.
-        count (tuple[int, int]): Fewest and most digits to try to place.
-        sides (tuple[float, float]): Smallest and largest digit, as a share of
-            the canvas.
+        digits: Split to draw from.
+        size: Side of the canvas in pixels.
+        rng: Source of every choice.
+        count: Fewest and most digits to try to place.
+        sides: Smallest and largest digit, as a share of the canvas.
 
     Returns:
-        Canvas: The picture with at least one digit on it.
+        Canvas with at least one digit on it.
     """
-    picture = _paper(size, rng)
+    image = _paper(size, rng)
     covers, picks, taken = [], [], np.zeros((size, size), bool)
     for _ in range(rng.integers(count[0], count[1] + 1)):
         pick = int(rng.integers(len(digits.labels)))
@@ -146,14 +155,14 @@ def paint_canvas(digits, size, rng, count=(3, 5), sides=(0.34, 0.46)):
         box = np.s_[free[0] : free[0] + side, free[1] : free[1] + side]
         cover = np.zeros((size, size), np.float32)
         cover[box] = _stroke(digits, pick, side)
-        picture = _blend(picture, cover, _chalk(rng))
+        image = _blend(image, cover, _ink_colour(rng))
         taken[box] = True
         covers.append(cover)
         picks.append(pick)
     covers = np.stack(covers)
     rims = ((covers > RIM) & (covers <= INK)).any(axis=0)
     return Canvas(
-        image=_to_uint8(picture),
+        image=_to_uint8(image),
         masks=covers > INK,
         unlabelled=rims,
         labels=digits.labels[picks],
@@ -163,7 +172,7 @@ def paint_canvas(digits, size, rng, count=(3, 5), sides=(0.34, 0.46)):
 
 def _stroke(digits, index, side):
     """Enlarge a digit smoothly to (side, side), float32 in [0, 1]."""
-    # Ink reaches the rim of the 8x8 pictures: one empty pixel around it keeps
+    # Ink reaches the rim of the 8x8 images: one empty pixel around it keeps
     # the enlarged stroke from being cut off hard.
     small = Image.fromarray(np.pad(np.uint8(digits.strokes[index] * 255), 1))
     return np.asarray(small.resize((side, side), Image.BICUBIC), np.float32) / 255
@@ -194,13 +203,13 @@ def _paper(size, rng):
     return first + (second - first) * pattern[..., None]
 
 
-def _chalk(rng):
+def _ink_colour(rng):
     return rng.uniform(185, 255, 3)
 
 
-def _blend(picture, cover, colour):
-    return picture + (colour - picture) * cover[..., None]
+def _blend(image, cover, colour):
+    return image + (colour - image) * cover[..., None]
 
 
-def _to_uint8(picture):
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+def _to_uint8(image):
+    return np.clip(image + 0.5, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Write the digits to disk in the layouts that the tasks read.
+"""Write the digits of the quickstart in the layouts that the tasks read.
 
 ::
 
@@ -11,7 +11,7 @@
 
 Under ``anywhere`` a digit stands white on black at one random place, one for validation
 at two. The same canvases are annotated twice, as label maps and as instances. Digits
-of the validation split stand on validation pictures only.
+of the validation split stand on validation images only.
 
 Run ``python tools/demo/quickstart_data.py ROOT``.
 """
@@ -31,42 +31,52 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from PIL import Image
 
-from tools.demo.digits import load_digits, paint_canvas, paint_digit, place_digit
+from tools.demo.digits import (
+    Canvas,
+    load_digits,
+    paint_canvas,
+    paint_digit,
+    place_digit,
+)
 
 CLASSES = tuple('zero one two three four five six seven eight nine'.split())
 SEG_CLASSES = ('paper', *CLASSES)
 
-# Raise it when the pictures or their layout change: older folders are redone.
+# Raise it when the images or their layout change: older folders are redone.
 VERSION = 2
 SEED = 0
-# Of the pictures under `anywhere`: their side, the digit's side, places of each digit.
+# Of the images under `anywhere`: their side, the digit's side, places of each digit.
 ANYWHERE = dict(size=32, side=18)
 PLACES = {'train': 1, 'val': 2}
 SPLITS = {'train': 'training', 'val': 'validation'}
 
 
 def write_quickstart(
-    root, train=480, val=96, digit_size=64, canvas_size=128, seed=SEED
-):
-    """Write all pictures under one folder, unless they are already there.
+    root: str | Path,
+    train: int = 480,
+    val: int = 96,
+    digit_size: int = 64,
+    canvas_size: int = 128,
+    seed: int = SEED,
+) -> bool:
+    """Write all images under one folder, unless they are already there.
 
-    They are written beside the folder and moved into place at the end, so a
-    run that is stopped half-way leaves nothing that looks finished.
+    They are written beside the folder and moved into place at the end, so a run that is
+    stopped half-way leaves nothing that looks finished.
 
     Args:
-        root (str | Path): The folder.
-        train (int): Number of training canvases.
-        val (int): Number of validation canvases.
-        digit_size (int): Side of the classification pictures in pixels.
-        canvas_size (int): Side of the canvases in pixels.
-        seed (int): Seed of papers, inks and places.
+        root: Folder.
+        train: Number of training canvases.
+        val: Number of validation canvases.
+        digit_size: Side of the classification images in pixels.
+        canvas_size: Side of the canvases in pixels.
+        seed: Seed of papers, inks and places.
 
     Returns:
-        bool: Whether anything had to be written.
+        Whether anything had to be written.
 
     Raises:
-        FileExistsError: If the folder exists and was not written by this
-            function.
+        FileExistsError: The folder exists and was not written by this function.
     """
     import PIL
     import sklearn
@@ -107,18 +117,18 @@ def write_quickstart(
     return True
 
 
-def label_map(canvas):
-    """Label every pixel of a canvas the way ADE20K does.
+def label_map(canvas: Canvas) -> np.ndarray:
+    """Return the label map of a canvas, as ADE20K labels pixels.
 
     ADE20K keeps 0 for pixels without a class, and ``reduce_zero_label=True``
     turns 0 into "ignore" and shifts the others down by one. Here 0 is the
     half-inked rim of a stroke, 1 the paper, 2 to 11 the digits 0 to 9.
 
     Args:
-        canvas (Canvas): The canvas, (H, W).
+        canvas: Canvas of (H, W) pixels.
 
     Returns:
-        np.ndarray: (H, W) uint8.
+        Label map (H, W), uint8.
     """
     labels = np.ones(canvas.unlabelled.shape, np.uint8)
     labels[canvas.unlabelled] = 0
@@ -127,16 +137,16 @@ def label_map(canvas):
     return labels
 
 
-def run_lengths(mask):
-    """Encode a mask as COCO's uncompressed run lengths.
+def run_lengths(mask: np.ndarray) -> dict:
+    """Return a mask as COCO's uncompressed run lengths.
 
     Runs go down the columns and begin with the zeros.
 
     Args:
-        mask (np.ndarray): (H, W) bool.
+        mask: Mask (H, W), bool.
 
     Returns:
-        dict: ``size`` ``[H, W]`` and ``counts``, a list of lengths.
+        ``size`` ``[H, W]`` and ``counts``, a list of lengths.
     """
     flat = mask.flatten(order='F')
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
@@ -148,10 +158,9 @@ def _write_digits(folder, digits, size, seed):
     for label in range(10):
         (folder / str(label)).mkdir(parents=True)
     for index, (label, row) in enumerate(zip(digits.labels, digits.ids, strict=True)):
-        picture = paint_digit(
-            digits, index, size, np.random.default_rng([seed, 0, row])
-        )
-        Image.fromarray(picture).save(folder / str(label) / f'{row:04d}.png')
+        rng = np.random.default_rng([seed, 0, row])
+        image = paint_digit(digits, index, size, rng)
+        Image.fromarray(image).save(folder / str(label) / f'{row:04d}.png')
 
 
 def _write_anywhere(folder, digits, seed, places, size, side):
@@ -161,9 +170,9 @@ def _write_anywhere(folder, digits, seed, places, size, side):
         for place in range(places):
             # 3: canvases draw from 1 and 2.
             rng = np.random.default_rng([seed, 3, row, place])
-            picture = place_digit(digits, index, size, side, rng)
+            image = place_digit(digits, index, size, side, rng)
             name = f'{row:04d}_{place}.png'
-            Image.fromarray(picture).save(folder / str(label) / name)
+            Image.fromarray(image).save(folder / str(label) / name)
 
 
 def _write_canvases(root, split, digits, count, size, seed):
@@ -193,7 +202,7 @@ def _write_canvases(root, split, digits, count, size, seed):
 
 
 def _instances(canvas, image_id, first):
-    """COCO records of the digits; ids count from 1, box = x, y, width, height."""
+    """Return COCO records of the digits; ids count from 1, boxes are x, y, w, h."""
     records = []
     for mask, digit, row in zip(canvas.masks, canvas.labels, canvas.ids, strict=True):
         ys, xs = np.nonzero(mask)
@@ -213,14 +222,14 @@ def _instances(canvas, image_id, first):
     return records
 
 
-def main():
-    """Write the pictures and say where they are."""
+def main() -> None:
+    """Write the images and print where they are."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('root', help='folder to write to')
     parser.add_argument('--train', type=int, default=480, help='training canvases')
     parser.add_argument('--val', type=int, default=96, help='validation canvases')
     args = parser.parse_args()
-    # An exit, unlike the signal itself, takes what is unfinished with it.
+    # An exit, unlike the signal itself, removes what is unfinished.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         written = write_quickstart(args.root, args.train, args.val)

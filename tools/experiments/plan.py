@@ -1,23 +1,16 @@
-"""A plan: what to pretrain, where to take it, how often.
+"""Plans: what to pretrain, which tasks to take it to, and with which seeds.
 
-A plan is a Python file in the syntax of configs, see ``configs/plans``, or just a
-list of configs: those that read ``pretrained`` are tasks, the others pretrain.
-
-Before the hours of a plan begin: does every backbone fit its tasks?
+A plan is a Python file in the syntax of configs, see ``configs/plans``, or a list of
+configs: those that read ``pretrained`` are tasks, the others pretrain.
 """
 
 import difflib
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 
-from mmtlalign.checkpoint.load import load_backbone
-from mmtlalign.engine.console import import_host
 from mmtlalign.errors import InputError
 from mmtlalign.validation.config import load_config
 
@@ -26,14 +19,14 @@ SCRATCH = 'scratch'
 
 @dataclass(frozen=True)
 class Start:
-    """Where a backbone comes from; a row of the table.
+    """Initial weights of a backbone; a row of the table.
 
     Attributes:
         title (str): Name of the row.
-        config (str | None): A pretraining config.
-        checkpoint (str | None): A file there already, instead of a config.
+        config (str | None): Config of a pretraining run that makes them.
+        checkpoint (str | None): Checkpoint that is there already, instead of a config.
             Without either the backbone is random.
-        options (dict): Dotted key -> value, as ``--cfg-options``.
+        options (dict): Dotted key to value, as ``--cfg-options``.
     """
 
     title: str
@@ -44,14 +37,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Task:
-    """What a backbone is taken to.
+    """Downstream task that a backbone is trained for.
 
     Attributes:
         title (str): Stands before the columns of the table.
-        config (str): A config that reads ``pretrained``.
-        options (dict): Dotted key -> value, as ``--cfg-options``.
-        metrics (dict[str, str] | None): Column -> mmengine's name of the metric.
-            Defaults to what the evaluator of the config is known by.
+        config (str): Config that reads ``pretrained``.
+        options (dict): Dotted key to value, as ``--cfg-options``.
+        metrics (dict[str, str] | None): Column to mmengine's name of the metric.
+            Defaults to None: what the evaluator of the config measures.
     """
 
     title: str
@@ -62,25 +55,26 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every start is taken to every task, once a seed.
+    """Comparison that trains every task from every start, once a seed.
 
     Attributes:
-        starts (dict[str, Start]): Short name -> start, in the order of the rows.
-        tasks (dict[str, Task]): Short name -> task, in the order of the columns.
+        starts (dict[str, Start]): Short name to start, in the order of the rows.
+        tasks (dict[str, Task]): Short name to task, in the order of the columns.
         seeds (tuple[int]): Of initialisation, order and augmentation.
-        options (dict): Dotted key -> value for every run.
-        data (str): A folder; ``{data}`` in a value stands for it.
+        options (dict): Dotted key to value for every run.
+        data (str): Folder that ``{data}`` in a value stands for.
         before (list[list[str]]): Arguments of Python, run before all else, such as
             ``['tools/demo/quickstart_data.py', '{data}']``.
         smoke (dict): What ``--smoke`` changes: the keys ``options``, ``before`` and
             ``data``, as above.
-        at_a_time (int | None): Runs side by side. Defaults to two where there are
-            two cores and no GPU, else one.
+        at_a_time (int | None): Runs side by side. Defaults to None: two where there
+            are two cores and no GPU, else one.
         processes (int): Of one run; more than 1 start ``torchrun``.
-        arguments (list[str]): More arguments of ``tools/train.py``, as ``--amp``.
-        control (str): The start that the others are compared with. Defaults to
+        arguments (list[str]): More arguments of ``tools/train.py``, such as ``--amp``.
+        control (str): Start that the others are compared with. Defaults to
             'control', if there is one of that name.
-        weights (str): What is handed on, as ``tools/model_converters/export_backbone.py --weights``.
+        weights (str): Weights that are exported, as
+            ``tools/model_converters/export_backbone.py --weights``.
         note (str): Stands in the report.
     """
 
@@ -98,15 +92,18 @@ class Plan:
     weights: str = 'auto'
     note: str = ''
 
-    def little(self, where: str) -> 'Plan':
-        """The plan that ``--smoke`` asks for; ``where`` names its file.
+    def smoke_plan(self, file: str) -> 'Plan':
+        """Return the short plan that ``--smoke`` asks for.
+
+        Args:
+            file: Plan file, for the message.
 
         Raises:
             InputError: The plan does not say what a smoke run changes.
         """
         if not self.smoke:
             raise InputError(
-                f'{where} has no `smoke`, so nobody knows how to make it little. Add '
+                f'{file} has no `smoke`, so a short run is not described. Add '
                 "smoke = dict(options={'train_cfg.max_iters': 8}) or leave out --smoke."
             )
         options = {**self.options, **self.smoke.get('options', {})}
@@ -128,23 +125,25 @@ def read_plan(path: str) -> Plan:
     Raises:
         InputError: A key is not known or missing, or a config is not there.
     """
-    given = Config.fromfile(path).to_dict()
+    given = Config.fromfile(find_config(path)).to_dict()
     check_keys(given, Plan, path)
     for kind, name in ((Start, 'starts'), (Task, 'tasks')):
         for key, entry in given[name].items():
             check_keys(entry, kind, f'{path}: {name}[{key!r}]')
         given[name] = {key: kind(**entry) for key, entry in given[name].items()}
-    check_keys(given.get('smoke', {}), Plan, f'{path}: smoke', whole=False)
+    check_keys(given.get('smoke', {}), Plan, f'{path}: smoke', complete=False)
     return check_plan(Plan(**{**given, 'seeds': tuple(given.get('seeds', (0,)))}))
 
 
-def plan_of(configs: Iterable[str], seeds=(0,), scratch: bool = True) -> Plan:
+def plan_from_configs(
+    configs: Iterable[str], seeds: Iterable[int] = (0,), scratch: bool = True
+) -> Plan:
     """Make a plan of configs: those that read ``pretrained`` are the tasks.
 
     Args:
         configs: Config files.
-        seeds: As in :class:`Plan`.
-        scratch: Whether to train each task from random weights too.
+        seeds: Of initialisation, order and augmentation.
+        scratch: Whether to train each task from random weights, too.
 
     Raises:
         InputError: There is no task, or nothing to start from.
@@ -166,26 +165,37 @@ def plan_of(configs: Iterable[str], seeds=(0,), scratch: bool = True) -> Plan:
     return check_plan(Plan(starts, tasks, tuple(seeds)))
 
 
-def check_keys(given: dict, kind: type, where: str, whole: bool = True) -> None:
-    """Every key must be an attribute of ``kind``, and what has no default be there."""
+def check_keys(given: dict, kind: type, where: str, complete: bool = True) -> None:
+    """Check that all keys are known, and that none without a default is missing.
+
+    Args:
+        given: What the plan file says.
+        kind: Class whose attributes the keys are.
+        where: Place in the file, for the message.
+        complete: Whether keys may not be missing.
+
+    Raises:
+        InputError: A key is not known or missing.
+    """
     names = [f.name for f in fields(kind)]
     for key in given:
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f'Did you mean {near[0]!r}?' if near else f'Known are {names}.'
-            raise InputError(f'{where} has a key {key!r} that nobody reads. {hint}')
+            raise InputError(f'{where} has a key {key!r} that is not known. {hint}')
     needed = [n for n in names if n in ('starts', 'tasks', 'title')]
     needed += ['config'] if kind is Task else []
     for name in needed:
-        if whole and name not in given:
+        if complete and name not in given:
             raise InputError(f'{where} lacks {name!r}. Add it.')
 
 
 def check_plan(plan: Plan) -> Plan:
-    """Check names and files of a plan; returns it.
+    """Check the names and files of a plan, and return it.
 
     Raises:
-        InputError: As :func:`read_plan`.
+        InputError: A name cannot be that of a folder, a file does not exist, or seeds
+            are missing or double.
     """
     for name in [*plan.starts, *plan.tasks]:
         if not name.replace('-', '').replace('_', '').replace('.', '').isalnum():
@@ -213,7 +223,7 @@ def check_plan(plan: Plan) -> Plan:
 
 
 def find_config(name: str) -> str:
-    """The path of a config, from here or from the top of the project.
+    """Return the path of a config or plan, from here or from the top of the project.
 
     Raises:
         InputError: There is no such file.
@@ -223,16 +233,16 @@ def find_config(name: str) -> str:
         if path.is_file():
             return str(path)
     raise InputError(
-        f'{name} does not exist, neither here nor in {top}. Name a config '
-        'file relative to one of the two.'
+        f'{name} does not exist, neither here nor in {top}. Name a file relative to '
+        'one of the two.'
     )
 
 
 def metrics_of(cfg: Config, where: str) -> dict[str, str]:
-    """What an evaluation is called: column -> mmengine's name.
+    """Return what an evaluation measures: column to mmengine's name of the metric.
 
     Args:
-        cfg: A config with ``val_evaluator``.
+        cfg: Config with ``val_evaluator``.
         where: Its file, for the message.
 
     Raises:
@@ -253,49 +263,3 @@ def metrics_of(cfg: Config, where: str) -> dict[str, str]:
         f'{where}: it is not known what {kind} measures; known are Accuracy, IoUMetric '
         "and CocoMetric. Set metrics={'column': 'name in the log'} of the task."
     )
-
-
-def check_backbones(jobs) -> None:
-    """Load each pretraining backbone, untrained, into each of its tasks.
-
-    Args:
-        jobs (Iterable[Job]): Of a plan.
-
-    Raises:
-        InputError: A backbone does not fit; names start and task.
-    """
-    jobs = list(jobs)
-    pretrainings = {j.start: j for j in jobs if j.task == 'pretrain'}
-    seen = set()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / 'backbone.pth'
-        for job in jobs:
-            source = pretrainings.get(job.start)
-            if job.cfg is None or job.task == 'pretrain' or source is None:
-                continue
-            # A method and its control have one backbone.
-            pair = repr(source.cfg.model.backbone), job.task
-            if pair in seen:
-                continue
-            seen.add(pair)
-            given = build(source.cfg)
-            names = {f'backbone.{n}': t for n, t in given.state_dict().items()}
-            torch.save(dict(state_dict=names), file)
-            hook = next(
-                h for h in job.cfg.custom_hooks if 'PretrainedBackbone' in h['type']
-            )
-            try:
-                load_backbone(build(job.cfg), str(file), hook.get('new_layers', ()))
-            except InputError as error:
-                raise InputError(
-                    f'The backbone of {source.config} does not fit {job.config}: '
-                    f'{str(error).replace(str(file), "it")}'
-                ) from error
-
-
-def build(cfg) -> torch.nn.Module:
-    """The backbone of a config, with random weights."""
-    scope = cfg.get('default_scope', 'mmengine')
-    import_host(scope)
-    with MODELS.switch_scope_and_registry(scope) as models:
-        return models.build(dict(cfg.model.backbone, init_cfg=None))

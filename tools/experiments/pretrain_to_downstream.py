@@ -1,13 +1,14 @@
-"""Pretrain, export, segment, detect, transfer: a whole comparison in one command.
+r"""Pretrain, export, segment, detect, transfer: a whole comparison in one command.
 
     python tools/experiments/pretrain_to_downstream.py PLAN.py
-    python tools/experiments/pretrain_to_downstream.py PRETRAINING.py ... TASK.py ... --seeds 0 1 2
+    python tools/experiments/pretrain_to_downstream.py PRETRAINING.py ... TASK.py ... \
+        --seeds 0 1 2
 
 A plan names pretraining configs (the rows of the table: a method, its control, and
 random weights), tasks (the columns) and seeds; see configs/plans. Without a plan, the
 configs that read `pretrained` are the tasks. What is finished is kept: after Ctrl-C or
-an error, --resume goes on with the stage that was interrupted. At the end there is a
-report: table, curves, pictures, commands, versions, seeds.
+an error, --resume goes on with the jobs that were interrupted. At the end there is a
+report: table, curves, figures, commands, versions, seeds.
 """
 
 import argparse
@@ -24,23 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import short_errors
-from tools.experiments.plan import (
-    check_backbones,
-    plan_of,
-    read_plan,
-)
-from tools.experiments.plan_runner import PlanRunner
-from tools.experiments.report import (
-    summarise,
-    write_report,
-)
-from tools.experiments.stages import (
-    StageError,
-    set_aside,
-)
+from tools.experiments.backbone_check import check_backbones
+from tools.experiments.jobs import JobError, set_aside
+from tools.experiments.plan import Plan, plan_from_configs, read_plan
+from tools.experiments.report import summarise, write_report
+from tools.experiments.runner import PlanRunner
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +47,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--smoke',
         action='store_true',
-        help='a few steps of every stage, as the plan says, to see whether all runs',
+        help='a few steps of every run, as the plan says, to see whether all runs',
     )
     parser.add_argument('--seeds', type=int, nargs='+', help="instead of the plan's")
     parser.add_argument('--data', help="data folder instead of the plan's")
@@ -65,24 +57,23 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def make_plan(args):
-    """Read the plan and apply the command line to it.
-
-    Returns:
-        tuple[Plan, str]: The plan and its name.
-    """
+def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
+    """Read the plan, apply the command line to it, and return it and its name."""
     if len(args.plan) == 1:
         plan, name = read_plan(args.plan[0]), Path(args.plan[0]).stem
     else:
-        plan, name = plan_of(args.plan), Path(args.plan[0]).stem + '_to_downstream'
+        plan, name = (
+            plan_from_configs(args.plan),
+            Path(args.plan[0]).stem + '_to_downstream',
+        )
     if args.smoke:
-        plan, name = plan.little(args.plan[0]), name + '-smoke'
+        plan, name = plan.smoke_plan(args.plan[0]), name + '-smoke'
     given = dict(seeds=args.seeds and tuple(args.seeds), data=args.data)
     return dataclasses.replace(plan, **{k: v for k, v in given.items() if v}), name
 
 
-def main():
-    """Run the plan; exit status 130 where the user stopped it."""
+def main() -> None:
+    """Run the plan; the exit status is 130 if the user stops it."""
     args = parse_args()
     filter_known_warnings()
     # SIGINT too: a shell that starts this in the background has it ignored.
@@ -107,8 +98,8 @@ def main():
     except KeyboardInterrupt:
         print(f'\nStopped. Nothing is lost; to go on:\n\n    {again}')
         sys.exit(130)
-    except (StageError, LookupError) as error:
-        print(f'\n{error}\n\nThe stages before it are kept; to go on:\n\n    {again}')
+    except (JobError, LookupError) as error:
+        print(f'\n{error}\n\nThe jobs before it are kept; to go on:\n\n    {again}')
         sys.exit(1)
     print(f'\n{(work_dir / "table.txt").read_text()}')
     if args.smoke:

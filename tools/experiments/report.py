@@ -1,29 +1,27 @@
-"""The report of a plan: table, curves, pictures, and how it came about."""
+"""Report of a plan: table, curves, figures, and how they were made."""
 
 import base64
 import html
 import os
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
 from tools.analysis_tools.style import colour_of
+from tools.experiments.jobs import Job
+from tools.experiments.plan import Plan
 from tools.experiments.progress import read_scalars
-from tools.experiments.stages import write_json
-from tools.experiments.summary import (
-    differences,
-    format_table,
-    machine,
-    markdown_table,
-    source,
-    table_rows,
-    versions,
-)
+from tools.experiments.runner import PlanRunner
+from tools.experiments.table import differences, table_cells, table_rows
+from tools.machine import code_version, describe_machine, versions
+from tools.output import format_table, write_json
 
-# Colours that stay apart as thin lines.
-APART = (0, 5, 3, 6, 1, 7)
+# Colours that can be told apart as thin lines.
+LINE_COLOURS = (0, 5, 3, 6, 1, 7)
 ROOT = Path(__file__).resolve().parents[2]
 STYLE = (
     'body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;'
@@ -33,15 +31,12 @@ STYLE = (
 )
 
 
-def summarise(runner, seconds):
-    """Everything that the report says, as plain data.
+def summarise(runner: PlanRunner, seconds: float) -> dict:
+    """Return everything that the report says, as plain data for ``summary.json``.
 
     Args:
-        runner (PlanRunner): Whose jobs are all done.
-        seconds (float): What this run took.
-
-    Returns:
-        dict: For ``summary.json``.
+        runner: All its jobs are done.
+        seconds: What this run took.
     """
     plan, jobs = runner.plan, list(runner.jobs.values())
     columns, rows = table_rows(plan, jobs)
@@ -51,26 +46,26 @@ def summarise(runner, seconds):
         differences=differences(columns, rows, plan.control),
         seeds=list(plan.seeds),
         note=plan.note,
-        seconds={job.name: round(job.stage.state['seconds'], 1) for job in jobs},
+        seconds={job.name: round(job.state['seconds'], 1) for job in jobs},
         seconds_of_this_run=round(seconds, 1),
         commands={job.name: _commands(job) for job in jobs},
         command=os.environ.get('MMTLALIGN_COMMAND')
         or shlex.join(['python', *sys.argv]),
         at_a_time=runner.at_a_time,
         threads=runner.threads,
-        code=source(ROOT),
-        machine=machine(),
+        code=code_version(ROOT),
+        machine=describe_machine(),
         versions=versions(),
     )
 
 
-def draw_curves(plan, jobs, path):
+def draw_curves(plan: Plan, jobs: Iterable[Job], path: Path) -> None:
     """Draw the training loss of every run, a panel a task.
 
     Args:
-        plan (Plan): Names tasks and starts.
-        jobs (Iterable[Job]): Finished.
-        path (Path): Where the PNG goes.
+        plan: Names tasks and starts.
+        jobs: Finished.
+        path: PNG file.
     """
     runs = [job for job in jobs if job.cfg is not None]
     tasks = list(dict.fromkeys(job.task for job in runs))
@@ -78,13 +73,13 @@ def draw_curves(plan, jobs, path):
     axes = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axis, task in zip(axes, tasks):
         for number, (key, start) in enumerate(plan.starts.items()):
-            mine = [job for job in runs if (job.task, job.start) == (task, key)]
-            for seed, job in enumerate(mine):
-                records = [r for r in read_scalars(job.stage.folder) if 'loss' in r]
+            same = [job for job in runs if (job.task, job.start) == (task, key)]
+            for seed, job in enumerate(same):
+                records = [r for r in read_scalars(job.folder) if 'loss' in r]
                 axis.plot(
                     [r['step'] for r in records],
                     [r['loss'] for r in records],
-                    color=colour_of(APART[number % len(APART)]),
+                    color=colour_of(LINE_COLOURS[number % len(LINE_COLOURS)]),
                     linewidth=0.9,
                     label=None if seed else start.title,
                 )
@@ -95,53 +90,44 @@ def draw_curves(plan, jobs, path):
     figure.savefig(path)
 
 
-def write_report(summary, runner):
+def write_report(summary: dict, runner: PlanRunner) -> list[Path]:
     """Write ``summary.json``, ``table.txt``, ``report.md`` and ``report.html``.
 
     Args:
-        summary (dict): Of :func:`summarise`.
-        runner (PlanRunner): Whose work directory gets the files.
+        summary: As of :func:`summarise`.
+        runner: Its work directory gets the files.
 
     Returns:
-        list[Path]: The files.
+        The files but the table.
     """
     folder = runner.work_dir
     curves = folder / 'curves.png'
     draw_curves(runner.plan, runner.jobs.values(), curves)
-    table = format_table(summary['columns'], summary['table'])
-    pictures = [curves, *sorted(folder.glob('figures/*.png'))]
-    blocks = list(_blocks(summary, pictures, folder))
+    images = [curves, *sorted(folder.glob('figures/*.png'))]
     write_json(folder / 'summary.json', summary)
+    table = format_table(table_cells(summary['columns'], summary['table']))
     (folder / 'table.txt').write_text(table + '\n')
-    (folder / 'report.md').write_text('\n\n'.join(_markdown(*b) for b in blocks) + '\n')
-    body = '\n'.join(_html(*block) for block in blocks)
+    text = report_text(summary, folder, images)
+    (folder / 'report.md').write_text(text)
+    # One file: the images are inside.
+    body = MarkdownIt().enable('table').render(text)
+    for image in images:
+        data = base64.b64encode(image.read_bytes()).decode()
+        name = f'src="{image.relative_to(folder)}"'
+        body = body.replace(name, f'src="data:image/png;base64,{data}"')
     page = f'<!doctype html><meta charset="utf-8"><title>{html.escape(folder.name)}'
-    (folder / 'report.html').write_text(f'{page}</title><style>{STYLE}</style>{body}\n')
+    (folder / 'report.html').write_text(f'{page}</title><style>{STYLE}</style>{body}')
     return [folder / name for name in ('report.md', 'report.html', 'summary.json')]
 
 
-def _blocks(summary, pictures, folder):
-    """The report as (kind, content), for Markdown and HTML alike."""
-    seeds = summary['seeds']
-    yield 'heading', f'{folder.name}: one backbone, several starts'
-    if summary['note']:
-        yield 'text', summary['note']
-    yield 'table', (summary['columns'], summary['table'], False)
-    told = f'Seed {seeds[0]} alone, so there is no spread.'
+def report_text(summary: dict, folder: Path, images: Sequence[Path]) -> str:
+    """Return the report in Markdown."""
+    seeds, host = summary['seeds'], summary['machine']
+    spread = f'Seed {seeds[0]} alone, so there is no spread.'
     if len(seeds) > 1:
-        told = (
-            f'Mean ± sample standard deviation over the seeds '
-            f'{", ".join(map(str, seeds))}.'
-        )
-    yield 'text', told + ' Evaluated once, at the end of each run.'
-    if summary['differences']:
-        yield 'text', 'The same, less the control of the same seed:'
-        yield 'table', (summary['columns'], summary['differences'], True)
-    for picture in pictures:
-        yield 'picture', (picture, picture.relative_to(folder))
-    yield 'heading', 'How'
-    host = summary['machine']
-    facts = dict(
+        names = ', '.join(map(str, seeds))
+        spread = f'Mean ± sample standard deviation over the seeds {names}.'
+    origin = dict(
         command=summary['command'],
         code=summary['code'],
         seeds=', '.join(map(str, seeds)),
@@ -150,46 +136,26 @@ def _blocks(summary, pictures, folder):
         runs=f'{summary["at_a_time"]} at a time, {summary["threads"]} thread(s) each',
         versions=', '.join(f'{k} {v}' for k, v in summary['versions'].items()),
     )
-    yield 'code', '\n'.join(f'{key:<9}{value}' for key, value in facts.items())
-    yield 'heading', 'Every stage'
-    for stage, commands in summary['commands'].items():
-        yield 'text', f'{stage}, {summary["seconds"][stage]:.0f} s'
-        yield 'code', '\n'.join(commands)
+    cells = table_cells(summary['columns'], summary['table'])
+    parts = [f'## {folder.name}: one backbone, several starts', summary['note']]
+    parts += [format_table(cells, markdown=True)]
+    parts += [f'{spread} Evaluated once, at the end of each run.']
+    if summary['differences']:
+        cells = table_cells(summary['columns'], summary['differences'], sign=True)
+        parts += ['The same, less the control of the same seed:']
+        parts += [format_table(cells, markdown=True)]
+    parts += [f'![{image.stem}]({image.relative_to(folder)})' for image in images]
+    lines = '\n'.join(f'{key:<9}{value}' for key, value in origin.items())
+    parts += ['## How it was made', f'```\n{lines}\n```', '## Every job']
+    for job, commands in summary['commands'].items():
+        lines = '\n'.join(commands)
+        parts += [f'{job}, {summary["seconds"][job]:.0f} s', f'```\n{lines}\n```']
+    return '\n\n'.join(filter(None, parts)) + '\n'
 
 
-def _commands(job):
-    """What was run for a stage, as its log has it; several if it was resumed."""
-    if not job.stage.log.is_file():
+def _commands(job: Job) -> list[str]:
+    """Return what was run for a job, as its log has it; several if it was resumed."""
+    if not job.log.is_file():
         return []
-    lines = job.stage.log.read_text(errors='replace').splitlines()
+    lines = job.log.read_text(errors='replace').splitlines()
     return [line[2:] for line in lines if line.startswith('$ ')]
-
-
-def _markdown(kind, content):
-    if kind == 'heading':
-        return f'## {content}'
-    if kind == 'table':
-        return markdown_table(*content)
-    if kind == 'picture':
-        return f'![{content[0].stem}]({content[1]})'
-    if kind == 'code':
-        return f'```\n{content}\n```'
-    return content
-
-
-def _html(kind, content):
-    if kind == 'heading':
-        return f'<h2>{html.escape(content)}</h2>'
-    if kind == 'picture':
-        data = base64.b64encode(content[0].read_bytes()).decode()
-        return f'<img alt="{content[0].stem}" src="data:image/png;base64,{data}">'
-    if kind == 'code':
-        return f'<pre>{html.escape(content)}</pre>'
-    if kind == 'text':
-        return f'<p>{html.escape(content)}</p>'
-    head, _, *body = markdown_table(*content).splitlines()
-    rows = [head, *body]
-    cut = [[html.escape(cell) for cell in row[2:-2].split(' | ')] for row in rows]
-    lines = [f'<tr><th>{"</th><th>".join(cut[0])}</th></tr>']
-    lines += [f'<tr><td>{"</td><td>".join(row)}</td></tr>' for row in cut[1:]]
-    return f'<table>{"".join(lines)}</table>'

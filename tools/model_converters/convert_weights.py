@@ -2,27 +2,28 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmtlalign.checkpoint.convert import FAMILIES, convert, left_out, unwrap
-from mmtlalign.checkpoint.io import read_tensors, some_of
-from mmtlalign.checkpoint.tensor_files import check_target, write_tensors
+from mmtlalign.checkpoint.convert import convert, left_out, unwrap
+from mmtlalign.checkpoint.io import check_target, read_tensors, some_of, write_tensors
+from mmtlalign.checkpoint.key_maps import KEY_MAPS
 from mmtlalign.errors import InputError
 
 # What holds the weights in a file of ours.
 OURS = 'state_dict'
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    families = '\n'.join(f'  {n:11}{FAMILIES[n].about}' for n in sorted(FAMILIES))
+    families = '\n'.join(f'  {n:11}{KEY_MAPS[n].about}' for n in sorted(KEY_MAPS))
     parser = argparse.ArgumentParser(
         description=f'{__doc__}\n\nfamilies:\n{families}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         'family',
-        choices=sorted(FAMILIES),
+        choices=sorted(KEY_MAPS),
         metavar='FAMILY',
         help='whose names the official file has',
     )
@@ -45,7 +46,7 @@ def convert_file(
     """Rewrite a checkpoint file; nothing but the weights is kept.
 
     Args:
-        family: A key of :data:`FAMILIES`.
+        family: A key of :data:`KEY_MAPS`.
         source: File to read. Official ones hold their weights under an entry that
             the family's table knows, ours under ``state_dict``, or the file is the
             weights alone.
@@ -60,24 +61,24 @@ def convert_file(
         InputError: A file cannot be read or is there already, or a name is not known.
     """
     check_target(target)
-    keys = FAMILIES[family].keys
+    entries = KEY_MAPS[family].entries
     advice = f'Name the checkpoint to convert: convert_weights.py {family} IN OUT'
-    under = (key,) if key else (OURS,) if reverse else keys
-    tensors, lines = read_tensors(source, 'IN', advice, under, bare=not key), []
+    keys = (key,) if key else (OURS,) if reverse else entries
+    tensors, lines = read_tensors(source, 'IN', advice, keys, bare=not key), []
     if not reverse:
         tensors, wrappers = unwrap(tensors, family)
         lines += [f'{w!r} taken off {n} names' for w, n in wrappers.items()]
-    without = left_out(tensors, family, reverse)
-    if without:
-        lines.append(f'{len(without)} tensors left out: {some_of(without)}')
+    skipped = left_out(tensors, family, reverse)
+    if skipped:
+        lines.append(f'{len(skipped)} tensors left out: {some_of(skipped)}')
     tensors = convert(tensors, family, reverse)
     meta = dict(converted_from=Path(source).name, family=family, reverse=reverse)
-    write_tensors(target, tensors, meta, keys[0] if reverse else OURS)
+    write_tensors(target, tensors, meta, entries[0] if reverse else OURS)
     return [*lines, f'{len(tensors)} tensors written to {target}']
 
 
-def main():
-    """Convert."""
+def main() -> None:
+    """Convert a file and say what was done."""
     args = parse_args()
     try:
         lines = convert_file(

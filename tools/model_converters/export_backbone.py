@@ -2,13 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from mmtlalign.checkpoint.export import FORMATS, export_backbone
-from mmtlalign.checkpoint.select import WEIGHTS
+from mmtlalign.checkpoint.load import WEIGHTS
 from mmtlalign.errors import InputError
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='checkpoint of a training run')
@@ -39,8 +40,8 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main():
-    """Export."""
+def main() -> None:
+    """Export a backbone and say what was written."""
     args = parse_args()
     try:
         meta = export_backbone(

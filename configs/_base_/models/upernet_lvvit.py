@@ -25,7 +25,7 @@ model = dict(
     ),
     neck=dict(
         _delete_=True,
-        type='mmtlalign.SideLayers',
+        type='mmtlalign.LVViTNeck',
         in_channels=384,
         last_channels=2048,
         norm_cfg=dict(type='SyncBN'),

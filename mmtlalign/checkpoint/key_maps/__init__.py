@@ -1,15 +1,15 @@
-"""Names of weights in official code bases and in this package, one table a family.
+"""Names of weights in official code bases and in this package, one file a family.
 
-A new family is one more entry of :data:`FAMILIES`.
+A new family is one more entry of :data:`KEY_MAPS`.
 """
 
 from mmtlalign.checkpoint.key_maps import swin, vit, xcit
-from mmtlalign.checkpoint.key_maps.base import Family
+from mmtlalign.checkpoint.key_maps.base import KeyMap
 from mmtlalign.checkpoint.key_maps.dhvt import DHVT
 from mmtlalign.checkpoint.key_maps.lvvit import LVVIT
 from mmtlalign.checkpoint.key_maps.pvt import PVT
 
-FAMILIES: dict[str, Family] = dict(
+KEY_MAPS: dict[str, KeyMap] = dict(
     deit=vit.DEIT,
     dhvt=DHVT,
     esvit=swin.ESVIT,

@@ -1,10 +1,47 @@
-"""Swin transformers of up to four stages: official, timm, EsViT."""
+"""Names of Swin transformers of up to four stages: official code, timm, EsViT."""
 
-from mmtlalign.checkpoint.key_maps.base import (
-    BIAS_WITH_INDEX,
-    MERGE_ORDER,
-    Family,
-    Pair,
+import math
+
+import torch
+from torch import Tensor
+
+from mmtlalign.checkpoint.key_maps.base import KeyMap, Pair, ValueMap
+from mmtlalign.errors import InputError
+
+
+def _to_unfold(value: Tensor) -> tuple[Tensor]:
+    blocks = value.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
+    return (blocks.transpose(-1, -2).flatten(-2),)
+
+
+def _from_unfold(value: Tensor) -> tuple[Tensor]:
+    blocks = value.unflatten(-1, (-1, 4)).transpose(-1, -2)
+    return (blocks[..., [0, 2, 1, 3], :].flatten(-2),)
+
+
+# The last axis of patch merging, 4C: the official Swin puts the four tokens after
+# each other, (row 0, column 0), (1, 0), (0, 1), (1, 1), C channels each;
+# `nn.Unfold` of mmcv puts the channels first and reads the four row by row.
+MERGE_ORDER = ValueMap(_to_unfold, _from_unfold)
+
+
+def _window_index(table: Tensor) -> Tensor:
+    """Return (w², w²) rows of a ((2w-1)², heads) table, one for each pair of tokens."""
+    side = math.isqrt(len(table))
+    if side**2 != len(table) or side % 2 == 0:
+        raise InputError(
+            f'A bias table has {len(table)} rows, but a square window of w tokens a '
+            'side has (2w-1)². Models of other windows cannot be converted.'
+        )
+    window = (side + 1) // 2
+    place = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    apart = place[:, None] - place[None] + window - 1
+    return apart[..., 0] * side + apart[..., 1]
+
+
+# mmpretrain saves the index beside the table. Others compute it, as here.
+BIAS_WITH_INDEX = ValueMap(
+    lambda table: (table, _window_index(table)), lambda table, index: (table,)
 )
 
 BLOCK, OURS = 'layers.{s}.blocks.{i}.', 'backbone.stages.{s}.blocks.{i}.'
@@ -27,8 +64,8 @@ BODY: tuple[Pair, ...] = (
 )
 
 
-def merging(shift: int) -> tuple[Pair, ...]:
-    """Patch merging, which timm counts to the stage after it (``shift`` 1)."""
+def _merging(shift: int) -> tuple[Pair, ...]:
+    """Name patch merging, which timm counts to the stage after it (``shift`` 1)."""
     return tuple(
         (
             f'layers.{stage + shift}.downsample.{{part}}.{{end}}',
@@ -47,25 +84,25 @@ STAGES = tuple(
 )
 POSITIONS: Pair = ('absolute_pos_embed', 'backbone.absolute_pos_embed')
 
-SWIN = Family(
+SWIN = KeyMap(
     'official Swin Transformer, also in timm before 0.9',
-    (*BODY, *merging(0), POSITIONS, ('head.{end}', 'head.fc.{end}')),
+    (*BODY, *_merging(0), POSITIONS, ('head.{end}', 'head.fc.{end}')),
     left_out=COMPUTED,
     stages=STAGES,
 )
 
-TIMM = Family(
+TIMM = KeyMap(
     "timm's SwinTransformer, from 0.9 on",
-    (*BODY, *merging(1), ('head.fc.{end}', 'head.fc.{end}')),
+    (*BODY, *_merging(1), ('head.fc.{end}', 'head.fc.{end}')),
     ('state_dict', 'model'),
     left_out=COMPUTED,
     stages=STAGES,
 )
 
 # The view head and the region head are of pretraining alone.
-ESVIT = Family(
+ESVIT = KeyMap(
     'official EsViT with Swin (--key student for the student)',
-    (*BODY, *merging(0), POSITIONS),
+    (*BODY, *_merging(0), POSITIONS),
     ('teacher',),
     left_out=(
         *COMPUTED,

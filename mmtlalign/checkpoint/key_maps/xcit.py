@@ -1,6 +1,18 @@
-"""XCiT: official and timm."""
+"""Names of XCiT: official code and timm."""
 
-from mmtlalign.checkpoint.key_maps.base import SPLIT_QKV, Family, Pair
+import torch
+from torch import Tensor
+
+from mmtlalign.checkpoint.key_maps.base import KeyMap, Pair, ValueMap
+
+
+def _split(value: Tensor) -> tuple[Tensor, ...]:
+    # Copies: a file would hold the whole of it three times otherwise.
+    return tuple(part.clone() for part in value.chunk(3))
+
+
+# Queries, keys and values apart.
+SPLIT_QKV = ValueMap(_split, lambda *parts: (torch.cat(parts),))
 
 XCA, CA = 'backbone.xca_layers.{i}.', 'backbone.ca_layers.{i}.'
 
@@ -34,7 +46,7 @@ NAMES: tuple[Pair, ...] = (
 )
 POSITIONS = 'backbone.pos_embed.token_projection.conv.{end}'
 
-XCIT = Family(
+XCIT = KeyMap(
     'official XCiT',
     (
         *NAMES,
@@ -47,7 +59,7 @@ XCIT = Family(
     ),
 )
 
-TIMM = Family(
+TIMM = KeyMap(
     "timm's Xcit",
     (
         *NAMES,

@@ -1,4 +1,7 @@
-"""Views of one size become one batch; features become views and regions."""
+"""From a list of views to one batch a size, and from features to views and regions.
+
+Shapes: ``B`` images, ``n`` views of one size, ``T`` tokens of a view, ``P`` channels.
+"""
 
 from itertools import groupby
 
@@ -7,47 +10,48 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 
+REMEDY = (
+    "Make views with mmpretrain's MultiView, e.g. num_views=[1, 1, 8] with pipelines "
+    'of the two global views first and then the local one, and '
+    "collate_fn=dict(type='default_collate')."
+)
 
-def group_views(inputs: list[Tensor], teacher: int) -> list[tuple[int, Tensor]]:
-    """Join neighbours of one size along the batch axis.
+
+def group_views(inputs: list[Tensor], global_views: int) -> list[tuple[int, Tensor]]:
+    """Join consecutive views of one size along the batch axis.
 
     Args:
         inputs: Views (B, 3, h, w), global ones first.
-        teacher: G, how many of them the teacher sees.
+        global_views: G, how many of them the teacher sees.
 
     Returns:
-        list: For each run its number of views n and its images (n·B, 3, h, w).
+        For each size in turn its number of views n and its images (n·B, 3, h, w).
 
     Raises:
-        ValueError: There is no list of views, they are too few, or those for the
+        InputError: There is no list of views, they are too few, or those for the
             teacher are of different sizes.
     """
-    remedy = (
-        "Make views with mmpretrain's MultiView, e.g. num_views=[1, 1, 8] with "
-        'pipelines of the two global views first and then the local one, and '
-        "collate_fn=dict(type='default_collate')."
-    )
     if isinstance(inputs, Tensor):
         raise InputError(
             f'The batch is one tensor {tuple(inputs.shape)}, but EsViT compares '
-            f'several views of each image. {remedy}'
+            f'several views of each image. {REMEDY}'
         )
     sizes = [f'{view.shape[-2]}x{view.shape[-1]}' for view in inputs]
-    if len(inputs) < teacher or len(inputs) < 2 or len(set(sizes[:teacher])) > 1:
+    if len(inputs) < max(2, global_views) or len(set(sizes[:global_views])) > 1:
         raise InputError(
             f'The views of an image are {", ".join(sizes)} px, but the first '
-            f'global_views={teacher} are for the teacher and must be there, of one '
-            f'size. {remedy}'
+            f'global_views={global_views} are for the teacher and must be there, of '
+            f'one size. {REMEDY}'
         )
     runs = [list(run) for _, run in groupby(inputs, lambda view: view.shape[-2:])]
     return [(len(run), torch.cat(run)) for run in runs]
 
 
 def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
-    """Features of the last stage of images (N, 3, h, w).
+    """Return the last stage's output for images (N, 3, h, w).
 
     Raises:
-        ValueError: The backbone does not take images of this size.
+        InputError: The backbone does not take images of this size.
     """
     try:
         return backbone(images)[-1]
@@ -61,17 +65,17 @@ def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
 
 
 def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
-    """A feature of each view and of each of its regions.
+    """Split a backbone's output into one feature a view and one a region.
 
-    EsViT (arXiv 2106.09785), §3.1: of a map the mean of its tokens, and the tokens,
-    row by row. Of tokens with a class token that, and the others.
+    A map gives the mean of its tokens, and the tokens, row by row; tokens behind a
+    class token give the class token, and the others. EsViT (arXiv 2106.09785), §3.1.
 
     Args:
-        backbone: Where the output is from; says how many tokens come first.
-        output: A map (N, P, h, w), tokens (N, 1 + T, P), or views alone (N, P).
+        backbone: Where the output is from; says how many special tokens come first.
+        output: A map (N, P, h, w), tokens (N, 1 + T, P), or one vector a view (N, P).
 
     Returns:
-        tuple: Views (N, P) and regions (N, T, P); T is 0 of views alone.
+        Views (N, P) and regions (N, T, P); T is 0 for one vector a view.
     """
     if output.ndim == 4:
         regions = output.flatten(2).mT

@@ -15,9 +15,10 @@ from mmtlalign.registry import MODELS
 class WeightNormLinear(nn.Module):
     """Linear layer without bias, direction and length of each row apart.
 
-    Weight row k is ``weight_g[k] * weight_v[k] / |weight_v[k]|``. The names are those
-    of torch's first weight norm, hence of the official files; torch's second one
-    calls them otherwise.
+    Weight row k is ``weight_g[k] * weight_v[k] / |weight_v[k]|``. The class exists for
+    these two names, which official checkpoints have: torch's
+    ``parametrizations.weight_norm`` has others, and its first weight norm is
+    deprecated.
 
     Args:
         in_channels: D.
@@ -41,7 +42,7 @@ class WeightNormLinear(nn.Module):
 
 @MODELS.register_module()
 class EsViTHead(BaseModule):
-    """From features to logits over prototypes; no softmax inside.
+    """Projection from features to logits over prototypes; no softmax inside.
 
     Linear - (BN) - GELU, ``num_layers - 1`` times, Linear to the bottleneck, scaled to
     unit length, then a weight-normalised linear layer. Names in the state dict are
@@ -51,18 +52,18 @@ class EsViTHead(BaseModule):
         in_channels (int): Channels P of the backbone's last stage.
         out_channels (int): Prototypes K. Defaults to 65536, as in the recipes.
         hidden_channels (int): Width of the hidden layers. Defaults to 2048.
-        bottleneck_channels (int): Defaults to 256.
+        bottleneck_channels (int): Width of the bottleneck. Defaults to 256.
         num_layers (int): Linear layers up to the bottleneck; 1 has no hidden one.
             Defaults to 3.
         use_bn (bool): Batch norm between each hidden layer and its GELU. Defaults to
             False.
         norm_last_layer (bool): Keep all prototypes at length 1. Defaults to False, as
             in the recipes of EsViT; True trains more calmly.
-        init_cfg (dict, optional): Defaults to None: linear layers from a normal
-            distribution of std 0.02, the last layer as torch does.
+        init_cfg (dict, optional): Initialisation. Defaults to None: linear layers from
+            a normal distribution of std 0.02, the last layer as torch does.
 
     Raises:
-        ValueError: There is no layer, or features have another width.
+        InputError: There is no layer, or features have another width.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class EsViTHead(BaseModule):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Score features (R, P), one row a view or a region: logits (R, K)."""
+        """Map features (R, P), one row a view or a region, to logits (R, K)."""
         if features.shape[-1] != self.in_channels:
             raise InputError(
                 f'The backbone gives features of {features.shape[-1]} channels, but '

@@ -1,20 +1,17 @@
-"""How the teacher's temperature and momentum move during training.
+"""What EsViT and DINO do around a step: schedules, teacher update, gradient clipping.
 
 DINO (arXiv 2104.14294), §3.1 and appendix, with the numbers of EsViT's recipe.
-
-The schedules of EsViT and DINO that no scheduler of mmengine covers.
-
-Clip the gradient of each tensor by its own norm, as DINO and EsViT do.
 """
 
 import math
-from math import ceil
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch.optim import Optimizer
 
 from mmtlalign.compat.step_hook import before_step
+from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
@@ -22,12 +19,12 @@ from mmtlalign.registry import HOOKS
 def teacher_temperature(
     epoch: int, start: float = 0.04, final: float = 0.07, warmup_epochs: int = 30
 ) -> float:
-    """Temperature of an epoch: linear, then constant.
+    """Return the temperature of an epoch: linear, then constant.
 
     Args:
         epoch: From 0.
-        start: In epoch 0.
-        final: From epoch ``warmup_epochs - 1`` on.
+        start: Temperature in epoch 0.
+        final: Temperature from epoch ``warmup_epochs - 1`` on.
         warmup_epochs: Epochs on the line, both ends counted; 0 for none.
     """
     if epoch >= warmup_epochs:
@@ -36,19 +33,19 @@ def teacher_temperature(
 
 
 def teacher_momentum(step: int, steps: int, base: float = 0.996) -> float:
-    """Share of itself that the teacher keeps after a step: cosine from base to 1.
+    """Return the share of itself that the teacher keeps: a cosine from base to 1.
 
     Args:
-        step: Of the optimizer, from 0.
-        steps: Of the whole training.
-        base: In step 0.
+        step: Step of the optimizer, from 0.
+        steps: Steps of the whole training.
+        base: Share in step 0.
     """
     return 1 - (1 - base) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 @HOOKS.register_module()
 class EsViTHook(Hook):
-    """Set the teacher's temperature, move it after each step, hold the last layer.
+    """Set the teacher's temperature, update it after each step, freeze last layers.
 
     Everything follows from the iteration, so that a run that is resumed goes on as it
     would have. An epoch is one pass over the training data, also where the run counts
@@ -57,16 +54,16 @@ class EsViTHook(Hook):
     Defaults are those of EsViT's recipes (arXiv 2106.09785, official README).
 
     Args:
-        momentum (float): Of the teacher in step 0; it rises to 1 on a cosine.
-            Defaults to 0.996.
-        teacher_temp (float): After the warm-up. Defaults to 0.07.
-        warmup_teacher_temp (float): In epoch 0. Defaults to 0.04.
-        warmup_teacher_temp_epochs (int): Defaults to 30.
-        freeze_last_layer (int): For so many epochs the last layers of both heads do
-            not learn. Defaults to 1.
+        momentum (float): Share of itself that the teacher keeps in step 0; it rises to
+            1 on a cosine. Defaults to 0.996.
+        teacher_temp (float): Temperature after the warm-up. Defaults to 0.07.
+        warmup_teacher_temp (float): Temperature in epoch 0. Defaults to 0.04.
+        warmup_teacher_temp_epochs (int): Epochs of its warm-up. Defaults to 30.
+        freeze_last_layer (int): Number of first epochs in which the last layers of
+            both heads do not learn. Defaults to 1.
 
     Raises:
-        InputError: A value is impossible, or the model is none of EsViT.
+        InputError: A value is impossible, or the model is not EsViT.
     """
 
     def __init__(
@@ -96,11 +93,9 @@ class EsViTHook(Hook):
         self.freeze_last_layer = freeze_last_layer
         self.epoch = 0
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Find the model and the last layers of its student."""
-        self.model = runner.model
-        while is_model_wrapper(self.model):
-            self.model = self.model.module
+        self.model = unwrap_model(runner.model)
         # Asked this way, runs of other hosts need not import mmpretrain's models.
         if not hasattr(self.model, 'after_step'):
             raise InputError(
@@ -114,30 +109,38 @@ class EsViTHook(Hook):
             if 'last_layer' in name
         ]
         optimizer = runner.optim_wrapper.optimizer
-        self.detach = before_step(optimizer, self.hold_last_layers)
+        self.detach = before_step(optimizer, self.freeze_last_layers)
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         """Detach from the optimizer."""
         self.detach()
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
         """Set the temperature of this epoch."""
         self.epoch = runner.iter // len(runner.train_dataloader)
         self.model.teacher_temp = teacher_temperature(self.epoch, *self.temperature)
 
-    def hold_last_layers(self, optimizer) -> None:
-        """Take their gradients away, so that weight decay leaves them alone too."""
+    def freeze_last_layers(self, optimizer: Optimizer) -> None:
+        """Remove their gradients, so that weight decay leaves them alone too."""
         if self.epoch < self.freeze_last_layer:
             for param in self.last_layers:
                 param.grad = None
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        """Move centres and teacher if the optimizer has made a step."""
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Update centres and teacher if the optimizer has made a step."""
         if not runner.optim_wrapper.should_update():
             return
         batches = runner.optim_wrapper._accumulative_counts
-        step = ceil((runner.iter + 1) / batches) - 1
-        steps = ceil(runner.max_iters / batches)
+        step = math.ceil((runner.iter + 1) / batches) - 1
+        steps = math.ceil(runner.max_iters / batches)
         self.model.after_step(teacher_momentum(step, steps, self.momentum))
 
 
@@ -149,10 +152,10 @@ def clip_each_(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Ten
 
     Args:
         gradients: Tensors of any shapes.
-        max_norm: Of each alone, unlike ``torch.nn.utils.clip_grad_norm_``.
+        max_norm: Limit of each alone, unlike ``torch.nn.utils.clip_grad_norm_``.
 
     Returns:
-        list: Norms from before, each () float.
+        Norms before clipping, each () float.
     """
     if not gradients:
         return []
@@ -172,7 +175,7 @@ class TensorClipHook(Hook):
     optimizer wrapper.
 
     Args:
-        max_norm (float): Of each tensor. Defaults to 3.0.
+        max_norm (float): Largest L2 norm of each tensor. Defaults to 3.0.
 
     Raises:
         InputError: The norm is not positive, or the optimizer gets gradients that are
@@ -187,7 +190,7 @@ class TensorClipHook(Hook):
             )
         self.max_norm = max_norm
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Attach to the optimizer."""
         fused = runner.optim_wrapper.optimizer.defaults.get('fused')
         if fused and hasattr(runner.optim_wrapper, 'loss_scaler'):
@@ -198,11 +201,11 @@ class TensorClipHook(Hook):
             )
         self.detach = before_step(runner.optim_wrapper.optimizer, self.clip)
 
-    def after_train(self, runner) -> None:
-        """Detach from it."""
+    def after_train(self, runner: Runner) -> None:
+        """Detach from the optimizer."""
         self.detach()
 
-    def clip(self, optimizer) -> None:
-        """Clip what the optimizer is about to use."""
+    def clip(self, optimizer: Optimizer) -> None:
+        """Clip the gradients that the optimizer is about to use."""
         params = (p for group in optimizer.param_groups for p in group['params'])
         clip_each_([p.grad for p in params if p.grad is not None], self.max_norm)

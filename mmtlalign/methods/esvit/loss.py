@@ -1,17 +1,13 @@
-"""Cross-entropy of many student rows to chosen teacher rows, in little memory.
-
-Shapes: ``R`` rows of the student, ``M`` rows of the teacher, ``J`` targets a row,
-``K`` prototypes.
-
-The order of views and regions in a batch, and which of them are compared.
-
-Shapes: ``B`` images, ``V`` views of each, the first ``G`` global, ``T`` tokens of a
-view. Rows of views are view-major (view, image), rows of regions (view, image, token).
-
-View loss and region loss of EsViT (arXiv 2106.09785, §3); the first alone is DINO.
+"""View loss and region loss of EsViT (arXiv 2106.09785, §3); the first alone is DINO.
 
 Both compare every view of the student with every other view of the teacher; all pairs
-weigh the same. Shapes as in :mod:`mmtlalign.methods.esvit.loss`.
+weigh the same. Both are a cross-entropy of student rows to chosen teacher rows, made in
+chunks.
+
+Shapes: ``B`` images, ``V`` views of each, the first ``G`` global, ``T`` tokens of a
+view, ``P`` channels, ``K`` prototypes. ``R`` rows of the student, ``M`` rows of the
+teacher, ``J`` targets a row. Rows of views are view-major (view, image), rows of
+regions (view, image, token).
 """
 
 from dataclasses import dataclass
@@ -28,77 +24,9 @@ LOSS_CHUNK = 2**21
 MATCH_CHUNK = 2**22
 
 
-def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
-    """Centred and sharpened teacher outputs (M, K), float32, without gradient.
-
-    DINO (arXiv 2104.14294), §3.1: the centre works against one prototype that takes
-    all, the temperature against all being alike.
-
-    Args:
-        logits: Of the teacher (M, K).
-        center: Running mean of such logits (1, K).
-        temperature: Of the teacher.
-    """
-    return ((logits.detach().float() - center) / temperature).softmax(dim=-1)
-
-
-def cross_entropy_to_rows(
-    student: Tensor, targets: Tensor, rows: Tensor, weights: Tensor, temperature: float
-) -> Tensor:
-    """Weighted sum over r and j of ``CE(targets[rows[r, j]], student[r])``.
-
-    The gradient is made with the loss, chunk by chunk of rows: apart from inputs and
-    gradient, no tensor of R x K is held, and none of R x J x K ever. Logits of 5,440
-    regions, a step of 32 images at K = 65,536, take 1.4 GB a copy in float32, and
-    plain autograd keeps several.
-
-    Args:
-        student: Logits (R, K).
-        targets: Probabilities (M, K), without gradient.
-        rows: Which target row (R, J), int64.
-        weights: Of each target (R, J); 0 leaves it out.
-        temperature: Of the student.
-
-    Returns:
-        Tensor: The sum, () float32.
-    """
-    return _CrossEntropyToRows.apply(student, targets, rows, weights, temperature)
-
-
-class _CrossEntropyToRows(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, student, targets, rows, weights, temperature):
-        learns = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(student) if learns else None
-        loss = student.new_zeros((), dtype=torch.float32)
-        step = max(1, LOSS_CHUNK // student.shape[1])
-        for start in range(0, len(student), step):
-            chunk = slice(start, start + step)
-            log_p = (student[chunk].float() / temperature).log_softmax(dim=-1)
-            row, weight = rows[chunk].T, weights[chunk].T[..., None]
-            wanted = targets[row[0]].mul_(weight[0])
-            for j in range(1, len(row)):
-                wanted.addcmul_(targets[row[j]], weight[j])
-            loss -= (wanted * log_p).sum()
-            if learns:
-                # In place: each new tensor is one more chunk to write and to read.
-                total = weight.sum(dim=0) / temperature
-                log_p.exp_().mul_(total).sub_(wanted, alpha=1 / temperature)
-                gradient[chunk] = log_p
-        if learns:
-            ctx.save_for_backward(gradient)
-        return loss
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, upstream):
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None, None, None
-
-
 @dataclass(frozen=True)
 class Views:
-    """What the student sees of a batch: runs of views of one size.
+    """Order of the student's views in a batch: runs of views of one size.
 
     Attributes:
         batch: B.
@@ -115,16 +43,16 @@ class Views:
 
     @property
     def pairs(self) -> int:
-        """Pairs of a teacher view and another view of the student."""
+        """Number of pairs of a teacher view and another view of the student."""
         return self.teacher * (sum(self.counts) - 1)
 
     def weights(self, device: torch.device) -> Tensor:
-        """Share of each pair in the loss (V, G): equal; 0 for a view with itself."""
-        own = torch.eye(sum(self.counts), self.teacher, device=device)
-        return (1 - own) / self.pairs
+        """Return each pair's share of the loss (V, G): equal; 0 for one view twice."""
+        same = torch.eye(sum(self.counts), self.teacher, device=device)
+        return (1 - same) / self.pairs
 
     def split(self, regions: Tensor) -> list[Tensor]:
-        """Rows of regions (R, C) as one (views, B, T, C) for each run."""
+        """Split rows of regions (R, C) into one (views, B, T, C) for each run."""
         sizes = [n * self.batch * t for n, t in zip(self.counts, self.tokens)]
         return [
             part.unflatten(0, (count, self.batch, tokens))
@@ -134,92 +62,18 @@ class Views:
         ]
 
 
-def view_targets(views: Views, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each row of the student's views: its targets' rows and weights.
+def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
+    """Centre and sharpen teacher outputs: (M, K) float32, without gradient.
 
-    Returns:
-        tuple: rows (V·B, G) int64 and weights (V·B, G), which sum to 1 over all.
-    """
-    image = torch.arange(views.batch, device=device).repeat(sum(views.counts))
-    first = torch.arange(views.teacher, device=device) * views.batch
-    weights = views.weights(device) / views.batch
-    return image[:, None] + first, weights.repeat_interleave(views.batch, dim=0)
-
-
-def mixed_view_targets(views: Views, mixing: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for views that are mixtures of images (official code only).
+    DINO (arXiv 2104.14294), §3.1: the centre works against one prototype that takes
+    all, the temperature against all being alike.
 
     Args:
-        mixing: Share of image c in view v of image b (V, B, B).
-
-    Returns:
-        tuple: rows (V·B, G·B) int64 and weights (V·B, G·B).
+        logits: Outputs of the teacher's head (M, K).
+        center: Running mean of such logits (1, K).
+        temperature: Temperature of the teacher.
     """
-    pairs = views.weights(mixing.device) / views.batch
-    weights = pairs[:, None, :, None] * mixing.transpose(1, 2)[:, :, None]
-    weights = weights.flatten(2).flatten(0, 1)
-    rows = torch.arange(views.teacher * views.batch, device=mixing.device)
-    return rows.expand(len(weights), -1), weights
-
-
-def region_targets(views: Views, matches: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row of the student's regions: its targets' rows and weights.
-
-    Every view counts alike, however many tokens it has.
-
-    Args:
-        matches: Token of each teacher view that a region goes to (R, G).
-
-    Returns:
-        tuple: rows (R, G) int64 and weights (R, G), which sum to 1 over all.
-    """
-    device, tokens = matches.device, views.tokens[0]
-    image = torch.arange(views.batch, device=device)[:, None, None]
-    start = (torch.arange(views.teacher, device=device) * views.batch + image) * tokens
-    rows, weights = [], []
-    shares = views.weights(device).split(views.counts)
-    for match, share in zip(views.split(matches), shares):
-        rows.append((match + start).flatten(0, 2))
-        each = share[:, None, None] / (views.batch * match.shape[2])
-        weights.append(each.expand_as(match).flatten(0, 2))
-    return torch.cat(rows), torch.cat(weights)
-
-
-@torch.no_grad()
-def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
-    """Find the best token of every teacher view for every region of the student.
-
-    Memory grows with the number of tokens, not with its square: similarities are made
-    and forgotten chunk by chunk. In float32, also under autocast, where near ties
-    would go the wrong way.
-
-    Args:
-        student: Backbone features of its regions (R, P), rows as in :class:`Views`.
-        teacher: The same of its views (G·B·T, P).
-        views: What the rows are.
-
-    Returns:
-        Tensor: Token numbers (R, G), int64.
-    """
-    with torch.autocast(student.device.type, enabled=False):
-        keys = F.normalize(teacher.float(), dim=-1)
-        keys = keys.unflatten(0, (views.teacher, views.batch, -1))
-        found = []
-        for part in views.split(student.float()):
-            # An image's tokens of all views of the run side by side.
-            queries = F.normalize(part, dim=-1).transpose(0, 1).flatten(1, 2)
-            best = torch.stack([_nearest(queries, key) for key in keys], dim=-1)
-            best = best.unflatten(1, (part.shape[0], part.shape[2]))
-            found.append(best.transpose(0, 1).flatten(0, 2))
-    return torch.cat(found)
-
-
-def _nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Index (B, Q) of the key (B, T, P) of greatest product with a query (B, Q, P)."""
-    step = max(1, MATCH_CHUNK // (keys.shape[0] * keys.shape[1]))
-    return torch.cat(
-        [(part @ keys.mT).argmax(dim=-1) for part in queries.split(step, dim=1)], dim=1
-    )
+    return ((logits.detach().float() - center) / temperature).softmax(dim=-1)
 
 
 def view_loss(
@@ -229,18 +83,18 @@ def view_loss(
     temperature: float = 0.1,
     mixing: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of views to views, the mean over pairs and images.
+    """Return the mean cross-entropy over pairs of views and images.
 
     Args:
         student: Logits (V·B, K).
         targets: Probabilities of the teacher (G·B, K).
         views: What the rows are.
-        temperature: Of the student.
-        mixing: Where views are mixtures of images: share of image c in view v of
-            image b (V, B, B).
+        temperature: Temperature of the student.
+        mixing: Share of image c in view v of image b (V, B, B), where views are
+            mixtures of images. Defaults to None: they are not.
 
     Returns:
-        Tensor: L_V, () float32.
+        L_V, () float32.
     """
     if mixing is None:
         rows, weights = view_targets(views, student.device)
@@ -257,7 +111,7 @@ def region_loss(
     views: Views,
     temperature: float = 0.1,
 ) -> Tensor:
-    """Cross-entropy of each region to the one it matches, the mean over all of it.
+    """Return the mean cross-entropy of each region to the one that it matches.
 
     The mean is over the tokens of a view first: a small view weighs like a large one.
 
@@ -267,11 +121,159 @@ def region_loss(
         student_features: Backbone features that decide the match (R, P).
         teacher_features: The same of the teacher (G·B·T, P).
         views: What the rows are.
-        temperature: Of the student.
+        temperature: Temperature of the student.
 
     Returns:
-        Tensor: L_R, () float32.
+        L_R, () float32.
     """
     matches = match_regions(student_features, teacher_features, views)
     rows, weights = region_targets(views, matches)
     return cross_entropy_to_rows(student, targets, rows, weights, temperature)
+
+
+@torch.no_grad()
+def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
+    """Find for each region of the student the most similar of each teacher view.
+
+    By cosine, within an image. Memory grows with the number of tokens, not with its
+    square: similarities are made and forgotten chunk by chunk. In float32, also under
+    autocast, where near ties would go the wrong way.
+
+    Args:
+        student: Backbone features of its regions (R, P), rows as in :class:`Views`.
+        teacher: The same of its views (G·B·T, P).
+        views: What the rows are.
+
+    Returns:
+        Token numbers (R, G), int64.
+    """
+    with torch.autocast(student.device.type, enabled=False):
+        keys = F.normalize(teacher.float(), dim=-1)
+        keys = keys.unflatten(0, (views.teacher, views.batch, -1))
+        matches = []
+        for part in views.split(student.float()):
+            # An image's tokens of all views of the run side by side.
+            queries = F.normalize(part, dim=-1).transpose(0, 1).flatten(1, 2)
+            best = torch.stack([_nearest(queries, key) for key in keys], dim=-1)
+            best = best.unflatten(1, (part.shape[0], part.shape[2]))
+            matches.append(best.transpose(0, 1).flatten(0, 2))
+    return torch.cat(matches)
+
+
+def _nearest(queries: Tensor, keys: Tensor) -> Tensor:
+    """Index (B, Q) of the key (B, T, P) of greatest product with a query (B, Q, P)."""
+    step = max(1, MATCH_CHUNK // (keys.shape[0] * keys.shape[1]))
+    return torch.cat(
+        [(part @ keys.mT).argmax(dim=-1) for part in queries.split(step, dim=1)], dim=1
+    )
+
+
+def view_targets(views: Views, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the targets of each row of the student's views.
+
+    Returns:
+        Their rows (V·B, G) int64 and weights (V·B, G), which sum to 1 over all.
+    """
+    image = torch.arange(views.batch, device=device).repeat(sum(views.counts))
+    first = torch.arange(views.teacher, device=device) * views.batch
+    weights = views.weights(device) / views.batch
+    return image[:, None] + first, weights.repeat_interleave(views.batch, dim=0)
+
+
+def mixed_view_targets(views: Views, mixing: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the targets of views that are mixtures of images.
+
+    The official view loss can do it, the official region loss and all recipes do
+    without. It is here to be held to the official numbers; :class:`EsViT` does not
+    mix.
+
+    Args:
+        views: What the rows are.
+        mixing: Share of image c in view v of image b (V, B, B).
+
+    Returns:
+        Their rows (V·B, G·B) int64 and weights (V·B, G·B), which sum to 1 over all.
+    """
+    pairs = views.weights(mixing.device) / views.batch
+    weights = pairs[:, None, :, None] * mixing.transpose(1, 2)[:, :, None]
+    weights = weights.flatten(2).flatten(0, 1)
+    rows = torch.arange(views.teacher * views.batch, device=mixing.device)
+    return rows.expand(len(weights), -1), weights
+
+
+def region_targets(views: Views, matches: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the targets of each row of the student's regions.
+
+    Every view counts alike, however many tokens it has.
+
+    Args:
+        views: What the rows are.
+        matches: Token of each teacher view that a region goes to (R, G).
+
+    Returns:
+        Their rows (R, G) int64 and weights (R, G), which sum to 1 over all.
+    """
+    device, tokens = matches.device, views.tokens[0]
+    image = torch.arange(views.batch, device=device)[:, None, None]
+    first = (torch.arange(views.teacher, device=device) * views.batch + image) * tokens
+    rows, weights = [], []
+    shares = views.weights(device).split(views.counts)
+    for match, share in zip(views.split(matches), shares):
+        rows.append((match + first).flatten(0, 2))
+        each = share[:, None, None] / (views.batch * match.shape[2])
+        weights.append(each.expand_as(match).flatten(0, 2))
+    return torch.cat(rows), torch.cat(weights)
+
+
+def cross_entropy_to_rows(
+    student: Tensor, targets: Tensor, rows: Tensor, weights: Tensor, temperature: float
+) -> Tensor:
+    """Return the weighted sum over r and j of ``CE(targets[rows[r, j]], student[r])``.
+
+    The gradient is made with the loss, chunk by chunk of rows: apart from inputs and
+    gradient, no tensor of R x K is held, and none of R x J x K ever. Logits of 5,440
+    regions, a step of 32 images at K = 65,536, take 1.4 GB a copy in float32, and
+    plain autograd keeps several.
+
+    Args:
+        student: Logits (R, K).
+        targets: Probabilities (M, K), without gradient.
+        rows: Which target row (R, J), int64.
+        weights: Weight of each target (R, J); 0 leaves it out.
+        temperature: Temperature of the student.
+
+    Returns:
+        The sum, () float32.
+    """
+    return _CrossEntropyToRows.apply(student, targets, rows, weights, temperature)
+
+
+class _CrossEntropyToRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, student, targets, rows, weights, temperature):
+        learns = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(student) if learns else None
+        loss = student.new_zeros((), dtype=torch.float32)
+        step = max(1, LOSS_CHUNK // student.shape[1])
+        for start in range(0, len(student), step):
+            chunk = slice(start, start + step)
+            log_p = (student[chunk].float() / temperature).log_softmax(dim=-1)
+            row, weight = rows[chunk].T, weights[chunk].T[..., None]
+            target = targets[row[0]].mul_(weight[0])
+            for j in range(1, len(row)):
+                target.addcmul_(targets[row[j]], weight[j])
+            loss -= (target * log_p).sum()
+            if learns:
+                # In place: each new tensor is one more chunk to write and to read.
+                total = weight.sum(dim=0) / temperature
+                log_p.exp_().mul_(total).sub_(target, alpha=1 / temperature)
+                gradient[chunk] = log_p
+        if learns:
+            ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream):
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream, None, None, None, None

@@ -1,8 +1,6 @@
-"""Running mean of the teacher's outputs.
+"""EsViT: self-distillation of views and of regions; without regions it is DINO."""
 
-EsViT: self-distillation of views and of regions; without regions it is DINO.
-"""
-
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -13,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmtlalign.errors import InputError
-from mmtlalign.fast.modules import share_windows
 from mmtlalign.methods.esvit.crops import group_views, run_backbone, views_and_regions
 from mmtlalign.methods.esvit.loss import (
     Views,
@@ -23,83 +20,83 @@ from mmtlalign.methods.esvit.loss import (
 )
 from mmtlalign.registry import MODELS
 
+# Weights of the view loss and the region loss. The paper adds them; the official code
+# takes half of each, and so the published weights were trained.
+WEIGHTINGS = {'paper': (1.0, 1.0), 'code': (0.5, 0.5)}
+
 
 class Center(nn.Module):
-    """Mean over all rows of a step, of all processes, averaged over steps.
+    """Running mean of the teacher's logits over the rows of all processes.
 
     DINO (arXiv 2104.14294), §3.1, equation 4. A step may be several batches (gradient
-    accumulation): all see the centre from before it, and it moves once.
+    accumulation): all use the centre from before it, and it is updated once.
 
     Args:
         channels: K.
-        momentum: Share of the old centre that is kept. Defaults to 0.9.
+        momentum: Share of the old centre that is kept.
     """
 
     def __init__(self, channels: int, momentum: float = 0.9):
         super().__init__()
         self.momentum = momentum
         self.register_buffer('value', torch.zeros(1, channels))
-        # Of the batches of this step.
-        self.means = []
+        self.batch_means = []  # of this step
 
     @torch.no_grad()
-    def see(self, logits: Tensor) -> None:
-        """Remember the mean of a batch: logits (M, K), before any softmax."""
-        self.means.append(logits.mean(dim=0, keepdim=True, dtype=torch.float32))
+    def add_batch(self, logits: Tensor) -> None:
+        """Remember the mean of a batch's logits (M, K), before any softmax."""
+        self.batch_means.append(logits.mean(dim=0, keepdim=True, dtype=torch.float32))
 
     @torch.no_grad()
-    def move(self) -> None:
-        """Take what was seen into the centre; every process must call it."""
-        mean = torch.stack(self.means).mean(dim=0)
-        self.means.clear()
+    def update(self) -> None:
+        """Take the batches of this step into the centre; every process must call it."""
+        mean = torch.stack(self.batch_means).mean(dim=0)
+        self.batch_means.clear()
         all_reduce(mean, op='mean')
         self.value.mul_(self.momentum).add_(mean, alpha=1 - self.momentum)
 
 
-# Weights of the view loss and the region loss. The paper adds them; the official code
-# takes half of each, and so the published weights were trained.
-WEIGHTINGS = {'paper': (1.0, 1.0), 'code': (0.5, 0.5)}
-
-
 class Outputs(NamedTuple):
-    """What a network says of a batch, rows as in :class:`Views`."""
+    """Output of a network for a batch, rows as in :class:`Views`."""
 
     view: Tensor  # logits (V·B, K)
     region: Tensor | None  # logits (R, K)
     features: Tensor  # of the regions (R, P)
-    tokens: tuple[int, ...]  # of a view, for each run
+    tokens: tuple[int, ...]  # of a view, for each run of views of one size
 
 
 @MODELS.register_module()
 class EsViT(BaseSelfSupervisor):
-    """A student learns what a moving average of itself says of other views.
+    """Student that learns the outputs of a moving average of itself for other views.
 
     EsViT (arXiv 2106.09785); DINO (arXiv 2104.14294) where ``region_head`` is None.
     The teacher is a part of the model and of its state dict, ``teacher.backbone`` and
     so on, with the centres. It starts as a copy of the student, has no dropout of any
-    kind, and its batch norm uses its own batches. :class:`EsViTHook` moves it, so no
-    training goes without that hook.
+    kind, and its batch norm uses its own batches. :class:`EsViTHook` updates it, and
+    training without that hook is refused.
 
     Needs the preprocessor ``SelfSupDataPreprocessor`` (the default) and
-    ``collate_fn=dict(type='default_collate')``.
+    ``collate_fn=dict(type='default_collate')``. The recipes of Swin have
+    :class:`FastAttentionHook`, which makes the masks of shifted windows once a size.
 
     Args:
-        backbone (dict): Its last output is a map, tokens behind a class token
-            (``out_type='raw'``), or, without regions, one vector an image.
+        backbone (dict): Backbone whose last output is a map, tokens behind a class
+            token (``out_type='raw'``), or, without regions, one vector an image.
         head (dict): :class:`EsViTHead` for views.
-        region_head (dict, optional): The same for regions. Defaults to None: DINO.
+        region_head (dict, optional): :class:`EsViTHead` for regions. Defaults to None:
+            DINO.
         weighting (str | tuple[float, float]): ``'code'`` halves both losses, as the
             official code; ``'paper'`` adds them; or two weights. Without regions the
             view loss has weight 1. Defaults to ``'code'``.
-        student_temp (float): Defaults to 0.1.
+        student_temp (float): Temperature of the student. Defaults to 0.1.
         center_momentum (float): Share of the old centre kept. Defaults to 0.9.
         global_views (int): Views of each image, the first ones, that the teacher
             sees. Defaults to 2.
         data_preprocessor (dict, optional): As in mmpretrain. Defaults to None.
-        init_cfg (dict, optional): Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Raises:
-        ValueError: A setting is impossible, the views do not fit, or a checkpoint has
+        InputError: A setting is impossible, the views do not fit, or a checkpoint has
             no teacher.
     """
 
@@ -131,8 +128,6 @@ class EsViT(BaseSelfSupervisor):
                 f'global_views={global_views}: the teacher compares each of its views '
                 'with the others; set 2 or more (the recipes have 2).'
             )
-        # Every step has the same few sizes of views.
-        share_windows(self.backbone)
         self.region_head = MODELS.build(region_head) if region_head else None
         self.weights = WEIGHTINGS.get(weighting, weighting)
         self.student_temp = student_temp
@@ -149,7 +144,7 @@ class EsViT(BaseSelfSupervisor):
         self._register_load_state_dict_pre_hook(self._check_teacher)
 
     def student(self) -> dict[str, nn.Module]:
-        """The parts that learn; the teacher has the same."""
+        """Return the parts that learn; the teacher has the same."""
         parts = dict(
             backbone=self.backbone, head=self.head, region_head=self.region_head
         )
@@ -161,8 +156,8 @@ class EsViT(BaseSelfSupervisor):
         for name, part in self.student().items():
             self.teacher[name].load_state_dict(part.state_dict())
 
-    def train(self, mode: bool = True):
-        """As usual, but only batch norm of the teacher is ever in training mode."""
+    def train(self, mode: bool = True) -> 'EsViT':
+        """Set the mode; of the teacher only batch norm is ever in training mode."""
         super().train(mode)
         self.teacher.eval()
         for module in self.teacher.modules():
@@ -171,20 +166,19 @@ class EsViT(BaseSelfSupervisor):
         return self
 
     def extract_feat(self, inputs: Tensor, network: str = 'teacher') -> Tensor:
-        """Features of whole images, for evaluation.
+        """Return view features (N, P), before the head, of whole images.
 
         Args:
             inputs: Normalised images (N, 3, h, w).
-            network: 'teacher' or 'student'. Defaults to 'teacher', which is better.
-
-        Returns:
-            Tensor: Of the views, before the head (N, P).
+            network: ``'student'``, or ``'teacher'``, which is better.
         """
         parts = dict(teacher=self.teacher, student=self.student())[network]
         backbone = parts['backbone']
         return views_and_regions(backbone, run_backbone(backbone, inputs))[0]
 
-    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict:
+    def loss(
+        self, inputs: list[Tensor], data_samples: list | None = None
+    ) -> dict[str, Tensor]:
         """Compare every view of the student with every other one of the teacher.
 
         Args:
@@ -192,43 +186,39 @@ class EsViT(BaseSelfSupervisor):
             data_samples: Not used.
 
         Returns:
-            dict: ``loss_view`` and ``loss_region``, weighted, which are summed, and
+            ``loss_view`` and ``loss_region``, weighted, which are summed, and
             ``view_term`` and ``region_term`` as the paper defines them.
         """
         if self.teacher_temp is None:
             raise InputError(
-                'EsViT has no teacher temperature: its hook sets that and moves the '
+                'EsViT has no teacher temperature: its hook sets that and updates the '
                 "teacher. Add custom_hooks=[dict(type='mmtlalign.EsViTHook')]."
             )
         runs = group_views(inputs, self.global_views)
-        seen = runs[0][1][: self.global_views * len(inputs[0])]
+        batch = len(inputs[0])
         with torch.no_grad():
-            wanted = self._run(self.teacher, [seen])
-        said = self._run(self.student(), [images for _, images in runs])
+            global_images = runs[0][1][: self.global_views * batch]
+            teacher = self._run(self.teacher, [global_images])
+        student = self._run(self.student(), [images for _, images in runs])
         views = Views(
-            batch=len(inputs[0]),
+            batch=batch,
             counts=tuple(count for count, _ in runs),
-            tokens=said.tokens,
+            tokens=student.tokens,
             teacher=self.global_views,
         )
-        terms = dict(
-            view=view_loss(
-                said.view,
-                self._targets('view', wanted.view),
-                views,
-                self.student_temp,
-            )
-        )
+        targets = self._targets('view', teacher.view)
+        terms = dict(view=view_loss(student.view, targets, views, self.student_temp))
+        weights = (1.0,)
         if self.region_head is not None:
             terms['region'] = region_loss(
-                said.region,
-                self._targets('region', wanted.region),
-                said.features.detach(),
-                wanted.features,
+                student.region,
+                self._targets('region', teacher.region),
+                student.features.detach(),
+                teacher.features,
                 views,
                 self.student_temp,
             )
-        weights = self.weights if self.region_head is not None else (1.0,)
+            weights = self.weights
         losses = {
             f'loss_{kind}': weight * term
             for (kind, term), weight in zip(terms.items(), weights)
@@ -237,23 +227,25 @@ class EsViT(BaseSelfSupervisor):
 
     @torch.no_grad()
     def after_step(self, momentum: float) -> None:
-        """Move centres and teacher, after a step of the optimizer.
+        """Update centres and teacher, after a step of the optimizer.
 
-        Parameters only: what batch norm of the teacher has seen is its own.
+        Parameters only: batch norm of the teacher has statistics of its own batches.
+        mmpretrain's ``CosineEMA`` would copy them, and put ``module.`` and ``steps``
+        into the names of checkpoints.
 
         Args:
             momentum: Share of itself that the teacher keeps.
         """
         for center in self.centers.values():
-            center.move()
+            center.update()
         for name, part in self.student().items():
-            mine = list(self.teacher[name].parameters())
-            theirs = [param.detach() for param in part.parameters()]
-            torch._foreach_mul_(mine, momentum)
-            torch._foreach_add_(mine, theirs, alpha=1 - momentum)
+            teacher = list(self.teacher[name].parameters())
+            student = [param.detach() for param in part.parameters()]
+            torch._foreach_mul_(teacher, momentum)
+            torch._foreach_add_(teacher, student, alpha=1 - momentum)
 
-    def _run(self, parts, runs: list[Tensor]) -> Outputs:
-        """One network on runs of views (n·B, 3, h, w); each head runs once."""
+    def _run(self, parts: Mapping[str, nn.Module], runs: list[Tensor]) -> Outputs:
+        """Run one network on views (n·B, 3, h, w) of each size; each head runs once."""
         backbone = parts['backbone']
         features = [
             views_and_regions(backbone, run_backbone(backbone, images))
@@ -274,14 +266,14 @@ class EsViT(BaseSelfSupervisor):
         return Outputs(views, logits, regions, tokens)
 
     def _targets(self, kind: str, logits: Tensor) -> Tensor:
-        """Probabilities with the centre from before this step."""
+        """Return probabilities with the centre from before this step."""
         center = self.centers[kind]
-        if self.training:  # else no step follows that would move it
-            center.see(logits)
+        if self.training:  # else no step follows that would update it
+            center.add_batch(logits)
         return teacher_probabilities(logits, center.value, self.teacher_temp)
 
     @staticmethod
-    def _check_teacher(state_dict, prefix, *args):
+    def _check_teacher(state_dict: dict, prefix: str, *args) -> None:
         names = [name for name in state_dict if name.startswith(prefix)]
         if names and not any(n.startswith(f'{prefix}teacher.') for n in names):
             raise InputError(

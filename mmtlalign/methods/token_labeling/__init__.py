@@ -1,14 +1,23 @@
-"""Token Labeling (NeurIPS 2021, arXiv 2104.10858): supervise every token."""
+"""Token Labeling (NeurIPS 2021, arXiv 2104.10858): supervise every token.
 
-from mmtlalign.methods.token_labeling.geometry import pool_label_maps
+* Training: ``head.py`` (scores, class target), ``loss.py`` (labels and losses),
+  ``tl_align.py`` (class target traced), ``targets.py`` (maps of a batch).
+* Pipeline: ``transforms.py`` (load, augment, pool), ``geometry.py`` (a map, and what
+  they do to it).
+* Files: ``store.py`` and ``metadata.py``, ``official.py``; ``annotators`` make maps.
+"""
+
+from mmtlalign.methods.token_labeling.geometry import (
+    LabelMap,
+    hard_label_map,
+    pool_label_maps,
+)
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
-from mmtlalign.methods.token_labeling.label_map import LabelMap, hard_label_map
-from mmtlalign.methods.token_labeling.loading import LoadLabelMap, open_label_maps
 from mmtlalign.methods.token_labeling.loss import TokenLabelLoss
-from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
-from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
-from mmtlalign.methods.token_labeling.shards import CorruptShardError
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
+from mmtlalign.methods.token_labeling.official import OfficialLabelMaps, open_label_maps
 from mmtlalign.methods.token_labeling.store import (
+    CorruptShardError,
     LabelMapStore,
     MissingMapError,
     create_store,
@@ -17,6 +26,7 @@ from mmtlalign.methods.token_labeling.targets import collate_label_maps
 from mmtlalign.methods.token_labeling.tl_align import TLAlignTokenLabelClsHead
 from mmtlalign.methods.token_labeling.transforms import (
     FlipWithMap,
+    LoadLabelMap,
     PoolLabelMap,
     RandAugmentWithMap,
     RandomResizedCropWithMap,
@@ -33,7 +43,7 @@ __all__ = [
     'PoolLabelMap',
     'RandAugmentWithMap',
     'RandomResizedCropWithMap',
-    'StoreFacts',
+    'StoreMetadata',
     'TLAlignTokenLabelClsHead',
     'TokenLabelClsHead',
     'TokenLabelLoss',

@@ -1,13 +1,15 @@
-"""How a label map moves with its image: flips, rotations, shears, shifts, crops.
+"""The label map of an image, and what flips, crops, affine moves and pooling do to it.
 
-A map covers its whole image, cell by cell. Cells that come from outside get value
-0, as absent classes have, and keep the class of the nearest cell.
+A map covers its whole image, cell by cell; a box ``(4,)`` holds the top, left, height
+and width of what an image still shows, as shares of the whole.
 
-Label maps and crop boxes to soft labels, by RoIAlign (Token Labeling, ReLabel).
+Shapes: ``B`` images, ``K`` classes, ``k`` classes that a cell names, ``h, w`` cells,
+``S`` cells of a pooled grid.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,22 +17,69 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.label_map import LabelMap
 
-FLIPS = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
+# Far above any other logit, so that a softmax gives all to this class; float16
+# ends at 65504.
+CERTAIN = 30000.0
+FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
+
+
+class LabelMap(NamedTuple):
+    """The k largest logits of an annotator in each cell, and their classes.
+
+    Attributes:
+        values: Logits, no softmax, (k, h, w) float16, falling along k.
+        indices: Their classes, (k, h, w) int16 or int32.
+    """
+
+    values: np.ndarray
+    indices: np.ndarray
+
+    def dense(self, num_classes: int) -> np.ndarray:
+        """Return the logits of all classes (K, h, w) float32, absent ones 0."""
+        full = np.zeros((num_classes, *self.values.shape[1:]), np.float32)
+        rows, columns = np.ogrid[: full.shape[1], : full.shape[2]]
+        for values, indices in zip(*self):
+            # Added, not set: a rank that says nothing repeats a class with value 0.
+            full[indices, rows, columns] += values
+        return full
+
+
+def index_dtype(num_classes: int) -> np.dtype:
+    """Return the smaller of int16 and int32 that holds the classes.
+
+    float16, which the official files use, is exact up to 2048 only.
+    """
+    return np.dtype('<i2' if num_classes <= 2**15 else '<i4')
+
+
+def hard_label_map(
+    label: int, shape: tuple[int, int, int], dtype: np.dtype | type = np.int32
+) -> LabelMap:
+    """Make a map that says one class everywhere, with certainty.
+
+    Args:
+        label: The class.
+        shape: (k, h, w) of the maps it stands among.
+        dtype: Of their indices.
+    """
+    # The other ranks say class 0 with value 0, which adds nothing.
+    values, indices = np.zeros(shape, np.float16), np.zeros(shape, dtype)
+    values[0], indices[0] = CERTAIN, label
+    return LabelMap(values, indices)
 
 
 def flip_map(label_map: LabelMap, direction: str) -> LabelMap:
     """Flip ``'horizontal'`` (columns), ``'vertical'`` (rows) or ``'diagonal'``."""
-    axes = FLIPS[direction]
+    axes = FLIPPED_AXES[direction]
     return LabelMap(*(np.flip(plane, axes).copy() for plane in label_map))
 
 
 def flip_box(box: np.ndarray, direction: str) -> np.ndarray:
-    """The box of an image that is flipped after it was cropped.
+    """Return the box (4,) of an image that is flipped after it was cropped.
 
     Args:
-        box: Top, left, height, width as shares of the whole image (4,).
+        box: What the image shows before it (4,).
         direction: As :func:`flip_map`.
     """
     top, left, height, width = box
@@ -44,15 +93,12 @@ def flip_box(box: np.ndarray, direction: str) -> np.ndarray:
 def crop_box(
     box: np.ndarray, crop: tuple[int, int, int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """The box that remains after a crop.
+    """Return the box (4,) float32 that remains after a crop.
 
     Args:
         box: What the image shows before it (4,).
         crop: Top, left, height and width in pixels of the image.
         size: Rows and columns of the image in pixels.
-
-    Returns:
-        (4,) float32, shares of the whole image.
     """
     top, left, height, width = (
         pixels / side for pixels, side in zip(crop, (*size, *size))
@@ -68,10 +114,13 @@ def crop_box(
     )
 
 
-def move_map(
+def affine_map(
     label_map: LabelMap, matrix: np.ndarray, size: tuple[int, int]
 ) -> LabelMap:
-    """Move a map as an affine transformation moves its image.
+    """Transform a map as an affine matrix transforms its image.
+
+    Cells that come from outside get value 0, as absent classes have, and keep the
+    class of the nearest cell.
 
     Args:
         label_map: The map.
@@ -89,8 +138,8 @@ def move_map(
     return _resample(label_map, source, margin=0.5)
 
 
-def legacy_move_map(label_map: LabelMap, kind: str, amount: float) -> LabelMap:
-    """Move a map as the official Token Labeling code does.
+def legacy_affine_map(label_map: LabelMap, kind: str, amount: float) -> LabelMap:
+    """Transform a map as the official Token Labeling code does.
 
     It works in cells: rotations are half a cell off the centre, and on images that
     are not square neither rotations nor shears are quite those of the image.
@@ -131,19 +180,20 @@ def _resample(label_map: LabelMap, source: np.ndarray, margin: float) -> LabelMa
         margin: How far beyond the centres of the outer cells is still inside.
     """
     rows, columns = label_map.values.shape[1:]
-    here = np.stack(np.broadcast_arrays(*np.ogrid[:columns, :rows], 1), axis=-1)
+    cells = np.stack(np.broadcast_arrays(*np.ogrid[:columns, :rows], 1), axis=-1)
     # Rounded, as a quarter turn must not lose its last row to 17.000000000000004.
-    x, y = np.round(here @ source[:2].T, 9).transpose(2, 1, 0)
+    x, y = np.round(cells @ source[:2].T, 9).transpose(2, 1, 0)
     inside = (x >= -margin) & (x <= columns - 1 + margin)
     inside &= (y >= -margin) & (y <= rows - 1 + margin)
     # Halves go up, as in the official code; `np.rint` would take the even one.
-    at = (
+    nearest = (
         slice(None),
         np.floor(y + 0.5).astype(int).clip(0, rows - 1),
         np.floor(x + 0.5).astype(int).clip(0, columns - 1),
     )
-    values = np.where(inside, label_map.values[at], label_map.values.dtype.type(0))
-    return LabelMap(values, label_map.indices[at])
+    values = label_map.values[nearest]
+    values = np.where(inside, values, values.dtype.type(0))
+    return LabelMap(values, label_map.indices[nearest])
 
 
 def pool_label_maps(
@@ -151,40 +201,26 @@ def pool_label_maps(
     indices: Tensor,
     boxes: Tensor,
     num_classes: int,
-    size: int | tuple[int, int],
+    sizes: Sequence[int | tuple[int, int]],
     legacy_axis_order: bool = False,
-) -> Tensor:
-    """Logits of all classes on a grid laid over the crop of each image.
+) -> list[Tensor]:
+    """Pool the logits of all classes on grids laid over the crop of each image.
 
-    Classes that a map does not name have logit 0, as in the official code. It hands
-    the box over with its axes exchanged, so that a crop is labelled from its mirror
-    image across the diagonal: ``legacy_axis_order`` does the same.
+    By RoIAlign, as Token Labeling and ReLabel do. Classes that a map does not name
+    have logit 0, as in the official code.
 
     Args:
         values: Logits (B, k, h, w).
         indices: Their classes (B, k, h, w), integers below ``num_classes``.
-        boxes: Top, left, height and width of the crops as shares of the images
-            (B, 4).
+        boxes: Boxes of the crops (B, 4).
         num_classes: K.
-        size: Rows and columns S of the grid; 1 pools the whole crop.
-        legacy_axis_order: As the released code. Defaults to False: as it should be.
+        sizes: Rows and columns S of each grid; 1 pools the whole crop.
+        legacy_axis_order: Hand the box over with its axes exchanged, as the released
+            code does, which labels a crop from its mirror image across the diagonal.
 
     Returns:
-        (B, K, S, S) float32.
+        (B, K, S, S) float32 for each of ``sizes``.
     """
-    sizes = [size]
-    return pool_grids(values, indices, boxes, num_classes, sizes, legacy_axis_order)[0]
-
-
-def pool_grids(
-    values: Tensor,
-    indices: Tensor,
-    boxes: Tensor,
-    num_classes: int,
-    sizes: Sequence[int | tuple[int, int]],
-    legacy_axis_order: bool = False,
-) -> list[Tensor]:
-    """As :func:`pool_label_maps`, for several grids over the same crops."""
     B, _, rows, columns = values.shape
     dense = values.new_zeros((B, num_classes, rows, columns), dtype=torch.float32)
     # Added, not set: a rank that says nothing repeats a class with value 0.
@@ -204,38 +240,32 @@ def pool_grids(
     ]
 
 
-def label_map_targets(
-    values: Tensor,
-    indices: Tensor,
-    boxes: Tensor,
-    labels: Tensor,
+def pool_named_classes(
+    label_map: LabelMap,
+    box: np.ndarray,
     num_classes: int,
-    size: int,
-    smoothing: float = 0.0,
+    sizes: Sequence[tuple[int, int]],
     legacy_axis_order: bool = False,
-) -> Tensor:
-    """The targets of a batch in the layout of the official code.
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Pool one map, the classes alone that it names.
+
+    RoIAlign runs over these, so a thousand classes cost no more than a few.
 
     Args:
-        values: As :func:`pool_label_maps`.
-        indices: As :func:`pool_label_maps`.
-        boxes: As :func:`pool_label_maps`.
-        labels: Classes of the images (B,).
+        label_map: Of classes below ``num_classes``.
+        box: Box of the crop (4,).
         num_classes: K.
-        size: Side S of the token grid; with 1 there are no token labels.
-        smoothing: Label smoothing s. Soft labels p become p (1 - s + s/K) + s/K,
-            which sums to 1 + s/K, as in the official code. Defaults to 0.
+        sizes: As :func:`pool_label_maps`.
         legacy_axis_order: As :func:`pool_label_maps`.
 
     Returns:
-        (B, K, 2 + S²): the label, the label of the map, token labels row by row;
-        (B, K, 2) where ``size`` is 1.
+        The C classes, rising, and their logits (C, rows, columns) for each size.
     """
-    sizes = [1, size] if size > 1 else [1]
-    pooled = pool_grids(values, indices, boxes, num_classes, sizes, legacy_axis_order)
-    soft = torch.cat([p.flatten(2) for p in pooled], dim=2).softmax(dim=1)
-    off = smoothing / num_classes
-    on = 1 - smoothing + off
-    hard = torch.full_like(soft[..., :1], off)
-    hard.scatter_(1, labels.view(-1, 1, 1), on)
-    return torch.cat([hard, soft * on + off], dim=2)
+    # A table of classes, as np.unique would sort the whole map.
+    named = np.zeros(num_classes, bool)
+    named[label_map.indices] = True
+    classes, place = np.flatnonzero(named), named.cumsum() - 1
+    planes = label_map.values, place[label_map.indices], box
+    batch = [torch.from_numpy(plane)[None] for plane in planes]
+    pooled = pool_label_maps(*batch, len(classes), sizes, legacy_axis_order)
+    return classes, [grid[0].numpy() for grid in pooled]

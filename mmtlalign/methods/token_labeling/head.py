@@ -1,8 +1,10 @@
-"""Token Labeling: every token learns a label of its own (NeurIPS 2021, arXiv
-2104.10858).
+"""The head of Token Labeling: every token learns a label of its own.
 
-A second classifier scores every image token against a map of labels. Maps travel
-in the data samples (:mod:`mmtlalign.methods.token_labeling.targets`).
+NeurIPS 2021, arXiv 2104.10858. A second classifier scores every image token against a
+map of labels, which travels in the data samples
+(:mod:`mmtlalign.methods.token_labeling.targets`).
+
+Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``D`` width.
 """
 
 import contextlib
@@ -14,7 +16,12 @@ from mmpretrain.models.heads import VisionTransformerClsHead
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.loss import TokenLabelLoss, TopKLabels, trust_map
+from mmtlalign.methods.token_labeling.loss import (
+    TokenLabelLoss,
+    TopKLabels,
+    smooth_one_hot,
+    trust_map,
+)
 from mmtlalign.methods.token_labeling.targets import SampleMaps
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
@@ -27,11 +34,11 @@ TOKEN_VOTE = 0.5
 
 @dataclass(frozen=True)
 class MixedTokens:
-    """What a watched forward knows of its tokens.
+    """Which image the tokens of a mixed batch come from.
 
     Attributes:
         grid: Token rows and columns.
-        share: Share of the partner in each token (B, N).
+        share: Share of the partner image in each token (B, N).
     """
 
     grid: tuple[int, int]
@@ -59,39 +66,41 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             ``dict(type='mmtlalign.TokenLabelLoss')``.
         class_target (str): What the class token learns: ``'map'``, what the map
             says of the crop, as in the official recipe; ``'label'``, the label of
-            the image; ``'both'``, a blend (:func:`trust_map`), the official
-            ``ground_truth`` switch. Defaults to ``'map'``.
+            the image; ``'both'``, half and half where both name one class, else 9 to
+            1 for the map, the official ``ground_truth`` switch. Defaults to
+            ``'map'``.
         missing (str): An image without map is an ``'error'``, or its label is that
             of all of its tokens (``'hard label'``). Defaults to ``'error'``.
         map_values (str): Whether maps hold ``'logits'`` or ``'probabilities'``.
             Defaults to ``'logits'``.
         label_smooth_val (float): Smoothing of labels and maps, 0.1 in the official
-            recipe. Defaults to 0.
+            recipe (:func:`smooth_one_hot`, :func:`smooth_soft_labels_official`).
+            Defaults to 0.
         num_extra_tokens (int): Tokens in front of the image's, the first of which
             is the class token. Defaults to 1.
         init_cfg (dict): Defaults to a normal distribution (std 0.02), cut, for both
             classifiers.
-        **kwargs: As of ``VisionTransformerClsHead``.
+        **kwargs: As of mmpretrain's ``VisionTransformerClsHead``.
 
     Raises:
-        ValueError: For a setting that is impossible, features that are not all
+        InputError: For a setting that is impossible, features that are not all
             tokens, and maps that are missing or do not fit; the message says which.
     """
 
-    # What pictures of shares read: the class token, whatever the backbone outputs.
+    # Read by figures of shares: the class token, whatever the backbone outputs.
     output = 'class'
 
     def __init__(
         self,
-        num_classes,
-        in_channels,
-        loss=None,
-        class_target='map',
-        missing='error',
-        map_values='logits',
-        label_smooth_val=0.0,
-        num_extra_tokens=1,
-        init_cfg=None,
+        num_classes: int,
+        in_channels: int,
+        loss: dict | None = None,
+        class_target: str = 'map',
+        missing: str = 'error',
+        map_values: str = 'logits',
+        label_smooth_val: float = 0.0,
+        num_extra_tokens: int = 1,
+        init_cfg: dict | None = None,
         **kwargs,
     ):
         if init_cfg is None:
@@ -112,7 +121,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         if self.dense:
             self.layers.add_module('aux_head', nn.Linear(in_channels, num_classes))
 
-    def _check(self, class_target, smoothing) -> None:
+    def _check(self, class_target: str, smoothing: float) -> None:
         if not isinstance(self.loss_module, TokenLabelLoss):
             raise InputError(
                 f'loss is a {type(self.loss_module).__name__}: token labels need '
@@ -133,12 +142,12 @@ class TokenLabelClsHead(VisionTransformerClsHead):
                 'cal_acc=False and read the accuracy of the validation.'
             )
 
-    def attach(self, backbone) -> None:
+    def attach(self, backbone: nn.Module) -> None:
         """Check that the backbone outputs the tokens that the head scores.
 
         Raises:
-            TypeError: If nothing is known of the backbone's tokens.
-            ValueError: If it outputs something else.
+            UnsupportedError: If nothing is known of the backbone's tokens.
+            InputError: If it outputs something else.
         """
         given = backbone_spec(backbone).prefix(backbone)
         if given != self.num_extra_tokens:
@@ -160,16 +169,30 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         return self.dense or self.class_target != 'label'
 
     @contextlib.contextmanager
-    def trace(self, backbone, mix: Mix, data_samples=None) -> Iterator[MixedTokens]:
-        """Where the tokens of a mixed batch come from."""
+    def trace(
+        self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
+    ) -> Iterator[MixedTokens]:
+        """Find out which image each token of a mixed batch comes from.
+
+        Args:
+            backbone: Of the model.
+            mix: The record of the mixing.
+            data_samples: Not read here; heads that trace labels find them there.
+
+        Yields:
+            What :meth:`loss` takes as ``trace``.
+        """
         share = start_share(backbone, mix)[:, self.num_extra_tokens :, 0]
         yield MixedTokens(token_grid(backbone, mix.images.shape[-2:]), share)
 
     def tokens(self, feats: tuple) -> tuple[Tensor, Tensor]:
-        """Class token (B, D) and image tokens (B, N, D) of the last output.
+        """Return the class token (B, D) and the image tokens (B, N, D).
+
+        Args:
+            feats: Outputs of the backbone, of which the last is read.
 
         Raises:
-            ValueError: If that is not a sequence of tokens.
+            InputError: If that is not a sequence of tokens.
         """
         feat = feats[-1]
         if not torch.is_tensor(feat) or feat.ndim != 3:
@@ -182,14 +205,16 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         return feat[:, 0], feat[:, self.num_extra_tokens :]
 
     def scores(self, feats: tuple) -> tuple[Tensor, Tensor | None]:
-        """Scores of the class token (B, K) and of the others (B, N, K), or None
-        where those have no weight in the loss."""
+        """Score the class token (B, K) and the image tokens (B, N, K).
+
+        The latter are None where they have no weight in the loss.
+        """
         first, others = self.tokens(feats)
         cls_score = self.layers.head(self.pre_logits((first,)))
         return cls_score, self.layers.aux_head(others) if self.dense else None
 
     def forward(self, feats: tuple) -> Tensor:
-        """Scores (B, K) of evaluation: both classifiers together."""
+        """Return the scores (B, K) of evaluation: both classifiers together."""
         cls_score, token_scores = self.scores(feats)
         if token_scores is None:
             return cls_score
@@ -200,50 +225,59 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         feats: tuple,
         data_samples: list,
         mix: Mix | None = None,
-        seen: MixedTokens | None = None,
+        trace: MixedTokens | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of the class token and of the others.
+        """Compute the losses of the class token and of the image tokens.
 
         Args:
             feats: Features of the backbone.
             data_samples: B samples with ``gt_score`` (K,) or ``gt_label``, and maps.
             mix: The record of the mixing. Defaults to None: not mixed.
-            seen: What :meth:`trace` gave.
+            trace: What :meth:`trace` gave. Defaults to None: not mixed.
 
         Returns:
-            dict[str, Tensor]: ``loss_cls`` and ``loss_dense``; one without weight
-            is left out.
+            ``loss_cls`` and ``loss_dense``; one without weight is left out.
         """
         cls_score, token_scores = self.scores(feats)
         labels = self.smooth_labels(mix.labels if mix else self._labels(data_samples))
-        target = self.class_labels(data_samples, labels, mix, seen)
+        target = self.class_labels(data_samples, labels, mix, trace)
         token_target = None
         if self.dense:
             count = token_scores.shape[1]
-            token_target = self.token_labels(data_samples, labels, count, seen)
-        partner, share = (mix.partner, seen.share) if mix else (None, None)
+            token_target = self.token_labels(data_samples, labels, count, trace)
+        partner, share = (mix.partner, trace.share) if mix else (None, None)
         return self.loss_module(
             cls_score, target, token_scores, token_target, partner, share
         )
 
     def smooth_labels(self, labels: Tensor) -> Tensor:
-        """Labels of the images (B, K): ``1 - s + s/K`` and ``s/K``, sum one."""
+        """Smooth the labels of the images (B, K), which still sum to 1.
+
+        Raises:
+            InputError: If they are not of the head's classes.
+        """
         if labels.shape[1] != self.num_classes:
             raise InputError(
                 f'Labels of {labels.shape[1]} classes, but the head has num_classes='
                 f'{self.num_classes}: set both to the number of the data set.'
             )
-        return labels * (1 - self.smoothing) + self.smoothing / self.num_classes
+        return smooth_one_hot(labels, self.smoothing, self.num_classes)
 
     def class_labels(
         self,
         samples: list,
         labels: Tensor,
         mix: Mix | None,
-        seen: MixedTokens | None,
+        trace: MixedTokens | None,
     ) -> Tensor:
-        """What the class token learns (B, K), mixed; arguments as of :meth:`loss`,
-        with the smoothed labels of the images (B, K)."""
+        """Return what the class token learns (B, K), mixed.
+
+        Args:
+            samples: B data samples.
+            labels: Smoothed labels of the images (B, K), not mixed.
+            mix: The record of the mixing, or None.
+            trace: What :meth:`trace` gave, or None.
+        """
         target = labels
         if self.class_target != 'label':
             target = self.maps.whole(samples, labels)
@@ -251,18 +285,28 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             target = trust_map(target, labels)
         if mix is None:
             return target
-        return replace(mix, labels=target).target(self.partner_share(mix, seen))
+        return replace(mix, labels=target).target(self.partner_share(mix, trace))
 
-    def partner_share(self, mix: Mix, seen: MixedTokens) -> Tensor:
-        """Share of the partner in the class token's target (B,): its area."""
+    def partner_share(self, mix: Mix, trace: MixedTokens) -> Tensor:
+        """Return the share of the partner in the class target (B,): its area."""
         return mix.area()
 
     def token_labels(
-        self, samples: list, labels: Tensor, count: int, seen: MixedTokens | None
+        self, samples: list, labels: Tensor, count: int, trace: MixedTokens | None
     ) -> Tensor | TopKLabels:
-        """Labels of each image's own tokens, as :meth:`SampleMaps.tokens`."""
+        """Return the labels of each image's own tokens, not mixed.
+
+        Args:
+            samples: B data samples.
+            labels: Smoothed labels of the images (B, K), for those without a map.
+            count: N.
+            trace: What :meth:`trace` gave, or None.
+
+        Returns:
+            (B, N, K) or :class:`TopKLabels` (B, N); (B, 1, K) without any map.
+        """
         return self.maps.tokens(
-            samples, labels, lambda grid: _check_grid(grid, count, seen)
+            samples, labels, lambda grid: _check_grid(grid, count, trace)
         )
 
     def _labels(self, samples: list) -> Tensor:
@@ -280,11 +324,11 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         return torch.stack([sample.gt_score for sample in samples]).float()
 
 
-def _check_grid(grid: tuple[int, int], tokens: int, seen: MixedTokens | None) -> None:
-    if grid[0] * grid[1] != tokens or (seen is not None and grid != tuple(seen.grid)):
-        there = f'{seen.grid[0]}x{seen.grid[1]}' if seen is not None else tokens
+def _check_grid(grid: tuple[int, int], count: int, trace: MixedTokens | None) -> None:
+    if grid[0] * grid[1] != count or (trace is not None and grid != tuple(trace.grid)):
+        tokens = f'{trace.grid[0]}x{trace.grid[1]}' if trace is not None else count
         raise InputError(
-            f'Maps of {grid[0]}x{grid[1]} cells for {there} tokens: one cell for '
+            f'Maps of {grid[0]}x{grid[1]} cells for {tokens} tokens: one cell for '
             'each token; pool the maps to that size in the pipeline (14x14 for 224 '
             'pixels in patches of 16, 24x24 for 384).'
         )

@@ -5,13 +5,17 @@ names (k may be far below K).
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
+
+Array = TypeVar('Array', Tensor, np.ndarray)
 
 # Weight of the tokens' loss. The paper writes 0.5; the official training script
 # takes 1.0, no published command changes it, and so the published weights were
@@ -22,6 +26,22 @@ DENSE_WEIGHTS = {'paper': 0.5, 'code': 1.0}
 # they do not. That is the order of the official code, whose comment asks for the
 # opposite.
 MAP_TRUST = (0.5, 0.9)
+
+
+def smooth_one_hot(labels: Array, smoothing: float, num_classes: int) -> Array:
+    """Smooth labels of images (..., K): ``y (1 - s) + s/K``. They still sum to 1."""
+    return labels * (1 - smoothing) + smoothing / num_classes
+
+
+def smooth_soft_labels_official(
+    labels: Array, smoothing: float, num_classes: int
+) -> Array:
+    """Smooth labels of maps (..., K) as the official code: ``p (1 - s + s/K) + s/K``.
+
+    They sum to ``1 + s/K``; the surplus is kept for parity.
+    """
+    off = smoothing / num_classes
+    return labels * (1 - smoothing + off) + off
 
 
 @dataclass(frozen=True)
@@ -47,9 +67,12 @@ class TopKLabels:
     def from_probabilities(
         cls, values: Tensor, indices: Tensor, num_classes: int
     ) -> 'TopKLabels':
-        """Spread evenly over the others what the values (..., k) leave of 1.
+        """Make labels whose other classes share what the values leave of 1.
 
-        The indices are different from each other, or below 0 for none.
+        Args:
+            values: Probabilities (..., k).
+            indices: Their classes (..., k), all different, or below 0 for none.
+            num_classes: K.
         """
         values, indices, named = _named(values, indices)
         others = (num_classes - named.sum(dim=-1)).clamp(min=1)
@@ -60,8 +83,11 @@ class TopKLabels:
     def from_logits(
         cls, values: Tensor, indices: Tensor, num_classes: int
     ) -> 'TopKLabels':
-        """Softmax over K classes of which the others have the logit 0, not minus
-        infinity: with 1000 classes they hold real mass (official code)."""
+        """Make the softmax over K classes of which the others have the logit 0.
+
+        Not minus infinity: with 1000 classes they hold real mass (official code).
+        Arguments as of :meth:`from_probabilities`, the values being logits.
+        """
         values, indices, named = _named(values, indices)
         # The largest logit of all, the zeros of the others included.
         top = values.amax(dim=-1, keepdim=True).clamp(min=0)
@@ -71,13 +97,13 @@ class TopKLabels:
         return cls(excess / total, indices, (zero / total).squeeze(-1))
 
     def smoothed(self, smoothing: float, num_classes: int) -> 'TopKLabels':
-        """As :func:`smooth`."""
+        """Smooth as :func:`smooth_soft_labels_official` does."""
         scale = 1 - smoothing + smoothing / num_classes
-        rest = smooth(self.rest, smoothing, num_classes)
+        rest = smooth_soft_labels_official(self.rest, smoothing, num_classes)
         return TopKLabels(self.excess * scale, self.indices, rest)
 
     def mixed(self, partner: Tensor, share: Tensor) -> 'TopKLabels':
-        """Labels (B, N) with those of other images (B,), by their share (B, N)."""
+        """Mix labels (B, N) with those of other images (B,), by their share (B, N)."""
         share = share.to(self.rest.dtype)
         each = share.unsqueeze(-1)
         excess = torch.cat(
@@ -88,38 +114,35 @@ class TopKLabels:
         return TopKLabels(excess, indices, rest)
 
     def dense(self, num_classes: int) -> Tensor:
-        """All columns (..., K), for labels that are few."""
+        """Return all columns (..., K), for labels that are few."""
         full = self.rest.unsqueeze(-1).repeat(*[1] * self.rest.ndim, num_classes)
         return full.scatter_add(-1, self.indices, self.excess)
 
     def cross_entropy(self, log_probs: Tensor) -> Tensor:
-        """Of log-probabilities (..., K), per label (...)."""
+        """Return the cross-entropy (...) with log-probabilities (..., K)."""
         named = (self.excess * log_probs.gather(-1, self.indices)).sum(dim=-1)
         return -named - self.rest * log_probs.sum(dim=-1)
 
 
-def smooth(labels: Tensor, smoothing: float, num_classes: int) -> Tensor:
-    """Labels times ``1 - s + s/K``, plus ``s/K``: what the official code does to
-    soft labels. They sum to ``1 + s/K``; the surplus is kept for parity."""
-    off = smoothing / num_classes
-    return labels * (1 - smoothing + off) + off
+def _named(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values and classes, 0 where none is named, and where one is."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    named = indices >= 0
+    return values * named, indices.long() * named, named
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """Log-probabilities over the last axis, at least in single precision."""
+    """Return log-probabilities over the last axis, at least in single precision."""
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return F.log_softmax(logits, dim=-1, dtype=dtype)
 
 
 def cross_entropy(log_probs: Tensor, target: Tensor | TopKLabels) -> Tensor:
-    """Soft-target cross-entropy of each row, not averaged.
+    """Return the soft-target cross-entropy (...) of each row, not averaged.
 
     Args:
         log_probs: (..., K).
         target: Labels (..., K), or a :class:`TopKLabels` of the shape (...).
-
-    Returns:
-        (...).
     """
     if isinstance(target, TopKLabels):
         return target.cross_entropy(log_probs)
@@ -127,12 +150,12 @@ def cross_entropy(log_probs: Tensor, target: Tensor | TopKLabels) -> Tensor:
 
 
 def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy of scores (m * B, K) with labels (B, K).
+    """Return the mean cross-entropy of scores (m * B, K) with labels (B, K).
 
     A batch that is repeated m times meets its labels m times.
 
     Raises:
-        ValueError: If the rows are no multiple of the labels, or K differs.
+        InputError: If the rows are no multiple of the labels, or K differs.
     """
     repeats, left = divmod(len(logits), len(target))
     if left or not repeats or logits.shape[1:] != target.shape[1:]:
@@ -147,7 +170,7 @@ def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def mix_tokens(
     target: Tensor | TopKLabels, partner: Tensor, share: Tensor
 ) -> Tensor | TopKLabels:
-    """Labels of tokens that come from two images.
+    """Mix the labels of tokens that come from two images.
 
     Args:
         target: Of each image's own tokens, (B, N or 1, K) or :class:`TopKLabels`.
@@ -160,7 +183,7 @@ def mix_tokens(
 
 
 def trust_map(map_label: Tensor, ground_truth: Tensor) -> Tensor:
-    """Class label of the map, blended with the true one (both and result (B, K)).
+    """Blend the class label of the map with the true one (both and result (B, K)).
 
     Half and half where both name the same class, 9 to 1 for the map where they do
     not (:data:`MAP_TRUST`). Comes before any mixing of images.
@@ -173,10 +196,10 @@ def trust_map(map_label: Tensor, ground_truth: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class TokenLabelLoss(nn.Module):
-    """Cross-entropy of the class token and of every other (NeurIPS 2021, arXiv
-    2104.10858, §3.1): ``cls_weight * H(class) + dense_weight * mean H(token)``.
+    """Cross-entropy of the class token and of every other token.
 
-    In float32 at least, also under autocast.
+    ``cls_weight * H(class) + dense_weight * mean H(token)`` (NeurIPS 2021, arXiv
+    2104.10858, §3.1). In float32 at least, also under autocast.
 
     Args:
         dense_weight (float | str): Weight of the tokens, a number or ``'paper'``
@@ -185,7 +208,7 @@ class TokenLabelLoss(nn.Module):
         cls_weight (float): Weight of the class token. Defaults to 1.0.
 
     Raises:
-        ValueError: If a weight is negative, both are 0, or the name is unknown.
+        InputError: If a weight is negative, both are 0, or the name is unknown.
     """
 
     def __init__(self, dense_weight: float | str = 'code', cls_weight: float = 1.0):
@@ -214,7 +237,7 @@ class TokenLabelLoss(nn.Module):
         partner: Tensor | None = None,
         share: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The weighted terms; a term without weight is left out.
+        """Compute the weighted terms; a term without weight is left out.
 
         Args:
             class_scores: (B, K).
@@ -228,7 +251,7 @@ class TokenLabelLoss(nn.Module):
             share: Share of the other image in each token (B, N).
 
         Returns:
-            dict[str, Tensor]: ``loss_cls`` and ``loss_dense``, to be added.
+            ``loss_cls`` and ``loss_dense``, to be added.
         """
         losses = {}
         if self.cls_weight:
@@ -240,10 +263,3 @@ class TokenLabelLoss(nn.Module):
             loss = cross_entropy(log_softmax(token_scores), token_target)
             losses['loss_dense'] = self.dense_weight * loss.mean()
         return losses
-
-
-def _named(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values and classes, 0 where none is named, and where one is."""
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
-    named = indices >= 0
-    return values * named, indices.long() * named, named

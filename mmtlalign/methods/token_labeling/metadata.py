@@ -7,13 +7,18 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.geometry import index_dtype
 
 LAYOUT = 1
+# What makes stores, for the messages.
+TOOL = 'tools/dataset_converters/make_label_maps.py'
 
 
 def fingerprint(words: Iterable[str]) -> str:
-    """16 hexadecimal digits that change with any word or with their order."""
+    """Return 16 hexadecimal digits that change with any word or with their order."""
     digest = hashlib.sha256()
     for word in words:
         digest.update(word.encode() + b'\0')
@@ -21,7 +26,7 @@ def fingerprint(words: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class StoreFacts:
+class StoreMetadata:
     """The contents of ``store.json``.
 
     Attributes:
@@ -34,6 +39,9 @@ class StoreFacts:
         annotator: What made the maps: model, weights, input size, geometry.
         shard_size: Images a file.
         layout: Version of this layout.
+
+    Raises:
+        InputError: For a number below 1, or a ``topk`` above ``num_classes``.
     """
 
     num_classes: int
@@ -58,26 +66,41 @@ class StoreFacts:
 
     @property
     def shards(self) -> int:
-        """How many files there are."""
+        """Number of shards."""
         return -(-self.images // self.shard_size)
+
+    @property
+    def record_dtype(self) -> np.dtype:
+        """Type of the record of an image: values, indices and their checksum.
+
+        Side by side, so that reading a map touches one or two pages of the file.
+        """
+        shape = (self.topk, *self.grid)
+        return np.dtype(
+            [
+                ('values', '<f2', shape),
+                ('indices', index_dtype(self.num_classes), shape),
+                ('checksum', '<u4'),
+            ]
+        )
 
     # Every read of a map asks for it.
     @cached_property
-    def seal(self) -> str:
-        """Fingerprint of everything; the checksum of each map rests on it."""
+    def digest(self) -> str:
+        """Fingerprint of all metadata, a part of every map's checksum."""
         return fingerprint([json.dumps(asdict(self), sort_keys=True)])
 
     def rows(self, shard: int) -> range:
-        """Rows of the list of images that lie in a shard."""
+        """Return the rows of the list of images that lie in a shard."""
         begin = shard * self.shard_size
         return range(begin, min(begin + self.shard_size, self.images))
 
-    def save(self, file: Path) -> None:
-        """Write the facts as JSON."""
-        file.write_text(json.dumps(asdict(self), indent=2) + '\n')
+    def to_json(self) -> str:
+        """Return the text of ``store.json``."""
+        return json.dumps(asdict(self), indent=2) + '\n'
 
     @classmethod
-    def load(cls, file: Path) -> 'StoreFacts':
+    def load(cls, file: Path) -> 'StoreMetadata':
         """Read ``store.json``.
 
         Raises:
@@ -88,7 +111,7 @@ class StoreFacts:
         except FileNotFoundError as error:
             raise InputError(
                 f'{file.parent} holds no label maps: there is no {file.name}. Make '
-                'them with tools/dataset_converters/make_label_maps.py, or correct the path.'
+                f'them with {TOOL}, or correct the path.'
             ) from error
         except ValueError as error:
             raise InputError(

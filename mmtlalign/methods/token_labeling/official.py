@@ -1,17 +1,50 @@
-"""The layout of the official Token Labeling files: one ``.pt`` for each image."""
+"""Label maps in the official layout of Token Labeling: one ``.pt`` for each image."""
 
 import pickle
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.label_map import LabelMap, index_dtype
-from mmtlalign.methods.token_labeling.store import MissingMapError
+from mmtlalign.methods.token_labeling.geometry import LabelMap, index_dtype
+from mmtlalign.methods.token_labeling.metadata import TOOL
+from mmtlalign.methods.token_labeling.store import (
+    METADATA,
+    LabelMapStore,
+    MissingMapError,
+)
 
 # Files looked for before a training.
 LOOKED_UP = 1000
+
+
+def open_label_maps(
+    root: str | Path, num_classes: int, class_names: Sequence[str] | None = None
+) -> 'LabelMapStore | OfficialLabelMaps':
+    """Open a store of this package, or a folder of official ``.pt`` files.
+
+    Args:
+        root: Its folder.
+        num_classes: Classes of the annotator.
+        class_names: Their names, compared with those of a store; ``.pt`` files have
+            none. Defaults to None: not compared.
+
+    Returns:
+        Maps by the relative path of their image.
+
+    Raises:
+        InputError: There is neither, or it is of other classes.
+    """
+    if (Path(root).expanduser() / METADATA).exists():
+        return LabelMapStore(root, num_classes, class_names)
+    if class_names is not None:
+        raise InputError(
+            f'{root} is no store of this package, and .pt files do not say which '
+            'classes they mean: leave class_names out.'
+        )
+    return OfficialLabelMaps(root, num_classes)
 
 
 class OfficialLabelMaps:
@@ -36,35 +69,41 @@ class OfficialLabelMaps:
         if not 0 < num_classes <= 2048:
             raise InputError(
                 f'num_classes={num_classes}: .pt files keep classes as float16, exact '
-                'for 1 to 2048. Make a store with tools/dataset_converters/make_label_maps.py instead.'
+                f'for 1 to 2048. Make a store with {TOOL} instead.'
             )
 
     def file(self, name: str) -> Path:
-        """Where the map of an image lies."""
+        """Return the path of the map of an image."""
         return self.root / f'{name.partition(".")[0]}.pt'
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(k, h, w) of the first map that is found."""
+        """(k, h, w) of a map, the first that is found."""
         first = next(self.root.glob('*/*.pt'), None)
         if first is None:
             raise InputError(f'{self.root} has no .pt file in any class folder')
         return tuple(self._read(first).shape[1:])
 
     def __contains__(self, name: str) -> bool:
-        """Whether an image has a map."""
+        """Tell whether an image has a map."""
         return self.file(name).exists()
 
     def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """Images without a map, of a thousand spread over all, and how many those are.
+        """Look up a thousand images, spread over all; list those without a map.
 
         To look for a million files would take minutes on a network's disk.
+
+        Args:
+            names: Relative paths.
+
+        Returns:
+            Images without a map, and how many were looked up.
         """
         step = -(-len(names) // LOOKED_UP) or 1
         return [name for name in names[::step] if name not in self], len(names[::step])
 
     def __getitem__(self, name: str) -> LabelMap:
-        """The map of an image.
+        """Return the map of an image.
 
         Raises:
             MissingMapError: It has none.

@@ -1,38 +1,42 @@
 """Label maps of a whole data set in a few large files, read in any order.
 
 A million small files are slow to list, to copy and to open. Here thousands of
-maps share a file that the operating system maps into memory, so that all workers
-of a machine share one copy. The folder holds ``store.json`` (what it was made
+maps share a file (shard) that the operating system maps into memory, so that all
+workers of a machine share one copy. The folder holds ``store.json`` (what it was made
 for), ``names.txt`` (relative paths of the images, sorted), ``lookup.npy`` (where
-each lies) and ``shard-*.npy``.
+each lies) and ``shard-*.npy``, arrays of records of equal size, one an image.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.label_map import LabelMap
-from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
-from mmtlalign.methods.token_labeling.shards import (
-    CorruptShardError,
-    broken_rows,
-    open_shard,
-    read_row,
-    shard_file,
-    write_shard,
-)
+from mmtlalign.methods.token_labeling.geometry import LabelMap
+from mmtlalign.methods.token_labeling.metadata import TOOL, StoreMetadata, fingerprint
 
-FACTS, NAMES, LOOKUP = 'store.json', 'names.txt', 'lookup.npy'
+METADATA, NAMES, LOOKUP = 'store.json', 'names.txt', 'lookup.npy'
 
 
 class MissingMapError(InputError):
     """An image has no map; the message names it."""
+
+
+class CorruptShardError(InputError):
+    """A shard is damaged; the message names it, and it can be made again alone."""
+
+    def __init__(self, file: Path, fault: str):
+        super().__init__(
+            f'{file} is corrupt: {fault}. Remove this one file and run {TOOL} as '
+            'before: it makes only what is missing.'
+        )
 
 
 class LabelMapStore:
@@ -47,7 +51,7 @@ class LabelMapStore:
             Defaults to None: not compared.
 
     Attributes:
-        facts (StoreFacts): What the store was made for.
+        metadata (StoreMetadata): What the store was made for.
 
     Raises:
         InputError: No store, or of other classes.
@@ -60,71 +64,70 @@ class LabelMapStore:
         class_names: Sequence[str] | None = None,
     ):
         self.root = Path(root).expanduser()
-        self.facts = StoreFacts.load(self.root / FACTS)
+        self.metadata = StoreMetadata.load(self.root / METADATA)
         self._shards = {}
         if class_names is not None and num_classes is None:
             num_classes = len(class_names)
-        if num_classes not in (None, self.facts.num_classes):
+        if num_classes not in (None, self.num_classes):
             raise InputError(
-                f'{self.root} has label maps of {self.facts.num_classes} classes, but '
+                f'{self.root} has label maps of {self.num_classes} classes, but '
                 f'{num_classes} are wanted: use the store of an annotator with these '
                 'classes, or say by class_ids which of its classes are meant.'
             )
-        if class_names is not None and fingerprint(class_names) != self.facts.classes:
+        made_for = self.metadata.classes
+        if class_names is not None and fingerprint(class_names) != made_for:
             raise InputError(
                 f'{self.root} was made for other classes (fingerprint '
-                f'{self.facts.classes or "none"}, not {fingerprint(class_names)}): '
+                f'{made_for or "none"}, not {fingerprint(class_names)}): '
                 'same number, but other names or another order. Make maps with an '
                 'annotator of these classes, or correct class_names.'
             )
 
     def __getstate__(self):
         """Leave out what is mapped: NumPy would pickle the files' contents."""
-        kept = ('names', 'lookup')
-        return {k: v for k, v in self.__dict__.items() if k not in kept} | {
-            '_shards': {}
-        }
+        state = {k: v for k, v in vars(self).items() if k not in ('names', 'lookup')}
+        return state | dict(_shards={})
 
     @cached_property
     def names(self) -> list[str]:
         """Relative paths of the images, sorted."""
-        return (self.root / NAMES).read_text().splitlines()
+        return (self.root / NAMES).read_text(encoding='utf-8').splitlines()
 
     @cached_property
     def lookup(self) -> np.ndarray:
-        """(n, 2) uint64: hash of a name, rising, and its row in the list."""
+        """Hash of each name, rising, and its row in the list (n, 2) uint64."""
         try:
             return np.load(self.root / LOOKUP, mmap_mode='r', allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise InputError(
-                f'{self.root / LOOKUP} is damaged ({error}): run '
-                'tools/dataset_converters/make_label_maps.py as before, it writes it again.'
+                f'{self.root / LOOKUP} is damaged ({error}): run {TOOL} as before, it '
+                'writes it again.'
             ) from error
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(k, h, w) of a map."""
-        return (self.facts.topk, *self.facts.grid)
+        return (self.metadata.topk, *self.metadata.grid)
 
     @property
     def num_classes(self) -> int:
-        """Classes of the annotator."""
-        return self.facts.num_classes
+        """Number of classes of the annotator."""
+        return self.metadata.num_classes
 
     def __len__(self) -> int:
-        """How many images."""
-        return self.facts.images
+        """Return the number of images."""
+        return self.metadata.images
 
     def __iter__(self) -> Iterator[str]:
-        """Relative paths, sorted."""
+        """Iterate over the relative paths, sorted."""
         return iter(self.names)
 
     def __contains__(self, name: str) -> bool:
-        """Whether an image has a map."""
+        """Tell whether an image has a map."""
         return self._row(name) is not None
 
     def __getitem__(self, name: str) -> LabelMap:
-        """The map of an image.
+        """Return the map of an image.
 
         Raises:
             MissingMapError: It has none.
@@ -136,28 +139,63 @@ class LabelMapStore:
                 f'{self.root} has no label map of {name!r}: make maps for this image '
                 "set, or choose missing='skip' or missing='hard label'."
             )
-        shard, inside = divmod(row, self.facts.shard_size)
-        return read_row(self.shard(shard), inside, self.facts, name)
+        shard, row_in_shard = divmod(row, self.metadata.shard_size)
+        record = self.shard(shard)[row_in_shard]
+        if self._checksum(name, record) != record['checksum']:
+            fault = f'the checksum of {name} does not fit'
+            raise CorruptShardError(self.shard_file(shard), fault)
+        return LabelMap(np.array(record['values']), np.array(record['indices']))
 
-    def shard(self, number: int) -> np.ndarray:
-        """The records of one file, mapped into memory."""
-        if number not in self._shards:
-            self._shards[number] = open_shard(
-                shard_file(self.root, number),
-                self.facts,
-                len(self.facts.rows(number)),
-            )
-        return self._shards[number]
+    def shard_file(self, shard: int) -> Path:
+        """Return the path of a shard."""
+        return self.root / f'shard-{shard:05d}.npy'
+
+    def shard(self, shard: int) -> np.ndarray:
+        """Return the records of a shard, mapped into memory.
+
+        Raises:
+            CorruptShardError: It is cut off, or no shard of this store.
+            InputError: It is not there.
+        """
+        if shard not in self._shards:
+            self._shards[shard] = self._open_shard(shard)
+        return self._shards[shard]
+
+    def _open_shard(self, shard: int) -> np.ndarray:
+        file = self.shard_file(shard)
+        try:
+            records = np.load(file, mmap_mode='r', allow_pickle=False)
+        except FileNotFoundError as error:
+            raise InputError(
+                f'{file} is missing: the store is not finished. Run {TOOL} as before: '
+                'it makes only what is missing.'
+            ) from error
+        except (ValueError, EOFError, OSError) as error:
+            raise CorruptShardError(file, str(error)) from error
+        dtype, rows = self.metadata.record_dtype, len(self.metadata.rows(shard))
+        if records.dtype != dtype or records.shape != (rows,):
+            fault = f'it holds {records.shape} records of {records.dtype}'
+            raise CorruptShardError(file, f'{fault}, not ({rows},) of {dtype}')
+        return records
+
+    def _checksum(self, name: str, record: np.void) -> int:
+        """CRC-32 of a map, of its image's name and of what made it.
+
+        A map of another image or of another annotator does not pass for this one.
+        """
+        start = zlib.crc32(f'{self.metadata.digest} {name}'.encode())
+        start = zlib.crc32(np.ascontiguousarray(record['values']), start)
+        return zlib.crc32(np.ascontiguousarray(record['indices']), start)
 
     def _row(self, name: str) -> int | None:
-        wanted = name_hash(name)
-        at = int(np.searchsorted(self.lookup[:, 0], wanted))
-        if at == len(self.lookup) or self.lookup[at, 0] != wanted:
+        key = name_hash(name)
+        at = int(np.searchsorted(self.lookup[:, 0], key))
+        if at == len(self.lookup) or self.lookup[at, 0] != key:
             return None
         return int(self.lookup[at, 1])
 
     def check_images(self, names: Iterable[str]) -> None:
-        """Compare with the images of a data set.
+        """Check that the store was made for the images of a data set.
 
         Args:
             names: Relative paths, in any order.
@@ -166,7 +204,7 @@ class LabelMapStore:
             InputError: Some are missing here, or more are here; examples are named.
         """
         given = sorted(names)
-        if fingerprint(given) == self.facts.image_set:
+        if fingerprint(given) == self.metadata.image_set:
             return
         missing = sorted(set(given) - set(self.names))
         extra = sorted(set(self.names) - set(given))
@@ -177,7 +215,7 @@ class LabelMapStore:
         )
 
     def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """Images without a map, sorted, and how many were looked up: all.
+        """List the images without a map, sorted, and count those looked up: all.
 
         Args:
             names: Relative paths, in any order. Maps of other images do not matter.
@@ -186,74 +224,90 @@ class LabelMapStore:
             InputError: A file of the store is not there.
             CorruptShardError: One is cut off; checksums are compared as maps are read.
         """
-        for number in range(self.facts.shards):
-            self.shard(number)
+        for shard in range(self.metadata.shards):
+            self.shard(shard)
         given = set(names)
-        if fingerprint(sorted(given)) == self.facts.image_set:
+        if fingerprint(sorted(given)) == self.metadata.image_set:
             return [], len(names)
         # Of another store, as workers would inherit a million names from this one.
         known = LabelMapStore(self.root).names
         return sorted(given.difference(known)), len(given)
 
     def missing_shards(self) -> list[int]:
-        """The files that are not there yet."""
-        shards = range(self.facts.shards)
-        return [s for s in shards if not shard_file(self.root, s).exists()]
+        """List the shards that are not there yet."""
+        shards = range(self.metadata.shards)
+        return [s for s in shards if not self.shard_file(s).exists()]
 
     def write(self, shard: int, maps: Sequence[LabelMap]) -> None:
-        """Write one file: the maps of the images ``facts.rows(shard)``."""
-        names = self.shard_names(shard)
-        write_shard(shard_file(self.root, shard), self.facts, names, maps)
+        """Write a shard, whole or not at all; only one process writes it at a time.
+
+        Args:
+            shard: Its number.
+            maps: The maps of its images, in order, as the metadata say.
+        """
+        names, file = self.shard_names(shard), self.shard_file(shard)
+        records = np.zeros(len(names), self.metadata.record_dtype)
+        for record, name, (values, indices) in zip(records, names, maps, strict=True):
+            record['values'], record['indices'] = values, indices
+            record['checksum'] = self._checksum(name, record)
+        for left_behind in self.root.glob(f'.{file.name}.*.part'):
+            left_behind.unlink()  # of a process that was killed
+        _save_array(file, records)
         self._shards.pop(shard, None)
 
     def shard_names(self, shard: int) -> list[str]:
-        """The images of a shard."""
-        rows = self.facts.rows(shard)
+        """List the images of a shard."""
+        rows = self.metadata.rows(shard)
         return self.names[rows.start : rows.stop]
 
     def verify_shard(self, shard: int) -> None:
-        """Read a file from beginning to end.
+        """Read a shard from beginning to end.
 
         Raises:
-            CorruptShardError: A checksum does not fit; the images are named.
+            CorruptShardError: A checksum or a class is wrong; the images are named.
         """
         self._shards.pop(shard, None)
         names = self.shard_names(shard)
-        broken = broken_rows(self.shard(shard), self.facts, names)
+        broken = [
+            name
+            for record, name in zip(self.shard(shard), names, strict=True)
+            if self._checksum(name, record) != record['checksum']
+            or record['indices'].min() < 0
+            or record['indices'].max() >= self.num_classes
+        ]
         if broken:
-            raise CorruptShardError(
-                shard_file(self.root, shard),
-                f'{len(broken)} of {len(names)} maps do not fit their '
-                f'checksums{_such_as(broken)}',
-            )
+            fault = f'{len(broken)} of {len(names)} maps do not fit their checksums'
+            raise CorruptShardError(self.shard_file(shard), fault + _such_as(broken))
 
 
-def create_store(root: str | Path, facts: StoreFacts, names: Sequence[str]):
-    """Begin a store, or go on with one that was begun with the same facts.
+def create_store(
+    root: str | Path, metadata: StoreMetadata, names: Sequence[str]
+) -> LabelMapStore:
+    """Begin a store, or go on with one that was begun with the same metadata.
 
     Args:
         root: Its folder.
-        facts: What it is made for.
+        metadata: What it is made for.
         names: Relative paths of the images, sorted.
 
     Returns:
-        LabelMapStore: With whatever shards are there already.
+        The store, with whatever shards are there already.
 
     Raises:
         InputError: The folder has a store of something else, or names repeat.
     """
     root = Path(root).expanduser()
-    if (root / FACTS).exists():
-        there = StoreFacts.load(root / FACTS)
-        if there != facts:
-            differ = '; '.join(
-                f'{key}: {was}, now {getattr(facts, key)}'
-                for key, was in asdict(there).items()
-                if was != getattr(facts, key)
-            )
+    if (root / METADATA).exists():
+        present = StoreMetadata.load(root / METADATA)
+        differences = '; '.join(
+            f'{key}: {was}, now {getattr(metadata, key)}'
+            for key, was in asdict(present).items()
+            if was != getattr(metadata, key)
+        )
+        if differences:
             raise InputError(
-                f'{root} holds label maps made for something else ({differ}): name '
-                'another folder, or remove this one.'
+                f'{root} holds label maps made for something else ({differences}): '
+                'name another folder, or remove this one.'
             )
     root.mkdir(parents=True, exist_ok=True)
     hashes = np.array([name_hash(name) for name in names], np.uint64)
@@ -261,29 +315,39 @@ def create_store(root: str | Path, facts: StoreFacts, names: Sequence[str]):
     lookup = np.stack([hashes[order], order.astype(np.uint64)], axis=1)
     if (lookup[1:, 0] == lookup[:-1, 0]).any():
         raise InputError('an image is named twice: give every relative path once')
-    _replace(root / NAMES, lambda part: part.write_text('\n'.join(names) + '\n'))
-    _replace(root / LOOKUP, lambda part: _save_array(part, lookup))
+    _replace_text(root / NAMES, '\n'.join(names) + '\n')
+    _save_array(root / LOOKUP, lookup)
     # Last: a folder with this file has the other two.
-    _replace(root / FACTS, facts.save)
+    _replace_text(root / METADATA, metadata.to_json())
     return LabelMapStore(root)
 
 
 def name_hash(name: str) -> np.uint64:
-    """64 bits of a name; Python's own hash changes from process to process."""
+    """Return 64 bits of a name; Python's own hash changes from process to process."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, 'little'))
 
 
-def _replace(file: Path, write) -> None:
+def _replace_file(file: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file to a stream, whole or not at all."""
     part = file.with_name(f'.{file.name}.{os.getpid()}.part')
-    write(part)
-    os.replace(part, file)
+    try:
+        with part.open('wb') as stream:
+            write(stream)
+            stream.flush()
+            # What has its name must have its bytes, also after a power cut.
+            os.fsync(stream.fileno())
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _replace_text(file: Path, text: str) -> None:
+    _replace_file(file, lambda stream: stream.write(text.encode()))
 
 
 def _save_array(file: Path, array: np.ndarray) -> None:
-    # Opened here, as np.save would add a suffix to the name.
-    with file.open('wb') as stream:
-        np.save(stream, array, allow_pickle=False)
+    _replace_file(file, lambda stream: np.save(stream, array, allow_pickle=False))
 
 
 def _such_as(names: Sequence[str]) -> str:

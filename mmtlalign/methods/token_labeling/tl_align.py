@@ -1,4 +1,7 @@
-"""Soft labels of tokens in few columns, so that a trace can carry them.
+"""Token Labeling with TL-Align: the class token learns what arrives of the tokens.
+
+Of ours, in no paper: both papers (arXiv 2104.10858, arXiv 2210.06455) leave the class
+label of a mixed batch to the other.
 
 A label of K classes moves through attention as K columns; with 1000 classes that is
 more than the network itself. Labels that name few classes need few: one for each class
@@ -7,11 +10,6 @@ class has that is not named (:class:`TopKLabels`).
 
 Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes that a token
 names, ``m`` classes that get a column, ``S`` columns.
-
-Token Labeling with TL-Align: the class token learns what arrives of the tokens.
-
-Of ours, in no paper: both papers (arXiv 2104.10858, arXiv 2210.06455) leave the class
-label of a mixed batch to the other.
 """
 
 import contextlib
@@ -19,21 +17,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmtlalign.compat.renamed import renamed_arguments
 from mmtlalign.errors import InputError
-from mmtlalign.methods.tl_align import TraceOptions
+from mmtlalign.methods.tl_align import attach_with_options, trace_options
 from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import label_tracer, share_tracer, trace_forward
+from mmtlalign.tracing.attach import MixTracer, label_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
+
+# Classes that get a column of the trace: two images of five to eight objects.
+COLUMNS = 16
 
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Labels of the tokens of each image, and what their columns mean.
+    """Labels of the tokens of each image in few columns, and what these mean.
 
     All steps are linear, so that a mean of tokens may be taken before
     :meth:`dense` or after, and no mass is lost. Exact where no image names more than m
@@ -50,7 +52,9 @@ class LabelColumns:
     num_classes: int
 
     @classmethod
-    def of(cls, labels: TopKLabels, columns: int, num_classes: int) -> 'LabelColumns':
+    def from_labels(
+        cls, labels: TopKLabels, columns: int, num_classes: int
+    ) -> 'LabelColumns':
         """Give columns to the classes of most mass in each image.
 
         Args:
@@ -74,29 +78,26 @@ class LabelColumns:
         values = torch.cat([values, labels.rest.unsqueeze(-1)], dim=-1)
         return cls(values, classes, num_classes)
 
-    def dense(self, arrived: Tensor) -> Tensor:
-        """Label of K classes (B, K) of a mean of tokens (B, S)."""
-        excess, others, rest = arrived.tensor_split([-2, -1], dim=-1)
+    def dense(self, mean: Tensor) -> Tensor:
+        """Return the label of all classes (B, K) of a mean of tokens (B, S)."""
+        excess, others, rest = mean.tensor_split([-2, -1], dim=-1)
         full = (rest + others / self.num_classes).repeat(1, self.num_classes)
         return full.scatter_add(1, self.classes, excess)
 
 
-# Classes that get a column of the trace: two images of five to eight objects.
-COLUMNS = 16
-
-
 @dataclass(frozen=True)
 class TracedTokens(MixedTokens):
-    """What a traced forward knows of its tokens.
+    """Which image tokens come from, and what attention does to their labels.
 
     Attributes:
-        tracer: What follows the labels.
-        own: Labels of each image's own tokens, where the trace starts from labels.
+        tracer: Follows the labels through the forward pass.
+        own_labels: Labels of each image's own tokens, where the trace starts from
+            labels.
         columns: What the columns of that trace mean; None: they are the classes.
     """
 
     tracer: Tracer
-    own: Tensor | TopKLabels | None = None
+    own_labels: Tensor | TopKLabels | None = None
     columns: LabelColumns | None = None
 
 
@@ -116,17 +117,25 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
             mean, and the target is the label that arrives at the class token. The
             map's label of the whole crop is not read then, and ``class_target``
             stays ``'map'``. Defaults to ``'share'``.
-        columns (int): How many classes of each image are followed one by one with
-            ``traced='labels'``, those of most mass in its tokens; all others are
-            followed together and spread evenly. Defaults to None: 16.
-        layers, residual, merge: As of :class:`TraceOptions`.
+        columns (int, optional): How many classes of each image are followed one by
+            one with ``traced='labels'``, those of most mass in its tokens; all others
+            are followed together and spread evenly. Defaults to None: 16.
+        layers (Sequence[int], optional): Attentions that move the labels, by index,
+            negative ones from the end. Defaults to None: all.
+        residual (bool | float): How much labels before a layer count beside the moved
+            ones: True is the plain mean, False not at all, and a number r gives
+            ``p <- (r p + A p) / (r + 1)``. Defaults to True.
+        head_token_rule (str, optional): How DHVT's head tokens come back to the class token,
+            ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` where there are
+            head tokens.
         **kwargs: As of ``TokenLabelClsHead``.
 
     Raises:
-        ValueError: As ``TokenLabelClsHead``; also for maps of more than
+        InputError: As ``TokenLabelClsHead``; also for maps of more than
             ``columns + 2`` classes that do not name the likeliest ones.
     """
 
+    @renamed_arguments(merge='head_token_rule')
     def __init__(
         self,
         *args,
@@ -134,16 +143,16 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         columns: int | None = None,
         layers: Sequence[int] | None = None,
         residual: bool | float = True,
-        merge: str | None = None,
+        head_token_rule: str | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
         self._check_trace(traced, columns)
         self.traced = traced
         self.columns = COLUMNS if columns is None else columns
-        self.options = TraceOptions(layers, residual, merge)
+        self.trace_options = trace_options(layers, residual, head_token_rule)
 
-    def _check_trace(self, traced, columns) -> None:
+    def _check_trace(self, traced: str, columns: int | None) -> None:
         if traced not in ('share', 'labels'):
             raise InputError(f"traced={traced!r}: choose 'share' or 'labels'.")
         if traced == 'labels' and self.class_target != 'map':
@@ -158,46 +167,63 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
                 "that are followed one by one with traced='labels', 1 or more."
             )
 
-    def attach(self, backbone) -> None:
-        """Tap the backbone; errors as in ``TokenLabelClsHead``, and options that do
-        not fit it."""
+    def attach(self, backbone: nn.Module) -> None:
+        """Prepare the backbone for tracing.
+
+        Raises:
+            UnsupportedError: If it cannot be traced.
+            InputError: If it does not output all tokens, or the options do not fit.
+        """
         super().attach(backbone)
-        self.options.attach(backbone)
+        attach_with_options(backbone, self.trace_options)
 
     @contextlib.contextmanager
-    def trace(self, backbone, mix: Mix, data_samples=None) -> Iterator[TracedTokens]:
-        """Trace the shares, or the labels of ``data_samples``, through one forward."""
+    def trace(
+        self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
+    ) -> Iterator[TracedTokens]:
+        """Trace the shares, or the labels of ``data_samples``, through one forward.
+
+        Args:
+            backbone: Attached.
+            mix: The record of the mixing.
+            data_samples: B data samples with maps, for ``traced='labels'``.
+
+        Yields:
+            What :meth:`loss` takes as ``trace``.
+        """
         with super().trace(backbone, mix) as tokens:
             if self.traced == 'share':
-                tracer = share_tracer(backbone, mix, **self.options.of_tracer)
-                seen = TracedTokens(tokens.grid, tokens.share, tracer)
+                tracer = MixTracer(backbone, mix, **self.trace_options)
+                trace = TracedTokens(tokens.grid, tokens.share, tracer)
             else:
-                seen = self._start_from_labels(backbone, mix, data_samples, tokens)
-        with trace_forward(backbone, seen.tracer):
-            yield seen
+                trace = self._start_from_labels(backbone, mix, data_samples, tokens)
+        with trace_forward(backbone, trace.tracer):
+            yield trace
 
-    def _start_from_labels(self, backbone, mix, samples, tokens) -> TracedTokens:
-        labels = self.smooth_labels(mix.labels)
-        own = super().token_labels(samples, labels, tokens.share.shape[1], tokens)
-        columns = None
-        start = mix_tokens(self._few(own, tokens), mix.partner, tokens.share)
-        if isinstance(start, TopKLabels):
-            columns = LabelColumns.of(start, self.columns, self.num_classes)
-            start = columns.values
-        tracer = label_tracer(backbone, start, tokens.grid, **self.options.of_tracer)
-        return TracedTokens(tokens.grid, tokens.share, tracer, own, columns)
-
-    def _few(
-        self, own: Tensor | TopKLabels, tokens: MixedTokens
-    ) -> Tensor | TopKLabels:
-        """The labels in a form that needs few columns, for every token."""
-        if isinstance(own, TopKLabels):
-            return own
+    def _start_from_labels(
+        self, backbone: nn.Module, mix: Mix, samples: list, tokens: MixedTokens
+    ) -> TracedTokens:
         count = tokens.share.shape[1]
+        labels = self.smooth_labels(mix.labels)
+        own_labels = super().token_labels(samples, labels, count, tokens)
+        start = self._reduce_columns(own_labels, count)
+        start, columns = mix_tokens(start, mix.partner, tokens.share), None
+        if isinstance(start, TopKLabels):
+            columns = LabelColumns.from_labels(start, self.columns, self.num_classes)
+            start = columns.values
+        tracer = label_tracer(backbone, start, tokens.grid, **self.trace_options)
+        return TracedTokens(tokens.grid, tokens.share, tracer, own_labels, columns)
+
+    def _reduce_columns(
+        self, labels: Tensor | TopKLabels, count: int
+    ) -> Tensor | TopKLabels:
+        """Labels of N = ``count`` tokens in a form that needs few columns."""
+        if isinstance(labels, TopKLabels):
+            return labels
         # As many columns as labels that name few classes get.
         if self.num_classes <= self.columns + 2:
-            return own.expand(-1, count, -1)
-        if own.shape[1] != 1:
+            return labels.expand(-1, count, -1)
+        if labels.shape[1] != 1:
             raise InputError(
                 f"Maps of all {self.num_classes} classes with traced='labels', which "
                 f'follows {self.columns} classes one by one: name the likeliest, '
@@ -205,12 +231,12 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
                 f'{self.num_classes - 2} in the head.'
             )
         # No image has a map: its own label in every token.
-        values, indices = own.topk(self.columns, dim=-1)
-        few = TopKLabels.from_probabilities(values, indices, self.num_classes)
+        values, indices = labels.topk(self.columns, dim=-1)
+        top = TopKLabels.from_probabilities(values, indices, self.num_classes)
         return TopKLabels(
-            few.excess.expand(-1, count, -1),
-            few.indices.expand(-1, count, -1),
-            few.rest.expand(-1, count),
+            top.excess.expand(-1, count, -1),
+            top.indices.expand(-1, count, -1),
+            top.rest.expand(-1, count),
         )
 
     def loss(
@@ -218,29 +244,49 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         feats: tuple,
         data_samples: list,
         mix: Mix | None = None,
-        seen: TracedTokens | None = None,
+        trace: TracedTokens | None = None,
     ) -> dict[str, Tensor]:
-        """As of ``TokenLabelClsHead``; what :meth:`trace` gave is needed."""
-        if seen is None:
+        """Compute the losses of ``TokenLabelClsHead`` with the traced class target.
+
+        Args:
+            feats: Features of the backbone.
+            data_samples: B samples with ``gt_score`` (K,) or ``gt_label``, and maps.
+            mix: The record of the mixing.
+            trace: What :meth:`trace` gave, which is needed.
+
+        Returns:
+            ``loss_cls`` and ``loss_dense``; one without weight is left out.
+        """
+        if trace is None:
             raise InputError(
                 f'{type(self).__name__} learns labels that are traced through the '
                 "backbone: train it with type='mmtlalign.MixClassifier'."
             )
-        return super().loss(feats, data_samples, mix, seen)
+        return super().loss(feats, data_samples, mix, trace)
 
-    def class_labels(self, samples, labels, mix, seen: TracedTokens) -> Tensor:
-        """What the class token learns (B, K), mixed: what arrived."""
+    def class_labels(
+        self, samples: list, labels: Tensor, mix: Mix, trace: TracedTokens
+    ) -> Tensor:
+        """Return what the class token learns (B, K): what arrives there.
+
+        Arguments as of ``TokenLabelClsHead``'s.
+        """
         if self.traced == 'share':
-            return super().class_labels(samples, labels, mix, seen)
-        (arrived, *_) = seen.tracer.output_shares('class')
-        return arrived if seen.columns is None else seen.columns.dense(arrived)
+            return super().class_labels(samples, labels, mix, trace)
+        arrived = trace.tracer.output_shares('class')[0]
+        return arrived if trace.columns is None else trace.columns.dense(arrived)
 
-    def partner_share(self, mix: Mix, seen: TracedTokens) -> Tensor:
-        """Share of the partner that arrived at the class token (B,)."""
-        return seen.tracer.output_shares('class')[0].squeeze(-1)
+    def partner_share(self, mix: Mix, trace: TracedTokens) -> Tensor:
+        """Return the share of the partner that arrived at the class token (B,)."""
+        return trace.tracer.output_shares('class')[0].squeeze(-1)
 
-    def token_labels(self, samples, labels, count, seen) -> Tensor | TopKLabels:
-        """Labels of each image's own tokens; the trace may have read them."""
-        if seen.own is not None:
-            return seen.own
-        return super().token_labels(samples, labels, count, seen)
+    def token_labels(
+        self, samples: list, labels: Tensor, count: int, trace: TracedTokens
+    ) -> Tensor | TopKLabels:
+        """Return the labels of each image's own tokens; the trace may have read them.
+
+        Arguments and result as of ``TokenLabelClsHead``'s.
+        """
+        if trace.own_labels is not None:
+            return trace.own_labels
+        return super().token_labels(samples, labels, count, trace)

@@ -1,13 +1,12 @@
-"""Steps of a pipeline that move or crop an image, and take its label map along.
+"""Pipeline steps of Token Labeling: load the map of an image, take it along, pool it.
 
-Each is the host's own step, as ``fast_steps.py`` has it. What it drew is read while it
-runs, so image and map cannot differ.
-
-The step of a pipeline that turns a map and a crop into token labels.
+What flips, warps or crops an image is the host's own step, as
+:mod:`mmtlalign.datasets.transforms` has it. The random parameters are recorded while it
+runs, so that image and map cannot differ.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -15,24 +14,143 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmpretrain.datasets.transforms import auto_augment
 
-from mmtlalign.datasets.transforms import RandAugment, RandomFlip, RandomResizedCrop
+from mmtlalign.datasets.transforms import (
+    RandAugment,
+    RandomFlip,
+    RandomResizedCrop,
+    record_random_params,
+)
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import (
+    LabelMap,
+    affine_map,
     crop_box,
     flip_box,
     flip_map,
-    legacy_move_map,
-    move_map,
-    pool_grids,
+    hard_label_map,
+    index_dtype,
+    legacy_affine_map,
+    pool_named_classes,
 )
-from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.official import open_label_maps
+from mmtlalign.methods.token_labeling.store import MissingMapError
 from mmtlalign.registry import TRANSFORMS
 
-MOVING = (auto_augment.Rotate, auto_augment.Shear, auto_augment.Translate)
+MISSING = ('error', 'skip', 'hard label')
+# Policies of RandAugment that change where things are in the image.
+GEOMETRIC = (auto_augment.Rotate, auto_augment.Shear, auto_augment.Translate)
 
 
-def read_map(results: dict, step: str) -> tuple[LabelMap, np.ndarray]:
-    """The map of an image and what the image shows of it."""
+@TRANSFORMS.register_module()
+class LoadLabelMap(BaseTransform):
+    """Attach the label map of an image, and the part of it the image shows: all.
+
+    Place it before anything that moves or crops, and use the steps that take the
+    map along: ``mmtlalign.FlipWithMap``, ``mmtlalign.RandAugmentWithMap`` and
+    ``mmtlalign.RandomResizedCropWithMap``.
+
+    **Required keys:** ``img_path``; ``gt_label`` for ``missing='hard label'``.
+
+    **Added keys:** ``label_map_values`` (k, h, w) float16, ``label_map_indices``
+    (k, h, w) int16 or int32, ``label_map_box`` (4,) float32: top, left, height and
+    width as shares of the image.
+
+    Args:
+        root (str): A store (``store.json``), or a folder of official ``.pt`` files.
+        image_root (str): The folder that the paths of the maps are relative to,
+            such as ``data/imagenet/train``.
+        num_classes (int): Classes of the annotator.
+        class_names (Sequence[str], optional): Their names; must be those of the
+            store. Defaults to None: not compared.
+        class_ids (Sequence[int], optional): The annotator's class for each class of
+            the data set, in order; others are left out. Defaults to None: the same
+            classes.
+        missing (str): If an image has no map: ``'error'`` names it, ``'skip'`` has
+            the data set draw another image, ``'hard label'`` says the label in every
+            cell. Defaults to ``'error'``.
+
+    Attributes:
+        num_classes (int): Classes of the maps it attaches.
+
+    Raises:
+        InputError: For a wrong setting, or a map that is missing or damaged.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_root: str,
+        num_classes: int,
+        class_names: Sequence[str] | None = None,
+        class_ids: Sequence[int] | None = None,
+        missing: str = 'error',
+    ):
+        if missing not in MISSING:
+            raise InputError(f'missing={missing!r}: choose one of {MISSING}')
+        self.maps = open_label_maps(root, num_classes, class_names)
+        self.image_root = os.path.normpath(image_root)
+        self.missing = missing
+        self.table = None if class_ids is None else class_table(class_ids, num_classes)
+        self.num_classes = num_classes if class_ids is None else len(class_ids)
+
+    def transform(self, results: dict) -> dict | None:
+        """Add the map; None where the image is to be skipped."""
+        try:
+            label_map = self.maps[self.name(results['img_path'])]
+            if self.table is not None:
+                label_map = self.translate(label_map)
+        except MissingMapError:
+            if self.missing == 'error':
+                raise
+            if self.missing == 'skip':
+                return None
+            # Maps of a batch are stacked, so they are of one type.
+            dtype = index_dtype(self.maps.num_classes)
+            label = int(results['gt_label'])
+            label_map = hard_label_map(label, self.maps.shape, dtype)
+        return set_label_map(results, label_map, np.array([0, 0, 1, 1], np.float32))
+
+    def name(self, path: str) -> str:
+        """Return the path of an image below ``image_root``, with forward slashes."""
+        path = os.path.normpath(path)
+        below = self.image_root + os.sep
+        if not path.startswith(below):
+            raise InputError(
+                f'{path} is not below image_root={self.image_root!r}: name the folder '
+                'that the maps were made for.'
+            )
+        return path[len(below) :].replace(os.sep, '/')
+
+    def translate(self, label_map: LabelMap) -> LabelMap:
+        """Renumber the classes of the annotator as those of the data set."""
+        indices = self.table[label_map.indices]
+        known = indices >= 0
+        # What is left out says class 0 with value 0, as it were absent.
+        values = np.where(known, label_map.values, np.float16(0))
+        return LabelMap(values, np.where(known, indices, 0))
+
+    def __repr__(self) -> str:
+        return (
+            f'LoadLabelMap({str(self.maps.root)!r}, image_root={self.image_root!r}, '
+            f'num_classes={self.maps.num_classes}, missing={self.missing!r})'
+        )
+
+
+def class_table(class_ids: Sequence[int], num_classes: int) -> np.ndarray:
+    """Return the place of each class in ``class_ids`` (num_classes,), or -1."""
+    ids = np.asarray(class_ids)
+    if len(set(class_ids)) < len(ids) or not all(0 <= i < num_classes for i in ids):
+        raise InputError(
+            f'class_ids={list(class_ids)}: give each class of the data set another '
+            f"of the annotator's, 0 to {num_classes - 1}."
+        )
+    table = np.full(num_classes, -1, index_dtype(num_classes))
+    table[ids] = np.arange(len(ids))
+    return table
+
+
+def get_label_map(results: dict, step: str) -> tuple[LabelMap, np.ndarray]:
+    """Return the map of an image, and the box (4,) of what the image shows of it."""
     try:
         planes = results['label_map_values'], results['label_map_indices']
         return LabelMap(*planes), results['label_map_box']
@@ -43,38 +161,11 @@ def read_map(results: dict, step: str) -> tuple[LabelMap, np.ndarray]:
         ) from error
 
 
-def write_map(results: dict, label_map: LabelMap, box: np.ndarray) -> dict:
-    """Put them back."""
+def set_label_map(results: dict, label_map: LabelMap, box: np.ndarray) -> dict:
+    """Put a map and its box (4,) into the sample."""
     results['label_map_values'], results['label_map_indices'] = label_map
     results['label_map_box'] = box
     return results
-
-
-@contextlib.contextmanager
-def drawn_by(step: BaseTransform, *names: str) -> Iterator[dict]:
-    """What the methods of a step that draw at random give while it is active.
-
-    (mmcv's ``cache_random_params`` is meant for this, but where a class inherits such
-    a method it leaves one more wrapper behind with every use, until Python's limit
-    of recursion ends the run.)
-    """
-    drawn, own = {}, {name: vars(step)[name] for name in names if name in vars(step)}
-
-    def recorder(name, draw):
-        def record(*args):
-            drawn[name] = draw(*args)
-            return drawn[name]
-
-        return record
-
-    for name in names:
-        setattr(step, name, recorder(name, getattr(step, name)))
-    try:
-        yield drawn
-    finally:
-        for name in names:
-            delattr(step, name)
-        vars(step).update(own)
 
 
 @TRANSFORMS.register_module()
@@ -83,12 +174,12 @@ class FlipWithMap(RandomFlip):
 
     def transform(self, results: dict) -> dict:
         """Flip both, or neither."""
-        label_map, box = read_map(results, 'FlipWithMap')
+        label_map, box = get_label_map(results, 'FlipWithMap')
         results = super().transform(results)
         if not results['flip']:
             return results
         direction = results['flip_direction']
-        return write_map(
+        return set_label_map(
             results, flip_map(label_map, direction), flip_box(box, direction)
         )
 
@@ -98,13 +189,13 @@ class RandomResizedCropWithMap(RandomResizedCrop):
     """``mmtlalign.RandomResizedCrop``; the map stays whole, its box shrinks."""
 
     def transform(self, results: dict) -> dict:
-        """Crop and resize the image, and remember which part it shows."""
-        label_map, box = read_map(results, 'RandomResizedCropWithMap')
-        image = results['img']
-        with drawn_by(self, 'rand_crop_params') as drawn:
+        """Crop and resize the image, and keep which part of the map it shows."""
+        label_map, box = get_label_map(results, 'RandomResizedCropWithMap')
+        size = results['img'].shape[:2]
+        with record_random_params(self, 'rand_crop_params') as params:
             results = super().transform(results)
-        crop = drawn['rand_crop_params']
-        return write_map(results, label_map, crop_box(box, crop, image.shape[:2]))
+        box = crop_box(box, params['rand_crop_params'], size)
+        return set_label_map(results, label_map, box)
 
 
 @TRANSFORMS.register_module()
@@ -114,10 +205,10 @@ class RandAugmentWithMap(RandAugment):
     It comes before a crop, in the order of Token Labeling (flip, RandAugment, crop).
 
     Args:
-        *args: As ``RandAugment``.
-        legacy_geometry (bool): Move the map as the official code, half a cell off
-            and blind to the shape of the image. Defaults to False: as the image.
-        **kwargs: As ``RandAugment``.
+        *args: As of ``RandAugment``.
+        legacy_geometry (bool): Transform the map as the official code, half a cell
+            off and blind to the shape of the image. Defaults to False: as the image.
+        **kwargs: As of ``RandAugment``.
 
     Raises:
         InputError: A policy that is not of mmpretrain's file of policies: whether it
@@ -138,7 +229,7 @@ class RandAugmentWithMap(RandAugment):
 
     def transform(self, results: dict) -> dict:
         """Apply as many policies as asked for, to image and map."""
-        label_map, box = read_map(results, 'RandAugmentWithMap')
+        label_map, box = get_label_map(results, 'RandAugmentWithMap')
         if not np.array_equal(box, [0, 0, 1, 1]):
             raise InputError(
                 f'the image shows only a part of its map, {box.tolist()}: place '
@@ -146,21 +237,25 @@ class RandAugmentWithMap(RandAugment):
             )
         for index in self.random_policy_indices():
             step = self.transforms[index]
-            if not isinstance(step, MOVING):
+            if not isinstance(step, GEOMETRIC):
                 results = self.apply(step, results)
                 continue
             size = results['img'].shape[:2]
-            with drawn_by(step, 'random_disable', 'random_negative') as drawn:
+            names = 'random_disable', 'random_negative'
+            with record_random_params(step, *names) as params:
                 results = step(results)
-            if not drawn['random_disable']:
-                amount = drawn['random_negative']
-                label_map = self.move(label_map, step, amount, size)
-        return write_map(results, label_map, box)
+            if not params['random_disable']:
+                label_map = self._warp(label_map, step, params['random_negative'], size)
+        return set_label_map(results, label_map, box)
 
-    def move(
-        self, label_map: LabelMap, step, amount: float, size: tuple[int, int]
+    def _warp(
+        self,
+        label_map: LabelMap,
+        step: BaseTransform,
+        amount: float,
+        size: tuple[int, int],
     ) -> LabelMap:
-        """Move the map as a step did the image, by the amount that it drew."""
+        """Transform the map as a policy did an image of this size (rows, columns)."""
         if isinstance(step, auto_augment.Rotate):
             kind = 'rotate'
             centre = step.center or ((size[1] - 1) / 2, (size[0] - 1) / 2)
@@ -168,7 +263,7 @@ class RandAugmentWithMap(RandAugment):
         else:
             horizontal = step.direction == 'horizontal'
             shears = isinstance(step, auto_augment.Shear)
-            kind = f'{"shear" if shears else "translate"}_{"xy"[not horizontal]}'
+            kind = f'{"shear" if shears else "translate"}_{"x" if horizontal else "y"}'
             matrix = np.eye(2, 3)
             if shears:
                 matrix[(0, 1) if horizontal else (1, 0)] = amount
@@ -178,35 +273,34 @@ class RandAugmentWithMap(RandAugment):
                 matrix[1, 2] = amount * size[0]
         if self.legacy_geometry:
             # mmcv says where a pixel goes, the official code where it comes from.
-            return legacy_move_map(label_map, kind, -amount)
-        return move_map(label_map, matrix, size)
+            return legacy_affine_map(label_map, kind, -amount)
+        return affine_map(label_map, matrix, size)
 
 
-def pool_named(
+def pool_crop(
     results: dict,
     step: str,
     num_classes: int,
     sizes: Sequence[tuple[int, int]],
     legacy_axis_order: bool = False,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Logits of the classes that the map of a sample names, pooled over its crop.
-
-    RoIAlign runs over these alone, so a thousand classes cost no more.
+    """Pool the map of a sample over its crop, as :func:`pool_named_classes` does.
 
     Args:
         results: Of a pipeline, with a label map.
-        step: Who asks, for the messages.
+        step: The step that asks, for the messages.
         num_classes: K, classes of the data set.
         sizes: Rows and columns of each grid that is laid over the crop.
-        legacy_axis_order: As :func:`pool_grids`.
+        legacy_axis_order: Exchange rows and columns of the crop.
 
     Returns:
-        The C classes, rising, and for each size their logits (C, rows, columns).
+        The C classes that the map names, and their logits (C, rows, columns) for
+        each size.
 
     Raises:
         InputError: There is no map, or it names other classes.
     """
-    label_map, box = read_map(results, step)
+    label_map, box = get_label_map(results, step)
     highest = label_map.indices.max()
     if highest >= num_classes:
         raise InputError(
@@ -214,14 +308,7 @@ def pool_named(
             f'{highest}, but {step} has num_classes={num_classes}: use maps of '
             'these classes, or class_ids in LoadLabelMap.'
         )
-    # A table of classes, as np.unique would sort the whole map.
-    named = np.zeros(num_classes, bool)
-    named[label_map.indices] = True
-    classes, place = np.flatnonzero(named), named.cumsum() - 1
-    planes = label_map.values, place[label_map.indices], box
-    batch = [torch.from_numpy(plane)[None] for plane in planes]
-    pooled = pool_grids(*batch, len(classes), sizes, legacy_axis_order)
-    return classes, [grid[0].numpy() for grid in pooled]
+    return pool_named_classes(label_map, box, num_classes, sizes, legacy_axis_order)
 
 
 @TRANSFORMS.register_module()
@@ -267,32 +354,34 @@ class PoolLabelMap(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the labels of the tokens and of the crop."""
         sizes = self.size, (1, 1)
-        classes, (tokens, crop) = pool_named(
+        classes, (tokens, crop) = pool_crop(
             results, 'PoolLabelMap', self.num_classes, sizes, self.legacy_axis_order
         )
         # A crop names all classes of its tokens together, so none is left out here.
-        results['gt_map_label'] = self.all_classes(crop[:, 0, 0], classes)
+        results['gt_map_label'] = self._all_classes(crop[:, 0, 0], classes)
         if self.topk is None:
-            results['gt_label_map'] = self.all_classes(tokens, classes)
+            results['gt_label_map'] = self._all_classes(tokens, classes)
         else:
-            found = self.largest(tokens, classes)
-            results['gt_label_map'], results['gt_label_map_index'] = found
+            values, indices = self._largest(tokens, classes)
+            results['gt_label_map'], results['gt_label_map_index'] = values, indices
         return results
 
-    def all_classes(self, pooled: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    def _all_classes(self, pooled: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Logits (C, ...) among those of all classes (K, ...), 0 elsewhere."""
         full = np.zeros((self.num_classes, *pooled.shape[1:]), np.float32)
         full[classes] = pooled
         return full
 
-    def largest(self, pooled: np.ndarray, classes: np.ndarray):
+    def _largest(
+        self, pooled: np.ndarray, classes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k largest of (C, ...) logits and their classes, each (k, ...)."""
         shape = (self.topk, *pooled.shape[1:])
         values, indices = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
-        found = min(self.topk, len(classes))
+        count = min(self.topk, len(classes))
         # NumPy would sort all classes, which takes two to three times as long.
-        largest, order = torch.from_numpy(pooled).topk(found, dim=0)
-        values[:found], indices[:found] = largest.numpy(), classes[order.numpy()]
+        largest, order = torch.from_numpy(pooled).topk(count, dim=0)
+        values[:count], indices[:count] = largest.numpy(), classes[order.numpy()]
         return values, indices
 
     def __repr__(self) -> str:

@@ -1,9 +1,9 @@
 """mmdet's Pyramid Vision Transformers, v1 (ICCV 2021) and v2.
 
-Keys are pooled tokens: a convolution whose kernel is its stride makes them, so
-their shares are the means over the same squares. The depth-wise convolution in
-v2's feed-forward leaves shares alone, as an MLP does: its weights are no
-distribution over tokens.
+Keys are pooled tokens: a convolution whose kernel is its stride makes them, so their
+shares are the means over the same squares. The depth-wise convolution in v2's
+feed-forward leaves shares alone, as an MLP does: its weights are no distribution over
+tokens.
 """
 
 import functools
@@ -13,17 +13,18 @@ import torch.nn.functional as F
 from mmdet.models.backbones import PyramidVisionTransformer
 from mmdet.models.backbones.pvt import SpatialReductionAttention
 from mmdet.models.layers import PatchEmbed
-from torch import nn
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import AttentionHook, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 def _output(backbone: nn.Module) -> str:
@@ -55,15 +56,18 @@ register_backbone(
 
 
 class TracedMultiheadAttention(nn.MultiheadAttention):
-    """Attention of PyTorch's module through the fused kernel, for the reader.
+    """Attention of PyTorch's module through the fused kernel, which can be read.
 
-    The stock forward is one function that cannot be listened to, and computes
-    weights that the callers here throw away. Adopted only inside modules whose
-    calls are known: no masks, (N, B, C) sequences.
+    The stock forward is one function that shows nothing, and computes weights that the
+    callers here throw away. Used only inside modules whose calls are known: no masks,
+    (N, B, C) sequences.
     """
 
-    def forward(self, query, key, value):
-        if self.context.reader is None and not torch.is_grad_enabled():
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute attention of sequences (N, B, C); there are no weights to return."""
+        if self.attention_hook.context.reader is None and not torch.is_grad_enabled():
             return super().forward(query, key, value)
         # With gradient always: a checkpointed forward repeats without reader, and
         # must do the same again.
@@ -78,52 +82,40 @@ class TracedMultiheadAttention(nn.MultiheadAttention):
             for x, weight, bias in zip((query, key, value), weights, biases)
         )
         dropout = self.dropout if self.training else 0.0
-        out = AttentionHook(self.context)(query, key, value, dropout_p=dropout)
+        out = self.attention_hook(query, key, value, dropout_p=dropout)
         out = self.out_proj(out.transpose(1, 2).flatten(2))
         return out.transpose(0, 1), None
 
 
-class TracedSpatialReductionAttention(SpatialReductionAttention):
-    """Pools the shares of the keys where the stock module reduces the keys."""
-
-    def forward(self, x, hw_shape, identity=None):
-        reader = self.context.reader
-        if reader is not None and self.sr_ratio > 1:
-            reader.reduce_keys(
-                functools.partial(F.avg_pool2d, kernel_size=self.sr_ratio)
-            )
-        return super().forward(x, hw_shape, identity)
+def _reduce_keys(reader: Reader, module: nn.Module, x: Tensor, *args, **kwargs) -> None:
+    """Pool the shares of the keys where the stock module reduces the keys."""
+    if module.sr_ratio > 1:
+        reader.reduce_keys(functools.partial(F.avg_pool2d, kernel_size=module.sr_ratio))
 
 
 @register_attention(SpatialReductionAttention)
-def _tap_reduced(module: SpatialReductionAttention, context: TraceContext) -> None:
+def _attach_reduced(module: nn.Module, context: TraceContext) -> None:
     if type(module.attn) is not nn.MultiheadAttention:
         raise UnsupportedError(
             f'SpatialReductionAttention with a {type(module.attn).__name__} inside: '
             'known is nn.MultiheadAttention. See docs/add_a_backbone.md.'
         )
-    adopt(TracedMultiheadAttention, module.attn, context)
-    adopt(TracedSpatialReductionAttention, module, context)
+    context.before(module, _reduce_keys)
+    context.swap_class(module.attn, TracedMultiheadAttention)
 
 
-class TracedPatchEmbed(PatchEmbed):
-    """Tells the reader of mmdet's patch embedding."""
-
-    def forward(self, x):
-        reader = self.context.reader
-        if reader is not None:
-            layer = self.projection
-            high, wide = layer.padding
-            reader.embed(layer.kernel_size, layer.stride, (wide, wide, high, high))
-        return super().forward(x)
+def _embed(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    layer = module.projection
+    high, wide = layer.padding
+    reader.embed(layer.kernel_size, layer.stride, (wide, wide, high, high))
 
 
 @register_token_module(PatchEmbed)
-def _tell_embedding(module: PatchEmbed, context: TraceContext) -> None:
+def _attach_embedding(module: nn.Module, context: TraceContext) -> None:
     if module.adap_padding is not None or module.projection.dilation != (1, 1):
         raise UnsupportedError(
             "A patch embedding of mmdet with dilation or with padding='corner' or "
             "'same' (which pads nothing in mmdet) has no rule: give the padding in "
             'pixels, such as paddings=[0, 0, 0, 0].'
         )
-    adopt(TracedPatchEmbed, module, context)
+    context.before(module, _embed)

@@ -1,7 +1,7 @@
 """mmpretrain's HiViT (ICLR 2023).
 
-Before the last stage everything happens inside a patch, cell by cell, until the
-patch is one token: its share is that of its pixels. All attention comes after.
+Before the last stage everything happens inside a patch, cell by cell, until the patch
+is one token: its share is that of its pixels. All attention comes after.
 """
 
 from mmpretrain.models.backbones import HiViT
@@ -9,7 +9,7 @@ from mmpretrain.models.backbones.hivit import Attention
 from torch import nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.attach import listen
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
@@ -37,4 +37,8 @@ register_backbone(
         note='mean of the tokens',
     ),
 )
-register_attention(Attention)(listen)
+
+
+@register_attention(Attention)
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.capture(module)

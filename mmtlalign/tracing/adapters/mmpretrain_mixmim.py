@@ -2,13 +2,15 @@
 
 from mmpretrain.models.backbones import MixMIMTransformer
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
+from torch import Tensor, nn
 
-from mmtlalign.tracing.attach import Listening, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
+from mmtlalign.tracing.tracer import Reader
 
 register_backbone(
     MixMIMTransformer,
@@ -21,16 +23,13 @@ register_backbone(
 )
 
 
-class TracedMixMIMBlock(Listening, MixMIMBlock):
-    """Cuts the shares into the windows of the block."""
-
-    def before(self, reader, x, attn_mask=None):
-        reader.enter_windows(self.input_resolution, (self.window_size,) * 2)
-
-    def after(self, reader):
-        reader.leave_windows()
+def _enter_windows(
+    reader: Reader, module: nn.Module, x: Tensor, attn_mask: Tensor | None = None
+) -> None:
+    reader.enter_windows(module.input_resolution, (module.window_size,) * 2)
 
 
 @register_attention(MixMIMBlock)
-def _tap(module: MixMIMBlock, context: TraceContext) -> None:
-    adopt(TracedMixMIMBlock, module, context)
+def _attach(module: nn.Module, context: TraceContext) -> None:
+    context.in_windows(module, _enter_windows)
+    context.capture(module)

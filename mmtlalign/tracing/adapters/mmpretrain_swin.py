@@ -1,31 +1,23 @@
 """mmpretrain's Swin Transformers, v1 and v2.
 
-Token geometry lives inside the stock forward, so three modules become twins:
-subclasses with the same parameters, adopted in place, that call the stock
-forward and tell the reader what it does to the tokens.
+Their attention in windows has a softmax module, whose output moves the shares.
 """
 
 from mmcv.cnn.bricks.transformer import PatchMerging as MMCVPatchMerging
 from mmpretrain.models.backbones import SwinTransformer, SwinTransformerV2
 from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from mmpretrain.models.utils.attention import WindowMSA, WindowMSAV2
-from torch import nn
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.fast.modules import (
-    FastPatchMerging,
-    FastShiftWindowMSA,
-    FastWindowMSA,
-    adopt_fast,
-)
-from mmtlalign.fast.windows import WindowMasks, WindowOrder
-from mmtlalign.tracing.attach import Listening, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 def _output(backbone: nn.Module) -> str:
@@ -48,54 +40,37 @@ SWIN = BackboneSpec(
 register_backbone(SwinTransformer, SWIN)
 register_backbone(SwinTransformerV2, SWIN)
 
-
 # What a ShiftWindowMSA may hold: one softmax of (B * windows, heads, T, T).
-WINDOW_ATTENTIONS = {WindowMSA, FastWindowMSA, WindowMSAV2}
+WINDOW_ATTENTIONS = [WindowMSA, WindowMSAV2]
 
 
-class TracedShiftWindowMSA(Listening, FastShiftWindowMSA):
-    """Cuts the shares into the windows that this forward really uses."""
-
-    def before(self, reader, query, hw_shape):
-        shift = self.shift_size
-        if min(hw_shape) == self.window_size and not self.pad_small_map:
-            # The stock forward does not shift a map that is a single window.
-            shift = 0
-        reader.enter_windows(hw_shape, (self.window_size,) * 2, (shift,) * 2)
-
-    def after(self, reader):
-        reader.leave_windows()
+def _enter_windows(
+    reader: Reader, module: nn.Module, query: Tensor, hw_shape: tuple[int, int]
+) -> None:
+    """Cut the shares into the windows that this forward really uses."""
+    shift = module.shift_size
+    if min(hw_shape) == module.window_size and not module.pad_small_map:
+        # The stock forward does not shift a map that is a single window.
+        shift = 0
+    reader.enter_windows(hw_shape, (module.window_size,) * 2, (shift,) * 2)
 
 
 @register_attention(ShiftWindowMSA)
-@register_attention(FastShiftWindowMSA)
-def _tap_windows(module: ShiftWindowMSA, context: TraceContext) -> None:
-    if type(module.w_msa) not in WINDOW_ATTENTIONS:
+def _attach_windows(module: nn.Module, context: TraceContext) -> None:
+    if not isinstance(module.w_msa, tuple(WINDOW_ATTENTIONS)):
         known = ', '.join(sorted(c.__name__ for c in WINDOW_ATTENTIONS))
         raise UnsupportedError(
             f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '
             f'{known}. See docs/add_a_backbone.md.'
         )
-    if adopt_fast(module.w_msa):
-        module.w_msa.context = context
-    module.get_attn_mask = context.shared.setdefault('masks', WindowMasks())
-    module.order = context.shared.setdefault('order', WindowOrder())
-    adopt(TracedShiftWindowMSA, module, context)
+    context.in_windows(module, _enter_windows)
+    context.read_weights(module.w_msa.softmax)
 
 
-class TracedMerging:
-    """Mixin: merges the shares as mmcv's and mmpretrain's ``PatchMerging`` do."""
-
-    def forward(self, x, input_size):
-        reader = self.context.reader
-        if reader is not None:
-            pads = adaptive_pads(self.adaptive_padding, self.sampler, input_size)
-            reader.merge(self.sampler.kernel_size, self.sampler.stride, pads)
-        return super().forward(x, input_size)
-
-
-def adaptive_pads(adaptive, layer, size) -> tuple[int, int, int, int]:
-    """Left, right, top and bottom padding of a map of this size.
+def adaptive_padding(
+    adaptive: nn.Module | None, layer: nn.Module, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Return the left, right, top and bottom padding of a map.
 
     Args:
         adaptive: mmcv's ``AdaptivePadding`` before the layer, or None.
@@ -112,26 +87,19 @@ def adaptive_pads(adaptive, layer, size) -> tuple[int, int, int, int]:
     return left, wide - left, top, high - top
 
 
-class TracedPatchMerging(TracedMerging, PatchMerging):
-    """Twin of mmpretrain's patch merging (Swin v2)."""
+def _merge(
+    reader: Reader, module: nn.Module, x: Tensor, input_size: tuple[int, int]
+) -> None:
+    sampler = module.sampler
+    padding = adaptive_padding(module.adaptive_padding, sampler, input_size)
+    reader.merge_tokens(sampler.kernel_size, sampler.stride, padding)
 
 
-class TracedMMCVPatchMerging(TracedMerging, FastPatchMerging):
-    """Twin of mmcv's patch merging (Swin v1)."""
-
-
-def _adopt_merging(twin: type):
-    def install(module: nn.Module, context: TraceContext) -> None:
-        if tuple(module.sampler.dilation) != (1, 1):
-            raise UnsupportedError(
-                f'Patch merging with dilation {module.sampler.dilation}: only '
-                'dilation 1 has a rule.'
-            )
-        adopt(twin, module, context)
-
-    return install
-
-
-register_token_module(MMCVPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
-register_token_module(FastPatchMerging)(_adopt_merging(TracedMMCVPatchMerging))
-register_token_module(PatchMerging)(_adopt_merging(TracedPatchMerging))
+@register_token_module(MMCVPatchMerging, PatchMerging)
+def _attach_merging(module: nn.Module, context: TraceContext) -> None:
+    if tuple(module.sampler.dilation) != (1, 1):
+        raise UnsupportedError(
+            f'Patch merging with dilation {module.sampler.dilation}: only '
+            'dilation 1 has a rule.'
+        )
+    context.before(module, _merge)

@@ -1,9 +1,11 @@
 """mmpretrain's ``TIMMBackbone``, which takes the pooling off a timm model.
 
 What arrives is read where the timm model would pool, and a neck pools there:
-``mmtlalign.TokenPooling``, or mmpretrain's ``GlobalAveragePooling`` for the maps
-of PVT v2. ``mmtlalign.TIMMBackbone`` pools by itself.
+``mmtlalign.TokenPooling``, or mmpretrain's ``GlobalAveragePooling`` for the maps of PVT
+v2. ``mmtlalign.TIMMBackbone`` pools by itself.
 """
+
+from collections.abc import Callable
 
 from mmpretrain.models.backbones import TIMMBackbone
 from torch import nn
@@ -13,17 +15,17 @@ from mmtlalign.tracing.attach import token_grid
 from mmtlalign.tracing.support import BackboneSpec, backbone_spec, register_backbone
 
 
-def wrapper_family(output) -> BackboneSpec:
-    """BackboneSpec of a backbone that holds a timm model as ``timm_model``.
+def wrapper_spec(output: Callable[[nn.Module], str]) -> BackboneSpec:
+    """Return the spec of a backbone that holds a timm model as ``timm_model``.
 
     Args:
-        output: As of :class:`BackboneSpec`.
+        output: Backbone to ``'class'`` or ``'mean'``, as in :class:`BackboneSpec`.
     """
     return BackboneSpec(
         patch=lambda backbone: _inner(backbone).patch(backbone.timm_model),
         prefix=lambda backbone: _inner(backbone).prefix(backbone.timm_model),
         output=output,
-        outputs=lambda backbone: _inner(backbone).outputs(backbone.timm_model),
+        num_outputs=lambda backbone: _inner(backbone).num_outputs(backbone.timm_model),
         grid=lambda backbone, size: token_grid(backbone.timm_model, size),
         note='of the timm model inside',
     )
@@ -49,4 +51,4 @@ def _unpooled(backbone: nn.Module) -> str:
     return _inner(backbone).output(backbone.timm_model)
 
 
-register_backbone(TIMMBackbone, wrapper_family(_unpooled))
+register_backbone(TIMMBackbone, wrapper_spec(_unpooled))

@@ -1,9 +1,9 @@
 """mmpretrain's Twins (NeurIPS 2021): PCPVT and SVT.
 
-Half of the attentions take pooled keys (PCPVT: all of them), the other half of
-SVT's work in windows. The conditional position encoding, a 3x3 depth-wise
-convolution, leaves labels alone, as the MLP does: its weights are no
-distribution over tokens, and signs are free.
+Half of the attentions take pooled keys (PCPVT: all of them), the other half of SVT's
+work in windows. The conditional position encoding, a 3x3 depth-wise convolution, leaves
+labels alone, as the MLP does: its weights are no distribution over tokens, and signs
+are free.
 """
 
 import functools
@@ -15,18 +15,19 @@ from mmpretrain.models.backbones.twins import (
     GlobalSubsampledAttention,
     LocallyGroupedSelfAttention,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.adapters.mmpretrain_swin import adaptive_pads
-from mmtlalign.tracing.adapters.mmpretrain_vit import tap_plain
-from mmtlalign.tracing.attach import Listening, TraceContext, adopt
+from mmtlalign.tracing.adapters.mmpretrain_swin import adaptive_padding
+from mmtlalign.tracing.adapters.mmpretrain_vit import attach_plain
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 def _output(backbone: nn.Module) -> str:
@@ -51,56 +52,47 @@ register_backbone(
 )
 
 
-class TracedGlobalAttention(GlobalSubsampledAttention):
-    """Pools the shares of the keys where the stock module convolves the keys.
+def _reduce_keys(
+    reader: Reader, module: nn.Module, x: Tensor, hw_shape: tuple[int, int]
+) -> None:
+    """Pool the shares of the keys where the stock module convolves the keys.
 
-    The convolution's weights are no distribution over tokens, so that the mean
-    over its kernel stands for it, as where tokens are merged.
+    The convolution's weights are no distribution over tokens, so that the mean over
+    its kernel stands for it, as where tokens are merged.
     """
-
-    def forward(self, x, hw_shape):
-        reader = self.context.reader
-        if reader is not None and self.sr_ratio > 1:
-            side, step = self.sr.kernel_size, self.sr.stride
-            reader.reduce_keys(
-                functools.partial(F.avg_pool2d, kernel_size=side, stride=step)
-            )
-        return super().forward(x, hw_shape)
+    if module.sr_ratio > 1:
+        side, step = module.sr.kernel_size, module.sr.stride
+        reader.reduce_keys(
+            functools.partial(F.avg_pool2d, kernel_size=side, stride=step)
+        )
 
 
 @register_attention(GlobalSubsampledAttention)
-def _tap_global(module: GlobalSubsampledAttention, context: TraceContext) -> None:
-    tap_plain(module, context)
-    adopt(TracedGlobalAttention, module, context)
+def _attach_global(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _reduce_keys)
+    attach_plain(module, context)
 
 
-class TracedLocalAttention(Listening, LocallyGroupedSelfAttention):
-    """Cuts the shares into windows: no shift, padding below and on the right."""
-
-    def before(self, reader, x, hw_shape):
-        reader.enter_windows(hw_shape, (self.window_size,) * 2)
-
-    def after(self, reader):
-        reader.leave_windows()
+def _enter_windows(
+    reader: Reader, module: nn.Module, x: Tensor, hw_shape: tuple[int, int]
+) -> None:
+    """Cut the shares into windows: no shift, padding below and on the right."""
+    reader.enter_windows(hw_shape, (module.window_size,) * 2)
 
 
 @register_attention(LocallyGroupedSelfAttention)
-def _tap_local(module: LocallyGroupedSelfAttention, context: TraceContext) -> None:
-    adopt(TracedLocalAttention, module, context)
+def _attach_local(module: nn.Module, context: TraceContext) -> None:
+    context.in_windows(module, _enter_windows)
+    context.capture(module)
 
 
-class TracedPatchEmbed(PatchEmbed):
-    """Tells the reader of mmcv's patch embedding, wherever one is met."""
-
-    def forward(self, x):
-        reader = self.context.reader
-        if reader is not None:
-            layer = self.projection
-            pads = adaptive_pads(self.adaptive_padding, layer, x.shape[-2:])
-            reader.embed(layer.kernel_size, layer.stride, pads)
-        return super().forward(x)
+def _embed(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    layer = module.projection
+    padding = adaptive_padding(module.adaptive_padding, layer, x.shape[-2:])
+    reader.embed(layer.kernel_size, layer.stride, padding)
 
 
 @register_token_module(PatchEmbed)
-def _tell_embedding(module: PatchEmbed, context: TraceContext) -> None:
-    adopt(TracedPatchEmbed, module, context)
+def _attach_embedding(module: nn.Module, context: TraceContext) -> None:
+    """Attach to mmcv's patch embedding, wherever one is met."""
+    context.before(module, _embed)

@@ -1,13 +1,8 @@
-"""mmpretrain's plain transformers: VisionTransformer and the distilled DeiT.
+"""mmpretrain's plain transformers: VisionTransformer, distilled DeiT, BEiT, EVA-02.
 
-Their attention calls the instance attribute ``scaled_dot_product_attention``,
-a seam that takes a tap and stays fused.
-
-mmpretrain's BEiT (v1 and v2) and EVA-02.
-
-Both are plain transformers whose attention knows where tokens are: BEiT adds a
-bias to the logits, EVA-02 turns queries and keys. Either is in the softmax that
-the stock forward computes, and so in what moves the labels.
+The attention of the first two is called through an attribute and stays fused. BEiT adds
+a bias to the logits, EVA-02 rotates queries and keys; either is in the softmax that the
+stock forward computes, and so in what moves the labels.
 """
 
 import dataclasses
@@ -22,29 +17,25 @@ from mmpretrain.models.backbones.vit_eva02 import AttentionWithRoPE
 from mmpretrain.models.utils import BEiTAttention
 from mmpretrain.models.utils.attention import (
     MultiheadAttention,
-    scaled_dot_product_attention,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.fast.modules import FastMultiheadAttention, adopt_fast
-from mmtlalign.tracing.attach import (
-    AttentionHook,
-    Listening,
-    TraceContext,
-    adopt,
-    listen,
-)
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 def read_output(backbone: nn.Module, layers: int) -> str:
-    """``'class'`` or ``'mean'`` by the ``out_type`` that mmpretrain's plain
-    transformers share; ValueError if the last of their layers is not output."""
+    """Return ``'class'`` or ``'mean'`` by the ``out_type`` of a plain transformer.
+
+    Raises:
+        InputError: The last of its layers is not output, or no share can be read.
+    """
     last = layers - 1
     if max(backbone.out_indices) != last:
         raise InputError(
@@ -67,6 +58,8 @@ VIT = BackboneSpec(
     output=lambda backbone: read_output(backbone, backbone.num_layers),
 )
 register_backbone(VisionTransformer, VIT)
+register_backbone(BEiTViT, VIT)
+register_backbone(ViTEVA02, VIT)
 register_backbone(
     DistilledVisionTransformer,
     dataclasses.replace(VIT, note='class and distillation token, each its own'),
@@ -74,42 +67,42 @@ register_backbone(
 
 
 @register_attention(MultiheadAttention)
-@register_attention(FastMultiheadAttention)
-def tap_plain(module: MultiheadAttention, context: TraceContext) -> None:
-    """Tap an attention of mmpretrain that calls its seam with the default scale."""
-    if module.scaled_dot_product_attention is not scaled_dot_product_attention:
+def attach_plain(module: nn.Module, context: TraceContext) -> None:
+    """Attach to an attention of mmpretrain that calls fused attention as it is."""
+    function = module.scaled_dot_product_attention
+    if getattr(function, 'func', None) is not None:
         # mmpretrain ignores the value and divides by the default scale instead
         # of multiplying: even passing the default changes the output.
         raise UnsupportedError(
             'MultiheadAttention(qk_scale=...) of mmpretrain ignores the value and '
             'inverts the scale; leave qk_scale out (None) to train and trace it.'
         )
-    adopt_fast(module)
-    module.scaled_dot_product_attention = AttentionHook(context, rides=True)
+    context.replace_attention(module)
 
 
-register_backbone(BEiTViT, VIT)
-register_backbone(ViTEVA02, VIT)
-register_attention(AttentionWithRoPE)(listen)
-
-
-class TracedBEiTAttention(Listening, BEiTAttention):
-    """Says in words what the stock forward says in shapes: its size is fixed."""
-
-    def before(self, reader, x, rel_pos_bias=None):
-        tokens = known = x.shape[1]
-        if self.window_size is not None:
-            known = self.window_size[0] * self.window_size[1] + 1
-        elif rel_pos_bias is not None:
-            known = rel_pos_bias.shape[-1]
-        if tokens != known:
-            raise InputError(
-                f'The image has {tokens} tokens and the relative position bias is '
-                f'for {known}, a class token among them: give images of the '
-                "backbone's img_size, or build it with theirs."
-            )
+def _check_size(
+    reader: Reader, module: nn.Module, x: Tensor, rel_pos_bias: Tensor | None = None
+) -> None:
+    """Say in words what the stock forward says in shapes: its image size is fixed."""
+    tokens = known = x.shape[1]
+    if module.window_size is not None:
+        known = module.window_size[0] * module.window_size[1] + 1
+    elif rel_pos_bias is not None:
+        known = rel_pos_bias.shape[-1]
+    if tokens != known:
+        raise InputError(
+            f'The image has {tokens} tokens and the relative position bias is '
+            f'for {known}, a class token among them: give images of the '
+            "backbone's img_size, or build it with theirs."
+        )
 
 
 @register_attention(BEiTAttention)
-def _tap(module: BEiTAttention, context: TraceContext) -> None:
-    adopt(TracedBEiTAttention, module, context)
+def _attach_beit(module: nn.Module, context: TraceContext) -> None:
+    context.before(module, _check_size)
+    context.capture(module)
+
+
+@register_attention(AttentionWithRoPE)
+def _attach_eva(module: nn.Module, context: TraceContext) -> None:
+    context.capture(module)

@@ -1,24 +1,25 @@
 """mmpretrain's XCiT (NeurIPS 2021).
 
-Its trunk attends over channels (XCA): every token is mapped by itself, with a
-matrix that is the same for all, so labels stay where they are. The 3x3
-depth-wise convolutions beside it (LPI) leave labels alone, as the MLP does. What
-moves labels are the class-attention layers behind the trunk: the class token
-joins there, and is the only one that changes.
+Its trunk attends over channels (XCA): every token is mapped by itself, with a matrix
+that is the same for all, so labels stay where they are. The 3x3 depth-wise convolutions
+beside it (LPI) leave labels alone, as the MLP does. What moves labels are the
+class-attention layers behind the trunk: the class token joins there, and is the only
+one that changes.
 """
 
 from mmpretrain.models.backbones import XCiT
 from mmpretrain.models.backbones.xcit import XCA, ClassAttentionBlock, ClassAttntion
-from torch import nn
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.tracing.attach import Listening, TraceContext, adopt
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
+from mmtlalign.tracing.tracer import Reader
 
 
 def _output(backbone: nn.Module) -> str:
@@ -43,31 +44,29 @@ register_backbone(
     BackboneSpec(
         patch=lambda backbone: (backbone.patch_embed.patch_size,) * 2,
         prefix=lambda backbone: 0,
-        joins=lambda backbone: 1,
+        late_tokens=lambda backbone: 1,
         output=_output,
         note='class token of the class-attention layers',
     ),
 )
 
 
-class TracedClassAttention(Listening, ClassAttntion):
-    """Attention with the class token as its only query."""
-
-    def before(self, reader, x):
-        if not reader.prefix:
-            reader.join_prefix()
+def _add_class_token(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    if not reader.prefix:
+        reader.add_special_tokens()
 
 
 @register_attention(ClassAttentionBlock)
-def _tap(module: ClassAttentionBlock, context: TraceContext) -> None:
+def _attach(module: nn.Module, context: TraceContext) -> None:
     if type(module.attn) is not ClassAttntion:
         raise UnsupportedError(
             f'ClassAttentionBlock with a {type(module.attn).__name__} inside: known '
             "is mmpretrain's ClassAttntion. See docs/add_a_backbone.md."
         )
-    adopt(TracedClassAttention, module.attn, context)
+    context.before(module.attn, _add_class_token)
+    context.capture(module.attn)
 
 
 @register_token_module(XCA)
-def _keep(module: XCA, context: TraceContext) -> None:
-    """Attention over channels moves no token: nothing to tap."""
+def _ignore(module: nn.Module, context: TraceContext) -> None:
+    """Attach nothing: attention over channels moves no token."""

@@ -1,9 +1,9 @@
-"""Whether the timm that is installed is one that its twins were written for.
+"""Check that the timm that is installed is one that its adapters were written for.
 
-timm is one library for a thousand models and moves fast. Each class that is
-tapped is tried once, when the first model with it is tapped: a tiny module of
-it is run with one token after the other changed, and what depends on what is
-compared with what the tracer saw.
+timm is one library for a thousand models and moves fast. Each class that is attached to
+is tried once, when the first model with it is met: a tiny module of it is run with one
+token after the other changed, and what depends on what is compared with what the tracer
+saw.
 """
 
 import functools
@@ -23,11 +23,11 @@ _WIDTH = 8
 _tried: set[type] = set()
 
 
-def look_up(module: str, *names: str) -> tuple[type, ...]:
-    """Classes of timm by name.
+def import_classes(module: str, *names: str) -> tuple[type, ...]:
+    """Import classes of timm by name.
 
     Raises:
-        ImportError: If one is not there, with the version and the remedy.
+        ImportError: One is not there; the message has the version and the remedy.
     """
     try:
         found = importlib.import_module(module)
@@ -36,8 +36,8 @@ def look_up(module: str, *names: str) -> tuple[type, ...]:
         raise ImportError(_changed(f'{module} ({error})')) from error
 
 
-def told(read: Callable) -> Callable:
-    """A function of a timm model that says so if an attribute is not there."""
+def require_attributes(read: Callable) -> Callable:
+    """Make a function of a timm model say so if an attribute is not there."""
 
     @functools.wraps(read)
     def call(model: nn.Module, *args):
@@ -63,14 +63,14 @@ def try_once(
     Args:
         cls: The class, tried once in a process.
         make: Makes a tiny module of it, for tokens of 8 channels.
-        install: Taps the module.
+        install: Attaches tracing to the module.
         run: Runs the module on tokens (B, N, 8); gives tokens (B, N', C).
         grid: Rows and columns of the N tokens.
-        attentions: How many it computes. Defaults to 1.
+        attentions: How many attentions it computes. Defaults to 1.
 
     Raises:
-        TypeError: If the module cannot be run as this package knows it, or
-            mixes other tokens than those that the tracer saw.
+        UnsupportedError: The module cannot be run as this package knows it, or mixes
+            other tokens than those that the tracer saw.
     """
     if cls in _tried:
         return
@@ -92,21 +92,22 @@ def try_once(
 
 @torch.no_grad()
 def _moves_as_traced(make, install, run, grid) -> tuple[int, bool]:
+    """Return how many attentions were met, and whether shares move as tokens."""
     tokens = grid[0] * grid[1]
     with torch.random.fork_rng(devices=[]), torch.device('cpu'):
         torch.manual_seed(0)
         module = make().double().eval()
         context = TraceContext()
         install(module, context)
-        context.reader = Tracer(torch.eye(tokens)[None], grid, 0, 1)
+        tracer = context.reader = Tracer(torch.eye(tokens)[None], grid, 0, 1)
         still = torch.randn(1, tokens, _WIDTH, dtype=torch.float64)
         before = run(module, still)
-        traced, context.reader = context.reader, None
+        context.reader = None
         nudge = torch.randn(_WIDTH, dtype=torch.float64)
         after = run(module, still + torch.eye(tokens)[..., None] * nudge)
         # (source, token) against (token, source).
         depends = (after - before).abs().amax(dim=-1) > 1e-12
-        return traced.seen, torch.equal(depends.mT, traced.share[0] > 1e-12)
+        return tracer.seen, torch.equal(depends.mT, tracer.share[0] > 1e-12)
 
 
 def _changed(what: str) -> str:

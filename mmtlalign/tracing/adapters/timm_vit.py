@@ -1,7 +1,7 @@
 """timm's plain transformers: ViT, DeiT, DeiT-III, EVA, BEiT.
 
-Their attentions compute in the middle of their forward, fused or not, so they
-are listened to.
+Their attentions compute in the middle of their forward, fused or not, so their
+calls are intercepted.
 """
 
 from functools import partial
@@ -9,8 +9,12 @@ from functools import partial
 from torch import nn
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.tracing.adapters.timm_check import look_up, told, try_once
-from mmtlalign.tracing.attach import TraceContext, listen
+from mmtlalign.tracing.adapters.timm_check import (
+    import_classes,
+    require_attributes,
+    try_once,
+)
+from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
@@ -18,27 +22,29 @@ from mmtlalign.tracing.support import (
     register_token_module,
 )
 
-Attention, AttentionRope, DiffAttention = look_up(
+Attention, AttentionRope, DiffAttention = import_classes(
     'timm.layers', 'Attention', 'AttentionRope', 'DiffAttention'
 )
-PatchDropout, PatchDropoutWithIndices = look_up(
+PatchDropout, PatchDropoutWithIndices = import_classes(
     'timm.layers', 'PatchDropout', 'PatchDropoutWithIndices'
 )
-ParallelScalingBlock, DiffParallelScalingBlock, ParallelThingsBlock = look_up(
+ParallelScalingBlock, DiffParallelScalingBlock, ParallelThingsBlock = import_classes(
     'timm.models.vision_transformer',
     'ParallelScalingBlock',
     'DiffParallelScalingBlock',
     'ParallelThingsBlock',
 )
-(VisionTransformer,) = look_up('timm.models.vision_transformer', 'VisionTransformer')
-(VisionTransformerDistilled,) = look_up(
+(VisionTransformer,) = import_classes(
+    'timm.models.vision_transformer', 'VisionTransformer'
+)
+(VisionTransformerDistilled,) = import_classes(
     'timm.models.deit', 'VisionTransformerDistilled'
 )
-Eva, EvaAttention = look_up('timm.models.eva', 'Eva', 'EvaAttention')
-Beit, BeitAttention = look_up('timm.models.beit', 'Beit', 'Attention')
+Eva, EvaAttention = import_classes('timm.models.eva', 'Eva', 'EvaAttention')
+Beit, BeitAttention = import_classes('timm.models.beit', 'Beit', 'Attention')
 
 
-@told
+@require_attributes
 def _output(model: nn.Module) -> str:
     if model.global_pool == 'token':
         return 'class'
@@ -61,35 +67,37 @@ def _is_identity(module: nn.Module) -> bool:
     return isinstance(module, nn.Identity)
 
 
-@told
+@require_attributes
 def _patch(model: nn.Module) -> tuple[int, int]:
     return tuple(model.patch_embed.feat_ratio(as_scalar=False))
 
 
-@told
+@require_attributes
 def _grid(model: nn.Module, size) -> tuple[int, int]:
     return tuple(model.patch_embed.dynamic_feat_size(tuple(size)))
 
 
-_FAMILY = partial(
+_SPEC = partial(
     BackboneSpec,
     patch=_patch,
-    prefix=told(lambda model: model.num_prefix_tokens),
+    prefix=require_attributes(lambda model: model.num_prefix_tokens),
     output=_output,
     grid=_grid,
 )
 for _cls in (VisionTransformer, Eva, Beit):
     # Registers follow the class token and are no output.
-    register_backbone(_cls, _FAMILY(outputs=lambda model: 1))
+    register_backbone(_cls, _SPEC(num_outputs=lambda model: 1))
 register_backbone(
     VisionTransformerDistilled,
-    _FAMILY(outputs=lambda model: 2, note='class and distillation token, each its own'),
+    _SPEC(
+        num_outputs=lambda model: 2, note='class and distillation token, each its own'
+    ),
 )
 
 
 # What makes a tiny module of each, besides its width. The parallel block does what
 # an attention does elsewhere; the residual is its own.
-_LISTENED = {
+_TINY = {
     Attention: {},
     AttentionRope: {},
     EvaAttention: dict(norm_layer=nn.LayerNorm),
@@ -98,15 +106,17 @@ _LISTENED = {
 }
 
 
-def _tap(module: nn.Module, context: TraceContext) -> None:
+def _capture(module: nn.Module, context: TraceContext) -> None:
+    context.capture(module)
+
+
+@register_attention(*_TINY)
+def _attach(module: nn.Module, context: TraceContext) -> None:
     cls = type(module)
-    make = partial(cls, 8, num_heads=2, **_LISTENED[cls])
-    try_once(cls, make, listen, nn.Module.__call__, (2, 3))
-    listen(module, context)
+    make = partial(cls, 8, num_heads=2, **_TINY[cls])
+    try_once(cls, make, _capture, nn.Module.__call__, (2, 3))
+    _capture(module, context)
 
-
-for _cls in _LISTENED:
-    register_attention(_cls)(_tap)
 
 _DIFFERENCE = (
     'the difference of two attentions has negative weights, which move no shares; '
@@ -124,12 +134,9 @@ _REFUSED = {
 }
 
 
+@register_token_module(*_REFUSED)
 def _refuse(module: nn.Module, context: TraceContext) -> None:
     name = type(module).__name__
     raise UnsupportedError(
         f'A timm model with {name} cannot be traced: {_REFUSED[type(module)]}'
     )
-
-
-for _cls in _REFUSED:
-    register_token_module(_cls)(_refuse)

@@ -1,11 +1,12 @@
-"""Columns that ride through the network's own fused attention, in its forward pass.
+"""Shares as extra value channels of the network's own fused attention.
 
-Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` columns.
+The share stands behind the values, so that attention is computed once for both. It has
+no gradient: the backward pass is that of attention without it, for which the kernel
+needs inputs, output and the logarithm of each row's sum, and the wider call gives all
+of these. A call of its own would compute products of queries and keys again.
 
-The columns stand behind the values, so that the attention is computed once for both.
-They have no gradient: the backward pass is that of the narrow attention, for which the
-kernel needs inputs, output and the logarithm of each row's sum, and all of these the
-wide one leaves. A call of their own would compute products of queries and keys anew.
+Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
+columns.
 """
 
 import torch
@@ -20,13 +21,13 @@ _FORWARD = getattr(torch.ops.aten, _NAME, None)
 _BACKWARD = getattr(torch.ops.aten, f'{_NAME}_backward', None)
 
 
-def can_augment(
+def can_carry_share(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float
 ) -> bool:
-    """Whether columns can ride: on a CPU, in float32, without mask and dropout.
+    """Tell whether a call can carry a share: on a CPU, float32, no mask, no dropout.
 
-    In half precision the output, and what rides in it, would be rounded. Graphs that
-    are compiled or exported keep the call that they know.
+    In half precision the share would be rounded with the output. Graphs that are
+    compiled or exported keep the stock call.
     """
     return (
         _BACKWARD is not None
@@ -40,42 +41,42 @@ def can_augment(
     )
 
 
-def attention_with_share(
+def attend_with_share(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    columns: Tensor,
+    share: Tensor,
     scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Fused attention, and what it does to columns beside the values.
+    """Compute fused attention, and move a share beside the values.
 
     Args:
         query: (B, H, Nq, D).
         key: (B, H, N, D).
         value: (B, H, N, D).
-        columns: Of the keys, alike for all heads (B, N, S).
+        share: Share of the keys, the same for all heads (B, N, S).
         scale: Of the logits. Defaults to None: ``1 / sqrt(D)``.
 
     Returns:
-        tuple: Output (B, H, Nq, D), and the columns moved by attention, the mean over
-        heads, (B, Nq, S), without gradient.
+        Output (B, H, Nq, D), and the share moved by attention (B, Nq, S), the mean
+        over heads, without gradient.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return _Ride.apply(query, key, value, columns, scale)
+    return _AttendWithShare.apply(query, key, value, share, scale)
 
 
-class _Ride(torch.autograd.Function):
+class _AttendWithShare(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query, key, value, columns, scale):
+    def forward(ctx, query, key, value, share, scale):
         width = query.shape[-1]
         wide, sums = _FORWARD(
-            *widened(query, key, value, columns),
+            *widened(query, key, value, share),
             0.0,
             False,
             attn_mask=None,
             scale=scale,
         )
-        moved = wide[..., width : width + columns.shape[-1]].mean(dim=1)
+        moved = wide[..., width : width + share.shape[-1]].mean(dim=1)
         # As the narrow kernel leaves it: heads of a token side by side.
         out = wide[..., :width].transpose(1, 2).contiguous().transpose(1, 2)
         ctx.save_for_backward(query, key, value, out, sums)
@@ -94,18 +95,18 @@ class _Ride(torch.autograd.Function):
         return *gradients, None, None
 
 
-def widened(query: Tensor, key: Tensor, value: Tensor, columns: Tensor) -> list[Tensor]:
-    """All three with room for the columns, to a multiple of eight channels.
+def widened(query: Tensor, key: Tensor, value: Tensor, share: Tensor) -> list[Tensor]:
+    """Widen all three by the share, to a multiple of eight channels.
 
     What stands behind queries and keys is 0, so that their products stay as they are.
     """
     heads, width = query.shape[1], query.shape[-1]
-    room = -(-(width + columns.shape[-1]) // 8) * 8 - width
-    riders = columns[:, None].expand(-1, heads, -1, -1)
-    behind = [query.new_zeros(()).expand(*t.shape[:-1], room) for t in (query, key)]
-    empty = query.new_zeros(()).expand(*riders.shape[:-1], room - columns.shape[-1])
+    spare = -(-(width + share.shape[-1]) // 8) * 8 - width
+    channels = share[:, None].expand(-1, heads, -1, -1)
+    behind = [query.new_zeros(()).expand(*t.shape[:-1], spare) for t in (query, key)]
+    empty = query.new_zeros(()).expand(*channels.shape[:-1], spare - share.shape[-1])
     return [
         torch.cat([query, behind[0]], dim=-1),
         torch.cat([key, behind[1]], dim=-1),
-        torch.cat([value, riders, empty], dim=-1),
+        torch.cat([value, channels, empty], dim=-1),
     ]

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 from test_make_label_maps import pictures, run_tool  # noqa: F401
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.annotators.base import build_annotator
+from mmtlalign.methods.token_labeling.annotators import build_annotator
 
 SIZE, K = (64, 96), 9
 VIT = dict(embed_dim=32, depth=1, num_heads=2)
@@ -90,7 +90,7 @@ def test_timm(name, tmp_path, monkeypatch):
     images = draw()
     logits = annotator(images)
     assert logits.shape == (2, K, *grid)
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in annotator.stats)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (annotator.mean, annotator.std))
     with torch.no_grad():
         feats = net.forward_features((images / 255 - mean) / std)
         for row, column in [(0, 0), (1, 2), (grid[0] - 1, grid[1] - 1)]:

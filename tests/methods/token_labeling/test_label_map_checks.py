@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from test_label_map_loading import write_official
-from test_label_maps import facts_of, fill
+from test_label_maps import fill, metadata_of
 from tiny_run import train_to_end, write_config, write_images
 
 from mmtlalign.errors import InputError
@@ -63,7 +63,7 @@ def data(tmp_path):
 
 def write_maps(data, names, layout='store'):
     if layout == 'store':
-        fill(data / 'maps', facts_of(names, shard_size=20), names)
+        fill(data / 'maps', metadata_of(names, shard_size=20), names)
     else:
         write_official(data / 'maps', names)
 

@@ -13,10 +13,10 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from test_label_maps import facts_of
+from test_label_maps import metadata_of
 from torch.nn.functional import interpolate
 
-from mmtlalign.methods.token_labeling.label_map import LabelMap
+from mmtlalign.methods.token_labeling.geometry import LabelMap
 from mmtlalign.methods.token_labeling.store import create_store
 from tools.dataset_converters.label_maps.images import list_images
 
@@ -42,9 +42,9 @@ def root(request, tmp_path):
         where = [255 * share for share in places(*request.param)]
         cv2.imwrite(str(file), np.stack([who, *where], axis=-1).astype(np.uint8))
     names = list_images(tmp_path / 'images')[:-1]
-    facts = facts_of(names, num_classes=K, grid=GRID, topk=3)
-    store = create_store(tmp_path / 'maps', facts, names)
-    for shard in range(facts.shards):
+    metadata = metadata_of(names, num_classes=K, grid=GRID, topk=3)
+    store = create_store(tmp_path / 'maps', metadata, names)
+    for shard in range(metadata.shards):
         store.write(shard, [map_of(name) for name in store.shard_names(shard)])
     return tmp_path
 
@@ -77,7 +77,7 @@ def loader_of(root, **options):
     return Runner.build_dataloader(loader, seed=0)
 
 
-def look(image, sample):
+def check_sample(image, sample):
     """The number of the image; raises where image and map do not belong together."""
     number = int(sample.img_path[-6:-4])
     shown = image.float()
@@ -105,7 +105,7 @@ def process(root, rank):
         loader.sampler.set_epoch(epoch)
         epochs.append(
             [
-                look(image, sample)
+                check_sample(image, sample)
                 for batch in loader
                 for image, sample in zip(batch['inputs'], batch['data_samples'])
             ]
@@ -162,7 +162,7 @@ def test_batch_of_one_trains(root):
     model.train()
     batch = next(iter(loader_of(root, batch_size=1)))
     assert len(batch['inputs']) == 1
-    look(batch['inputs'][0], batch['data_samples'][0])
+    check_sample(batch['inputs'][0], batch['data_samples'][0])
     losses = model(**model.data_preprocessor(batch, training=True), mode='loss')
     total = sum(losses.values())
     total.backward()

@@ -5,19 +5,18 @@ import pytest
 import torch
 from imagenette import IMAGENETTE
 from mmengine.registry import TRANSFORMS
-from test_label_maps import CLASSES, NAMES, draw_map, facts_of, fill
+from test_label_maps import CLASSES, NAMES, draw_map, fill, metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
-from mmtlalign.methods.token_labeling.shards import CorruptShardError
-from mmtlalign.methods.token_labeling.store import MissingMapError
+from mmtlalign.methods.token_labeling.store import CorruptShardError, MissingMapError
 
 
 def write_official(root, names=NAMES):
     for name in names:
         file = root / f'{name.partition(".")[0]}.pt'
         file.parent.mkdir(parents=True, exist_ok=True)
-        values, indices = draw_map(name, facts_of())
+        values, indices = draw_map(name, metadata_of())
         planes = np.stack([values, indices.astype(np.float16)])
         torch.save(torch.from_numpy(planes), file)
 
@@ -34,7 +33,7 @@ def test_map_is_attached(tmp_path, layout):
     (fill if layout == 'store' else write_official)(tmp_path)
     step = load_step(tmp_path)
     results = step(dict(img_path=f'data/./pictures/{NAMES[4]}'))
-    expected = draw_map(NAMES[4], facts_of())
+    expected = draw_map(NAMES[4], metadata_of())
     np.testing.assert_array_equal(results['label_map_values'], expected.values)
     np.testing.assert_array_equal(results['label_map_indices'], expected.indices)
     assert results['label_map_indices'].dtype == np.int16
@@ -82,7 +81,7 @@ def test_classes_are_translated(tmp_path):
     results = load_step(tmp_path, class_ids=ids)(
         dict(img_path=f'data/pictures/{NAMES[0]}')
     )
-    found = draw_map(NAMES[0], facts_of())
+    found = draw_map(NAMES[0], metadata_of())
     ours = type(found)(results['label_map_values'], results['label_map_indices'])
     np.testing.assert_array_equal(ours.dense(3), found.dense(12)[ids])
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_make_label_maps import pictures, run_tool, weights  # noqa: F401
 
-from mmtlalign.methods.token_labeling.annotators.base import Annotator
+from mmtlalign.methods.token_labeling.annotators import Annotator
 
 FORK = multiprocessing.get_context('fork')
 STOCK = Annotator.__call__

@@ -6,9 +6,9 @@ import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from PIL import Image
+from test_label_map_geometry import STEPS, build, compass
 from test_label_map_loading import load_step
-from test_label_map_moves import STEPS, build, compass
-from test_label_maps import NAMES, draw_map, facts_of, fill
+from test_label_maps import NAMES, draw_map, fill, metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.relabel import ReLabel
@@ -114,7 +114,7 @@ def test_softmax_is_over_the_classes_of_the_data_set(tmp_path):
     sample = load_step(tmp_path, class_ids=ids)(
         dict(img_path=f'data/pictures/{NAMES[0]}')
     )
-    logits = draw_map(NAMES[0], facts_of()).dense(12)[ids].mean(axis=(1, 2))
+    logits = draw_map(NAMES[0], metadata_of()).dense(12)[ids].mean(axis=(1, 2))
     # A crop of all has the mean of the cells, but for those at the border.
     step = build('mmtlalign.ReLabel', num_classes=3)
     np.testing.assert_allclose(step(sample)['gt_score'], soft(logits), atol=0.05)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.label_map import LabelMap, hard_label_map
-from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
-from mmtlalign.methods.token_labeling.shards import CorruptShardError
+from mmtlalign.methods.token_labeling.geometry import LabelMap, hard_label_map
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.store import (
+    CorruptShardError,
     LabelMapStore,
     MissingMapError,
     create_store,
@@ -20,8 +20,8 @@ CLASSES = [f'class {k}' for k in range(12)]
 NAMES = sorted(f'{c}/picture {n}.JPEG' for c in 'abc' for n in range(3))
 
 
-def facts_of(names=NAMES, num_classes=12, grid=(3, 5), topk=4, shard_size=4):
-    return StoreFacts(
+def metadata_of(names=NAMES, num_classes=12, grid=(3, 5), topk=4, shard_size=4):
+    return StoreMetadata(
         num_classes=num_classes,
         classes=fingerprint(CLASSES),
         grid=grid,
@@ -33,18 +33,18 @@ def facts_of(names=NAMES, num_classes=12, grid=(3, 5), topk=4, shard_size=4):
     )
 
 
-def draw_map(name, facts):
+def draw_map(name, metadata):
     rng = np.random.default_rng(list(name.encode()))
-    logits = rng.normal(size=(facts.num_classes, *facts.grid)).astype(np.float16)
-    indices = np.argsort(-logits, axis=0)[: facts.topk]
+    logits = rng.normal(size=(metadata.num_classes, *metadata.grid)).astype(np.float16)
+    indices = np.argsort(-logits, axis=0)[: metadata.topk]
     return LabelMap(np.take_along_axis(logits, indices, 0), indices)
 
 
-def fill(root, facts=None, names=NAMES):
-    facts = facts or facts_of()
-    store = create_store(root, facts, names)
+def fill(root, metadata=None, names=NAMES):
+    metadata = metadata or metadata_of()
+    store = create_store(root, metadata, names)
     for shard in store.missing_shards():
-        store.write(shard, [draw_map(n, facts) for n in store.shard_names(shard)])
+        store.write(shard, [draw_map(n, metadata) for n in store.shard_names(shard)])
     return store
 
 
@@ -53,13 +53,13 @@ def fill(root, facts=None, names=NAMES):
     [(12, (3, 5), 'int16'), (32768, (1, 1), 'int16'), (40000, (2, 1), 'int32')],
 )
 def test_what_is_written_is_read(tmp_path, num_classes, grid, index):
-    facts = facts_of(num_classes=num_classes, grid=grid)
-    fill(tmp_path, facts)
+    metadata = metadata_of(num_classes=num_classes, grid=grid)
+    fill(tmp_path, metadata)
     store = LabelMapStore(tmp_path, num_classes=num_classes)
     assert len(store) == 9 and list(store) == NAMES and store.shape == (4, *grid)
     assert len(list(tmp_path.glob('shard-*.npy'))) == 3
     for name in reversed(NAMES):
-        expected, ours = draw_map(name, facts), store[name]
+        expected, ours = draw_map(name, metadata), store[name]
         assert ours.values.dtype == np.float16 and ours.indices.dtype == index
         np.testing.assert_array_equal(ours.values, expected.values)
         np.testing.assert_array_equal(ours.indices, expected.indices)
@@ -111,8 +111,8 @@ def draw_bytes(store):
 
 
 def test_class_index_beyond_the_classes_is_found(tmp_path):
-    store = create_store(tmp_path, facts_of(), NAMES)
-    maps = [draw_map(n, store.facts) for n in store.shard_names(0)]
+    store = create_store(tmp_path, metadata_of(), NAMES)
+    maps = [draw_map(n, store.metadata) for n in store.shard_names(0)]
     maps[1].indices[0, 0, 0] = 12
     store.write(0, maps)
     with pytest.raises(CorruptShardError, match='1 of 4 maps'):
@@ -144,7 +144,7 @@ def test_store_of_something_else_is_not_continued(tmp_path, change):
     fill(tmp_path)
     (key,) = change
     with pytest.raises(InputError, match=f'made for something else.*{key}'):
-        create_store(tmp_path, dataclasses.replace(facts_of(), **change), NAMES)
+        create_store(tmp_path, dataclasses.replace(metadata_of(), **change), NAMES)
 
 
 def test_no_store(tmp_path):
@@ -159,14 +159,14 @@ def test_no_store(tmp_path):
 
 
 @pytest.mark.parametrize('change', [dict(topk=13), dict(images=0), dict(shard_size=0)])
-def test_impossible_facts(change):
+def test_impossible_metadata(change):
     with pytest.raises(InputError):
-        dataclasses.replace(facts_of(), **change)
+        dataclasses.replace(metadata_of(), **change)
 
 
 def test_pickle_holds_no_maps(tmp_path):
-    facts = facts_of(grid=(40, 40))
-    store = fill(tmp_path, facts)
+    metadata = metadata_of(grid=(40, 40))
+    store = fill(tmp_path, metadata)
     first = store[NAMES[0]]
     data = pickle.dumps(store)
     assert len(data) < 2000

@@ -6,10 +6,10 @@ import timm
 import torch
 from PIL import Image
 from repository import tool
-from test_label_maps import facts_of
+from test_label_maps import metadata_of
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.annotators.base import Annotator, build_annotator
+from mmtlalign.methods.token_labeling.annotators import Annotator, build_annotator
 from mmtlalign.methods.token_labeling.store import LabelMapStore
 from tools.dataset_converters.label_maps import make
 from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
@@ -57,8 +57,8 @@ def test_timm_cells_are_read_by_the_models_own_head(weights, name):
     annotator = build_annotator(f'timm:{name}', weights(name))
     images = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
     logits = annotator(images)
-    net, stats = annotator.model, annotator.stats
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in stats)
+    net = annotator.model
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (annotator.mean, annotator.std))
     ready = (images / 255 - mean) / std
     assert logits.shape[:2] == (2, 1000) and logits.shape[2] == logits.shape[3] > 1
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_maps_of_a_folder(pictures, tmp_path, weights, capsys):
     files = sorted((tmp_path / 'out').glob('shard-*.npy'))
     assert len(files) == 3
     per_map = 2 * 5 * 2 * 3 * 2 + 4
-    assert make.estimate(store.facts)[0] == 7 * per_map
+    assert make.estimate(store.metadata)[0] == 7 * per_map
     annotator = build_annotator('timm:test_efficientnet', weights('test_efficientnet'))
     images = AnnotatorImages(pictures, list(store), (64, 96))
     for image, name in zip(images, store):
@@ -233,9 +233,24 @@ def test_wrong_input(pictures, tmp_path, weights):
 def test_logits_below_zero_are_less_than_what_is_left_out():
     logits = torch.randn(2, 12, 3, 3) - 9
     with pytest.raises(InputError, match='largest logit is below 0.*--topk 12'):
-        make.top_maps(logits, facts_of(grid=(3, 3)))
-    maps = make.top_maps(logits, facts_of(grid=(3, 3), topk=12))
+        make.top_maps(logits, metadata_of(grid=(3, 3)))
+    maps = make.top_maps(logits, metadata_of(grid=(3, 3), topk=12))
     np.testing.assert_allclose(maps[1].dense(12), logits[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('total', 'every', 'lines'), [(8, 0, 5), (8, 1000, 1), (0, 0, 0)]
+)
+def test_progress_in_a_log(capsys, total, every, lines):
+    """A line now and then and one at the end; none where nothing is to be done."""
+    with make.progress_bar(total, every) as advance:
+        for _ in range(total // 2):
+            advance(2)
+    log = capsys.readouterr().err.splitlines()
+    assert len(log) == lines
+    if log:
+        assert '100%' in log[-1] and 'images/s 00:00 left' in log[-1]
+        assert not any('\x1b' in line or '\r' in line for line in log)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ import oracles
 import pytest
 import torch
 from contract_rows import HOOKS
-from label_samples import label_samples
+from label_samples import label_samples, smooth
 from mmengine.registry import MODELS
 from token_label_nets import BACKBONES, GRID, SMOOTHING, B, K, N, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.methods.classifier import BatchMixer
-from mmtlalign.methods.token_labeling.loss import TopKLabels, smooth
+from mmtlalign.methods.token_labeling.loss import TopKLabels
 from mmtlalign.methods.token_labeling.tl_align import LabelColumns
 from mmtlalign.mixing.mix import Mix
 
@@ -41,7 +41,7 @@ def way_to_class(model, name, mix, residual=1):
     stock = MODELS.build(BACKBONES[name])
     stock.load_state_dict(model.backbone.state_dict())
     stock.train()
-    with mix.inside(stock):
+    with mix.apply_in_backbone(stock):
         _, way = oracles.dense_rollout(stock, mix.images, HOOKS, residual)
     return way[:, 0]
 
@@ -141,7 +141,7 @@ def test_classes_without_a_column_are_spread_and_keep_their_mass(columns):
     labels = TopKLabels.from_probabilities(
         torch.rand(B, N, 4).softmax(-1) * 0.9, torch.rand(B, N, K).topk(4).indices, K
     )
-    found = LabelColumns.of(labels, columns, K)
+    found = LabelColumns.from_labels(labels, columns, K)
     assert found.values.shape == (B, N, columns + 2)
     weights = torch.rand(B, 1, N).softmax(-1)
     exact = (weights @ labels.dense(K)).squeeze(1)
@@ -159,7 +159,7 @@ def test_classes_below_those_not_named_have_columns_too():
     """Logits below zero: a class that is named and less likely than the others."""
     indices = torch.tensor([3, 7]).expand(B, N, 2)
     labels = TopKLabels.from_logits(torch.randn(B, N, 2) - 2, indices, K)
-    found = LabelColumns.of(labels, 2, K)
+    found = LabelColumns.from_labels(labels, 2, K)
     arrived = found.dense(found.values.mean(1))
     torch.testing.assert_close(arrived, labels.dense(K).mean(1))
 
@@ -245,7 +245,7 @@ def test_scores_of_evaluation_are_those_of_token_labels(traced):
         (dict(columns=8), "columns=8 with traced='share'"),
         (dict(residual=-1.0), 'a number from 0 on'),
         (dict(layers=[3]), 'attentions 0 to 2'),
-        (dict(merge='flat'), 'about head tokens'),
+        (dict(head_token_rule='flat'), 'about head tokens'),
     ],
 )
 def test_settings_that_cannot_be(options, message):
@@ -257,7 +257,7 @@ def test_head_tokens_merge_as_asked():
     samples, _, _ = label_samples(B, K, GRID, topk=3)
     targets = []
     for merge in (None, 'nested', 'flat'):
-        model, images = build('DHVT', merge=merge)
+        model, images = build('DHVT', head_token_rule=merge)
         targets.append(step(model, images, samples)[1]['target'])
     assert targets[0].equal(targets[1]) and not targets[1].equal(targets[2])
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from label_samples import label_samples
+from label_samples import label_samples, smooth
 from mmengine.registry import MODELS, init_default_scope
 from small_backbones import VIT, randomise
 
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
-from mmtlalign.methods.token_labeling.loss import smooth, trust_map
+from mmtlalign.methods.token_labeling.loss import trust_map
 
 B, K, GRID = 4, 12, (3, 5)
 SIZE = (24, 40)  # pixels, patches of 8
@@ -153,9 +153,9 @@ def test_tokens_of_mixed_images_learn_the_labels_of_their_images(augment, topk):
     seen = {}
     stock = model.head.loss
 
-    def loss(feats, data_samples, mix, watched):
-        seen.update(feats=feats, mix=mix, watched=watched)
-        return stock(feats, data_samples, mix, watched)
+    def loss(feats, data_samples, mix, trace):
+        seen.update(feats=feats, mix=mix, trace=trace)
+        return stock(feats, data_samples, mix, trace)
 
     model.head.loss = loss
     losses = model(images, samples, mode='loss')
@@ -172,7 +172,7 @@ def test_tokens_of_mixed_images_learn_the_labels_of_their_images(augment, topk):
         target,
         mixed,
         mix=mix,
-        seen=seen['watched'],
+        trace=seen['trace'],
     )
     sum(losses.values()).backward()
     assert all(p.grad is not None for p in model.parameters())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from label_samples import smooth
 
 from mmtlalign.methods.token_labeling.loss import (
     DENSE_WEIGHTS,
@@ -9,7 +10,8 @@ from mmtlalign.methods.token_labeling.loss import (
     TopKLabels,
     cross_entropy,
     log_softmax,
-    smooth,
+    smooth_one_hot,
+    smooth_soft_labels_official,
     soft_target_cross_entropy,
     trust_map,
 )
@@ -52,6 +54,19 @@ def test_labels_that_name_few_classes_are_those_of_all(form, k, smoothing):
     (sparse,) = torch.autograd.grad(loss.sum(), logits)
     (full,) = torch.autograd.grad(by_formula(logits, dense).sum(), logits)
     torch.testing.assert_close(sparse, full)
+
+
+def test_the_two_smoothings_differ_in_their_sum():
+    """Labels of images sum to 1; those of maps to 1 + s/K, as in the official code."""
+    labels = torch.eye(K).double()
+    image = smooth_one_hot(labels, 0.2, K)
+    off, on = 0.2 / K, 1 - 0.2 + 0.2 / K  # the numbers of a class and of others
+    torch.testing.assert_close(image, labels * (on - off) + off)
+    torch.testing.assert_close(image.sum(-1), torch.ones(K).double())
+    of_map = smooth_soft_labels_official(labels, 0.2, K)
+    torch.testing.assert_close(of_map, smooth(labels, 0.2, K))
+    torch.testing.assert_close(of_map, labels * on + off)
+    torch.testing.assert_close(of_map.sum(-1), torch.full((K,), 1 + off).double())
 
 
 def test_classes_that_are_not_named_keep_their_mass():

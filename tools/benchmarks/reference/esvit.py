@@ -1,11 +1,16 @@
-"""EsViT's losses as the formulas stand: slow and large, to compare with.
+"""Reference implementation of EsViT's losses, as the formulas stand: slow and large.
 
 One crop and one pair of crops at a time, the whole matrix of similarities of a pair,
 gradients by autograd. EsViT (arXiv 2106.09785), §3; two global crops come first.
+
+Shapes: ``B`` images, ``T`` tokens, ``P`` channels, ``K`` prototypes.
 """
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
 from mmtlalign.methods.esvit.loss import teacher_probabilities
@@ -14,19 +19,29 @@ GLOBAL = 2
 TEACHER_TEMP, STUDENT_TEMP = 0.04, 0.1
 
 
-def pairs_of(views):
-    """Every crop of the student with every other one of the teacher."""
+def pairs_of(views: int) -> list[tuple[int, int]]:
+    """Pair every crop of the student with every other one of the teacher."""
     return [(t, s) for t in range(GLOBAL) for s in range(views) if s != t]
 
 
-def direct_match(student, teacher):
-    """Best token of the teacher's crop (B, T, P) for each of the student's."""
-    alike = F.normalize(student, dim=-1) @ F.normalize(teacher, dim=-1).mT
-    return alike.argmax(dim=-1)
+def direct_match(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the best token (B, T) of the teacher's crop for each of the student's.
+
+    Args:
+        student: Features of a crop (B, T, P).
+        teacher: Features of a crop (B, T', P).
+    """
+    similarity = F.normalize(student, dim=-1) @ F.normalize(teacher, dim=-1).mT
+    return similarity.argmax(dim=-1)
 
 
-def direct_view_loss(student, targets):
-    """Crops' logits, a list of (B, K), to probabilities of the teacher."""
+def direct_view_loss(student: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Return the loss of views.
+
+    Args:
+        student: Logits of each crop (B, K).
+        targets: Probabilities of each crop of the teacher (B, K).
+    """
     pairs = pairs_of(len(student))
     losses = [
         -(targets[t] * F.log_softmax(student[s] / STUDENT_TEMP, dim=-1)).sum(-1).mean()
@@ -35,21 +50,38 @@ def direct_view_loss(student, targets):
     return sum(losses) / len(pairs)
 
 
-def direct_region_loss(student, targets, features, keys):
-    """Lists over crops of logits and targets (B, T, K), and of features (B, T, P)."""
+def direct_region_loss(
+    student: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    features: Sequence[Tensor],
+    keys: Sequence[Tensor],
+) -> Tensor:
+    """Return the loss of regions.
+
+    Args:
+        student: Logits of each crop (B, T, K).
+        targets: Probabilities of each crop of the teacher (B, T, K).
+        features: Features of each crop (B, T, P).
+        keys: Features of each crop of the teacher (B, T, P).
+    """
     pairs, loss = pairs_of(len(student)), 0
     for t, s in pairs:
         with torch.no_grad():
             match = direct_match(features[s], keys[t])
         index = match[..., None].expand(-1, -1, targets[t].shape[-1])
-        wanted = targets[t].gather(1, index)
+        target = targets[t].gather(1, index)
         log_p = F.log_softmax(student[s] / STUDENT_TEMP, dim=-1)
-        loss = loss - (wanted * log_p).sum(-1).mean()
+        loss = loss - (target * log_p).sum(-1).mean()
     return loss / len(pairs)
 
 
-def direct_step(model, crops):
-    """The loss of a batch, each crop through the networks by itself."""
+def direct_step(model: nn.Module, crops: Sequence[Tensor]) -> Tensor:
+    """Return the loss of a batch, each crop through the networks by itself.
+
+    Args:
+        model: EsViT.
+        crops: Images of each crop (B, 3, H, W).
+    """
 
     def run(parts, images):
         backbone = parts['backbone']
@@ -57,15 +89,17 @@ def direct_step(model, crops):
         return parts['head'](view), parts['region_head'](regions), regions.detach()
 
     with torch.no_grad():
-        wanted = [run(model.teacher, crop) for crop in crops[:GLOBAL]]
-    said = [run(model.student(), crop) for crop in crops]
+        teacher_out = [run(model.teacher, crop) for crop in crops[:GLOBAL]]
+    student_out = [run(model.student(), crop) for crop in crops]
     q_views, q_regions = (
         [
             teacher_probabilities(out[i], model.centers[kind].value, TEACHER_TEMP)
-            for out in wanted
+            for out in teacher_out
         ]
         for i, kind in enumerate(('view', 'region'))
     )
-    views, regions, features = (list(part) for part in zip(*said))
-    region = direct_region_loss(regions, q_regions, features, [k for *_, k in wanted])
+    views, regions, features = (list(part) for part in zip(*student_out))
+    region = direct_region_loss(
+        regions, q_regions, features, [k for *_, k in teacher_out]
+    )
     return 0.5 * direct_view_loss(views, q_views) + 0.5 * region

@@ -1,8 +1,8 @@
-"""TL-Align as its paper writes it down, to compare with: slow, and large.
+"""Reference implementation of TL-Align, as its paper writes it down: slow and large.
 
 Attention is dense and kept, its heads are averaged, and K label columns a token move
-through every layer (TL-Align, ICCV 2023, §3.3). Known are DeiT, Swin, DHVT and PVT;
-nothing of this package's tracing is used but where labels start.
+through every layer (TL-Align, ICCV 2023, §3.3), for DeiT, Swin, DHVT and PVT. Nothing
+of this package's tracing is used but where labels start.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with class tokens first, ``K`` classes.
 """
@@ -24,14 +24,15 @@ from mmtlalign.tracing.attach import start_share, token_grid
 from mmtlalign.tracing.support import backbone_spec
 
 
-class Textbook:
-    """Follows labels through a stock backbone, whose attention becomes dense.
+class ReferenceTLAlign:
+    """Moves label columns through a stock backbone, whose attention becomes dense.
 
     Args:
-        backbone: Changed in place: its calls of fused attention, and hooks.
+        backbone: Changed in place: its calls of fused attention are replaced, and it
+            gets hooks.
 
     Attributes:
-        labels: Where the labels are now (B, N, K).
+        labels: Labels of the tokens after the layers so far (B, N, K).
         grid: Token rows and columns.
         prefix: Number of class tokens.
     """
@@ -40,21 +41,25 @@ class Textbook:
         self.backbone = backbone
         for module in backbone.modules():
             if hasattr(module, 'scaled_dot_product_attention'):
-                dense = functools.partial(self.dense, module)
+                dense = functools.partial(self.dense_attention, module)
                 module.scaled_dot_product_attention = dense
             elif isinstance(module, ShiftWindowMSA):
                 soft = module.w_msa.softmax
-                soft.register_forward_hook(functools.partial(self.windows, module))
+                soft.register_forward_hook(
+                    functools.partial(self.propagate_windows, module)
+                )
             elif isinstance(module, PatchMerging):
-                module.register_forward_pre_hook(self.merge)
+                module.register_forward_pre_hook(self.merge_patches)
             elif isinstance(module, PVTStage):
                 later = module is not backbone.stages[0]
-                after = functools.partial(self.embed, module.positions.extra, later)
+                after = functools.partial(
+                    self.start_stage, module.positions.extra, later
+                )
                 module.patch_embed.register_forward_hook(after)
 
     @contextmanager
-    def follow(self, mix: Mix) -> Iterator['Textbook']:
-        """Labels of a mixed batch, during one forward."""
+    def trace(self, mix: Mix) -> Iterator['ReferenceTLAlign']:
+        """Trace the labels of a mixed batch during one forward."""
         share = start_share(self.backbone, mix)
         own, other = mix.labels[:, None], mix.labels[mix.partner][:, None]
         self.labels = (1 - share) * own + share * other
@@ -63,20 +68,27 @@ class Textbook:
         yield self
 
     def target(self) -> Tensor:
-        """What arrives at the output (B, K): at the class token, or the mean."""
+        """Return the labels at the output (B, K): of the class token, or the mean."""
         if backbone_spec(self.backbone).output(self.backbone) == 'mean':
             return self.labels.mean(dim=1)
         return self.labels[:, 0]
 
-    def dense(self, module, query, key, value, dropout_p=0.0) -> Tensor:
-        """In the place of fused attention (B, H, N, D)."""
+    def dense_attention(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        dropout_p: float = 0.0,
+    ) -> Tensor:
+        """Compute attention (B, H, N, D) in place of the fused function."""
         weights = (query * query.shape[-1] ** -0.5 @ key.mT).softmax(dim=-1)
-        self.move(module, weights)
+        self.propagate(module, weights)
         return F.dropout(weights, dropout_p) @ value
 
     @torch.no_grad()
-    def move(self, module: nn.Module, weights: Tensor) -> None:
-        """Labels by attention (B, H, Nq, Nk): the mean of before and after."""
+    def propagate(self, module: nn.Module, weights: Tensor) -> None:
+        """Move labels by attention (B, H, Nq, Nk): the mean of before and after."""
         before = keys = self.labels
         if isinstance(module, SpatialReductionAttention) and module.sr_ratio > 1:
             keys = self.pooled(module.sr_ratio)
@@ -92,33 +104,42 @@ class Textbook:
         self.labels = (before + moved) / 2
 
     @torch.no_grad()
-    def windows(self, module: ShiftWindowMSA, soft, inputs, weights: Tensor) -> None:
-        """Labels by attention in windows (B * windows, H, T, T)."""
-        side, (high, wide) = module.window_size, self.grid
+    def propagate_windows(
+        self, module: ShiftWindowMSA, softmax: nn.Module, inputs: tuple, weights: Tensor
+    ) -> None:
+        """Move labels by attention in windows (B * windows, H, T, T)."""
+        side, (height, width) = module.window_size, self.grid
         single = min(self.grid) == side and not module.pad_small_map
         shift = 0 if single else module.shift_size
         maps = self.labels.unflatten(1, self.grid)
-        maps = F.pad(maps, (0, 0, 0, -wide % side, 0, -high % side))
+        maps = F.pad(maps, (0, 0, 0, -width % side, 0, -height % side))
         padded = maps.shape[1:3]
         maps = maps.roll((-shift, -shift), dims=(1, 2))
-        cut = module.window_partition(maps, side).flatten(1, 2)
-        moved = weights.mean(dim=1) @ cut
+        windows = module.window_partition(maps, side).flatten(1, 2)
+        moved = weights.mean(dim=1) @ windows
         maps = module.window_reverse(moved.unflatten(1, (side, side)), *padded, side)
-        maps = maps.roll((shift, shift), dims=(1, 2))[:, :high, :wide].flatten(1, 2)
+        maps = maps.roll((shift, shift), dims=(1, 2))[:, :height, :width].flatten(1, 2)
         if padded != self.grid:
             # Padding has no label: what is left of a row is its mass.
             maps = maps / maps.sum(dim=-1, keepdim=True)
         self.labels = (self.labels + maps) / 2
 
     @torch.no_grad()
-    def merge(self, module: PatchMerging, inputs) -> None:
-        """Two by two tokens become one, with the mean of the real ones' labels."""
+    def merge_patches(self, module: PatchMerging, inputs: tuple) -> None:
+        """Merge two by two tokens: the mean of the labels of the real ones."""
         self.labels = self.pooled(2, ceil_mode=True)
         self.grid = tuple(-(-side // 2) for side in self.grid)
 
     @torch.no_grad()
-    def embed(self, class_tokens, later, module, inputs, output) -> None:
-        """A stage of PVT: tokens merge, and at the last a class token joins."""
+    def start_stage(
+        self,
+        class_tokens: int,
+        later: bool,
+        module: nn.Module,
+        inputs: tuple,
+        output: tuple,
+    ) -> None:
+        """Begin a stage of PVT: tokens merge, and at the last a class token joins."""
         if later:
             self.labels, self.grid = self.pooled(module.projection.stride[0]), output[1]
         if class_tokens:
@@ -127,7 +148,7 @@ class Textbook:
             self.prefix += class_tokens
 
     def pooled(self, side: int, ceil_mode: bool = False) -> Tensor:
-        """Means of squares of tokens, the class tokens left as they are."""
+        """Return means over squares of tokens, class tokens as they are (B, N', K)."""
         maps = self.labels[:, self.prefix :].mT.unflatten(2, self.grid)
         maps = F.avg_pool2d(maps, side, ceil_mode=ceil_mode)
         return torch.cat([self.labels[:, : self.prefix], maps.flatten(2).mT], dim=1)

@@ -1,48 +1,21 @@
-"""What a case costs: seconds, peak memory, and whether a step waits for the GPU."""
+"""Measure a case: seconds, peak memory, operations, and waits for the GPU."""
 
 import gc
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from tools.benchmarks import timing
 from tools.benchmarks.peak_memory import peak_bytes
-from tools.benchmarks.step.models import Network
-from tools.benchmarks.step.operations import operations
+from tools.benchmarks.step.models import Case, Network
 from tools.benchmarks.step.steps import Batch, make_step
 from tools.benchmarks.step.variants import PLAIN
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row of the table: one network in one setting.
-
-    Attributes:
-        model: Name of the network.
-        size: Sides of the images in pixels.
-        tokens: How many they are; None where that changes on the way.
-        batch: Images.
-        measure: ``'step'`` or ``'train'``.
-        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
-        attention: ``'stock'``, or the kernel that our variants are sped up with.
-        threads: Of the CPU.
-        device: ``'cpu'`` or ``'cuda'``.
-    """
-
-    model: str
-    size: int
-    tokens: int | None
-    batch: int
-    measure: str
-    precision: str
-    attention: str
-    threads: int
-    device: str
 
 
 def measure(
@@ -53,9 +26,9 @@ def measure(
     clock: str = 'work',
     compiled: bool = False,
     sync_check: bool = False,
-    profile: bool = False,
+    profiled: bool = False,
 ) -> dict:
-    """Times of all variants, which take turns, and what they hold at most.
+    """Measure the times of all variants, which take turns, and their peak memory.
 
     Args:
         network: Of the name in ``case``.
@@ -65,10 +38,10 @@ def measure(
         clock: ``'work'`` of the process or ``'wall'``, for the ratios.
         compiled: Whether the networks are compiled.
         sync_check: Whether to look for what waits for the GPU.
-        profile: Whether to take the times of single operations, too.
+        profiled: Whether to measure single operations, too.
 
     Returns:
-        dict: The case and, by variant, ``seconds`` of work and by the ``wall``
+        The case and, by variant, ``seconds`` of work and by the ``wall``
         clock, a list of rounds each, and ``peak_bytes``; ``reference``, the faster
         plain CutMix; ``ratios`` and ``peak_ratios`` to it; if asked for ``waits`` and
         ``operations``.
@@ -107,16 +80,16 @@ def measure(
         peak_ratios={v: peaks[v] / peaks[reference] for v in peaks},
     )
     if sync_check:
-        row['waits'] = dict(waits(steps, before))
-    if profile:
-        row['operations'] = operations(steps, before, case.device)
+        row['waits'] = dict(find_waits(steps, before))
+    if profiled:
+        row['operations'] = profile_operations(steps, before, case.device)
     return row
 
 
-def waits(
+def find_waits(
     steps: Mapping[str, Callable[[], object]], before: Callable[[int], object]
 ) -> Iterator[tuple[str, str | None]]:
-    """Each step and the first place where it waits for the GPU, None if nowhere."""
+    """Yield each step and the first place where it waits for the GPU, if any."""
     for name, step in steps.items():
         before(0)
         torch.cuda.synchronize()
@@ -133,9 +106,58 @@ def waits(
             torch.cuda.set_sync_debug_mode('default')
 
 
+def profile_operations(
+    steps: Mapping[str, Callable[[], object]],
+    before: Callable[[int], object],
+    device: str,
+    rounds: int = 3,
+) -> dict[str, dict[str, float]]:
+    """Return the seconds of each operation of each step, without those that it calls.
+
+    Args:
+        steps: By name; they take turns.
+        before: Called with the number of the round before every step.
+        device: Whose time is taken, ``'cpu'`` or ``'cuda'``.
+        rounds: The median of so many. Profiling itself costs time: compare operations,
+            not whole steps.
+
+    Returns:
+        Seconds by step and operation.
+    """
+    kinds = [ProfilerActivity.CPU]
+    if device == 'cuda':
+        kinds.append(ProfilerActivity.CUDA)
+    found = {name: {} for name in steps}
+    for round_ in range(rounds):
+        for name, step in steps.items():
+            before(round_)
+            with profile(activities=kinds) as profiled:
+                step()
+            for event in profiled.key_averages():
+                # Older profilers end some calls before what they call.
+                seconds = max(0.0, 1e-6 * _own_time(event, device))
+                found[name].setdefault(event.key, []).append(seconds)
+    return {
+        name: {
+            key: median(times + [0.0] * (rounds - len(times)))
+            for key, times in found[name].items()
+        }
+        for name in steps
+    }
+
+
 def _place(error: Exception) -> str:
-    """Where an error was raised, outside PyTorch: file, line and code."""
+    """Return where an error was raised, outside PyTorch: file, line and code."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if '/torch/' not in f.filename.replace('\\', '/')]
     last = ours[-1]
     return f'{"/".join(Path(last.filename).parts[-3:])}:{last.lineno}: {last.line}'
+
+
+def _own_time(event, device: str) -> float:
+    """Return the microseconds of an operation itself."""
+    if device == 'cpu':
+        return event.self_cpu_time_total
+    if hasattr(event, 'self_device_time_total'):
+        return event.self_device_time_total
+    return event.self_cuda_time_total  # its name in older PyTorch

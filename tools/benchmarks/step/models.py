@@ -1,4 +1,4 @@
-"""The networks of the benchmark, in mmpretrain and, where it has them, in timm."""
+"""Networks of the benchmark, in mmpretrain and perhaps in timm, and its cases."""
 
 import copy
 import math
@@ -10,7 +10,7 @@ DROP_PATH = 0.1
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the table.
+    """Network that is benchmarked.
 
     Attributes:
         backbone: Config of the backbone in mmpretrain's way.
@@ -18,7 +18,7 @@ class Network:
         size: Sides of the images in pixels that it is made for.
         patch: Sides of a token in pixels, of plain transformers with a class token:
             they take any number of tokens. Defaults to None: its own size alone.
-        textbook: Whether the textbook form knows its attention.
+        has_reference: Whether ``ReferenceTLAlign`` knows its attention.
         host: A host that it needs beyond mmpretrain.
     """
 
@@ -26,43 +26,70 @@ class Network:
     timm: str | None = None
     size: int = 224
     patch: int | None = None
-    textbook: bool = False
+    has_reference: bool = False
     host: str | None = None
 
     @property
     def tokens(self) -> int | None:
-        """How many tokens its own size makes; None where that changes on the way."""
+        """Number of tokens at its own size; None where that changes on the way."""
         return self.patch and (self.size // self.patch) ** 2 + 1
 
     def pixels(self, tokens: int | None) -> int | None:
-        """Sides of images that make so many tokens, None where they cannot."""
+        """Return the sides of images of so many tokens, None if there are none."""
         if tokens in (None, self.tokens):
             return self.size
         return self.patch and self.patch * math.isqrt(tokens - 1)
 
     def config(self, size: int) -> dict:
-        """The backbone for images of ``size`` pixels."""
+        """Return the config of the backbone for images of ``size`` pixels."""
         config = copy.deepcopy(self.backbone)
         if 'img_size' in config:
             config['img_size'] = size
         return config
 
 
+@dataclass(frozen=True)
+class Case:
+    """One network in one setting; a row of the table.
+
+    Attributes:
+        model: Name of the network.
+        size: Sides of the images in pixels.
+        tokens: How many they are; None where that changes on the way.
+        batch: Images.
+        measure: ``'step'`` or ``'train'``.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
+        attention: ``'stock'``, or the kernel that our variants are sped up with.
+        threads: Of the CPU.
+        device: ``'cpu'`` or ``'cuda'``.
+    """
+
+    model: str
+    size: int
+    tokens: int | None
+    batch: int
+    measure: str
+    precision: str
+    attention: str
+    threads: int
+    device: str
+
+
 def _deit(arch: str) -> Network:
     backbone = dict(type='VisionTransformer', arch=f'deit-{arch}', img_size=224)
     backbone.update(patch_size=16, drop_path_rate=DROP_PATH)
-    return Network(backbone, f'deit_{arch}_patch16_224', patch=16, textbook=True)
+    return Network(backbone, f'deit_{arch}_patch16_224', patch=16, has_reference=True)
 
 
 def _swin(arch: str) -> Network:
     backbone = dict(type='SwinTransformer', arch=arch, img_size=224)
     backbone.update(drop_path_rate=DROP_PATH)
-    return Network(backbone, f'swin_{arch}_patch4_window7_224', textbook=True)
+    return Network(backbone, f'swin_{arch}_patch4_window7_224', has_reference=True)
 
 
 def _dhvt(arch: str) -> Network:
     backbone = dict(type='mmtlalign.DHVT', arch=f'{arch}-imagenet', patch_size=16)
-    return Network(backbone, patch=16, textbook=True)
+    return Network(backbone, patch=16, has_reference=True)
 
 
 def _timm(name: str) -> Network:
@@ -83,7 +110,7 @@ MODELS = {
     'swin-base': _swin('base'),
     'dhvt-tiny': _dhvt('tiny'),
     'dhvt-small': _dhvt('small'),
-    'pvt-small': Network(dict(type='mmtlalign.PVT', arch='small'), textbook=True),
+    'pvt-small': Network(dict(type='mmtlalign.PVT', arch='small'), has_reference=True),
     'caswin-tiny': Network(dict(type='mmtlalign.CASwin', arch='tiny')),
     'deit3-small': Network(
         dict(type='mmpretrain.DeiT3', arch='small', img_size=224, patch_size=16),

@@ -1,4 +1,4 @@
-"""The picture of a benchmark: ratios of each case, and how cost grows with length."""
+"""Plot of a benchmark: ratios of each case, and how cost grows with length."""
 
 from pathlib import Path
 from statistics import median
@@ -14,10 +14,10 @@ COLOURS = dict(
     control='#0072b2',
     transmix='#e69f00',
     tlalign='#009e73',
-    textbook='#d55e00',
+    dense='#d55e00',
     ema='#56b4e9',
 )
-# What a case is told apart by, beside its model.
+# What tells cases of one model apart.
 SETTING = ('tokens', 'measure', 'precision', 'attention', 'threads')
 
 
@@ -26,7 +26,7 @@ def draw(rows: list[dict], path: str | Path, clock: str = 'work') -> None:
 
     Args:
         rows: At least one.
-        path: Where the picture goes.
+        path: PNG file.
         clock: ``'work'`` or ``'wall'``.
     """
     grown = _grown(rows)
@@ -49,7 +49,7 @@ def _varying(rows: list[dict]) -> list[str]:
 
 
 def _names(rows: list[dict], leave_out: str | None = None) -> list[str]:
-    """The model of each row, and what else tells it from others."""
+    """Return the model of each row, and what else tells it from others."""
     keys = [key for key in _varying(rows) if key != leave_out]
     unit = dict(tokens=' tokens', threads=' threads')
     return [
@@ -61,7 +61,7 @@ def _names(rows: list[dict], leave_out: str | None = None) -> list[str]:
 
 
 def _ratios(axis: Axes, rows: list[dict]) -> None:
-    """A dot for the median, a bar for the middle half; a line a case."""
+    """Draw a dot for the median and a bar for the middle half; a line a case."""
     shown = [v for v in VARIANTS if any(v in row['ratios'] for row in rows)]
     for place, variant in enumerate(shown):
         found = [(i, row['ratios'].get(variant)) for i, row in enumerate(rows)]
@@ -87,7 +87,7 @@ def _ratios(axis: Axes, rows: list[dict]) -> None:
 
 
 def _grown(rows: list[dict]) -> dict[str, list[dict]]:
-    """Rows that differ in their length alone, by name; groups of one are left out."""
+    """Group rows that differ in their length alone, by name; without single ones."""
     groups = {}
     for name, row in zip(_names(rows, leave_out='tokens'), rows):
         groups.setdefault(name, []).append(row)
@@ -95,6 +95,7 @@ def _grown(rows: list[dict]) -> dict[str, list[dict]]:
 
 
 def _growth(axis: Axes, name: str, rows: list[dict], times: str) -> None:
+    """Draw the time of an image over the number of tokens."""
     for variant in VARIANTS:
         found = sorted(
             (row['tokens'], 1e3 * median(row[times][variant]) / row['batch'])

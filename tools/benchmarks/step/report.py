@@ -1,4 +1,4 @@
-"""The tables of the benchmark, a line a case."""
+"""Tables of the benchmark, a line a case."""
 
 from collections.abc import Iterable, Iterator
 from statistics import median
@@ -16,7 +16,7 @@ def print_times(rows: Iterable[dict], variants: list[str], clock: str) -> None:
         clock: ``'work'`` or ``'wall'``.
     """
     names = [VARIANTS[variant] for variant in variants]
-    timing.table(
+    timing.print_table(
         'Time, as a ratio to the reference: the faster plain CutMix of the row',
         (*HEADS, 'reference', 'ms', *names),
         _lines(rows, variants, 'seconds' if clock == 'work' else 'wall'),
@@ -26,7 +26,7 @@ def print_times(rows: Iterable[dict], variants: list[str], clock: str) -> None:
 def print_peaks(rows: list[dict], variants: list[str]) -> None:
     """Print what a step holds at most, beyond parameters, their state and images."""
     names = [VARIANTS[variant] for variant in variants]
-    timing.table(
+    timing.print_table(
         'Peak memory of one step, as a ratio to the same reference',
         (*HEADS, 'reference', 'MiB', *names),
         [
@@ -59,7 +59,7 @@ def print_operations(rows: list[dict], most: int = 16) -> None:
         sums = [sum(times.values()) for times in found]
         lines['all others'] = [a - sum(b) for a, b in zip(sums, zip(*lines.values()))]
         setting = (f'{k} {v}' for k, v in zip(HEADS, _setting(row)))
-        timing.table(
+        timing.print_table(
             f'ms of single operations, profiled: {", ".join(setting)}',
             ('operation', *(VARIANTS[variant] for variant in row['operations'])),
             [
@@ -70,8 +70,8 @@ def print_operations(rows: list[dict], most: int = 16) -> None:
 
 
 def print_waits(rows: list[dict]) -> None:
-    """Print who waits for the GPU, and where first."""
-    timing.table(
+    """Print which variants wait for the GPU, and where first."""
+    timing.print_table(
         'Waiting for the GPU',
         (*HEADS, 'variant', 'waits at'),
         [

@@ -1,4 +1,4 @@
-"""One training step of each variant, made ready to be timed.
+"""One training step of each variant, to be timed.
 
 Both hosts do it as their own training loop does: mmpretrain through
 ``model.train_step`` and an optimizer wrapper of mmengine, timm through a plain loop.
@@ -9,6 +9,7 @@ mmpretrain in the samples on the CPU, with timm on the device.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from mmengine.model import ExponentialMovingAverage
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from mmtlalign.engine.optim import fuse_if_possible
 from mmtlalign.fast.hooks import speed_up
-from tools.benchmarks.step.models import Network
+from tools.benchmarks.step.models import Case, Network
 from tools.benchmarks.step.variants import CLASSES, OURS, build, build_timm
 
 PRECISIONS = {'fp32': None, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -34,12 +35,12 @@ RATES = dict(lr=1e-4, weight_decay=0.05)
 
 
 class Batch:
-    """Random images and labels.
+    """Batch of random images and labels.
 
     Args:
         count: Images, B.
         size: Their sides in pixels.
-        device: Where they lie.
+        device: Device of the images.
     """
 
     def __init__(self, count: int, size: int, device: str):
@@ -50,40 +51,41 @@ class Batch:
         self.samples: list[DataSample] = []
 
     def renew(self) -> None:
-        """Samples anew: a step writes into them."""
+        """Make new samples, as a step writes into them."""
         self.samples = [DataSample().set_gt_label(label) for label in self.labels]
 
 
 class NoStep(torch.optim.AdamW):
-    """Holds the gradients and lets the parameters be."""
+    """Optimizer that holds gradients and leaves the parameters as they are."""
 
-    def step(self, closure=None) -> None:
-        pass
+    def step(self, closure: Callable | None = None) -> None:
+        """Do nothing."""
 
 
 class Autocast(OptimWrapper):
-    """An optimizer wrapper whose forward runs in another precision, unscaled."""
+    """Optimizer wrapper whose forward runs in another precision, unscaled."""
 
-    def __init__(self, device: str, dtype: torch.dtype, **kwargs):
+    def __init__(self, device: str, dtype: torch.dtype, **kwargs: Any):
         super().__init__(**kwargs)
         self.autocast = device, dtype
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run a forward pass in the precision."""
         with super().optim_context(model), torch.autocast(*self.autocast):
             yield
 
 
 def make_step(
-    network: Network, variant: str, batch: Batch, case, compiled: bool = False
+    network: Network, variant: str, batch: Batch, case: Case, compiled: bool = False
 ) -> Callable[[], Tensor]:
-    """A call that does one step and gives the loss.
+    """Return a call that does one step and returns the loss.
 
     Args:
-        network: Which network.
+        network: Network.
         variant: A name of ``VARIANTS``.
         batch: Renewed before each step.
-        case: With ``measure``, ``precision``, ``attention``, ``device`` and ``size``.
+        case: Its setting.
         compiled: Whether the backbone (in timm the model) is compiled.
     """
     if variant == 'timm':
@@ -111,7 +113,7 @@ def make_step(
     return step
 
 
-def _timm_step(model: nn.Module, batch: Batch, case, compiled: bool):
+def _timm_step(model: nn.Module, batch: Batch, case: Case, compiled: bool):
     model = model.to(case.device)
     optimizer = _optimizer(model, case)
     if compiled:
@@ -142,17 +144,17 @@ def _timm_step(model: nn.Module, batch: Batch, case, compiled: bool):
     return step
 
 
-def _optimizer(model: nn.Module, case, **options) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, case: Case, **options) -> torch.optim.Optimizer:
     kind = torch.optim.AdamW if case.measure == 'train' else NoStep
     return kind(model.parameters(), **RATES, **options)
 
 
-def _scales(case) -> bool:
-    """Whether losses are scaled: where half precision is trained in."""
+def _scales(case: Case) -> bool:
+    """Return whether losses are scaled, as in training in half precision."""
     return case.precision == 'fp16' and case.measure == 'train'
 
 
-def _wrapper(optimizer: torch.optim.Optimizer, case) -> OptimWrapper:
+def _wrapper(optimizer: torch.optim.Optimizer, case: Case) -> OptimWrapper:
     if _scales(case):
         return AmpOptimWrapper(dtype='float16', optimizer=optimizer)
     dtype = PRECISIONS[case.precision]

@@ -1,23 +1,27 @@
-"""The ways of mixing that are compared: classifiers of mmpretrain, and timm's.
+"""Variants of a training step that are compared: mmpretrain's classifiers, and timm's.
 
 All mix every batch by CutMix, a box of pixels drawn with alpha 1.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from mmengine.registry import MODELS
 from mmpretrain.models import ImageClassifier
-from torch import nn
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
 
 import mmtlalign.backbones  # noqa: F401  (registers our own)
 from mmtlalign.methods.classifier import BatchMixer
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.tracing.support import backbone_spec
-from tools.benchmarks.reference.tl_align import Textbook
+from tools.benchmarks.reference.tl_align import ReferenceTLAlign
 from tools.benchmarks.step.models import DROP_PATH, Network
 
 CLASSES = 1000
-# What is timed. The faster of the first two is what ratios are taken to.
+# Ratios are taken to the faster of these two.
 PLAIN = ('mmpretrain', 'timm')
 OURS = ('control', 'transmix', 'tlalign', 'ema')
 VARIANTS = {
@@ -26,40 +30,46 @@ VARIANTS = {
     'control': 'CutMix, mmtlalign',
     'transmix': 'TransMix',
     'tlalign': 'TL-Align',
-    'textbook': 'TL-Align, textbook',
+    'dense': 'TL-Align, dense',
     'ema': 'TL-Align, EMA',
 }
 
 
 def variants_of(network: Network) -> list[str]:
-    """Names of the variants that a network has."""
-    lacks = {'timm': network.timm is None, 'textbook': not network.textbook}
+    """Return the names of the variants that a network has."""
+    lacks = {'timm': network.timm is None, 'dense': not network.has_reference}
     return [name for name in VARIANTS if not lacks.get(name)]
 
 
-class TextbookClassifier(ImageClassifier):
-    """CutMix and the textbook's target, in mmpretrain's classifier.
+class ReferenceClassifier(ImageClassifier):
+    """Classifier of mmpretrain that learns the target of ``ReferenceTLAlign``.
 
-    Its preprocessor makes the labels one-hot; arguments as of the classifier.
+    Its preprocessor makes the labels one-hot.
+
+    Args:
+        *args: As of mmpretrain's ``ImageClassifier``.
+        **kwargs: As of mmpretrain's ``ImageClassifier``.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.mixer = BatchMixer([CutMix()])
-        self.textbook = Textbook(self.backbone)
+        self.reference = ReferenceTLAlign(self.backbone)
 
-    def loss(self, inputs, data_samples):
-        """Images (B, 3, H, W) and B samples with ``gt_score`` to the loss."""
+    def loss(
+        self, inputs: Tensor, data_samples: Sequence[DataSample]
+    ) -> dict[str, Tensor]:
+        """Return the loss of images (B, 3, H, W) and B samples with ``gt_score``."""
         labels = torch.stack([sample.gt_score for sample in data_samples])
         mix = self.mixer(inputs, labels.float())
-        with self.textbook.follow(mix) as traced:
+        with self.reference.trace(mix) as traced:
             scores = self.head(self.extract_feat(mix.images))
         target = traced.target()
         return dict(loss=self.head.loss_module(scores, target, avg_factor=len(target)))
 
 
 def build(network: Network, variant: str, size: int) -> nn.Module:
-    """A classifier in mmpretrain's way, of images of ``size`` pixels."""
+    """Build a classifier as mmpretrain does, for images of ``size`` pixels."""
     maps, output = _output(network)
     augment = dict(type='mmtlalign.CutMix')
     head = dict(type='LinearClsHead', num_classes=CLASSES, in_channels=maps.shape[1])
@@ -72,14 +82,14 @@ def build(network: Network, variant: str, size: int) -> nn.Module:
     if maps.ndim == 4:
         config['neck'] = dict(type='mmtlalign.GlobalAveragePooling')
     if variant == 'transmix':
-        looks = 'columns' if output == 'mean' else 'class'
-        head.update(type='mmtlalign.TransMixLinearClsHead', looks=looks)
+        attention = 'received' if output == 'mean' else 'cls'
+        head.update(type='mmtlalign.TransMixLinearClsHead', attention=attention)
     elif variant in ('tlalign', 'ema'):
         head.update(type='mmtlalign.TLAlignLinearClsHead')
-    elif variant in ('mmpretrain', 'textbook'):
+    elif variant in ('mmpretrain', 'dense'):
         stock = dict(type='mmpretrain.CutMix', alpha=1.0)
         config.update(
-            type='ImageClassifier' if variant == 'mmpretrain' else TextbookClassifier,
+            type='ImageClassifier' if variant == 'mmpretrain' else ReferenceClassifier,
             train_cfg=dict(augments=stock) if variant == 'mmpretrain' else None,
             data_preprocessor=dict(
                 type='ClsDataPreprocessor', num_classes=CLASSES, to_onehot=True
@@ -96,15 +106,15 @@ def build(network: Network, variant: str, size: int) -> nn.Module:
 
 
 def build_timm(network: Network, size: int) -> nn.Module:
-    """The same network in timm."""
+    """Build the same network in timm."""
     torch.manual_seed(0)
     return timm.create_model(
         network.timm, num_classes=CLASSES, drop_path_rate=DROP_PATH, img_size=size
     ).train()
 
 
-def _output(network: Network) -> tuple[torch.Tensor, str]:
-    """The last feature of one image (1, C) or (1, C, h, w), and where it is read."""
+def _output(network: Network) -> tuple[Tensor, str]:
+    """Return the last feature of an image (1, C) or (1, C, h, w), and what it is of."""
     probe = MODELS.build(network.config(network.size))
     probe.eval()
     with torch.no_grad():

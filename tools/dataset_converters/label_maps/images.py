@@ -1,4 +1,4 @@
-"""The images of a folder as an annotator looks at them: whole, or their centre."""
+"""The images of a folder as an annotator gets them: whole, or their centre."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 
 
 def list_images(root: str | Path) -> list[str]:
-    """Relative paths of all images below a folder, sorted, with forward slashes.
+    """List the images below a folder: relative paths, sorted, with forward slashes.
 
     Raises:
         InputError: There are none.
@@ -34,7 +34,7 @@ def list_images(root: str | Path) -> list[str]:
 
 @dataclass
 class AnnotatorImages(Dataset):
-    """Images of one size.
+    """Images resized to one size, each RGB (3, H, W) uint8.
 
     Attributes:
         root: Their folder.
@@ -51,11 +51,11 @@ class AnnotatorImages(Dataset):
     centre_crop: bool = False
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of images."""
         return len(self.names)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """RGB (3, H, W) uint8.
+        """Return an image, RGB (3, H, W) uint8.
 
         Raises:
             InputError: The file is no image.

@@ -1,26 +1,34 @@
-"""Make a store of label maps: estimate, annotate, verify; go on where it stopped."""
+"""Make a store of label maps: plan, annotate, verify; go on where it stopped."""
 
+import contextlib
 import shutil
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from torch.utils.data import DataLoader
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.annotators.base import Annotator
-from mmtlalign.methods.token_labeling.label_map import LabelMap, index_dtype
-from mmtlalign.methods.token_labeling.metadata import StoreFacts, fingerprint
-from mmtlalign.methods.token_labeling.shards import (
+from mmtlalign.methods.token_labeling.annotators import Annotator
+from mmtlalign.methods.token_labeling.geometry import LabelMap, index_dtype
+from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
+from mmtlalign.methods.token_labeling.store import (
     CorruptShardError,
-    record_dtype,
-    shard_file,
+    LabelMapStore,
+    create_store,
 )
-from mmtlalign.methods.token_labeling.store import LabelMapStore, create_store
 from tools.dataset_converters.label_maps.images import AnnotatorImages
-from tools.experiments.progress import clock
 
 
 def plan_store(
@@ -30,12 +38,12 @@ def plan_store(
     shard_size: int = 4096,
     classes: Sequence[str] | None = None,
     device: str = 'cpu',
-) -> StoreFacts:
-    """What the store will hold; the annotator looks at one blank image.
+) -> StoreMetadata:
+    """Find out what the store will hold, by annotating one blank image.
 
     Args:
         images: All of them.
-        annotator: Who labels them.
+        annotator: The classifier that labels them.
         topk: Classes kept in each cell.
         shard_size: Images a file.
         classes: Names of the annotator's classes, in order. Defaults to None.
@@ -51,7 +59,7 @@ def plan_store(
             f'{annotator.name} has {num_classes} classes, but {len(classes)} are '
             'named: use an annotator trained on these classes, or name its own.'
         )
-    return StoreFacts(
+    return StoreMetadata(
         num_classes=num_classes,
         classes='' if classes is None else fingerprint(classes),
         grid=tuple(grid),
@@ -70,13 +78,14 @@ def plan_store(
     )
 
 
-def estimate(facts: StoreFacts) -> tuple[int, str]:
-    """Bytes of all shards, and a line that says so."""
-    size = facts.images * record_dtype(facts).itemsize
-    grid = '×'.join(map(str, facts.grid))
+def estimate(metadata: StoreMetadata) -> tuple[int, str]:
+    """Return the bytes of all shards, and a line that says so."""
+    size = metadata.images * metadata.record_dtype.itemsize
+    grid = '×'.join(map(str, metadata.grid))
     return size, (
-        f'{facts.images} images, {facts.num_classes} classes, top {facts.topk} on '
-        f'{grid} cells: {size / 1e9:.3g} GB in {facts.shards} files'
+        f'{metadata.images} images, {metadata.num_classes} classes, top '
+        f'{metadata.topk} on {grid} cells: {size / 1e9:.3g} GB in {metadata.shards} '
+        'files'
     )
 
 
@@ -84,7 +93,7 @@ def annotate(
     root: str | Path,
     images: AnnotatorImages,
     annotator: Annotator,
-    facts: StoreFacts,
+    metadata: StoreMetadata,
     batch_size: int = 32,
     workers: int = 0,
     part: tuple[int, int] = (0, 1),
@@ -96,7 +105,7 @@ def annotate(
         root: Folder of the store.
         images: Of :func:`plan_store`.
         annotator: Of :func:`plan_store`.
-        facts: Of :func:`plan_store`.
+        metadata: Of :func:`plan_store`.
         batch_size: Images at a time.
         workers: Processes that read images.
         part: Which of how many processes this is; they share the missing shards.
@@ -105,23 +114,23 @@ def annotate(
     Raises:
         InputError: The folder holds something else, or the disk is too small.
     """
-    store = create_store(root, facts, images.names)
+    store = create_store(root, metadata, images.names)
     mine = [s for s in store.missing_shards() if s % part[1] == part[0]]
-    count = sum(len(facts.rows(shard)) for shard in mine)
-    needed = count * record_dtype(facts).itemsize
+    count = sum(len(metadata.rows(shard)) for shard in mine)
+    needed = count * metadata.record_dtype.itemsize
     free = shutil.disk_usage(store.root).free
     if needed > free:
         raise InputError(
             f'{store.root}: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB '
             'free. Make room, or name another folder.'
         )
-    # No batch reaches from one shard into the next: which images are looked at
+    # No batch reaches from one shard into the next: which images are in a batch
     # together may change the last bit of a logit, and on one machine a shard is the
     # same to the bit, whichever process makes it and after whatever interruption.
     batches = [
         (shard, list(rows[i : i + batch_size]))
         for shard in mine
-        for rows in [facts.rows(shard)]
+        for rows in [metadata.rows(shard)]
         for i in range(0, len(rows), batch_size)
     ]
     loader = DataLoader(
@@ -130,33 +139,40 @@ def annotate(
         num_workers=workers,
         pin_memory=device != 'cpu',
     )
-    bar, maps = _Bar(count), []
-    for (shard, rows), batch in zip(batches, loader):
-        maps += top_maps(annotator(batch.to(device)), facts)
-        if rows[-1] == facts.rows(shard)[-1]:
-            store.write(shard, maps)
-            maps = []
-        bar.advance(len(rows))
+    maps = []
+    with progress_bar(count) as advance:
+        for (shard, rows), batch in zip(batches, loader):
+            maps += top_maps(annotator(batch.to(device)), metadata)
+            if rows[-1] == metadata.rows(shard)[-1]:
+                store.write(shard, maps)
+                maps = []
+            advance(len(rows))
     return store
 
 
-def top_maps(logits: torch.Tensor, facts: StoreFacts) -> list[LabelMap]:
-    """The largest logits (B, K, h, w) of each cell, as maps."""
-    values, indices = logits.topk(facts.topk, dim=1)
+def top_maps(logits: torch.Tensor, metadata: StoreMetadata) -> list[LabelMap]:
+    """Keep the largest logits (B, K, h, w) of each cell, as B maps.
+
+    Raises:
+        InputError: The annotator gave logits that cannot be stored or mean something
+            else.
+    """
+    values, indices = logits.topk(metadata.topk, dim=1)
     if not torch.isfinite(values.half()).all():
         raise InputError(
             'the annotator gave logits that are not finite in float16 (65504 at most): '
             'look at its weights, mean and std.'
         )
-    if facts.topk < facts.num_classes and (values[:, 0] < 0).float().mean() > 0.5:
+    all_kept = metadata.topk == metadata.num_classes
+    if not all_kept and (values[:, 0] < 0).float().mean() > 0.5:
         raise InputError(
             "in most cells the annotator's largest logit is below 0, and classes that "
             'are not kept count as 0, more than any that is. It was trained to say yes '
             'or no to each class (binary cross-entropy): use one trained with softmax, '
-            f'or keep all classes by --topk {facts.num_classes}.'
+            f'or keep all classes by --topk {metadata.num_classes}.'
         )
     values, indices = values.half().cpu().numpy(), indices.cpu().numpy()
-    indices = indices.astype(index_dtype(facts.num_classes))
+    indices = indices.astype(index_dtype(metadata.num_classes))
     return [LabelMap(*planes) for planes in zip(values, indices)]
 
 
@@ -172,38 +188,52 @@ def verify(store: LabelMapStore, remove: bool = False) -> list[int]:
     """
     damaged = []
     missing = set(store.missing_shards())
-    for shard in sorted(set(range(store.facts.shards)) - missing):
+    for shard in sorted(set(range(store.metadata.shards)) - missing):
         try:
             store.verify_shard(shard)
         except CorruptShardError as error:
             damaged.append(shard)
             if remove:
-                shard_file(store.root, shard).unlink()
+                store.shard_file(shard).unlink()
                 print(f'{error.args[0].partition(". Remove")[0]}: it is made again')
     return damaged
 
 
-class _Bar:
-    """A line with the share that is done and the time left; in a log, now and then."""
+class SpeedColumn(ProgressColumn):
+    """Images a second since the beginning."""
 
-    def __init__(self, total: int, every: float = 20.0):
-        self.total, self.done, self.every = total, 0, every
-        self.began = self.shown = time.monotonic()
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        return Text(f'{task.completed / max(task.elapsed or 0, 1e-9):.0f} images/s')
 
-    def advance(self, count: int) -> None:
-        self.done += count
-        now, live = time.monotonic(), sys.stderr.isatty()
-        last = self.done >= self.total
-        if not live and not last and now - self.shown < self.every:
-            return
-        self.shown = now
-        spent = now - self.began
-        left = spent / self.done * (self.total - self.done)
-        share, speed = self.done / self.total, self.done / max(spent, 1e-9)
-        filled = round(20 * share)
-        begin, end = '\r' if live else '', '\n' if last or not live else ''
-        sys.stderr.write(
-            f'{begin}{"█" * filled}{"░" * (20 - filled)} {share:4.0%}  '
-            f'{speed:.0f} images/s  {clock(left)} left {end}'
-        )
-        sys.stderr.flush()
+
+@contextlib.contextmanager
+def progress_bar(total: int, every: float = 20.0) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how many images are done.
+
+    On a terminal the bar is redrawn in place; elsewhere, as in a log file, a line is
+    printed now and then, and one at the end.
+
+    Args:
+        total: Images to be done.
+        every: Seconds between two lines if it is no terminal.
+
+    Yields:
+        A function to be called with the number of images just done.
+    """
+    console = Console(stderr=True)
+    columns = (BarColumn(20), TaskProgressColumn(), SpeedColumn())
+    columns += (TimeRemainingColumn(compact=True), 'left')
+    # Without a thread that redraws, as the processes that read images are forked.
+    options = dict(console=console, auto_refresh=False, disable=not total)
+    with Progress(*columns, **options) as progress:
+        task, shown = progress.add_task('', total=total), time.monotonic()
+
+        def advance(count: int) -> None:
+            nonlocal shown
+            progress.update(task, advance=count, refresh=True)
+            if not console.is_terminal and time.monotonic() - shown >= every:
+                shown = time.monotonic()
+                console.print(progress.get_renderable())
+
+        yield advance

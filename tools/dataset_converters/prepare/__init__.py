@@ -1,18 +1,19 @@
-"""Data sets in the layout that the configs expect: checked, built, fetched.
+"""Data sets in the layout that the configs expect: checked, and made from archives."""
 
-One data set, one file, with its table of published facts.
-"""
-
-from tools.dataset_converters.prepare.ade20k import ADE20K
-from tools.dataset_converters.prepare.camvid import CAMVID
-from tools.dataset_converters.prepare.cifar import CIFAR10, CIFAR100
 from tools.dataset_converters.prepare.coco import COCO
 from tools.dataset_converters.prepare.domainnet import DOMAINNET
-from tools.dataset_converters.prepare.fashion_mnist import FASHION_MNIST
-from tools.dataset_converters.prepare.flowers102 import FLOWERS102
+from tools.dataset_converters.prepare.fine_grained import FLOWERS102, STANFORD_CARS
 from tools.dataset_converters.prepare.imagenet import IMAGENET, IMAGENETTE
-from tools.dataset_converters.prepare.pascal_context import PASCAL_CONTEXT
-from tools.dataset_converters.prepare.stanford_cars import STANFORD_CARS
+from tools.dataset_converters.prepare.segmentation import (
+    ADE20K,
+    CAMVID,
+    PASCAL_CONTEXT,
+)
+from tools.dataset_converters.prepare.small_images import (
+    CIFAR10,
+    CIFAR100,
+    FASHION_MNIST,
+)
 
 DATA_SETS = {
     'imagenet': IMAGENET,

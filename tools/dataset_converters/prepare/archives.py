@@ -1,83 +1,54 @@
-"""Unpack archives that came from elsewhere: checked names, progress, room first.
+"""Archives: found, downloaded, and unpacked with checked names and enough free space.
 
-Only regular files are ever written, under names that were checked, and with the
-modes of this user; a link or a device in an archive is an error. That is stricter
-than tarfile's ``data`` filter, which Python 3.11.2 and before do not have.
+Only regular files are written, under names that were checked. torchvision's
+``extract_archive`` trusts names and links, and its ``download_url`` neither tries again
+nor looks for free space.
 """
 
-import hashlib
 import shutil
-import sys
 import tarfile
 import time
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
+from torchvision.datasets.utils import calculate_md5
+
+from mmtlalign.compat.files import atomic_write
 from mmtlalign.errors import InputError
+from tools.output import track
 
 CHUNK = 1 << 20
 # What the readers raise for a damaged archive; OSError also for the disk.
 DAMAGE = (EOFError, OSError, LZMAError, zlib.error, tarfile.TarError)
 DAMAGE += (zipfile.BadZipFile,)
-# Pictures hardly shrink by compression; raw numbers by less than this.
+# Images hardly shrink by compression; raw numbers by less than this.
 COMPRESSED = 2.0
 
 
-class Progress:
-    """How much is done, on one line of a terminal.
-
-    Args:
-        title (str): Stands in front.
-        total (int): Bytes or files in all; 0 if not known.
-        stream (TextIO): Where to draw. Defaults to standard error.
-        unit (str): ``'MB'`` counts bytes, any other word things. Defaults to 'MB'.
-    """
-
-    def __init__(self, title: str, total: int, stream=None, unit: str = 'MB'):
-        self.title, self.total, self.done, self.unit = title, total, 0, unit
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.shown = time.monotonic()
-
-    def add(self, size: int) -> None:
-        """Count; draw ten times a second, in a log file twice a minute."""
-        self.done += size
-        now = time.monotonic()
-        if now - self.shown > (0.1 if self.live else 30):
-            self.shown = now
-            self.draw()
-
-    def draw(self, end: str = '') -> None:
-        """Draw the line; with ``end='\\n'`` it stays."""
-        share = f'{min(1, self.done / self.total):4.0%}' if self.total else ''
-        done = self.done / 1e6 if self.unit == 'MB' else self.done
-        line = f'{self.title}  {share}  {done:,.0f} {self.unit}'
-        self.stream.write(f'\r{line}{end}' if self.live else f'{line}\n')
-        self.stream.flush()
-
-
 class Archives:
-    """A folder in which the user keeps archives.
+    """Folder in which the user keeps archives.
 
     Args:
-        folder (Path): The folder.
-        source (str): Where the archives come from, for the message.
+        folder: Path.
+        source: Where the archives come from, for the message.
     """
 
     def __init__(self, folder: Path, source: str):
         self.folder, self.source = Path(folder), source
 
     def find(self, *names: str) -> list[Path]:
-        """The archives of these names.
+        """Return the archives of some names.
 
         Args:
-            *names (str): File names or patterns such as ``camvid*.tar*``.
+            *names: File names, or patterns such as ``camvid*.tar*``.
 
         Raises:
-            InputError: If one is not there; all that are missing are named.
+            InputError: One is not there; all that are missing are named.
         """
         hits = {name: sorted(self.folder.glob(name)) for name in names}
         missing = [name for name, hit in hits.items() if not hit]
@@ -90,59 +61,59 @@ class Archives:
 
 def unpack(
     archive: Path,
-    into: Path,
+    folder: Path,
     place: Callable[[str], str | None],
     nested: bool = False,
 ) -> int:
     """Unpack the regular files of a zip or tar archive.
 
     Args:
-        archive (Path): The file; tar may be compressed.
-        into (Path): The folder that is made; nothing is written outside.
-        place (Callable): Name in the archive -> name below ``into``; None leaves
-            the member out.
-        nested (bool): Tars inside a tar are unpacked too, their members called
-            ``<name of the tar>/<name>``. Defaults to False.
+        archive: File; a tar may be compressed.
+        folder: Folder that is made; nothing is written outside.
+        place: Name in the archive to name below ``folder``; None leaves it out.
+        nested: Whether tars inside a tar are unpacked, too, their members called
+            ``<name of the tar>/<name>``.
 
     Returns:
-        int: How many files were written.
+        Number of files that were written.
 
     Raises:
-        InputError: If a name leads outside, a member is no file, or the archive is
+        InputError: A name leads outside, a member is no file, or the archive is
             damaged.
     """
     exact = zipfile.is_zipfile(archive) or archive.suffix == '.tar'
     total = unpacked_size(archive) if exact else 0
-    progress = Progress(f'unpacking {archive.name}', total)
     count = 0
     try:
-        for name, stream in members(archive, nested):
-            target = place(name)
-            if target is None:
-                continue
-            if stream is None:
-                raise InputError(
-                    f"{archive}: '{name}' is a link or a device, which no data set "
-                    'needs; get the archive from its official page'
-                )
-            write(stream, safe_path(into, target, archive), progress)
-            count += 1
+        with track(f'unpacking {archive.name}', total, in_bytes=True) as advance:
+            for name, stream in members(archive, nested):
+                target = place(name)
+                if target is None:
+                    continue
+                if stream is None:
+                    raise InputError(
+                        f"{archive}: '{name}' is a link or a device, which no data set "
+                        'needs; get the archive from its official page'
+                    )
+                write_stream(stream, safe_path(folder, target, archive), advance)
+                count += 1
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
             raise  # of the disk, not of the archive; gzip's own have no number
         raise InputError(
             f'{archive} is damaged ({type(error).__name__}: {error}); download it again'
         ) from error
-    progress.draw('\n')
     return count
 
 
-def members(archive, nested: bool = False) -> Iterator[tuple]:
-    """Name and stream of every member that is no folder; None for what is no file.
+def members(
+    archive: Path | BinaryIO, nested: bool = False
+) -> Iterator[tuple[str, BinaryIO | None]]:
+    """Yield name and stream of every member that is no folder; None for a link.
 
     Args:
-        archive (Path | BinaryIO): A path, or the stream of a tar inside a tar.
-        nested (bool): As :func:`unpack` says.
+        archive: Path, or the stream of a tar inside a tar.
+        nested: Whether tars inside a tar are read, too.
     """
     if isinstance(archive, Path) and zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
@@ -168,11 +139,11 @@ def members(archive, nested: bool = False) -> Iterator[tuple]:
                     yield member.name, stream
 
 
-def safe_path(into: Path, name: str, archive: Path) -> Path:
-    """The path of a member below a folder.
+def safe_path(folder: Path, name: str, archive: Path) -> Path:
+    """Return the path of a member below a folder.
 
     Raises:
-        InputError: If the name is absolute or climbs out.
+        InputError: The name is absolute or climbs out.
     """
     pure = PurePosixPath(name)
     if pure.is_absolute() or '..' in pure.parts or '\\' in name or not pure.parts:
@@ -180,21 +151,22 @@ def safe_path(into: Path, name: str, archive: Path) -> Path:
             f"{archive}: '{name}' leads out of the folder that is unpacked to; get the "
             'archive from its official page'
         )
-    return into.joinpath(*pure.parts)
+    return folder.joinpath(*pure.parts)
 
 
-def write(stream, path: Path, progress: Progress | None = None) -> None:
-    """Write a stream to a file, its folders made."""
+def write_stream(
+    stream: BinaryIO, path: Path, advance: Callable[[int], None] = lambda size: None
+) -> None:
+    """Write a stream to a file, whose folders are made; ``advance`` gets the sizes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open('wb') as file:
         while chunk := stream.read(CHUNK):
             file.write(chunk)
-            if progress:
-                progress.add(len(chunk))
+            advance(len(chunk))
 
 
 def unpacked_size(archive: Path) -> int:
-    """Bytes that an archive takes unpacked; of compressed tars an upper guess."""
+    """Return the bytes of an archive unpacked; of compressed tars an upper guess."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             return sum(info.file_size for info in opened.infolist())
@@ -202,30 +174,66 @@ def unpacked_size(archive: Path) -> int:
     return int(archive.stat().st_size * factor)
 
 
-def check_room(folder: Path, need: int, free: Callable | None = None) -> None:
-    """Raise unless a disk has room.
-
-    Args:
-        folder (Path): On the disk.
-        need (int): Bytes.
-        free (Callable, optional): Bytes free on the disk of a folder.
+def check_free_space(folder: Path, needed: int) -> None:
+    """Check that the disk of a folder has so many bytes free.
 
     Raises:
-        InputError: If not.
+        InputError: It has not.
     """
-    there = (free or (lambda path: shutil.disk_usage(path).free))(folder)
-    if there < need:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
         raise InputError(
-            f'{folder} has {there / 1e9:,.1f} GB free, but {need / 1e9:,.1f} GB are '
+            f'{folder} has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} GB are '
             'needed; make room, or choose another disk with --root DIR'
         )
 
 
-def check_md5(path: Path, md5: str) -> str:
-    """What is wrong with a file's checksum; empty if nothing is."""
-    digest = hashlib.md5()
-    with Path(path).open('rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    found = digest.hexdigest()
+def md5_fault(path: Path, md5: str) -> str:
+    """Return what is wrong with a file's checksum; empty if nothing is."""
+    found = calculate_md5(path)
     return '' if found == md5 else f'md5 {found}, not {md5}'
+
+
+def download(url: str, path: Path, md5: str, tries: int = 3, wait: float = 3.0) -> None:
+    """Download a file, which appears when it is whole.
+
+    Args:
+        url: Address.
+        path: File.
+        md5: Its checksum.
+        tries: How often it is tried.
+        wait: Seconds between two tries.
+
+    Raises:
+        InputError: It cannot be had, or is another file.
+    """
+    for number in range(tries):
+        if number:
+            time.sleep(wait)
+        try:
+            with atomic_write(path) as part:
+                _transfer(url, part, path.name)
+                if fault := md5_fault(part, md5):
+                    raise ConnectionError(fault)
+            return
+        except OSError as error:
+            # Of the network: refused, no such host, cut, 404. Of the disk: ours.
+            if not path.parent.is_dir():
+                raise
+            fault = str(error) or type(error).__name__
+    raise InputError(
+        f'{url} could not be downloaded in {tries} tries ({fault}). Get '
+        f'{path.name} (md5 {md5}) in another way, put it into a folder DIR, and run '
+        'this again with --archives DIR'
+    )
+
+
+def _transfer(url: str, path: Path, name: str) -> None:
+    """Copy what an address answers into a file."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        total = int(answer.headers.get('Content-Length') or 0)
+        check_free_space(path.parent, total)
+        with track(f'downloading {name}', total, in_bytes=True) as advance:
+            write_stream(answer, path, advance)
+    if total and path.stat().st_size != total:
+        raise ConnectionError(f'{path.stat().st_size} of {total} bytes came')

@@ -1,30 +1,39 @@
-"""COCO 2017: train2017/, val2017/, annotations/instances_{train,val}2017.json."""
+"""Detection and instance segmentation: COCO 2017."""
 
 import json
+from pathlib import Path
 
 from PIL import Image
 
-from tools.dataset_converters.prepare.archives import check_room, unpack, unpacked_size
+from tools.dataset_converters.prepare.archives import (
+    Archives,
+    check_free_space,
+    unpack,
+    unpacked_size,
+)
+from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.data_set import DataSet
-from tools.dataset_converters.prepare.pictures import check_files, chosen, list_files
+from tools.dataset_converters.prepare.images import check_files, list_files, sample
 
 ARCHIVES = ('train2017.zip', 'val2017.zip', 'annotations_trainval2017.zip')
 
 
-def check(look, facts):
-    """Images, annotations, and that each speaks of the other."""
+def check(report: CheckReport, published: dict) -> None:
+    """Check images and annotations, and that they fit each other."""
     for split in ('train2017', 'val2017'):
         file = f'annotations/instances_{split}.json'
-        files = list_files(look.root / split)
-        look.count(f'{split}: images', len(files), facts[split])
+        files = list_files(report.root / split)
+        report.count(f'{split}: images', len(files), published[split])
         if files:
-            check_files(look, split, files, look.root / split)
-        if look.there(file, 'unpack annotations_trainval2017.zip'):
-            check_json(look, split, look.root / file, files, facts)
+            check_files(report, split, files, report.root / split)
+        if report.exists(file, 'unpack annotations_trainval2017.zip'):
+            check_json(report, split, report.root / file, files, published)
 
 
-def check_json(look, split, path, files, facts):
-    """Rows for one annotation file."""
+def check_json(
+    report: CheckReport, split: str, path: Path, files: dict[str, int], published: dict
+) -> None:
+    """Report one annotation file and its images: name to bytes."""
     again = 'unpack annotations_trainval2017.zip again'
     try:
         content = json.loads(path.read_bytes())
@@ -32,13 +41,13 @@ def check_json(look, split, path, files, facts):
         instances, kinds = content['annotations'], content['categories']
     except (ValueError, KeyError, TypeError) as error:
         fault = f'{path.name} ({type(error).__name__}: {error})'
-        look.faults(f'{split}: json', [fault], 1, again)
+        report.faults(f'{split}: json', [fault], 1, again)
         return
-    look.count(f'{split}: images in the json', len(images), facts[split])
-    look.count(f'{split}: instances', len(instances), facts[f'{split} instances'])
-    look.count(f'{split}: categories', len(kinds), facts['categories'])
+    report.count(f'{split}: images in the json', len(images), published[split])
+    report.count(f'{split}: instances', len(instances), published[f'{split} instances'])
+    report.count(f'{split}: categories', len(kinds), published['categories'])
     missing = [i['file_name'] for i in images.values() if i['file_name'] not in files]
-    look.faults(
+    report.faults(
         f'{split}: listed but not there',
         missing,
         len(images),
@@ -46,34 +55,34 @@ def check_json(look, split, path, files, facts):
     )
     ids = {kind['id'] for kind in kinds}
     lost = [f'instance {i["id"]}' for i in instances if i['image_id'] not in images]
-    look.faults(f'{split}: instances of no image', lost, len(instances), again)
+    report.faults(f'{split}: instances of no image', lost, len(instances), again)
     lost = [f'instance {i["id"]}' for i in instances if i['category_id'] not in ids]
-    look.faults(f'{split}: instances of no category', lost, len(instances), again)
+    report.faults(f'{split}: instances of no category', lost, len(instances), again)
     lost = [f'instance {i["id"]}' for i in instances if not i.get('segmentation')]
-    look.faults(f'{split}: instances without a mask', lost, len(instances), again)
+    report.faults(f'{split}: instances without a mask', lost, len(instances), again)
     there = [image for image in images.values() if files.get(image['file_name'])]
-    there = chosen(there, look.full)
-    wrong = [i['file_name'] for i in there if differs(look.root / split, i)]
-    look.faults(
+    there = sample(there, report.full)
+    wrong = [i['file_name'] for i in there if size_differs(report.root / split, i)]
+    report.faults(
         f'{split}: size is not the json’s', wrong, len(there), 'unpack the images again'
     )
 
 
-def differs(folder, image) -> bool:
-    """Whether a file has another size than its record; False if unreadable."""
+def size_differs(folder: Path, image: dict) -> bool:
+    """Return whether a file has another size than its record; False if unreadable."""
     try:
-        with Image.open(folder / image['file_name']) as picture:
-            return picture.size != (image['width'], image['height'])
+        with Image.open(folder / image['file_name']) as opened:
+            return opened.size != (image['width'], image['height'])
     except OSError:
-        return False  # told as unreadable
+        return False  # reported as unreadable
 
 
-def build(part, archives, facts):
-    """Three zips side by side."""
+def build(folder: Path, archives: Archives, published: dict) -> None:
+    """Unpack three zips side by side."""
     found = archives.find(*ARCHIVES)
-    check_room(part, sum(map(unpacked_size, found)))
+    check_free_space(folder, sum(map(unpacked_size, found)))
     for archive in found:
-        unpack(archive, part, str)
+        unpack(archive, folder, str)
 
 
 COCO = DataSet(
@@ -81,7 +90,7 @@ COCO = DataSet(
     root='data/coco',
     source='https://cocodataset.org/#download (2017 Train images, 2017 Val images, '
     '2017 Train/Val annotations)',
-    facts={
+    published={
         'train2017': 118287,
         'val2017': 5000,
         'train2017 instances': 860001,

@@ -1,39 +1,48 @@
-"""DomainNet: <set>/train/<class>/ and <set>/val/<class>/ by the official lists."""
+"""Domain adaptation: DomainNet, split by its official lists."""
 
+from functools import partial
 from pathlib import Path
 
 from mmtlalign.errors import InputError
-from tools.dataset_converters.prepare.archives import check_room, unpack, unpacked_size
-from tools.dataset_converters.prepare.class_folders import check_class_folders
+from tools.dataset_converters.prepare.archives import (
+    Archives,
+    check_free_space,
+    unpack,
+    unpacked_size,
+)
+from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.data_set import DataSet
+from tools.dataset_converters.prepare.images import check_class_folders
 
 
-def check(look, facts):
-    """Every set that is there; all six unless a part is fine."""
-    there = [name for name in facts['sets'] if (look.root / name).is_dir()]
-    look.count('sets', len(there), len(facts['sets']))
+def check(report: CheckReport, published: dict) -> None:
+    """Check every set that is there; all six unless a part is fine."""
+    there = [name for name in published['sets'] if (report.root / name).is_dir()]
+    report.count('sets', len(there), len(published['sets']))
     for name in there:
-        train, val = facts['sets'][name]
-        check_class_folders(look, f'{name}/train', train, facts['classes'])
-        check_class_folders(look, f'{name}/val', val, facts['classes'])
+        train, val = published['sets'][name]
+        check_class_folders(report, f'{name}/train', train, published['classes'])
+        check_class_folders(report, f'{name}/val', val, published['classes'])
 
 
-def build(part, archives, facts):
-    """The zips that are there, each sorted by its two lists."""
-    names = [n for n in facts['sets'] if (archives.folder / f'{n}.zip').exists()]
+def build(folder: Path, archives: Archives, published: dict) -> None:
+    """Unpack the zips that are there, each sorted by its two lists."""
+    names = [n for n in published['sets'] if (archives.folder / f'{n}.zip').exists()]
     if not names:
-        archives.find(*(f'{name}.zip' for name in facts['sets']))
+        archives.find(*(f'{name}.zip' for name in published['sets']))
     found = {
         name: archives.find(f'{name}.zip', f'{name}_train.txt', f'{name}_test.txt')
         for name in names
     }
-    check_room(part, sum(unpacked_size(zipped) for zipped, *_ in found.values()))
+    check_free_space(
+        folder, sum(unpacked_size(zipped) for zipped, *_ in found.values())
+    )
     for name, (zipped, *lists) in found.items():
         splits = {}
         for split, path in zip(('train', 'val'), lists):
             lines = path.read_text().split('\n')
             splits |= {line.rsplit(' ', 1)[0]: split for line in lines if line}
-        count = unpack(zipped, part, lambda path, s=splits, n=name: place(path, s, n))
+        count = unpack(zipped, folder, partial(place, splits=splits, name=name))
         if count != len(splits):
             raise InputError(
                 f'{zipped} holds {count} of the {len(splits)} images in its lists; '
@@ -41,8 +50,8 @@ def build(part, archives, facts):
             )
 
 
-def place(path: str, splits: dict, name: str) -> str | None:
-    """clipart/bee/x.jpg -> clipart/train/bee/x.jpg; None if no list has it."""
+def place(path: str, splits: dict[str, str], name: str) -> str | None:
+    """Turn clipart/bee/x.jpg into clipart/train/bee/x.jpg; None if no list has it."""
     if path not in splits:
         return None
     return f'{name}/{splits[path]}/{Path(path).parent.name}/{Path(path).name}'
@@ -53,7 +62,7 @@ DOMAINNET = DataSet(
     root='data/domainnet',
     source='http://ai.bu.edu/M3SDA/ (cleaned version: the zips and the lists of the '
     'sets that you need)',
-    facts=dict(
+    published=dict(
         classes=345,
         sets=dict(
             clipart=(33525, 14604),

@@ -1,41 +1,49 @@
-"""ImageNet-1k, and Imagenette, ten of its classes: train/<wnid>/, val/<wnid>/."""
+"""ImageNet-1k, and Imagenette, ten of its classes."""
 
 import io
 from pathlib import Path
 
 from mmtlalign.errors import InputError
-from tools.dataset_converters.prepare.archives import check_room, members, unpack
-from tools.dataset_converters.prepare.class_folders import check_class_folders
+from tools.dataset_converters.prepare.archives import (
+    Archives,
+    check_free_space,
+    members,
+    unpack,
+)
+from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.data_set import DataSet
+from tools.dataset_converters.prepare.images import check_class_folders
 
 TRAIN, VAL = 'ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar'
 DEVKIT = 'ILSVRC2012_devkit_t12.tar.gz'
 
 
-def check(look, facts):
-    """Both splits, class by class."""
-    classes = check_class_folders(look, 'train', facts['train'], facts['classes'])
-    others = check_class_folders(look, 'val', facts['val'], facts['classes'])
+def check(report: CheckReport, published: dict) -> None:
+    """Check both splits, class by class."""
+    classes = check_class_folders(
+        report, 'train', published['train'], published['classes']
+    )
+    others = check_class_folders(report, 'val', published['val'], published['classes'])
     if classes and others:
         # Labels are the places in the sorted list of folders, of each split.
         differ = sorted(set(classes) ^ set(others))
-        look.faults('classes in one split only', differ, len(classes | others))
-    if (look.root / 'meta').is_dir():
+        report.faults('classes in one split only', differ, len(classes | others))
+    if (report.root / 'meta').is_dir():
         lists = [f'meta/{split}.txt' for split in ('train', 'val')]
-        there = [name for name in lists if (look.root / name).exists()]
+        there = [name for name in lists if (report.root / name).exists()]
         for name in there:
-            lines = (look.root / name).read_text().splitlines()
-            look.count(f'{name} lines', len(lines), facts[Path(name).stem])
+            lines = (report.root / name).read_text().splitlines()
+            report.count(f'{name} lines', len(lines), published[Path(name).stem])
 
 
-def build(part, archives, facts):
-    """A tar of a thousand tars, a tar of flat images, and the devkit's labels."""
+def build(folder: Path, archives: Archives, published: dict) -> None:
+    """Unpack a tar of a thousand tars, and a tar of images by the devkit's labels."""
     train, val, devkit = archives.find(TRAIN, VAL, DEVKIT)
-    check_room(part, train.stat().st_size + val.stat().st_size)
+    check_free_space(folder, train.stat().st_size + val.stat().st_size)
     wnids = validation_classes(devkit)
 
     def place_val(name):
-        """ILSVRC2012_val_00000001.JPEG -> val/n01751748/…"""
+        """Turn ILSVRC2012_val_00000001.JPEG into val/n01751748/…."""
         file = Path(name).name
         number = file.removesuffix('.JPEG').rpartition('_')[2]
         if not number.isdigit() or not 1 <= int(number) <= len(wnids):
@@ -45,17 +53,17 @@ def build(part, archives, facts):
             )
         return f'val/{wnids[int(number) - 1]}/{file}'
 
-    unpack(val, part, place_val)
+    unpack(val, folder, place_val)
     unpack(
         train,
-        part,
+        folder,
         lambda name: f'train/{name.split("/")[-2]}/{Path(name).name}',
         nested=True,
     )
 
 
 def validation_classes(devkit: Path) -> list[str]:
-    """The WordNet id of each validation image, in order, from the devkit."""
+    """Return the WordNet id of each validation image, in order, from the devkit."""
     from scipy.io import loadmat
 
     synsets, numbers = {}, []
@@ -78,22 +86,22 @@ IMAGENET = DataSet(
     root='data/imagenet',
     source='https://image-net.org/download.php (after registration): training and '
     'validation images and "Development kit (Task 1 & 2)" of ILSVRC2012',
-    facts=dict(train=1281167, val=50000, classes=1000),
+    published=dict(train=1281167, val=50000, classes=1000),
     check=check,
     build=build,
     archives=f'{TRAIN}, {VAL}, {DEVKIT}',
 )
 
 
-def build_imagenette(part, archives, facts):
-    """One tar with the folders as they are."""
+def build_imagenette(folder: Path, archives: Archives, published: dict) -> None:
+    """Unpack one tar with the folders as they are."""
     (archive,) = archives.find('imagenette*.t*')
-    check_room(part, 2 * archive.stat().st_size)
-    unpack(archive, part, place_imagenette)
+    check_free_space(folder, 2 * archive.stat().st_size)
+    unpack(archive, folder, place_imagenette)
 
 
-def place_imagenette(name):
-    """imagenette2-160/train/<wnid>/<file> without what is above."""
+def place_imagenette(name: str) -> str | None:
+    """Return train/<wnid>/<file> without the folder above."""
     parts = name.split('/')
     if len(parts) < 3 or parts[-3] not in ('train', 'val') or parts[-1].startswith('.'):
         return None
@@ -104,7 +112,7 @@ IMAGENETTE = DataSet(
     title='Imagenette (version 2)',
     root='data/imagenette224',
     source='https://github.com/fastai/imagenette (any size of version 2)',
-    facts=dict(train=9469, val=3925, classes=10),
+    published=dict(train=9469, val=3925, classes=10),
     check=check,
     build=build_imagenette,
     archives='imagenette2*.tgz',

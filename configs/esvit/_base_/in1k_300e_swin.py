@@ -1,0 +1,7 @@
+# The same for Swin: the masks of shifted windows are made once for each size of view.
+_base_ = './in1k_300e.py'
+
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='mmtlalign.FastAttentionHook', kernel='explicit'),
+]

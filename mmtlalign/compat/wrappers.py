@@ -1,0 +1,54 @@
+"""Open the wrappers that mmengine and the hosts put around models and data sets."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import nn
+
+DataSet = TypeVar('DataSet')
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """Return the model inside wrappers for distribution and test-time augmentation.
+
+    mmpretrain's ``get_ori_model`` opens a single wrapper for distribution.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def unwrap_dataset(dataset: DataSet) -> DataSet:
+    """Return the innermost data set of wrappers such as ``RepeatDataset``.
+
+    A wrapper of several, such as ``ConcatDataset``, is returned as it is.
+
+    Args:
+        dataset: A data set of any host, or the config of one.
+    """
+    while (inner := _get(dataset, 'dataset')) is not None:
+        dataset = inner
+    return dataset
+
+
+def walk_datasets(dataset: DataSet) -> Iterator[DataSet]:
+    """Iterate over a data set and all that are inside of it.
+
+    Wrappers are handed out too, before what they hold: they may have a pipeline of
+    their own.
+
+    Args:
+        dataset: A data set of any host, or the config of one.
+    """
+    yield dataset
+    for inner in (_get(dataset, 'dataset'), *(_get(dataset, 'datasets') or ())):
+        if inner is not None:
+            yield from walk_datasets(inner)
+
+
+def _get(dataset: DataSet, name: str) -> Any:
+    """Return an attribute of a data set or a key of its config; None without it."""
+    if isinstance(dataset, Mapping):
+        return dataset.get(name)
+    return getattr(dataset, name, None)

@@ -1,0 +1,90 @@
+"""Annotators of mmpretrain and of this package, whose own head reads each cell."""
+
+import warnings
+
+from mmpretrain import get_model
+from torch import Tensor, nn
+
+from mmtlalign.checkpoint.io import read_tensors, some_of
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.annotators.base import Annotator
+
+
+def build(
+    name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
+) -> Annotator:
+    """Build an annotator of mmpretrain.
+
+    Arguments and errors as of ``build_annotator``, ``model`` being the name without
+    its library. A head trained by token labels reads tokens with the classifier it
+    has for them (``aux_head``), as the official generator does. Networks of mmpretrain
+    take images of any size.
+    """
+    net = _network(name, model, checkpoint)
+    if not getattr(net, 'with_head', False) or not hasattr(net.head, 'num_classes'):
+        raise InputError(f'{name} has no classifier: use a network trained on classes')
+    backbone = net.backbone
+    pools_itself = hasattr(backbone, 'out_type')
+    if pools_itself:
+        backbone.out_type = 'featmap'
+    of_tokens = getattr(getattr(net.head, 'layers', None), 'aux_head', None)
+    special = getattr(net.head, 'num_extra_tokens', None)
+
+    def cells(images: Tensor) -> Tensor:
+        feats = backbone(images)[-1]
+        if not isinstance(feats, Tensor) or feats.ndim != 4:
+            raise InputError(
+                f'{name}: {type(backbone).__name__} gives no map (B, C, h, w), so its '
+                'cells are not known. Use another annotator.'
+            )
+        return feats.permute(0, 2, 3, 1)
+
+    def head(features: Tensor) -> Tensor:
+        if of_tokens is not None:
+            return of_tokens(features)
+        if special is not None:
+            # In the place of every token: such a head takes them all.
+            features = features[:, None].expand(-1, special + 1, -1)
+        elif not pools_itself:
+            features = features[:, :, None, None]
+        feats = (features,)
+        return net.head(net.neck(feats) if net.with_neck else feats)
+
+    prepare = net.data_preprocessor
+    bgr = not prepare.to_rgb
+    # Without statistics a network takes pixels as they are, 0 to 255.
+    mean, std = (0.0,) * 3, (1 / 255,) * 3
+    if hasattr(prepare, 'mean'):
+        stats = (x.flatten().cpu() / 255 for x in (prepare.mean, prepare.std))
+        # In the order that the network takes; ours are in RGB.
+        mean, std = (tuple(x.tolist()[:: -1 if bgr else 1]) for x in stats)
+    return Annotator(name, net, cells, head, mean, std, flip_channels=bgr)
+
+
+def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
+    if not checkpoint:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('error', message='Unable to find pre-defined')
+            try:
+                return get_model(model, pretrained=True)
+            except UserWarning as error:
+                raise InputError(
+                    f'{name} has no published weights: name a file by --checkpoint.'
+                ) from error
+    net = get_model(model, pretrained=False)
+    advice = 'Name the weights of the annotator.'
+    tensors = read_tensors(checkpoint, '--checkpoint', advice)
+    try:
+        missing = net.load_state_dict(tensors, strict=False).missing_keys
+    except RuntimeError as error:
+        fault = ' '.join(str(error).split())[:300]
+        raise InputError(
+            f'{checkpoint} does not fit {name} ({fault}). Name the config that it was '
+            'trained with.'
+        ) from error
+    if missing:
+        raise InputError(
+            f'{checkpoint} lacks {some_of(missing)} of {name}. Name the config that it '
+            'was trained with.'
+        )
+    return net

@@ -1,0 +1,123 @@
+"""Annotators of timm, whose own head reads each cell or token."""
+
+from collections.abc import Callable
+from functools import partial
+
+import timm
+import torch
+from timm.models import clean_state_dict
+from torch import Tensor, nn
+
+from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling.annotators.base import Annotator
+
+# Keys under which timm and its descendants save weights, the averaged ones first.
+STATE_KEYS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
+
+
+def build(
+    name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
+) -> Annotator:
+    """Build an annotator of timm; arguments and errors as of ``build_annotator``.
+
+    Where a network has a classifier of tokens (``aux_head``, as VOLO), this reads
+    them; else the head that reads the class token does. Of a distilled network
+    both heads read each token, and the mean of their logits counts, as it does for
+    an image.
+    """
+    if not timm.is_model(model):
+        raise InputError(f'timm has no model {model!r}: see timm.list_models()')
+    net = _network(name, model, checkpoint, size)
+    if not net.num_classes:
+        raise InputError(f'{name} has no classifier: use a network trained on classes')
+    channels_last = getattr(net, 'output_fmt', 'NCHW') == 'NHWC'
+    has_class_token = getattr(net, 'cls_token', None) is not None
+    prefix = getattr(net, 'num_prefix_tokens', int(has_class_token))
+    is_map = []
+
+    def cells(images: Tensor) -> Tensor:
+        feats = net.forward_features(images)
+        is_map[:] = [feats.ndim == 4]
+        if feats.ndim == 4:
+            return feats if channels_last else feats.permute(0, 2, 3, 1)
+        if feats.ndim != 3:
+            raise InputError(f'{name} gives features of shape {tuple(feats.shape)}')
+        tokens = feats[:, prefix:]
+        return tokens.unflatten(1, _grid(name, net, tokens.shape[1], images.shape[2:]))
+
+    def head(features: Tensor) -> Tensor:
+        if getattr(net, 'aux_head', None) is not None:
+            return net.aux_head(features)
+        if not is_map[0]:
+            # In the place of every token that the head may read.
+            return net.forward_head(features[:, None].expand(-1, prefix + 1, -1))
+        if channels_last:
+            return net.forward_head(features[:, None, None])
+        return net.forward_head(features[:, :, None, None])
+
+    stats = net.pretrained_cfg
+    return Annotator(name, net, cells, head, tuple(stats['mean']), tuple(stats['std']))
+
+
+def _network(
+    name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
+) -> nn.Module:
+    options = dict(pretrained=True)
+    if checkpoint:
+        advice = 'Name the weights of the annotator.'
+        tensors = read_tensors(checkpoint, '--checkpoint', advice, STATE_KEYS)
+        tensors = clean_state_dict(tensors)
+        options['pretrained_cfg_overlay'] = dict(state_dict=tensors, source='')
+        classes = _classes(model, tensors)
+        if classes:
+            options['num_classes'] = classes
+            options['pretrained_cfg_overlay'] |= dict(
+                num_classes=classes, label_offset=0
+            )
+    try:
+        return _at_size(partial(timm.create_model, model, **options), size)
+    except (RuntimeError, KeyError) as error:
+        fault = ' '.join(str(error).split())[:300]
+        raise InputError(
+            f'{name}: {f"{checkpoint} does not fit" if checkpoint else "no weights"} '
+            f'({fault}). Name the weights of this network by --checkpoint.'
+        ) from error
+
+
+def _at_size(
+    create: Callable[..., nn.Module], size: tuple[int, int] | None
+) -> nn.Module:
+    """A network for images of this size, where it takes one."""
+    if size is None:
+        return create()
+    try:
+        return create(img_size=size)
+    except TypeError as error:
+        if 'img_size' not in str(error):
+            raise
+        return create()
+
+
+def _classes(model: str, tensors: dict[str, Tensor]) -> int | None:
+    """How many classes the weights of a model were trained for."""
+    names = timm.get_pretrained_cfg_value(model, 'classifier') or ()
+    for name in [names] if isinstance(names, str) else names:
+        if f'{name}.weight' in tensors:
+            return len(tensors[f'{name}.weight'])
+    return None
+
+
+def _grid(name: str, net: nn.Module, tokens: int, size: torch.Size) -> tuple[int, int]:
+    """Rows and columns of the tokens of an image of this size in pixels."""
+    step = getattr(getattr(net, 'patch_embed', None), 'patch_size', None)
+    if not isinstance(step, tuple):
+        # Square patches of whatever size makes so many.
+        step = ((size[0] * size[1] / tokens) ** 0.5,) * 2
+    grid = tuple(round(s / p) for s, p in zip(size, step))
+    if grid[0] * grid[1] != tokens:
+        raise InputError(
+            f'{name} gives {tokens} tokens, no grid {grid}: use another input size or '
+            'annotator.'
+        )
+    return grid

@@ -1,0 +1,152 @@
+"""Attention that a reader can see: the function at a seam, and intercepted calls.
+
+Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
+columns.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from mmtlalign.compat.torch_2_1 import outside_old_graphs
+from mmtlalign.errors import UnsupportedError
+from mmtlalign.tracing.kernels.value_channels import attend_with_share, can_carry_share
+
+_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
+
+
+class AttentionHook:
+    """Stands in for ``F.scaled_dot_product_attention`` and lets a reader see the call.
+
+    The share moves in the cheapest way that the call allows: by its weights, if the
+    function stores them; beside its values, as extra channels; else by a call of its
+    own.
+
+    Args:
+        context: :class:`mmtlalign.tracing.attach.TraceContext` of the backbone.
+        function: What the module called before; it computes the output. It may have
+            a method ``stores_weights(query, key, mask)`` that says whether it computes
+            a call step by step, and then takes ``on_weights``, a function that is
+            called with the weights.
+        scale: Factor of the logits where the call gives none. Defaults to None:
+            ``1 / sqrt(D)``.
+
+    Attributes:
+        channels: How many share columns the last forward with a reader carried.
+    """
+
+    def __init__(self, context, function: Callable, scale: float | None = None):
+        self.context = context
+        self.function = function
+        self.scale = scale
+        self.channels = 0
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        **kwargs,
+    ) -> Tensor:
+        """Compute attention; arguments and output as of the function."""
+        if is_causal or any(kwargs.values()):
+            raise UnsupportedError(
+                f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
+                'attention have no rule; label tracing is for images.'
+            )
+        reader = self.context.reader
+        options = dict(dropout_p=dropout_p)
+        if scale is not None:
+            options.update(scale=scale)
+        stores_weights = getattr(self.function, 'stores_weights', None)
+        if stores_weights is not None and stores_weights(query, key, attn_mask):
+            if reader is not None:
+                options.update(on_weights=reader.weigh)
+            return self.function(query, key, value, attn_mask, **options)
+        plain = self.function is F.scaled_dot_product_attention
+        if (plain or stores_weights) and can_carry_share(
+            query, key, value, attn_mask, dropout_p
+        ):
+            share = self._share_of_keys(query, key)
+            if share is not None:
+                out, moved = attend_with_share(query, key, value, share, scale)
+                if reader is not None:
+                    reader.move_share(moved)
+                return out
+        if reader is not None:
+            factor = scale or self.scale or 1 / math.sqrt(query.shape[-1])
+            reader.attend(query, key, factor, attn_mask)
+        return self.function(query, key, value, attn_mask, **options)
+
+    def _share_of_keys(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """Give the share (B, Nk, S) that the call carries, or None.
+
+        Without a reader these are as many zeros as there were columns, if there is a
+        gradient: when checkpointing computes a layer again, it must keep the same
+        tensors and round them as the first time.
+        """
+        reader = self.context.reader
+        if reader is not None:
+            share = reader.key_share()
+            self.channels = 0 if share is None else share.shape[-1]
+            return share
+        if self.channels and query.requires_grad:
+            return query.new_zeros(len(query), key.shape[-2], self.channels)
+        return None
+
+
+class _AttentionCalls(TorchFunctionMode):
+    """While it is active, fused attention and softmax pass an attention hook."""
+
+    def __init__(self, hook: AttentionHook):
+        super().__init__()
+        self.hook = hook
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return self.hook(*args, **kwargs)
+        out = func(*args, **kwargs)
+        reader = self.hook.context.reader
+        if func in _SOFTMAX and reader is not None:
+            reader.weigh(out)
+        return out
+
+
+class _Capturing:
+    """Mixin of modules whose calls of attention are intercepted."""
+
+    @outside_old_graphs
+    def forward(self, *args, **kwargs):
+        hook = self.attention_hook
+        if hook.context.reader is None and not hook.channels:
+            return super().forward(*args, **kwargs)
+        with _AttentionCalls(hook):
+            return super().forward(*args, **kwargs)
+
+
+@functools.cache
+def capturing(cls: type) -> type:
+    """Return the subclass of a module's class that intercepts attention calls.
+
+    Its objects have an :class:`AttentionHook` as ``attention_hook``.
+    """
+    return type(f'Traced{cls.__name__}', (_Capturing, cls), {'__reduce_ex__': _reduce})
+
+
+def _reduce(module, protocol):
+    """Pickle a class made on the fly by the class that it stands for."""
+    return _rebuild, (type(module).__mro__[2],), module.__dict__
+
+
+def _rebuild(cls):
+    return object.__new__(capturing(cls))

@@ -1,0 +1,160 @@
+"""An image and its grey mirror image, and which of their regions a backbone matches.
+
+EsViT (arXiv 2106.09785), §4.4. Shapes: ``s`` pixels of a side, ``T`` regions of a view,
+``P`` channels.
+"""
+
+import math
+from dataclasses import dataclass
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmtlalign.checkpoint.config_text import read_config_text
+from mmtlalign.checkpoint.io import read_checkpoint
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.regions import flip_correspondence, mirrored, nearest_regions
+from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
+from mmtlalign.validation.config import load_config
+from mmtlalign.validation.samples import why_unreadable
+
+# Shares of red, green and blue in grey (ITU-R BT.601).
+GREY = (0.299, 0.587, 0.114)
+
+
+def read_config(path: str | None, checkpoint: str, options: dict | None) -> Config:
+    """Read the named config, or the one in the checkpoint, which is not executed.
+
+    Args:
+        path: A config file, or None.
+        checkpoint: A local file.
+        options: Dotted key -> value, as of ``--cfg-options``.
+
+    Raises:
+        InputError: No config is named, and the checkpoint holds none.
+    """
+    if path:
+        return load_config(path, options)
+    advice = 'Name the checkpoint of a run.'
+    content = read_checkpoint(checkpoint, 'CHECKPOINT', advice, 'meta')
+    text = (content.get('meta') or {}).get('cfg')
+    if not text:
+        raise InputError(f'{checkpoint} holds no config: name it, --config FILE.')
+    cfg = Config(read_config_text(text, checkpoint))
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def read_picture(path: str, size: int) -> np.ndarray:
+    """Read an RGB image (size, size, 3): shorter side to 8/7 of that, then its centre.
+
+    Raises:
+        InputError: The file is no image.
+    """
+    fault = why_unreadable(path)
+    if fault:
+        raise InputError(f"image '{path}' cannot be read: {fault}; name another file.")
+    picture = mmcv.imread(path, channel_order='rgb')
+    if picture.shape[:2] == (size, size):
+        return picture
+    factor = size * 8 / 7 / min(picture.shape[:2])
+    picture = mmcv.imrescale(picture, factor, interpolation='bicubic')
+    top, left = (side - size + 1 >> 1 for side in picture.shape[:2])
+    return picture[top : top + size, left : left + size]
+
+
+def second_view(picture: np.ndarray) -> np.ndarray:
+    """Return the mirror image (s, s, 3) in grey of an RGB picture, uint8 both."""
+    grey = np.rint(picture[:, ::-1] @ np.array(GREY)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def normalised(pictures: list[np.ndarray], data_preprocessor: nn.Module) -> Tensor:
+    """Preprocess RGB images (s, s, 3) into a model's input (n, 3, s, s)."""
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    # Preprocessors that swap channels expect BGR.
+    swaps = [
+        getattr(data_preprocessor, n, 0) for n in ('to_rgb', '_channel_conversion')
+    ]
+    images = images.flip(1) if any(swaps) else images
+    return data_preprocessor(dict(inputs=images, data_samples=None))['inputs']
+
+
+@dataclass(frozen=True)
+class RegionPairs:
+    """Pairs of regions that are most alike.
+
+    Attributes:
+        ends: (n, 2, 2), for each pair the centre (x, y) of the region in the image and
+            in the mirror image, in pixels.
+        right: (n,) bool, whether both show the same place.
+        accuracy: Share of those.
+        distance: From the true place, the mean in pixels.
+        regions: T, of which they were chosen.
+    """
+
+    ends: np.ndarray
+    right: np.ndarray
+    accuracy: float
+    distance: float
+    regions: int
+
+
+def pairs_of(regions: Tensor, flipped: Tensor, size: int, pairs: int) -> RegionPairs:
+    """Return the most similar pairs of regions, each the best match of its first.
+
+    Args:
+        regions: Features of a square image (T, P), row by row.
+        flipped: Features of its mirror image (T, P).
+        size: Pixels of a side.
+        pairs: How many.
+
+    Raises:
+        InputError: The regions are no square grid.
+    """
+    side = math.isqrt(len(regions))
+    if side == 0 or side**2 != len(regions):
+        raise InputError(
+            f'{len(regions)} regions are no square grid: regions are the map or the '
+            'tokens of a square image. Of a ViT set out_type=raw '
+            '(--cfg-options model.backbone.out_type=raw).'
+        )
+    cell = size / side
+    similarity, partner = nearest_regions(regions, flipped)
+    first = similarity.argsort(descending=True)[:pairs].cpu()
+    second = partner.cpu()[first]
+    places = torch.stack([first, second], dim=1)
+    rows = torch.div(places, side, rounding_mode='floor')
+    ends = cell * (torch.stack([places % side, rows], dim=-1) + 0.5)
+    judged = flip_correspondence(regions, flipped, side, cell, pairs)
+    return RegionPairs(
+        ends.numpy(),
+        (mirrored(side)[first] == second).numpy(),
+        judged.accuracy,
+        judged.distance,
+        len(regions),
+    )
+
+
+@torch.no_grad()
+def find_pairs(
+    backbone: nn.Module, images: Tensor, mirror_images: Tensor, pairs: int = 10
+) -> list[RegionPairs]:
+    """Match the regions of images to those of their mirror images.
+
+    Args:
+        backbone: Backbone whose regions are compared.
+        images: Normalised (n, 3, s, s).
+        mirror_images: Likewise (n, 3, s, s).
+        pairs: How many to keep of each image.
+
+    Returns:
+        The most similar pairs of each image.
+    """
+    output = run_backbone(backbone, torch.cat([images, mirror_images]))
+    first, second = views_and_regions(backbone, output)[1].chunk(2)
+    size = images.shape[-1]
+    return [pairs_of(*both, size, pairs) for both in zip(first, second)]

@@ -1,0 +1,233 @@
+"""Checks of many image files: sizes on disk, decoding, class folders, and masks."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tools.dataset_converters.prepare.check_report import CheckReport
+from tools.output import track
+
+SUFFIXES = ('.jpg', '.jpeg', '.png')
+# Decoded of each set of files unless all are asked for, evenly spread.
+SAMPLE = 200
+
+
+def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, int]:
+    """Return the files below a folder: relative name to bytes, sorted.
+
+    Args:
+        folder: Need not exist.
+        suffixes: Endings in lower case.
+    """
+    found, waiting = {}, [str(folder)] if Path(folder).is_dir() else []
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    waiting.append(entry.path)
+                elif entry.name.lower().endswith(tuple(suffixes)):
+                    name = os.path.relpath(entry.path, folder)
+                    found[name] = entry.stat().st_size
+    return dict(sorted(found.items()))
+
+
+def check_files(
+    report: CheckReport, what: str, files: dict[str, int], folder: Path
+) -> None:
+    """Report empty files, and files that do not decode.
+
+    Args:
+        report: Gets the rows.
+        what: Name of the files in the report.
+        files: Name to bytes, as of :func:`list_files`.
+        folder: Their folder.
+    """
+    empty = [name for name, size in files.items() if not size]
+    report.faults(f'{what}: empty files', empty, len(files), 'unpack them again')
+    names = sample([name for name, size in files.items() if size], report.full)
+    faults = map_in_threads(lambda name: decode_fault(folder / name), names, what)
+    broken = [f'{name} ({fault})' for name, fault in zip(names, faults) if fault]
+    report.faults(f'{what}: unreadable', broken, len(names), 'unpack them again')
+
+
+def check_class_folders(
+    report: CheckReport, split: str, images: int, classes: int
+) -> set[str]:
+    """Report classes, images and files of ``<root>/<split>/<class>/*``.
+
+    The hosts number the classes in sorted order.
+
+    Args:
+        report: Gets the rows.
+        split: Folder.
+        images: Published number.
+        classes: Published number.
+
+    Returns:
+        The classes found.
+    """
+    if not report.exists(split):
+        return set()
+    folder = report.root / split
+    names = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    report.count(
+        f'{split}: classes',
+        len(names),
+        classes,
+        f'a folder too many or too few shifts the labels; see {folder}'
+        if len(names) > classes
+        else '',
+    )
+    files = list_files(folder)
+    report.count(f'{split}: images', len(files), images)
+    counts = Counter(name.split('/')[0] for name in files)
+    empty = sorted(name for name in names if not counts[name])
+    report.faults(f'{split}: classes without an image', empty, len(names))
+    stray = sorted(name for name in files if '/' not in name)
+    report.faults(
+        f'{split}: images in no class', stray, len(files), 'put them into class folders'
+    )
+    check_files(report, split, files, folder)
+    return names
+
+
+def check_mask_folders(
+    report: CheckReport, split: str, images: str, masks: str, count: int, ids: range
+) -> list[str]:
+    """Report images of one folder, and masks of the same names in another.
+
+    Args:
+        report: Gets the rows.
+        split: Name of the split in the report.
+        images: Folder below the root.
+        masks: Folder below the root.
+        count: Published number of images.
+        ids: Ids that a mask may have.
+
+    Returns:
+        The names of the images.
+    """
+    image_folder, mask_folder = report.root / images, report.root / masks
+    found, labelled = list_files(image_folder), list_files(mask_folder, ['.png'])
+    report.count(f'{split}: images', len(found), count)
+    report.count(f'{split}: masks', len(labelled), count)
+    if found:
+        check_files(report, split, found, image_folder)
+    if found and labelled:
+        pairs = [
+            {name.rsplit('.', 1)[0]: folder / name for name in names}
+            for folder, names in ((image_folder, found), (mask_folder, labelled))
+        ]
+        check_masks(report, split, *pairs, ids)
+    return list(found)
+
+
+def check_masks(
+    report: CheckReport,
+    what: str,
+    images: dict[str, Path],
+    masks: dict[str, Path],
+    ids: range,
+) -> None:
+    """Report images without masks, masks of other sizes, and ids out of range.
+
+    Args:
+        report: Gets the rows.
+        what: Name of the split in the report.
+        images: Name without suffix to image.
+        masks: Name without suffix to label image.
+        ids: Ids that a mask may have.
+    """
+    lonely = [f'{name} has no mask' for name in images if name not in masks]
+    lonely += [f'{name} has no image' for name in masks if name not in images]
+    report.faults(f'{what}: without partner', lonely, len(images), 'unpack again')
+    names = sample([name for name in images if name in masks], report.full)
+    read = map_in_threads(
+        lambda name: read_pair(images[name], masks[name]), names, f'{what} masks'
+    )
+    broken, sizes, wrong = [], [], []
+    for name, (fault, image_size, mask_size, found) in zip(names, read):
+        if fault:
+            broken.append(f'{masks[name].name} ({fault})')
+            continue
+        if image_size != mask_size:
+            both = '{}x{}, mask {}x{}'.format(*image_size, *mask_size)
+            sizes.append(f'{name} ({both})')
+        outside = sorted(found - set(ids))
+        if outside:
+            wrong.append(f'{masks[name].name} (id {", ".join(map(str, outside[:3]))})')
+    total = len(names)
+    report.faults(f'{what}: unreadable masks', broken, total, 'unpack them again')
+    report.faults(
+        f'{what}: masks of another size', sizes, total, 'pair the right files'
+    )
+    report.faults(
+        f'{what}: ids outside {ids[0]}…{ids[-1]}',
+        wrong,
+        total,
+        'these are not the published masks (were they converted, or shifted by '
+        'reduce_zero_label already?); unpack them again',
+    )
+
+
+def read_pair(
+    image: Path, mask: Path
+) -> tuple[str, tuple[int, int] | None, tuple[int, int] | None, set[int]]:
+    """Return the fault of a mask, both sizes (width, height), and its ids."""
+    try:
+        with Image.open(image) as opened:
+            size = opened.size  # of the header; nothing is decoded
+    except Exception:
+        size = None  # reported as an unreadable image
+    try:
+        with Image.open(mask) as opened:
+            values = np.asarray(opened)
+    except Exception as error:
+        return reason(error), None, None, set()
+    if values.ndim != 2:
+        return f'{values.ndim} axes, a colour picture', None, None, set()
+    height, width = values.shape
+    return '', size or (width, height), (width, height), set(np.unique(values).tolist())
+
+
+def decode_fault(path: Path) -> str:
+    """Return why an image does not decode; empty if it does."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:
+        return reason(error)
+    return ''
+
+
+def reason(error: Exception) -> str:
+    """Return an error in a few words, without the path that Pillow puts into it."""
+    text = str(error).split('\n')[0].split(" '")[0]
+    return text or type(error).__name__
+
+
+def map_in_threads(function: Callable[[str], Any], names: list[str], what: str) -> list:
+    """Return the results of all names, computed on all cores, with a progress bar."""
+    results = []
+    with (
+        track(f'reading {what}', len(names)) as advance,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        # A million at once would be a million waiting objects.
+        for start in range(0, len(names), 1000):
+            results += pool.map(function, names[start : start + 1000])
+            advance(len(results) - start)
+    return results
+
+
+def sample(names: list, full: bool) -> list:
+    """Return all of the names, or an evenly spread sample."""
+    if full or len(names) <= SAMPLE:
+        return names
+    return [names[int(i)] for i in np.linspace(0, len(names) - 1, SAMPLE)]

@@ -1,0 +1,69 @@
+"""The machine, the versions and the state of the code that numbers come from."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+DISTRIBUTIONS = [
+    *('torch', 'timm', 'numpy', 'scikit-learn', 'pillow', 'mmtlalign'),
+    *('mmcv', 'onedl-mmcv', 'mmcv-lite', 'mmengine', 'onedl-mmengine'),
+    *('mmpretrain', 'onedl-mmpretrain', 'mmdet', 'onedl-mmdetection'),
+    *('mmsegmentation', 'onedl-mmsegmentation'),
+]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the cores of this process, the processor, the load and the system."""
+    return dict(
+        cores=len(os.sched_getaffinity(0)),
+        processor=processor(),
+        load_average=[round(load, 2) for load in os.getloadavg()],
+        system=platform.platform(),
+        python=platform.python_version(),
+    )
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(':', 1)[1] for line in lines if line.startswith('model name')]
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the installed distributions that numbers depend on."""
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def code_version(root: Path) -> str:
+    """Return the commit of the code, and whether files were changed since.
+
+    Args:
+        root: Top of the project.
+
+    Returns:
+        The version of the package where git knows nothing.
+    """
+    try:
+        commit, changed = (
+            subprocess.run(
+                ['git', '-C', str(root), *words],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout.strip()
+            for words in (['rev-parse', 'HEAD'], ['status', '--porcelain', '-uno'])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return 'version ' + versions().get('mmtlalign', 'unknown')
+    return commit[:12] + (' with changes' if changed else '')
