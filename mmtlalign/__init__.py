@@ -10,10 +10,8 @@ import importlib
 import importlib.util
 
 from mmtlalign.compat.hosts import check_hosts
-from mmtlalign.model_hub import register_models
 
 __version__ = '0.1.0'
-__all__ = ['register_models']
 
 # Public name: the module that has it.
 _HOME = {
@@ -31,6 +29,7 @@ _HOME = {
     'detach': 'tracing.attach',
     'register_attention': 'tracing.support',
     'register_backbone': 'tracing.support',
+    'register_models': 'model_hub',
     'trace': 'tracing.attach',
 }
 __all__ = ['__version__', 'list_backbones', *_HOME]

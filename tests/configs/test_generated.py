@@ -149,14 +149,3 @@ def test_results_are_those_that_we_measured():
         'box AP': 52.4,
         'mask AP': 57.2,
     }
-
-
-@pytest.mark.parametrize(
-    'page', sorted(FOLDER.glob('**/README.md')), ids=lambda page: page.parent.name
-)
-def test_links_and_commands_of_a_page_lead_somewhere(page):
-    text = page.read_text()
-    for target in re.findall(r'\]\((?!http)([^)#]+)', text):
-        assert (page.parent / target).exists(), target
-    for file in re.findall(r'(?:tools|configs)/[\w./-]+\.(?:py|sh)\b', text):
-        assert (ROOT / file).is_file() or (ROOT / 'configs' / file).exists(), file
