@@ -29,6 +29,7 @@ _HOME = {
     'detach': 'tracing.attach',
     'register_attention': 'tracing.support',
     'register_backbone': 'tracing.support',
+    'register_models': 'model_hub',
     'trace': 'tracing.attach',
 }
 __all__ = ['__version__', 'list_backbones', *_HOME]

@@ -1,6 +1,13 @@
-# Control of TL-Align's BEiT-B: plain CutMix, all else the same.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, plain mixing, of: BEiT-B, pretrained by masked image modelling, fine-tuned
+# with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py 8 --amp
-# Cost and numbers: as the config below. Ours: that there is a control.
+#   ... --cfg-options model.backbone.init_cfg.checkpoint=FILE.pth    other weights
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = '../tlalign/tlalign_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py'
 
 model = dict(

@@ -1,7 +1,12 @@
-# Control of TL-Align and TransMix on CIFAR-10 at 32 px: plain CutMix.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, plain mixing, of: DeiT-T with TL-Align on CIFAR-10 at 32 px (patch 4), from
+# scratch.
 #   python tools/train.py configs/cutmix/cutmix_deit-tiny-p4_1xb128-coslr-200e_cifar10-32px.py
-# Expected accuracy and cost: not measured by us; one GPU.
-# Numbers: all ours, as of the config below.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us; one GPU.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = '../tlalign/tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar10-32px.py'
 
 model = dict(

@@ -1,8 +1,11 @@
-# Control of tlalign_dhvt-small-p16_2xb128-coslr-300e_in1k: plain CutMix, all else the
-# same.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, plain mixing, of: TL-Align with DHVT-S on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_dhvt-small-p16_2xb128-coslr-300e_in1k.py 2 --amp
-# Expected top-1: in no paper; not trained by us. Cost: not measured by us.
-# Numbers: as the config below. Ours: that there is a control.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = '../tlalign/tlalign_dhvt-small-p16_2xb128-coslr-300e_in1k.py'
 
 model = dict(

@@ -1,6 +1,12 @@
-# Control of TL-Align's DeiT III-B: plain CutMix, all else the same.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, plain mixing, of: DeiT III-B, the model and the weights of timm, fine-tuned
+# with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_timm-deit3-base-p16_in1k-pre_8xb64-20e_in1k.py 8 --amp
-# Cost and numbers: as the config below. Ours: that there is a control.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = '../tlalign/tlalign_timm-deit3-base-p16_in1k-pre_8xb64-20e_in1k.py'
 
 model = dict(

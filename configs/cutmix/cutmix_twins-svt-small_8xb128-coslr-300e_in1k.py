@@ -1,6 +1,11 @@
-# Control of TL-Align's Twins-SVT-S: plain CutMix, all else the same.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, plain mixing, of: Twins-SVT-S with TL-Align on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_twins-svt-small_8xb128-coslr-300e_in1k.py 8 --amp
-# Cost and numbers: as the config below. Ours: that there is a control.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = '../tlalign/tlalign_twins-svt-small_8xb128-coslr-300e_in1k.py'
 
 model = dict(

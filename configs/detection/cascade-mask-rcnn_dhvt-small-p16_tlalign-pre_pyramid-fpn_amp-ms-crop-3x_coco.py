@@ -1,16 +1,15 @@
-# COCO 2017 detection and instance segmentation: Cascade Mask R-CNN, 36 epochs
-# (3x), on the DHVT-S backbone that TL-Align pretrained on ImageNet-1k.
-#
-#   bash tools/dist_train.sh THIS_FILE 8          (8 GPUs)
-#   python tools/train.py THIS_FILE               (one process)
-#   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
-#   ... --cfg-options optim_wrapper.type=OptimWrapper     without a GPU
-#
+# COCO 2017 detection and instance segmentation: Cascade Mask R-CNN, 36 epochs (3x), on
+# the DHVT-S backbone that TL-Align pretrained on ImageNet-1k.
+#   bash tools/dist_train.sh configs/detection/cascade-mask-rcnn_dhvt-small-p16_tlalign-pre_pyramid-fpn_amp-ms-crop-3x_coco.py 8
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
+# Expected: in no paper.
+# Measured: no.
 # Cost: not measured by us.
-# Recipe: that of Swin-T, official Swin detection code (Liu et al. 2021); see the
-# _base_ files. Our choice: no paper takes DHVT to a dense task. Attention is global:
-# a picture of 800 x 1333 is 4,200 tokens.
-# Expected AP: in no paper. Ours: not measured yet.
+# Source: that of Swin-T, official Swin detection code (Liu et al. 2021); see the _base_
+# files.
+# Ours: no paper takes DHVT to a dense task. Attention is global: a picture of 800 x
+# 1333 is 4,200 tokens.
 _base_ = [
     '../_base_/models/cascade_mask_rcnn_dhvt.py',
     '../_base_/datasets/coco_instance.py',

@@ -1,16 +1,14 @@
 # COCO 2017 detection and instance segmentation: Mask R-CNN, 12 epochs (1x), on the
 # Swin-S backbone that TL-Align pretrained on ImageNet-1k.
-#
-#   bash tools/dist_train.sh THIS_FILE 8          (8 GPUs)
-#   python tools/train.py THIS_FILE               (one process)
-#   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
-#   ... --cfg-options optim_wrapper.type=OptimWrapper     without a GPU
-#
+#   bash tools/dist_train.sh configs/detection/mask-rcnn_swin-small-p4-w7_tlalign-pre_fpn_amp-ms-crop-1x_coco.py 8
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
+# Expected: in no official table.
+# Measured: no.
 # Cost: not measured by us.
-# Recipe: official Swin detection code (Liu et al. 2021); see the _base_ files. Only
-# the initial weights differ. Our choice: stochastic depth as in 3x and in mmdet
-# 3.3.0.
-# Expected AP: in no official table. Ours: not measured yet.
+# Source: official Swin detection code (Liu et al. 2021); see the _base_ files. Only the
+# initial weights differ.
+# Ours: stochastic depth as in 3x and in mmdet 3.3.0.
 _base_ = './mask-rcnn_swin-tiny-p4-w7_tlalign-pre_fpn_amp-ms-crop-1x_coco.py'
 
 pretrained = 'work_dirs/tlalign_swin-small-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth'

@@ -4,11 +4,12 @@
 #         --work-dir work_dirs/dhvt-tiny-p16_2xb128-coslr-300e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected top-1: 71.73, 63.34, 66.60, 32.60, 81.31, 74.41 on the sets in that order,
-# the best of four runs (NeurIPS 2022, Table 13); not trained by us. Cost: not measured
-# by us.
-# Numbers: official script of this size; see schedules/dhvt_domainnet_300e.py, also for
-# what is ours.
+# Expected: top-1 71.73, 63.34, 66.60, 32.60, 81.31, 74.41 on the sets in that order,
+# the best of four runs (NeurIPS 2022, Table 13).
+# Measured: no.
+# Cost: not measured by us.
+# Source: official script of this size; see schedules/dhvt_domainnet_300e.py.
+# Ours: what that file says.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',

@@ -5,12 +5,14 @@
 #         --work-dir work_dirs/dhvt-tiny-p16_in1k-pre_2xb128-coslr-100e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected top-1: 77.88, 72.05, 70.79 on the first three sets (NeurIPS 2022, Table 14);
-# not trained by us. Cost: not measured by us.
-# Numbers: see schedules/dhvt_finetune_100e.py. The official code trains in evaluation
+# Expected: top-1 77.88, 72.05, 70.79 on the first three sets (NeurIPS 2022, Table 14).
+# Measured: no.
+# Cost: not measured by us.
+# Source: see schedules/dhvt_finetune_100e.py. The official code trains in evaluation
 # mode: no drop path, and batch norms keep ImageNet's statistics. Drop path is off here
-# too. Ours: batch norms train as usual and learn the new images' statistics. The heads
-# are the three of the ImageNet model, not four as from scratch.
+# too.
+# Ours: batch norms train as usual and learn the new images' statistics. The heads are
+# the three of the ImageNet model, not four as from scratch.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',

@@ -3,10 +3,12 @@
 # whole is its control.
 #   bash tools/dist_train.sh configs/esvit/dino_resnet50_16xb64-coslr-300e_in1k.py 16 --amp
 #     (16 GPUs of 64 images; with another batch add --auto-scale-lr)
-# Expected: linear 75.0, k-NN 69.1, the official EsViT README's; not trained by us.
+# Expected: linear 75.0, k-NN 69.1, the official EsViT README's.
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: official code and README; see the _base_ files. Ours: k-NN every 10 epochs.
-# The optimizer of this run is not known to us; the code has AdamW by default.
+# Source: official code and README; see the _base_ files.
+# Ours: k-NN every 10 epochs. The optimizer of this run is not known to us; the code has
+# AdamW by default.
 _base_ = ['../_base_/models/esvit_resnet50.py', './_base_/in1k_300e.py']
 
 model = dict(region_head=None)

@@ -3,9 +3,11 @@
 # esvit_swin-base-p4-w14_dino-pre_64xb8-coslr-300e_in1k, the whole is its control.
 #   bash tools/dist_train.sh configs/esvit/dino_swin-base-p4-w14_64xb8-coslr-300e_in1k.py 64 --amp
 #     (64 GPUs of 8 images; with another batch add --auto-scale-lr)
-# Expected: no number is known to us; not trained by us.
+# Expected: no number is known to us.
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: official code and README; see the _base_ files. Ours: k-NN every 10 epochs.
+# Source: official code and README; see the _base_ files.
+# Ours: k-NN every 10 epochs.
 _base_ = './dino_swin-tiny-p4-w14_16xb32-coslr-300e_in1k.py'
 
 model = dict(

@@ -3,9 +3,11 @@
 # esvit_swin-base-p4-w7_dino-pre_16xb32-coslr-300e_in1k, the whole is its control.
 #   bash tools/dist_train.sh configs/esvit/dino_swin-base-p4-w7_16xb32-coslr-300e_in1k.py 16 --amp
 #     (16 GPUs of 32 images; with another batch add --auto-scale-lr)
-# Expected: linear 79.6, k-NN 77.7, the official EsViT README's; not trained by us.
+# Expected: linear 79.6, k-NN 77.7, the official EsViT README's.
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: official code and README; see the _base_ files. Ours: k-NN every 10 epochs.
+# Source: official code and README; see the _base_ files.
+# Ours: k-NN every 10 epochs.
 _base_ = './dino_swin-tiny-p4-w7_16xb32-coslr-300e_in1k.py'
 
 model = dict(

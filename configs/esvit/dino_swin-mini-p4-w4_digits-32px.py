@@ -1,9 +1,11 @@
 # DINO on handwritten digits: the control of EsViT, without regions.
-#
-#   python tools/train.py THIS_FILE
-#
-# Cost and numbers, what was seen and what is ours: as the config below, whose control
-# this is.
+#   python tools/train.py configs/esvit/dino_swin-mini-p4-w4_digits-32px.py
+# Expected: in no paper.
+# Measured: k-NN top-1 77.8 ± 6.9 (k = 20), of random weights 51.7 ± 1.4, of pixels
+# 56.8, seeds 0, 1, 2 (docs/evaluation.md).
+# Cost: as the base config, 0.08 s a step.
+# Source: the base config, whose control this is.
+# Ours: every setting.
 _base_ = './esvit_swin-mini-p4-w4_digits-32px.py'
 
 model = dict(region_head=None)

@@ -3,9 +3,11 @@
 # esvit_swin-tiny-p4-w14_dino-pre_16xb32-coslr-300e_in1k, the whole is its control.
 #   bash tools/dist_train.sh configs/esvit/dino_swin-tiny-p4-w14_16xb32-coslr-300e_in1k.py 16 --amp
 #     (16 GPUs of 32 images; with another batch add --auto-scale-lr)
-# Expected: no number is known to us; not trained by us.
+# Expected: no number is known to us.
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: official code and README; see the _base_ files. Ours: k-NN every 10 epochs.
+# Source: official code and README; see the _base_ files.
+# Ours: k-NN every 10 epochs.
 _base_ = ['../_base_/models/esvit_swin_tiny_w14.py', './_base_/in1k_300e_swin.py']
 
 model = dict(region_head=None)

@@ -4,16 +4,17 @@
 #     (the first phase; it may be stopped after epoch 200)
 #   bash tools/dist_train.sh configs/esvit/esvit_swin-base-p4-w14_dino-pre_64xb8-coslr-300e_in1k.py 64 --amp
 #     (64 GPUs of 8 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options load_from=FILE.pth      another checkpoint of the first phase
-#   ... --resume                             goes on with this phase
-# Expected: linear 81.3, k-NN 79.3 (at epoch 240), the official README's; not trained by
-# us. Its control, views alone to the end: dino_swin-base-p4-w14_64xb8-coslr-300e_in1k;
-# no number of it is known to us.
+#   ... --cfg-options load_from=FILE.pth    another checkpoint of the first phase
+#   ... --resume    goes on with this phase
+# Expected: linear 81.3, k-NN 79.3 (at epoch 240), the official README's. Its control,
+# views alone to the end: dino_swin-base-p4-w14_64xb8-coslr-300e_in1k; no number of it
+# is known to us.
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: official code and README; see the _base_ files. As there, region heads and
+# Source: official code and README; see the _base_ files. As there, region heads and
 # moments of the optimizer begin anew, and the region head is never held. In this one
-# run, by its name (norm_true), prototypes keep their length. Ours: k-NN every 10
-# epochs.
+# run, by its name (norm_true), prototypes keep their length.
+# Ours: k-NN every 10 epochs.
 _base_ = './dino_swin-base-p4-w14_64xb8-coslr-300e_in1k.py'
 
 load_from = 'work_dirs/dino_swin-base-p4-w14_64xb8-coslr-300e_in1k/epoch_200.pth'

@@ -1,9 +1,11 @@
 # PVT-M on ImageNet-1k, from scratch: the official recipe.
 #   bash tools/dist_train.sh configs/pvt/pvt-medium_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected top-1: 81.2 (ICCV 2021); not trained by us. Cost: not measured by us.
-# Numbers: official script (whai362/PVT, classification), which is DeiT's but for the
-# drop path and clipping of the larger sizes and the positions, which decay. Ours: see
-# schedules/deit_300e.py; fp16 is the official precision, hence --amp.
+# Expected: top-1 81.2 (ICCV 2021).
+# Measured: no.
+# Cost: not measured by us.
+# Source: official script (whai362/PVT, classification), which is DeiT's but for the
+# drop path and clipping of the larger sizes and the positions, which decay.
+# Ours: see schedules/deit_300e.py; fp16 is the official precision, hence --amp.
 _base_ = [
     '../_base_/models/pvt_tiny.py',
     '../_base_/datasets/imagenet_224.py',

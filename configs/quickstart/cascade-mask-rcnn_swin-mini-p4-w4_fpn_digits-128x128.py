@@ -1,12 +1,13 @@
 # Cascade Mask R-CNN on the small Swin: a box and a mask for every digit.
-#
-#   bash tools/quickstart.sh                      the whole way, with this stage
-#   python tools/train.py THIS_FILE --cfg-options pretrained=FILE.pth
-#   ... --cfg-options data_root=DIR               other pictures
-#
+#   bash tools/quickstart.sh    the whole way, with this stage
+#   python tools/train.py configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128.py --cfg-options pretrained=FILE.pth
+#   ... --cfg-options data_root=DIR    other pictures
+# Expected: in no paper.
+# Measured: box AP 52.4, mask AP 57.2 from TL-Align; 49.1, 53.7 from its control; 54.7,
+# 58.6 from random weights; one seed, 0 (README.md).
 # Cost: about two minutes on one CPU core.
-# The model is that of the COCO recipes, made narrow and with few proposals; the
-# schedule is ours, chosen so that the stage learns in that time.
+# Source: the model is that of the COCO recipes, made narrow and with few proposals.
+# Ours: the schedule, chosen so that the stage learns in that time.
 _base_ = ['../_base_/models/cascade_mask_rcnn_swin_fpn.py', './_base_/runtime.py']
 default_scope = 'mmdet'
 

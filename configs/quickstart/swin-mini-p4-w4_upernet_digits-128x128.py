@@ -1,12 +1,13 @@
 # UperNet on the small Swin: every pixel is paper or one of ten digits.
-#
-#   bash tools/quickstart.sh                      the whole way, with this stage
-#   python tools/train.py THIS_FILE --cfg-options pretrained=FILE.pth
-#   ... --cfg-options data_root=DIR               other pictures
-#
+#   bash tools/quickstart.sh    the whole way, with this stage
+#   python tools/train.py configs/quickstart/swin-mini-p4-w4_upernet_digits-128x128.py --cfg-options pretrained=FILE.pth
+#   ... --cfg-options data_root=DIR    other pictures
+# Expected: in no paper.
+# Measured: mIoU 87.2 from TL-Align, 85.6 from its control, 33.6 from random weights,
+# one seed, 0 (README.md).
 # Cost: about three minutes on one CPU core.
-# The model is that of the ADE20K recipes, made narrow; the schedule is ours,
-# chosen so that the stage learns in that time.
+# Source: the model is that of the ADE20K recipes, made narrow.
+# Ours: the schedule, chosen so that the stage learns in that time.
 _base_ = ['../_base_/models/upernet_swin.py', './_base_/runtime.py']
 default_scope = 'mmseg'
 

@@ -1,12 +1,12 @@
 # TL-Align on handwritten digits: a three-stage Swin of 0.6 M parameters.
-#
-#   bash tools/quickstart.sh                      the whole way, with this stage
-#   python tools/train.py THIS_FILE               this stage alone, once the
-#                                                 pictures are written
-#   ... --cfg-options data_root=DIR               other pictures
-#
+#   bash tools/quickstart.sh    the whole way, with this stage
+#   python tools/train.py configs/quickstart/tlalign_swin-mini-p4-w4_digits-64px.py    this stage alone, once the pictures exist
+#   ... --cfg-options data_root=DIR    other pictures
+# Expected: in no paper.
+# Measured: top-1 94.9, one seed, 0 (README.md).
 # Cost: under two minutes on one CPU core.
-# Every number is ours, chosen so that the stage learns in that time.
+# Source: none.
+# Ours: every number, chosen so that the stage learns in that time.
 _base_ = './_base_/runtime.py'
 default_scope = 'mmpretrain'
 

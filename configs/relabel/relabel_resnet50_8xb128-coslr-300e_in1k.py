@@ -4,12 +4,14 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected top-1: 78.9 (labels of the images: 77.5), the authors' README, with maps of
-# their annotator; not trained by us. Cost: not measured by us.
-# Numbers: the released config of this network (naver-ai/relabel_imagenet; CVPR 2021);
-# see schedules/relabel_300e.py and datasets/imagenet_224_relabel.py. Ours: what these
-# two files say; the annotator, since theirs is not confirmed; torch's mixed precision
-# for apex's.
+# Expected: top-1 78.9 (labels of the images: 77.5), the authors' README, with maps of
+# their annotator.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the released config of this network (naver-ai/relabel_imagenet; CVPR 2021);
+# see schedules/relabel_300e.py and datasets/imagenet_224_relabel.py.
+# Ours: what these two files say; the annotator, since theirs is not confirmed; torch's
+# mixed precision for apex's.
 _base_ = [
     '../_base_/models/resnet50_soft.py',
     '../_base_/datasets/imagenet_224_relabel.py',

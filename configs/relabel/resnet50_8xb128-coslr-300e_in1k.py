@@ -1,7 +1,10 @@
 # Control of ReLabel on ResNet-50: the labels of the images, all else the same.
 #   bash tools/dist_train.sh configs/relabel/resnet50_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected top-1: 77.5, the authors' README; not trained by us. Cost: not measured by us.
-# Numbers: as the config below. Ours: nothing else.
+# Expected: top-1 77.5, the authors' README.
+# Measured: no.
+# Cost: not measured by us.
+# Source: as the base config.
+# Ours: nothing else.
 _base_ = './relabel_resnet50_8xb128-coslr-300e_in1k.py'
 
 train_pipeline = _base_._plain_pipeline

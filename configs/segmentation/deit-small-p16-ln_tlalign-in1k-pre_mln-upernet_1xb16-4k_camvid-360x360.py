@@ -1,17 +1,16 @@
-# CamVid semantic segmentation: UperNet with MultiLevelNeck on the DeiT-S backbone
-# that TL-Align pretrained on ImageNet-1k.
-#
-#   python tools/train.py THIS_FILE
-#   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
+# CamVid semantic segmentation: UperNet with MultiLevelNeck on the DeiT-S backbone that
+# TL-Align pretrained on ImageNet-1k.
+#   python tools/train.py configs/segmentation/deit-small-p16-ln_tlalign-in1k-pre_mln-upernet_1xb16-4k_camvid-360x360.py
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
 # The matched control, which differs in these weights alone:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb128-coslr-300e_in1k/epoch_300.pth
-#
+# Expected: in no paper.
+# Measured: no.
 # Cost: not measured by us.
-# Recipe: the model and optimiser of ADE20K, mmseg 1.2.2. Our choice: data, crop and
-# the short schedule; no paper of ours has CamVid. As 360 is no multiple of 16,
-# pictures are filled up to whole patches, and predictions cut back.
-# Expected mIoU: in no paper. Ours: not measured yet.
+# Source: the model and optimiser of ADE20K, mmseg 1.2.2.
+# Ours: data, crop and the short schedule; no paper of ours has CamVid. As 360 is no
+# multiple of 16, pictures are filled up to whole patches, and predictions cut back.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/camvid.py',

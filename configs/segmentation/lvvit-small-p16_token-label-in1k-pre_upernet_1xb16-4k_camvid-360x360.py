@@ -1,18 +1,17 @@
 # CamVid semantic segmentation: UperNet on the LV-ViT-S backbone that token labels
 # pretrained on ImageNet-1k.
-#
-#   python tools/train.py THIS_FILE
-#   ... --cfg-options pretrained=FILE.pth          another backbone; None: random
+#   python tools/train.py configs/segmentation/lvvit-small-p16_token-label-in1k-pre_upernet_1xb16-4k_camvid-360x360.py
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
 # The matched control, which differs in these weights alone:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/mixtoken_lvvit-small-p16_8xb128-coslr-310e_in1k/epoch_310.pth
-#
+# Expected: in no paper.
+# Measured: no.
 # Cost: not measured by us.
-# Recipe: the model and optimiser of ADE20K, official Token Labeling code. Our choice:
-# data, crop, whole pictures in the test and the short schedule; no paper of ours has
-# CamVid. As 360 is no multiple of 16, pictures are filled up to whole patches, and
+# Source: the model and optimiser of ADE20K, official Token Labeling code.
+# Ours: data, crop, whole pictures in the test and the short schedule; no paper of ours
+# has CamVid. As 360 is no multiple of 16, pictures are filled up to whole patches, and
 # predictions cut back.
-# Expected mIoU: in no paper. Ours: not measured yet.
 _base_ = [
     '../_base_/models/upernet_lvvit.py',
     '../_base_/datasets/camvid.py',

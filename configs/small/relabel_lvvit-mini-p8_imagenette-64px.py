@@ -1,9 +1,11 @@
-# Between token labels and their control on Imagenette: the class token learns what
-# the map says of the crop, the other tokens learn nothing.
-#
-#   python tools/train.py THIS_FILE
-#
-# Cost: about three minutes on one CPU core. Every number is ours.
+# Between token labels and their control on Imagenette: the class token learns what the
+# map says of the crop, the other tokens learn nothing.
+#   python tools/train.py configs/small/relabel_lvvit-mini-p8_imagenette-64px.py
+# Expected: in no paper.
+# Measured: top-1 51.0 ± 1.5, seeds 0, 1, 2 (docs/results.md).
+# Cost: about three minutes on one CPU core.
+# Source: none.
+# Ours: every number.
 _base_ = './token-label_lvvit-mini-p8_imagenette-64px.py'
 
 model = dict(head=dict(loss=dict(dense_weight=0.0)))

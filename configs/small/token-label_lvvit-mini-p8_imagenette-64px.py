@@ -1,12 +1,13 @@
-# Token Labeling on Imagenette: an LV-ViT of six layers and 0.7 M parameters, label
-# maps of an EfficientNet-Lite0.
-#
+# Token Labeling on Imagenette: an LV-ViT of six layers and 0.7 M parameters, label maps
+# of an EfficientNet-Lite0.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
-#   python tools/train.py THIS_FILE               this stage alone
-#   ... --cfg-options data_root=DIR               where pictures and maps lie
-#
+#   python tools/train.py configs/small/token-label_lvvit-mini-p8_imagenette-64px.py    this stage alone
+#   ... --cfg-options data_root=DIR    where pictures and maps lie
+# Expected: in no paper.
+# Measured: top-1 52.1 ± 0.2, seeds 0, 1, 2 (docs/results.md).
 # Cost: about three minutes on one CPU core.
-# Every number is ours, chosen so that the stage learns in that time.
+# Source: none.
+# Ours: every number, chosen so that the stage learns in that time.
 _base_ = './_base_/imagenette_maps_64px.py'
 
 model = dict(

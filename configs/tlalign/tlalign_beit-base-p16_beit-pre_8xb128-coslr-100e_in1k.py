@@ -1,10 +1,11 @@
 # BEiT-B, pretrained by masked image modelling, fine-tuned with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py 8 --amp
-# Expected top-1: no paper trains it so (plain: 83.1, mmpretrain); not trained by us.
+#   ... --cfg-options model.backbone.init_cfg.checkpoint=FILE.pth    other weights
+# Expected: no paper trains it so (plain: 83.1, mmpretrain).
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: mmpretrain 1.2.0, beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py.
+# Source: mmpretrain 1.2.0, beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py.
 # Ours: that TL-Align runs with it, CutMix mixing every batch and Mixup off as for DeiT.
-# Another file: --cfg-options model.backbone.init_cfg.checkpoint=FILE.pth
 _base_ = [
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/beit_100e.py',

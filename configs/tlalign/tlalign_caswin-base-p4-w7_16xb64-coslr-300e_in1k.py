@@ -1,10 +1,14 @@
-# CASwin-B, Swin with class attention, with TL-Align on ImageNet-1k, from scratch.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TL-Align with CASwin-B, Swin with class attention, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_caswin-base-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected top-1: in no paper; not trained by us. Cost: not measured by us.
-# Numbers: the config below. Ours: that TL-Align runs with it and reads the target at
-# the class token. CutMix mixes every batch and Mixup is off, as for DeiT; the box lies
-# on the patch embedding's grid.
+# Expected: in no paper.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that TL-Align runs with it and reads the target at the class token. CutMix mixes
+# every batch and Mixup is off, as in its recipe for DeiT. The box lies on the patch
+# embedding's grid.
 _base_ = '../caswin/caswin-base-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(

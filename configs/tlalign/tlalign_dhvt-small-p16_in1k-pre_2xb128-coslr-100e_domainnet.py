@@ -1,13 +1,16 @@
-# DHVT-S with TL-Align fine-tuned from ImageNet-1k on one set of DomainNet at 224 px.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TL-Align with DHVT-S fine-tuned from ImageNet-1k on one set of DomainNet at 224 px.
 #   for set in clipart painting sketch infograph real quickdraw; do
 #     bash tools/dist_train.sh configs/tlalign/tlalign_dhvt-small-p16_in1k-pre_2xb128-coslr-100e_domainnet.py 2 --amp \
 #         --work-dir work_dirs/tlalign_dhvt-small-p16_in1k-pre_2xb128-coslr-100e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected top-1: in no paper; not trained by us. Cost: not measured by us.
-# Numbers: the official recipe of DHVT, the config below. Ours: that TL-Align runs with
-# it, and its rule for head tokens (Tracer.append_tokens). As in TL-Align's own recipe
-# for DeiT, CutMix mixes every batch and Mixup is off.
+# Expected: in no paper.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the official recipe of DHVT, the base config.
+# Ours: that TL-Align runs with it, and its rule for head tokens (Tracer.append_tokens).
+# CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.
 _base_ = '../dhvt/dhvt-small-p16_in1k-pre_2xb128-coslr-100e_domainnet.py'
 
 model = dict(

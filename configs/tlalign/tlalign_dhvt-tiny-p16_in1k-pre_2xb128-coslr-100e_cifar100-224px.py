@@ -1,9 +1,12 @@
-# DHVT-T with TL-Align fine-tuned from ImageNet-1k on CIFAR-100 at 224 px.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TL-Align with DHVT-T fine-tuned from ImageNet-1k on CIFAR-100 at 224 px.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_dhvt-tiny-p16_in1k-pre_2xb128-coslr-100e_cifar100-224px.py 2 --amp
-# Expected top-1: in no paper; not trained by us. Cost: not measured by us.
-# Numbers: the official recipe of DHVT, the config below. Ours: that TL-Align runs with
-# it, and its rule for head tokens (Tracer.append_tokens). As in TL-Align's own recipe
-# for DeiT, CutMix mixes every batch and Mixup is off.
+# Expected: in no paper.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the official recipe of DHVT, the base config.
+# Ours: that TL-Align runs with it, and its rule for head tokens (Tracer.append_tokens).
+# CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.
 _base_ = '../dhvt/dhvt-tiny-p16_in1k-pre_2xb128-coslr-100e_cifar100-224px.py'
 
 model = dict(

@@ -1,9 +1,12 @@
-# DHVT-T with TL-Align, patches of 2 on CIFAR-100 at 32 px, from scratch.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TL-Align with DHVT-T with patches of 2 on CIFAR-100 at 32 px, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_dhvt-tiny-p2_2xb256-coslr-300e_cifar100-32px.py 2 --amp
-# Expected top-1: in no paper; not trained by us. Cost: not measured by us.
-# Numbers: the official recipe of DHVT, the config below. Ours: that TL-Align runs with
-# it, and its rule for head tokens (Tracer.append_tokens). As in TL-Align's own recipe
-# for DeiT, CutMix mixes every batch and Mixup is off.
+# Expected: in no paper.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the official recipe of DHVT, the base config.
+# Ours: that TL-Align runs with it, and its rule for head tokens (Tracer.append_tokens).
+# CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.
 _base_ = '../dhvt/dhvt-tiny-p2_2xb256-coslr-300e_cifar100-32px.py'
 
 model = dict(

@@ -1,10 +1,13 @@
-# PVT-T with TL-Align on ImageNet-1k, from scratch.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TL-Align with PVT-T on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_pvt-tiny_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected top-1: the paper's table has PVT, but we could not confirm its numbers; not
-# trained by us. Cost: not measured by us.
-# Numbers: PVT's own recipe, the config below. Ours: that TL-Align runs with it; the
-# paper does not say its PVT settings nor the grid of the box, here the patch
-# embedding's. As for DeiT, CutMix mixes every batch and Mixup is off.
+# Expected: the paper's table has PVT, but we could not confirm its numbers.
+# Measured: no.
+# Cost: not measured by us.
+# Source: PVT's own recipe, the base config.
+# Ours: that TL-Align runs with it; the paper does not say its PVT settings nor the grid
+# of the box, here the patch embedding's. CutMix mixes every batch and Mixup is off, as
+# in its recipe for DeiT.
 _base_ = '../pvt/pvt-tiny_8xb128-coslr-300e_in1k.py'
 
 model = dict(

@@ -1,8 +1,12 @@
-# Control of token labels on DHVT-S: the same network and MixToken, no label maps; the
-# class token alone is trained, on the labels of the images.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, no label maps and the class token alone trained, of: DHVT-S with token labels
+# and MixToken on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/token_labeling/mixtoken_dhvt-small-p16_2xb128-coslr-300e_in1k.py 2 --amp
-# Expected top-1: no number is confirmed; not trained by us. Cost: not measured by us.
-# Numbers: as the config below. Ours: that there is a control.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = './token-label_dhvt-small-p16_2xb128-coslr-300e_in1k.py'
 
 model = dict(head=dict(class_target='label', loss=dict(dense_weight=0.0)))

@@ -1,9 +1,13 @@
-# Control of token labels on LV-ViT-L: the same network and MixToken, no label maps; the
-# class token alone is trained, on the labels of the images.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, no label maps and the class token alone trained, of: LV-ViT-L with token
+# labels and MixToken on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/token_labeling/mixtoken_lvvit-large-p16_8xb128-coslr-310e_in1k.py 8 --amp
-# Expected top-1: no number is confirmed; not trained by us. Cost: not measured by us.
-# Numbers: as the config below. Ours: that there is a control. For training without maps
-# the authors advise Mixup of 0.8 or CutMix of 1.0 instead (issue 6 of their tracker).
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control. For training without maps the authors advise Mixup of
+# 0.8 or CutMix of 1.0 instead (issue 6 of their tracker).
 _base_ = './token-label_lvvit-large-p16_8xb128-coslr-310e_in1k.py'
 
 model = dict(head=dict(class_target='label', loss=dict(dense_weight=0.0)))

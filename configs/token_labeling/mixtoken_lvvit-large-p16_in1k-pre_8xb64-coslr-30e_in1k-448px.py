@@ -1,8 +1,12 @@
-# Control of LV-ViT-L fine-tuned with token labels at 448 pixels: no label maps, neither
-# here nor in the pretraining it starts from.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# Control, no label maps and the class token alone trained, of: LV-ViT-L of ImageNet-1k
+# fine-tuned with token labels at 448 pixels.
 #   bash tools/dist_train.sh configs/token_labeling/mixtoken_lvvit-large-p16_in1k-pre_8xb64-coslr-30e_in1k-448px.py 8 --amp
-# Expected top-1: no number is confirmed; not trained by us. Cost: not measured by us.
-# Numbers: as the config below. Ours: that there is a control.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the base config.
+# Ours: that there is a control.
 _base_ = './token-label_lvvit-large-p16_in1k-pre_8xb64-coslr-30e_in1k-448px.py'
 
 pretrained = 'work_dirs/mixtoken_lvvit-large-p16_8xb128-coslr-310e_in1k/epoch_310.pth'

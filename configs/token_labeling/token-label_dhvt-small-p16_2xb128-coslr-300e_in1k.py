@@ -3,11 +3,13 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected top-1: no number is confirmed; not trained by us. Cost: not measured by us.
-# Its control is mixtoken_dhvt-small-p16.
-# Numbers: schedule, repeated sampling and test crop of DHVT's own recipe
+# Expected: no number is confirmed. Its control is mixtoken_dhvt-small-p16.
+# Measured: no.
+# Cost: not measured by us.
+# Source: schedule, repeated sampling and test crop of DHVT's own recipe
 # (dhvt-small-p16_2xb128-coslr-300e_in1k); label maps, losses, MixToken and augmentation
-# of LV-ViT-S (token-label_lvvit-small-p16). Ours: this combination.
+# of LV-ViT-S (token-label_lvvit-small-p16).
+# Ours: this combination.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_224_label_maps.py',

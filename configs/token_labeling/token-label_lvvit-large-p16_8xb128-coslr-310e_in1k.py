@@ -3,11 +3,13 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected top-1: no number is confirmed at 224 pixels; not trained by us. Without maps,
-# as in its control mixtoken_lvvit-large-p16, no number is confirmed. Cost: not measured
-# by us.
-# Numbers: the authors' command for this size, with its own rate and three operations of
-# RandAugment; what it leaves out is as for LV-ViT-S, the config below. Ours: as there.
+# Expected: no number is confirmed at 224 pixels. Without maps, as in its control
+# mixtoken_lvvit-large-p16, no number is confirmed.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the authors' command for this size, with its own rate and three operations of
+# RandAugment; what it leaves out is as for LV-ViT-S, the base config.
+# Ours: as the base config.
 _base_ = './token-label_lvvit-small-p16_8xb128-coslr-310e_in1k.py'
 
 model = dict(

@@ -1,14 +1,16 @@
 # LV-ViT-M of ImageNet-1k fine-tuned with token labels at 448 pixels.
 #   bash tools/dist_train.sh configs/token_labeling/token-label_lvvit-medium-p16_in1k-pre_8xb64-coslr-30e_in1k-448px.py 8 --amp
-#   ... --cfg-options pretrained=FILE.pth     another file, such as released weights
+#   ... --cfg-options pretrained=FILE.pth    another file, such as released weights
 #       converted by tools/model_converters/convert_weights.py lvvit; all of it is loaded
 # Label maps: as for the pretraining.
-# Expected top-1: 85.5, the authors' README; not trained by us. Cost: not measured by
-# us. The control is mixtoken_lvvit-medium-p16_in1k-pre_..._in1k-448px.
-# Numbers: the authors' command for fine-tuning LV-ViT-S at 384 pixels, drop path of
-# this size's pretraining; see schedules/lvvit_finetune_30e.py. Ours: what that file
-# says, and that it serves this size and 448 pixels, for which no command is published.
-# It starts from averaged weights, as for LV-ViT-S.
+# Expected: top-1 85.5, the authors' README. The control is
+# mixtoken_lvvit-medium-p16_in1k-pre_..._in1k-448px.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the authors' command for fine-tuning LV-ViT-S at 384 pixels, drop path of this
+# size's pretraining; see schedules/lvvit_finetune_30e.py.
+# Ours: what that file says, and that it serves this size and 448 pixels, for which no
+# command is published. It starts from averaged weights, as for LV-ViT-S.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_448_label_maps.py',

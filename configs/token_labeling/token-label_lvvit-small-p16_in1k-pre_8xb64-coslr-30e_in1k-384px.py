@@ -1,13 +1,15 @@
 # LV-ViT-S of ImageNet-1k fine-tuned with token labels at 384 pixels.
 #   bash tools/dist_train.sh configs/token_labeling/token-label_lvvit-small-p16_in1k-pre_8xb64-coslr-30e_in1k-384px.py 8 --amp
-#   ... --cfg-options pretrained=FILE.pth     another file, such as released weights
+#   ... --cfg-options pretrained=FILE.pth    another file, such as released weights
 #       converted by tools/model_converters/convert_weights.py lvvit; all of it is loaded
 # Label maps: as for the pretraining.
-# Expected top-1: 84.4, the authors' README; not trained by us. Cost: not measured by
-# us. The control is mixtoken_lvvit-small-p16_in1k-pre_..._in1k-384px.
-# Numbers: the authors' command for fine-tuning; see schedules/lvvit_finetune_30e.py,
-# also for what is ours. They start from weights that are not averaged, unless told so;
-# ours: from the averaged ones, which the file holds.
+# Expected: top-1 84.4, the authors' README. The control is
+# mixtoken_lvvit-small-p16_in1k-pre_..._in1k-384px.
+# Measured: no.
+# Cost: not measured by us.
+# Source: the authors' command for fine-tuning; see schedules/lvvit_finetune_30e.py.
+# Ours: what that file says; it starts from the averaged weights, which the file holds,
+# where the authors start from weights that are not averaged, unless told so.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_384_label_maps.py',

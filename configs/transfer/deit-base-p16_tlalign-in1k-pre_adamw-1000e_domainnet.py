@@ -1,3 +1,4 @@
+# Made by tools/configs/generate.py: change its tables, not this file.
 # DomainNet from the DeiT-B that TL-Align pretrained on ImageNet-1k: fine-tuning with
 # AdamW.
 #   for set in clipart painting sketch infograph real quickdraw; do
@@ -6,13 +7,16 @@
 #         --cfg-options data_root=data/domainnet/$set
 #   done
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth     another backbone; None: random
-# The matched control, which differs in these weights alone: another --work-dir and
-#   pretrained=work_dirs/cutmix_deit-base-p16_8xb128-coslr-300e_in1k/epoch_300.pth
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+# The matched control, which differs in these weights alone:
+#   ... --work-dir work_dirs/control \
+#       --cfg-options pretrained=work_dirs/cutmix_deit-base-p16_8xb128-coslr-300e_in1k/epoch_300.pth
+# Expected: no number is confirmed.
+# Measured: no.
 # Cost: not measured by us; 43,000 steps on clipart.
-# Recipe: DeiT's author (facebookresearch/dino issue 81); see the _base_ files. Not
+# Source: DeiT's author (facebookresearch/dino issue 81); see the _base_ files. Not
 # confirmed for DomainNet: the values are those of CIFAR-10.
-# Expected top-1: no number is confirmed. Ours: not measured yet.
+# Ours: the initial weights.
 _base_ = [
     './_base_/deit_base.py',
     '../_base_/datasets/domainnet_224_transfer.py',

@@ -1,13 +1,17 @@
+# Made by tools/configs/generate.py: change its tables, not this file.
 # CIFAR-10 at 224 px from the DeiT-T that TL-Align pretrained on ImageNet-1k:
 # fine-tuning with AdamW.
 #   bash tools/dist_train.sh configs/transfer/deit-tiny-p16_tlalign-in1k-pre_adamw-1000e_cifar10-224px.py 8 --amp
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth     another backbone; None: random
-# The matched control, which differs in these weights alone: another --work-dir and
-#   pretrained=work_dirs/cutmix_deit-tiny-p16_8xb128-coslr-300e_in1k/epoch_300.pth
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+# The matched control, which differs in these weights alone:
+#   ... --work-dir work_dirs/control \
+#       --cfg-options pretrained=work_dirs/cutmix_deit-tiny-p16_8xb128-coslr-300e_in1k/epoch_300.pth
+# Expected: no number is confirmed.
+# Measured: no.
 # Cost: not measured by us; 65,000 steps.
-# Recipe: DeiT's author (facebookresearch/dino issue 81); see the _base_ files.
-# Expected top-1: no number is confirmed. Ours: not measured yet.
+# Source: DeiT's author (facebookresearch/dino issue 81); see the _base_ files.
+# Ours: the initial weights.
 _base_ = [
     './_base_/deit_tiny.py',
     '../_base_/datasets/cifar10_224px_transfer.py',

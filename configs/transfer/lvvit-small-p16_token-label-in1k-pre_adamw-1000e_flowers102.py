@@ -1,15 +1,18 @@
+# Made by tools/configs/generate.py: change its tables, not this file.
 # Flowers-102 from the LV-ViT-S that token labels pretrained on ImageNet-1k: fine-tuning
 # with AdamW, without maps.
 #   bash tools/dist_train.sh configs/transfer/lvvit-small-p16_token-label-in1k-pre_adamw-1000e_flowers102.py 8 --amp
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth     another backbone; None: random
-# The matched control, which differs in these weights alone: another --work-dir and
-#   pretrained=work_dirs/mixtoken_lvvit-small-p16_8xb128-coslr-310e_in1k/epoch_310.pth
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+# The matched control, which differs in these weights alone:
+#   ... --work-dir work_dirs/control \
+#       --cfg-options pretrained=work_dirs/mixtoken_lvvit-small-p16_8xb128-coslr-310e_in1k/epoch_310.pth
+# Expected: no number is confirmed.
+# Measured: no.
 # Cost: not measured by us; 2,000 steps.
-# Recipe: DeiT's author (facebookresearch/dino issue 81); see the _base_ files. Not
-# confirmed for Flowers-102: the values are those of CIFAR-10. Ours: LV-ViT-S by this
-# recipe.
-# Expected top-1: no number is confirmed. Ours: not measured yet.
+# Source: DeiT's author (facebookresearch/dino issue 81); see the _base_ files. Not
+# confirmed for Flowers-102: the values are those of CIFAR-10.
+# Ours: LV-ViT-S by this recipe, and the initial weights.
 _base_ = [
     './_base_/lvvit_small.py',
     '../_base_/datasets/flowers102_224.py',

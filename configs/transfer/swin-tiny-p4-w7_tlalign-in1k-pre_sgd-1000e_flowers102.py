@@ -1,15 +1,18 @@
+# Made by tools/configs/generate.py: change its tables, not this file.
 # Flowers-102 from the Swin-T that TL-Align pretrained on ImageNet-1k: fine-tuning with
 # SGD.
 #   bash tools/dist_train.sh configs/transfer/swin-tiny-p4-w7_tlalign-in1k-pre_sgd-1000e_flowers102.py 8 --amp
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth     another backbone; None: random
-# The matched control, which differs in these weights alone: another --work-dir and
-#   pretrained=work_dirs/cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+# The matched control, which differs in these weights alone:
+#   ... --work-dir work_dirs/control \
+#       --cfg-options pretrained=work_dirs/cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
+# Expected: no number is confirmed.
+# Measured: no.
 # Cost: not measured by us; 2,000 steps.
-# Recipe: DeiT's author (facebookresearch/deit issue 45); see the _base_ files. Not
-# confirmed for Flowers-102: the values are those of CIFAR-10 and Cars. Ours: Swin-T by
-# this recipe.
-# Expected top-1: no number is confirmed. Ours: not measured yet.
+# Source: DeiT's author (facebookresearch/deit issue 45); see the _base_ files. Not
+# confirmed for Flowers-102: the values are those of CIFAR-10 and Cars.
+# Ours: Swin-T by this recipe, and the initial weights.
 _base_ = [
     './_base_/swin_tiny.py',
     '../_base_/datasets/flowers102_224.py',

@@ -1,10 +1,13 @@
-# CASwin-T, Swin with class attention, with TransMix on ImageNet-1k, from scratch.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TransMix with CASwin-T, Swin with class attention, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_caswin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected top-1: 81.8 (without TransMix 81.6; CVPR 2022, §4.5); not trained by us.
+# Expected: top-1 81.8 (without TransMix 81.6; CVPR 2022, §4.5).
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: the config below, which is the control. Ours: that TransMix runs with it
-# unchanged, Mixup and CutMix in half of the batches each.
+# Source: the base config, which is the control.
+# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
+# each.
 _base_ = '../caswin/caswin-tiny-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(head=dict(type='mmtlalign.TransMixLinearClsHead'))

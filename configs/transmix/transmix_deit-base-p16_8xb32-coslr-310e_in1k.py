@@ -1,9 +1,10 @@
 # DeiT-B with TransMix on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_deit-base-p16_8xb32-coslr-310e_in1k.py 8
-# Expected top-1: 82.4 (plain DeiT 81.8), the authors' repository; not trained by us.
+# Expected: top-1 82.4 (plain DeiT 81.8), the authors' repository.
+# Measured: no.
 # Cost: not measured by us.
-# Numbers: the released config of this size (Beckschen/TransMix), CVPR 2022.
-# The switch: CutMix in 0.8 of the batches, which here the released code really uses.
+# Source: the released config of this size (Beckschen/TransMix), CVPR 2022. The switch:
+# CutMix in 0.8 of the batches, which here the released code really uses.
 # Ours: see schedules/transmix_310e.py.
 _base_ = [
     '../_base_/models/deit_small.py',

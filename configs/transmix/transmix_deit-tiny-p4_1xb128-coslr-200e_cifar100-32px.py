@@ -1,7 +1,11 @@
+# Made by tools/configs/generate.py: change its tables, not this file.
 # DeiT-T with TransMix on CIFAR-100 at 32 px (patch 4), from scratch.
 #   python tools/train.py configs/transmix/transmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py
-# Expected accuracy and cost: not measured by us; one GPU.
-# Numbers: all ours, as of the config below.
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us; one GPU.
+# Source: the base config.
+# Ours: every number.
 _base_ = '../tlalign/tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
 
 model = dict(

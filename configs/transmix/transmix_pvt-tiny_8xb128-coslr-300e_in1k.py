@@ -1,9 +1,12 @@
-# PVT-T with TransMix on ImageNet-1k, from scratch.
+# Made by tools/configs/generate.py: change its tables, not this file.
+# TransMix with PVT-T on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_pvt-tiny_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected top-1: no number by the authors; not trained by us. Cost: not measured by us.
-# Numbers: PVT's own recipe, the config below, which is the control. Ours: that TransMix
-# runs with it unchanged, Mixup and CutMix in half of the batches each; the paper does
-# not say its PVT settings.
+# Expected: no number by the authors.
+# Measured: no.
+# Cost: not measured by us.
+# Source: PVT's own recipe, the base config, which is the control.
+# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
+# each; the paper does not say its PVT settings.
 _base_ = '../pvt/pvt-tiny_8xb128-coslr-300e_in1k.py'
 
 model = dict(head=dict(type='mmtlalign.TransMixVisionTransformerClsHead'))

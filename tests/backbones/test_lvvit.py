@@ -8,6 +8,7 @@ import pytest
 import torch
 from golden_files import HERE, close
 from golden_lvvit import GoldenLVViT
+from lvvit_sizes import VARIANTS
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
@@ -29,18 +30,6 @@ SMALL = dict(
     skip_lam=2,
     stem_channels=8,
 )
-# Image size, and parameters with two linear layers for 1000 classes.
-VARIANTS = {
-    ('tiny', 224): 8_534_720,
-    ('small', 224): 26_151_824,
-    ('small', 384): 26_297_744,
-    ('medium', 224): 55_830_544,
-    ('medium', 384): 56_025_104,
-    ('medium', 448): 56_131_600,
-    ('large', 224): 150_021_968,
-    ('large', 448): 150_473_552,
-    ('large', 512): 150_657_872,
-}
 SHAPES = dict(
     tiny=(12, 240, 4, 1, 64),
     small=(16, 384, 6, 2, 64),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dense_pictures import write_coco
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
@@ -15,7 +16,6 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from repository import ROOT
 from small_runs import losses, scores, small_pictures, train, without_memory
-from test_downstream import write_coco
 from torch import nn
 
 from mmtlalign.checkpoint.load import load_backbone

@@ -1,13 +1,12 @@
 """Segmentation and detection: configs, checkpoints, one step of training."""
 
-import json
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from dense_pictures import write_ade20k, write_coco
 from mmengine import registry as roots
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
@@ -178,50 +177,6 @@ def test_one_option_moves_the_data():
 
 
 # ------------------------------------------------ one step, picture to loss
-
-
-def write_pictures(folder, count, seed):
-    """Noise with one bright box each; returns (file name, box) of each."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(seed)
-    for number in range(count):
-        image = random.integers(0, 90, (96, 128, 3), dtype=np.uint8)
-        x, y = random.integers(0, 64, 2)
-        w, h = random.integers(24, 32, 2)
-        image[y : y + h, x : x + w] += 120
-        cv2.imwrite(str(folder / f'{number}.jpg'), image)
-        yield f'{number}.jpg', [int(v) for v in (x, y, w, h)]
-
-
-def write_ade20k(root):
-    for seed, split in enumerate(('training', 'validation')):
-        labels = root / 'annotations' / split
-        labels.mkdir(parents=True)
-        for name, (x, y, w, h) in write_pictures(root / 'images' / split, 2, seed):
-            label = np.full((96, 128), 3, np.uint8)
-            label[y : y + h, x : x + w] = 150
-            label[:8] = 0  # "other", not learnt
-            cv2.imwrite(str(labels / name.replace('jpg', 'png')), label)
-
-
-def write_coco(root):
-    from mmdet.datasets import CocoDataset  # needs the compiled mmcv
-
-    (root / 'annotations').mkdir(parents=True)
-    names = CocoDataset.METAINFO['classes']
-    categories = [dict(id=number, name=name) for number, name in enumerate(names, 1)]
-    for seed, split in enumerate(('train2017', 'val2017')):
-        images, boxes = [], []
-        for name, (x, y, w, h) in write_pictures(root / split, 2, seed):
-            images.append(dict(id=len(images), file_name=name, width=128, height=96))
-            corners = [x, y, x + w, y, x + w, y + h, x, y + h]
-            boxes.append(dict(
-                id=len(boxes) + 1, image_id=images[-1]['id'], category_id=1,
-                bbox=[x, y, w, h], area=w * h, iscrowd=0, segmentation=[corners],
-            ))  # fmt: skip
-        content = dict(images=images, annotations=boxes, categories=categories)
-        file = root / 'annotations' / f'instances_{split}.json'
-        file.write_text(json.dumps(content))
 
 
 def save_pretraining_checkpoint(cfg, file):

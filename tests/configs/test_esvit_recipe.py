@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from esvit_parts import windows_of
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from repository import ROOT
 from small_runs import without_memory
-from test_esvit import windows_of
 
 from mmtlalign.validation.config import load_config
 

@@ -3,39 +3,28 @@
 Controls, starts and real images: see test_token_label_starts.py.
 """
 
-import copy
-import functools
 import logging
 import math
-import re
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
-from repository import ROOT
-from small_runs import without_memory
-from test_lvvit import VARIANTS
-from test_transfer import check_optimiser
-
-FOLDER = ROOT / 'configs'
-CONFIGS = {
-    path.stem: path
-    for folder in ('token_labeling', 'relabel')
-    for path in sorted((FOLDER / folder).glob('*.py'))
-}
-NAME = re.compile(
-    r'(?:(?P<method>[a-z-]+)_)?(?P<net>[a-z]+(?:-[a-z]+-p16|50))(?P<pre>_in1k-pre)?_'
-    r'(?P<gpus>\d)xb(?P<batch>\d+)-coslr-(?P<epochs>\d+)e_in1k(?:-(?P<px>\d+)px)?'
+from lvvit_sizes import VARIANTS
+from mmengine.registry import PARAM_SCHEDULERS
+from token_label_recipes import (
+    CONFIGS,
+    FINE_TUNING,
+    LVVIT,
+    MIXTOKEN,
+    NAME,
+    PRETRAINING,
+    RESNET,
+    SMALL_S,
+    TOKEN_LABELS,
+    build,
+    load,
 )
-TOKEN_LABELS = [n for n in CONFIGS if n.startswith('token-label_')]
-MIXTOKEN = [n for n in CONFIGS if n.startswith('mixtoken_')]
-LVVIT = [n for n in TOKEN_LABELS if 'lvvit' in n]
-PRETRAINING = [n for n in LVVIT if 'in1k-pre' not in n]
-FINE_TUNING = [n for n in LVVIT if 'in1k-pre' in n]
-RESNET = [n for n in CONFIGS if 'resnet50' in n]
-SMALL_S = 'token-label_lvvit-small-p16_8xb128-coslr-310e_in1k'
+from weight_decay import check_optimiser
 
 
 @pytest.fixture(autouse=True)
@@ -43,17 +32,6 @@ def _without_a_line_for_every_parameter():
     logging.disable(logging.INFO)
     yield
     logging.disable(logging.NOTSET)
-
-
-@functools.cache
-def parsed(path):
-    return Config.fromfile(path)
-
-
-def load(name):
-    cfg = copy.deepcopy(parsed(CONFIGS[name]))
-    init_default_scope(cfg.default_scope)
-    return cfg
 
 
 def steps_of(cfg, split='train'):
@@ -105,10 +83,6 @@ SIZES = {
     'medium': (1.0, 1.6e-3, 0.2, 2),
     'large': (1.0, 1e-3, 0.3, 3),
 }
-
-
-def build(cfg):
-    return without_memory(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
 
 
 def test_every_size_is_there_and_has_a_control():

@@ -8,20 +8,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from imagenette import IMAGENETTE
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.runner import Runner
-from test_label_map_loading import IMAGENETTE
-from test_token_label_configs import (
+from token_label_recipes import (
     CONFIGS,
     FINE_TUNING,
+    FOLDER,
     MIXTOKEN,
     NAME,
     PRETRAINING,
-    ROOT,
     SMALL_S,
     build,
     load,
@@ -104,7 +104,7 @@ def test_what_is_traced_is_the_only_difference():
     given = dict(cfg.model.head, type='mmtlalign.TokenLabelClsHead')
     assert given.pop('traced') == 'share'
     assert given == load(SMALL_S).model.head
-    assert build(cfg).watches
+    assert build(cfg).traces
 
 
 RELABEL = {
@@ -116,7 +116,7 @@ RELABEL = {
 
 @pytest.mark.parametrize('name', RELABEL)
 def test_relabel_differs_in_nothing_but_labels(name):
-    control = ROOT / f'{RELABEL[name]}_8xb128-coslr-300e_in1k.py'
+    control = FOLDER / f'{RELABEL[name]}_8xb128-coslr-300e_in1k.py'
     assert without_labels(name) == without_labels(name, control)
     assert 'Map' not in repr(parsed(control).train_dataloader.dataset.pipeline)
     kinds = [step.type for step in load(name).train_dataloader.dataset.pipeline]

@@ -13,13 +13,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmpretrain.datasets import RepeatAugSampler
 from mmpretrain.models import ImageClassifier
 from repository import ROOT
 from scipy.io import savemat
 from small_runs import losses, scores, train, without_memory
+from weight_decay import check_optimiser
 
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.validation.config import load_config
@@ -187,20 +187,6 @@ def test_the_backbone_is_that_of_the_recipe_which_writes_the_checkpoint(name):
     model = without_memory(whole)
     assert type(model) is ImageClassifier
     check_optimiser(model, cfg)
-
-
-def check_optimiser(model, cfg):
-    """Norms, biases and positions do not decay, all else does; one rate."""
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    names = {id(p): name for name, p in model.named_parameters()}
-    decay = {names[id(p)]: g['weight_decay'] for g in groups for p in g['params']}
-    assert decay.keys() == {n for n, p in model.named_parameters() if p.requires_grad}
-    assert {group['lr'] for group in groups} == {cfg.optim_wrapper.optimizer.lr}
-    tables = ('cls_token', 'pos_embed', 'relative_position_bias_table', 'bias')
-    free = {n for n, p in model.named_parameters() if p.ndim == 1}
-    free |= {n for n in decay if n.endswith(tables)}
-    assert {n for n, value in decay.items() if value == 0} == free & decay.keys()
-    assert set(decay.values()) == {0.0, cfg.optim_wrapper.optimizer.weight_decay}
 
 
 SMALL = {

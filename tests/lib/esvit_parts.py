@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from mmpretrain.models.utils import ShiftWindowMSA
 from mmpretrain.structures import DataSample
 from torch.utils.data import Dataset
 
@@ -101,3 +102,14 @@ def train(work_dir, **changes):
     runner = Runner.from_cfg(settings(work_dir, **changes))
     runner.train()
     return runner
+
+
+def windows_of(backbone: torch.nn.Module) -> list[tuple]:
+    """Window, shift and rows of the bias table, for the last block of each stage."""
+    found = []
+    for stage in backbone.stages:
+        attention = stage.blocks[-1].attn
+        assert isinstance(attention, ShiftWindowMSA)
+        table = attention.w_msa.relative_position_bias_table
+        found.append((attention.window_size, attention.shift_size, len(table)))
+    return found

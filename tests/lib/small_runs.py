@@ -1,15 +1,13 @@
 """Make downstream configs small enough for a CPU, train them, and read their logs."""
 
-import functools
 import json
 from pathlib import Path
-from unittest.mock import patch
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from repository import ROOT
+
+from tools.configs.metafiles import meta_device, without_memory  # noqa: F401
 
 SMALL_SWIN = dict(embed_dims=32, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 SMALL_WIDTHS = [32, 64, 128, 256]
@@ -19,14 +17,6 @@ def load(name: str) -> Config:
     """Read a config of this repository by the beginning of its name."""
     (path,) = (ROOT / 'configs').glob(f'*/{name}*.py')
     return Config.fromfile(path)
-
-
-def without_memory(model: dict) -> torch.nn.Module:
-    """Build a network in its full size, without memory behind its weights."""
-    # Rates of stochastic depth are read as numbers.
-    linspace = functools.partial(torch.linspace, device='cpu')
-    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
-        return MODELS.build(model)
 
 
 def small_upernet(cfg: Config, classes: int) -> None:

@@ -5,7 +5,7 @@ from math import cos, pi
 import pytest
 import torch
 import torch.nn.functional as F
-from esvit_parts import FixedViews, model_settings, settings, train
+from esvit_parts import FixedViews, model_settings, settings, train, windows_of
 from golden_files import close
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -439,17 +439,6 @@ def test_console_does_not_list_the_teacher(tmp_path, capsys):
     assert 'requires_grad' not in shown
     (log,) = tmp_path.glob('*/*.log')
     assert 'teacher.head.mlp.0.weight is skipped' in log.read_text()
-
-
-def windows_of(backbone):
-    """Window, shift and rows of the bias table, for the last block of each stage."""
-    found = []
-    for stage in backbone.stages:
-        attention = stage.blocks[-1].attn
-        assert isinstance(attention, ShiftWindowMSA)
-        table = attention.w_msa.relative_position_bias_table
-        found.append((attention.window_size, attention.shift_size, len(table)))
-    return found
 
 
 def test_shipped_schedule_has_the_official_numbers():

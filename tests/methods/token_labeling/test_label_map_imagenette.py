@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import timm
 import torch
+from imagenette import IMAGENETTE
 from repository import tool
-from test_label_map_loading import IMAGENETTE
 
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
 from mmtlalign.methods.token_labeling.store import LabelMapStore

@@ -3,26 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from imagenette import IMAGENETTE
 from mmengine.registry import TRANSFORMS
 from test_label_maps import CLASSES, NAMES, draw_map, fill, metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
 from mmtlalign.methods.token_labeling.store import CorruptShardError, MissingMapError
-
-# The index that ImageNet gives each folder of Imagenette.
-IMAGENETTE = dict(
-    n01440764=0,
-    n02102040=217,
-    n02979186=482,
-    n03000684=491,
-    n03028079=497,
-    n03394916=566,
-    n03417042=569,
-    n03425413=571,
-    n03445777=574,
-    n03888257=701,
-)
 
 
 def write_official(root, names=NAMES):

@@ -1,0 +1,232 @@
+"""Recipes that are another recipe with one method changed, and how each is written.
+
+A row of `ROWS` says: these recipes (a pattern below configs/), with that method. So a
+new backbone is one recipe of its own; its TL-Align, its TransMix and their controls
+are written by `python tools/configs/generate.py`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from tools.configs.headers import MARK, Header, read_header
+
+UNKNOWN = 'no number is known.'
+BASE = 'the base config.'
+CONTROL = 'that there is a control.'
+MIXES_ALL = 'CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.'
+MIXES_HALF = 'unchanged, Mixup and CutMix in half of the batches each'
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on all recipes that match a pattern, and what their headers say."""
+
+    method: str
+    bases: str
+    expected: str
+    source: str
+    ours: str
+
+
+# In this order, since the controls rest on the others.
+ROWS = (
+    Row(
+        'tlalign',
+        'dhvt/*',
+        'in no paper.',
+        'the official recipe of DHVT, the base config.',
+        'that TL-Align runs with it, and its rule for head tokens '
+        f'(Tracer.append_tokens). {MIXES_ALL}',
+    ),
+    Row(
+        'tlalign',
+        'pvt/*',
+        "the paper's table has PVT, but we could not confirm its numbers.",
+        "PVT's own recipe, the base config.",
+        'that TL-Align runs with it; the paper does not say its PVT settings nor the '
+        f"grid of the box, here the patch embedding's. {MIXES_ALL}",
+    ),
+    Row(
+        'tlalign',
+        'caswin/*',
+        'in no paper.',
+        BASE,
+        'that TL-Align runs with it and reads the target at the class token. '
+        f"{MIXES_ALL} The box lies on the patch embedding's grid.",
+    ),
+    Row(
+        'transmix',
+        'dhvt/*',
+        'in no paper.',
+        'the official recipe of DHVT, the base config, which is the control.',
+        'that TransMix runs with it, and that what the class token gives to head '
+        'tokens counts for all tokens alike (Tracer.append_tokens).',
+    ),
+    Row(
+        'transmix',
+        'pvt/*',
+        'no number by the authors.',
+        "PVT's own recipe, the base config, which is the control.",
+        f'that TransMix runs with it {MIXES_HALF}; the paper does not say its PVT '
+        'settings.',
+    ),
+    Row(
+        'transmix',
+        'caswin/*',
+        'no number by the authors.',
+        'the base config, which is the control.',
+        f'that TransMix runs with it {MIXES_HALF}.',
+    ),
+    Row('transmix', 'tlalign/tlalign_deit-*_cifar*', UNKNOWN, BASE, 'every number.'),
+    Row(
+        'cutmix',
+        'tlalign/tlalign_deit-*_in1k',
+        UNKNOWN,
+        BASE,
+        'that there is a control; the paper compares with '
+        "DeiT's own recipe, which also has Mixup.",
+    ),
+    Row('cutmix', 'tlalign/*', UNKNOWN, BASE, CONTROL),
+    Row(
+        'cutmix',
+        'transmix/transmix_deit-*_8xb32-*',
+        UNKNOWN,
+        BASE,
+        'that there is a control; what plain mixing reaches '
+        "with TransMix's recipe was asked in its tracker, never answered.",
+    ),
+    Row('cutmix', 'transmix/transmix-official-switch_*', UNKNOWN, BASE, CONTROL),
+    Row('cutmix', 'transmix/transmix_xcit-*', UNKNOWN, BASE, CONTROL),
+    Row(
+        'mixtoken',
+        'token_labeling/token-label_lvvit-*-310e_*',
+        UNKNOWN,
+        BASE,
+        f'{CONTROL} For training without maps the authors advise Mixup of 0.8 or '
+        'CutMix of 1.0 instead (issue 6 of their tracker).',
+    ),
+    Row('mixtoken', 'token_labeling/token-label_*', UNKNOWN, BASE, CONTROL),
+)
+# What is known of single ones.
+EXPECTED = {
+    'transmix_caswin-tiny-p4-w7_16xb64-coslr-300e_in1k': 'top-1 81.8 (without TransMix '
+    '81.6; CVPR 2022, §4.5).',
+    'transmix_pvt-small_8xb128-coslr-300e_in1k': 'top-1 80.5 (plain PVT 79.8), read '
+    "off the plot in the authors' repository.",
+    'transmix_pvt-medium_8xb128-coslr-300e_in1k': 'top-1 82.1 (plain PVT 81.2), read '
+    "off the plot in the authors' repository.",
+}
+TITLES = dict(
+    tlalign='TL-Align with {}',
+    transmix='TransMix with {}',
+    cutmix='Control, plain mixing, of: {}',
+    mixtoken='Control, no label maps and the class token alone trained, of: {}',
+)
+PREFIXES = dict(tlalign='mmtlalign.TLAlign', transmix='mmtlalign.TransMix', cutmix='')
+WITH_BOX = """\
+model = dict(
+    {head},
+    train_cfg=dict(
+        augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size={patch})],
+        probs=None,
+    ),
+)
+"""
+PLAIN_MIX = """\
+model = dict(
+    {head},
+    train_cfg=dict(augments=[dict(type='mmtlalign.CutMix', alpha=1.0)]),
+)
+"""
+SAME_MIX = 'model = dict({head})\n'
+WITHOUT_MAPS = """\
+model = dict(head=dict(class_target='label', loss=dict(dense_weight=0.0)))
+train_pipeline = _base_._plain_pipeline
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+"""
+FOLDERS = dict(mixtoken='token_labeling')
+STEMS = dict(mixtoken='token-label', cutmix='(?:tlalign|transmix)', transmix='tlalign')
+
+
+def derived_recipes(configs: Path, method: str) -> Iterator[tuple[Path, str]]:
+    """Yield (path, text) of the recipes with a method, from their bases as they are."""
+    written = set()
+    for row in (row for row in ROWS if row.method == method):
+        for base in sorted(configs.glob(f'{row.bases}.py')):
+            path = configs / FOLDERS.get(method, method) / f'{rename(base, method)}.py'
+            if path not in written:
+                written.add(path)
+                yield path, derive(base, path, row)
+
+
+def rename(base: Path, method: str) -> str:
+    """Return a recipe's name with another method: `tlalign_X` or `X` to `cutmix_X`."""
+    name, count = re.subn(f'^{STEMS.get(method, method)}(?=[_-])', method, base.stem)
+    return name if count else f'{method}_{base.stem}'
+
+
+def derive(base: Path, path: Path, row: Row) -> str:
+    """Write a recipe that rests on another.
+
+    Args:
+        base: The recipe below it.
+        path: Where it will lie.
+        row: Its method and its texts.
+    """
+    header, relative = read_header(base), f'../{base.parent.name}/{base.name}'
+    if base.parent == path.parent:
+        relative = f'./{base.name}'
+    # Where token labels are trained, all but the command is about maps and weights.
+    run = header.run[:1] if row.method == 'mixtoken' else header.run
+    folder = f'configs/{path.parent.name}/'
+    run = [
+        line.replace(base.stem, path.stem).replace(
+            f'configs/{base.parent.name}/', folder
+        )
+        for line in run
+    ]
+    one = '; one GPU' if header.cost.endswith('one GPU.') else ''
+    opening = Header(
+        title_of(header.title, row.method),
+        run,
+        EXPECTED.get(path.stem, row.expected),
+        'no.',
+        f'not measured by us{one}.',
+        row.source,
+        row.ours,
+    ).render()
+    line = f"_base_ = '{relative}'\n"
+    if len(line) > 89:
+        line = f"_base_ = (\n    '{relative}'\n)\n"
+    return f'{MARK}\n{opening}{line}\n{body(base, row.method)}'
+
+
+def title_of(title: str, method: str) -> str:
+    """Return what a recipe is, from what its base is."""
+    title = (
+        title.partition('. ')[0].removesuffix('.').removesuffix(': the official recipe')
+    )
+    if method == 'transmix' and 'TL-Align' in title:
+        return title.replace('TL-Align', 'TransMix') + '.'
+    return TITLES[method].format(title) + '.'
+
+
+def body(base: Path, method: str) -> str:
+    """Write the settings: the head of the method and what it mixes with."""
+    config = Config.fromfile(base)
+    if method == 'mixtoken':
+        start = config.get('pretrained') or ''
+        start = start.replace('token-label_', 'mixtoken_')
+        return (f"pretrained = '{start}'\n" if start else '') + WITHOUT_MAPS
+    plain = re.sub(r'^mmtlalign\.(TLAlign|TransMix)', '', config.model.head.type)
+    head = f"head=dict(type='{PREFIXES[method]}{plain}')"
+    if method == 'tlalign':
+        patch = re.search(r'-p(\d+)', base.stem)
+        return WITH_BOX.format(head=head, patch=patch[1] if patch else 4)  # PVT's: 4
+    mixed = [augment.type for augment in config.model.train_cfg.augments]
+    settings = PLAIN_MIX if 'mmtlalign.TokenCutMix' in mixed else SAME_MIX
+    return settings.format(head=head)

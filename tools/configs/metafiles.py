@@ -1,0 +1,221 @@
+"""`metafile.yml` of every folder of configs/, and `model-index.yml`, their list.
+
+The form is OpenMMLab's, so that `mim` and mmpretrain's model hub read it. A model has
+results only where we measured it.
+"""
+
+import contextlib
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from tools.configs.headers import read_header
+
+NOTE = '# Made by tools/configs/generate.py from the recipes and their headers.\n'
+ARXIV = 'https://arxiv.org/abs/'
+# Folder -> name, and the paper behind it.
+COLLECTIONS = {
+    'tlalign': (
+        'TL-Align',
+        'Token-Label Alignment for Vision Transformers',
+        '2210.06455',
+    ),
+    'transmix': (
+        'TransMix',
+        'TransMix: Attend to Mix for Vision Transformers',
+        '2111.09833',
+    ),
+    'cutmix': (
+        'CutMix control',
+        'CutMix: Regularization Strategy to Train Strong Classifiers with Localizable '
+        'Features',
+        '1905.04899',
+    ),
+    'token_labeling': (
+        'Token Labeling',
+        'All Tokens Matter: Token Labeling for Training Better Vision Transformers',
+        '2104.10858',
+    ),
+    'relabel': (
+        'ReLabel',
+        'Re-labeling ImageNet: from Single to Multi-Labels, from Global to Localized '
+        'Labels',
+        '2101.05022',
+    ),
+    'esvit': (
+        'EsViT',
+        'Efficient Self-supervised Vision Transformers for Representation Learning',
+        '2106.09785',
+    ),
+    'dhvt': (
+        'DHVT',
+        'Bridging the Gap Between Vision Transformers and Convolutional Neural '
+        'Networks on Small Datasets',
+        '2210.05958',
+    ),
+    'pvt': (
+        'PVT',
+        'Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without '
+        'Convolutions',
+        '2102.12122',
+    ),
+    'caswin': (
+        'CA-Swin',
+        'TransMix: Attend to Mix for Vision Transformers',
+        '2111.09833',
+    ),
+    'transfer': ('Transfer', None, None),
+    'segmentation': ('Segmentation', None, None),
+    'detection': ('Detection', None, None),
+    'quickstart': ('Quickstart', None, None),
+    'small': ('Small', None, None),
+}
+# How the name of a recipe ends -> its data set.
+DATA = {
+    'ade20k': 'ADE20K',
+    'camvid': 'CamVid',
+    'cifar10': 'CIFAR-10',
+    'cifar100': 'CIFAR-100',
+    'coco': 'COCO 2017',
+    'coco-persons': 'COCO 2017, 200 pictures with persons',
+    'digits': 'handwritten digits of scikit-learn',
+    'domainnet': 'DomainNet',
+    'flowers102': 'Flowers-102',
+    'imagenette': 'Imagenette',
+    'in1k': 'ImageNet-1k',
+    'pascal-context': 'Pascal Context',
+    'pascal-context59': 'Pascal Context, 59 classes',
+    'stanford-cars': 'Stanford Cars',
+}
+TASKS = {
+    'mmpretrain': 'Image Classification',
+    'mmseg': 'Semantic Segmentation',
+    'mmdet': 'Instance Segmentation',
+}
+METRICS = {
+    'k-NN top-1': 'k-NN Top 1 Accuracy',
+    'top-1': 'Top 1 Accuracy',
+    'mIoU': 'mIoU',
+    'box AP': 'box AP',
+    'box AP50': 'box AP50',
+    'mask AP': 'mask AP',
+    'mask AP50': 'mask AP50',
+}
+
+
+def metafiles(root: Path, count: bool) -> Iterator[tuple[Path, str]]:
+    """Yield (path, text) of the index and of every metafile.
+
+    Args:
+        root: Folder of the repository.
+        count: Count parameters anew; else take those of the present metafiles.
+    """
+    imports = [f'configs/{folder}/metafile.yml' for folder in COLLECTIONS]
+    yield root / 'model-index.yml', NOTE + dump(dict(Import=imports))
+    for folder in COLLECTIONS:
+        path = root / 'configs' / folder / 'metafile.yml'
+        known = {} if count else parameters_in(path)
+        models = [entry(p, root, known) for p in recipes_of(path.parent)]
+        contents = dict(Collections=[collection(folder)], Models=models)
+        yield path, NOTE + dump(contents)
+
+
+def recipes_of(folder: Path) -> list[Path]:
+    """Return the recipes of a folder, without what they rest on."""
+    return sorted(p for p in folder.rglob('*.py') if '_base_' not in p.parts)
+
+
+def dump(contents: dict) -> str:
+    """Write YAML in the order given."""
+    return yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=88)
+
+
+def collection(folder: str) -> dict:
+    """Return a folder's entry: its name, paper and page."""
+    name, title, number = COLLECTIONS[folder]
+    paper = dict(Paper=dict(Title=title, URL=ARXIV + number)) if title else {}
+    return dict(Name=name, **paper, README=f'configs/{folder}/README.md')
+
+
+def entry(path: Path, root: Path, known: dict[str, int]) -> dict:
+    """Return a recipe's entry.
+
+    Args:
+        path: The recipe.
+        root: Folder of the repository.
+        known: Parameters of models by name; of others they are counted.
+    """
+    config, folder = Config.fromfile(path), path.relative_to(root / 'configs').parts[0]
+    train = config.train_cfg
+    length = {'Epochs': train.get('max_epochs'), 'Iterations': train.get('max_iters')}
+    batch = config.get('auto_scale_lr', {}).get('base_batch_size')
+    metadata = {
+        'Training Data': data_of(path.stem),
+        **length,
+        'Batch Size': batch,
+        'Parameters': known.get(path.stem) or parameters(config, folder),
+    }
+    results = results_of(path, config.default_scope)
+    return {
+        'Name': path.stem,
+        'Metadata': {key: value for key, value in metadata.items() if value},
+        'In Collection': COLLECTIONS[folder][0],
+        **(dict(Results=results) if results else {}),
+        'Config': path.relative_to(root).as_posix(),
+    }
+
+
+def data_of(stem: str) -> str:
+    """Return the data set that a name ends with: `…_in1k-384px` is ImageNet-1k."""
+    return DATA[re.sub(r'-\d+(px|x\d+)$', '', stem.rpartition('_')[2])]
+
+
+def results_of(path: Path, scope: str) -> list[dict]:
+    """Return what we measured: the first figure of each metric in the header."""
+    measured = read_header(path).measured
+    names = sorted(METRICS, key=len, reverse=True)
+    found = re.findall(rf'({"|".join(names)}) (\d+\.\d)', measured)
+    metrics = {}
+    for name, value in found:
+        metrics.setdefault(METRICS[name], float(value))
+    if not metrics:
+        return []
+    return [dict(Task=TASKS[scope], Dataset=data_of(path.stem), Metrics=metrics)]
+
+
+def parameters_in(path: Path) -> dict[str, int]:
+    """Return the parameters of models that a metafile has, by name."""
+    models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+    return {model['Name']: model['Metadata']['Parameters'] for model in models}
+
+
+def parameters(config: Config, folder: str) -> int:
+    """Count the parameters of a recipe's network; of EsViT those of its backbone."""
+    init_default_scope(config.default_scope)
+    model = config.model.backbone if folder == 'esvit' else config.model
+    if folder != 'esvit' and 'data_preprocessor' in config:
+        model.setdefault('data_preprocessor', config.data_preprocessor)
+    if config.model.backbone.type == 'mmtlalign.TIMMBackbone':
+        config.model.backbone.pretrained = False  # nothing is downloaded
+    return sum(p.numel() for p in without_memory(model).parameters())
+
+
+def without_memory(model: dict) -> torch.nn.Module:
+    """Build a network in its full size without memory behind its weights."""
+    with meta_device():
+        return MODELS.build(model)
+
+
+@contextlib.contextmanager
+def meta_device() -> Iterator[None]:
+    """Make tensors without memory; rates of stochastic depth, read as numbers, with."""
+    linspace = functools.partial(torch.linspace, device='cpu')
+    with torch.device('meta'), patch.object(torch, 'linspace', linspace):
+        yield
