@@ -2,7 +2,7 @@
 
 How it is traced is a rule of ours, in no paper: a head token is made from the mean of
 all tokens, so that is where its share starts; afterwards its share joins that of the
-class token, as its content does (:meth:`mmtlalign.tracing.tracer.Reader.append_tokens`).
+class token, as its content does (``append_tokens`` of the tracer).
 """
 
 import dataclasses

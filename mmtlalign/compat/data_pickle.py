@@ -85,6 +85,6 @@ class Unpickler(pickle.Unpickler):
         return ALLOWED[f'{module}.{name}']
 
 
-def load(file: BinaryIO, **options) -> Any:
+def load(file: BinaryIO, **options: Any) -> Any:
     """Read an object, as ``pickle.load`` does."""
     return Unpickler(file, **options).load()

@@ -8,7 +8,7 @@ them all, for docs/renamed.md and the tests.
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 Function = TypeVar('Function', bound=Callable)
 
@@ -53,7 +53,7 @@ def renamed_arguments(
             RENAMED.append(Renamed(owner, old, new, dict(values.get(new, {}))))
 
         @functools.wraps(function)
-        def call(*args, **kwargs):
+        def call(*args: Any, **kwargs: Any) -> Any:
             for old, new in names.items():
                 if old in kwargs and old != new:
                     if new in kwargs:
@@ -68,12 +68,12 @@ def renamed_arguments(
                     kwargs[new] = known[given]
             return function(*args, **kwargs)
 
-        return call
+        return cast(Function, call)
 
     return decorate
 
 
-def register_old_name(registry, old: str, new: type | Callable) -> None:
+def register_old_name(registry: Any, old: str, new: type | Callable) -> None:
     """Let a registry build a type by its name of before.
 
     Args:
@@ -84,7 +84,7 @@ def register_old_name(registry, old: str, new: type | Callable) -> None:
     RENAMED.append(Renamed('type', f'mmtlalign.{old}', f'mmtlalign.{new.__name__}', {}))
 
     @functools.wraps(new, updated=())
-    def build(*args, **kwargs):
+    def build(*args: Any, **kwargs: Any) -> Any:
         _warn(f'mmtlalign.{old} is called mmtlalign.{new.__name__} now.')
         return new(*args, **kwargs)
 

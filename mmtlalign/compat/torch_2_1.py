@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 
 # PyTorch 2.1 may have the function in its first place alone.
-is_compiling = getattr(torch.compiler, 'is_compiling', None)
-if is_compiling is None:
-    is_compiling = torch._dynamo.is_compiling
+is_compiling: Callable[[], bool] = (
+    getattr(torch.compiler, 'is_compiling', None) or torch._dynamo.is_compiling
+)
 
 # Whether torch.compile may take a tracer into its graph. Before PyTorch 2.5 it keeps
 # tensors that it finds below a module as constants, so that every step would get the

@@ -6,7 +6,9 @@ classes.
 """
 
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,8 +28,12 @@ class MixHead:
     """
 
     outputs = 1
+    # Of mmpretrain's head, which comes behind.
+    cal_acc: bool
+    loss_module: Callable[..., Tensor]
+    __call__: Callable[..., Tensor]
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.cal_acc:
             raise InputError(
@@ -65,7 +71,7 @@ class MixHead:
         """
         raise NotImplementedError
 
-    def partner_shares(self, mix: Mix, trace) -> tuple[Tensor, ...]:
+    def partner_shares(self, mix: Mix, trace: Any) -> tuple[Tensor, ...]:
         """Return the partner's share of the target (B,) for each output.
 
         Args:
@@ -75,7 +81,7 @@ class MixHead:
         raise NotImplementedError
 
     def loss(
-        self, feats: tuple, data_samples: list, mix: Mix, trace
+        self, feats: tuple, data_samples: list, mix: Mix, trace: Any
     ) -> dict[str, Tensor]:
         """Compute the loss of a mixed batch.
 
@@ -118,6 +124,8 @@ class DistilledScores(MixHead):
     """
 
     outputs = 2
+    layers: Any
+    pre_logits: Callable[[tuple], tuple[Tensor, Tensor]]
 
     def output_scores(self, feats: tuple) -> tuple[Tensor, Tensor]:
         """Return scores (B, K) of the class token and of the distillation token."""
@@ -129,4 +137,4 @@ class DistilledScores(MixHead):
         with warnings.catch_warnings():
             # The stock head warns that it cannot be trained; this one can.
             warnings.simplefilter('ignore')
-            return super().forward(feats)
+            return super().forward(feats)  # type: ignore[misc]  # mmpretrain's

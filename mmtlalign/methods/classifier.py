@@ -7,6 +7,7 @@ Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ class MixClassifier(ImageClassifier):
         head: dict,
         train_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(
             backbone,
@@ -156,7 +157,7 @@ def _mixer(train_cfg: dict | None) -> 'BatchMixer | None':
     return BatchMixer(**train_cfg)
 
 
-def _preprocessor(config, head):
+def _preprocessor(config: Any, head: Any) -> Any:
     """Return the config of the preprocessor, completed from the head's."""
     if config is not None and not isinstance(config, dict):
         return config
@@ -201,16 +202,15 @@ class BatchMixer:
         augments: dict | Sequence[dict],
         probs: float | Sequence[float] | None = None,
     ):
-        if not isinstance(augments, (list, tuple)):
-            augments = [augments]
+        several = augments if isinstance(augments, (list, tuple)) else [augments]
         self.augments = [
-            BATCH_AUGMENTS.build(a) if isinstance(a, dict) else a for a in augments
+            BATCH_AUGMENTS.build(a) if isinstance(a, dict) else a for a in several
         ]
         if not self.augments:
             raise InputError('augments=[]: name at least one, or leave train_cfg out.')
         self.probs = self._complete(probs)
 
-    def _complete(self, probs) -> list[float] | None:
+    def _complete(self, probs: float | Sequence[float] | None) -> list[float] | None:
         if probs is None:
             return None
         probs = [probs] if isinstance(probs, (int, float)) else list(probs)
@@ -276,7 +276,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         InputError: ``num_classes`` is missing.
     """
 
-    def __init__(self, num_classes: int | None = None, **kwargs):
+    def __init__(self, num_classes: int | None = None, **kwargs: Any):
         if num_classes is None:
             raise InputError(
                 'num_classes=None in the data preprocessor: mixing needs one-hot '
@@ -301,8 +301,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         """
         if not training:
             return super().forward(data, training)
-        samples = data.get('data_samples')
-        self._check(samples)
+        samples = self._checked(data.get('data_samples'))
         images = super().forward(dict(inputs=self._send(data['inputs'])), training)
         samples[0].set_field(self._labels(samples), BATCH)
         return dict(inputs=images['inputs'], data_samples=samples)
@@ -330,7 +329,8 @@ class MixDataPreprocessor(ClsDataPreprocessor):
             (to_device(images, self.device), classes), found.new_ones(())
         )
 
-    def _check(self, samples) -> None:
+    def _checked(self, samples: list | None) -> list:
+        """Return the samples of a batch whose labels can be mixed."""
         if samples is None:
             raise InputError(
                 'The batch has no data_samples: training needs labels; end the '
@@ -339,7 +339,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         labels = [s.get('gt_label') for s in samples if 'gt_score' not in s]
         # All at once; one by one only where something is wrong.
         if not labels:
-            return
+            return samples
         if len(labels) < len(samples):
             raise InputError(
                 f'{len(labels)} of {len(samples)} images of a batch have no gt_score: '
@@ -348,7 +348,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         if not any(label is None for label in labels):
             every = torch.cat(labels)
             if every.min() >= 0 and every.max() < self.num_classes:
-                return
+                return samples
         for index, sample in enumerate(samples):
             if 'gt_score' in sample:
                 continue
@@ -365,3 +365,4 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                     f'and num_classes - 1 = {self.num_classes - 1}; correct the '
                     'annotation or num_classes.'
                 )
+        return samples

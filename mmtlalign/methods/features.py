@@ -69,7 +69,9 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
     features, handles = [], []
     for block, read in readers[-blocks:]:
 
-        def keep(module, inputs, output, read=read):
+        def keep(
+            module: nn.Module, inputs: tuple, output: Tensor, read: Callable = read
+        ) -> None:
             features.append(read(output))
 
         handles.append(block.register_forward_hook(keep))

@@ -6,6 +6,7 @@ optimizer's groups for it, and a metric. DINO (arXiv 2104.14294), §4.1, and EsV
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ class LinearProbe(ImageClassifier):
         head: dict,
         features: str = 'blocks',
         blocks: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(backbone, head=head, **kwargs)
         if features not in FEATURES:
@@ -195,7 +196,7 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         # Not empty, else the default constructor asks for no groups.
         self.paramwise_cfg = dict(layers=True)
 
-    def add_params(self, params: list, module: nn.Module, **kwargs) -> None:
+    def add_params(self, params: list, module: nn.Module, **kwargs: Any) -> None:
         """Add one group for each layer, in the order of the rates."""
         head = getattr(module, 'head', None)
         if not hasattr(head, 'rates'):

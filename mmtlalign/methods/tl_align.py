@@ -7,6 +7,7 @@ The heads differ from mmpretrain's in the target alone.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from mmpretrain.models.heads import DeiTClsHead, LinearClsHead, VisionTransformerClsHead
 from torch import Tensor, nn
@@ -42,11 +43,11 @@ class TLAlign(MixHead):
     @renamed_arguments(merge='head_token_rule')
     def __init__(
         self,
-        *args,
+        *args: Any,
         layers: Sequence[int] | None = None,
         residual: bool | float = True,
         head_token_rule: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self.trace_options = trace_options(layers, residual, head_token_rule)
@@ -85,7 +86,7 @@ def trace_options(
         raise InputError(
             f"head_token_rule={head_token_rule!r}: choose 'nested' or 'flat'."
         )
-    options = dict(layers=layers, residual=residual_weight(residual))
+    options: dict = dict(layers=layers, residual=residual_weight(residual))
     if head_token_rule is not None:
         options.update(head_token_rule=head_token_rule)
     return options

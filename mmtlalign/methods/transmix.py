@@ -7,7 +7,9 @@ Shapes: ``B`` batch, ``H`` heads, ``P`` special tokens, ``N`` image tokens, ``D`
 channels of a head, ``h, w`` token rows and columns.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import attach, crop_to_tokens, token_grid, trace_forward
+from mmtlalign.tracing.propagate import Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Reader
 
@@ -41,9 +44,7 @@ class LastAttentionReader(Reader):
         mask: The same where the forward pass is now.
     """
 
-    def __init__(
-        self, mask: Tensor, grid: tuple[int, int], prefix: int, attentions: int
-    ):
+    def __init__(self, mask: Tensor, grid: Pair, prefix: int, attentions: int):
         super().__init__(grid, prefix)
         self.mask = mask
         self.attentions = attentions
@@ -63,17 +64,23 @@ class LastAttentionReader(Reader):
             self.read_weights(mean)
         self.appended = 0
 
-    def reduce_keys(self, pooling) -> None:
+    def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
         """Pool the mask, whose tokens are the keys, before the last attention."""
         if self.seen == self.attentions - 1:
             self.mask = propagate.pool(self.mask[..., None], self.grid, 0, pooling)
             self.mask = self.mask[..., 0]
 
-    def merge_tokens(self, kernel, stride, padding=(0, 0, 0, 0)) -> None:
+    def merge_tokens(
+        self, kernel: Pair, stride: Pair, padding: Padding = (0, 0, 0, 0)
+    ) -> None:
         """Let the first token of a group stand for it."""
         self.mask, self.grid = merge_nearest(
             self.mask, self.grid, kernel, stride, padding
         )
+
+    def output_shares(self) -> tuple[Tensor, ...]:
+        """Return the partner's share of the attention, for each output (B,)."""
+        raise NotImplementedError
 
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
@@ -104,7 +111,7 @@ class ClassTokenAttention(LastAttentionReader):
         rows: (B, P, P + N), softmax before dropout, averaged over heads.
     """
 
-    rows: Tensor | None = None
+    rows: Tensor
 
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
@@ -137,7 +144,7 @@ class ReceivedAttention(LastAttentionReader):
         columns: (B, N), averaged over heads and image tokens.
     """
 
-    columns: Tensor | None = None
+    columns: Tensor
 
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
@@ -156,7 +163,7 @@ class ReceivedAttention(LastAttentionReader):
             weight = weight / (weights @ weight[..., None])[..., 0]
         self._keep((weights * weight[..., None]).sum(dim=1))
 
-    def output_shares(self) -> tuple[Tensor]:
+    def output_shares(self) -> tuple[Tensor, ...]:
         """Return the share of all attention that the partner receives, (B,)."""
         received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
         return (received,)
@@ -228,7 +235,9 @@ class TransMix(MixHead):
         looks='attention',
         values=dict(attention={'class': 'cls', 'columns': 'received'}),
     )
-    def __init__(self, *args, ratio: float = 0.5, attention: str = 'cls', **kwargs):
+    def __init__(
+        self, *args: Any, ratio: float = 0.5, attention: str = 'cls', **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
         if not 0 <= ratio <= 1:
             raise InputError(f'ratio={ratio}: a weight lies between 0 and 1.')
@@ -357,11 +366,11 @@ def column_means(
 @torch.no_grad()
 def merge_nearest(
     mask: Tensor,
-    grid: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-) -> tuple[Tensor, tuple[int, int]]:
+    grid: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: Padding = (0, 0, 0, 0),
+) -> tuple[Tensor, Pair]:
     """Merge the tokens of a mask: the first one stands for its group (§3).
 
     Args:

@@ -118,7 +118,7 @@ class BatchMix:
             if lam < 1:
                 return lam
 
-    def _draw_partner(self, batch: int, device) -> Tensor:
+    def _draw_partner(self, batch: int, device: torch.device) -> Tensor:
         if self.pairing == 'flip':
             return torch.arange(batch - 1, -1, -1, device=device)
         return to_device(torch.randperm(batch), device)
@@ -146,4 +146,5 @@ class Mixup(BatchMix):
 def _window(mask: np.ndarray) -> Window:
     """Return the smallest box around the mask: nothing outside it is mixed."""
     sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
-    return tuple(slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
+    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
+    return rows, columns

@@ -5,6 +5,8 @@ exclusive, by NumPy's global generator, which mmengine seeds, in the order of th
 official codes (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row, then column.
 """
 
+from typing import Any
+
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
@@ -108,7 +110,7 @@ class CutMix(BatchMix):
         self,
         alpha: float = 1.0,
         cutmix_minmax: tuple[float, float] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(alpha, **kwargs)
         self.cutmix_minmax = cutmix_minmax
@@ -139,7 +141,7 @@ class ResizeMix(BatchMix):
     """
 
     def __init__(
-        self, alpha: float = 1.0, scale: tuple[float, float] = (0.1, 0.8), **kwargs
+        self, alpha: float = 1.0, scale: tuple[float, float] = (0.1, 0.8), **kwargs: Any
     ):
         super().__init__(alpha, **kwargs)
         low, high = scale

@@ -1,5 +1,7 @@
 """FMix: masks of any shape, from random images of low frequency."""
 
+from typing import Any
+
 import numpy as np
 
 from mmtlalign.errors import InputError
@@ -28,7 +30,7 @@ class FMix(BatchMix):
         alpha: float = 1.0,
         decay_power: float = 3.0,
         max_soft: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(alpha, **kwargs)
         if not decay_power >= 0:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 
@@ -39,7 +39,9 @@ class Mix:
         zero = torch.zeros(1, 1, 1, 1, device=images.device)
         return cls(images, labels, partner, zero.expand(1, 1, *images.shape[-2:]))
 
-    def apply_in_backbone(self, backbone) -> contextlib.AbstractContextManager:
+    def apply_in_backbone(
+        self, backbone: nn.Module
+    ) -> contextlib.AbstractContextManager[None]:
         """Return a context manager around the forward pass, which mixes what is left.
 
         Nothing is left where images are mixed; :class:`mmtlalign.mixing.TokenSwap`
@@ -106,4 +108,4 @@ class Mix:
                 f'{grid[0]}x{grid[1]}: give the patch and the grid of the same '
                 'backbone.'
             )
-        return tuple(patch)
+        return patch[0], patch[1]

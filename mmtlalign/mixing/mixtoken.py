@@ -12,6 +12,7 @@ channels.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ def swap_patches(
         InputError: The grid is another.
     """
 
-    def swap(module, args, out):
+    def swap(module: nn.Module, args: tuple, out: Any) -> tuple[Tensor, Any]:
         if not isinstance(out, tuple) or len(out) != 2:
             raise UnsupportedError(
                 f'{type(module).__name__} does not give tokens and their grid, '
@@ -96,7 +97,9 @@ class TokenSwap(Mix):
     grid: tuple[int, int]
     box: Box
 
-    def apply_in_backbone(self, backbone: nn.Module):
+    def apply_in_backbone(
+        self, backbone: nn.Module
+    ) -> contextlib.AbstractContextManager[None]:
         """Exchange tokens after the backbone's patch embedding.
 
         Raises:
@@ -131,7 +134,7 @@ class MixToken(TokenBatchMix):
 
     def __init__(self, alpha: float = 1.0, patch_size: int = 16, prob: float = 1.0):
         super().__init__(alpha, patch_size, prob=prob)
-        self._drawn = None
+        self._drawn: tuple[tuple[int, int], Box] | None = None
 
     def mix(self, images: Tensor, labels: Tensor, inplace: bool = False) -> Mix:
         """Draw a box for a batch, whose images stay as they are.
@@ -156,7 +159,7 @@ class MixToken(TokenBatchMix):
         self._drawn = grid, box
         return box_mask(box, grid)
 
-    def __call__(self, images: Tensor, labels: Tensor):
+    def __call__(self, images: Tensor, labels: Tensor) -> NoReturn:
         """Refuse: there are no mixed images to return."""
         raise UnsupportedError(
             'MixToken mixes inside the backbone, so it works with '

@@ -4,6 +4,7 @@ On the token grid (h, w) no token shows both images.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class TokenBatchMix(BatchMix):
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
     """
 
-    def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs):
+    def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs: Any):
         super().__init__(alpha, **kwargs)
         if int(patch_size) != patch_size or patch_size < 1:
             raise InputError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
@@ -88,7 +89,7 @@ class TokenMix(TokenBatchMix):
         alpha: float = 1.0,
         patch_size: int = 16,
         mask_type: str = 'block',
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(alpha, patch_size, **kwargs)
         if mask_type not in ('block', 'random'):
@@ -154,7 +155,7 @@ class GridMix(BatchMix):
         **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
     """
 
-    def __init__(self, alpha: float = 1.0, grid: int = 7, **kwargs):
+    def __init__(self, alpha: float = 1.0, grid: int = 7, **kwargs: Any):
         super().__init__(alpha, **kwargs)
         if int(grid) != grid or grid < 2:
             raise InputError(

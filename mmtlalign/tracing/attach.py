@@ -23,6 +23,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,6 +40,8 @@ from mmtlalign.tracing.support import (
     looks_like_attention,
 )
 from mmtlalign.tracing.tracer import Reader, Tracer
+
+SomeReader = TypeVar('SomeReader', bound=Reader)
 
 
 @dataclasses.dataclass
@@ -82,7 +85,7 @@ class TraceContext:
 
     def read_weights(self, softmax: nn.Module) -> None:
         """Read an attention from the output (..., H, Nq, Nk) of its softmax module."""
-        handle = softmax.register_forward_hook(EventHook(self, None).weights)
+        handle = softmax.register_forward_hook(EventHook(self, Reader.weigh).weights)
         self.undo.append(handle.remove)
 
     def replace_attention(
@@ -104,7 +107,7 @@ class TraceContext:
 
     def capture(self, module: nn.Module) -> None:
         """Read an attention that is computed in the middle of a module's forward."""
-        self.swap_class(module, capturing(type(module)))
+        self.swap_class(module, capturing(type(module)))  # type: ignore[arg-type]
 
     def swap_class(self, module: nn.Module, cls: type) -> None:
         """Make a module an object of a subclass that has the same parameters.
@@ -131,7 +134,7 @@ def _unwrap(module: nn.Module, name: str) -> None:
 class EventHook:
     """A forward hook that does something only while there is a reader."""
 
-    def __init__(self, context: TraceContext, tell: Callable | None):
+    def __init__(self, context: TraceContext, tell: Callable[..., object]):
         self.context = context
         self.tell = tell
 
@@ -198,7 +201,7 @@ def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int
             inside += (f'{name}.',)
         elif cls in KNOWN.token_modules:
             found.append((KNOWN.token_modules[cls], module, 0))
-        elif looks_like_attention(type(module)):
+        elif looks_like_attention(type(module)):  # type: ignore[arg-type]
             known = ', '.join(sorted(c.__name__ for c in KNOWN.attentions))
             raise UnsupportedError(
                 f'{type(backbone).__name__}.{name} is a {type(module).__name__}, '
@@ -236,7 +239,7 @@ def _undo(context: TraceContext) -> None:
 
 
 @contextlib.contextmanager
-def trace_forward(backbone: nn.Module, reader: Reader) -> Iterator[Reader]:
+def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReader]:
     """Let a reader read one forward pass of an attached backbone.
 
     Raises:
@@ -277,7 +280,7 @@ class MixTracer(Tracer):
         mix: The mixed batch.
     """
 
-    def __init__(self, backbone: nn.Module, mix: Mix, **options):
+    def __init__(self, backbone: nn.Module, mix: Mix, **options: Any):
         spec = backbone_spec(backbone)
         super().__init__(
             start_share(backbone, mix),
@@ -299,7 +302,7 @@ class MixTracer(Tracer):
 
 
 @contextlib.contextmanager
-def trace(backbone: nn.Module, mix: Mix, **options) -> Iterator[MixTracer]:
+def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator[MixTracer]:
     """Trace a mixed batch through one forward pass.
 
     ::
@@ -362,7 +365,7 @@ def crop_to_tokens(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> M
 
 
 def label_tracer(
-    backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options
+    backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options: Any
 ) -> Tracer:
     """Make a tracer that starts every image token with columns of its own.
 

@@ -9,9 +9,11 @@ their labels. Every step is linear in the labels, so that moving the share of on
 and multiplying by the labels at the end is the same (docs/tracing.md).
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -82,7 +84,7 @@ Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 
 
-def convolved(size: Pair, layer) -> Pair:
+def convolved(size: Sequence[int], layer: nn.Module) -> Pair:
     """Return the rows and columns that a convolution makes of a map of ``size``."""
     return tuple(
         (side + 2 * pad - kernel) // stride + 1
@@ -199,7 +201,7 @@ def merge(
 
 
 @torch.no_grad()
-def pool(share: Tensor, grid: Pair, prefix: int, pooling) -> Tensor:
+def pool(share: Tensor, grid: Pair, prefix: int, pooling: Callable) -> Tensor:
     """Pool image tokens, as the keys of spatial-reduction attention are.
 
     Args:

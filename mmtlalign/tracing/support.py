@@ -121,7 +121,7 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
         UnsupportedError: For an unknown class, naming the known ones, and for one
             whose labels cannot be traced, with the reason.
     """
-    _load_bases(type(backbone))
+    _load_bases(type(backbone))  # type: ignore[arg-type]
     found = _look_up(type(backbone))
     if not isinstance(found, BackboneSpec):
         load_adapters(hosts_of(backbone))

@@ -16,6 +16,7 @@ Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share colum
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,9 @@ from torch import Tensor
 from mmtlalign.compat.torch_2_1 import outside_old_graphs
 from mmtlalign.errors import InputError
 from mmtlalign.tracing import propagate
+from mmtlalign.tracing.propagate import Padding, Pair
 
-Pair = tuple[int, int]
+NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 class Reader:
@@ -51,7 +53,7 @@ class Reader:
         self.appended = 0
         self._embedded = False
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             if callable(value) and not name.startswith('_'):
@@ -126,7 +128,9 @@ class Reader:
         """
         self.appended = count
 
-    def merge_tokens(self, kernel: Pair, stride: Pair, padding=(0, 0, 0, 0)) -> None:
+    def merge_tokens(
+        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
+    ) -> None:
         """Merge groups of tokens into one each.
 
         Args:
@@ -139,7 +143,7 @@ class Reader:
         """Put special tokens, which start at the mean of the others, in front."""
         self.prefix += count
 
-    def embed(self, kernel: Pair, stride: Pair, padding=(0, 0, 0, 0)) -> None:
+    def embed(self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING) -> None:
         """Pass a patch embedding: the first makes the tokens, others merge them.
 
         Arguments as in :meth:`merge_tokens`.
@@ -224,10 +228,12 @@ class Tracer(Reader):
     ) -> None:
         """Cut the shares into windows."""
         super().enter_windows(grid, window, shift, pad_first)
+        assert self.windows is not None
         self._keys = propagate.to_windows(self.share, *self.windows)
 
     def leave_windows(self) -> None:
         """Put the moved shares of the windows together again."""
+        assert self.windows is not None and self._keys is not None
         columns = self.share.shape[-1]
         moved = propagate.from_windows(self._keys, *self.windows, columns)
         self.windows = self._keys = None
@@ -242,7 +248,9 @@ class Tracer(Reader):
         super().append_tokens(count)
         self._keys = propagate.append_mean(self.share, count)
 
-    def merge_tokens(self, kernel: Pair, stride: Pair, padding=(0, 0, 0, 0)) -> None:
+    def merge_tokens(
+        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
+    ) -> None:
         """Average the shares of each group of tokens."""
         self.share, self.grid = propagate.merge(
             self.share, self.grid, kernel, stride, padding

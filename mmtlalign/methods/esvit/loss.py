@@ -11,6 +11,7 @@ regions (view, image, token).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -250,7 +251,14 @@ def cross_entropy_to_rows(
 
 class _CrossEntropyToRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, student, targets, rows, weights, temperature):
+    def forward(
+        ctx: Any,
+        student: Tensor,
+        targets: Tensor,
+        rows: Tensor,
+        weights: Tensor,
+        temperature: float,
+    ) -> Tensor:
         learns = ctx.needs_input_grad[0]
         gradient = torch.empty_like(student) if learns else None
         loss = student.new_zeros((), dtype=torch.float32)
@@ -274,6 +282,6 @@ class _CrossEntropyToRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream):
+    def backward(ctx: Any, upstream: Tensor) -> tuple:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None, None, None

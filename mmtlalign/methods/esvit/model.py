@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_reduce
@@ -273,7 +273,7 @@ class EsViT(BaseSelfSupervisor):
         return teacher_probabilities(logits, center.value, self.teacher_temp)
 
     @staticmethod
-    def _check_teacher(state_dict: dict, prefix: str, *args) -> None:
+    def _check_teacher(state_dict: dict, prefix: str, *args: Any) -> None:
         names = [name for name in state_dict if name.startswith(prefix)]
         if names and not any(n.startswith(f'{prefix}teacher.') for n in names):
             raise InputError(

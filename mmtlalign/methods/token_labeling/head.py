@@ -10,6 +10,7 @@ Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``D`` width.
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from mmpretrain.models.heads import VisionTransformerClsHead
@@ -101,7 +102,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         label_smooth_val: float = 0.0,
         num_extra_tokens: int = 1,
         init_cfg: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if init_cfg is None:
             init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)

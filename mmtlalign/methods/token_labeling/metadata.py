@@ -54,7 +54,7 @@ class StoreMetadata:
     shard_size: int = 4096
     layout: int = LAYOUT
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, 'grid', tuple(self.grid))
         for name in ('num_classes', 'topk', 'images', 'shard_size'):
             if getattr(self, name) < 1:

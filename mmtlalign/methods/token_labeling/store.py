@@ -83,7 +83,7 @@ class LabelMapStore:
                 'annotator of these classes, or correct class_names.'
             )
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict:
         """Leave out what is mapped: NumPy would pickle the files' contents."""
         state = {k: v for k, v in vars(self).items() if k not in ('names', 'lookup')}
         return state | dict(_shards={})

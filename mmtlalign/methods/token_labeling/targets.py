@@ -129,7 +129,7 @@ def stack_map(samples: list, key: str) -> StackedMap | None:
 
 
 def _stack(samples: list, key: str, present: list[bool], axes: int) -> Tensor:
-    """A field of all samples (B, ...), zeros where a sample has no map."""
+    """Stack a field of all samples (B, ...), zeros where a sample has no map."""
     tensors = {}
     for i in (i for i, there in enumerate(present) if there):
         if key not in samples[i]:
@@ -256,7 +256,7 @@ class SampleMaps:
         )
 
     def _read(self, samples: list, key: str, device: torch.device) -> StackedMap | None:
-        """The maps on the device, ``present`` None if all have one; None if none."""
+        """Copy maps to the device; ``present`` is None if all have one."""
         stacked = batch_map(samples, key)
         count = 0 if stacked is None else int(stacked.present.sum())
         if count < len(samples) and self.missing == 'error':

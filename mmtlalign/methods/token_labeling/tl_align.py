@@ -15,6 +15,7 @@ names, ``m`` classes that get a column, ``S`` columns.
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,9 +126,9 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         residual (bool | float): How much labels before a layer count beside the moved
             ones: True is the plain mean, False not at all, and a number r gives
             ``p <- (r p + A p) / (r + 1)``. Defaults to True.
-        head_token_rule (str, optional): How DHVT's head tokens come back to the class token,
-            ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` where there are
-            head tokens.
+        head_token_rule (str, optional): How DHVT's head tokens come back to the class
+            token, ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` where
+            there are head tokens.
         **kwargs: As of ``TokenLabelClsHead``.
 
     Raises:
@@ -138,13 +139,13 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     @renamed_arguments(merge='head_token_rule')
     def __init__(
         self,
-        *args,
+        *args: Any,
         traced: str = 'share',
         columns: int | None = None,
         layers: Sequence[int] | None = None,
         residual: bool | float = True,
         head_token_rule: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
         self._check_trace(traced, columns)

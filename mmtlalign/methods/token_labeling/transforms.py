@@ -7,6 +7,7 @@ runs, so that image and map cannot differ.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -215,7 +216,7 @@ class RandAugmentWithMap(RandAugment):
             moves the image is not known.
     """
 
-    def __init__(self, *args, legacy_geometry: bool = False, **kwargs):
+    def __init__(self, *args: Any, legacy_geometry: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.legacy_geometry = legacy_geometry
         for step in self.transforms:
@@ -375,7 +376,7 @@ class PoolLabelMap(BaseTransform):
     def _largest(
         self, pooled: np.ndarray, classes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k largest of (C, ...) logits and their classes, each (k, ...)."""
+        """Select the k largest of (C, ...) logits and their classes, each (k, ...)."""
         shape = (self.topk, *pooled.shape[1:])
         values, indices = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
         count = min(self.topk, len(classes))

@@ -7,6 +7,7 @@ tokens.
 """
 
 import functools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +88,9 @@ class TracedMultiheadAttention(nn.MultiheadAttention):
         return out.transpose(0, 1), None
 
 
-def _reduce_keys(reader: Reader, module: nn.Module, x: Tensor, *args, **kwargs) -> None:
+def _reduce_keys(
+    reader: Reader, module: nn.Module, x: Tensor, *args: Any, **kwargs: Any
+) -> None:
     """Pool the shares of the keys where the stock module reduces the keys."""
     if module.sr_ratio > 1:
         reader.reduce_keys(functools.partial(F.avg_pool2d, kernel_size=module.sr_ratio))

@@ -9,6 +9,7 @@ saw.
 import functools
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
@@ -40,7 +41,7 @@ def require_attributes(read: Callable) -> Callable:
     """Make a function of a timm model say so if an attribute is not there."""
 
     @functools.wraps(read)
-    def call(model: nn.Module, *args):
+    def call(model: nn.Module, *args: Any) -> Any:
         try:
             return read(model, *args)
         except AttributeError as error:
@@ -91,7 +92,9 @@ def try_once(
 
 
 @torch.no_grad()
-def _moves_as_traced(make, install, run, grid) -> tuple[int, bool]:
+def _moves_as_traced(
+    make: Callable, install: Callable, run: Callable, grid: tuple[int, int]
+) -> tuple[int, bool]:
     """Return how many attentions were met, and whether shares move as tokens."""
     tokens = grid[0] * grid[1]
     with torch.random.fork_rng(devices=[]), torch.device('cpu'):

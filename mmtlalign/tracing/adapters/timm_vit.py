@@ -4,6 +4,7 @@ Their attentions compute in the middle of their forward, fused or not, so their
 calls are intercepted.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
@@ -73,7 +74,7 @@ def _patch(model: nn.Module) -> tuple[int, int]:
 
 
 @require_attributes
-def _grid(model: nn.Module, size) -> tuple[int, int]:
+def _grid(model: nn.Module, size: Sequence[int]) -> tuple[int, int]:
     return tuple(model.patch_embed.dynamic_feat_size(tuple(size)))
 
 

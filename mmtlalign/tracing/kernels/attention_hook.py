@@ -7,6 +7,7 @@ columns.
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class AttentionHook:
         channels: How many share columns the last forward with a reader carried.
     """
 
-    def __init__(self, context, function: Callable, scale: float | None = None):
+    def __init__(self, context: Any, function: Callable, scale: float | None = None):
         self.context = context
         self.function = function
         self.scale = scale
@@ -55,7 +56,7 @@ class AttentionHook:
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Tensor:
         """Compute attention; arguments and output as of the function."""
         if is_causal or any(kwargs.values()):
@@ -111,7 +112,9 @@ class _AttentionCalls(TorchFunctionMode):
         super().__init__()
         self.hook = hook
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return self.hook(*args, **kwargs)
@@ -125,13 +128,15 @@ class _AttentionCalls(TorchFunctionMode):
 class _Capturing:
     """Mixin of modules whose calls of attention are intercepted."""
 
+    attention_hook: AttentionHook
+
     @outside_old_graphs
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         hook = self.attention_hook
         if hook.context.reader is None and not hook.channels:
-            return super().forward(*args, **kwargs)
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
         with _AttentionCalls(hook):
-            return super().forward(*args, **kwargs)
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
 
 
 @functools.cache
@@ -143,10 +148,10 @@ def capturing(cls: type) -> type:
     return type(f'Traced{cls.__name__}', (_Capturing, cls), {'__reduce_ex__': _reduce})
 
 
-def _reduce(module, protocol):
+def _reduce(module: Any, protocol: int) -> tuple:
     """Pickle a class made on the fly by the class that it stands for."""
     return _rebuild, (type(module).__mro__[2],), module.__dict__
 
 
-def _rebuild(cls):
+def _rebuild(cls: type) -> Any:
     return object.__new__(capturing(cls))

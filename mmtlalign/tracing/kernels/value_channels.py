@@ -9,6 +9,8 @@ Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` 
 columns.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -17,8 +19,8 @@ from mmtlalign.compat.torch_2_1 import is_compiling
 
 # PyTorch's fused attention on a CPU and its backward pass, where it has them.
 _NAME = '_scaled_dot_product_flash_attention_for_cpu'
-_FORWARD = getattr(torch.ops.aten, _NAME, None)
-_BACKWARD = getattr(torch.ops.aten, f'{_NAME}_backward', None)
+_FORWARD: Any = getattr(torch.ops.aten, _NAME, None)
+_BACKWARD: Any = getattr(torch.ops.aten, f'{_NAME}_backward', None)
 
 
 def can_carry_share(
@@ -67,7 +69,9 @@ def attend_with_share(
 
 class _AttendWithShare(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query, key, value, share, scale):
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, share: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
         width = query.shape[-1]
         wide, sums = _FORWARD(
             *widened(query, key, value, share),
@@ -86,7 +90,7 @@ class _AttendWithShare(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient, _):
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple:
         query, key, value, out, sums = ctx.saved_tensors
         gradients = _BACKWARD(
             gradient, query, key, value, out, sums, 0.0, False,

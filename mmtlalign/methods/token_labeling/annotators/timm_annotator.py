@@ -88,7 +88,7 @@ def _network(
 def _at_size(
     create: Callable[..., nn.Module], size: tuple[int, int] | None
 ) -> nn.Module:
-    """A network for images of this size, where it takes one."""
+    """Make a network for images of this size, where it takes one."""
     if size is None:
         return create()
     try:
