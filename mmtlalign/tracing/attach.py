@@ -69,7 +69,7 @@ class TraceContext:
         self.undo.append(handle.remove)
 
     def after(self, module: nn.Module, tell: Callable) -> None:
-        """Call ``tell(reader, module)`` after a module's forward."""
+        """Call ``tell(reader, module, output)`` after a module's forward."""
         handle = module.register_forward_hook(EventHook(self, tell).after)
         self.undo.append(handle.remove)
 
@@ -85,8 +85,7 @@ class TraceContext:
 
     def read_weights(self, softmax: nn.Module) -> None:
         """Read an attention from the output (..., H, Nq, Nk) of its softmax module."""
-        handle = softmax.register_forward_hook(EventHook(self, Reader.weigh).weights)
-        self.undo.append(handle.remove)
+        self.after(softmax, _weigh)
 
     def replace_attention(
         self,
@@ -122,8 +121,12 @@ class TraceContext:
         module.attention_hook = AttentionHook(self, F.scaled_dot_product_attention)
 
 
-def _leave_windows(reader: Reader, module: nn.Module) -> None:
+def _leave_windows(reader: Reader, module: nn.Module, output: object) -> None:
     reader.leave_windows()
+
+
+def _weigh(reader: Reader, module: nn.Module, output: Tensor) -> None:
+    reader.weigh(output)
 
 
 def _unwrap(module: nn.Module, name: str) -> None:
@@ -144,14 +147,9 @@ class EventHook:
             self.tell(self.context.reader, module, *args, **kwargs)
 
     def after(self, module: nn.Module, args: tuple, output: object) -> None:
-        """Tell the reader."""
+        """Tell the reader, with the output of the forward."""
         if self.context.reader is not None:
-            self.tell(self.context.reader, module)
-
-    def weights(self, module: nn.Module, args: tuple, output: Tensor) -> None:
-        """Hand on attention weights."""
-        if self.context.reader is not None:
-            self.context.reader.weigh(output)
+            self.tell(self.context.reader, module, output)
 
 
 def attach(backbone: nn.Module) -> TraceContext:

@@ -58,7 +58,9 @@ def _merge(reader: Reader, module: nn.Unfold, x: Tensor) -> None:
     reader.merge_tokens(module.kernel_size, module.stride, (wide, wide, high, high))
 
 
-def _add_class_token(reader: Reader, module: nn.Module, count: int) -> None:
+def _add_class_token(
+    reader: Reader, module: nn.Module, output: object, count: int
+) -> None:
     reader.add_special_tokens(count)
 
 
