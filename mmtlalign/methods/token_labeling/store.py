@@ -8,7 +8,6 @@ each lies) and ``shard-*.npy``, arrays of records of equal size, one an image.
 """
 
 import hashlib
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mmtlalign.compat.files import atomic_write
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import LabelMap
 from mmtlalign.methods.token_labeling.metadata import TOOL, StoreMetadata, fingerprint
@@ -329,17 +329,9 @@ def name_hash(name: str) -> np.uint64:
 
 
 def _replace_file(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file to a stream, whole or not at all."""
-    part = file.with_name(f'.{file.name}.{os.getpid()}.part')
-    try:
-        with part.open('wb') as stream:
-            write(stream)
-            stream.flush()
-            # What has its name must have its bytes, also after a power cut.
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a file to a stream, whole or not at all, also after a power cut."""
+    with atomic_write(file, sync=True) as part, part.open('wb') as stream:
+        write(stream)
 
 
 def _replace_text(file: Path, text: str) -> None:
