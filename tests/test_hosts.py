@@ -139,3 +139,13 @@ def test_classification_needs_no_compiled_operators():
     subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', WITHOUT_OPERATORS], check=True
     )
+
+
+def test_import_brings_in_nothing():
+    code = (
+        'import sys, mmtlalign; dir(mmtlalign); '
+        "print([m for m in ('torch', 'numpy', 'mmengine', 'mmpretrain', 'timm') "
+        'if m in sys.modules])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.strip() == '[]', done.stderr
