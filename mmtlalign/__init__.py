@@ -8,6 +8,7 @@ that are installed fit.
 
 import importlib
 import importlib.util
+from typing import Any
 
 from mmtlalign.compat.hosts import check_hosts
 
@@ -35,7 +36,7 @@ _HOME = {
 __all__ = ['__version__', 'list_backbones', *_HOME]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = getattr(importlib.import_module(f'{__name__}.{_HOME[name]}'), name)

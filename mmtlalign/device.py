@@ -10,7 +10,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     From pageable memory the copy would wait for the work under way.
 
     Args:
-        tensor: Of any shape.
+        tensor: Tensor of any shape.
         device: Where the network is.
 
     Returns:

@@ -247,7 +247,7 @@ class CASwin(SwinTransformer):
 
 def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[int]]:
     """Return blocks and width of every stage; nothing if the state dict is a part."""
-    stages = {}
+    stages: dict[int, list[int]] = {}
     for name, tensor in state_dict.items():
         block = re.fullmatch(
             r'stages\.(\d+)\.blocks\.\d+\.norm1\.weight', name[len(prefix) :]

@@ -66,7 +66,7 @@ class TokenPooling(BaseModule):
             )
 
     def forward(self, feats: tuple) -> tuple[Tensor]:
-        """Last feature (B, ..., C), channels last, to (B, C)."""
+        """Pool the last feature (B, ..., C), channels last, to (B, C)."""
         tokens = feats[-1].flatten(1, -2)
         if self.output == 'class':
             return (tokens[:, 0],)
@@ -109,7 +109,7 @@ class SimpleFeaturePyramid(BaseModule):
                 'them; give a multiple of four.'
             )
         half, quarter = in_channels // 2, in_channels // 4
-        scales = (
+        scales: tuple[list[nn.Module], ...] = (
             [
                 nn.ConvTranspose2d(in_channels, half, 2, stride=2),
                 build_norm_layer(norm_cfg, half),

@@ -58,7 +58,7 @@ def leave_out_class_token(
     """Take what belongs to the class token of the last stage out, in place.
 
     Args:
-        state_dict: Of a PVT with or without class token.
+        state_dict: Tensors of a PVT with or without class token.
         prefix: What the names of the PVT begin with.
         last: Index of its last stage.
     """
@@ -83,9 +83,10 @@ def variant_of(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[
         n[len(prefix) :]: v for n, v in state_dict.items() if n.startswith(prefix)
     }
     stages = sorted({n.split('.')[1] for n in tensors if n.startswith('stages.')})
-    tables = [tensors.get(f'stages.{stage}.positions.pos_embed') for stage in stages]
-    if not stages or any(table is None for table in tables):
+    names = [f'stages.{stage}.positions.pos_embed' for stage in stages]
+    if not stages or any(name not in tensors for name in names):
         return {}
+    tables = [tensors[name] for name in names]
     layers = Counter(n.split('.')[1] for n in tensors if n.endswith('.norm1.weight'))
     return dict(
         layers=[layers[stage] for stage in stages],

@@ -56,13 +56,13 @@ class TIMMBackbone(BaseModule):
         pretrained (bool): Load timm's weights. Defaults to False.
         checkpoint_path (str): A file with weights of the timm model. Defaults to ''.
         in_channels (int): Channels of the images. Defaults to 3.
-        init_cfg (dict, optional): As in mmengine. Defaults to None.
-        **kwargs: Of the timm model. For maps, plain transformers default to
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+        **kwargs: Arguments of the timm model. For maps, plain transformers default to
             ``dynamic_img_size=True, dynamic_img_pad=True`` and Swin to
             ``strict_img_size=False, always_partition=True``: images of any size.
 
     Attributes:
-        out_indices (tuple[int]): Of ``'featmap'``, counted from 0, else None.
+        out_indices (tuple[int]): Which maps, counted from 0; None for other outputs.
         channels (tuple[int]): Channels of each output, for ``in_channels``.
         strides (tuple[int]): Pixels a cell of each map; None for other outputs.
 
@@ -98,7 +98,8 @@ class TIMMBackbone(BaseModule):
         # Loaded weights are not started anew.
         self._is_init = pretrained or bool(checkpoint_path)
         self.out_type = 'featmap' if maps else out_type or self._own_pooling()
-        self.out_indices = self.strides = None
+        self.out_indices: tuple[int, ...] | None = None
+        self.strides: tuple[int, ...] | None = None
         if maps:
             self._keep_maps(out_indices)
         else:
@@ -106,8 +107,8 @@ class TIMMBackbone(BaseModule):
 
     def forward(self, images: Tensor) -> tuple:
         """Turn images (B, 3, H, W) into features, see ``out_type``."""
-        if self.out_type == 'featmap':
-            return self._maps(images)
+        if self.out_indices is not None:
+            return self._maps(images, self.out_indices)
         if self.out_type == 'raw':
             return (self.timm_model.forward_features(images),)
         if hasattr(self.timm_model, 'dist_token'):
@@ -115,10 +116,10 @@ class TIMMBackbone(BaseModule):
             return ((tokens[:, 0], tokens[:, 1]),)
         return (self.timm_model(images),)
 
-    def _maps(self, images: Tensor) -> tuple[Tensor, ...]:
+    def _maps(self, images: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
         model = self.timm_model
-        last, maps = model.forward_intermediates(images, indices=list(self.out_indices))
-        if self.out_indices[-1] < self._depth() - 1:
+        last, maps = model.forward_intermediates(images, indices=list(indices))
+        if indices[-1] < self._depth() - 1:
             return tuple(maps)
         if hasattr(model, 'num_prefix_tokens') and last.ndim == 3:
             last = last[:, model.num_prefix_tokens :]

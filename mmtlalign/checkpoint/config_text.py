@@ -34,25 +34,29 @@ def read_config_text(text: str, source: str) -> dict[str, Any]:
         ) from error
     values = {}
     for line in lines:
-        name = line.targets[0] if isinstance(line, ast.Assign) else None
+        if not isinstance(line, ast.Assign):
+            _refuse(line, source)
+        name = line.targets[0]
         if not isinstance(name, ast.Name):
             _refuse(line, source)
         values[name.id] = _value(line.value, source)
     return values
 
 
-def _value(node: ast.AST, source: str) -> Any:
+def _value(node: ast.expr, source: str) -> Any:
     """Return a value of literals, or raise."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
         items = [_value(item, source) for item in node.elts]
         return items if isinstance(node, ast.List) else tuple(items)
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_value(key, source) for key in node.keys]
-        return dict(zip(keys, (_value(item, source) for item in node.values)))
+    if isinstance(node, ast.Dict):
+        given = [key for key in node.keys if key is not None]
+        if len(given) == len(node.keys):  # else there is a **mapping
+            keys = [_value(key, source) for key in given]
+            return dict(zip(keys, (_value(item, source) for item in node.values)))
     if isinstance(node, ast.Call) and _makes_dict(node):
-        values = {}
+        values: dict[Any, Any] = {}
         for mapping in node.args:
             values |= _value(mapping, source)
         return values | {word.arg: _value(word.value, source) for word in node.keywords}
@@ -72,7 +76,7 @@ def _makes_dict(node: ast.Call) -> bool:
     return is_dict and of_dicts and all(word.arg for word in node.keywords)
 
 
-def _refuse(node: ast.AST, source: str) -> NoReturn:
+def _refuse(node: ast.stmt | ast.expr, source: str) -> NoReturn:
     raise InputError(
         f'{source}: line {node.lineno} of its config is not a plain value '
         f'({ast.unparse(node)[:60]}), and a config in a file is read as data, never '

@@ -91,7 +91,8 @@ def unwrap(
         InputError: Two names become one.
     """
     wrappers = find_key_map(family).wrappers
-    counts, short = Counter(), {}
+    counts: Counter[str] = Counter()
+    short: dict[str, Value] = {}
     for name, value in state_dict.items():
         bare = name
         while begin := next((w for w in wrappers if bare.startswith(w)), None):
@@ -136,12 +137,18 @@ def _rules(table: KeyMap, reverse: bool, names: Iterable[str]) -> list[_Rule]:
     stages = [int(m['last']) for name in names if (m := stage.fullmatch(name))]
     last = str(max(stages, default=0))
     rules = []
-    for official, ours, *values in table.pairs:
-        sides = [(n,) if isinstance(n, str) else n for n in (official, ours)]
-        sides = [[name.replace('{last}', last) for name in side] for side in sides]
+    for pair in table.pairs:
+        sides = [
+            [
+                n.replace('{last}', last)
+                for n in ([side] if isinstance(side, str) else side)
+            ]
+            for side in pair[:2]
+        ]
         sources, targets = reversed(sides) if reverse else sides
         patterns = [pattern_of(source) for source in sources]
-        rules.append(_Rule(patterns, sources, targets, *(values or [None])))
+        values = pair[2] if len(pair) == 3 else None
+        rules.append(_Rule(patterns, sources, targets, values))
     return rules
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def export_backbone(
     """Write a backbone and nothing else of a checkpoint.
 
     Args:
-        checkpoint: Of a training run, or a file that this function wrote.
+        checkpoint: File of a training run, or one that this function wrote.
         out: File to write, ``.pth`` or ``.safetensors``; must not exist.
         weights: Which network of the file, as in :func:`select_weights`; ``'auto'``
             is what the checkpoint is tested with.
@@ -175,7 +175,7 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
     """Return what a user of a backbone must know, from the config of its training.
 
     Args:
-        config: Of a classifier.
+        config: Config of a classifier.
         source: Where it is from, for the message.
 
     Returns:
@@ -220,7 +220,7 @@ def _pipeline(config: Mapping, kind: str) -> list:
     return next(found, None) or []
 
 
-def _image_size(pipeline: list) -> list[int] | None:
+def _image_size(pipeline: Sequence) -> list[int] | None:
     """Return what the last transform that sets a size sets, (height, width)."""
     for transform in reversed(pipeline):
         # One of several is drawn; they differ in other things than the size.

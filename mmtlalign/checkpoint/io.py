@@ -42,7 +42,7 @@ def read_state_dict(path: str) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint that starts a training.
 
     Args:
-        path: As of :func:`read_tensors`.
+        path: A local file; ``~`` is expanded.
 
     Returns:
         Tensors by name, with the version marks (``_metadata``) the file carries.
@@ -91,8 +91,9 @@ def tensors_in(
     Args:
         content: What the file holds.
         path: The file, for the message.
-        keys: As of :func:`read_tensors`.
-        bare: As of :func:`read_tensors`.
+        keys: Entries that may hold the tensors; the first that is there does.
+            Defaults to ``('state_dict',)``.
+        bare: Whether the file may be the tensors alone. Defaults to True.
 
     Raises:
         InputError: There are none.

@@ -131,14 +131,15 @@ def select_weights(
             f'{some_of(list(content))}. Take a checkpoint of a training run.'
         )
     swapped = content.get('ema_state_dict')
+    networks: dict[str, Mapping[str, Tensor]] = {}
     if prefix and any(name.startswith(TEACHER + prefix) for name in tensors):
-        networks = dict(teacher=_strip_prefix(tensors, TEACHER))
+        networks['teacher'] = _strip_prefix(tensors, TEACHER)
         if any(name.startswith(prefix) for name in tensors):
             networks['student'] = tensors
     else:
         meta = content.get('meta') or {}
         kind = meta.get('weights', 'raw' if swapped is None else 'ema')
-        networks = {kind: tensors}
+        networks[kind] = tensors
         if swapped is not None:
             networks.setdefault('raw', _strip_prefix(swapped, 'module.'))
     kind = next(iter(networks)) if weights == 'auto' else weights
@@ -160,7 +161,7 @@ def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> OrderedDict:
         if name.startswith(prefix)
     )
     # Version marks, which let a backbone upgrade the names of older releases.
-    found._metadata = OrderedDict(
+    found._metadata = OrderedDict(  # type: ignore[attr-defined]  # as torch has it
         (name[len(prefix) :], mark)
         for name, mark in getattr(tensors, '_metadata', {}).items()
         if (name + '.').startswith(prefix)
@@ -192,7 +193,7 @@ def _backbone_tensors(
 
 
 def _beginning(name: str) -> str:
-    """'teacher.module.0.backbone.layers.3.weight' -> 'teacher.module.0.backbone.'."""
+    """Return 'module.backbone.' for 'module.backbone.norm.bias', and the like."""
     head, found, _ = name.partition('backbone.')
     return head + 'backbone.' if found else name.split('.')[0] + '.'
 
@@ -273,7 +274,7 @@ def resize_bias_tables(
     Raises:
         InputError: A table is not square.
     """
-    resized = Counter()
+    resized: Counter[tuple[int, int]] = Counter()
     for name, table in list(given.items()):
         if not name.endswith(BIAS_TABLE) or name not in own:
             continue

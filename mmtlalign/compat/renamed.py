@@ -77,7 +77,7 @@ def register_old_name(registry: Any, old: str, new: type | Callable) -> None:
     """Let a registry build a type by its name of before.
 
     Args:
-        registry: Of mmengine.
+        registry: A registry of mmengine.
         old: Name of before, without scope.
         new: The class or function that has the new name.
     """

@@ -7,6 +7,7 @@ and make the same pictures. How much they save is measured by
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import mmcv.transforms as mmcv_host
@@ -30,7 +31,7 @@ def record_random_params(step: BaseTransform, *names: str) -> Iterator[dict]:
     of recursion ends the run.)
 
     Args:
-        step: Of a pipeline.
+        step: Transform of a pipeline.
         *names: Names of the methods.
 
     Yields:
@@ -39,7 +40,7 @@ def record_random_params(step: BaseTransform, *names: str) -> Iterator[dict]:
     params, own = {}, {name: vars(step)[name] for name in names if name in vars(step)}
 
     def recorder(name: str, draw: Callable) -> Callable:
-        def record(*args):
+        def record(*args: Any) -> Any:
             params[name] = draw(*args)
             return params[name]
 
@@ -73,7 +74,7 @@ class RandomResizedCrop(host.RandomResizedCrop):
         InputError: For a backend or an interpolation that is not known.
     """
 
-    def __init__(self, *args, backend: str = 'cv2', **kwargs):
+    def __init__(self, *args: Any, backend: str = 'cv2', **kwargs: Any):
         super().__init__(*args, backend=backend, **kwargs)
         if backend not in ('cv2', 'pillow', 'torch'):
             raise InputError(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import FunctionType
+from typing import Any
 
 from mmdet.evaluation.metrics import CocoMetric as MMDetCocoMetric
 from mmengine.logging import MMLogger
@@ -37,7 +38,7 @@ class CocoMetric(MMDetCocoMetric):
             has no annotations.
     """
 
-    def __init__(self, *args, backend: str = 'auto', **kwargs):
+    def __init__(self, *args: Any, backend: str = 'auto', **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.backend = choose_backend(backend, self.use_mp_eval)
         if not self.format_only and self._coco_api and not self._coco_api.anns:

@@ -30,13 +30,15 @@ class LastAttention(LastAttentionReader):
         super().__init__(torch.zeros(1, grid[0] * grid[1]), grid, prefix, attentions)
 
     def weigh(self, weights: Tensor) -> None:
-        """Weights as in :meth:`Tracer.weigh`; the heads stay apart."""
+        """Read attention weights (..., H, Nq, Nk); the heads stay apart."""
         if self._is_last():
             self._keep(weights.flatten(0, -4))
         self.appended = 0
 
-    def read(self, query, key, scale, mask) -> None:
-        """As of the base."""
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
+        """Keep the weights of the last attention."""
         logits = query.float() @ key.float().mT * scale
         if mask is not None and mask.dtype == torch.bool:
             logits = logits.masked_fill(~mask, -torch.inf)
@@ -45,7 +47,7 @@ class LastAttention(LastAttentionReader):
         self._keep(logits.softmax(dim=-1))
 
     def maps(self) -> Tensor:
-        """Where each head looks (B, heads, h, w).
+        """Return the attention of each head on the tokens (B, heads, h, w).
 
         That is the class token's row, or without class token the mean row of all
         tokens, inside windows of those in the window; what falls on special tokens is

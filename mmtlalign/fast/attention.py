@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,7 @@ class AttentionKernel:
         is_causal: bool = False,
         scale: float | None = None,
         on_weights: Callable[[Tensor], object] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> Tensor:
         """Compute attention.
 
@@ -171,7 +172,7 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
     Args:
         query: (B, H, Nq, D).
         key: (B, H, N, D).
-        bias: As in :func:`explicit_attention`. Defaults to None.
+        bias: Added to the logits, if there is one. Defaults to None.
     """
     tokens = max(query.shape[-2], key.shape[-2])
     if tokens > MOST_TOKENS:
@@ -185,7 +186,7 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
 
 def read_times(path: Path) -> dict[tuple[str, torch.dtype, bool], dict[int, float]]:
     """Read the time of explicit over fused, by (device, type, bias) and tokens."""
-    found = {}
+    found: dict[tuple[str, torch.dtype, bool], dict[int, float]] = {}
     for row in json.loads(path.read_text(encoding='utf-8'))['cases']:
         case = row['device'], getattr(torch, row['dtype']), row['bias']
         found.setdefault(case, {})[row['tokens']] = row['explicit_over_fused']

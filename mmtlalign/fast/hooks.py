@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch import nn
 
 from mmtlalign.compat.wrappers import unwrap_model
@@ -76,7 +77,7 @@ class FastAttentionHook(Hook):
     def __init__(self, kernel: str = 'auto'):
         self.kernel = kernel
 
-    def before_run(self, runner) -> None:
+    def before_run(self, runner: Runner) -> None:
         """Change the model before it is compiled or run."""
         model = unwrap_model(runner.model)
         changed = speed_up(model, self.kernel)
@@ -104,7 +105,7 @@ class ChannelsLastHook(Hook):
         InputError: The model has no convolution.
     """
 
-    def before_run(self, runner) -> None:
+    def before_run(self, runner: Runner) -> None:
         """Change the format of the weights, which activations follow."""
         model = unwrap_model(runner.model)
         if not any(isinstance(module, nn.Conv2d) for module in model.modules()):

@@ -99,6 +99,7 @@ class FastShiftWindowMSA(ShiftWindowMSA):
     def forward(self, query: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Map tokens (B, h * w, C) of a map (h, w) to the same."""
         window, (height, width) = self.window_size, hw_shape
+        grid = (height, width)
         fills = height % window == width % window == 0 and min(hw_shape) > 0
         if not (self.training and fills and self.order) or is_compiling():
             return super().forward(query, hw_shape)
@@ -106,9 +107,9 @@ class FastShiftWindowMSA(ShiftWindowMSA):
         single = min(hw_shape) == window and not self.pad_small_map
         shift = 0 if single else self.shift_size
         where = dict(window_size=window, shift_size=shift, device=query.device)
-        order, back = self.order(tuple(hw_shape), **where)
+        order, back = self.order(grid, **where)
         windows = reorder(query, order, back).view(-1, window**2, query.shape[-1])
-        mask = self.get_attn_mask(tuple(hw_shape), **where)
+        mask = self.get_attn_mask(grid, **where)
         out = self.w_msa(windows, mask=mask).view(query.shape)
         return self.drop(reorder(out, back, order))
 
@@ -173,7 +174,7 @@ def make_fast(module: nn.Module, kernel: str | None = None) -> bool:
     """Make a module of mmpretrain or mmcv an object of its fast class, in place.
 
     Args:
-        module: Of any class; those without a fast one are left alone.
+        module: A module of any class; those without a fast one are left alone.
         kernel: Of a window attention. Defaults to None: as it is, at first 'auto'.
 
     Returns:

@@ -1,6 +1,7 @@
 """Masks and orders of shifted windows, made once for each size of a map."""
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from mmpretrain.models.utils import ShiftWindowMSA
@@ -13,18 +14,32 @@ from mmtlalign.compat.torch_2_1 import is_compiling
 # sizes need, and a bound where every batch has another size, as in detection.
 KEPT = 16
 
+HW = tuple[int, int]
+
 
 class SizeCache:
     """Keep what was made for a size; copies of a model, and files, start without."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.known: OrderedDict[tuple, object] = OrderedDict()
 
-    def make(self, hw_shape, window_size, shift_size, device):
+    def make(
+        self,
+        hw_shape: HW,
+        window_size: int,
+        shift_size: int,
+        device: torch.device | None,
+    ) -> Any:
         """Make what is kept for a map of ``hw_shape`` (h, w)."""
         raise NotImplementedError
 
-    def __call__(self, hw_shape, window_size, shift_size, device=None):
+    def __call__(
+        self,
+        hw_shape: HW,
+        window_size: int,
+        shift_size: int,
+        device: torch.device | None = None,
+    ) -> Any:
         """Return what was made for a map of ``hw_shape`` (h, w); make it once."""
         if is_compiling():
             return self.make(hw_shape, window_size, shift_size, device)
@@ -38,7 +53,7 @@ class SizeCache:
         self.known.move_to_end(key)
         return self.known[key]
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple]:
         return type(self), ()
 
 
@@ -49,7 +64,13 @@ class WindowMasks(SizeCache):
     makes the mask anew in every forward, some twenty small kernels.
     """
 
-    def make(self, hw_shape, window_size, shift_size, device):
+    def make(
+        self,
+        hw_shape: HW,
+        window_size: int,
+        shift_size: int,
+        device: torch.device | None,
+    ) -> Tensor | None:
         """Make the mask as the stock module does."""
         return ShiftWindowMSA.get_attn_mask(hw_shape, window_size, shift_size, device)
 
@@ -60,7 +81,13 @@ class WindowOrder(SizeCache):
     For a map whose sides are multiples of the window: two index tensors (h * w,).
     """
 
-    def make(self, hw_shape, window_size, shift_size, device):
+    def make(
+        self,
+        hw_shape: HW,
+        window_size: int,
+        shift_size: int,
+        device: torch.device | None,
+    ) -> tuple[Tensor, Tensor]:
         """Make the order and its inverse."""
         height, width = hw_shape
         places = torch.arange(height * width, device=device).view(hw_shape)
@@ -74,13 +101,13 @@ class WindowOrder(SizeCache):
 
 class _Reorder(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, tokens, order, back):
+    def forward(ctx: Any, tokens: Tensor, order: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(order, back)
         return tokens.index_select(1, order)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient.index_select(1, ctx.saved_tensors[1]), None, None
 
 

@@ -4,6 +4,7 @@ EsViT (arXiv 2106.09785), §4.1 and appendix, as the official evaluation takes t
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmpretrain.models.backbones import SwinTransformer
@@ -20,7 +21,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
     """Return the class token of each image, or the mean of its map.
 
     Args:
-        backbone: In the mode that it is to run in.
+        backbone: Backbone, in the mode that it is to run in.
         images: Normalised (N, 3, h, w).
 
     Returns:
@@ -83,6 +84,10 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
     return torch.cat(features, dim=-1)
 
 
+def _mean(norm: nn.Module, tokens: Tensor) -> Tensor:
+    return norm(tokens).mean(dim=1)
+
+
 def _block_readers(
     backbone: nn.Module,
 ) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
@@ -90,10 +95,10 @@ def _block_readers(
     # A subclass may have more behind its blocks, as CASwin has.
     if type(backbone) is SwinTransformer:
         last = len(backbone.stages) - 1
-        norm = getattr(backbone, f'norm{last}')
+        norms = [nn.Identity()] * last + [getattr(backbone, f'norm{last}')]
         return [
-            (block, lambda x, own=number == last: (norm(x) if own else x).mean(dim=1))
-            for number, stage in enumerate(backbone.stages)
+            (block, partial(_mean, norm))
+            for stage, norm in zip(backbone.stages, norms)
             for block in stage.blocks
         ]
     if hasattr(backbone, 'layers') and hasattr(backbone, 'ln1'):

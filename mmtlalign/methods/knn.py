@@ -57,7 +57,7 @@ def top_classes(
     """
     check_neighbours(ks, len(bank))
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
-    ranked = {k: [] for k in ks}
+    ranked: dict[int, list[Tensor]] = {k: [] for k in ks}
     for chunk in queries.split(max(1, CHUNK // len(bank))):
         nearest = (chunk @ bank.T).topk(max(ks), dim=1)
         weights, classes = (nearest.values / temperature).exp(), labels[nearest.indices]
@@ -206,7 +206,7 @@ class KNNHook(Hook):
         self.network = network
         self.interval = interval
         self.at_start = at_start
-        self.loaders = {}
+        self.loaders: dict[str, DataLoader] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Build the loaders, so that wrong settings show before the training."""
@@ -269,7 +269,7 @@ class KNNHook(Hook):
         ranked = top_classes(
             queries[part], bank, labels, self.ks, classes, self.temperature
         )
-        accuracies = {}
+        accuracies: dict[str, float] = {}
         for k, best in ranked.items():
             right = (best == truth[part, None]).double()
             hits = torch.stack([right[:, 0].sum(), right.sum()])

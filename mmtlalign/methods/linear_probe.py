@@ -186,6 +186,9 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             head.
     """
 
+    base_lr: float | None
+    paramwise_cfg: dict | None
+
     def _validate_cfg(self) -> None:
         if self.paramwise_cfg or self.base_lr is None:
             raise InputError(
@@ -198,7 +201,7 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def add_params(self, params: list, module: nn.Module, **kwargs: Any) -> None:
         """Add one group for each layer, in the order of the rates."""
-        head = getattr(module, 'head', None)
+        head: Any = getattr(module, 'head', None)
         if not hasattr(head, 'rates'):
             raise InputError(
                 f'{type(self).__name__}: the model has no mmtlalign.LinearProbeHead; '
@@ -240,7 +243,7 @@ class ProbeAccuracy(BaseMetric):
         """Return accuracies by name."""
         ranks = torch.stack([rank for rank, _, _ in results])
         _, rates, classes = results[0]
-        accuracy = {}
+        accuracy: dict[str, float] = {}
         for k in (1, 5) if classes > 5 else (1,):
             share = 100 * (ranks < k).double().mean(dim=0)
             accuracy |= {f'top{k}_lr{r:g}': v for r, v in zip(rates, share.tolist())}

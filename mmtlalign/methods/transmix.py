@@ -376,7 +376,7 @@ def merge_nearest(
     Args:
         mask: (1 or B, h * w).
         grid: ``(h, w)``.
-        kernel, stride: Of the merging, in tokens.
+        kernel, stride: Size and step of a group, in tokens.
         padding: Left, right, top, bottom.
 
     Returns:

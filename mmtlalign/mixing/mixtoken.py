@@ -160,7 +160,7 @@ class MixToken(TokenBatchMix):
         return box_mask(box, grid)
 
     def __call__(self, images: Tensor, labels: Tensor) -> NoReturn:
-        """Refuse: there are no mixed images to return."""
+        """Refuse to mix a batch: there are no mixed images to return."""
         raise UnsupportedError(
             'MixToken mixes inside the backbone, so it works with '
             'mmtlalign.MixClassifier alone: put it in its train_cfg, or use '

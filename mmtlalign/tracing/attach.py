@@ -99,7 +99,7 @@ class TraceContext:
             module: Calls the function as PyTorch's is called.
             scale: Factor of the logits, where the function has one of its own that
                 its callers do not give. Defaults to None.
-            name: Of the attribute.
+            name: Name of the attribute.
         """
         setattr(module, name, AttentionHook(self, getattr(module, name), scale))
         self.undo.append(partial(_unwrap, module, name))
@@ -112,7 +112,7 @@ class TraceContext:
         """Make a module an object of a subclass that has the same parameters.
 
         Args:
-            module: In place.
+            module: Changed in place.
             cls: Finds the function that it calls as ``self.attention_hook``.
         """
         self.undo.append(partial(setattr, module, '__class__', type(module)))
@@ -158,7 +158,7 @@ def attach(backbone: nn.Module) -> TraceContext:
     Its class and its state dict do not change; deep copies get a context of their own.
 
     Args:
-        backbone: Of a class that is supported.
+        backbone: Backbone of a supported class.
 
     Raises:
         UnsupportedError: The backbone's class, or a module in it that looks like

@@ -32,7 +32,7 @@ def attend(
     Args:
         query: (B, H, Nq, D) of any floating type.
         key: (B, H, N, D) of any floating type.
-        share: Of the keys (B, N, S).
+        share: Share of the keys (B, N, S).
         scale: Factor of the logits.
         mask: Added to the logits, broadcast to (B, H, Nq, N), or a boolean
             one. Defaults to None.
@@ -67,7 +67,7 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
 
     Args:
         weights: Softmax output before dropout (B, H, Nq, Nk).
-        share: Of the keys (B, Nk, S).
+        share: Share of the keys (B, Nk, S).
 
     Returns:
         Moved share (B, Nq, S).
@@ -184,7 +184,7 @@ def merge(
     Args:
         share: (B, h * w, S).
         grid: ``(h, w)``.
-        kernel, stride: Of the merging, in tokens.
+        kernel, stride: Size and step of a group, in tokens.
         padding: Left, right, top, bottom. Padding is not counted.
 
     Returns:

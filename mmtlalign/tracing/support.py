@@ -95,7 +95,7 @@ def register_attention(*classes: type) -> Callable[[Callable], Callable]:
     """Register, as a decorator, what attaches tracing to an attention.
 
     Args:
-        *classes: Of the module. The function is called with the module and the
+        *classes: Classes of the module. The function is called with the module and the
             :class:`mmtlalign.tracing.attach.TraceContext`.
     """
     return functools.partial(_register, KNOWN.attentions, classes)

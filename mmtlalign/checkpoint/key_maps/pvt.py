@@ -64,9 +64,9 @@ def to_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     feature maps agree to about 1e-4, not to the last digit.
 
     Args:
-        state_dict: Of :class:`mmtlalign.backbones.PVT`, names without ``backbone.``.
-            The class token, its position and the final norm, which mmdet does not
-            have, are left out.
+        state_dict: Tensors of :class:`mmtlalign.backbones.PVT`, by name without
+            ``backbone.``. The class token, its position and the final norm, which
+            mmdet does not have, are left out.
 
     Raises:
         InputError: A name is not one of PVT.
@@ -102,7 +102,7 @@ def from_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of mmdet's ``PyramidVisionTransformer`` (first version).
 
     Args:
-        state_dict: Of mmdet's backbone, names without ``backbone.``.
+        state_dict: Tensors of mmdet's backbone, names without ``backbone.``.
 
     Returns:
         All weights of a PVT with ``with_cls_token=False``.
@@ -134,7 +134,8 @@ def _fields(pattern: re.Pattern, name: str) -> tuple[str, str | None, str, str]:
     match = pattern.fullmatch(name)
     if match is None:
         raise _unknown(name)
-    return match.groups()
+    stage, layer, module, kind = match.groups()
+    return stage, layer, module, kind
 
 
 def _renamed(table: Mapping[str, str], module: str, name: str) -> str:

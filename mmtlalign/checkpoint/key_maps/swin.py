@@ -79,8 +79,9 @@ def _merging(shift: int) -> tuple[Pair, ...]:
 # The mask of shifted windows and the index of the bias table.
 COMPUTED = (BLOCK + 'attn_mask', BLOCK + f'attn.{INDEX}')
 # The final norm of ours has the number of the last stage.
-STAGES = tuple(
-    f'{name}.{{last}}.blocks.0.norm1.weight' for name in ('layers', 'backbone.stages')
+STAGES = (
+    'layers.{last}.blocks.0.norm1.weight',
+    'backbone.stages.{last}.blocks.0.norm1.weight',
 )
 POSITIONS: Pair = ('absolute_pos_embed', 'backbone.absolute_pos_embed')
 

@@ -22,7 +22,7 @@ def teacher_temperature(
     """Return the temperature of an epoch: linear, then constant.
 
     Args:
-        epoch: From 0.
+        epoch: Number of the epoch, from 0.
         start: Temperature in epoch 0.
         final: Temperature from epoch ``warmup_epochs - 1`` on.
         warmup_epochs: Epochs on the line, both ends counted; 0 for none.

@@ -162,7 +162,7 @@ def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
 
 
 def _nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Index (B, Q) of the key (B, T, P) of greatest product with a query (B, Q, P)."""
+    """Return the index (B, Q) of the key (B, T, P) nearest to a query (B, Q, P)."""
     step = max(1, MATCH_CHUNK // (keys.shape[0] * keys.shape[1]))
     return torch.cat(
         [(part @ keys.mT).argmax(dim=-1) for part in queries.split(step, dim=1)], dim=1
@@ -259,8 +259,7 @@ class _CrossEntropyToRows(torch.autograd.Function):
         weights: Tensor,
         temperature: float,
     ) -> Tensor:
-        learns = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(student) if learns else None
+        gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
         loss = student.new_zeros((), dtype=torch.float32)
         step = max(1, LOSS_CHUNK // student.shape[1])
         for start in range(0, len(student), step):
@@ -271,12 +270,12 @@ class _CrossEntropyToRows(torch.autograd.Function):
             for j in range(1, len(row)):
                 target.addcmul_(targets[row[j]], weight[j])
             loss -= (target * log_p).sum()
-            if learns:
+            if gradient is not None:
                 # In place: each new tensor is one more chunk to write and to read.
                 total = weight.sum(dim=0) / temperature
                 log_p.exp_().mul_(total).sub_(target, alpha=1 / temperature)
                 gradient[chunk] = log_p
-        if learns:
+        if gradient is not None:
             ctx.save_for_backward(gradient)
         return loss
 

@@ -40,7 +40,7 @@ class Center(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.register_buffer('value', torch.zeros(1, channels))
-        self.batch_means = []  # of this step
+        self.batch_means: list[Tensor] = []  # of this step
 
     @torch.no_grad()
     def add_batch(self, logits: Tensor) -> None:
@@ -92,7 +92,8 @@ class EsViT(BaseSelfSupervisor):
         center_momentum (float): Share of the old centre kept. Defaults to 0.9.
         global_views (int): Views of each image, the first ones, that the teacher
             sees. Defaults to 2.
-        data_preprocessor (dict, optional): As in mmpretrain. Defaults to None.
+        data_preprocessor (dict, optional): Defaults to None:
+            ``SelfSupDataPreprocessor``.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Raises:
@@ -129,10 +130,12 @@ class EsViT(BaseSelfSupervisor):
                 'with the others; set 2 or more (the recipes have 2).'
             )
         self.region_head = MODELS.build(region_head) if region_head else None
-        self.weights = WEIGHTINGS.get(weighting, weighting)
+        self.weights = (
+            WEIGHTINGS[weighting] if isinstance(weighting, str) else weighting
+        )
         self.student_temp = student_temp
         self.global_views = global_views
-        self.teacher_temp = None  # set by the hook
+        self.teacher_temp: float | None = None  # set by the hook
         self.teacher = nn.ModuleDict(deepcopy(self.student())).requires_grad_(False)
         self.centers = nn.ModuleDict(
             {
@@ -189,7 +192,8 @@ class EsViT(BaseSelfSupervisor):
             ``loss_view`` and ``loss_region``, weighted, which are summed, and
             ``view_term`` and ``region_term`` as the paper defines them.
         """
-        if self.teacher_temp is None:
+        temperature = self.teacher_temp
+        if temperature is None:
             raise InputError(
                 'EsViT has no teacher temperature: its hook sets that and updates the '
                 "teacher. Add custom_hooks=[dict(type='mmtlalign.EsViTHook')]."
@@ -206,13 +210,13 @@ class EsViT(BaseSelfSupervisor):
             tokens=student.tokens,
             teacher=self.global_views,
         )
-        targets = self._targets('view', teacher.view)
+        targets = self._targets('view', teacher.view, temperature)
         terms = dict(view=view_loss(student.view, targets, views, self.student_temp))
-        weights = (1.0,)
+        weights: tuple[float, ...] = (1.0,)
         if self.region_head is not None:
             terms['region'] = region_loss(
                 student.region,
-                self._targets('region', teacher.region),
+                self._targets('region', teacher.region, temperature),
                 student.features.detach(),
                 teacher.features,
                 views,
@@ -265,12 +269,12 @@ class EsViT(BaseSelfSupervisor):
         views = parts['head'](torch.cat([view for view, _ in features]))
         return Outputs(views, logits, regions, tokens)
 
-    def _targets(self, kind: str, logits: Tensor) -> Tensor:
+    def _targets(self, kind: str, logits: Tensor, temperature: float) -> Tensor:
         """Return probabilities with the centre from before this step."""
         center = self.centers[kind]
         if self.training:  # else no step follows that would update it
             center.add_batch(logits)
-        return teacher_probabilities(logits, center.value, self.teacher_temp)
+        return teacher_probabilities(logits, center.value, temperature)
 
     @staticmethod
     def _check_teacher(state_dict: dict, prefix: str, *args: Any) -> None:

@@ -61,7 +61,7 @@ def hard_label_map(
     Args:
         label: The class.
         shape: (k, h, w) of the maps it stands among.
-        dtype: Of their indices.
+        dtype: Type of their indices.
     """
     # The other ranks say class 0 with value 0, which adds nothing.
     values, indices = np.zeros(shape, np.float16), np.zeros(shape, dtype)
@@ -80,7 +80,7 @@ def flip_box(box: np.ndarray, direction: str) -> np.ndarray:
 
     Args:
         box: What the image shows before it (4,).
-        direction: As :func:`flip_map`.
+        direction: ``'horizontal'``, ``'vertical'`` or ``'diagonal'`` (both).
     """
     top, left, height, width = box
     if direction in ('vertical', 'diagonal'):
@@ -252,11 +252,11 @@ def pool_named_classes(
     RoIAlign runs over these, so a thousand classes cost no more than a few.
 
     Args:
-        label_map: Of classes below ``num_classes``.
+        label_map: Map with classes below ``num_classes``.
         box: Box of the crop (4,).
         num_classes: K.
-        sizes: As :func:`pool_label_maps`.
-        legacy_axis_order: As :func:`pool_label_maps`.
+        sizes: Rows and columns of each grid.
+        legacy_axis_order: Exchange the axes of the box, as the released code does.
 
     Returns:
         The C classes, rising, and their logits (C, rows, columns) for each size.
@@ -266,6 +266,8 @@ def pool_named_classes(
     named[label_map.indices] = True
     classes, place = np.flatnonzero(named), named.cumsum() - 1
     planes = label_map.values, place[label_map.indices], box
-    batch = [torch.from_numpy(plane)[None] for plane in planes]
-    pooled = pool_label_maps(*batch, len(classes), sizes, legacy_axis_order)
+    values, places, boxes = (torch.from_numpy(plane)[None] for plane in planes)
+    pooled = pool_label_maps(
+        values, places, boxes, len(classes), sizes, legacy_axis_order
+    )
     return classes, [grid[0].numpy() for grid in pooled]

@@ -176,7 +176,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         """Find out which image each token of a mixed batch comes from.
 
         Args:
-            backbone: Of the model.
+            backbone: The model's backbone.
             mix: The record of the mixing.
             data_samples: Not read here; heads that trace labels find them there.
 
@@ -243,10 +243,17 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         labels = self.smooth_labels(mix.labels if mix else self._labels(data_samples))
         target = self.class_labels(data_samples, labels, mix, trace)
         token_target = None
-        if self.dense:
+        if token_scores is not None:
             count = token_scores.shape[1]
             token_target = self.token_labels(data_samples, labels, count, trace)
-        partner, share = (mix.partner, trace.share) if mix else (None, None)
+        partner, share = None, None
+        if mix is not None:
+            if trace is None:
+                raise InputError(
+                    'A mixed batch without a trace of its tokens: train with '
+                    "type='mmtlalign.MixClassifier'."
+                )
+            partner, share = mix.partner, trace.share
         return self.loss_module(
             cls_score, target, token_scores, token_target, partner, share
         )
@@ -288,7 +295,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             return target
         return replace(mix, labels=target).target(self.partner_share(mix, trace))
 
-    def partner_share(self, mix: Mix, trace: MixedTokens) -> Tensor:
+    def partner_share(self, mix: Mix, trace: MixedTokens | None) -> Tensor:
         """Return the share of the partner in the class target (B,): its area."""
         return mix.area()
 

@@ -125,7 +125,7 @@ class TopKLabels:
 
 
 def _named(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Values and classes, 0 where none is named, and where one is."""
+    """Return values and classes, 0 where none is named, and where one is."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     named = indices >= 0
     return values * named, indices.long() * named, named
@@ -173,7 +173,8 @@ def mix_tokens(
     """Mix the labels of tokens that come from two images.
 
     Args:
-        target: Of each image's own tokens, (B, N or 1, K) or :class:`TopKLabels`.
+        target: Labels of each image's own tokens, (B, N or 1, K) or
+            :class:`TopKLabels`.
         partner: Index of the other image (B,).
         share: Share of the other image in each token (B, N).
     """
@@ -243,7 +244,7 @@ class TokenLabelLoss(nn.Module):
             class_scores: (B, K).
             class_target: (B, K), mixed already.
             token_scores: (B, N, K); not read where ``dense_weight`` is 0.
-            token_target: Of each image's own tokens (B, N, K) or
+            token_target: Labels of each image's own tokens (B, N, K) or
                 :class:`TopKLabels` (B, N), or one label for all of its tokens
                 (B, 1, K); not read where ``dense_weight`` is 0.
             partner: Index of the other image (B,). Defaults to None: the tokens

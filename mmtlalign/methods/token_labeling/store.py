@@ -65,7 +65,7 @@ class LabelMapStore:
     ):
         self.root = Path(root).expanduser()
         self.metadata = StoreMetadata.load(self.root / METADATA)
-        self._shards = {}
+        self._shards: dict[int, np.ndarray] = {}
         if class_names is not None and num_classes is None:
             num_classes = len(class_names)
         if num_classes not in (None, self.num_classes):
@@ -179,7 +179,7 @@ class LabelMapStore:
         return records
 
     def _checksum(self, name: str, record: np.void) -> int:
-        """CRC-32 of a map, of its image's name and of what made it.
+        """Return the CRC-32 of a map, its image's name and what made it.
 
         A map of another image or of another annotator does not pass for this one.
         """

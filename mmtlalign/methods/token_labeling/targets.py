@@ -47,7 +47,7 @@ class StackedMap(NamedTuple):
     """
 
     values: Tensor
-    index: Tensor | None
+    index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
     present: Tensor
 
 
@@ -154,7 +154,7 @@ def _stack(samples: list, key: str, present: list[bool], axes: int) -> Tensor:
 
 
 def _image_name(samples: list, index: int) -> str:
-    """Path of an image, for messages."""
+    """Return the path of an image, for messages."""
     return samples[index].get('img_path', f'number {index} of the batch')
 
 
@@ -232,7 +232,7 @@ class SampleMaps:
         present: Tensor | None,
         labels: Tensor,
     ) -> Tensor | TopKLabels:
-        """Labels of the maps, and of the images that have none."""
+        """Return the labels of the maps, and of the images that have none."""
         if index is None:
             probabilities = values.to(labels.dtype)
             if self.values == 'logits':
@@ -246,9 +246,8 @@ class SampleMaps:
         target = target.smoothed(self.smoothing, self.num_classes)
         if present is None:
             return target
-        hard = TopKLabels.from_probabilities(
-            *labels.topk(index.shape[-1], dim=-1), self.num_classes
-        )
+        top = labels.topk(index.shape[-1], dim=-1)
+        hard = TopKLabels.from_probabilities(top.values, top.indices, self.num_classes)
         return TopKLabels(
             _where(present, target.excess, hard.excess),
             _where(present, target.indices, hard.indices),
@@ -260,7 +259,9 @@ class SampleMaps:
         stacked = batch_map(samples, key)
         count = 0 if stacked is None else int(stacked.present.sum())
         if count < len(samples) and self.missing == 'error':
-            first = int(stacked.present.byte().argmin()) if count else 0
+            first = 0
+            if stacked is not None and count:
+                first = int(stacked.present.byte().argmin())
             raise InputError(
                 f'Image {_image_name(samples, first)} has no {key}, and '
                 f'{len(samples) - count} of {len(samples)} of the batch: load label '
@@ -269,7 +270,7 @@ class SampleMaps:
                 'head, or train without maps: dense_weight=0 in its loss and '
                 "class_target='label'."
             )
-        if not count:
+        if stacked is None or not count:
             return None
         values, index, present = stacked
         if index is not None:

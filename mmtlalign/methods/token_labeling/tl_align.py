@@ -59,7 +59,7 @@ class LabelColumns:
         """Give columns to the classes of most mass in each image.
 
         Args:
-            labels: Of the tokens (B, N).
+            labels: Labels of the tokens (B, N).
             columns: m, at most K of them are used.
             num_classes: K.
         """
@@ -196,6 +196,10 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
             if self.traced == 'share':
                 tracer = MixTracer(backbone, mix, **self.trace_options)
                 trace = TracedTokens(tokens.grid, tokens.share, tracer)
+            elif data_samples is None:
+                raise InputError(
+                    "traced='labels' starts from labels: give the data samples."
+                )
             else:
                 trace = self._start_from_labels(backbone, mix, data_samples, tokens)
         with trace_forward(backbone, trace.tracer):
@@ -218,7 +222,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     def _reduce_columns(
         self, labels: Tensor | TopKLabels, count: int
     ) -> Tensor | TopKLabels:
-        """Labels of N = ``count`` tokens in a form that needs few columns."""
+        """Return labels of N = ``count`` tokens in a form of few columns."""
         if isinstance(labels, TopKLabels):
             return labels
         # As many columns as labels that name few classes get.
@@ -245,7 +249,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         feats: tuple,
         data_samples: list,
         mix: Mix | None = None,
-        trace: TracedTokens | None = None,
+        trace: MixedTokens | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses of ``TokenLabelClsHead`` with the traced class target.
 
@@ -258,36 +262,39 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         Returns:
             ``loss_cls`` and ``loss_dense``; one without weight is left out.
         """
-        if trace is None:
+        return super().loss(feats, data_samples, mix, self._traced(trace))
+
+    def _traced(self, trace: MixedTokens | None) -> TracedTokens:
+        if not isinstance(trace, TracedTokens):
             raise InputError(
                 f'{type(self).__name__} learns labels that are traced through the '
                 "backbone: train it with type='mmtlalign.MixClassifier'."
             )
-        return super().loss(feats, data_samples, mix, trace)
+        return trace
 
     def class_labels(
-        self, samples: list, labels: Tensor, mix: Mix, trace: TracedTokens
+        self,
+        samples: list,
+        labels: Tensor,
+        mix: Mix | None,
+        trace: MixedTokens | None,
     ) -> Tensor:
-        """Return what the class token learns (B, K): what arrives there.
-
-        Arguments as of ``TokenLabelClsHead``'s.
-        """
+        """Return what the class token learns (B, K): what arrives there."""
         if self.traced == 'share':
             return super().class_labels(samples, labels, mix, trace)
+        trace = self._traced(trace)
         arrived = trace.tracer.output_shares('class')[0]
         return arrived if trace.columns is None else trace.columns.dense(arrived)
 
-    def partner_share(self, mix: Mix, trace: TracedTokens) -> Tensor:
+    def partner_share(self, mix: Mix, trace: MixedTokens | None) -> Tensor:
         """Return the share of the partner that arrived at the class token (B,)."""
-        return trace.tracer.output_shares('class')[0].squeeze(-1)
+        return self._traced(trace).tracer.output_shares('class')[0].squeeze(-1)
 
     def token_labels(
-        self, samples: list, labels: Tensor, count: int, trace: TracedTokens
+        self, samples: list, labels: Tensor, count: int, trace: MixedTokens | None
     ) -> Tensor | TopKLabels:
-        """Return the labels of each image's own tokens; the trace may have read them.
-
-        Arguments and result as of ``TokenLabelClsHead``'s.
-        """
+        """Return the labels of each image's own tokens, not mixed."""
+        trace = self._traced(trace)
         if trace.own_labels is not None:
             return trace.own_labels
         return super().token_labels(samples, labels, count, trace)

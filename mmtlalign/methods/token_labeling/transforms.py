@@ -97,9 +97,7 @@ class LoadLabelMap(BaseTransform):
     def transform(self, results: dict) -> dict | None:
         """Add the map; None where the image is to be skipped."""
         try:
-            label_map = self.maps[self.name(results['img_path'])]
-            if self.table is not None:
-                label_map = self.translate(label_map)
+            label_map = self.translate(self.maps[self.name(results['img_path'])])
         except MissingMapError:
             if self.missing == 'error':
                 raise
@@ -124,6 +122,8 @@ class LoadLabelMap(BaseTransform):
 
     def translate(self, label_map: LabelMap) -> LabelMap:
         """Renumber the classes of the annotator as those of the data set."""
+        if self.table is None:
+            return label_map
         indices = self.table[label_map.indices]
         known = indices >= 0
         # What is left out says class 0 with value 0, as it were absent.
@@ -288,7 +288,7 @@ def pool_crop(
     """Pool the map of a sample over its crop, as :func:`pool_named_classes` does.
 
     Args:
-        results: Of a pipeline, with a label map.
+        results: Sample of a pipeline, with a label map.
         step: The step that asks, for the messages.
         num_classes: K, classes of the data set.
         sizes: Rows and columns of each grid that is laid over the crop.
@@ -343,9 +343,10 @@ class PoolLabelMap(BaseTransform):
         topk: int | None = None,
         legacy_axis_order: bool = False,
     ):
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        if len(self.size) != 2 or min(self.size) < 1:
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        if len(sides) != 2 or min(sides) < 1:
             raise InputError(f'size={size}: give the rows and columns of the tokens')
+        self.size = sides
         if topk is not None and not 0 < topk <= num_classes:
             raise InputError(f'topk={topk}: keep 1 to num_classes={num_classes}')
         self.num_classes = num_classes
@@ -363,23 +364,24 @@ class PoolLabelMap(BaseTransform):
         if self.topk is None:
             results['gt_label_map'] = self._all_classes(tokens, classes)
         else:
-            values, indices = self._largest(tokens, classes)
+            values, indices = self._largest(tokens, classes, self.topk)
             results['gt_label_map'], results['gt_label_map_index'] = values, indices
         return results
 
     def _all_classes(self, pooled: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Logits (C, ...) among those of all classes (K, ...), 0 elsewhere."""
+        """Put logits (C, ...) among those of all classes (K, ...), 0 elsewhere."""
         full = np.zeros((self.num_classes, *pooled.shape[1:]), np.float32)
         full[classes] = pooled
         return full
 
+    @staticmethod
     def _largest(
-        self, pooled: np.ndarray, classes: np.ndarray
+        pooled: np.ndarray, classes: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Select the k largest of (C, ...) logits and their classes, each (k, ...)."""
-        shape = (self.topk, *pooled.shape[1:])
+        shape = (k, *pooled.shape[1:])
         values, indices = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
-        count = min(self.topk, len(classes))
+        count = min(k, len(classes))
         # NumPy would sort all classes, which takes two to three times as long.
         largest, order = torch.from_numpy(pooled).topk(count, dim=0)
         values[:count], indices[:count] = largest.numpy(), classes[order.numpy()]

@@ -41,7 +41,7 @@ register_backbone(SwinTransformer, SWIN)
 register_backbone(SwinTransformerV2, SWIN)
 
 # What a ShiftWindowMSA may hold: one softmax of (B * windows, heads, T, T).
-WINDOW_ATTENTIONS = [WindowMSA, WindowMSAV2]
+WINDOW_ATTENTIONS: list[type[nn.Module]] = [WindowMSA, WindowMSAV2]
 
 
 def _enter_windows(
@@ -57,7 +57,7 @@ def _enter_windows(
 
 @register_attention(ShiftWindowMSA)
 def _attach_windows(module: nn.Module, context: TraceContext) -> None:
-    if not isinstance(module.w_msa, tuple(WINDOW_ATTENTIONS)):
+    if not issubclass(type(module.w_msa), tuple(WINDOW_ATTENTIONS)):
         known = ', '.join(sorted(c.__name__ for c in WINDOW_ATTENTIONS))
         raise UnsupportedError(
             f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '

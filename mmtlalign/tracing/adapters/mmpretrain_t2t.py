@@ -15,6 +15,7 @@ scale, too.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from mmpretrain.models.backbones import T2T_ViT
 from mmpretrain.models.backbones.t2t_vit import T2TModule, T2TTransformerLayer
@@ -73,7 +74,7 @@ def _attach_splits(module: nn.Module, context: TraceContext) -> None:
 
 @register_attention(T2TTransformerLayer)
 def _attach(module: nn.Module, context: TraceContext) -> None:
-    function = getattr(module.attn, 'scaled_dot_product_attention', None)
+    function: Any = getattr(module.attn, 'scaled_dot_product_attention', None)
     if function is scaled_dot_product_attention:
         attach_plain(module.attn, context)
         return

@@ -25,10 +25,15 @@ def wrapper_spec(output: Callable[[nn.Module], str]) -> BackboneSpec:
         patch=lambda backbone: _inner(backbone).patch(backbone.timm_model),
         prefix=lambda backbone: _inner(backbone).prefix(backbone.timm_model),
         output=output,
-        num_outputs=lambda backbone: _inner(backbone).num_outputs(backbone.timm_model),
+        num_outputs=_num_outputs,
         grid=lambda backbone, size: token_grid(backbone.timm_model, size),
         note='of the timm model inside',
     )
+
+
+def _num_outputs(backbone: nn.Module) -> int:
+    inner = _inner(backbone)
+    return (inner.num_outputs or inner.prefix)(backbone.timm_model)
 
 
 def _inner(backbone: nn.Module) -> BackboneSpec:

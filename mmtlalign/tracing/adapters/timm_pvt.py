@@ -11,6 +11,7 @@ from mmtlalign.tracing.adapters.timm_check import (
     try_once,
 )
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.propagate import Padding, Pair
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
@@ -65,15 +66,18 @@ def _run_attention(grid: tuple[int, int], module: nn.Module, tokens: Tensor) -> 
     return module(tokens, grid)
 
 
-def _embed(reader: Reader, module: nn.Module, x: Tensor) -> None:
+def _geometry(module: nn.Module) -> tuple[Pair, Pair, Padding]:
     high, wide = module.proj.padding
-    reader.embed(module.proj.kernel_size, module.proj.stride, (wide, wide, high, high))
+    return module.proj.kernel_size, module.proj.stride, (wide, wide, high, high)
+
+
+def _embed(reader: Reader, module: nn.Module, x: Tensor) -> None:
+    reader.embed(*_geometry(module))
 
 
 def _merge(reader: Reader, module: nn.Module, x: Tensor) -> None:
     """Merge tokens, as any but the first embedding of a model does."""
-    reader.embed(None, None)
-    _embed(reader, module, x)
+    reader.merge_tokens(*_geometry(module))
 
 
 @register_token_module(OverlapPatchEmbed)

@@ -5,7 +5,6 @@ code. Attention is unfused unless ``TIMM_FUSED_ATTN=2`` is set (v1).
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from torch import Tensor, nn
 
@@ -92,7 +91,10 @@ def _attach_block(module: nn.Module, context: TraceContext) -> None:
             f'{cls.__name__} with a {type(module.attn).__name__} inside: '
             f'known is {ATTENTIONS[cls].__name__}. See docs/add_a_backbone.md.'
         )
-    make = partial(cls, 8, grid, num_heads=2, window_size=2, shift_size=1)
+
+    def make() -> nn.Module:
+        return cls(8, grid, num_heads=2, window_size=2, shift_size=1)
+
     try_once(cls, make, _install_block, _on_map(grid), grid)
     _install_block(module, context)
 
@@ -104,5 +106,5 @@ def _install_merging(module: nn.Module, context: TraceContext) -> None:
 @register_token_module(PatchMerging, PatchMergingV2)
 def _attach_merging(module: nn.Module, context: TraceContext) -> None:
     cls, grid = type(module), (3, 4)
-    try_once(cls, partial(cls, 8), _install_merging, _on_map(grid), grid, 0)
+    try_once(cls, lambda: cls(8), _install_merging, _on_map(grid), grid, 0)
     _install_merging(module, context)

@@ -114,7 +114,10 @@ def _capture(module: nn.Module, context: TraceContext) -> None:
 @register_attention(*_TINY)
 def _attach(module: nn.Module, context: TraceContext) -> None:
     cls = type(module)
-    make = partial(cls, 8, num_heads=2, **_TINY[cls])
+
+    def make() -> nn.Module:
+        return cls(8, num_heads=2, **_TINY[cls])
+
     try_once(cls, make, _capture, nn.Module.__call__, (2, 3))
     _capture(module, context)
 

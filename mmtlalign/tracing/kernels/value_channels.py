@@ -57,7 +57,7 @@ def attend_with_share(
         key: (B, H, N, D).
         value: (B, H, N, D).
         share: Share of the keys, the same for all heads (B, N, S).
-        scale: Of the logits. Defaults to None: ``1 / sqrt(D)``.
+        scale: Factor of the logits. Defaults to None: ``1 / sqrt(D)``.
 
     Returns:
         Output (B, H, Nq, D), and the share moved by attention (B, Nq, S), the mean

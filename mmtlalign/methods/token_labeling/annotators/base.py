@@ -22,8 +22,8 @@ class Annotator:
         model: The network, in eval mode.
         cells: Images (B, 3, H, W) to features of cells (B, h, w, C).
         head: Features (n, C) to logits (n, K).
-        mean: Of RGB, in 0 to 1.
-        std: Of RGB, in 0 to 1.
+        mean: Mean of R, G and B, in 0 to 1.
+        std: Standard deviation of R, G and B, in 0 to 1.
         flip_channels: Whether the network takes BGR.
     """
 

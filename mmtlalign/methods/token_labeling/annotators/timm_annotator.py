@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -34,7 +35,7 @@ def build(
     channels_last = getattr(net, 'output_fmt', 'NCHW') == 'NHWC'
     has_class_token = getattr(net, 'cls_token', None) is not None
     prefix = getattr(net, 'num_prefix_tokens', int(has_class_token))
-    is_map = []
+    is_map: list[bool] = []
 
     def cells(images: Tensor) -> Tensor:
         feats = net.forward_features(images)
@@ -63,7 +64,7 @@ def build(
 def _network(
     name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
 ) -> nn.Module:
-    options = dict(pretrained=True)
+    options: dict[str, Any] = dict(pretrained=True)
     if checkpoint:
         advice = 'Name the weights of the annotator.'
         tensors = read_tensors(checkpoint, '--checkpoint', advice, STATE_KEYS)
@@ -100,7 +101,7 @@ def _at_size(
 
 
 def _classes(model: str, tensors: dict[str, Tensor]) -> int | None:
-    """How many classes the weights of a model were trained for."""
+    """Return the number of classes that the weights were trained for."""
     names = timm.get_pretrained_cfg_value(model, 'classifier') or ()
     for name in [names] if isinstance(names, str) else names:
         if f'{name}.weight' in tensors:
@@ -109,7 +110,7 @@ def _classes(model: str, tensors: dict[str, Tensor]) -> int | None:
 
 
 def _grid(name: str, net: nn.Module, tokens: int, size: torch.Size) -> tuple[int, int]:
-    """Rows and columns of the tokens of an image of this size in pixels."""
+    """Return the token rows and columns of an image of this size in pixels."""
     step = getattr(getattr(net, 'patch_embed', None), 'patch_size', None)
     if not isinstance(step, tuple):
         # Square patches of whatever size makes so many.
