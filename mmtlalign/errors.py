@@ -54,6 +54,13 @@ def short_errors(config: str) -> Iterator[None]:
         )
     except (ValueError, TypeError, KeyError) as error:
         message = str(error.args[0]) if error.args else ''
+        if while_building(error) and 'end should be larger than begin' in message:
+            end(
+                f'config {config}: {message}: a scheduler of param_scheduler begins '
+                'when the training is over. Shorten the warm-up with the training, '
+                'such as --cfg-options param_scheduler.0.end=1 '
+                'param_scheduler.1.begin=1.'
+            )
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise
         end(f'config {config}: {message}. Correct the key or remove it.')

@@ -102,7 +102,7 @@ class MixClassifier(ImageClassifier):
         kind = type(self.head)
         stock = kind.loss is ClsHead.loss and kind._get_loss is ClsHead._get_loss
         if stock and not self.head.cal_acc:
-            # As there, without taking the target apart and putting it together.
+            # The same loss without the detour over the samples.
             scores = self.head(feats)
             loss = self.head.loss_module(scores, target, avg_factor=len(scores))
             return dict(loss=loss)
@@ -227,7 +227,7 @@ class BatchMixer:
         return [*probs, max(1 - sum(probs), 0.0)]
 
     def check_records(self, head: str) -> None:
-        """Check that all augments say which image a token comes from.
+        """Check that all augments record the partner, which label maps need.
 
         Args:
             head: Name of the head that has to know.

@@ -30,9 +30,9 @@ class TLAlign(MixHead):
             layer alone (Table 8). Defaults to None: all.
         residual (bool | float): How much labels before a layer count beside the moved
             ones. True: the plain mean; False: not at all, the paper's ablation. A
-            number r is an extension of ours, ``p <- (r p + A p) / (r + 1)``: 2 for
-            LV-ViT-S and M, 3 for L weighs both as these networks do (``skip_lam``).
-            Defaults to True.
+            number r is an extension of ours, ``p <- (r p + A p) / (r + 1)``; r = 2 for
+            LV-ViT-S and M and r = 3 for L are these networks' own weights
+            (``skip_lam``). Defaults to True.
         head_token_rule (str, optional): How DHVT's head tokens come back to the class
             token, ``'nested'`` or ``'flat'``; see
             :class:`mmtlalign.tracing.tracer.Tracer`. Defaults to None: ``'nested'``

@@ -66,10 +66,11 @@ class BatchMix:
         Raises:
             InputError: The labels are not of shape (B, K).
         """
-        if labels.ndim != 2 or len(labels) != len(images):
+        if labels.ndim != 2 or len(labels) != len(images) or labels.shape[1] == 1:
             raise InputError(
                 f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
-                'mixing needs one-hot or soft labels of shape (B, K); set '
+                'mixing needs one-hot or soft labels (B, K), such as '
+                'torch.nn.functional.one_hot(classes, K); in a config set '
                 '`to_onehot=True` and `num_classes` in the data preprocessor.'
             )
         labels = labels.float()
@@ -115,6 +116,7 @@ class BatchMix:
             if np.random.rand() >= self.prob:
                 return None
             lam = np.random.beta(self.alpha, self.alpha)
+            # 1 would mix nothing.
             if lam < 1:
                 return lam
 

@@ -32,9 +32,22 @@ class Mix:
     partner: Tensor
     mask: Tensor
 
+    def __post_init__(self) -> None:
+        mask, labels = self.mask, self.labels
+        if mask.ndim != 4 or mask.shape[1] != 1 or not mask.is_floating_point():
+            raise InputError(
+                f'A mask of shape {tuple(mask.shape)} and {mask.dtype}: give the share '
+                'of the partner in each pixel, (1 or B, 1, H, W), float from 0 to 1.'
+            )
+        if labels.ndim != 2 or not labels.is_floating_point():
+            raise InputError(
+                f'Labels of shape {tuple(labels.shape)} and {labels.dtype}: give '
+                'one-hot or soft labels (B, K), float.'
+            )
+
     @classmethod
     def unmixed(cls, images: Tensor, labels: Tensor) -> 'Mix':
-        """Record a batch that is not mixed, or was mixed elsewhere with its labels."""
+        """Record a batch that is not mixed, or that another library has mixed."""
         partner = torch.arange(len(images), device=images.device)
         zero = torch.zeros(1, 1, 1, 1, device=images.device)
         return cls(images, labels, partner, zero.expand(1, 1, *images.shape[-2:]))
@@ -42,10 +55,9 @@ class Mix:
     def apply_in_backbone(
         self, backbone: nn.Module
     ) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager around the forward pass, which mixes what is left.
+        """Return a context manager around the forward pass that mixes inside of it.
 
-        Nothing is left where images are mixed; :class:`mmtlalign.mixing.TokenSwap`
-        mixes tokens.
+        For MixToken (:class:`mmtlalign.mixing.TokenSwap`); it does nothing otherwise.
         """
         return contextlib.nullcontext()
 

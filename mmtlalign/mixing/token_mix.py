@@ -32,7 +32,9 @@ class TokenBatchMix(BatchMix):
     def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs: Any):
         super().__init__(alpha, **kwargs)
         if int(patch_size) != patch_size or patch_size < 1:
-            raise InputError(f'patch_size={patch_size}: give whole pixels, 1 or more.')
+            raise InputError(
+                f'patch_size={patch_size!r}: give whole pixels, 1 or more.'
+            )
         self.patch_size = int(patch_size)
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:

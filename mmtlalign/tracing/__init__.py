@@ -1,7 +1,7 @@
 """Follow the share of the partner image through a network. Plain PyTorch.
 
 Read ``propagate.py`` (how shares move), ``tracer.py`` (what happens in a forward pass)
-and ``attach.py`` (how a network tells). What is peculiar to a host is in ``adapters``,
+and ``attach.py`` (hooks onto a network). What is peculiar to a host is in ``adapters``,
 imported when one of its backbones is met; ``kernels`` are the ways to compute.
 """
 

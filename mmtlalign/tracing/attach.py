@@ -14,8 +14,8 @@ An adapter says for each attention of a host how it is read, in one of four ways
   forward, whose calls of PyTorch's functions are intercepted;
 * :meth:`TraceContext.swap_class`: none of these, and a subclass computes the same.
 
-:meth:`TraceContext.before` and :meth:`TraceContext.after` tell the reader what a module
-does to the tokens besides.
+:meth:`TraceContext.before` and :meth:`TraceContext.after` report what else a module
+does to the tokens.
 """
 
 import contextlib
@@ -60,17 +60,19 @@ class TraceContext:
     attentions: int = 0
     has_head_tokens: bool = False
     late_tokens: int = 0
-    undo: list[Callable[[], object]] = dataclasses.field(default_factory=list)
+    undo: list[Callable[[], object]] = dataclasses.field(
+        default_factory=list, repr=False
+    )
 
-    def before(self, module: nn.Module, tell: Callable) -> None:
-        """Call ``tell(reader, module, *args, **kwargs)`` before a module's forward."""
-        hook = EventHook(self, tell)
+    def before(self, module: nn.Module, report: Callable) -> None:
+        """Call ``report(reader, module, *args, **kwargs)`` before a forward."""
+        hook = EventHook(self, report)
         handle = module.register_forward_pre_hook(hook.before, with_kwargs=True)
         self.undo.append(handle.remove)
 
-    def after(self, module: nn.Module, tell: Callable) -> None:
-        """Call ``tell(reader, module, output)`` after a module's forward."""
-        handle = module.register_forward_hook(EventHook(self, tell).after)
+    def after(self, module: nn.Module, report: Callable) -> None:
+        """Call ``report(reader, module, output)`` after a forward."""
+        handle = module.register_forward_hook(EventHook(self, report).after)
         self.undo.append(handle.remove)
 
     def in_windows(self, module: nn.Module, enter: Callable) -> None:
@@ -113,7 +115,8 @@ class TraceContext:
 
         Args:
             module: Changed in place.
-            cls: Finds the function that it calls as ``self.attention_hook``.
+            cls: Its forward calls ``self.attention_hook`` in place of
+                ``F.scaled_dot_product_attention``.
         """
         self.undo.append(partial(setattr, module, '__class__', type(module)))
         self.undo.append(partial(delattr, module, 'attention_hook'))
@@ -137,23 +140,23 @@ def _unwrap(module: nn.Module, name: str) -> None:
 class EventHook:
     """A forward hook that does something only while there is a reader."""
 
-    def __init__(self, context: TraceContext, tell: Callable[..., object]):
+    def __init__(self, context: TraceContext, report: Callable[..., object]):
         self.context = context
-        self.tell = tell
+        self.report = report
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Tell the reader, with the arguments of the forward."""
         if self.context.reader is not None:
-            self.tell(self.context.reader, module, *args, **kwargs)
+            self.report(self.context.reader, module, *args, **kwargs)
 
     def after(self, module: nn.Module, args: tuple, output: object) -> None:
         """Tell the reader, with the output of the forward."""
         if self.context.reader is not None:
-            self.tell(self.context.reader, module, output)
+            self.report(self.context.reader, module, output)
 
 
 def attach(backbone: nn.Module) -> TraceContext:
-    """Let every attention of a backbone be read, in place, once.
+    """Put hooks on every attention of a backbone, in place; a second call does nothing.
 
     Its class and its state dict do not change; deep copies get a context of their own.
 
@@ -187,12 +190,13 @@ def attach(backbone: nn.Module) -> TraceContext:
 
 def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int]]:
     """List what has to be attached: installer, module, number of attentions."""
+    # What is inside of an attention is part of it.
     inside: tuple[str, ...] = ()
     found = []
     for name, module in backbone.named_modules():
         if module is backbone or name.startswith(inside):
             continue
-        # A class that says so is attached to as the class that it stands for.
+        # A class of fast/ names the stock class that it stands for.
         cls = vars(type(module)).get('stands_for', type(module))
         if cls in KNOWN.attentions:
             found.append((KNOWN.attentions[cls], module, 1))
@@ -242,7 +246,8 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
 
     Raises:
         InputError: The backbone is not attached.
-        TraceError: The forward pass did not meet every attention once.
+        TraceError: The backbone is being traced already, or the forward pass did not
+            meet every attention once.
     """
     context = getattr(backbone, 'trace_context', None)
     if context is None:
@@ -250,18 +255,25 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
             f'{type(backbone).__name__} is not attached: call '
             'mmtlalign.attach(backbone) once, when the model is built.'
         )
+    if context.reader is not None:
+        raise TraceError(
+            f'{type(backbone).__name__} is being traced already: end that trace first.'
+        )
     context.reader = reader
     try:
         yield reader
     finally:
         context.reader = None
     if reader.seen != context.attentions:
+        advice = 'run exactly one forward of the whole backbone while it is traced.'
+        if reader.seen % context.attentions:
+            advice += (
+                ' If you did, its library computes attention in a way that is not '
+                'known here: install the version that requirements/ pins.'
+            )
         raise TraceError(
             f'The trace met {reader.seen} attentions of '
-            f'{type(backbone).__name__}, which has {context.attentions}: run exactly '
-            'one forward of the whole backbone while it is traced. If you did, '
-            'its library computes attention in a way that is not known here: '
-            'install the version that requirements/ pins.'
+            f'{type(backbone).__name__}, which has {context.attentions}: {advice}'
         )
 
 
@@ -327,7 +339,8 @@ def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator[MixTracer]:
     attached = getattr(backbone, 'trace_context', None) is not None
     attach(backbone)
     try:
-        with trace_forward(backbone, MixTracer(backbone, mix, **options)) as tracer:
+        tracer = MixTracer(backbone, mix, **options)
+        with mix.apply_in_backbone(backbone), trace_forward(backbone, tracer):
             yield tracer
     finally:
         if not attached:

@@ -41,6 +41,7 @@ def attend(
         Moved share (B, Nq, S).
     """
     heads, width, columns = key.shape[1], key.shape[-1], share.shape[-1]
+    # The fused kernels want one width for all, a multiple of 8.
     side = -(-max(width, columns) // 8) * 8
     if mask is not None and mask.is_floating_point():
         mask = mask.float()
@@ -56,7 +57,7 @@ def attend(
 
 
 def widen(tensor: Tensor, width: int) -> Tensor:
-    """Pad the last axis (..., D) up to ``width``; no copy where it is so."""
+    """Pad the last axis (..., D) up to ``width``; no copy if it is that wide."""
     missing = width - tensor.shape[-1]
     return F.pad(tensor, (0, missing)) if missing else tensor
 

@@ -132,7 +132,7 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
         raise UnsupportedError(
             f'{type(backbone).__name__} cannot be traced: {found} '
             'Train it with a stock head (plain CutMix), or take one of the '
-            'backbones in the table of the README.'
+            'backbones of docs/backbones.md.'
         )
     known = ', '.join(sorted(c.__name__ for c in KNOWN.backbones))
     raise UnsupportedError(

@@ -1,14 +1,14 @@
 """Readers of one forward pass: the events they receive, and the tracer of TL-Align.
 
-While a backbone runs, what :mod:`mmtlalign.tracing.attach` put into it tells a reader
-what happens to the tokens, in this order for every attention::
+A reader receives the events of a forward pass; the :class:`Tracer` is the reader of
+TL-Align. The hooks of :mod:`mmtlalign.tracing.attach` report to it:
 
-    embed | merge_tokens | add_special_tokens     between attentions
-    enter_windows | reduce_keys | append_tokens   what the next attention's keys are
-    key_share, then move_share                    or one of the two others:
-    attend                                        attention by its queries and keys
-    weigh                                         attention by its weights
-    leave_windows
+1. between attentions: ``embed``, ``merge_tokens``, ``add_special_tokens``;
+2. before an attention whose keys are not the tokens as they are: ``enter_windows``,
+   ``reduce_keys``, ``append_tokens``;
+3. for the attention one of three: ``key_share`` and then ``move_share`` (the network's
+   own attention moves the share), ``attend`` (queries and keys), ``weigh`` (weights);
+4. after an attention in windows: ``leave_windows``.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns,
 ``H`` heads, ``D`` channels of a head.
@@ -54,6 +54,7 @@ class Reader:
         self._embedded = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Of use for PyTorch 2.1 alone, whose graphs would keep the first step's shares.
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             if callable(value) and not name.startswith('_'):
@@ -192,6 +193,10 @@ class Tracer(Reader):
         head_token_rule: str = 'nested',
     ):
         super().__init__(grid, prefix)
+        if head_token_rule not in ('nested', 'flat'):
+            raise InputError(
+                f"head_token_rule={head_token_rule!r}: choose 'nested' or 'flat'."
+            )
         self.share = share.detach().float()
         self.layers = layer_indices(layers, attentions)
         self.residual = residual_weight(residual)
@@ -199,6 +204,7 @@ class Tracer(Reader):
         self.history: list[Tensor] = []
         self.grids: list[Pair] = []
         self.prefixes: list[int] = []
+        # Share of the next attention's keys; in windows, moved until they are left.
         self._keys: Tensor | None = None
 
     def attend(
@@ -269,6 +275,11 @@ class Tracer(Reader):
             output: ``'class'`` for one share of each special token, ``'mean'`` for
                 the mean over all image tokens.
         """
+        if output not in ('class', 'mean') or (output == 'class' and not self.prefix):
+            raise InputError(
+                f"output={output!r} with {self.prefix} special tokens: 'class' needs "
+                "one, 'mean' is of the image tokens."
+            )
         if output == 'mean':
             return (self.share[:, self.prefix :].mean(dim=1),)
         return tuple(self.share[:, i] for i in range(self.prefix))

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix, box_area, clipped_box, minmax_box
 from mmtlalign.mixing.fmix import FMix
@@ -230,3 +231,24 @@ def test_mixing_in_place_gives_the_same(augment):
             assert inplace or torch.equal(given_images, images)
         for name in ('images', 'labels', 'partner', 'mask'):
             assert torch.equal(getattr(mixes[0], name), getattr(mixes[1], name))
+
+
+@pytest.mark.parametrize(
+    'mask, labels, message',
+    [
+        (torch.ones(4, 4), torch.eye(2), r'A mask of shape \(4, 4\)'),
+        (torch.ones(2, 4, 4), torch.eye(2), r'A mask of shape \(2, 4, 4\)'),
+        (torch.ones(1, 1, 4, 4, dtype=torch.bool), torch.eye(2), 'torch.bool'),
+        (torch.ones(1, 1, 4, 4), torch.eye(2).long(), 'torch.int64'),
+        (torch.ones(1, 1, 4, 4), torch.ones(2), r'Labels of shape \(2,\)'),
+    ],
+)
+def test_records_of_another_form_are_refused(mask, labels, message):
+    images, partner = torch.zeros(2, 3, 4, 4), torch.tensor([1, 0])
+    with pytest.raises(InputError, match=message):
+        Mix(images, labels, partner, mask)
+
+
+def test_class_numbers_are_no_labels():
+    with pytest.raises(InputError, match='one_hot'):
+        CutMix().mix(torch.zeros(2, 3, 4, 4), torch.tensor([[3], [5]]))

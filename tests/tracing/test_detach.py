@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import timm
 import torch
 from contract_rows import ROWS
 from contract_steps import build, every_row, mixed, run, stock
@@ -14,6 +15,7 @@ from torch import nn
 from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.fast.hooks import speed_up
 from mmtlalign.fast.modules import FastWindowMSA
+from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.tracing.attach import MixTracer, attach, detach, trace, trace_forward
 
 
@@ -111,6 +113,40 @@ def test_what_is_wrong_is_said():
     with pytest.raises(TraceError, match='detach it after'):
         with trace_forward(ours, tracer):
             detach(ours)
+
+
+def test_a_second_trace_is_refused():
+    ours, mix = attached(copy.deepcopy(stock('ViT'))), mixed('ViT')
+    with trace(ours, mix) as tracer:
+        with pytest.raises(TraceError, match='traced already'):
+            with trace(ours, mix):
+                pass
+        ours(mix.images)
+    assert tracer.seen == 3
+
+
+def test_trace_mixes_tokens_where_the_record_says_so():
+    ours = copy.deepcopy(stock('ViT'))
+    ours.eval()  # which returns nothing
+    images = torch.randn(4, 3, *ROWS['ViT'].size)
+    mix = MixToken(patch_size=ROWS['ViT'].patch).mix(images, torch.eye(4))
+    assert torch.equal(mix.images, images)
+    with torch.no_grad(), trace(ours, mix):
+        mixed_output = ours(mix.images)[-1]
+    assert not torch.allclose(mixed_output, ours(images)[-1], atol=1e-4)
+    model = timm.create_model('vit_tiny_patch16_224', num_classes=4, depth=1)
+    mix = MixToken().mix(torch.randn(4, 3, 224, 224), torch.eye(4))
+    with pytest.raises(UnsupportedError, match='does not give tokens and their grid'):
+        with trace(model, mix):
+            model(mix.images)
+    assert not hasattr(model, 'trace_context')
+
+
+@pytest.mark.parametrize('output', ['cls', 'class'])
+def test_outputs_that_a_tracer_does_not_have(output):
+    tracer = MixTracer(attached(copy.deepcopy(stock('Swin'))), mixed('Swin'))
+    with pytest.raises(InputError, match='with 0 special tokens'):
+        tracer.output_shares(output)
 
 
 @pytest.mark.parametrize('row', ['ViT', 'Swin', 'Swin, any size', 'DHVT', 'PVT'])

@@ -258,3 +258,13 @@ def test_backbone_that_cannot_be_traced_is_one_line():
         short_errors('my_config.py'),
     ):
         attach(torch.nn.Linear(2, 2))
+
+
+def test_a_warm_up_longer_than_the_training(tmp_path, monkeypatch, capsys):
+    text = (
+        "param_scheduler = [dict(type='LinearLR', end=1),\n"
+        "    dict(type='CosineAnnealingLR', begin=5)]\n"
+    )
+    config = write_config(tmp_path, write_images(tmp_path / 'data'), text)
+    with pytest.raises(SystemExit, match='begins when the training is over'):
+        run_tool(monkeypatch, 'train', config, '--work-dir', tmp_path / 'w')
