@@ -66,7 +66,9 @@ class BatchMix:
         Raises:
             InputError: The labels are not of shape (B, K).
         """
-        if labels.ndim != 2 or len(labels) != len(images) or labels.shape[1] == 1:
+        # A column of integers are class numbers, not one-hot labels.
+        numbers = labels.shape[1:] == (1,) and not labels.is_floating_point()
+        if labels.ndim != 2 or len(labels) != len(images) or numbers:
             raise InputError(
                 f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
                 'mixing needs one-hot or soft labels (B, K), such as '
