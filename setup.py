@@ -65,7 +65,11 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmtlalign', 'mmtlalign.*']),
-    package_data={'mmtlalign': ['py.typed'], 'mmtlalign.fast': ['*.json']},
+    package_data={
+        'mmtlalign': ['py.typed'],
+        'mmtlalign.compat.mmcv_ops': ['startup.pth'],
+        'mmtlalign.fast': ['*.json'],
+    },
     python_requires='>=3.10',
     # Neither stack's distributions: they own the same import names, and pip
     # would put one over the other. setuptools 82 lost pkg_resources, which

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 from typing import Any
 
+from mmtlalign.compat import mmcv_ops
 from mmtlalign.compat.hosts import check_hosts
 
 __version__ = '0.1.0'
@@ -62,3 +63,4 @@ def list_backbones() -> list[str]:
 
 
 check_hosts()
+mmcv_ops.install()

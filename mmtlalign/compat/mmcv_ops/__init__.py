@@ -1,0 +1,134 @@
+"""Operators for an mmcv that was not compiled, from torchvision and plain PyTorch.
+
+mmcv calls its operators through one compiled module, ``mmcv._ext``. Where there is
+none, this package provides a module of that name: its functions take the arguments of
+the compiled ones and write into the same tensors, so all of ``mmcv.ops`` works
+unchanged. A compiled module always comes first.
+
+Python finds the module through an import hook. Importing ``mmtlalign`` adds it; so does
+``startup.pth``, which an installation puts beside the package, for every Python process
+of the environment, before any host is imported.
+
+This file imports neither PyTorch nor mmcv.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any, NoReturn
+
+from mmtlalign.compat.hosts import host_version, installed
+from mmtlalign.errors import UnsupportedError
+
+MODULE = 'mmcv._ext'
+# By file of this package: the functions of mmcv._ext that it has.
+_FILES = {
+    'boxes': ('bbox_overlaps', 'nms', 'nms_match', 'softnms'),
+    'deform_conv': (
+        'deform_conv_backward_input',
+        'deform_conv_backward_parameters',
+        'deform_conv_forward',
+        'modulated_deform_conv_backward',
+        'modulated_deform_conv_forward',
+        'ms_deform_attn_backward',
+        'ms_deform_attn_forward',
+    ),
+    'focal_loss': (
+        'sigmoid_focal_loss_backward',
+        'sigmoid_focal_loss_forward',
+        'softmax_focal_loss_backward',
+        'softmax_focal_loss_forward',
+    ),
+    'info': ('get_compiler_version', 'get_compiling_cuda_version'),
+    'roi': (
+        'deform_roi_pool_backward',
+        'deform_roi_pool_forward',
+        'roi_align_backward',
+        'roi_align_forward',
+        'roi_pool_backward',
+        'roi_pool_forward',
+    ),
+    'upsample': (
+        'carafe_backward',
+        'carafe_forward',
+        'carafe_naive_backward',
+        'carafe_naive_forward',
+        'masked_col2im_forward',
+        'masked_im2col_forward',
+        'psamask_backward',
+        'psamask_forward',
+    ),
+}
+# Function of mmcv._ext: the file of this package that has it.
+SUPPORTED = {name: file for file, names in _FILES.items() for name in names}
+
+
+def install() -> None:
+    """Let Python find the operators where mmcv was not compiled."""
+    this = sys.modules[__name__]
+    if this not in sys.meta_path:
+        sys.meta_path.append(this)  # type: ignore[arg-type]
+
+
+def is_compiled() -> bool:
+    """Return whether the installed mmcv has compiled operators."""
+    spec = importlib.util.find_spec('mmcv')
+    if spec is None:
+        return False
+    return PathFinder.find_spec(MODULE, spec.submodule_search_locations) is not None
+
+
+def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    """Find ``mmcv._ext``; the import system asks when nothing else has found it."""
+    return ModuleSpec(MODULE, _Loader()) if name == MODULE else None
+
+
+class _Loader:
+    """Loader of the module that stands in for ``mmcv._ext``."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave the making of the module to Python."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the module look its operators up here."""
+        module.__getattr__ = _operator  # type: ignore[method-assign]
+
+
+def _operator(name: str) -> Any:
+    """Return an operator of ``mmcv._ext``, or a function that says that it is missing.
+
+    mmcv asks for all operators when it is imported, so a missing one must not fail
+    before it is called.
+    """
+    if name.startswith('__'):
+        raise AttributeError(f'module {MODULE!r} has no attribute {name!r}')
+    if name in SUPPORTED:
+        return getattr(importlib.import_module(f'{__name__}.{SUPPORTED[name]}'), name)
+    return _missing(name)
+
+
+def _missing(name: str) -> Callable[..., NoReturn]:
+    def operator(*args: Any, **kwargs: Any) -> NoReturn:
+        caller = sys._getframe(1).f_globals.get('__name__', 'a caller')
+        raise UnsupportedError(
+            f'{caller} needs the operator {name}, which only a compiled mmcv has. '
+            f'Compile it: bash tools/setup_env.sh --compile-mmcv, or, in an '
+            f'environment of your own: {compile_command()}'
+        )
+
+    operator.__name__ = name
+    return operator
+
+
+def compile_command() -> str:
+    """Return the command that compiles the operators of the installed mmcv."""
+    version = host_version('mmcv')
+    name = 'onedl-mmcv' if installed('onedl-mmcv') else 'mmcv'
+    first = 'pip uninstall -y mmcv-lite && ' if installed('mmcv-lite') else ''
+    return (
+        f'{first}pip install --no-build-isolation --no-deps --no-cache-dir '
+        f'--force-reinstall {name}=={version}'
+    )

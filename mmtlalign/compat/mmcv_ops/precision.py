@@ -1,0 +1,14 @@
+"""In which precision the operators compute."""
+
+import torch
+from torch import Tensor
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """Return a detached tensor in float32, or float64 if it has it.
+
+    Half precision is computed in float32 and rounded once, when the result is written,
+    as torchvision's operators do under autocast.
+    """
+    kind = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return tensor.detach().to(kind)
