@@ -1,4 +1,9 @@
-"""Packaging: neutral requirements, pinned stacks as extras, `.mim` in the wheel."""
+"""Packaging: neutral requirements, pinned stacks as extras, `.mim` in the wheel.
+
+Beside the package goes ``mmtlalign.pth``, which Python reads whenever it starts in the
+environment: mmdet and mmseg then find the operators of `mmtlalign.compat.mmcv_ops`
+before anything of this package is imported.
+"""
 
 import re
 import shutil
@@ -9,6 +14,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM = ('configs', 'tools', 'model-index.yml')
+STARTUP = 'mmtlalign/compat/mmcv_ops/mmtlalign.pth'
 
 
 def version():
@@ -30,16 +36,20 @@ def pins(name):
     return found
 
 
-class BuildWithMim(build_py):
-    """Put what `mim` looks for beside the modules, in the build tree only.
+class Build(build_py):
+    """Add what `mim` looks for and the start-up file to what is installed.
 
-    An editable install needs nothing: there the checkout itself has the files.
+    They are written to the build tree; an editable install, which has none, takes the
+    start-up file in its wheel and what `mim` looks for from the checkout.
     """
 
     def run(self):
         super().run()
         if getattr(self, 'editable_mode', False):
+            wheel = self.get_finalized_command('install').install_lib
+            shutil.copy2(ROOT / STARTUP, wheel)
             return
+        shutil.copy2(ROOT / STARTUP, self.build_lib)
         mim = Path(self.build_lib) / 'mmtlalign' / '.mim'
         shutil.rmtree(mim, ignore_errors=True)
         mim.mkdir(parents=True)
@@ -67,7 +77,7 @@ setup(
     packages=find_packages(include=['mmtlalign', 'mmtlalign.*']),
     package_data={
         'mmtlalign': ['py.typed'],
-        'mmtlalign.compat.mmcv_ops': ['startup.pth'],
+        'mmtlalign.compat.mmcv_ops': ['mmtlalign.pth'],
         'mmtlalign.fast': ['*.json'],
     },
     python_requires='>=3.10',
@@ -83,6 +93,6 @@ setup(
         'demo': ['matplotlib', 'scikit-learn'],
         'test': pins('test'),
     },
-    cmdclass={'build_py': BuildWithMim},
+    cmdclass={'build_py': Build},
     zip_safe=False,
 )

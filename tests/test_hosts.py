@@ -17,6 +17,7 @@ def machine(monkeypatch):
     versions, distributions = {}, {}
     monkeypatch.setattr(hosts, 'host_version', versions.get)
     monkeypatch.setattr(hosts, 'installed', distributions.get)
+    monkeypatch.setattr(hosts, 'requires', lambda name: None)
     return versions, distributions
 
 
@@ -77,6 +78,50 @@ def test_distributions_that_overwrite_each_other(machine, distributions):
         hosts.check_hosts()
     assert all(name in str(error.value) for name in distributions)
     assert 'tools/setup_env.sh' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'torch, line, fits',
+    [
+        ('2.11.0+cu130', 'torch (==2.11.0)', True),
+        ('2.11.0', 'torch==2.11.0', True),
+        ('2.12.1', 'torch==2.11.0', False),
+        ('2.12.1', 'torch (==2.11.0+cpu)', False),
+        ('2.12.1', 'torch', True),  # built by hand
+        ('2.12.1', 'torchgeometry==1.0', True),
+    ],
+)
+def test_torchvision_of_another_torch(machine, monkeypatch, torch, line, fits):
+    machine[0]['torch'] = torch
+    machine[1]['torchvision'] = '0.26.0'
+    monkeypatch.setattr(hosts, 'requires', lambda name: ['numpy', line])
+    if fits:
+        return hosts.check_hosts()
+    with pytest.raises(ImportError) as error:
+        hosts.check_hosts()
+    message = 'torchvision 0.26.0 was built for torch 2.11.0'
+    assert message in str(error.value)
+    assert 'pip install --upgrade torchvision torch==2.12.1' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'mmcv, version, host, remedy',
+    [
+        ('mmcv-lite', '2.2.0', 'mmdet', 'pip install mmcv-lite==2.1.0'),
+        ('onedl-mmcv', '2.4.1', 'onedl-mmsegmentation', 'pip install onedl-mmcv=='),
+        ('mmcv-lite', '2.2.0', 'mmpretrain', None),
+        ('onedl-mmcv', '2.3.6', 'onedl-mmdetection', None),
+    ],
+)
+def test_an_mmcv_that_mmdet_and_mmseg_refuse(machine, mmcv, version, host, remedy):
+    machine[0]['mmcv'] = version
+    machine[1].update({mmcv: version, host: '1.0'})
+    if remedy is None:
+        return hosts.check_hosts()
+    with pytest.raises(ImportError) as error:
+        hosts.check_hosts()
+    assert f'mmcv {version} is installed, and {host} refuse' in str(error.value)
+    assert remedy in str(error.value)
 
 
 @pytest.mark.parametrize(

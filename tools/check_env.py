@@ -55,7 +55,7 @@ TEST_IMPORTS = {
     'pytest_timeout': 'pytest-timeout',
     'hypothesis': 'hypothesis',
 }
-INSTALL = sys.executable + ' -m pip install --no-build-isolation '
+INSTALL = sys.executable + ' -m pip install '
 
 
 def main() -> int:
@@ -66,6 +66,9 @@ def main() -> int:
     parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
     parser.add_argument('--target', default=str(ROOT / '.venv'))
     parser.add_argument('--tests', action='store_true', help='foreign: pytest too')
+    parser.add_argument(
+        '--compile-mmcv', action='store_true', help='machine: compilers too'
+    )
     args = parser.parse_args()
     if args.what == 'repair':
         for name in remove_half_installed(sysconfig.get_paths()['purelib']):
@@ -75,10 +78,12 @@ def main() -> int:
         return report(check_hosts())
     if args.what == 'foreign':
         return report(check_hosts() or check_imports(args.stack, args.tests))
-    findings = check_python(args.stack) or check_headers() + check_venv()
+    findings = check_python(args.stack) or check_venv()
     if args.what == 'machine':
-        findings += check_compiler() + check_opencv_libraries()
-        findings += check_cuda_compiler(args.stack) + check_disk(args.target)
+        findings += check_opencv_libraries() + check_disk(args.target)
+        if args.compile_mmcv:
+            findings += check_headers() + check_compiler()
+            findings += check_cuda_compiler(args.stack)
     return report(findings)
 
 
@@ -124,8 +129,8 @@ def check_python(stack: str, version: tuple = sys.version_info[:2]) -> list:
     name = 'python{}.{}'.format(*first)
     return to_install(
         problem,
-        apt_get='{0} {0}-dev {0}-venv'.format(name),
-        dnf='{0} {0}-devel'.format(name),
+        apt_get='{0} {0}-venv'.format(name),
+        dnf=name,
     )
 
 
@@ -199,8 +204,8 @@ def check_cuda_compiler(
             '{}: the CUDA operators of mmcv need nvcc of CUDA {}'.format(
                 problem, CUDA_MAJOR[stack]
             ),
-            'CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh {}  (operators for the CPU '
-            'only; or install that CUDA toolkit and set CUDA_HOME)'.format(stack),
+            'bash tools/setup_env.sh {}  (nothing is compiled then; or install that '
+            'CUDA toolkit and set CUDA_HOME)'.format(stack),
         )
     ]
 
@@ -274,16 +279,15 @@ def check_imports(stack: str, tests: bool = False) -> list:
     pins = {m: pin(d, stack) for m, d in imports_of(stack, tests).items()}
     missing = [module for module in pins if importlib.util.find_spec(module) is None]
     if missing:
-        # mmcv is compiled against the torch that is there by then.
-        others = [pins[module] for module in missing if module != 'mmcv']
-        lines = [INSTALL + ' '.join(others)] if others else []
-        lines += [INSTALL + pins['mmcv']] if 'mmcv' in missing else []
         problem = '{} lacks {}'.format(sys.executable, ', '.join(missing))
-        return [Finding(problem, ' && '.join(lines))]
-    # The compiled operators fail where mmcv-lite is installed, where mmcv was
-    # compiled against another torch, and where a library of OpenCV is missing.
-    command = [sys.executable, '-c', 'import mmcv.ops']
-    result = subprocess.run(command, stderr=subprocess.PIPE, universal_newlines=True)
+        remedy = INSTALL + ' '.join(pins[module] for module in missing)
+        return [Finding(problem, remedy)]
+    # Fails where mmcv was compiled against another torch, and where a library of
+    # OpenCV is missing.
+    command = [sys.executable, '-c', 'import mmtlalign, mmcv.ops']
+    result = subprocess.run(
+        command, stderr=subprocess.PIPE, universal_newlines=True, cwd=str(ROOT)
+    )
     if result.returncode == 0:
         return []
     return [

@@ -4,43 +4,58 @@
 #   bash tools/setup_env.sh [onedl|classic]   set it up; seconds if nothing is to do
 #   bash tools/setup_env.sh --check [STACK]   say only what would fail
 #   bash tools/setup_env.sh --print-python    print the Python to use
-#   --tests      MMTLALIGN_PYTHON must have what the tests need, too
+#   --tests         MMTLALIGN_PYTHON must have what the tests need, too
+#   --compile-mmcv  compile all of mmcv's operators: ten minutes and more, with a
+#                   compiler, Python's headers and, for a GPU, a CUDA toolkit.
+#                   Without, they come from torchvision and PyTorch, see
+#                   docs/mmcv_operators.md
+#   --torch VERSION another torch than the pinned one, such as 2.14.1 or newest, with
+#                   the torchvision that fits, in an environment of its own
 #
 # MMTLALIGN_VENV    folder of the environment (default: .venv of this checkout)
 # MMTLALIGN_PYTHON  use this Python as it is: nothing is installed into it
 # MAX_JOBS          compilers at once (default: the number of cores)
 #
 # A set-up that was interrupted goes on where it stopped. The versions are in
-# requirements/.
+# requirements/. Nothing is compiled unless you ask for it.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=$(realpath -m "${MMTLALIGN_VENV:-$root/.venv}")
 stack=onedl
 action=install
 tests=
-for argument; do
-    case $argument in
-        onedl | classic) stack=$argument ;;
+compile=
+torch=
+while [ $# -gt 0 ]; do
+    case $1 in
+        onedl | classic) stack=$1 ;;
         --check) action=check ;;
+        --print-python) action=print ;;
         --tests) tests=--tests ;;
-        --print-python)
-            # Not resolved further: a virtual environment's python is a link.
-            realpath -s "$(command -v "${MMTLALIGN_PYTHON:-$venv/bin/python}" ||
-                echo "$venv/bin/python")"
-            exit
+        --compile-mmcv) compile=--compile-mmcv ;;
+        --torch)
+            torch=${2:?"--torch needs a version, such as 2.14.1, or newest"}
+            shift
             ;;
         -h | --help)
             sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
             exit
             ;;
         *)
-            echo "unknown argument '$argument': onedl, classic, --check," \
-                "--tests, --print-python or --help" >&2
+            echo "unknown argument '$1': onedl, classic, --check, --tests," \
+                "--compile-mmcv, --torch VERSION, --print-python or --help" >&2
             exit 2
             ;;
     esac
+    shift
 done
+venv=$(realpath -m "${MMTLALIGN_VENV:-$root/.venv${torch:+-torch-$torch}}")
+if [ $action = print ]; then
+    # Not resolved further: a virtual environment's python is a link.
+    realpath -s "$(command -v "${MMTLALIGN_PYTHON:-$venv/bin/python}" ||
+        echo "$venv/bin/python")"
+    exit
+fi
 
 say() { echo "mmtlalign: $*" >&2; }
 
@@ -62,7 +77,7 @@ fi
 
 # The stamp is written last, so that a half-made environment never has one.
 pins=$(cd "$root/requirements" && cat common.txt "$stack.txt" test.txt | sha256sum)
-wanted="$stack ${pins%% *}"
+wanted="$stack ${pins%% *}${torch:+ torch $torch}"
 stamp=$venv/mmtlalign-stamp
 python=$venv/bin/python
 
@@ -72,8 +87,11 @@ installed() { # stack and pins, then the checkout that is installed editable
     works && [ "$(head -n 1 "$stamp" 2>/dev/null)" = "$wanted" ]
 }
 
+compiled() { compgen -G "$venv/lib/python*/site-packages/mmcv/_ext*.so" >/dev/null; }
+
 up_to_date() {
-    installed && [ "$(tail -n 1 "$stamp")" = "$root" ]
+    installed && [ "$(tail -n 1 "$stamp")" = "$root" ] &&
+        { [ -z "$compile" ] || compiled; }
 }
 
 if up_to_date; then
@@ -101,7 +119,7 @@ else
         exit 1
     fi
     base=
-    for name in python3 python3.11 python3.12 python; do
+    for name in python3 python3.11 python3.12 python3.13 python3.10 python; do
         # The path behind a launcher, so that the environment does not rest on it.
         path=$("$name" -c 'import sys; print(sys.executable)' 2>/dev/null) || continue
         first=${first:-$path}
@@ -114,11 +132,12 @@ else
     base=${base:-${first:-}}
     if [ -z "$base" ]; then
         say "no Python found"
-        say "mend it: apt-get install -y python3 python3-dev python3-venv"
+        say "mend it: apt-get install -y python3 python3-venv"
         exit 1
     fi
 fi
-if ! "$base" "$root/tools/check_env.py" machine --stack "$stack" --target "$venv"; then
+if ! "$base" "$root/tools/check_env.py" machine --stack "$stack" --target "$venv" \
+    $compile; then
     say "the $stack environment cannot be made yet; then run this again"
     exit 1
 fi
@@ -166,32 +185,42 @@ if ! installed; then
     "$python" "$root/tools/check_env.py" repair
 
     # Sources are built with the tools of the pins, not with what pip would fetch
-    # for each of them: mmcv must see the torch that it will run with.
+    # for each of them.
     pins=$venv/mmtlalign-pins.txt
     cat "$root"/requirements/{common,"$stack",test}.txt | grep -v '^-r' >"$pins"
-    pip 'build tools' $(grep -E '^(setuptools|wheel|ninja|packaging)==' "$pins")
-    grep -vE '^(onedl-)?mmcv==' "$pins" >"$pins.rest"
+    if [ -n "$torch" ]; then
+        # torch brings its own cuda-bindings and nvidia-…
+        sed -i -E '/^(torch|torchvision|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/d' "$pins"
+        [ "$torch" = newest ] && echo torch >>"$pins" || echo "torch==$torch" >>"$pins"
+        echo torchvision >>"$pins"
+    fi
+    pip 'build tools' $(grep -E '^(setuptools|wheel|packaging)==' "$pins")
+    grep -vE '^(onedl-)?mmcv(-lite)?==' "$pins" >"$pins.rest"
     pip 'torch, hosts and the rest' --no-build-isolation -r "$pins.rest"
+fi
 
-    mmcv=$(grep -E '^(onedl-)?mmcv==' "$pins")
-    MAX_JOBS=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}
-    export MAX_JOBS
+mmcv=$(grep -E '^(onedl-)?mmcv(-lite)?==' "$root/requirements/$stack.txt")
+# pip keeps a wheel under the name of its source alone, compiled or not and whatever
+# torch it was compiled against: hence without its cache.
+mmcv_options='--no-deps --no-cache-dir --force-reinstall'
+if [ -n "$compile" ] && ! compiled; then
+    rm -f "$stamp"
+    mmcv=${mmcv/mmcv-lite/mmcv}
+    "$python" -m pip uninstall -qy mmcv-lite >>"$log" 2>&1
+    export MAX_JOBS=${MAX_JOBS:-$(getconf _NPROCESSORS_ONLN)}
     # ninja is looked up on PATH
     export PATH=$venv/bin:$PATH
-    pip 'compiling mmcv' -v --no-build-isolation --no-deps "$mmcv"
-    if ! "$python" -c 'import mmcv.ops' 2>>"$log" >&2; then
-        # pip keeps a wheel that it compiled under the name of the source alone,
-        # whatever torch it was compiled against.
-        say "the mmcv in pip's cache does not fit this torch: compiling it again"
-        wheel=${mmcv%%==*}
-        "$python" -m pip cache remove "${wheel//-/_}" >>"$log" 2>&1 || true
-        pip 'compiling mmcv' -v --no-build-isolation --no-deps --force-reinstall "$mmcv"
-    fi
-    step 'importing everything' "$python" -c \
-        'import cv2, timm, mmcv.ops, mmpretrain, mmdet.apis, mmseg.apis'
+    pip ninja ninja==1.13.2
+    pip 'compiling mmcv' -v --no-build-isolation $mmcv_options "$mmcv"
+elif ! installed; then
+    # Built apart from the environment, where its set-up finds no torch and compiles
+    # nothing.
+    pip 'mmcv, Python only' $mmcv_options "$mmcv"
 fi
 
 pip 'mmtlalign, editable' --no-build-isolation --no-deps --editable "$root"
+installed || step 'importing everything' "$python" -c \
+    'import cv2, timm, mmcv.ops, mmpretrain, mmdet.apis, mmseg.apis'
 printf '%s\n%s\n' "$wanted" "$root" >"$stamp.new"
 mv "$stamp.new" "$stamp"
 say "the $stack environment in $venv is ready"

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ HOSTS = {
 DISTRIBUTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     'classic': {
         'mmengine': ('mmengine', 'mmengine-lite'),
-        'mmcv': ('mmcv', 'mmcv-lite', 'mmcv-full'),
+        'mmcv': ('mmcv-lite', 'mmcv', 'mmcv-full'),
         'mmpretrain': ('mmpretrain',),
         'mmdet': ('mmdet',),
         'mmseg': ('mmsegmentation',),
@@ -35,6 +35,11 @@ DISTRIBUTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         'mmseg': ('onedl-mmsegmentation',),
     },
 }
+# By stack: the first mmcv that its mmdet and mmseg refuse, and the one to install.
+REFUSED_MMCV = {
+    'classic': ('2.2.0', 'mmcv-lite==2.1.0'),
+    'onedl': ('2.4.0', 'onedl-mmcv==2.3.6'),
+}
 REMEDY = 'The versions that work together are in requirements/.'
 
 
@@ -42,8 +47,8 @@ def check_hosts() -> None:
     """Check the hosts that are installed.
 
     Raises:
-        ImportError: Hosts are too old, or distributions overwrite each other; one
-            message names them all, and what to do.
+        ImportError: Hosts are too old or do not fit each other, or distributions
+            overwrite each other; one message names them all, and what to do.
 
     Warns:
         UserWarning: Hosts are newer than tested.
@@ -66,6 +71,8 @@ def check_hosts() -> None:
             new.append(f'{name} {version} is installed, tested up to {newest}')
     if old:
         raise ImportError(f'mmtlalign: {"; ".join(old)}. {REMEDY}')
+    for problem in filter(None, (find_unfit_torchvision(), find_refused_mmcv())):
+        raise ImportError(f'mmtlalign: {problem}')
     if new:
         warnings.warn(f'mmtlalign: {"; ".join(new)}. {REMEDY}', stacklevel=2)
 
@@ -88,6 +95,39 @@ def find_clashes() -> list[str]:
         for name in owners
         if both or len(owners) > 1
     ]
+
+
+def find_unfit_torchvision() -> str | None:
+    """Return what is wrong if torchvision was built for another torch.
+
+    Its operators do not load then: "operator torchvision::nms does not exist".
+    """
+    torch, torchvision = host_version('torch'), installed('torchvision')
+    if torch is None or torchvision is None:
+        return None
+    for line in requires('torchvision') or []:
+        needed = re.match(r'torch\s*\(?==\s*([\w.]+)', line)
+        if needed and release(needed[1]) != release(torch):
+            return (
+                f'torchvision {torchvision} was built for torch {needed[1]}, but torch '
+                f'{torch} is installed. Take the one that fits: '
+                f'pip install --upgrade torchvision torch=={torch.partition("+")[0]}'
+            )
+    return None
+
+
+def find_refused_mmcv() -> str | None:
+    """Return what is wrong if mmdet or mmseg refuse the installed mmcv as too new."""
+    version = host_version('mmcv')
+    for stack, (below, pinned) in REFUSED_MMCV.items():
+        owners = (DISTRIBUTIONS[stack][name][0] for name in ('mmdet', 'mmseg'))
+        hosts = list(filter(installed, owners))
+        if version and hosts and release(version) >= release(below):
+            return (
+                f'mmcv {version} is installed, and {" and ".join(hosts)} refuse '
+                f'{below} and newer. Take an older one: pip install {pinned}'
+            )
+    return None
 
 
 def host_version(name: str) -> str | None:

@@ -6,8 +6,8 @@ the compiled ones and write into the same tensors, so all of ``mmcv.ops`` works
 unchanged. A compiled module always comes first.
 
 Python finds the module through an import hook. Importing ``mmtlalign`` adds it; so does
-``startup.pth``, which an installation puts beside the package, for every Python process
-of the environment, before any host is imported.
+``mmtlalign.pth``, which an installation puts beside the package, in every Python
+process of the environment, before any host is imported.
 
 This file imports neither PyTorch nor mmcv.
 """
