@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Set up the environment if need be, then run the tests.
 #
-#   bash tools/run_tests.sh [onedl|classic] [pytest arguments]
+#   bash tools/run_tests.sh [onedl|classic] [--torch VERSION] [pytest arguments]
 #
 # Examples: -m 'not slow'    -k tracing    tests/test_golden.py -x    -n 0
+# --torch 2.14.1, or newest, runs them with that PyTorch and the torchvision that fits,
+# in an environment of its own, see tools/setup_env.sh.
 # Two processes share the tests where there are two cores, file by file; -n 0 runs
 # them in one, as -s and a debugger need it.
 # MMTLALIGN_DATA    folder with archives of real images; without it the tests
@@ -20,9 +22,14 @@ case ${1:-} in
         shift
         ;;
 esac
+torch=()
+if [ "${1:-}" = --torch ]; then
+    torch=(--torch "${2:?--torch needs a version, such as 2.14.1, or newest}")
+    shift 2
+fi
 
-bash "$root/tools/setup_env.sh" --tests "$stack"
-python=$(bash "$root/tools/setup_env.sh" --print-python)
+bash "$root/tools/setup_env.sh" --tests "$stack" "${torch[@]}"
+python=$(bash "$root/tools/setup_env.sh" --print-python "${torch[@]}")
 
 # The networks of the tests are small: one core each serves two processes better
 # than two threads serve one.

@@ -51,6 +51,13 @@ _FILES = {
         'roi_pool_backward',
         'roi_pool_forward',
     ),
+    'sync_bn': (
+        'sync_bn_backward_data',
+        'sync_bn_backward_param',
+        'sync_bn_forward_mean',
+        'sync_bn_forward_output',
+        'sync_bn_forward_var',
+    ),
     'upsample': (
         'carafe_backward',
         'carafe_forward',
