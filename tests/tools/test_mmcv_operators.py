@@ -189,7 +189,7 @@ def test_command_prints_writes_and_checks(tmp_path, capsys):
     arguments = [str(config), '--supported', 'nms']
     OPERATORS.main(arguments)
     printed = capsys.readouterr().out
-    assert '| none | yes | 1 | mmpretrain: family |' in printed
+    assert '| none | yes | 1 | mmdet: config.py |' in printed
     page = tmp_path / 'page.md'
     page.write_text(f'before\n{OPERATORS.BEGIN}\nold\n{OPERATORS.END}\nafter\n')
     with pytest.raises(SystemExit, match='out of date'):
@@ -197,7 +197,7 @@ def test_command_prints_writes_and_checks(tmp_path, capsys):
     OPERATORS.main([*arguments, '--write', str(page)])
     OPERATORS.main([*arguments, '--check', str(page)])
     text = page.read_text()
-    assert printed.strip() in text and 'old' not in text
+    assert printed.strip() in text and '\nold\n' not in text
     assert text.startswith('before\n') and text.endswith('after\n')
     page.write_text('no markers\n')
     with pytest.raises(SystemExit, match='add them first'):

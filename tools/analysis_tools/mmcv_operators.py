@@ -18,14 +18,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmengine import Config
 
-from tools.analysis_tools.reach import Reach
+from tools.analysis_tools.reach import calls_of, simplify
 from tools.output import track
 
 COMMAND = 'python tools/analysis_tools/mmcv_operators.py --write docs/mmcv_operators.md'
@@ -77,44 +77,22 @@ def ask(
                     continue
                 model = config.model
                 if 'teacher_config' in model:  # of distillation
-                    teacher = folder.parent / model.teacher_config
+                    paths = (above / model.teacher_config for above in file.parents)
+                    teacher = next(path for path in paths if path.is_file())
                     model.teacher = Config.fromfile(teacher).model
             except Exception as error:
-                name = f'{library}: {file.relative_to(folder)}'
-                failures[name] = type(error).__name__
+                failures[f'{library}: {file.relative_to(folder)}'] = type(
+                    error
+                ).__name__
                 continue
-            scope, model = config.get('default_scope', library), simplify(model)
+            scope = config.get('default_scope', library or 'mmdet')
+            model = simplify(model)
             key = scope + repr(model)
             if key not in known:
                 known[key] = calls_of(model, scope)
-            family = f'{library}: {file.relative_to(folder).parts[0]}'
+            family = f'{library or scope}: {file.relative_to(folder).parts[0]}'
             answers.append(Answer(family, known[key]))
     return answers, failures
-
-
-def simplify(node: Any) -> Any:
-    """Return a model's config without what no condition asks for.
-
-    Those of a ResNet-50 and a ResNet-101 become the same: numbers are 0 or 1.
-    """
-    if isinstance(node, Mapping):
-        skipped = ('init_cfg', 'pretrained')
-        return {key: simplify(node[key]) for key in node if key not in skipped}
-    if isinstance(node, list | tuple):
-        return list({repr(item): item for item in map(simplify, node)}.values())
-    if isinstance(node, int | float) and not isinstance(node, bool):
-        return int(node != 0)
-    return node
-
-
-def calls_of(model: Mapping, scope: str) -> Calls:
-    """Return what a model of a library can call."""
-    calls = defaultdict(set)
-    for mode in MODES:
-        for device in DEVICES:
-            for operator in Reach(model, mode, device, scope).operators:
-                calls[operator].add((mode, device))
-    return dict(calls)
 
 
 # --- the tables ---------------------------------------------------------------------
@@ -210,13 +188,13 @@ def tables(
     heads = (
         [
             'function of `mmcv._ext`',
-            'stands in',
+            'without compiled mmcv',
             'configs',
             'called in',
             'on',
             'folders',
         ],
-        ['operators', 'works without', 'configs', 'folders'],
+        ['operators', 'without compiled mmcv', 'configs', 'folders'],
     )
     blocks = []
     for head, rows in zip(heads, (operator_rows, family_rows)):
@@ -260,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         supported = options.supported.split(',')
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)
-    given = [('mmpretrain', file.parent.parent, file) for file in options.configs]
+    given = [('', file.resolve().parent, file.resolve()) for file in options.configs]
     text = tables(*ask(given or stock_configs()), supported)
     file = options.write or options.check
     if file is None:

@@ -2,15 +2,14 @@
 
 import ast
 import inspect
-import types
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from tools.analysis_tools.references import references_of, truth
+from tools.analysis_tools.references import PACKAGES, truth, uses_of
 
-PACKAGES = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'mmtlalign')
 Known = dict[str, Any]
 
 
@@ -55,38 +54,6 @@ def find_method(cls: type, name: str, after: type | None) -> tuple:
     return None, None
 
 
-@lru_cache(None)
-def uses_of(function: Callable) -> list[tuple[str, Any, tuple]]:
-    """Return kind, thing and conditions of all that a function uses.
-
-    The kinds are 'operator' (a function of ``mmcv._ext``), 'object' (a class or
-    function), 'attribute', 'type' (a registered name) and 'super' (name, after).
-    """
-    uses = []
-    for kind, text, guards in references_of(function):
-        first, *rest = text.split('.')
-        if kind == 'super':
-            uses.append((kind, (rest[0], function.__globals__.get(first)), guards))
-            continue
-        if kind != 'name':
-            uses.append((kind, text, guards))
-            continue
-        local = first in function.__code__.co_varnames
-        thing = None if local else function.__globals__.get(first)
-        while rest and isinstance(thing, types.ModuleType | type):
-            if getattr(thing, '__name__', '') == 'mmcv._ext':
-                uses.append(('operator', rest[0], guards))
-                thing, rest = None, []
-            else:
-                thing = getattr(thing, rest.pop(0), None)
-        thing = getattr(thing, '__self__', None) or thing  # of Function.apply
-        module = getattr(thing, '__module__', None) or ''
-        if callable(thing) and module.startswith(PACKAGES):
-            uses.append(('object', thing, guards))
-        uses += [('attribute', name, guards) for name in rest]
-    return list(dict.fromkeys(uses))
-
-
 class Reach:
     """Finds what one model can reach, in training or testing, on one device.
 
@@ -104,14 +71,12 @@ class Reach:
 
     Attributes:
         operators: The functions of ``mmcv._ext``.
-        unknown: The types that are not registered.
     """
 
     def __init__(self, model: Mapping, mode: str, device: str, scope: str):
         self.mode, self.scope = mode, scope
         self.given = {'mode': mode, 'self.training': mode == 'loss', 'device': device}
         self.operators: set[str] = set()
-        self.unknown: set[str] = set()
         self.built: dict[tuple, tuple[type, Known]] = {}
         # PyTorch calls these by itself.
         self.named = {'__init__', 'forward', '__call__'}
@@ -148,7 +113,7 @@ class Reach:
                 self.collect(value, below)
 
     def build_type(self, name: Any, arguments: Mapping | None, within: str) -> None:
-        """Build what a `type` names, if it belongs to this mode."""
+        """Build what a `type` names, if it is registered and of this mode."""
         if isinstance(name, str) and 'nms' in name:
             for place in [within] if within else self.nms:
                 self.nms[place].add(name)
@@ -156,11 +121,9 @@ class Reach:
         if within == ('test_cfg' if self.mode == 'loss' else 'train_cfg'):
             return
         found = resolve(name, self.scope)
-        if found is None:
-            self.unknown.add(str(name))
-        elif isinstance(found, type):
+        if isinstance(found, type):
             self.build(found, arguments)
-        else:
+        elif found is not None:
             self.use(found)
 
     def build(self, cls: type, arguments: Mapping | None) -> None:
@@ -246,3 +209,28 @@ class Reach:
         place = 'train_cfg' if self.mode == 'loss' else 'test_cfg'
         for kind in self.nms[place] or self.nms['test_cfg']:
             self.use(getattr(import_module('mmcv.ops.nms'), kind, None))
+
+
+def simplify(node: Any) -> Any:
+    """Return a model's config without what no condition asks for.
+
+    Those of a ResNet-50 and a ResNet-101 become the same: numbers are 0 or 1.
+    """
+    if isinstance(node, Mapping):
+        skipped = ('init_cfg', 'pretrained')
+        return {key: simplify(node[key]) for key in node if key not in skipped}
+    if isinstance(node, list | tuple):
+        return list({repr(item): item for item in map(simplify, node)}.values())
+    if isinstance(node, int | float) and not isinstance(node, bool):
+        return int(node != 0)
+    return node
+
+
+def calls_of(model: Mapping, scope: str) -> dict[str, set[tuple[str, str]]]:
+    """Return the operators that a model calls: the modes and devices of each."""
+    calls = defaultdict(set)
+    for mode in ('loss', 'predict'):
+        for device in ('cpu', 'cuda'):
+            for operator in Reach(model, mode, device, scope).operators:
+                calls[operator].add((mode, device))
+    return dict(calls)

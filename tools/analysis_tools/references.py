@@ -1,11 +1,15 @@
-"""What the source of a function names, and under which conditions."""
+"""What the source of a function uses, and under which conditions."""
 
 import ast
 import inspect
 import textwrap
+import types
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+# Whose code is followed.
+PACKAGES = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'mmtlalign')
 
 unparse = lru_cache(None)(ast.unparse)
 
@@ -34,6 +38,38 @@ def references_of(function: Callable) -> tuple[Reference, ...]:
     except (OSError, SyntaxError, TypeError):  # made at run time, or a lambda
         return ()
     return tuple(visitor.found)
+
+
+@lru_cache(None)
+def uses_of(function: Callable) -> list[tuple[str, Any, tuple]]:
+    """Return kind, thing and conditions of all that a function uses.
+
+    The kinds are 'operator' (a function of ``mmcv._ext``), 'object' (a class or
+    function), 'attribute', 'type' (a registered name) and 'super' (name, after).
+    """
+    uses = []
+    for kind, text, guards in references_of(function):
+        first, *rest = text.split('.')
+        if kind == 'super':
+            uses.append((kind, (rest[0], function.__globals__.get(first)), guards))
+            continue
+        if kind != 'name':
+            uses.append((kind, text, guards))
+            continue
+        local = first in function.__code__.co_varnames
+        thing = None if local else function.__globals__.get(first)
+        while rest and isinstance(thing, types.ModuleType | type):
+            if getattr(thing, '__name__', '') == 'mmcv._ext':
+                uses.append(('operator', rest[0], guards))
+                thing, rest = None, []
+            else:
+                thing = getattr(thing, rest.pop(0), None)
+        thing = getattr(thing, '__self__', None) or thing  # of Function.apply
+        module = getattr(thing, '__module__', None) or ''
+        if callable(thing) and module.startswith(PACKAGES):
+            uses.append(('object', thing, guards))
+        uses += [('attribute', name, guards) for name in rest]
+    return list(dict.fromkeys(uses))
 
 
 class _Visitor(ast.NodeVisitor):
