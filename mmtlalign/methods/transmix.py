@@ -22,9 +22,10 @@ from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, crop_to_tokens, token_grid, trace_forward
+from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.propagate import Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import crop_to_tokens, token_grid, trace_forward
 from mmtlalign.tracing.tracer import Reader
 
 

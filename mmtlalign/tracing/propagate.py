@@ -15,6 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Pair = tuple[int, int]  # rows and columns
+Padding = tuple[int, int, int, int]  # left, right, top, bottom
+NO_PADDING: Padding = (0, 0, 0, 0)
+
 
 @torch.no_grad()
 def attend(
@@ -79,20 +83,6 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
         mean = mean / mean.sum(dim=-1, keepdim=True)
     with torch.autocast(weights.device.type, enabled=False):
         return mean @ share
-
-
-Pair = tuple[int, int]
-Padding = tuple[int, int, int, int]
-
-
-def convolved(size: Sequence[int], layer: nn.Module) -> Pair:
-    """Return the rows and columns that a convolution makes of a map of ``size``."""
-    return tuple(
-        (side + 2 * pad - kernel) // stride + 1
-        for side, pad, kernel, stride in zip(
-            size, layer.padding, layer.kernel_size, layer.stride
-        )
-    )
 
 
 @torch.no_grad()
@@ -178,7 +168,7 @@ def merge(
     grid: Pair,
     kernel: Pair,
     stride: Pair,
-    padding: Padding = (0, 0, 0, 0),
+    padding: Padding = NO_PADDING,
 ) -> tuple[Tensor, Pair]:
     """Merge tokens: each group becomes the mean of its real tokens.
 
@@ -223,3 +213,13 @@ def append_mean(share: Tensor, count: int) -> Tensor:
     """Put ``count`` tokens, each the mean of all, behind (B, N, S)."""
     mean = share.mean(dim=1, keepdim=True)
     return torch.cat([share, mean.expand(-1, count, -1)], dim=1)
+
+
+def convolved(size: Sequence[int], layer: nn.Module) -> Pair:
+    """Return the rows and columns that a convolution makes of a map of ``size``."""
+    return tuple(
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            size, layer.padding, layer.kernel_size, layer.stride
+        )
+    )

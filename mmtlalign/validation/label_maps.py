@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.attach import token_grid
+from mmtlalign.tracing.trace import token_grid
 
 # Steps that hold others.
 HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')

@@ -18,8 +18,8 @@ from mmengine.runner import Runner
 from mmtlalign.checkpoint.io import read_state_dict
 from mmtlalign.engine.console import filter_known_warnings, import_host
 from mmtlalign.mixing.token_mix import TokenCutMix
-from mmtlalign.tracing.attach import trace
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import trace
 from tools.analysis_tools.dense_figures import (
     Instances,
     draw_detection,

@@ -27,7 +27,7 @@ from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import MixTracer, label_tracer, trace_forward
+from mmtlalign.tracing.trace import MixTracer, label_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 # Classes that get a column of the trace: two images of five to eight objects.
