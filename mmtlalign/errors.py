@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType
 
 
@@ -64,6 +64,12 @@ def short_errors(config: str) -> Iterator[None]:
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise
         end(f'config {config}: {message}. Correct the key or remove it.')
+
+
+def some_of(names: Sequence, most: int = 5) -> str:
+    """Return at most ``most`` of the names, and how many there are more."""
+    text = ', '.join(map(str, names[:most])) or 'none'
+    return text + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
 def frames(error: Exception) -> list[CodeType]:

@@ -9,8 +9,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from mmtlalign.checkpoint.io import some_of
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import HOOKS
 
 REMEDY = (
