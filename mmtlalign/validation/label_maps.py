@@ -88,7 +88,7 @@ def flat_steps(pipeline: Callable | None) -> Iterator[BaseTransform]:
 
 
 def is_a(step: BaseTransform, *kinds: str) -> bool:
-    """Tell whether a step is of a class of these names, or of a subclass."""
+    """Return whether a step is of a class of these names, or of a subclass."""
     return any(kind.__name__ in kinds for kind in type(step).__mro__)
 
 

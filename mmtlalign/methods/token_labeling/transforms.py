@@ -204,10 +204,10 @@ class RandAugmentWithMap(RandAugment):
     It comes before a crop, in the order of Token Labeling (flip, RandAugment, crop).
 
     Args:
-        *args: As of ``RandAugment``.
+        *args: As of mmpretrain's ``RandAugment``.
         legacy_geometry (bool): Transform the map as the official code, half a cell
             off and blind to the shape of the image. Defaults to False: as the image.
-        **kwargs: As of ``RandAugment``.
+        **kwargs: As of mmpretrain's ``RandAugment``.
 
     Raises:
         InputError: A policy that is not of mmpretrain's file of policies: whether it

@@ -5,8 +5,8 @@ import functools
 import pytest
 import timm
 import torch
+from label_map_files import run_tool
 from mmengine.registry import MODELS, init_default_scope
-from test_make_label_maps import pictures, run_tool  # noqa: F401
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators import build_annotator
@@ -189,7 +189,7 @@ def test_network_without_classifier(tmp_path, monkeypatch):
 
 
 def test_annotator_of_other_classes_than_those_of_the_store(
-    pictures,  # noqa: F811
+    pictures,
     tmp_path,
 ):
     def weights(name, classes=1000):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from test_make_label_maps import pictures, run_tool, weights  # noqa: F401
+from label_map_files import run_tool
 
 from mmtlalign.methods.token_labeling.annotators import Annotator
 
@@ -21,7 +21,7 @@ def contents(root):
 
 
 @pytest.fixture(scope='module')
-def start(pictures, weights):  # noqa: F811
+def start(pictures, weights):
     """Run the tool in another process; `begin` is called there first."""
     weights('test_efficientnet')
 
