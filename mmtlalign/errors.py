@@ -76,9 +76,9 @@ def some_of(names: Sequence, most: int = 5) -> str:
 def name_built_class(message: str, error: Exception) -> str:
     """Name the class of the config in place of its base that met an unknown key."""
     built = [
-        frame.f_locals.get('obj_cls')
+        frame.f_locals['obj_cls']
         for frame in frames(error)
-        if frame.f_code.co_name == 'build_from_cfg'
+        if frame.f_code.co_name == 'build_from_cfg' and 'obj_cls' in frame.f_locals
     ]
     base = message.partition('.__init__()')[0]
     if built and base in [cls.__name__ for cls in getattr(built[-1], '__mro__', ())]:

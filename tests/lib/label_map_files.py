@@ -7,9 +7,7 @@ from repository import tool
 
 from mmtlalign.methods.token_labeling.geometry import LabelMap
 from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
-from mmtlalign.methods.token_labeling.store import (
-    create_store,
-)
+from mmtlalign.methods.token_labeling.store import create_store
 
 CLASSES = [f'class {k}' for k in range(12)]
 NAMES = sorted(f'{c}/picture {n}.JPEG' for c in 'abc' for n in range(3))

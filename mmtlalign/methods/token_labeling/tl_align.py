@@ -129,8 +129,8 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         head_token_rule (str, optional): How DHVT's head tokens come back to the class
             token, ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` where
             there are head tokens.
-        **kwargs: ``num_classes`` (K), ``in_channels`` (width of the tokens), ``loss`` (a
-            :class:`TokenLabelLoss`), ``class_target`` (what the class token learns:
+        **kwargs: ``num_classes`` (K), ``in_channels`` (width of the tokens), ``loss``
+            (a :class:`TokenLabelLoss`), ``class_target`` (what the class token learns:
             ``'map'``, ``'label'`` or ``'both'``), ``missing`` (an image without map is
             an ``'error'``, or all of it has its ``'hard label'``), ``map_values``
             (``'logits'`` or ``'probabilities'``), ``label_smooth_val``,
