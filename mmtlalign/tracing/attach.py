@@ -5,17 +5,9 @@
 forward pass. Without a reader an attached network is the stock one: same state dict,
 same arithmetic.
 
-An adapter says for each attention of a host how it is read, in one of four ways:
-
-* :meth:`TraceContext.replace_attention`: the module calls fused attention through an
-  attribute, whose place an :class:`AttentionHook` takes;
-* :meth:`TraceContext.read_weights`: the module has a softmax of its own;
-* :meth:`TraceContext.capture`: the module computes attention in the middle of its
-  forward, whose calls of PyTorch's functions are intercepted;
-* :meth:`TraceContext.swap_class`: none of these, and a subclass computes the same.
-
-:meth:`TraceContext.before` and :meth:`TraceContext.after` report what else a module
-does to the tokens.
+An adapter reads each attention of its host by one of :meth:`TraceContext.read_weights`,
+``replace_attention``, ``capture`` and ``swap_class``, the first that fits; ``before``,
+``after`` and ``in_windows`` report what else happens to the tokens.
 """
 
 from collections.abc import Callable
@@ -99,11 +91,14 @@ class TraceContext:
         self.undo.append(partial(_unwrap, module, name))
 
     def capture(self, module: nn.Module) -> None:
-        """Read an attention that is computed in the middle of a module's forward."""
+        """Read an attention that is computed in the middle of a module's forward.
+
+        The forward's calls of PyTorch's softmax and fused attention are intercepted.
+        """
         self.swap_class(module, capturing(type(module)))  # type: ignore[arg-type]
 
     def swap_class(self, module: nn.Module, cls: type) -> None:
-        """Make a module an object of a subclass that has the same parameters.
+        """Read an attention by a subclass of its module that computes the same.
 
         Args:
             module: Changed in place.

@@ -142,6 +142,16 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
     )
 
 
+def convolved(size: Sequence[int], layer: nn.Module) -> tuple[int, int]:
+    """Return the rows and columns that a convolution makes of a map of ``size``."""
+    return tuple(
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            size, layer.padding, layer.kernel_size, layer.stride
+        )
+    )
+
+
 def names_of(classes: Iterable[type]) -> str:
     """List the names of classes; those that several hosts have stand once."""
     return ', '.join(sorted({cls.__name__ for cls in classes}))

@@ -18,10 +18,9 @@ Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share colum
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from mmtlalign.compat.torch_2_1 import outside_old_graphs
+from mmtlalign.compat.torch_2_1 import methods_outside_old_graphs
 from mmtlalign.errors import InputError, TraceError
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
@@ -51,11 +50,8 @@ class Reader:
         self._embedded = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # For PyTorch 2.1 alone, whose compiled graphs would keep the first shares.
         super().__init_subclass__(**kwargs)
-        for name, value in list(vars(cls).items()):
-            if callable(value) and not name.startswith('_'):
-                setattr(cls, name, outside_old_graphs(value))
+        methods_outside_old_graphs(cls)
 
     def attend(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
@@ -297,21 +293,15 @@ class Tracer(Reader):
 
     def _end_attention(self, moved: Tensor) -> None:
         """Average the moved share with the share before, and record the result."""
-        appended, self.appended = self.appended, 0
-        if appended:
-            moved, heads = moved.tensor_split([-appended], dim=1)
-            first = (moved[:, :1] + heads.mean(dim=1, keepdim=True)) / 2
-            moved = torch.cat([first, moved[:, 1:]], dim=1)
         if self.layers is None or self.seen in self.layers:
-            # Fewer queries than tokens: the rest stays as it is.
-            before, rest = self.share.tensor_split([moved.shape[1]], dim=1)
-            own = self.residual
-            after = moved.add(before, alpha=own) / (own + 1)
-            if appended and self.head_token_rule == 'flat':
-                # Attention of the class token and that of the head tokens count alike.
-                first = (2 * moved[:, :1]).add(before[:, :1], alpha=own) / (own + 2)
-                after = torch.cat([first, after[:, 1:]], dim=1)
-            self.share = torch.cat([after, rest], dim=1) if rest.shape[1] else after
+            if self.appended:
+                flat = self.head_token_rule == 'flat'
+                self.share = propagate.average_appended(
+                    self.share, moved, self.appended, self.residual, flat
+                )
+            else:
+                self.share = propagate.average(self.share, moved, self.residual)
+        self.appended = 0
         self.history.append(self.share)
         self.grids.append(self.grid)
         self.prefixes.append(self.prefix)

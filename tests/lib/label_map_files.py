@@ -1,8 +1,10 @@
 """Stores and official files of label maps for tests, and what reads and makes them."""
 
 import numpy as np
+import timm
 import torch
 from mmengine.registry import TRANSFORMS
+from PIL import Image
 from repository import tool
 
 from mmtlalign.methods.token_labeling.geometry import LabelMap
@@ -64,3 +66,26 @@ def run_tool(pictures, out, weights, *more):
     arguments += ['--shard-size', '3', '--workers', '0', '--batch-size', '2']
     arguments += ['--device', 'cpu', *more]
     module.run(module.parse_args([str(a) for a in arguments]))
+
+
+def draw_pictures(root):
+    """Seven pictures, not square, in two class folders."""
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        file = root / f'class{number % 2}' / f'{number}.png'
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 56, 3), np.uint8)).save(file)
+    return root
+
+
+def weights_in(folder):
+    """A function that writes random weights of a timm model."""
+
+    def write(name):
+        file = folder / f'{name}.pth'
+        if not file.exists():
+            torch.manual_seed(0)
+            torch.save(timm.create_model(name).state_dict(), file)
+        return str(file)
+
+    return write

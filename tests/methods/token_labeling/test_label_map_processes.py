@@ -7,12 +7,22 @@ import time
 
 import pytest
 import torch
-from label_map_files import run_tool
+from label_map_files import draw_pictures, run_tool, weights_in
 
 from mmtlalign.methods.token_labeling.annotators import Annotator
 
 FORK = multiprocessing.get_context('fork')
 STOCK = Annotator.__call__
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    return draw_pictures(tmp_path_factory.mktemp('pictures'))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return weights_in(tmp_path_factory.mktemp('weights'))
 
 
 def contents(root):

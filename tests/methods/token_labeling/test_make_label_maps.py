@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from label_map_files import metadata_of, run_tool
+from label_map_files import draw_pictures, metadata_of, run_tool, weights_in
 from PIL import Image
 from repository import tool
 
@@ -14,6 +14,16 @@ from tools.dataset_converters.label_maps import make
 from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
 
 MODELS = ['test_efficientnet', 'test_convnext', 'test_vit', 'test_vit2']
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    return draw_pictures(tmp_path_factory.mktemp('pictures'))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return weights_in(tmp_path_factory.mktemp('weights'))
 
 
 @pytest.mark.parametrize('name', MODELS)
