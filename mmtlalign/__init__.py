@@ -32,7 +32,7 @@ _HOME = {
     'register_attention': 'tracing.support',
     'register_backbone': 'tracing.support',
     'register_models': 'model_hub',
-    'trace': 'tracing.attach',
+    'trace': 'tracing.trace',
 }
 __all__ = ['__version__', 'list_backbones', *_HOME]
 

@@ -3,8 +3,8 @@
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
-from types import CodeType
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 
 class InputError(ValueError):
@@ -63,26 +63,46 @@ def short_errors(config: str) -> Iterator[None]:
             )
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise
+        message = name_built_class(message, error)
         end(f'config {config}: {message}. Correct the key or remove it.')
 
 
-def frames(error: Exception) -> list[CodeType]:
-    """List the code objects that an error came through, the innermost last."""
-    return [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+def some_of(names: Sequence, most: int = 5) -> str:
+    """Return at most ``most`` of the names, and how many there are more."""
+    text = ', '.join(map(str, names[:most])) or 'none'
+    return text + (f' and {len(names) - most} more' if len(names) > most else '')
+
+
+def name_built_class(message: str, error: Exception) -> str:
+    """Name the class of the config in place of its base that met an unknown key."""
+    built = [
+        frame.f_locals['obj_cls']
+        for frame in frames(error)
+        if frame.f_code.co_name == 'build_from_cfg' and 'obj_cls' in frame.f_locals
+    ]
+    base = message.partition('.__init__()')[0]
+    if built and base in [cls.__name__ for cls in getattr(built[-1], '__mro__', ())]:
+        return message.replace(base, built[-1].__name__, 1)
+    return message
+
+
+def frames(error: Exception) -> list[FrameType]:
+    """List the frames that an error came through, the innermost last."""
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def while_building(error: Exception) -> bool:
-    """Tell whether mmengine was building something of a config."""
+    """Return whether mmengine was building something of a config."""
     return any(
-        code.co_filename.endswith('mmengine/registry/build_functions.py')
-        or code.co_name.startswith('build_')
-        for code in frames(error)
+        frame.f_code.co_filename.endswith('mmengine/registry/build_functions.py')
+        or frame.f_code.co_name.startswith('build_')
+        for frame in frames(error)
     )
 
 
 def while_reading_data(error: Exception) -> bool:
-    """Tell whether an error came through a data set of a host or of mmengine."""
-    paths = [code.co_filename for code in frames(error)]
+    """Return whether an error came through a data set of a host or of mmengine."""
+    paths = [frame.f_code.co_filename for frame in frames(error)]
     return any('/datasets/' in path or '/mmengine/dataset/' in path for path in paths)
 
 

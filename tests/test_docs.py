@@ -17,8 +17,9 @@ import mmtlalign
 from mmtlalign import registry
 from mmtlalign.compat.renamed import RENAMED
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
+from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import KNOWN
+from mmtlalign.tracing.trace import MixTracer, trace_forward
 
 DOCS = ROOT / 'docs'
 PAGES = [

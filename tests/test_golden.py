@@ -34,7 +34,8 @@ from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix, clipped_box
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.token_mix import TokenCutMix
-from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.trace import MixTracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 

@@ -212,7 +212,8 @@ class CASwin(SwinTransformer):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter and the number of depths, for layer decay.
 
-        As of ``SwinTransformer``; the class token counts with its block.
+        Depths are those of ``SwinTransformer``, counted from the patch embedding (0) to
+        the head; the class token counts with its block.
         """
         depth, depths = super().get_layer_depth(param_name, prefix)
         if param_name.startswith((f'{prefix}class_block.', f'{prefix}cls_token')):

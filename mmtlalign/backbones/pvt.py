@@ -35,10 +35,10 @@ from mmtlalign.backbones.pvt_layers import (
 )
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    convolved,
     register_attention,
     register_backbone,
     register_token_module,
@@ -306,7 +306,7 @@ register_backbone(
         prefix=lambda backbone: 0,
         late_tokens=lambda backbone: int(backbone.with_cls_token),
         output=_output,
-        grid=lambda backbone, size: propagate.convolved(size, _first_layer(backbone)),
+        grid=lambda backbone, size: convolved(size, _first_layer(backbone)),
         note='class token of the last stage, or mean of the tokens',
     ),
 )

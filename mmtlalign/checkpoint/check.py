@@ -11,8 +11,8 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmtlalign.checkpoint.io import read_checkpoint, some_of
-from mmtlalign.errors import InputError
+from mmtlalign.checkpoint.io import read_checkpoint
+from mmtlalign.errors import InputError, some_of
 
 # What a checkpoint of mmengine must hold to continue a run.
 RESUMABLE = ('meta', 'state_dict', 'optimizer', 'message_hub')

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
-from mmtlalign.checkpoint.io import some_of
 from mmtlalign.checkpoint.key_maps import KEY_MAPS
 from mmtlalign.checkpoint.key_maps.base import KeyMap, ValueMap
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 
 Value = TypeVar('Value')
 

@@ -18,13 +18,12 @@ from mmtlalign.checkpoint.io import (
     check_target,
     hash_tensors,
     read_checkpoint,
-    some_of,
     write_tensors,
 )
 from mmtlalign.checkpoint.key_maps.pvt import to_mmdet
 from mmtlalign.checkpoint.load import select_weights
 from mmtlalign.compat.wrappers import walk_datasets
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 
 PREFIX = 'backbone.'
 Tensors = dict[str, Tensor]

@@ -1,8 +1,7 @@
 """Read checkpoint files as data, say what is wrong with them, and write new ones.
 
-``torch.load`` answers a web page saved as ``.pth`` with a pickle error and a
-truncated file with a reader error. The reader here looks at the file first, so
-that each wrong file gets the message that mends it.
+``torch.load`` answers a web page saved as ``.pth`` with a pickle error. The reader here
+looks at the file first, so that each wrong file gets the message that mends it.
 
 The suffix says the format: ``.safetensors`` holds tensors and strings and can run
 no code; ``.pth`` (or ``.pt``, ``.bin``, ``.tar``) is what torch saves.
@@ -24,30 +23,14 @@ from torch import Tensor
 
 from mmtlalign.compat import data_pickle
 from mmtlalign.compat.files import atomic_write
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 
 SAFETENSORS = '.safetensors'
 TORCH = ('.pth', '.pt', '.bin', '.tar')
 PACKAGE = Path(__file__).resolve().parents[1]
-ANOTHER_BACKBONE = (
-    'Name another file with --cfg-options pretrained=FILE, or start from '
-    'random weights with --cfg-options pretrained=None.'
-)
 
 
 # ------------------------------------------------------------------------ reading
-
-
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint that starts a training.
-
-    Args:
-        path: A local file; ``~`` is expanded.
-
-    Returns:
-        Tensors by name, with the version marks (``_metadata``) the file carries.
-    """
-    return read_tensors(path, 'pretrained', ANOTHER_BACKBONE)
 
 
 def read_tensors(
@@ -91,9 +74,7 @@ def tensors_in(
     Args:
         content: What the file holds.
         path: The file, for the message.
-        keys: Entries that may hold the tensors; the first that is there does.
-            Defaults to ``('state_dict',)``.
-        bare: Whether the file may be the tensors alone. Defaults to True.
+        keys, bare: Where the tensors may be, see :func:`read_tensors`.
 
     Raises:
         InputError: There are none.
@@ -243,7 +224,7 @@ def _check_sums(file: Path) -> None:
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Return whether the suffix of a file says so."""
+    """Return whether a file has the suffix of safetensors."""
     return str(path).endswith(SAFETENSORS)
 
 
@@ -367,9 +348,3 @@ def hash_tensors(tensors: Mapping[str, Tensor], types: bool = True) -> str:
         total.update(head.encode())
         total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-
-
-def some_of(names: Sequence, most: int = 5) -> str:
-    """Return at most ``most`` of the names, and how many there are more."""
-    text = ', '.join(map(str, names[:most])) or 'none'
-    return text + (f' and {len(names) - most} more' if len(names) > most else '')

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmtlalign.checkpoint.io import (
-    ANOTHER_BACKBONE,
-    read_checkpoint,
-    some_of,
-    tensors_in,
-)
-from mmtlalign.errors import InputError
+from mmtlalign.checkpoint.io import read_checkpoint, tensors_in
+from mmtlalign.errors import InputError, some_of
 
+ANOTHER_BACKBONE = (
+    'Name another file with --cfg-options pretrained=FILE, or start from '
+    'random weights with --cfg-options pretrained=None.'
+)
 WEIGHTS = ('auto', 'raw', 'ema', 'teacher', 'student')
 TEACHER = 'teacher.'
 BIAS_TABLE = 'relative_position_bias_table'
@@ -40,8 +39,8 @@ def load_backbone(
 
     Args:
         backbone: The module to fill, in place.
-        path: A file as in :func:`read_state_dict`. Its tensors carry ``prefix``,
-            or it is the state dict of exactly this backbone.
+        path: A local file; ``~`` is expanded. Its tensors carry ``prefix``, or it is
+            the state dict of exactly this backbone.
         new_layers: Modules of the backbone that the file need not hold.
         prefix: What the backbone's names in the file begin with.
         weights: Which network of the file, as in :func:`select_weights`: by default

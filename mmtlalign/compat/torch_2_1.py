@@ -19,3 +19,10 @@ ONE_GRAPH = tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 5)
 def outside_old_graphs(function: Callable) -> Callable:
     """Return the function, kept out of the graphs of a PyTorch before 2.5."""
     return function if ONE_GRAPH else torch.compiler.disable(function)
+
+
+def methods_outside_old_graphs(cls: type) -> None:
+    """Keep the public methods of a class out of the graphs of a PyTorch before 2.5."""
+    for name, value in list(vars(cls).items()):
+        if callable(value) and not name.startswith('_'):
+            setattr(cls, name, outside_old_graphs(value))

@@ -5,10 +5,9 @@ from numbers import Real
 from mmengine.logging import print_log
 from torch import nn
 
-from mmtlalign.checkpoint.io import some_of
 from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.engine.optim import FastOptimWrapperConstructor
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmtlalign.validation.config import LAYER_DECAY_KEYS, UnreadKeyError
 

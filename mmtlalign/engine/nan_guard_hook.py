@@ -9,8 +9,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from mmtlalign.checkpoint.io import some_of
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import HOOKS
 
 REMEDY = (
@@ -103,7 +102,7 @@ class NanGuardHook(Hook):
         self.check(runner, wait=True)
 
     def saves_now(self, runner: Runner) -> bool:
-        """Tell whether a hook writes a checkpoint or validates after this step.
+        """Return whether a hook writes a checkpoint or validates after this step.
 
         Waiting for ``before_save_checkpoint`` alone would be too late: by then
         the checkpoint hook has deleted an old checkpoint to make room.
@@ -192,7 +191,7 @@ def as_dict(batch: Any) -> dict:
 
 
 def is_finite(image: Any) -> bool:
-    """Tell whether an image of a batch holds finite numbers only, bytes at no cost.
+    """Return whether an image of a batch holds finite numbers only.
 
     An input that is on a GPU already shows in the loss; reading it here would make the
     CPU wait.

@@ -52,7 +52,7 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return fuse_if_possible(build_with)
 
     def may_fuse(self) -> bool:
-        """Tell whether the optimizer has a fused step and nothing forbids it."""
+        """Return whether the optimizer has a fused step and nothing forbids it."""
         kind = self.optimizer_cfg['type']
         if isinstance(kind, str):
             with OPTIMIZERS.switch_scope_and_registry(None) as registry:

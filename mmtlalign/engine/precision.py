@@ -134,5 +134,5 @@ def mixed_precision(cfg: Config) -> None:
 
 
 def gpu_has_bfloat16() -> bool:
-    """Tell whether the GPU computes in bfloat16; older ones imitate it, slowly."""
+    """Return whether the GPU computes in bfloat16; older ones imitate it slowly."""
     return get_device() == 'cuda' and torch.cuda.get_device_capability()[0] >= 8

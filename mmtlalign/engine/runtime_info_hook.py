@@ -73,5 +73,5 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
 
 
 def waits(value: Any) -> bool:
-    """Tell whether reading a value makes the host wait for a device."""
+    """Return whether reading a value makes the host wait for a device."""
     return isinstance(value, torch.Tensor) and value.device.type != 'cpu'

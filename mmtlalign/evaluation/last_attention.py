@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError
 from mmtlalign.methods.transmix import LastAttentionReader
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, detach, token_grid, trace_forward
+from mmtlalign.tracing.attach import attach, detach
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import token_grid, trace_forward
 
 
 class LastAttention(LastAttentionReader):

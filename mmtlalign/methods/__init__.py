@@ -2,7 +2,7 @@
 
 from mmtlalign import mixing
 from mmtlalign.methods.base import MixHead
-from mmtlalign.methods.classifier import BatchMixer, MixClassifier, MixDataPreprocessor
+from mmtlalign.methods.classifier import MixClassifier
 from mmtlalign.methods.esvit import EsViT, EsViTHead, EsViTHook, TensorClipHook
 from mmtlalign.methods.knn import KNNHook
 from mmtlalign.methods.linear_probe import (
@@ -11,6 +11,8 @@ from mmtlalign.methods.linear_probe import (
     LinearProbeOptimWrapperConstructor,
     ProbeAccuracy,
 )
+from mmtlalign.methods.mixer import BatchMixer
+from mmtlalign.methods.preprocessor import MixDataPreprocessor
 from mmtlalign.methods.relabel import ReLabel
 from mmtlalign.methods.tl_align import (
     TLAlignDeiTClsHead,

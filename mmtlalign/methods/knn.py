@@ -314,5 +314,5 @@ def gather(part: Tensor, size: int) -> Tensor:
 
 
 def _counts_epochs(runner: Runner) -> bool:
-    """Tell whether the training is as long as some number of epochs."""
+    """Return whether the training is as long as some number of epochs."""
     return type(runner.train_loop).__name__ != 'IterBasedTrainLoop'

@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.loss import smooth_soft_labels_official
-from mmtlalign.methods.token_labeling.transforms import pool_crop
+from mmtlalign.methods.token_labeling.pooling import pool_crop
 from mmtlalign.registry import TRANSFORMS
 
 

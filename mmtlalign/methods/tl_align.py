@@ -17,8 +17,9 @@ from mmtlalign.errors import InputError
 from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
-from mmtlalign.tracing.tracer import layer_indices, residual_weight
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
+from mmtlalign.tracing.trace import MixTracer, trace_forward
 
 
 class TLAlign(MixHead):
@@ -82,13 +83,9 @@ def trace_options(
     Raises:
         InputError: An option has no such value.
     """
-    if head_token_rule not in (None, 'nested', 'flat'):
-        raise InputError(
-            f"head_token_rule={head_token_rule!r}: choose 'nested' or 'flat'."
-        )
     options: dict = dict(layers=layers, residual=residual_weight(residual))
     if head_token_rule is not None:
-        options.update(head_token_rule=head_token_rule)
+        options.update(head_token_rule=known_rule(head_token_rule))
     return options
 
 

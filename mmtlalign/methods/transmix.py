@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmpretrain.models.heads import DeiTClsHead, LinearClsHead, VisionTransformerClsHead
 from torch import Tensor, nn
 
@@ -22,9 +21,11 @@ from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, crop_to_tokens, token_grid, trace_forward
-from mmtlalign.tracing.propagate import Padding, Pair
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.kernels.rows_and_columns import column_means, prefix_rows
+from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import crop_to_tokens, token_grid, trace_forward
 from mmtlalign.tracing.tracer import Reader
 
 
@@ -71,7 +72,7 @@ class LastAttentionReader(Reader):
             self.mask = self.mask[..., 0]
 
     def merge_tokens(
-        self, kernel: Pair, stride: Pair, padding: Padding = (0, 0, 0, 0)
+        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
     ) -> None:
         """Let the first token of a group stand for it."""
         self.mask, self.grid = merge_nearest(
@@ -169,7 +170,7 @@ class ReceivedAttention(LastAttentionReader):
         return (received,)
 
     def _is_padded(self) -> bool:
-        """Tell whether padding, which is no part of the image, receives attention."""
+        """Return whether padding, which is no part of the image, receives attention."""
         if self.windows is None:
             return False
         return any(side % width for side, width in zip(*self.windows[:2]))
@@ -304,72 +305,12 @@ class TransMixDeiTClsHead(TransMix, DistilledScores, DeiTClsHead):
 
 
 @torch.no_grad()
-def prefix_rows(
-    query: Tensor,
-    key: Tensor,
-    prefix: int,
-    scale: float,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Compute the attention rows of the special tokens alone, averaged over heads.
-
-    Args:
-        query, key: (B, H, N, D).
-        prefix: How many special tokens lead the sequence, P.
-        scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, N, N). Defaults to None.
-
-    Returns:
-        (B, P, N), float32, before dropout; never a full map.
-    """
-    with torch.autocast(query.device.type, enabled=False):
-        logits = query[:, :, :prefix].float() @ key.float().mT * scale
-    if mask is not None:
-        logits = logits + mask[..., :prefix, :].float()
-    return logits.softmax(dim=-1).mean(dim=1)
-
-
-def column_means(
-    query: Tensor,
-    key: Tensor,
-    rows: Tensor,
-    scale: float,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Compute the attention that each token receives, averaged over queries and heads.
-
-    Column sums are what the gradient of fused attention with respect to its
-    values is, so that here, too, no (N, N) matrix is stored.
-
-    Args:
-        query, key: (B, H, N, D).
-        rows: Weight of each query (1 or B, N), 0 for one that does not count.
-        scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, N, N), or boolean. Defaults to
-            None.
-
-    Returns:
-        (B, N), float32, before dropout.
-    """
-    side = -(-key.shape[-1] // 8) * 8
-    query, key = (propagate.widen(t.detach().float(), side) for t in (query, key))
-    if mask is not None:
-        mask = mask.detach().float() if mask.is_floating_point() else mask.detach()
-    with torch.autocast(query.device.type, enabled=False), torch.enable_grad():
-        value = torch.zeros_like(key).requires_grad_()
-        out = F.scaled_dot_product_attention(query, key, value, mask, scale=scale)
-        weights = rows[:, None].expand(*out.shape[:-1])
-        (columns,) = torch.autograd.grad((out[..., 0] * weights).sum(), value)
-    return columns[..., 0].mean(dim=1)
-
-
-@torch.no_grad()
 def merge_nearest(
     mask: Tensor,
     grid: Pair,
     kernel: Pair,
     stride: Pair,
-    padding: Padding = (0, 0, 0, 0),
+    padding: Padding = NO_PADDING,
 ) -> tuple[Tensor, Pair]:
     """Merge the tokens of a mask: the first one stands for its group (§3).
 

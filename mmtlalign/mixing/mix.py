@@ -44,6 +44,18 @@ class Mix:
                 f'Labels of shape {tuple(labels.shape)} and {labels.dtype}: give '
                 'one-hot or soft labels (B, K), float.'
             )
+        count, size = len(self.images), self.images.shape[-2:]
+        if len(labels) != count or self.partner.shape != (count,):
+            raise InputError(
+                f'{count} images with {len(labels)} labels and partners of shape '
+                f'{tuple(self.partner.shape)}: give each image a label and a partner.'
+            )
+        if len(mask) not in (1, count) or mask.shape[-2:] != size:
+            raise InputError(
+                f'A mask of shape {tuple(mask.shape)} for {count} images of '
+                f'{size[0]}x{size[1]} pixels: give one mask, or one for each image, '
+                'as large as the images.'
+            )
 
     @classmethod
     def unmixed(cls, images: Tensor, labels: Tensor) -> 'Mix':

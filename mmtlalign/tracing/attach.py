@@ -1,36 +1,23 @@
-"""Attach tracing to a network that stays as it is, read a forward pass, detach again.
+"""Attach tracing to a network that stays as it is, and detach it again.
 
 :func:`attach` registers hooks once, when the model is built. All of them share one
-:class:`TraceContext`; :func:`trace_forward` puts a reader on it for one forward pass.
-Without a reader an attached network is the stock one: same state dict, same
-arithmetic. :func:`detach` takes everything off.
+:class:`TraceContext`, on which :mod:`mmtlalign.tracing.trace` puts a reader for one
+forward pass. Without a reader an attached network is the stock one: same state dict,
+same arithmetic.
 
-An adapter says for each attention of a host how it is read, in one of four ways:
-
-* :meth:`TraceContext.replace_attention`: the module calls fused attention through an
-  attribute, whose place an :class:`AttentionHook` takes;
-* :meth:`TraceContext.read_weights`: the module has a softmax of its own;
-* :meth:`TraceContext.capture`: the module computes attention in the middle of its
-  forward, whose calls of PyTorch's functions are intercepted;
-* :meth:`TraceContext.swap_class`: none of these, and a subclass computes the same.
-
-:meth:`TraceContext.before` and :meth:`TraceContext.after` report what else a module
-does to the tokens.
+An adapter reads each attention of its host by one of :meth:`TraceContext.read_weights`,
+``replace_attention``, ``capture`` and ``swap_class``, the first that fits; ``before``,
+``after`` and ``in_windows`` report what else happens to the tokens.
 """
 
-import contextlib
-import dataclasses
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError, TraceError, UnsupportedError
-from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing import propagate
+from mmtlalign.errors import TraceError, UnsupportedError
 from mmtlalign.tracing.kernels.attention_hook import AttentionHook, capturing
 from mmtlalign.tracing.support import (
     KNOWN,
@@ -38,13 +25,12 @@ from mmtlalign.tracing.support import (
     hosts_of,
     load_adapters,
     looks_like_attention,
+    names_of,
 )
-from mmtlalign.tracing.tracer import Reader, Tracer
-
-SomeReader = TypeVar('SomeReader', bound=Reader)
+from mmtlalign.tracing.tracer import Reader
 
 
-@dataclasses.dataclass
+@dataclass
 class TraceContext:
     """What the hooks of one backbone share.
 
@@ -60,9 +46,7 @@ class TraceContext:
     attentions: int = 0
     has_head_tokens: bool = False
     late_tokens: int = 0
-    undo: list[Callable[[], object]] = dataclasses.field(
-        default_factory=list, repr=False
-    )
+    undo: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     def before(self, module: nn.Module, report: Callable) -> None:
         """Call ``report(reader, module, *args, **kwargs)`` before a forward."""
@@ -107,11 +91,14 @@ class TraceContext:
         self.undo.append(partial(_unwrap, module, name))
 
     def capture(self, module: nn.Module) -> None:
-        """Read an attention that is computed in the middle of a module's forward."""
+        """Read an attention that is computed in the middle of a module's forward.
+
+        The forward's calls of PyTorch's softmax and fused attention are intercepted.
+        """
         self.swap_class(module, capturing(type(module)))  # type: ignore[arg-type]
 
     def swap_class(self, module: nn.Module, cls: type) -> None:
-        """Make a module an object of a subclass that has the same parameters.
+        """Read an attention by a subclass of its module that computes the same.
 
         Args:
             module: Changed in place.
@@ -138,19 +125,23 @@ def _unwrap(module: nn.Module, name: str) -> None:
 
 
 class EventHook:
-    """A forward hook that does something only while there is a reader."""
+    """A forward hook that does something only while there is a reader.
+
+    An object, as a deep copy of the network copies it and its context; a function
+    would go on reporting to the context of the original.
+    """
 
     def __init__(self, context: TraceContext, report: Callable[..., object]):
         self.context = context
         self.report = report
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Tell the reader, with the arguments of the forward."""
+        """Report the arguments of the forward to the reader."""
         if self.context.reader is not None:
             self.report(self.context.reader, module, *args, **kwargs)
 
     def after(self, module: nn.Module, args: tuple, output: object) -> None:
-        """Tell the reader, with the output of the forward."""
+        """Report the output of the forward to the reader."""
         if self.context.reader is not None:
             self.report(self.context.reader, module, output)
 
@@ -161,31 +152,73 @@ def attach(backbone: nn.Module) -> TraceContext:
     Its class and its state dict do not change; deep copies get a context of their own.
 
     Args:
-        backbone: Backbone of a supported class.
+        backbone: Of a supported class, as it is or in a wrapper of
+            :func:`bare_model`.
 
     Raises:
         UnsupportedError: The backbone's class, or a module in it that looks like
             attention, is not known.
     """
+    backbone = bare_model(backbone)
+    context = getattr(backbone, 'trace_context', None)
+    if context is not None:
+        return context
+    spec = backbone_spec(backbone)
+    load_adapters(hosts_of(backbone))
+    installers = _find_attentions(backbone)
+    context = TraceContext(late_tokens=spec.late_tokens(backbone))
+    try:
+        for install, module, attentions in installers:
+            install(module, context)
+            context.attentions += attentions
+        if not context.attentions:
+            raise UnsupportedError(
+                f'{type(backbone).__name__} has no attention that can be traced.'
+            )
+    except BaseException:
+        _undo(context)
+        raise
+    backbone.trace_context = context
+    return context
+
+
+def detach(backbone: nn.Module) -> None:
+    """Take off what :func:`attach` put on: every object is the stock one again.
+
+    Args:
+        backbone: Attached or not, as it is or in a wrapper of :func:`bare_model`.
+
+    Raises:
+        TraceError: A forward pass is being read.
+    """
+    backbone = bare_model(backbone)
     context = getattr(backbone, 'trace_context', None)
     if context is None:
-        spec = backbone_spec(backbone)
-        load_adapters(hosts_of(backbone))
-        installers = _find_attentions(backbone)
-        context = TraceContext(late_tokens=spec.late_tokens(backbone))
-        try:
-            for install, module, attentions in installers:
-                install(module, context)
-                context.attentions += attentions
-            if not context.attentions:
-                raise UnsupportedError(
-                    f'{type(backbone).__name__} has no attention that can be traced.'
-                )
-        except BaseException:
-            _undo(context)
-            raise
-        backbone.trace_context = context
-    return context
+        return
+    if context.reader is not None:
+        raise TraceError(
+            f'{type(backbone).__name__} is being traced: detach it after the forward '
+            'pass.'
+        )
+    _undo(context)
+    del backbone.trace_context
+
+
+def bare_model(model: nn.Module) -> nn.Module:
+    """Return the model inside ``torch.compile`` and ``DistributedDataParallel``.
+
+    Raises:
+        UnsupportedError: It is in ``DataParallel``, whose threads would share a trace.
+    """
+    if isinstance(model, nn.DataParallel):
+        raise UnsupportedError(
+            'DataParallel cannot be traced, as it splits a batch over threads: use '
+            'DistributedDataParallel, or trace and call its module.'
+        )
+    inner = getattr(model, '_orig_mod', None)
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        inner = model.module
+    return model if inner is None else bare_model(inner)
 
 
 def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int]]:
@@ -204,189 +237,15 @@ def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int
         elif cls in KNOWN.token_modules:
             found.append((KNOWN.token_modules[cls], module, 0))
         elif looks_like_attention(type(module)):  # type: ignore[arg-type]
-            known = ', '.join(sorted(c.__name__ for c in KNOWN.attentions))
             raise UnsupportedError(
                 f'{type(backbone).__name__}.{name} is a {type(module).__name__}, '
-                f'whose way of moving tokens is not known. Known attentions: '
-                f'{known}. Shares that skip a layer would be wrong, so register '
-                'it first: docs/add_a_backbone.md.'
+                'whose way of moving tokens is not known. Known attentions: '
+                f'{names_of(KNOWN.attentions)}. Shares that skip a layer would be '
+                'wrong, so register it first: docs/add_a_backbone.md.'
             )
     return found
-
-
-def detach(backbone: nn.Module) -> None:
-    """Take off what :func:`attach` put on: every object is the stock one again.
-
-    Args:
-        backbone: Attached or not.
-
-    Raises:
-        TraceError: A forward pass is being read.
-    """
-    context = getattr(backbone, 'trace_context', None)
-    if context is None:
-        return
-    if context.reader is not None:
-        raise TraceError(
-            f'{type(backbone).__name__} is being traced: detach it after the forward '
-            'pass.'
-        )
-    _undo(context)
-    del backbone.trace_context
 
 
 def _undo(context: TraceContext) -> None:
     while context.undo:
         context.undo.pop()()
-
-
-@contextlib.contextmanager
-def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReader]:
-    """Let a reader read one forward pass of an attached backbone.
-
-    Raises:
-        InputError: The backbone is not attached.
-        TraceError: The backbone is being traced already, or the forward pass did not
-            meet every attention once.
-    """
-    context = getattr(backbone, 'trace_context', None)
-    if context is None:
-        raise InputError(
-            f'{type(backbone).__name__} is not attached: call '
-            'mmtlalign.attach(backbone) once, when the model is built.'
-        )
-    if context.reader is not None:
-        raise TraceError(
-            f'{type(backbone).__name__} is being traced already: end that trace first.'
-        )
-    context.reader = reader
-    try:
-        yield reader
-    finally:
-        context.reader = None
-    if reader.seen != context.attentions:
-        advice = 'run exactly one forward of the whole backbone while it is traced.'
-        if reader.seen % context.attentions:
-            advice += (
-                ' If you did, its library computes attention in a way that is not '
-                'known here: install the version that requirements/ pins.'
-            )
-        raise TraceError(
-            f'The trace met {reader.seen} attentions of '
-            f'{type(backbone).__name__}, which has {context.attentions}: {advice}'
-        )
-
-
-class MixTracer(Tracer):
-    """Tracer of the partner's share of a mixed batch.
-
-    Args:
-        backbone: Attached.
-        mix: The mixed batch.
-        **options: ``layers``, ``residual`` and ``head_token_rule`` of
-            :class:`Tracer`.
-
-    Attributes:
-        mix: The mixed batch.
-    """
-
-    def __init__(self, backbone: nn.Module, mix: Mix, **options: Any):
-        spec = backbone_spec(backbone)
-        super().__init__(
-            start_share(backbone, mix),
-            token_grid(backbone, mix.images.shape[-2:]),
-            spec.prefix(backbone),
-            backbone.trace_context.attentions,
-            **options,
-        )
-        self.mix = mix
-        self._output = partial(spec.output, backbone)
-
-    def partner_shares(self) -> tuple[Tensor, ...]:
-        """Return the partner's share at each output of the network, each (B,)."""
-        return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
-
-    def target(self) -> Tensor:
-        """Return the labels (B, K) that arrive at the first output of the network."""
-        return self.mix.target(self.partner_shares()[0])
-
-
-@contextlib.contextmanager
-def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator[MixTracer]:
-    """Trace a mixed batch through one forward pass.
-
-    ::
-
-        with mmtlalign.trace(backbone, mix) as trace:
-            logits = backbone(mix.images)
-        target = trace.target()
-
-    Args:
-        backbone: Attached; one that is not is attached for this forward pass.
-        mix: The mixed batch, whose ``images`` the backbone is given.
-        **options: ``layers``, ``residual`` and ``head_token_rule`` of
-            :class:`Tracer`.
-
-    Yields:
-        MixTracer: After the forward pass its ``history`` has the share (B, P + N, 1)
-        after every attention, ``grids`` the token grid and ``prefixes`` the number P
-        of special tokens of each.
-
-    Raises:
-        UnsupportedError: The backbone cannot be traced.
-        TraceError: There was not exactly one forward pass.
-    """
-    attached = getattr(backbone, 'trace_context', None) is not None
-    attach(backbone)
-    try:
-        tracer = MixTracer(backbone, mix, **options)
-        with mix.apply_in_backbone(backbone), trace_forward(backbone, tracer):
-            yield tracer
-    finally:
-        if not attached:
-            detach(backbone)
-
-
-def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """Return the token rows and columns for images of ``size`` (height, width)."""
-    spec = backbone_spec(backbone)
-    if spec.grid is not None:
-        return spec.grid(backbone, size)
-    patch = spec.patch(backbone)
-    return math.ceil(size[0] / patch[0]), math.ceil(size[1] / patch[1])
-
-
-def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
-    """Return the share that each token of a mixed batch starts with (B, P + N, 1).
-
-    Patches start at their own share, special tokens at the share by area (TL-Align,
-    ICCV 2023, §3.2).
-    """
-    spec = backbone_spec(backbone)
-    grid = token_grid(backbone, mix.images.shape[-2:])
-    patch = spec.patch(backbone)
-    share = crop_to_tokens(mix, grid, patch).token_share(grid, patch)
-    return propagate.add_prefix(share, mix.area()[:, None], spec.prefix(backbone))
-
-
-def crop_to_tokens(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> Mix:
-    """Drop the pixels of a mask that a backbone leaves out of its tokens."""
-    height, width = grid[0] * patch[0], grid[1] * patch[1]
-    return dataclasses.replace(mix, mask=mix.mask[..., :height, :width])
-
-
-def label_tracer(
-    backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options: Any
-) -> Tracer:
-    """Make a tracer that starts every image token with columns of its own.
-
-    Args:
-        backbone: Attached.
-        labels: (B, N, S); special tokens start at the mean of the image's.
-        grid: Token rows and columns.
-        **options: ``layers``, ``residual`` and ``head_token_rule`` of
-            :class:`Tracer`.
-    """
-    prefix = backbone_spec(backbone).prefix(backbone)
-    start = propagate.add_prefix(labels, labels.mean(dim=1), prefix)
-    return Tracer(start, grid, prefix, backbone.trace_context.attentions, **options)

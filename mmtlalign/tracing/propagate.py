@@ -9,11 +9,15 @@ their labels. Every step is linear in the labels, so that moving the share of on
 and multiplying by the labels at the end is the same (docs/tracing.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+Pair = tuple[int, int]  # rows and columns
+Padding = tuple[int, int, int, int]  # left, right, top, bottom
+NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @torch.no_grad()
@@ -81,18 +85,41 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
         return mean @ share
 
 
-Pair = tuple[int, int]
-Padding = tuple[int, int, int, int]
+@torch.no_grad()
+def average(share: Tensor, moved: Tensor, residual: float = 1.0) -> Tensor:
+    """Average what attention moved with the share before: ``(r p + A p) / (r + 1)``.
+
+    Args:
+        share: Before (B, N, S).
+        moved: Of the leading tokens (B, Nq, S); the others stay as they are.
+        residual: How much the share before counts, r.
+    """
+    before, rest = share.tensor_split([moved.shape[1]], dim=1)
+    after = moved.add(before, alpha=residual) / (residual + 1)
+    return torch.cat([after, rest], dim=1) if rest.shape[1] else after
 
 
-def convolved(size: Sequence[int], layer: nn.Module) -> Pair:
-    """Return the rows and columns that a convolution makes of a map of ``size``."""
-    return tuple(
-        (side + 2 * pad - kernel) // stride + 1
-        for side, pad, kernel, stride in zip(
-            size, layer.padding, layer.kernel_size, layer.stride
-        )
-    )
+@torch.no_grad()
+def average_appended(
+    share: Tensor, moved: Tensor, count: int, residual: float, flat: bool
+) -> Tensor:
+    """Average as :func:`average`; the first token takes in those appended to it.
+
+    Args:
+        share: Before (B, N, S).
+        moved: (B, N + count, S), the appended ones last.
+        count: How many :func:`append_mean` appended.
+        residual: How much the share before counts, r.
+        flat: Whether the first token averages its own attention, theirs and its share
+            before alike, or first its own attention with theirs.
+    """
+    moved, appended = moved.tensor_split([-count], dim=1)
+    first = (moved[:, :1] + appended.mean(dim=1, keepdim=True)) / 2
+    after = average(share, torch.cat([first, moved[:, 1:]], dim=1), residual)
+    if flat:
+        first = (2 * first).add(share[:, :1], alpha=residual) / (residual + 2)
+        after = torch.cat([first, after[:, 1:]], dim=1)
+    return after
 
 
 @torch.no_grad()
@@ -178,7 +205,7 @@ def merge(
     grid: Pair,
     kernel: Pair,
     stride: Pair,
-    padding: Padding = (0, 0, 0, 0),
+    padding: Padding = NO_PADDING,
 ) -> tuple[Tensor, Pair]:
     """Merge tokens: each group becomes the mean of its real tokens.
 

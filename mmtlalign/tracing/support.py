@@ -134,12 +134,27 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
             'Train it with a stock head (plain CutMix), or take one of the '
             'backbones of docs/backbones.md.'
         )
-    known = ', '.join(sorted(c.__name__ for c in KNOWN.backbones))
     raise UnsupportedError(
         f'{type(backbone).__name__} cannot be traced: nothing is registered about '
-        f'where its tokens start and what it outputs. Known backbones: {known}. '
-        'See docs/add_a_backbone.md for how to register one.'
+        'where its tokens start and what it outputs. Known backbones: '
+        f'{names_of(KNOWN.backbones)}. See docs/add_a_backbone.md for how to register '
+        'one.'
     )
+
+
+def convolved(size: Sequence[int], layer: nn.Module) -> tuple[int, int]:
+    """Return the rows and columns that a convolution makes of a map of ``size``."""
+    return tuple(
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            size, layer.padding, layer.kernel_size, layer.stride
+        )
+    )
+
+
+def names_of(classes: Iterable[type]) -> str:
+    """List the names of classes; those that several hosts have stand once."""
+    return ', '.join(sorted({cls.__name__ for cls in classes}))
 
 
 def supported_backbones() -> dict[type, BackboneSpec]:
@@ -174,7 +189,7 @@ def _load_bases(cls: type) -> None:
 
 @functools.cache
 def looks_like_attention(cls: type) -> bool:
-    """Tell whether a module that nobody registered should have been."""
+    """Return whether the name of a class says that it is attention."""
     return _ATTENTION_NAME.search(cls.__name__) is not None
 
 

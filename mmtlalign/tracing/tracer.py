@@ -1,7 +1,8 @@
-"""Readers of one forward pass: the events they receive, and the tracer of TL-Align.
+"""The events of one forward pass, and the tracer that follows shares through them.
 
-A reader receives the events of a forward pass; the :class:`Tracer` is the reader of
-TL-Align. The hooks of :mod:`mmtlalign.tracing.attach` report to it:
+A :class:`Reader` receives the events from the hooks that
+:mod:`mmtlalign.tracing.attach` puts onto a network; :class:`Tracer` is the reader of
+TL-Align. There are events
 
 1. between attentions: ``embed``, ``merge_tokens``, ``add_special_tokens``;
 2. before an attention whose keys are not the tokens as they are: ``enter_windows``,
@@ -14,25 +15,20 @@ Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share colum
 ``H`` heads, ``D`` channels of a head.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from mmtlalign.compat.torch_2_1 import outside_old_graphs
-from mmtlalign.errors import InputError
+from mmtlalign.compat.torch_2_1 import methods_outside_old_graphs
+from mmtlalign.errors import InputError, TraceError
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.propagate import Padding, Pair
-
-NO_PADDING: Padding = (0, 0, 0, 0)
+from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
+from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 
 
 class Reader:
-    """Receive the events of one forward pass and keep the geometry of the tokens.
-
-    Subclasses say what they read from attention.
+    """Base of what reads a forward pass: keeps the geometry of the tokens.
 
     Args:
         grid: Token rows and columns ``(h, w)``.
@@ -54,11 +50,8 @@ class Reader:
         self._embedded = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Of use for PyTorch 2.1 alone, whose graphs would keep the first step's shares.
         super().__init_subclass__(**kwargs)
-        for name, value in list(vars(cls).items()):
-            if callable(value) and not name.startswith('_'):
-                setattr(cls, name, outside_old_graphs(value))
+        methods_outside_old_graphs(cls)
 
     def attend(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
@@ -84,16 +77,20 @@ class Reader:
         """
         raise NotImplementedError
 
-    def key_share(self) -> Tensor | None:
-        """Give the share of the next attention's keys (B, Nk, S).
+    def key_share(self, batch: int) -> Tensor | None:
+        """Return what the network's own attention is to move beside its values.
 
-        The network's own attention can move it beside its values. None: the reader
-        wants queries and keys, or weights.
+        Args:
+            batch: Leading dimension B of the queries; B * windows in windows.
+
+        Returns:
+            Share of the next attention's keys (B, Nk, S). None: the reader takes
+            queries and keys, or weights.
         """
         return None
 
     def move_share(self, moved: Tensor) -> None:
-        """Take back what :meth:`key_share` gave, moved by attention (B, Nq, S)."""
+        """Take back what :meth:`key_share` returned, moved (B, Nq, S)."""
         raise NotImplementedError
 
     def enter_windows(
@@ -193,36 +190,46 @@ class Tracer(Reader):
         head_token_rule: str = 'nested',
     ):
         super().__init__(grid, prefix)
-        if head_token_rule not in ('nested', 'flat'):
-            raise InputError(
-                f"head_token_rule={head_token_rule!r}: choose 'nested' or 'flat'."
-            )
         self.share = share.detach().float()
         self.layers = layer_indices(layers, attentions)
         self.residual = residual_weight(residual)
-        self.head_token_rule = head_token_rule
+        self.head_token_rule = known_rule(head_token_rule)
         self.history: list[Tensor] = []
         self.grids: list[Pair] = []
         self.prefixes: list[int] = []
-        # Share of the next attention's keys; in windows, moved until they are left.
+        # Share of the next attention's keys, where they are not the tokens as they
+        # are; in windows, the moved share until they are left.
         self._keys: Tensor | None = None
 
     def attend(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
     ) -> None:
         """Move the share by one attention, given its queries and keys."""
-        self.move_share(propagate.attend(query, key, self.key_share(), scale, mask))
+        share = self.key_share(len(query))
+        self.move_share(propagate.attend(query, key, share, scale, mask))
 
     def weigh(self, weights: Tensor) -> None:
         """Move the share by one attention, given its weights."""
-        self.move_share(propagate.weigh(weights.flatten(0, -4), self.key_share()))
+        weights = weights.flatten(0, -4)
+        self.move_share(propagate.weigh(weights, self.key_share(len(weights))))
 
-    def key_share(self) -> Tensor:
-        """Give the share of the next attention's keys (B, Nk, S)."""
-        return self.share if self._keys is None else self._keys
+    def key_share(self, batch: int) -> Tensor:
+        """Return the share of the next attention's keys (B, Nk, S).
+
+        Raises:
+            TraceError: The forward pass is of another batch.
+        """
+        share = self.share if self._keys is None else self._keys
+        if len(share) != batch:
+            images = batch * len(self.share) // len(share)
+            raise TraceError(
+                f'A forward pass of {images} images with the record of '
+                f'{len(self.share)}: give the network mix.images.'
+            )
+        return share
 
     def move_share(self, moved: Tensor) -> None:
-        """Take the share of the keys as attention moved it (B, Nq, S)."""
+        """Take the share (B, Nq, S) of the queries; in windows, until they are left."""
         if self.windows is not None:
             self._keys = moved
             return
@@ -286,59 +293,16 @@ class Tracer(Reader):
 
     def _end_attention(self, moved: Tensor) -> None:
         """Average the moved share with the share before, and record the result."""
-        if self.appended:
-            moved, heads = moved.tensor_split([-self.appended], dim=1)
-            first = (moved[:, :1] + heads.mean(dim=1, keepdim=True)) / 2
-            moved = torch.cat([first, moved[:, 1:]], dim=1)
         if self.layers is None or self.seen in self.layers:
-            flat = bool(self.appended) and self.head_token_rule == 'flat'
-            self.share = self._average(moved, flat)
+            if self.appended:
+                flat = self.head_token_rule == 'flat'
+                self.share = propagate.average_appended(
+                    self.share, moved, self.appended, self.residual, flat
+                )
+            else:
+                self.share = propagate.average(self.share, moved, self.residual)
         self.appended = 0
         self.history.append(self.share)
         self.grids.append(self.grid)
         self.prefixes.append(self.prefix)
         self.seen += 1
-
-    def _average(self, moved: Tensor, flat: bool) -> Tensor:
-        rows = moved.shape[1]
-        before, rest = self.share[:, :rows], self.share[:, rows:]
-        after = moved.add(before, alpha=self.residual) / (self.residual + 1)
-        if flat:
-            # Attention of the class token and that of the head tokens count alike.
-            first = (2 * moved[:, :1]).add(before[:, :1], alpha=self.residual)
-            first = first / (self.residual + 2)
-            after = torch.cat([first, after[:, 1:]], dim=1)
-        return torch.cat([after, rest], dim=1) if rest.shape[1] else after
-
-
-def residual_weight(residual: bool | float) -> float:
-    """Return ``residual`` of :class:`Tracer` as a number.
-
-    Raises:
-        InputError: It is not True, False or a number from 0 on.
-    """
-    if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
-        raise InputError(
-            f'residual={residual!r}: True (the plain mean), False (none), or how much '
-            'labels before an attention count beside the moved ones, a number from '
-            '0 on.'
-        )
-    return float(residual)
-
-
-def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | None:
-    """Return the indices 0...attentions - 1 that ``layers`` names, or None for all.
-
-    Raises:
-        InputError: An index does not exist, or none is named.
-    """
-    if layers is None:
-        return None
-    wrong = [i for i in layers if not -attentions <= i < attentions]
-    if wrong or not layers:
-        raise InputError(
-            f'layers={list(layers)}: this backbone has attentions 0 to '
-            f'{attentions - 1} (negative numbers count from the end); name at '
-            'least one, or None for all.'
-        )
-    return frozenset(i % attentions for i in layers)

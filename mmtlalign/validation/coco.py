@@ -178,7 +178,7 @@ def iterate_objects(
 
 
 def has_mask_head(model: nn.Module | None) -> bool:
-    """Tell whether a detector of mmdet predicts masks."""
+    """Return whether a detector of mmdet predicts masks."""
     model = unwrap_model(model)
     heads = (model, getattr(model, 'roi_head', None))
     return any(getattr(head, 'mask_head', None) is not None for head in heads)

@@ -193,7 +193,7 @@ def known_keys(cfg: Config) -> set[str]:
 
 
 def is_checked_later(node: dict, path: str) -> bool:
-    """Tell whether an unknown key of this dict is caught by a call or check_untyped."""
+    """Return whether a call or check_untyped catches an unknown key of this dict."""
     known_path = path in CALLED or path in UNTYPED
     return (
         'type' in node or known_path or path.endswith(('_dataloader', '.paramwise_cfg'))
@@ -201,7 +201,7 @@ def is_checked_later(node: dict, path: str) -> bool:
 
 
 def stands_elsewhere(cfg: Config, name: str) -> bool:
-    """Tell whether the value of a top-level name stands elsewhere in the config."""
+    """Return whether the value of a top-level name stands elsewhere in the config."""
     value = cfg.get(name)
     if value is None:
         return True

@@ -175,7 +175,7 @@ def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -
 
 
 def is_binary(head: nn.Module) -> bool:
-    """Tell whether a segmentation head has one output for two classes."""
+    """Return whether a segmentation head has one output for two classes."""
     return getattr(head, 'out_channels', None) == 1
 
 

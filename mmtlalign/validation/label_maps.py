@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.attach import token_grid
+from mmtlalign.tracing.trace import token_grid
 
 # Steps that hold others.
 HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
@@ -88,7 +88,7 @@ def flat_steps(pipeline: Callable | None) -> Iterator[BaseTransform]:
 
 
 def is_a(step: BaseTransform, *kinds: str) -> bool:
-    """Tell whether a step is of a class of these names, or of a subclass."""
+    """Return whether a step is of a class of these names, or of a subclass."""
     return any(kind.__name__ in kinds for kind in type(step).__mro__)
 
 

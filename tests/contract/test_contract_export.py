@@ -15,7 +15,7 @@ from mmpretrain.structures import DataSample
 from torch.optim.swa_utils import AveragedModel
 
 from mmtlalign.methods.classifier import MixClassifier
-from mmtlalign.tracing.attach import MixTracer, trace_forward
+from mmtlalign.tracing.trace import MixTracer, trace_forward
 
 
 def train(backbone, mix):

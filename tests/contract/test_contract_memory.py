@@ -8,8 +8,9 @@ from contract_steps import build, flat, mix_images, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.methods.transmix import attention_reader
-from mmtlalign.tracing.attach import attach, token_grid, trace_forward
+from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import token_grid, trace_forward
 
 SIDE = 32  # tokens, at the finest: 1,024 in all
 

@@ -6,8 +6,8 @@ from contract_rows import HOOKS, ROWS
 from contract_steps import attached, every_row, mixed, stock
 
 from mmtlalign.methods.transmix import attention_reader
-from mmtlalign.tracing.attach import trace_forward
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import trace_forward
 
 
 @every_row

@@ -15,9 +15,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mmtlalign.compat.torch_2_1 import ONE_GRAPH
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import MixTracer, attach, trace_forward
+from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.kernels import value_channels
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import MixTracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 

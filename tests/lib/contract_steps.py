@@ -10,7 +10,8 @@ from contract_rows import ROWS
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import MixTracer, attach, trace, trace_forward
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.trace import MixTracer, trace, trace_forward
 
 every_row = pytest.mark.parametrize('row', ROWS)
 

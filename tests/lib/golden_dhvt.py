@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.checkpoint.convert import convert
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import MixTracer
+from mmtlalign.tracing.trace import MixTracer
 from mmtlalign.tracing.tracer import Tracer
 
 # Of logits and losses; of intermediates and running statistics; of gradients.

@@ -20,10 +20,10 @@ from mmtlalign.methods.token_labeling.geometry import (
     pool_label_maps,
 )
 from mmtlalign.methods.token_labeling.loss import smooth_one_hot
+from mmtlalign.methods.token_labeling.pooling import PoolLabelMap
 from mmtlalign.methods.token_labeling.targets import SampleMaps
 from mmtlalign.methods.token_labeling.transforms import (
     FlipWithMap,
-    PoolLabelMap,
     RandomResizedCropWithMap,
 )
 from mmtlalign.mixing.mix import Mix

@@ -10,7 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from no_sync import NoSync
 
-from mmtlalign.methods.classifier import BatchMixer, batch_labels
+from mmtlalign.methods.mixer import BatchMixer
+from mmtlalign.methods.preprocessor import batch_labels
 from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.mixing.mix import Mix

@@ -8,8 +8,8 @@ import pytest
 import torch
 from esvit_parts import settings
 from golden_files import close
+from knn_parts import hook
 from repository import ROOT
-from test_knn import hook
 
 PATHS = (ROOT, ROOT / 'tests/lib', ROOT / 'tests/methods')
 
@@ -21,7 +21,7 @@ def trained(tmp_path):
     def run(processes: int, batch: int):
         work = tmp_path / f'work{processes}'
         config = settings(work, batch=batch, log_level='INFO')
-        config.custom_imports = dict(imports=['esvit_parts', 'test_knn'])
+        config.custom_imports = dict(imports=['esvit_parts', 'knn_parts'])
         config.custom_hooks.append(hook())
         # Adam would blow rounding errors up where a gradient is near zero.
         config.optim_wrapper = dict(optimizer=dict(type='SGD', lr=1.0))

@@ -3,25 +3,12 @@
 import pytest
 import torch
 from esvit_parts import settings
-from mmengine.registry import DATASETS
+from knn_parts import by_hand, hook
 from mmengine.runner import Runner
-from mmpretrain.structures import DataSample
-from torch.utils.data import Dataset
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods import knn
 from mmtlalign.methods.knn import gather, top_classes
-
-
-def by_hand(queries, bank, labels, k, classes, temperature):
-    best = []
-    for query in queries:
-        alike = torch.cosine_similarity(query[None], bank, dim=1)
-        votes = torch.zeros(classes)
-        for index in alike.argsort(descending=True)[:k]:
-            votes[labels[index]] += (alike[index] / temperature).exp()
-        best.append(votes.argmax())
-    return torch.stack(best)
 
 
 @pytest.mark.parametrize('chunk', [2**25, 100])
@@ -63,49 +50,6 @@ def test_rows_of_processes_return_to_their_order(monkeypatch):
     parts = [torch.tensor([0, 2, 4]), torch.tensor([1, 3, 0])]
     monkeypatch.setattr('mmtlalign.methods.knn.all_gather', lambda part: parts)
     assert gather(parts[0], 5).tolist() == [0, 1, 2, 3, 4]
-
-
-@DATASETS.register_module()
-class Colours(Dataset):
-    """Plain images of three colours with a little noise."""
-
-    def __init__(self, seed, length=30, labelled=True):
-        draw = torch.Generator().manual_seed(seed)
-        self.labels = [index % 3 for index in range(length)]
-        self.images = torch.randn(length, 3, 16, 16, generator=draw) / 4
-        for image, label in zip(self.images, self.labels):
-            image[label] += 2
-        self.labelled = labelled
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        sample = DataSample()
-        if self.labelled:
-            sample.set_gt_label(self.labels[index])
-        return dict(inputs=self.images[index], data_samples=sample)
-
-
-def hook(**changes):
-    loader = dict(
-        batch_size=7,
-        num_workers=0,
-        collate_fn=dict(type='default_collate'),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
-    return dict(
-        type='mmtlalign.KNNHook',
-        bank=dict(loader, dataset=dict(type='Colours', seed=1)),
-        queries=dict(
-            loader,
-            dataset=dict(
-                type='Colours', seed=2, length=20, labelled=changes.pop('labels', True)
-            ),
-        ),
-        ks=(3, 9),
-        **changes,
-    )
 
 
 @pytest.fixture

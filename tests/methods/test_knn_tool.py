@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 from esvit_parts import model_settings
+from knn_parts import by_hand
 from mmengine.dataset import default_collate
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from test_knn import by_hand
 from tiny_run import run_tool, train_to_end, write_config, write_images
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from mmtlalign.methods.token_labeling.loss import TokenLabelLoss
 from mmtlalign.mixing.cutmix import box_area, box_mask
 from mmtlalign.mixing.mixtoken import MixToken, TokenSwap
-from mmtlalign.tracing.attach import start_share
+from mmtlalign.tracing.trace import start_share
 
 B, K, GRID = 4, 6, (4, 6)
 

@@ -16,7 +16,8 @@ from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.fast.hooks import speed_up
 from mmtlalign.fast.modules import FastWindowMSA
 from mmtlalign.mixing.mixtoken import MixToken
-from mmtlalign.tracing.attach import MixTracer, attach, detach, trace, trace_forward
+from mmtlalign.tracing.attach import attach, detach
+from mmtlalign.tracing.trace import MixTracer, trace, trace_forward
 
 
 def anatomy(model):

@@ -11,8 +11,9 @@ from mmpretrain.models import T2T_ViT
 from mmpretrain.structures import DataSample
 
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.tracing.attach import attach, start_share
+from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import start_share
 
 GAP = dict(type='GlobalAveragePooling')
 CLASS, LINEAR = 'VisionTransformerClsHead', 'LinearClsHead'

@@ -5,8 +5,8 @@ import torch
 from contract_steps import attached, mixed
 from torch import Tensor
 
-from mmtlalign.tracing.attach import MixTracer, token_grid, trace_forward
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import MixTracer, token_grid, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 ROWS = ['ViT', 'DeiT, distilled', 'Swin', 'DHVT', 'PVT', 'timm ViT']
@@ -34,11 +34,11 @@ class Dense(Tracer):
         super().__init__(*args, **kwargs)
         self.share = self.share.double()
 
-    def key_share(self):
+    def key_share(self, batch):
         return None  # so that queries and keys are handed over
 
     def product(self, weights: Tensor) -> Tensor:
-        return weights.mean(dim=1) @ Tracer.key_share(self)
+        return weights.mean(dim=1) @ Tracer.key_share(self, len(weights))
 
     def attend(self, query, key, scale, mask=None):
         logits = query.double() @ key.double().mT * scale
@@ -55,7 +55,9 @@ class Official(Dense):
     """The official code multiplies under autocast: maps and labels are rounded."""
 
     def product(self, weights):
-        return (weights.mean(dim=1).half() @ Tracer.key_share(self).half()).double()
+        return (
+            weights.mean(dim=1).half() @ Tracer.key_share(self, len(weights)).half()
+        ).double()
 
 
 def target(row, dtype, kind=None):

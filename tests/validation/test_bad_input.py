@@ -12,7 +12,9 @@ import torch
 from repository import ROOT
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
+import mmtlalign.methods  # noqa: F401  # registers the heads
 from mmtlalign.errors import short_errors
+from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import attach
 from mmtlalign.validation.samples import BrokenSampleError, name_broken_samples
 
@@ -258,6 +260,22 @@ def test_backbone_that_cannot_be_traced_is_one_line():
         short_errors('my_config.py'),
     ):
         attach(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        dict(type='mmtlalign.TLAlignLinearClsHead', num_classes=3, in_channels=4),
+        dict(type='mmtlalign.CASwin', arch='tiny'),
+    ],
+)
+def test_an_unknown_key_names_the_class_of_the_config(config):
+    name = config['type'].removeprefix('mmtlalign.')
+    with (
+        pytest.raises(SystemExit, match=rf"my.py: {name}\.__init__\(\) .* 'wrong'"),
+        short_errors('my.py'),
+    ):
+        MODELS.build(dict(config, wrong=1))
 
 
 def test_a_warm_up_longer_than_the_training(tmp_path, monkeypatch, capsys):

@@ -15,11 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from mmtlalign.checkpoint.io import read_state_dict
+from mmtlalign.checkpoint.io import read_tensors
 from mmtlalign.engine.console import filter_known_warnings, import_host
 from mmtlalign.mixing.token_mix import TokenCutMix
-from mmtlalign.tracing.attach import trace
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import trace
 from tools.analysis_tools.dense_figures import (
     Instances,
     draw_detection,
@@ -50,7 +50,8 @@ def draw_run(folder: Path, path: Path) -> None:
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
-    model.load_state_dict(read_state_dict(str(last_checkpoint(Path(folder)))))
+    weights = str(last_checkpoint(Path(folder)))
+    model.load_state_dict(read_tensors(weights, 'FOLDER', 'Train the run to its end.'))
     model.eval()
     figures = dict(
         mmpretrain=draw_run_shares,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmtlalign.checkpoint.convert import convert, left_out, unwrap
-from mmtlalign.checkpoint.io import check_target, read_tensors, some_of, write_tensors
+from mmtlalign.checkpoint.io import check_target, read_tensors, write_tensors
 from mmtlalign.checkpoint.key_maps import KEY_MAPS
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 
 # What holds the weights in a file of ours.
 OURS = 'state_dict'

@@ -16,6 +16,7 @@ from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TokenLabelLoss
 from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps, open_label_maps
+from mmtlalign.methods.token_labeling.pooling import PoolLabelMap
 from mmtlalign.methods.token_labeling.store import (
     CorruptShardError,
     LabelMapStore,
@@ -27,7 +28,6 @@ from mmtlalign.methods.token_labeling.tl_align import TLAlignTokenLabelClsHead
 from mmtlalign.methods.token_labeling.transforms import (
     FlipWithMap,
     LoadLabelMap,
-    PoolLabelMap,
     RandAugmentWithMap,
     RandomResizedCropWithMap,
 )

@@ -26,8 +26,8 @@ from mmtlalign.methods.token_labeling.loss import (
 from mmtlalign.methods.token_labeling.targets import SampleMaps
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import start_share, token_grid
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import start_share, token_grid
 
 # How much the likeliest token adds to a class's score in evaluation (official code).
 TOKEN_VOTE = 0.5

@@ -85,7 +85,7 @@ class OfficialLabelMaps:
         return tuple(self._read(first).shape[1:])
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether an image has a map."""
+        """Return whether an image has a map."""
         return self.file(name).exists()
 
     def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:

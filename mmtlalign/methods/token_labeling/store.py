@@ -123,7 +123,7 @@ class LabelMapStore:
         return iter(self.names)
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether an image has a map."""
+        """Return whether an image has a map."""
         return self._row(name) is not None
 
     def __getitem__(self, name: str) -> LabelMap:

@@ -27,7 +27,7 @@ from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import MixTracer, label_tracer, trace_forward
+from mmtlalign.tracing.trace import MixTracer, label_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 # Classes that get a column of the trace: two images of five to eight objects.
@@ -129,11 +129,19 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         head_token_rule (str, optional): How DHVT's head tokens come back to the class
             token, ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` where
             there are head tokens.
-        **kwargs: As of ``TokenLabelClsHead``.
+        **kwargs: ``num_classes`` (K), ``in_channels`` (width of the tokens), ``loss``
+            (a :class:`TokenLabelLoss`), ``class_target`` (what the class token learns:
+            ``'map'``, ``'label'`` or ``'both'``), ``missing`` (an image without map is
+            an ``'error'``, or all of it has its ``'hard label'``), ``map_values``
+            (``'logits'`` or ``'probabilities'``), ``label_smooth_val``,
+            ``num_extra_tokens`` (tokens in front of the image's) and what mmpretrain's
+            ``VisionTransformerClsHead`` takes; defaults and details:
+            :class:`TokenLabelClsHead`.
 
     Raises:
-        InputError: As ``TokenLabelClsHead``; also for maps of more than
-            ``columns + 2`` classes that do not name the likeliest ones.
+        InputError: A setting is impossible, the features are not all tokens, or maps
+            are missing or do not fit; also for maps of more than ``columns + 2``
+            classes that do not name the likeliest ones.
     """
 
     @renamed_arguments(merge='head_token_rule')

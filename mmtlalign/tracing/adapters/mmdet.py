@@ -17,10 +17,10 @@ from mmdet.models.layers import PatchEmbed
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    convolved,
     register_attention,
     register_backbone,
     register_token_module,
@@ -50,7 +50,7 @@ register_backbone(
         prefix=lambda backbone: 0,
         output=_output,
         # v1 leaves out pixels that fill no whole patch, v2 pads.
-        grid=lambda backbone, size: propagate.convolved(size, _first_layer(backbone)),
+        grid=lambda backbone, size: convolved(size, _first_layer(backbone)),
         note='mean of the tokens',
     ),
 )

@@ -11,8 +11,8 @@ from mmpretrain.models.backbones import TIMMBackbone
 from torch import nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.attach import token_grid
 from mmtlalign.tracing.support import BackboneSpec, backbone_spec, register_backbone
+from mmtlalign.tracing.trace import token_grid
 
 
 def wrapper_spec(output: Callable[[nn.Module], str]) -> BackboneSpec:

@@ -97,7 +97,7 @@ class AttentionHook:
         """
         reader = self.context.reader
         if reader is not None:
-            share = reader.key_share()
+            share = reader.key_share(len(query))
             self.channels = 0 if share is None else share.shape[-1]
             return share
         if self.channels and query.requires_grad:

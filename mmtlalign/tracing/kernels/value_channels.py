@@ -26,8 +26,9 @@ _BACKWARD: Any = getattr(torch.ops.aten, f'{_NAME}_backward', None)
 def can_carry_share(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float
 ) -> bool:
-    """Tell whether a call can carry a share: on a CPU, float32, no mask, no dropout.
+    """Return whether a call of attention can carry a share.
 
+    It can on a CPU, in float32, without mask and dropout.
     In half precision the share would be rounded with the output. Graphs that are
     compiled or exported keep the stock call.
     """

@@ -5,8 +5,8 @@ import functools
 import pytest
 import timm
 import torch
+from label_map_files import draw_pictures, run_tool
 from mmengine.registry import MODELS, init_default_scope
-from test_make_label_maps import pictures, run_tool  # noqa: F401
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators import build_annotator
@@ -63,6 +63,11 @@ model = dict(
     train_cfg=dict(augments=dict(type='mmtlalign.MixToken')),
 )
 """
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    return draw_pictures(tmp_path_factory.mktemp('pictures'))
 
 
 def randomise(net):
@@ -188,10 +193,7 @@ def test_network_without_classifier(tmp_path, monkeypatch):
         build_annotator(f'timm:{name}', file, size=SIZE)
 
 
-def test_annotator_of_other_classes_than_those_of_the_store(
-    pictures,  # noqa: F811
-    tmp_path,
-):
+def test_annotator_of_other_classes_than_those_of_the_store(pictures, tmp_path):
     def weights(name, classes=1000):
         file = tmp_path / f'{classes}.pth'
         torch.save(timm.create_model(name, num_classes=classes).state_dict(), file)

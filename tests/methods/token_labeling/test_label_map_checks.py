@@ -3,11 +3,10 @@
 import logging
 
 import pytest
+from label_map_files import fill, metadata_of, write_official
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from test_label_map_loading import write_official
-from test_label_maps import fill, metadata_of
 from tiny_run import train_to_end, write_config, write_images
 
 from mmtlalign.errors import InputError

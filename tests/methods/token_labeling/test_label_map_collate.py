@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
-from test_token_label_head import (
+from token_label_heads import (
     GRID,
     SIZE,
     B,

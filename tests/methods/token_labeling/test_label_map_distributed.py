@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from label_map_files import metadata_of
 from mmengine.dist import get_rank
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from test_label_maps import metadata_of
 from torch.nn.functional import interpolate
 
 from mmtlalign.methods.token_labeling.geometry import LabelMap

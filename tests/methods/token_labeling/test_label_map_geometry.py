@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from label_map_files import NAMES, fill, load_step
+from label_map_steps import STEPS, build, compass
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, init_default_scope
-from test_label_map_loading import load_step
-from test_label_maps import NAMES, fill
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import LabelMap, pool_label_maps
@@ -20,11 +20,6 @@ GEOMETRIC = [
     dict(type='Translate', magnitude=0.3),
     dict(type='Translate', magnitude=0.27, direction='vertical'),
 ]
-
-
-def build(kind, **options):
-    init_default_scope('mmpretrain')
-    return TRANSFORMS.build(dict(type=kind, **options))
 
 
 def numbered():
@@ -139,35 +134,6 @@ def test_flip(direction):
     still = build('mmtlalign.FlipWithMap', prob=0.0)(numbered())
     np.testing.assert_array_equal(still['img'], numbered()['img'])
     assert agreement(still) == 1
-
-
-def compass(rows, columns, height=90, width=160):
-    """An image and a map that both say where they are, in shares of the image."""
-    y, x = ((np.arange(n) + 0.5) / n for n in (rows, columns))
-    values = np.stack(np.broadcast_arrays(y[:, None], x[None])).astype(np.float32)
-    picture_y, picture_x = ((np.arange(n) + 0.5) / n for n in (height, width))
-    picture = np.stack(
-        np.broadcast_arrays(picture_y[:, None], picture_x[None], 0), axis=-1
-    )
-    return dict(
-        img=picture.astype(np.float32),
-        label_map_values=values,
-        label_map_indices=np.stack(
-            [np.zeros((rows, columns)), np.ones((rows, columns))]
-        ).astype(np.int16),
-        label_map_box=np.array([0, 0, 1, 1], np.float32),
-    )
-
-
-STEPS = dict(
-    crop=dict(
-        type='mmtlalign.RandomResizedCropWithMap',
-        scale=(60, 84),
-        crop_ratio_range=(0.2, 0.5),
-    ),
-    flip=dict(type='mmtlalign.FlipWithMap', prob=1.0),
-    upright=dict(type='mmtlalign.FlipWithMap', prob=1.0, direction='vertical'),
-)
 
 
 @pytest.mark.parametrize(

@@ -4,28 +4,19 @@ import numpy as np
 import pytest
 import torch
 from imagenette import IMAGENETTE
-from mmengine.registry import TRANSFORMS
-from test_label_maps import CLASSES, NAMES, draw_map, fill, metadata_of
+from label_map_files import (
+    CLASSES,
+    NAMES,
+    draw_map,
+    fill,
+    load_step,
+    metadata_of,
+    write_official,
+)
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
 from mmtlalign.methods.token_labeling.store import CorruptShardError, MissingMapError
-
-
-def write_official(root, names=NAMES):
-    for name in names:
-        file = root / f'{name.partition(".")[0]}.pt'
-        file.parent.mkdir(parents=True, exist_ok=True)
-        values, indices = draw_map(name, metadata_of())
-        planes = np.stack([values, indices.astype(np.float16)])
-        torch.save(torch.from_numpy(planes), file)
-
-
-def load_step(root, **options):
-    options = dict(image_root='data/pictures', num_classes=12) | options
-    return TRANSFORMS.build(
-        dict(type='mmtlalign.LoadLabelMap', root=str(root), **options)
-    )
 
 
 @pytest.mark.parametrize('layout', ['store', 'official'])

@@ -7,12 +7,22 @@ import time
 
 import pytest
 import torch
-from test_make_label_maps import pictures, run_tool, weights  # noqa: F401
+from label_map_files import draw_pictures, run_tool, weights_in
 
 from mmtlalign.methods.token_labeling.annotators import Annotator
 
 FORK = multiprocessing.get_context('fork')
 STOCK = Annotator.__call__
+
+
+@pytest.fixture(scope='module')
+def pictures(tmp_path_factory):
+    return draw_pictures(tmp_path_factory.mktemp('pictures'))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return weights_in(tmp_path_factory.mktemp('weights'))
 
 
 def contents(root):
@@ -21,7 +31,7 @@ def contents(root):
 
 
 @pytest.fixture(scope='module')
-def start(pictures, weights):  # noqa: F811
+def start(pictures, weights):
     """Run the tool in another process; `begin` is called there first."""
     weights('test_efficientnet')
 

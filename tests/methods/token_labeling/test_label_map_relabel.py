@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from label_map_files import NAMES, draw_map, fill, load_step, metadata_of
+from label_map_steps import STEPS, build, compass
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from PIL import Image
-from test_label_map_geometry import STEPS, build, compass
-from test_label_map_loading import load_step
-from test_label_maps import NAMES, draw_map, fill, metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.relabel import ReLabel

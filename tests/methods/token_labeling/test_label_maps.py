@@ -5,47 +5,16 @@ import pickle
 
 import numpy as np
 import pytest
+from label_map_files import CLASSES, NAMES, draw_map, fill, metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import LabelMap, hard_label_map
-from mmtlalign.methods.token_labeling.metadata import StoreMetadata, fingerprint
 from mmtlalign.methods.token_labeling.store import (
     CorruptShardError,
     LabelMapStore,
     MissingMapError,
     create_store,
 )
-
-CLASSES = [f'class {k}' for k in range(12)]
-NAMES = sorted(f'{c}/picture {n}.JPEG' for c in 'abc' for n in range(3))
-
-
-def metadata_of(names=NAMES, num_classes=12, grid=(3, 5), topk=4, shard_size=4):
-    return StoreMetadata(
-        num_classes=num_classes,
-        classes=fingerprint(CLASSES),
-        grid=grid,
-        topk=topk,
-        images=len(names),
-        image_set=fingerprint(names),
-        annotator=dict(model='toy'),
-        shard_size=shard_size,
-    )
-
-
-def draw_map(name, metadata):
-    rng = np.random.default_rng(list(name.encode()))
-    logits = rng.normal(size=(metadata.num_classes, *metadata.grid)).astype(np.float16)
-    indices = np.argsort(-logits, axis=0)[: metadata.topk]
-    return LabelMap(np.take_along_axis(logits, indices, 0), indices)
-
-
-def fill(root, metadata=None, names=NAMES):
-    metadata = metadata or metadata_of()
-    store = create_store(root, metadata, names)
-    for shard in store.missing_shards():
-        store.write(shard, [draw_map(n, metadata) for n in store.shard_names(shard)])
-    return store
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import timm
 import torch
+from label_map_files import draw_pictures, metadata_of, run_tool, weights_in
 from PIL import Image
 from repository import tool
-from test_label_maps import metadata_of
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators import Annotator, build_annotator
@@ -19,37 +18,12 @@ MODELS = ['test_efficientnet', 'test_convnext', 'test_vit', 'test_vit2']
 
 @pytest.fixture(scope='module')
 def pictures(tmp_path_factory):
-    """Seven pictures, not square, in two class folders."""
-    root, rng = tmp_path_factory.mktemp('pictures'), np.random.default_rng(0)
-    for number in range(7):
-        file = root / f'class{number % 2}' / f'{number}.png'
-        file.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 255, (40, 56, 3), np.uint8)).save(file)
-    return root
+    return draw_pictures(tmp_path_factory.mktemp('pictures'))
 
 
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
-    """A function that writes random weights of a timm model."""
-    folder = tmp_path_factory.mktemp('weights')
-
-    def write(name):
-        file = folder / f'{name}.pth'
-        if not file.exists():
-            torch.manual_seed(0)
-            torch.save(timm.create_model(name).state_dict(), file)
-        return str(file)
-
-    return write
-
-
-def run_tool(pictures, out, weights, *more):
-    module = tool('dataset_converters/make_label_maps')
-    arguments = [pictures, out, '--annotator', 'timm:test_efficientnet']
-    arguments += ['--checkpoint', weights('test_efficientnet'), '--size', '64', '96']
-    arguments += ['--shard-size', '3', '--workers', '0', '--batch-size', '2']
-    arguments += ['--device', 'cpu', *more]
-    module.run(module.parse_args([str(a) for a in arguments]))
+    return weights_in(tmp_path_factory.mktemp('weights'))
 
 
 @pytest.mark.parametrize('name', MODELS)

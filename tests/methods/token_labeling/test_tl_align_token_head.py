@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from token_label_nets import BACKBONES, GRID, SMOOTHING, B, K, N, build
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.methods.classifier import BatchMixer
+from mmtlalign.methods.mixer import BatchMixer
 from mmtlalign.methods.token_labeling.loss import TopKLabels
 from mmtlalign.methods.token_labeling.tl_align import LabelColumns
 from mmtlalign.mixing.mix import Mix

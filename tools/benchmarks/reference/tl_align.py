@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from mmtlalign.backbones.dhvt_layers import HeadInteractedAttention
 from mmtlalign.backbones.pvt_layers import PVTStage, SpatialReductionAttention
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import start_share, token_grid
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import start_share, token_grid
 
 
 class ReferenceTLAlign:

@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 import mmtlalign.backbones  # noqa: F401  (registers our own)
-from mmtlalign.methods.classifier import BatchMixer
+from mmtlalign.methods.mixer import BatchMixer
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.tracing.support import backbone_spec
 from tools.benchmarks.reference.tl_align import ReferenceTLAlign

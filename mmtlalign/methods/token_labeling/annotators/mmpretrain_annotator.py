@@ -5,8 +5,8 @@ import warnings
 from mmpretrain import get_model
 from torch import Tensor, nn
 
-from mmtlalign.checkpoint.io import read_tensors, some_of
-from mmtlalign.errors import InputError
+from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
 
 

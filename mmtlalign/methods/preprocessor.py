@@ -1,0 +1,181 @@
+"""The data preprocessor that gives a batch its labels in one tensor, checked.
+
+Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
+"""
+
+from typing import Any
+
+import torch
+from mmpretrain.models.utils import ClsDataPreprocessor
+from torch import Tensor
+
+from mmtlalign.device import stack_to_device, to_device
+from mmtlalign.errors import InputError
+from mmtlalign.registry import MODELS
+
+# Hosts hand on the data samples and nothing else (DistributedDataParallel makes a
+# new list of them), so what is the batch's own travels in its first sample.
+BATCH = 'batch_labels'
+
+
+@MODELS.register_module()
+class MixDataPreprocessor(ClsDataPreprocessor):
+    """mmpretrain's preprocessor with checked labels in one tensor for mixing.
+
+    On a GPU a label out of range would stop the process with a device assert that names
+    neither the value nor the image; here it is named. In training, images of one size
+    and labels each go to the device in one piece. The labels of the batch (B, K),
+    float32, are the field ``batch_labels`` of its first sample, where
+    :class:`MixClassifier` finds them; the samples keep their own.
+
+    Args:
+        num_classes (int): Number of classes K.
+        **kwargs: As of mmpretrain's ``ClsDataPreprocessor``.
+
+    Raises:
+        InputError: ``num_classes`` is missing.
+    """
+
+    def __init__(self, num_classes: int | None = None, **kwargs: Any):
+        if num_classes is None:
+            raise InputError(
+                'num_classes=None in the data preprocessor: mixing needs one-hot '
+                'labels, so set data_preprocessor=dict(num_classes=...) to the '
+                "head's number of classes."
+            )
+        kwargs['to_onehot'] = True
+        super().__init__(num_classes=num_classes, **kwargs)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Normalise a batch and collect its labels.
+
+        Args:
+            data: ``inputs`` and ``data_samples`` of a batch.
+            training: Whether the labels are needed as one tensor.
+
+        Returns:
+            ``inputs`` (B, 3, H, W) and ``data_samples``.
+
+        Raises:
+            InputError: A label is missing or out of range; the image is named.
+        """
+        if not training:
+            return super().forward(data, training)
+        samples = self._checked(data.get('data_samples'))
+        images = super().forward(dict(inputs=self._send(data['inputs'])), training)
+        samples[0].set_field(self._labels(samples), BATCH)
+        return dict(inputs=images['inputs'], data_samples=samples)
+
+    def _send(self, images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        """Copy images to the device, (B, 3, H, W) where they are of one size."""
+        if torch.is_tensor(images):
+            return to_device(images, self.device)
+        if len({(image.shape, image.dtype) for image in images}) == 1:
+            return stack_to_device(images, self.device)
+        return [to_device(image, self.device) for image in images]
+
+    def _labels(self, samples: list) -> Tensor:
+        """Collect the labels (B, K) on the device; several classes count alike."""
+        given = [sample.get('gt_score') for sample in samples]
+        if not any(score is None for score in given):
+            return stack_to_device(given, self.device).float()
+        labels = [sample.gt_label for sample in samples]
+        classes = to_device(torch.cat(labels), self.device)
+        images = torch.arange(len(labels))
+        if len(classes) > len(labels):
+            images = images.repeat_interleave(torch.tensor([len(x) for x in labels]))
+        found = torch.zeros(len(samples), self.num_classes, device=self.device)
+        return found.index_put_(
+            (to_device(images, self.device), classes), found.new_ones(())
+        )
+
+    def _checked(self, samples: list | None) -> list:
+        """Return the samples of a batch whose labels can be mixed."""
+        if samples is None:
+            raise InputError(
+                'The batch has no data_samples: training needs labels; end the '
+                "pipeline with dict(type='PackInputs')."
+            )
+        labels = [s.get('gt_label') for s in samples if 'gt_score' not in s]
+        # All at once; one by one only where something is wrong.
+        if not labels:
+            return samples
+        if len(labels) < len(samples):
+            raise InputError(
+                f'{len(labels)} of {len(samples)} images of a batch have no gt_score: '
+                'give all images soft labels (gt_score) or none.'
+            )
+        if not any(label is None for label in labels):
+            every = torch.cat(labels)
+            if every.min() >= 0 and every.max() < self.num_classes:
+                return samples
+        for index, sample in enumerate(samples):
+            if 'gt_score' in sample:
+                continue
+            name = sample.get('img_path', f'number {index} of the batch')
+            if 'gt_label' not in sample:
+                raise InputError(
+                    f'Image {name} has no label: every training image needs gt_label '
+                    'or gt_score; check the annotation file and the pipeline.'
+                )
+            label = sample.gt_label
+            if label.min() < 0 or label.max() >= self.num_classes:
+                raise InputError(
+                    f'Image {name} has label {label.tolist()}: labels lie between 0 '
+                    f'and num_classes - 1 = {self.num_classes - 1}; correct the '
+                    'annotation or num_classes.'
+                )
+        return samples
+
+
+def batch_labels(data_samples: list) -> Tensor:
+    """Return the labels of a batch (B, K), preprocessed or of B data samples.
+
+    Raises:
+        InputError: A sample has no soft label, or the batch is not the one that was
+            preprocessed.
+    """
+    if BATCH in data_samples[0]:
+        labels = data_samples[0].get(BATCH)
+        if len(labels) != len(data_samples):
+            raise InputError(
+                f'Labels of {len(labels)} images for a batch of {len(data_samples)}: '
+                'it was split or joined behind the data preprocessor; do so before.'
+            )
+        return labels
+    missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
+    if missing:
+        raise InputError(
+            f'Samples {missing} of the batch have no gt_score: mixing needs soft '
+            'labels; use data_preprocessor=dict(num_classes=...) without a type, '
+            'or set to_onehot=True in your own.'
+        )
+    return torch.stack([sample.gt_score for sample in data_samples]).float()
+
+
+def preprocessor_config(config: Any, head: Any) -> Any:
+    """Return the config of a classifier's preprocessor, completed from the head's.
+
+    Raises:
+        InputError: It mixes, or has another number of classes than the head.
+    """
+    if config is not None and not isinstance(config, dict):
+        return config
+    config = dict(config or {})
+    config.setdefault('type', 'mmtlalign.MixDataPreprocessor')
+    if config.get('batch_augments') is not None:
+        raise InputError(
+            'data_preprocessor.batch_augments would mix the batch before '
+            'MixClassifier mixes it: move the augments to train_cfg.'
+        )
+    wanted = head.get('num_classes') if isinstance(head, dict) else head.num_classes
+    given = config.setdefault('num_classes', wanted)
+    if given != wanted:
+        raise InputError(
+            f'data_preprocessor.num_classes={given} but head.num_classes={wanted}: '
+            'the labels that are mixed need the width of the head; set both to the '
+            "data set's number of classes."
+        )
+    # A stock preprocessor makes soft labels only when it is told to.
+    config['to_onehot'] = True
+    return config

@@ -1,0 +1,52 @@
+"""Options of the tracer, checked."""
+
+import math
+from collections.abc import Sequence
+
+from mmtlalign.errors import InputError
+
+
+def known_rule(head_token_rule: str) -> str:
+    """Return ``head_token_rule`` of the tracer.
+
+    Raises:
+        InputError: There is no such rule.
+    """
+    if head_token_rule not in ('nested', 'flat'):
+        raise InputError(
+            f"head_token_rule={head_token_rule!r}: choose 'nested' or 'flat'."
+        )
+    return head_token_rule
+
+
+def residual_weight(residual: bool | float) -> float:
+    """Return ``residual`` of the tracer as a number.
+
+    Raises:
+        InputError: It is not True, False or a number from 0 on.
+    """
+    if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
+        raise InputError(
+            f'residual={residual!r}: True (the plain mean), False (none), or how much '
+            'labels before an attention count beside the moved ones, a number from '
+            '0 on.'
+        )
+    return float(residual)
+
+
+def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | None:
+    """Return the indices 0...attentions - 1 that ``layers`` names, or None for all.
+
+    Raises:
+        InputError: An index does not exist, or none is named.
+    """
+    if layers is None:
+        return None
+    wrong = [i for i in layers if not -attentions <= i < attentions]
+    if wrong or not layers:
+        raise InputError(
+            f'layers={list(layers)}: this backbone has attentions 0 to '
+            f'{attentions - 1} (negative numbers count from the end); name at '
+            'least one, or None for all.'
+        )
+    return frozenset(i % attentions for i in layers)

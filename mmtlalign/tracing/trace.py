@@ -1,0 +1,179 @@
+"""Trace a mixed batch through one forward pass of a network.
+
+:func:`trace` is for plain PyTorch. The heads use its parts: :func:`trace_forward` lets
+any reader read a forward pass, :class:`MixTracer` follows the share of the partner.
+
+Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns,
+``K`` classes.
+"""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from mmtlalign.errors import InputError, TraceError
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.attach import attach, bare_model, detach
+from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.tracer import Reader, Tracer
+
+SomeReader = TypeVar('SomeReader', bound=Reader)
+
+
+@contextlib.contextmanager
+def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator['MixTracer']:
+    """Trace a mixed batch through one forward pass.
+
+    ::
+
+        with mmtlalign.trace(backbone, mix) as trace:
+            logits = backbone(mix.images)
+        target = trace.target()
+
+    Args:
+        backbone: Attached; one that is not is attached for this forward pass. It may
+            be compiled, or in ``DistributedDataParallel``.
+        mix: The mixed batch, whose ``images`` the backbone is given.
+        **options: ``layers``, ``residual`` and ``head_token_rule`` of
+            :class:`Tracer`.
+
+    Yields:
+        MixTracer: After the forward pass its ``history`` has the share (B, P + N, 1)
+        after every attention, ``grids`` the token grid and ``prefixes`` the number P
+        of special tokens of each.
+
+    Raises:
+        UnsupportedError: The backbone cannot be traced.
+        TraceError: There was not exactly one forward pass, or of another batch.
+    """
+    backbone = bare_model(backbone)
+    attached = getattr(backbone, 'trace_context', None) is not None
+    attach(backbone)
+    try:
+        tracer = MixTracer(backbone, mix, **options)
+        with mix.apply_in_backbone(backbone), trace_forward(backbone, tracer):
+            yield tracer
+    finally:
+        if not attached:
+            detach(backbone)
+
+
+@contextlib.contextmanager
+def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReader]:
+    """Let a reader read one forward pass of an attached backbone.
+
+    Raises:
+        InputError: The backbone is not attached.
+        TraceError: The backbone is being traced already, or the forward pass did not
+            meet every attention once.
+    """
+    name = type(backbone).__name__
+    context = getattr(backbone, 'trace_context', None)
+    if context is None:
+        raise InputError(
+            f'{name} is not attached: call mmtlalign.attach(backbone) once, when the '
+            'model is built.'
+        )
+    if context.reader is not None:
+        raise TraceError(f'{name} is being traced already: end that trace first.')
+    context.reader = reader
+    try:
+        yield reader
+    finally:
+        context.reader = None
+    if reader.seen != context.attentions:
+        advice = 'run exactly one forward of the whole backbone while it is traced.'
+        if reader.seen % context.attentions:
+            advice += (
+                ' If you did, its library computes attention in a way that is not '
+                'known here: install the version that requirements/ pins.'
+            )
+        raise TraceError(
+            f'The trace met {reader.seen} attentions of {name}, which has '
+            f'{context.attentions}: {advice}'
+        )
+
+
+class MixTracer(Tracer):
+    """Tracer of the partner's share of a mixed batch.
+
+    Args:
+        backbone: Attached.
+        mix: The mixed batch.
+        **options: ``layers``, ``residual`` and ``head_token_rule`` of
+            :class:`Tracer`.
+
+    Attributes:
+        mix: The mixed batch.
+    """
+
+    def __init__(self, backbone: nn.Module, mix: Mix, **options: Any):
+        spec = backbone_spec(backbone)
+        super().__init__(
+            start_share(backbone, mix),
+            token_grid(backbone, mix.images.shape[-2:]),
+            spec.prefix(backbone),
+            backbone.trace_context.attentions,
+            **options,
+        )
+        self.mix = mix
+        self._output = partial(spec.output, backbone)
+
+    def partner_shares(self) -> tuple[Tensor, ...]:
+        """Return the partner's share at each output of the network, each (B,)."""
+        return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
+
+    def target(self) -> Tensor:
+        """Return the labels (B, K) that arrive at the first output of the network."""
+        return self.mix.target(self.partner_shares()[0])
+
+
+def label_tracer(
+    backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options: Any
+) -> Tracer:
+    """Make a tracer that starts every image token with columns of its own.
+
+    Args:
+        backbone: Attached.
+        labels: (B, N, S); special tokens start at the mean of the image's.
+        grid: Token rows and columns.
+        **options: ``layers``, ``residual`` and ``head_token_rule`` of
+            :class:`Tracer`.
+    """
+    prefix = backbone_spec(backbone).prefix(backbone)
+    start = propagate.add_prefix(labels, labels.mean(dim=1), prefix)
+    return Tracer(start, grid, prefix, backbone.trace_context.attentions, **options)
+
+
+def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
+    """Return the share that each token of a mixed batch starts with (B, P + N, 1).
+
+    Image tokens start at their own share, special tokens at the share by area
+    (TL-Align, ICCV 2023, §3.2).
+    """
+    spec = backbone_spec(backbone)
+    grid = token_grid(backbone, mix.images.shape[-2:])
+    patch = spec.patch(backbone)
+    share = crop_to_tokens(mix, grid, patch).token_share(grid, patch)
+    return propagate.add_prefix(share, mix.area()[:, None], spec.prefix(backbone))
+
+
+def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
+    """Return the token rows and columns for images of ``size`` (height, width)."""
+    spec = backbone_spec(backbone)
+    if spec.grid is not None:
+        return spec.grid(backbone, size)
+    patch = spec.patch(backbone)
+    return math.ceil(size[0] / patch[0]), math.ceil(size[1] / patch[1])
+
+
+def crop_to_tokens(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> Mix:
+    """Drop the pixels of a batch that a backbone leaves out of its tokens."""
+    kept = (..., slice(grid[0] * patch[0]), slice(grid[1] * patch[1]))
+    return dataclasses.replace(mix, images=mix.images[kept], mask=mix.mask[kept])

@@ -1,0 +1,75 @@
+"""``mmtlalign.trace``: models in wrappers, and batches that do not fit."""
+
+import copy
+
+import pytest
+import torch
+from contract_steps import mixed, stock
+from torch import nn
+
+import mmtlalign
+from mmtlalign.errors import InputError, TraceError, UnsupportedError
+from mmtlalign.tracing.support import KNOWN, names_of
+
+
+@pytest.fixture
+def one_process(tmp_path):
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize('attach_first', [True, False])
+def test_wrapped_models_are_traced_as_the_bare_one(attach_first, one_process):
+    ours, mix = copy.deepcopy(stock('ViT')), mixed('ViT')
+    ours.eval()  # which returns nothing
+    with torch.no_grad(), mmtlalign.trace(ours, mix) as expected:
+        ours(mix.images)
+    if attach_first:
+        mmtlalign.attach(ours)
+    spread = nn.parallel.DistributedDataParallel(ours)
+    compiled = torch.compile(ours, backend='eager')
+    for wrapper in (compiled, spread, torch.compile(spread, backend='eager')):
+        with torch.no_grad(), mmtlalign.trace(wrapper, mix) as tracer:
+            wrapper(mix.images)
+        torch.testing.assert_close(tracer.target(), expected.target())
+        assert hasattr(ours, 'trace_context') == attach_first
+    mmtlalign.detach(spread)
+    assert not hasattr(ours, 'trace_context')
+    with pytest.raises(UnsupportedError, match='trace and call its module'):
+        mmtlalign.attach(nn.DataParallel(ours))
+
+
+@pytest.mark.parametrize('row', ['ViT', 'Swin', 'PVT'])
+@pytest.mark.parametrize('images', [1, 2])
+def test_a_forward_of_another_batch_is_refused(row, images):
+    ours, mix = copy.deepcopy(stock(row)), mixed(row)
+    ours.eval()
+    wrong = torch.cat([mix.images, mix.images])[:images]
+    message = f'{images} images with the record of {len(mix.images)}: give the network'
+    with pytest.raises(TraceError, match=message):
+        with mmtlalign.trace(ours, mix):
+            ours(wrong)
+    with torch.no_grad(), mmtlalign.trace(ours, mix):
+        ours(mix.images)
+
+
+def test_a_record_whose_parts_do_not_fit_is_refused():
+    images, labels = torch.zeros(4, 3, 8, 8), torch.eye(4)
+    partner, mask = torch.arange(4), torch.zeros(1, 1, 8, 8)
+    for parts, message in (
+        ((images, labels[:2], partner, mask), '4 images with 2 labels'),
+        ((images, labels, partner[:3], mask), r'partners of shape \(3,\)'),
+        ((images, labels, partner, mask.expand(2, -1, -1, -1)), 'one for each image'),
+        ((images, labels, partner, mask[..., :4]), 'as large as the images'),
+    ):
+        with pytest.raises(InputError, match=message):
+            mmtlalign.Mix(*parts)
+
+
+def test_names_that_several_hosts_have_are_listed_once():
+    stock('Swin')
+    names = names_of([*KNOWN.attentions, type('WindowMSA', (), {})]).split(', ')
+    assert len(names) == len(set(names)) and 'WindowMSA' in names
