@@ -129,6 +129,7 @@ def bbox_overlaps(
         aligned: Whether row meets row, instead of each box each other.
         offset: 0 or 1.
     """
+    boxes1, boxes2 = full_precision(boxes1), full_precision(boxes2)
     first = boxes1 if aligned else boxes1[:, None]
     left_top = torch.maximum(first[..., :2], boxes2[..., :2])
     sides = torch.minimum(first[..., 2:], boxes2[..., 2:]) - left_top + offset

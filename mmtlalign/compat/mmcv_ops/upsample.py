@@ -158,7 +158,7 @@ def masked_col2im_forward(
     channels: int,
 ) -> None:
     """Write values ``(C, M)`` to chosen pixels of an image ``(1, C, H, W)``."""
-    im[0][:, mask_h_idx, mask_w_idx] = col.view(channels, -1)
+    im[0][:, mask_h_idx, mask_w_idx] = col.view(channels, -1).to(im)
 
 
 def psamask_forward(
