@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from repository import ROOT
 
 pytestmark = [pytest.mark.slow, needs_compiled]
-SEEDS = 60
+SEEDS = 30
 
 
 def compiled():
