@@ -3,11 +3,13 @@
 import importlib.util
 import sys
 
+# First, since it lets Python find the operators where mmcv was not compiled.
+from mmtlalign.compat import mmcv_ops
+
+# isort: split
 import mmcv.ops
 import pytest
 import torch
-
-from mmtlalign.compat import mmcv_ops
 
 needs_compiled = pytest.mark.skipif(
     not mmcv_ops.is_compiled(), reason='compares with a compiled mmcv'
@@ -19,6 +21,8 @@ def stand_in():
     spec = mmcv_ops.find_spec(mmcv_ops.MODULE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    # mmcv asks for all when it is imported, which imports torchvision, too.
+    assert all(hasattr(module, name) for name in mmcv_ops.SUPPORTED)
     return module
 
 

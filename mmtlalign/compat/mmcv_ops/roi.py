@@ -113,8 +113,8 @@ def roi_pool_forward(
     x1, y1, x2, y2 = _like(rois, input)[:, 1:].unbind(1)
     columns = _cells(x1 * spatial_scale, (x2 + 1) * spatial_scale, pooled_width, width)
     rows = _cells(y1 * spatial_scale, (y2 + 1) * spatial_scale, pooled_height, height)
-    output.zero_()
-    argmax.fill_(-1)
+    # Written at once, at the end: what export to ONNX records must change no part.
+    pooled, chosen = torch.zeros_like(output), torch.full_like(argmax, -1)
     # Channels last, along which the maximum is fast: (B, H, W, C).
     planes = input.detach().permute(0, 2, 3, 1).contiguous()
     for region, image in enumerate(rois[:, 0].long().tolist()):
@@ -135,9 +135,11 @@ def roi_pool_forward(
             cells = slice(rows[region][p][0] - first, rows[region][p][1] - first)
             best, y = values[cells].max(0)
             x = xs[cells].gather(0, y[None])[0]
-            output[region, :, p, across] = best.T
+            pooled[region, :, p, across] = best.T
             place = (y + (first + cells.start)) * width + x
-            argmax[region, :, p, across] = place.T.to(argmax)
+            chosen[region, :, p, across] = place.T.to(argmax)
+    output.copy_(pooled)
+    argmax.copy_(chosen)
 
 
 def roi_pool_backward(
