@@ -9,6 +9,10 @@ import pickle
 import subprocess
 import sys
 
+# First, for a spawned worker too: it lets Python find the operators.
+from mmtlalign.compat import mmcv_ops
+
+# isort: split
 import mmcv.ops
 import pytest
 import torch
@@ -16,7 +20,6 @@ from mmcv_stand_in import boxes, files, needs_compiled, regions, stand_in, use
 from repository import ROOT
 from torch.utils.data import DataLoader
 
-from mmtlalign.compat import mmcv_ops
 from mmtlalign.errors import UnsupportedError
 
 
