@@ -27,6 +27,7 @@ from golden_lvvit import (
     check_lvvit_mixtoken,
     check_lvvit_single_precision,
 )
+from golden_mmcv_ops import check_mmcv_ops
 from golden_tokenlabel import check_tokenlabel_loss
 from mmengine.registry import MODELS, init_default_scope
 
@@ -257,7 +258,9 @@ LVVIT = [n for n in FILES if n.startswith('lvvit_')]
 
 
 @pytest.mark.parametrize('name', sorted(FILES))
-def test_golden(name):
+def test_golden(name, monkeypatch):
+    if name.startswith('mmcv_ops_'):
+        return check_mmcv_ops(FILES[name], monkeypatch)
     for prefix, check in CHECKS.items():
         if name.startswith(prefix):
             return check(FILES[name])

@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, NoReturn
@@ -93,11 +94,8 @@ def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | N
     return ModuleSpec(MODULE, _Loader()) if name == MODULE else None
 
 
-class _Loader:
+class _Loader(Loader):
     """Loader of the module that stands in for ``mmcv._ext``."""
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """Leave the making of the module to Python."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Let the module look its operators up here."""
@@ -120,14 +118,18 @@ def _operator(name: str) -> Any:
 def _missing(name: str) -> Callable[..., NoReturn]:
     def operator(*args: Any, **kwargs: Any) -> NoReturn:
         caller = sys._getframe(1).f_globals.get('__name__', 'a caller')
-        raise UnsupportedError(
-            f'{caller} needs the operator {name}, which only a compiled mmcv has. '
-            f'Compile it: bash tools/setup_env.sh --compile-mmcv, or, in an '
-            f'environment of your own: {compile_command()}'
-        )
+        raise unsupported(f'{caller} needs the operator {name}')
 
     operator.__name__ = name
     return operator
+
+
+def unsupported(need: str) -> UnsupportedError:
+    """Return the error for what only a compiled mmcv has, with the remedy."""
+    return UnsupportedError(
+        f'{need}, which only a compiled mmcv has. Compile it: bash tools/setup_env.sh '
+        f'--compile-mmcv, or, in an environment of your own: {compile_command()}'
+    )
 
 
 def compile_command() -> str:

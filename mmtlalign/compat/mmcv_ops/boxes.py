@@ -26,11 +26,17 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     Returns:
         ``(K,)``, int64.
     """
-    boxes, scores = full_precision(boxes), full_precision(scores)
-    if offset:
-        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], 1)
-    threshold = float(np.float32(iou_threshold))
-    return torchvision.ops.nms(boxes, scores.to(boxes.dtype), threshold)
+    boxes, threshold = full_precision(boxes), np.float32(iou_threshold)
+    # Equal scores in the order of mmcv, whose sort is not stable.
+    order = full_precision(scores).sort(descending=True).indices
+    boxes = boxes[order]
+    if offset:  # torchvision has none
+        groups = _groups(boxes.cpu().numpy().T, np.greater, threshold, offset)
+        kept = torch.tensor([group[0] for group in groups], dtype=torch.long)
+    else:
+        descending = torch.arange(len(boxes), 0, -1, device=boxes.device)
+        kept = torchvision.ops.nms(boxes, descending.to(boxes), float(threshold))
+    return order[kept.to(order.device)]
 
 
 def softnms(
@@ -60,31 +66,35 @@ def softnms(
     Returns:
         Indices ``(K,)``, int64.
     """
-    rows = np.concatenate(
-        [full_precision(x).numpy().reshape(len(boxes), -1) for x in (boxes, scores)], 1
-    )
-    indices = np.arange(len(rows))
-    first, count = 0, len(rows)
+    columns = [full_precision(t).numpy().T for t in (boxes, scores[:, None])]
+    rows = np.concatenate(columns)
+    indices = np.arange(len(boxes))
+    first, count = 0, len(boxes)
     while first < count:
         # The best of the rest comes first; which of equal ones, and the order of the
         # rest, are as in mmcv.
-        best = first + int(rows[first:count, 4].argmax())
-        rows[[first, best]] = rows[[best, first]]
-        indices[[first, best]] = indices[[best, first]]
+        left = rows[4, first:count]
+        if not np.isnan(left[0]):
+            best = first + int(np.nanargmax(left))
+            rows[:, [first, best]] = rows[:, [best, first]]
+            indices[[first, best]] = indices[[best, first]]
         rest = slice(first + 1, count)
-        overlap = _iou(rows[first], rows[rest], offset)
+        overlap = _iou(rows[:4, first], rows[:4, rest], offset)
         if method == 2:
-            weight = np.exp(-(overlap * overlap) / np.float32(sigma))
+            # In double precision, since NumPy rounds otherwise than C.
+            exponent = -(overlap * overlap) / np.float32(sigma)
+            weight = np.exp(exponent, dtype=np.float64)
         else:
             lowered = 1 - overlap if method == 1 else np.zeros_like(overlap)
             # NaN of two empty boxes is no overlap.
             weight = np.where(overlap >= np.float32(iou_threshold), lowered, 1)
-        rows[rest, 4] *= weight.astype(rows.dtype)
-        kept = _fill_from_the_end(~(rows[rest, 4] < np.float32(min_score)))
-        rows[first + 1 : first + 1 + len(kept)] = rows[rest][kept]
-        indices[first + 1 : first + 1 + len(kept)] = indices[rest][kept]
+        rows[4, rest] *= weight.astype(rows.dtype)
+        kept = _fill_from_the_end(~(rows[4, rest] < np.float32(min_score)))
+        if len(kept) < count - first - 1:
+            rows[:, first + 1 : first + 1 + len(kept)] = rows[:, rest][:, kept]
+            indices[first + 1 : first + 1 + len(kept)] = indices[rest][kept]
         first, count = first + 1, first + 1 + len(kept)
-    dets[:count] = torch.from_numpy(rows[:count]).to(dets)
+    dets[:count] = torch.from_numpy(rows[:, :count].T).to(dets)
     return torch.from_numpy(indices[:count].copy())
 
 
@@ -99,15 +109,11 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         A list for each box that stays: its index, then those that it suppresses,
         highest score first.
     """
-    rows = full_precision(dets).numpy()
-    order = torch.from_numpy(rows[:, 4]).sort(descending=True).indices.numpy()
-    groups = []
-    while len(order):
-        overlap = _iou(rows[order[0]], rows[order[1:]], 0)
-        suppressed = overlap >= np.float32(iou_threshold)
-        groups.append([int(order[0]), *order[1:][suppressed].tolist()])
-        order = order[1:][~suppressed]
-    return groups
+    rows = full_precision(dets)
+    order = rows[:, 4].sort(descending=True).indices
+    boxes, threshold = rows[order, :4].numpy().T, np.float32(iou_threshold)
+    groups = _groups(boxes, np.greater_equal, threshold, 0)
+    return [order[torch.from_numpy(group)].tolist() for group in groups]
 
 
 def bbox_overlaps(
@@ -123,22 +129,46 @@ def bbox_overlaps(
         aligned: Whether row meets row, instead of each box each other.
         offset: 0 or 1.
     """
+    boxes1, boxes2 = full_precision(boxes1), full_precision(boxes2)
     first = boxes1 if aligned else boxes1[:, None]
-    sides = torch.minimum(first[..., 2:], boxes2[..., 2:])
-    sides = sides - torch.maximum(first[..., :2], boxes2[..., :2]) + offset
-    overlap = sides.clamp(min=0).prod(-1)
-    whole = (first[..., 2:] - first[..., :2] + offset).prod(-1)
+    left_top = torch.maximum(first[..., :2], boxes2[..., :2])
+    sides = torch.minimum(first[..., 2:], boxes2[..., 2:]) - left_top + offset
+    overlap = _area(sides.clamp(min=0))
+    whole = _area(first[..., 2:] - first[..., :2] + offset)
     if mode == 0:
-        whole = whole + (boxes2[..., 2:] - boxes2[..., :2] + offset).prod(-1) - overlap
+        whole = whole + _area(boxes2[..., 2:] - boxes2[..., :2] + offset) - overlap
     ious.copy_(overlap / whole)
 
 
+def _area(sides: Tensor) -> Tensor:
+    return sides[..., 0] * sides[..., 1]
+
+
+def _groups(
+    boxes: np.ndarray, exceeds: np.ufunc, threshold: np.float32, offset: int
+) -> list[np.ndarray]:
+    """Group boxes ``(4, N)``, the best first, by the box that suppresses them.
+
+    Returns:
+        For each box that stays: its index, then those that it suppresses.
+    """
+    groups, left = [], np.arange(boxes.shape[1])
+    while len(left):
+        overlap = _iou(boxes[:, left[0]], boxes[:, left[1:]], offset)
+        suppressed = np.concatenate([[True], exceeds(overlap, threshold)])
+        groups.append(left[suppressed])
+        left = left[~suppressed]
+    return groups
+
+
 def _iou(box: np.ndarray, boxes: np.ndarray, offset: int) -> np.ndarray:
-    """Return the IoU of one box with others ``(N, 4 or more)``."""
-    sides = np.minimum(box[2:4], boxes[:, 2:4]) - np.maximum(box[:2], boxes[:, :2])
-    overlap = np.maximum(sides + offset, 0).prod(1)
-    area = (box[2:4] - box[:2] + offset).prod()
-    areas = (boxes[:, 2:4] - boxes[:, :2] + offset).prod(1)
+    """Return the IoU of one box ``(4,)`` with others ``(4, N)``."""
+    x1, y1, x2, y2 = boxes
+    width = np.minimum(box[2], x2) - np.maximum(box[0], x1) + offset
+    height = np.minimum(box[3], y2) - np.maximum(box[1], y1) + offset
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
+    area = (box[2] - box[0] + offset) * (box[3] - box[1] + offset)
+    areas = (x2 - x1 + offset) * (y2 - y1 + offset)
     with np.errstate(invalid='ignore', divide='ignore'):
         return overlap / (area + areas - overlap)
 

@@ -105,7 +105,9 @@ def softmax_focal_loss_backward(
     """
     p, valid = _chosen(softmax, target)
     q = 1 - p
-    slope = gamma * q ** (gamma - 1) * p * p.clamp(min=TINY).log() - q**gamma
+    # Below gamma = 1 the power has a pole at q = 0, where the slope is finite.
+    pole = q.clamp(min=TINY) ** (gamma - 1)
+    slope = gamma * pole * p * p.clamp(min=TINY).log() - q**gamma
     slope = torch.where(valid, alpha * slope, 0)
     slope = _weighted(slope, target.clamp(min=0), weight)
     columns = torch.arange(softmax.size(1), device=softmax.device)

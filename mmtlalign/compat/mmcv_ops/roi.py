@@ -9,8 +9,8 @@ import torch.nn.functional as F
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
+from mmtlalign.compat.mmcv_ops import unsupported
 from mmtlalign.compat.mmcv_ops.precision import full_precision
-from mmtlalign.errors import UnsupportedError
 
 
 def roi_align_forward(
@@ -45,10 +45,7 @@ def roi_align_forward(
         UnsupportedError: ``pool_mode`` is 0, the maximum.
     """
     if pool_mode != 1:
-        raise UnsupportedError(
-            "RoIAlign with pool_mode='max' needs a compiled mmcv; pool_mode='avg' does "
-            'not. Compile it: bash tools/setup_env.sh --compile-mmcv'
-        )
+        raise unsupported("The config asks for RoIAlign with pool_mode='max'")
     output.copy_(
         torch.ops.torchvision.roi_align(
             full_precision(input),
@@ -116,18 +113,33 @@ def roi_pool_forward(
     x1, y1, x2, y2 = _like(rois, input)[:, 1:].unbind(1)
     columns = _cells(x1 * spatial_scale, (x2 + 1) * spatial_scale, pooled_width, width)
     rows = _cells(y1 * spatial_scale, (y2 + 1) * spatial_scale, pooled_height, height)
-    output.zero_()
-    argmax.fill_(-1)
+    # Written at once, at the end: what export to ONNX records must change no part.
+    pooled, chosen = torch.zeros_like(output), torch.full_like(argmax, -1)
+    # Channels last, along which the maximum is fast: (B, H, W, C).
+    planes = input.detach().permute(0, 2, 3, 1).contiguous()
     for region, image in enumerate(rois[:, 0].long().tolist()):
-        for p, (top, bottom) in enumerate(rows[region]):
-            for q, (left, right) in enumerate(columns[region]):
-                if top >= bottom or left >= right:
-                    continue
-                cell = input[image, :, top:bottom, left:right].flatten(1)
-                best, index = cell.max(1)
-                y, x = index // (right - left) + top, index % (right - left) + left
-                output[region, :, p, q] = best
-                argmax[region, :, p, q] = y * width + x
+        across = [q for q, (left, right) in enumerate(columns[region]) if left < right]
+        down = [p for p, (top, bottom) in enumerate(rows[region]) if top < bottom]
+        if not across or not down:
+            continue
+        # The maximum of each row of a cell comes first, for all cells of a column.
+        first = rows[region][down[0]][0]
+        band = planes[image, first : rows[region][down[-1]][1]]
+        maxima, places = [], []
+        for left, right in (columns[region][q] for q in across):
+            maximum, x = band[:, left:right].max(1)
+            maxima.append(maximum)
+            places.append(x + left)
+        values, xs = torch.stack(maxima, 1), torch.stack(places, 1)
+        for p in down:
+            cells = slice(rows[region][p][0] - first, rows[region][p][1] - first)
+            best, y = values[cells].max(0)
+            x = xs[cells].gather(0, y[None])[0]
+            pooled[region, :, p, across] = best.T
+            place = (y + (first + cells.start)) * width + x
+            chosen[region, :, p, across] = place.T.to(argmax)
+    output.copy_(pooled)
+    argmax.copy_(chosen)
 
 
 def roi_pool_backward(
@@ -175,8 +187,10 @@ def deform_roi_pool_forward(
         gamma: Factor of the shifts.
     """
     sizes = (pooled_height, pooled_width, spatial_scale, sampling_ratio, gamma)
-    tensors = (full_precision(input), _like(rois, input), full_precision(offset))
-    output.copy_(_deform_roi_pool(*tensors, *sizes))
+    shifts = full_precision(offset)
+    output.copy_(
+        _deform_roi_pool(full_precision(input), _like(rois, input), shifts, sizes)
+    )
 
 
 def deform_roi_pool_backward(
@@ -199,7 +213,9 @@ def deform_roi_pool_backward(
     if offset.numel():
         wanted.append(shifts.requires_grad_())
     with torch.enable_grad():
-        output = _deform_roi_pool(wanted[0], _like(rois, input), shifts, *sizes)
+        output = _deform_roi_pool(wanted[0], _like(rois, input), shifts, sizes)
+    if not output.requires_grad:
+        return  # no region reads the input
     grads = torch.autograd.grad(
         output, wanted, full_precision(grad_output), allow_unused=True
     )
@@ -212,13 +228,10 @@ def _deform_roi_pool(
     input: Tensor,
     rois: Tensor,
     offset: Tensor,
-    pooled_height: int,
-    pooled_width: int,
-    spatial_scale: float,
-    sampling_ratio: int,
-    gamma: float,
+    sizes: tuple[int, int, float, int, float],
 ) -> Tensor:
     """Return deformable RoI pooling, differentiable in input and shifts."""
+    pooled_height, pooled_width, spatial_scale, sampling_ratio, gamma = sizes
     cells = rois.new_tensor([pooled_width, pooled_height])
     start = rois[:, 1:3] * spatial_scale - 0.5
     side = (rois[:, 3:] - rois[:, 1:3]) * spatial_scale

@@ -28,8 +28,8 @@ def carafe_naive_forward(
         group_size: G.
         scale_factor: s.
     """
-    tensors = full_precision(features), full_precision(masks)
-    output.copy_(_carafe(*tensors, kernel_size, group_size, scale_factor))
+    inputs = [full_precision(t) for t in (features, masks)]
+    output.copy_(_carafe(inputs[0], inputs[1], kernel_size, group_size, scale_factor))
 
 
 def carafe_naive_backward(
@@ -45,7 +45,7 @@ def carafe_naive_backward(
     """Write the gradients; the other arguments are those of the forward."""
     inputs = [full_precision(t).requires_grad_() for t in (features, masks)]
     with torch.enable_grad():
-        output = _carafe(*inputs, kernel_size, group_size, scale_factor)
+        output = _carafe(inputs[0], inputs[1], kernel_size, group_size, scale_factor)
     grads = torch.autograd.grad(output, inputs, full_precision(grad_output))
     grad_input.copy_(grads[0])
     grad_masks.copy_(grads[1])
@@ -105,7 +105,7 @@ def _carafe(
     radius = (size - 1) // 2
     padded = F.pad(features, [radius] * 4)
     # A pixel of the input and the scale × scale pixels of the output above it.
-    kernels = masks.view(batch, groups, size * size, 1, height, scale, width, scale)
+    kernels = masks.reshape(batch, groups, size**2, 1, height, scale, width, scale)
     output = features.new_zeros(())
     for place in range(size * size):
         y, x = divmod(place, size)
@@ -158,7 +158,7 @@ def masked_col2im_forward(
     channels: int,
 ) -> None:
     """Write values ``(C, M)`` to chosen pixels of an image ``(1, C, H, W)``."""
-    im[0][:, mask_h_idx, mask_w_idx] = col.view(channels, -1)
+    im[0][:, mask_h_idx, mask_w_idx] = col.view(channels, -1).to(im)
 
 
 def psamask_forward(
