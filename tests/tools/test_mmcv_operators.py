@@ -209,7 +209,8 @@ def test_command_prints_writes_and_checks(tmp_path, capsys):
 def test_page_knows_what_is_supported():
     """The rest of the page is checked by ``--check``, which walks 2,300 configs."""
     row = r'^\| (`[^|]+`) \| (yes|no) \| \d+ \|'
-    rows = re.findall(row, PAGE.read_text(), re.MULTILINE)
+    first_table = PAGE.read_text().partition('| operators |')[0]
+    rows = re.findall(row, first_table, re.MULTILINE)
     assert len(rows) > 10
     for names, works in rows:
         for name in re.findall(r'`(\w+)`', names):
