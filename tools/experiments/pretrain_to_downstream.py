@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import short_errors
 from tools.experiments.backbone_check import check_backbones
+from tools.experiments.forks import start_server
 from tools.experiments.jobs import JobError, set_aside
 from tools.experiments.plan import Plan, plan_from_configs, read_plan
 from tools.experiments.report import summarise, write_report
@@ -87,6 +88,9 @@ def main() -> None:
             plan, name = make_plan(args)
             work_dir = args.work_dir or Path('work_dirs') / name
             runner = PlanRunner(plan, work_dir)
+            if runner.forked:
+                # It imports what the runs need while this process checks.
+                start_server(runner.env)
             check_backbones(runner.jobs.values())
         if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
             kept = set_aside(work_dir)
