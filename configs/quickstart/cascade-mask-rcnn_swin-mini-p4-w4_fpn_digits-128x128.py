@@ -16,7 +16,7 @@ pretrained = None
 # train2017/, val2017/ and annotations/instances_{train,val}2017.json as in COCO.
 data_root = 'data/quickstart/coco'
 classes = tuple('zero one two three four five six seven eight nine'.split())
-max_iters = 160
+max_iters = 150
 width = 48
 
 box_heads = _base_.model.roi_head.bbox_head
@@ -49,7 +49,8 @@ model = dict(
     rpn_head=dict(
         in_channels=width,
         feat_channels=width,
-        anchor_generator=dict(strides=[4, 8, 16]),
+        # Digits are 15 to 35 pixels high.
+        anchor_generator=dict(scales=[4], strides=[4, 8, 16]),
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=width, featmap_strides=[4, 8, 16]),
@@ -77,7 +78,7 @@ custom_hooks = [
 ]
 
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),

@@ -21,7 +21,7 @@ palette = [
     [245, 130, 49], [145, 30, 180], [70, 240, 240], [240, 50, 230], [188, 246, 12],
     [250, 190, 190],
 ]  # fmt: skip
-max_iters = 640
+max_iters = 200
 # Nine pixels of ten are paper; counted in full, a run as short as this never
 # looks at the ink.
 _loss = dict(class_weight=[0.1] + [1.0] * 10)

@@ -13,7 +13,7 @@ default_scope = 'mmpretrain'
 # train/<class>/ and val/<class>/, pictures of any size.
 data_root = 'data/quickstart/digits'
 num_classes = 10
-max_iters = 350
+max_iters = 450
 
 data_preprocessor = dict(
     num_classes=num_classes,
@@ -50,7 +50,7 @@ model = dict(
 
 # No flips: a mirrored 2 is no digit.
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=1,
     persistent_workers=True,
     drop_last=True,

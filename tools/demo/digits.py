@@ -135,7 +135,7 @@ def paint_canvas(
     size: int,
     rng: np.random.Generator,
     count: tuple[int, int] = (3, 5),
-    sides: tuple[float, float] = (0.34, 0.46),
+    sides: tuple[float, float] = (0.22, 0.3),
 ) -> Canvas:
     """Paint several digits of different sizes on one canvas, not touching.
 

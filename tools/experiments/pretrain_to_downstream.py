@@ -50,7 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='a few steps of every run, as the plan says, to see whether all runs',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', help="instead of the plan's")
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', help="instead of the plan's, for every stage"
+    )
     parser.add_argument('--data', help="data folder instead of the plan's")
     parser.add_argument(
         '--work-dir', type=Path, help='default work_dirs/<name of the plan>'
@@ -69,8 +71,10 @@ def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
         )
     if args.smoke:
         plan, name = plan.smoke_plan(args.plan[0]), name + '-smoke'
-    given = dict(seeds=args.seeds and tuple(args.seeds), data=args.data)
-    return dataclasses.replace(plan, **{k: v for k, v in given.items() if v}), name
+    given = dict(data=args.data) if args.data else {}
+    if args.seeds:
+        given.update(seeds=tuple(args.seeds), task_seeds=None)
+    return dataclasses.replace(plan, **given), name
 
 
 def main() -> None:
@@ -105,7 +109,7 @@ def main() -> None:
     except (JobError, LookupError) as error:
         print(f'\n{error}\n\nThe jobs before it are kept; to go on:\n\n    {again}')
         sys.exit(1)
-    print(f'\n{(work_dir / "table.txt").read_text()}')
+    print(f'\n{(work_dir / "table.txt").read_text()}\n{summary["caption"]}')
     if args.smoke:
         print('A smoke run: too few steps to learn anything.')
     print('\n'.join(map(str, files)))

@@ -85,6 +85,8 @@ class PlanRunner:
                     name = f'{EXPORT}-{key}-seed{seed}'
                     needs = [job.name]
                     yield self.job(name, origins[key], needs, EXPORT, key, seed)
+            if plan.task_seeds is not None and seed not in plan.task_seeds:
+                continue
             for name, task in plan.tasks.items():
                 for key, start in plan.starts.items():
                     options = {**plan.options, **task.options}
