@@ -14,6 +14,8 @@ tasks = dict(
     detect=dict(options={'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60}),
 )
 seeds = [0]
+# The steps above would not be few.
+smoke = dict(_delete_=True)
 note = _base_.note.split('A difference')[0] + (
     'All of it is far shorter than in the ten minutes of the full quickstart, and there '
     'is one seed: enough to see every stage work, too little to compare TL-Align with '

@@ -134,8 +134,8 @@ def paint_canvas(
     digits: Digits,
     size: int,
     rng: np.random.Generator,
-    count: tuple[int, int] = (3, 5),
-    sides: tuple[float, float] = (0.22, 0.3),
+    count: tuple[int, int] = (2, 4),
+    sides: tuple[float, float] = (0.3, 0.4),
 ) -> Canvas:
     """Paint several digits of different sizes on one canvas, not touching.
 

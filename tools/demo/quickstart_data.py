@@ -61,7 +61,7 @@ def write_quickstart(
     train: int = 120,
     val: int = 96,
     digit_size: int = 64,
-    canvas_size: int = 128,
+    canvas_size: int = 96,
     seed: int = SEED,
 ) -> bool:
     """Write all images under one folder, unless they are already there.
