@@ -22,12 +22,12 @@ starts = dict(
 tasks = dict(
     segment=dict(
         title='UperNet',
-        config='configs/quickstart/swin-mini-p4-w4_upernet_digits-96x96.py',
+        config='configs/quickstart/swin-mini-p4-w4_upernet_digits-128x128.py',
         options={'data_root': '{data}/ade'},
     ),
     detect=dict(
         title='Cascade Mask R-CNN',
-        config='configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-96x96.py',
+        config='configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128.py',
         options={'data_root': '{data}/coco'},
     ),
 )

@@ -13,7 +13,7 @@ default_scope = 'mmpretrain'
 # train/<class>/ and val/<class>/, pictures of any size.
 data_root = 'data/quickstart/digits'
 num_classes = 10
-max_iters = 550
+max_iters = 700
 
 data_preprocessor = dict(
     num_classes=num_classes,

@@ -32,8 +32,8 @@ from tools.output import format_table
 
 PLANS = sorted((ROOT / 'configs/plans').glob('*.py'))
 SWIN = 'configs/quickstart/{}_swin-mini-p4-w4_digits-64px.py'
-UPERNET = 'configs/quickstart/swin-mini-p4-w4_upernet_digits-96x96.py'
-CASCADE = 'configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-96x96.py'
+UPERNET = 'configs/quickstart/swin-mini-p4-w4_upernet_digits-128x128.py'
+CASCADE = 'configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128.py'
 DEIT = 'configs/small/deit-mini-p8_mln-upernet_camvid-128x128.py'
 
 

@@ -58,10 +58,10 @@ SPLITS = {'train': 'training', 'val': 'validation'}
 
 def write_quickstart(
     root: str | Path,
-    train: int = 120,
+    train: int = 60,
     val: int = 96,
     digit_size: int = 64,
-    canvas_size: int = 96,
+    canvas_size: int = 128,
     seed: int = SEED,
 ) -> bool:
     """Write all images under one folder, unless they are already there.
@@ -237,7 +237,7 @@ def main() -> None:
     """Write the images and print where they are."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('root', help='folder to write to')
-    parser.add_argument('--train', type=int, default=120, help='training canvases')
+    parser.add_argument('--train', type=int, default=60, help='training canvases')
     parser.add_argument('--val', type=int, default=96, help='validation canvases')
     args = parser.parse_args()
     # An exit, unlike the signal itself, removes what is unfinished.
