@@ -4,7 +4,7 @@
 #   ... --cfg-options data_root=DIR    other pictures
 # Expected: in no paper.
 # Measured: top-1 94.9, one seed, 0 (README.md).
-# Cost: under two minutes on one CPU core.
+# Cost: about two minutes on one CPU core.
 # Source: none.
 # Ours: every number, chosen so that the stage learns in that time.
 _base_ = './_base_/runtime.py'
