@@ -40,7 +40,7 @@ note = (
     'Each row is one way to begin. A small Swin learned to name a digit anywhere on a '
     'busy background from 600 images, with labels that follow the tokens (TL-Align) or '
     'the area of the pasted box (its control); top-1 is its accuracy on 710 others. '
-    'Then UperNet and Cascade Mask R-CNN learned from 120 scenes, beginning with that '
+    'Then UperNet and Cascade Mask R-CNN learned from 60 scenes, beginning with that '
     'backbone or with random weights; mIoU and AP are measured on 96 others. Higher is '
     'better. A difference smaller than the spread says nothing.'
 )

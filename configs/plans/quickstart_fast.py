@@ -6,12 +6,12 @@
 # Cost: three minutes on two CPU cores. Every number is ours.
 _base_ = './quickstart.py'
 starts = dict(
-    tlalign=dict(options={'train_cfg.max_iters': 350, 'train_cfg.val_interval': 350}),
-    control=dict(options={'train_cfg.max_iters': 350, 'train_cfg.val_interval': 350}),
+    tlalign=dict(options={'train_cfg.max_iters': 280, 'train_cfg.val_interval': 280}),
+    control=dict(options={'train_cfg.max_iters': 280, 'train_cfg.val_interval': 280}),
 )
 tasks = dict(
-    segment=dict(options={'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60}),
-    detect=dict(options={'train_cfg.max_iters': 60, 'train_cfg.val_interval': 60}),
+    segment=dict(options={'train_cfg.max_iters': 40, 'train_cfg.val_interval': 40}),
+    detect=dict(options={'train_cfg.max_iters': 40, 'train_cfg.val_interval': 40}),
 )
 seeds = [0]
 # The steps above would not be few.

@@ -86,7 +86,7 @@ def paint_digit(
     index: int,
     size: int,
     rng: np.random.Generator,
-    sides: tuple[float, float] = (0.6, 0.8),
+    sides: tuple[float, float] = (0.45, 0.6),
 ) -> np.ndarray:
     """Paint one digit, alone and anywhere, on paper of its own.
 
@@ -135,7 +135,7 @@ def paint_canvas(
     size: int,
     rng: np.random.Generator,
     count: tuple[int, int] = (3, 5),
-    sides: tuple[float, float] = (0.34, 0.46),
+    sides: tuple[float, float] = (0.26, 0.36),
 ) -> Canvas:
     """Paint several digits of different sizes on one canvas, not touching.
 
