@@ -1,6 +1,6 @@
 # The quickstart: a small Swin learns handwritten digits with TL-Align and, as the
-# control, with plain CutMix; UperNet and Cascade Mask R-CNN go on from both backbones
-# and from random weights, all three with the same budget.
+# control, with plain CutMix, three seeds each; UperNet and Cascade Mask R-CNN go on
+# from the backbones of the first seed and from random weights, all with the same budget.
 #
 #   bash tools/quickstart.sh
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
@@ -17,7 +17,7 @@ starts = dict(
         config='configs/quickstart/cutmix_swin-mini-p4-w4_digits-64px.py',
         options={'data_root': '{data}/digits'},
     ),
-    scratch=dict(title='from scratch'),
+    scratch=dict(title='random weights'),
 )
 tasks = dict(
     segment=dict(
@@ -31,9 +31,19 @@ tasks = dict(
         options={'data_root': '{data}/coco'},
     ),
 )
+seeds = [0, 1, 2]
+task_seeds = [0]
 data = 'data/quickstart'
 # Paints the images, unless they are there.
 before = [['tools/demo/quickstart_data.py', '{data}']]
+note = (
+    'Each row is one way to begin. A small Swin learned to name a digit anywhere on a '
+    'busy background from 600 images, with labels that follow the tokens (TL-Align) or '
+    'the area of the pasted box (its control); top-1 is its accuracy on 710 others. '
+    'Then UperNet and Cascade Mask R-CNN learned from 60 scenes, beginning with that '
+    'backbone or with random weights; mIoU and AP are measured on 96 others. Higher is '
+    'better. A difference smaller than the spread says nothing.'
+)
 # The whole path in little: enough to see that it works, too little to learn.
 smoke = dict(
     data='data/quickstart-smoke',
@@ -47,6 +57,7 @@ smoke = dict(
             '16',
         ]
     ],
+    seeds=[0],
     options={
         'train_cfg.max_iters': 12,
         'train_cfg.val_interval': 12,

@@ -145,7 +145,7 @@ def test_results_are_those_that_we_measured():
     ]
     assert sorted(found) == sorted(measured)
     assert found['tlalign_swin-mini-p4-w4_imagenette-64px'] == {'Top 1 Accuracy': 45.7}
-    assert found['cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128'] == {
-        'box AP': 52.4,
-        'mask AP': 57.2,
+    assert found['cascade-mask-rcnn_swin-mini-p4-w4_fpn_coco-persons'] == {
+        'box AP50': 1.6,
+        'mask AP50': 0.4,
     }

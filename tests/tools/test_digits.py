@@ -12,7 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 from repository import ROOT
 
-from tools.demo.digits import load_digits, paint_canvas
+from tools.demo.digits import load_digits, paint_canvas, paint_digit
 from tools.demo.quickstart_data import (
     CLASSES,
     SEG_CLASSES,
@@ -113,10 +113,13 @@ def test_every_digit_is_in_one_split():
 def test_pictures_hold_digits_of_their_split_only(root, split):
     digits = load_digits(split)
     allowed = dict(zip(digits.ids.tolist(), digits.labels.tolist()))
-    names = [
-        (int(p.stem), int(p.parent.name)) for p in root.glob(f'digits/{split}/*/*')
-    ]
-    assert dict(names) == allowed
+    paths = list(root.glob(f'digits/{split}/*/*'))
+    names = {int(p.stem.split('_')[0]): int(p.parent.name) for p in paths}
+    if split == 'val':
+        assert names == allowed and len(paths) == 2 * len(names)
+    else:
+        assert names.items() <= allowed.items() and len(paths) == len(names)
+        assert [list(names.values()).count(digit) for digit in range(10)] == [60] * 10
     for record in read_coco(root, split)['annotations']:
         assert allowed[record['digit_row']] == record['category_id'] - 1
 
@@ -136,6 +139,16 @@ def test_digits_anywhere_are_of_their_split_and_whole(root, split, places):
         assert np.ptp(rows) < 18 and np.ptp(columns) < 18
         corners.add((rows[0], columns[0]))
     assert len(corners) > 50
+
+
+def test_a_single_digit_is_small_and_anywhere():
+    digits, centres = load_digits('train'), []
+    for index in range(60):
+        image = paint_digit(digits, index, 64, np.random.default_rng(index))
+        rows, columns = np.nonzero(image.min(axis=2) > 150)
+        assert np.ptp(rows) < 0.6 * 64 and np.ptp(columns) < 0.6 * 64
+        centres.append((rows.mean(), columns.mean()))
+    assert (np.ptp(centres, axis=0) > 20).all()
 
 
 @pytest.mark.parametrize('split', SPLITS)

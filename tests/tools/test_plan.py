@@ -27,7 +27,7 @@ from tools.experiments.plan import (
 )
 from tools.experiments.report import summarise, write_report
 from tools.experiments.runner import PlanRunner
-from tools.experiments.table import differences, mean_and_spread, table_cells
+from tools.experiments.table import caption, differences, mean_and_spread, table_cells
 from tools.output import format_table
 
 PLANS = sorted((ROOT / 'configs/plans').glob('*.py'))
@@ -94,6 +94,7 @@ GONE = re.sub(
         (GOOD.split('tasks')[0], "lacks 'tasks'"),
         (GOOD.replace('tlalign_swin', 'tlalign_swim'), 'does not exist, neither here'),
         (GOOD + 'seeds = [1, 1]', 'name each seed once'),
+        (GOOD + 'task_seeds = [1]', 'not all among seeds=(0,)'),
         (BAD_NAME, 'names a folder'),
         (BOTH, 'a config and a checkpoint'),
         (GONE, 'does not exist. Correct the path'),
@@ -187,6 +188,12 @@ def test_the_backbone_comes_from_the_same_seed_and_start(tmp_path):
     assert job.options['randomness.seed'] == 1 and job.cfg.randomness.seed == 1
     assert jobs['segment-scratch-seed0'].options['pretrained'] is None
     assert jobs['segment-scratch-seed0'].needs == []
+
+
+def test_tasks_may_have_fewer_seeds(tmp_path):
+    jobs = PlanRunner(small_plan(task_seeds=(1,)), tmp_path).jobs
+    assert {'pretrain-control-seed0', 'segment-control-seed1'} <= set(jobs)
+    assert 'segment-control-seed0' not in jobs
 
 
 def test_a_checkpoint_that_is_there_needs_no_pretraining(tmp_path):
@@ -292,6 +299,8 @@ def test_a_plan_from_beginning_to_report(tools, tmp_path, capsys):
     assert '| TL-Align | 6.0 ± 7.1 | 6.0 ± 7.1 |' in lines
     assert '| TL-Align − control | +1.0 ± 0.0 | +1.0 ± 0.0 |' in lines
     assert '| from scratch | – | 5.0 ± 7.1 |' in lines
+    assert '| TL-Align, seed 1 | 11.0 | 11.0 |' in lines
+    assert '| from scratch, seed 0 | – | 0.0 |' in lines
     assert '<td>6.0 ± 7.1</td>' in page and page.count('data:image/png;base64,') == 3
     for link in re.findall(r'!\[.*\]\((.*)\)', report):
         assert Image.open(tmp_path / 'runs' / link).size
@@ -365,6 +374,14 @@ def test_table_shows_what_was_measured():
     last = format_table(cells, markdown=True).splitlines()[-1]
     assert last.split() == '| scratch | – | 4.0 ± 1.4 |'.split()
     assert mean_and_spread([]) == '–' and mean_and_spread([2.0], sign=True) == '+2.0'
+
+
+def test_caption_says_what_the_numbers_are_means_of():
+    rows = [row('tlalign', a=[1, 2, 3], b=[4]), row('scratch', b=[5])]
+    assert caption(['a', 'b'], rows).startswith(
+        'Mean ± sample standard deviation over the seeds 0, 1, 2; without ±: seed 0 '
+        'alone, so there is no spread. '
+    )
 
 
 def test_differences_are_taken_seed_by_seed():

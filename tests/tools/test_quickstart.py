@@ -167,6 +167,13 @@ def test_figures_show_something(smoke):
         assert min(picture.shape[:2]) > 400 and picture.std() > 20
 
 
+def test_help_needs_no_environment(tmp_path):
+    command = ['bash', str(ROOT / 'tools/quickstart.sh'), '--fast', '--help']
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert '[--fast]' in shown and shown.splitlines()[0].startswith('Set up')
+    assert shown.splitlines()[-1].endswith('setup_env.sh')
+
+
 def test_a_new_run_keeps_the_old_one(tmp_path):
     runs = tmp_path / 'runs'
     runs.mkdir()

@@ -82,21 +82,26 @@ def load_digits(split: str, val_every: int = 5) -> Digits:
 
 
 def paint_digit(
-    digits: Digits, index: int, size: int, rng: np.random.Generator
+    digits: Digits,
+    index: int,
+    size: int,
+    rng: np.random.Generator,
+    sides: tuple[float, float] = (0.45, 0.6),
 ) -> np.ndarray:
-    """Paint one digit, alone, on paper of its own.
+    """Paint one digit, alone and anywhere, on paper of its own.
 
     Args:
         digits: Split to take it from.
         index: Its position in the split.
         size: Side of the image in pixels.
         rng: Source of paper, ink, size and place.
+        sides: Smallest and largest digit, as a share of the image.
 
     Returns:
         Image (size, size, 3), uint8.
     """
     paper = _paper(size, rng)
-    side = round(size * rng.uniform(0.8, 1.0))
+    side = round(size * rng.uniform(*sides))
     top, left = rng.integers(0, size - side + 1, 2)
     cover = np.zeros((size, size), np.float32)
     cover[top : top + side, left : left + side] = _stroke(digits, index, side)
@@ -130,7 +135,7 @@ def paint_canvas(
     size: int,
     rng: np.random.Generator,
     count: tuple[int, int] = (3, 5),
-    sides: tuple[float, float] = (0.34, 0.46),
+    sides: tuple[float, float] = (0.26, 0.36),
 ) -> Canvas:
     """Paint several digits of different sizes on one canvas, not touching.
 

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from tools.experiments.forks import ForkedTool
 from tools.output import write_json
 
 
@@ -88,6 +90,7 @@ class Job:
         command: Sequence[Any],
         env: Mapping[str, str] | None = None,
         check: Callable[[], None] = lambda: None,
+        forked: bool = False,
     ) -> None:
         """Run a command to its end, or until the user stops it.
 
@@ -98,6 +101,7 @@ class Job:
             command: Program and arguments.
             env: Its environment. Defaults to that of this process.
             check: Called about twice a second; what it raises ends the command.
+            forked: Whether a Python tool runs as a fork, see :mod:`.forks`.
 
         Raises:
             JobError: The command failed.
@@ -105,23 +109,18 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         began, before = time.monotonic(), self.state['seconds']
+        command = list(map(str, command))
         with open(self.log, 'a') as log:
-            print(f'\n$ {" ".join(map(str, command))}', file=log, flush=True)
-            process = subprocess.Popen(
-                list(map(str, command)),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=env,
-                start_new_session=True,
-            )
-            try:
-                while _is_running(process):
-                    check()
-            finally:
-                _end(process)
-                self.state['seconds'] = before + time.monotonic() - began
-                self.save()
+            print(f'\n$ {" ".join(command)}', file=log)
+        forked = forked and command[0] == sys.executable
+        process = (ForkedTool if forked else _start)(command, self.log, env)
+        try:
+            while _is_running(process):
+                check()
+        finally:
+            _end(process)
+            self.state['seconds'] = before + time.monotonic() - began
+            self.save()
         if process.returncode:
             tail = ''.join(self.log.read_text(errors='replace').splitlines(True)[-15:])
             raise JobError(
@@ -202,7 +201,19 @@ def _step(path: Path) -> int:
     return int(path.stem.rsplit('_', 1)[1])
 
 
-def _is_running(process: subprocess.Popen, wait: float = 0.5) -> bool:
+def _start(command, log, env):
+    with open(log, 'a') as file:
+        return subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            start_new_session=True,
+        )
+
+
+def _is_running(process: subprocess.Popen | ForkedTool, wait: float = 0.5) -> bool:
     try:
         process.wait(wait)
     except subprocess.TimeoutExpired:
@@ -210,7 +221,7 @@ def _is_running(process: subprocess.Popen, wait: float = 0.5) -> bool:
     return False
 
 
-def _end(process: subprocess.Popen, patience: float = 10) -> None:
+def _end(process: subprocess.Popen | ForkedTool, patience: float = 10) -> None:
     """End a command and its data workers, politely first."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:

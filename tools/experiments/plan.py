@@ -61,6 +61,8 @@ class Plan:
         starts (dict[str, Start]): Short name to start, in the order of the rows.
         tasks (dict[str, Task]): Short name to task, in the order of the columns.
         seeds (tuple[int]): Of initialisation, order and augmentation.
+        task_seeds (tuple[int] | None): Those of them with which the tasks are trained.
+            Defaults to None: all.
         options (dict): Dotted key to value for every run.
         data (str): Folder that ``{data}`` in a value stands for.
         before (list[list[str]]): Arguments of Python, run before all else, such as
@@ -81,6 +83,7 @@ class Plan:
     starts: dict
     tasks: dict
     seeds: tuple = (0,)
+    task_seeds: tuple | None = None
     options: dict = field(default_factory=dict)
     data: str = ''
     before: list = field(default_factory=list)
@@ -195,7 +198,7 @@ def check_plan(plan: Plan) -> Plan:
 
     Raises:
         InputError: A name cannot be that of a folder, a file does not exist, or seeds
-            are missing or double.
+            are missing, double or not those of the tasks.
     """
     for name in [*plan.starts, *plan.tasks]:
         if not name.replace('-', '').replace('_', '').replace('.', '').isalnum():
@@ -219,6 +222,11 @@ def check_plan(plan: Plan) -> Plan:
             find_config(entry.config)
     if len(set(plan.seeds)) != len(plan.seeds) or not plan.seeds:
         raise InputError(f'seeds={plan.seeds}: name each seed once, and at least one.')
+    if plan.task_seeds is not None and not set(plan.task_seeds) <= set(plan.seeds):
+        raise InputError(
+            f'task_seeds={plan.task_seeds} are not all among seeds={plan.seeds}, whose '
+            'backbones the tasks start from. Add them there.'
+        )
     return plan
 
 

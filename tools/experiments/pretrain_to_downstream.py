@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import short_errors
 from tools.experiments.backbone_check import check_backbones
+from tools.experiments.forks import start_server
 from tools.experiments.jobs import JobError, set_aside
 from tools.experiments.plan import Plan, plan_from_configs, read_plan
 from tools.experiments.report import summarise, write_report
@@ -49,7 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='a few steps of every run, as the plan says, to see whether all runs',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', help="instead of the plan's")
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', help="instead of the plan's, for every stage"
+    )
     parser.add_argument('--data', help="data folder instead of the plan's")
     parser.add_argument(
         '--work-dir', type=Path, help='default work_dirs/<name of the plan>'
@@ -68,8 +71,10 @@ def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
         )
     if args.smoke:
         plan, name = plan.smoke_plan(args.plan[0]), name + '-smoke'
-    given = dict(seeds=args.seeds and tuple(args.seeds), data=args.data)
-    return dataclasses.replace(plan, **{k: v for k, v in given.items() if v}), name
+    given = dict(data=args.data) if args.data else {}
+    if args.seeds:
+        given.update(seeds=tuple(args.seeds), task_seeds=None)
+    return dataclasses.replace(plan, **given), name
 
 
 def main() -> None:
@@ -87,6 +92,9 @@ def main() -> None:
             plan, name = make_plan(args)
             work_dir = args.work_dir or Path('work_dirs') / name
             runner = PlanRunner(plan, work_dir)
+            if runner.forked:
+                # It imports what the runs need while this process checks.
+                start_server(runner.env)
             check_backbones(runner.jobs.values())
         if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
             kept = set_aside(work_dir)
@@ -101,7 +109,7 @@ def main() -> None:
     except (JobError, LookupError) as error:
         print(f'\n{error}\n\nThe jobs before it are kept; to go on:\n\n    {again}')
         sys.exit(1)
-    print(f'\n{(work_dir / "table.txt").read_text()}')
+    print(f'\n{(work_dir / "table.txt").read_text()}\n{summary["caption"]}')
     if args.smoke:
         print('A smoke run: too few steps to learn anything.')
     print('\n'.join(map(str, files)))

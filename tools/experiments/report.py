@@ -16,7 +16,13 @@ from tools.experiments.jobs import Job
 from tools.experiments.plan import Plan
 from tools.experiments.progress import read_scalars
 from tools.experiments.runner import PlanRunner
-from tools.experiments.table import differences, table_cells, table_rows
+from tools.experiments.table import (
+    caption,
+    differences,
+    rows_of_seeds,
+    table_cells,
+    table_rows,
+)
 from tools.machine import code_version, describe_machine, versions
 from tools.output import format_table, write_json
 
@@ -43,6 +49,7 @@ def summarise(runner: PlanRunner, seconds: float) -> dict:
     return dict(
         columns=columns,
         table=rows,
+        caption=caption(columns, rows),
         differences=differences(columns, rows, plan.control),
         seeds=list(plan.seeds),
         note=plan.note,
@@ -123,10 +130,6 @@ def write_report(summary: dict, runner: PlanRunner) -> list[Path]:
 def report_text(summary: dict, folder: Path, images: Sequence[Path]) -> str:
     """Return the report in Markdown."""
     seeds, host = summary['seeds'], summary['machine']
-    spread = f'Seed {seeds[0]} alone, so there is no spread.'
-    if len(seeds) > 1:
-        names = ', '.join(map(str, seeds))
-        spread = f'Mean ± sample standard deviation over the seeds {names}.'
     origin = dict(
         command=summary['command'],
         code=summary['code'],
@@ -139,11 +142,14 @@ def report_text(summary: dict, folder: Path, images: Sequence[Path]) -> str:
     cells = table_cells(summary['columns'], summary['table'])
     parts = [f'## {folder.name}: one backbone, several starts', summary['note']]
     parts += [format_table(cells, markdown=True)]
-    parts += [f'{spread} Evaluated once, at the end of each run.']
+    parts += [summary['caption']]
     if summary['differences']:
         cells = table_cells(summary['columns'], summary['differences'], sign=True)
         parts += ['The same, less the control of the same seed:']
         parts += [format_table(cells, markdown=True)]
+    if len(seeds) > 1:
+        cells = table_cells(summary['columns'], rows_of_seeds(summary['table']))
+        parts += ['Seed by seed:', format_table(cells, markdown=True)]
     parts += [f'![{image.stem}]({image.relative_to(folder)})' for image in images]
     lines = '\n'.join(f'{key:<9}{value}' for key, value in origin.items())
     parts += ['## How it was made', f'```\n{lines}\n```', '## Every job']

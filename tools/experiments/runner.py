@@ -18,6 +18,7 @@ import torch
 from mmengine.config import Config
 
 from mmtlalign.validation.config import load_config
+from tools.experiments.forks import start_server
 from tools.experiments.jobs import Job, fingerprint, last_checkpoint, resume_point
 from tools.experiments.plan import Plan, Start, find_config, metrics_of
 from tools.experiments.progress import RunProgress, last_metrics
@@ -40,6 +41,8 @@ class PlanRunner:
         cores = len(os.sched_getaffinity(0))
         alone = torch.cuda.is_available() or plan.processes > 1
         self.at_a_time = plan.at_a_time or (1 if alone else min(cores, 2))
+        # No GPU can be used in a fork.
+        self.forked = not alone
         self.stopped = threading.Event()
         # More threads than cores wait for one another, whatever a shell has set.
         asked = int(os.environ.get('OMP_NUM_THREADS', 4))
@@ -82,6 +85,8 @@ class PlanRunner:
                     name = f'{EXPORT}-{key}-seed{seed}'
                     needs = [job.name]
                     yield self.job(name, origins[key], needs, EXPORT, key, seed)
+            if plan.task_seeds is not None and seed not in plan.task_seeds:
+                continue
             for name, task in plan.tasks.items():
                 for key, start in plan.starts.items():
                     options = {**plan.options, **task.options}
@@ -178,6 +183,8 @@ class PlanRunner:
             All jobs, finished, in order.
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
+        if self.forked:
+            start_server(self.env)
         progress = RunProgress()
         for job in self.jobs.values():
             if moved := job.load():
@@ -222,7 +229,8 @@ class PlanRunner:
         """
         kept = self.is_done(job)
         if not kept:
-            job.run(self.command_of(job), self.env, self.check_stopped)
+            command = self.command_of(job)
+            job.run(command, self.env, self.check_stopped, self.forked)
             job.finish(measured_by(job) if job.columns else {})
         time = timedelta(seconds=int(job.state['seconds']))
         metrics = [f'{name} {v:.1f}' for name, v in job.state['metrics'].items()]

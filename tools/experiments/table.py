@@ -84,6 +84,41 @@ def mean_and_spread(values: Sequence[float], sign: bool = False) -> str:
     return text if len(values) == 1 else f'{text} ± {stdev(values):.1f}'
 
 
+def caption(columns: Sequence[str], rows: Sequence[dict]) -> str:
+    """Return the line below the table: what its numbers are means of.
+
+    Args:
+        columns: As of :func:`table_rows`.
+        rows: As of :func:`table_rows`.
+    """
+    seeds = {column: set() for column in columns}
+    for row in rows:
+        for column, values in row['values'].items():
+            seeds[column] |= set(values)
+    texts = {c: ', '.join(sorted(s, key=int)) for c, s in seeds.items()}
+    several = sorted({texts[c] for c in columns if len(seeds[c]) > 1})
+    single = sorted({texts[c] for c in columns if len(seeds[c]) == 1})
+    parts = [f'mean ± sample standard deviation over the seeds {t}' for t in several]
+    parts += [f'without ±: seed {t} alone, so there is no spread' for t in single]
+    text = '; '.join(parts)
+    return f'{text[:1].upper()}{text[1:]}. Evaluated once, at the end of each run.'
+
+
+def rows_of_seeds(rows: Sequence[dict]) -> list[dict]:
+    """Return a row for each start and seed, shaped as of :func:`table_rows`."""
+    found = []
+    for row in rows:
+        seeds = {seed for values in row['values'].values() for seed in values}
+        for seed in sorted(seeds, key=int):
+            values = {
+                column: {seed: given[seed]}
+                for column, given in row['values'].items()
+                if seed in given
+            }
+            found.append(dict(row, name=f'{row["name"]}, seed {seed}', values=values))
+    return found
+
+
 def table_cells(
     columns: Sequence[str], rows: Sequence[dict], sign: bool = False
 ) -> list[list[str]]:
