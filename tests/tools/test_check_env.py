@@ -26,10 +26,11 @@ def apt(monkeypatch):
 @pytest.mark.parametrize(
     'stack, version, fits',
     [
-        ('onedl', (3, 10), False),
-        ('onedl', (3, 11), True),
-        ('onedl', (3, 12), True),
+        ('onedl', (3, 9), False),
+        ('onedl', (3, 10), True),
+        ('onedl', (3, 13), True),
         ('onedl', (3, 14), False),
+        ('classic', (3, 10), False),
         ('classic', (3, 11), True),
         ('classic', (3, 12), False),
     ],
