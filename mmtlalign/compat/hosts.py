@@ -107,10 +107,14 @@ def find_unfit_torchvision() -> str | None:
     if torch is None or torchvision is None:
         return None
     for line in requires('torchvision') or []:
-        needed = re.match(r'torch\s*\(?==\s*([\w.]+)', line)
-        if needed and release(needed[1]) != release(torch):
+        needed = re.match(r'torch\s*\(?(==|>=)\s*([\w.]+)', line)
+        if needed is None:
+            continue
+        rule, built_for = needed.groups()
+        fits = release(built_for) == release(torch)
+        if not fits and (rule == '==' or release(torch) < release(built_for)):
             return (
-                f'torchvision {torchvision} was built for torch {needed[1]}, but torch '
+                f'torchvision {torchvision} was built for torch {built_for}, but torch '
                 f'{torch} is installed. Take the one that fits: '
                 f'pip install --upgrade torchvision torch=={torch.partition("+")[0]}'
             )
@@ -125,8 +129,8 @@ def find_refused_mmcv() -> str | None:
         hosts = list(filter(installed, owners))
         if version and hosts and release(version) >= release(below):
             return (
-                f'mmcv {version} is installed, and {" and ".join(hosts)} refuse '
-                f'{below} and newer. Take an older one: pip install {pinned}'
+                f'mmcv {version} is installed, but {" and ".join(hosts)} '
+                f'cannot use {below} and newer. Take an older one: pip install {pinned}'
             )
     return None
 
