@@ -63,21 +63,22 @@ class FastWindowMSA(WindowMSA):
         bias = bias.view(x.shape[1], x.shape[1], -1).permute(2, 0, 1).contiguous()
         if mask is not None:
             bias = bias + mask[:, None].to(bias)
-        query, key, value = split(self.qkv(x), self.num_heads)
-        given = (query, key, value, bias, self.scale, self.attn_drop.p)
-        if self._is_explicit(query, key, bias):
-            out = explicit_attention(*given, softmax=self._softmax)
-        else:
-            out = fused_attention(*given)
-        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+        out = self._attend(*split(self.qkv(x), self.num_heads), bias)
+        out = out.transpose(1, 2).flatten(2)
+        return self.proj_drop(self.proj(out))
 
-    def _is_explicit(self, query: Tensor, key: Tensor, bias: Tensor) -> bool:
-        if self.softmax._forward_hooks:
-            return True
-        kernel = self.kernel
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
+    ) -> Tensor:
+        # A call of its own: when it returns, the packed projection is freed, and the
+        # layers behind can take its memory.
+        given = (query, key, value, bias, self.scale, self.attn_drop.p)
+        kernel = 'explicit' if self.softmax._forward_hooks else self.kernel
         if kernel == 'auto':
             kernel = choose_kernel(query, key, bias)
-        return kernel == 'explicit'
+        if kernel == 'explicit':
+            return explicit_attention(*given, softmax=self._softmax)
+        return fused_attention(*given)
 
     def _softmax(self, logits: Tensor, dim: int) -> Tensor:
         return self.softmax(logits)
