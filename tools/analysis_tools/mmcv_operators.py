@@ -236,10 +236,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         supported = import_module('mmtlalign.compat.mmcv_ops').SUPPORTED
     else:
         supported = options.supported.split(',')
-    warnings.simplefilter('ignore')
-    logging.disable(logging.WARNING)
     given = [('', file.resolve().parent, file.resolve()) for file in options.configs]
-    text = tables(*ask(given or stock_configs()), supported)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            text = tables(*ask(given or stock_configs()), supported)
+    finally:
+        logging.disable(logging.NOTSET)
     file = options.write or options.check
     if file is None:
         print(text)
