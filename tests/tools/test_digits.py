@@ -67,6 +67,16 @@ def test_other_sizes_replace_it_and_leave_nothing_behind(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['data']
 
 
+def test_images_of_other_code_are_made_anew(tmp_path):
+    sizes = dict(train=2, val=2, digit_size=12)
+    write_quickstart(tmp_path / 'data', **sizes)
+    stamp = tmp_path / 'data' / 'stamp.json'
+    content = json.loads(stamp.read_text())
+    stamp.write_text(json.dumps({**content, 'code': 'of another version'}))
+    assert write_quickstart(tmp_path / 'data', **sizes)
+    assert json.loads(stamp.read_text()) == content
+
+
 def test_a_stop_half_way_leaves_nothing(tmp_path, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
