@@ -6,8 +6,8 @@
 # Cost: three minutes on two CPU cores. Every number is ours.
 _base_ = './quickstart.py'
 starts = dict(
-    tlalign=dict(options={'train_cfg.max_iters': 280, 'train_cfg.val_interval': 280}),
-    control=dict(options={'train_cfg.max_iters': 280, 'train_cfg.val_interval': 280}),
+    tlalign=dict(options={'train_cfg.max_iters': 160, 'train_cfg.val_interval': 160}),
+    control=dict(options={'train_cfg.max_iters': 160, 'train_cfg.val_interval': 160}),
 )
 tasks = dict(
     segment=dict(options={'train_cfg.max_iters': 40, 'train_cfg.val_interval': 40}),
@@ -17,7 +17,6 @@ seeds = [0]
 # The steps above would not be few.
 smoke = dict(_delete_=True)
 note = _base_.note.split('A difference')[0] + (
-    'All of it is far shorter than in the ten minutes of the full quickstart, and there '
-    'is one seed: enough to see every stage work, too little to compare TL-Align with '
-    'its control.'
+    'All of it is far shorter than the full quickstart, and there is one seed: enough to '
+    'see every stage work, too little to compare TL-Align with its control.'
 )
