@@ -10,8 +10,8 @@ starts = dict(
     control=dict(options={'train_cfg.max_iters': 160, 'train_cfg.val_interval': 160}),
 )
 tasks = dict(
-    segment=dict(options={'train_cfg.max_iters': 40, 'train_cfg.val_interval': 40}),
-    detect=dict(options={'train_cfg.max_iters': 40, 'train_cfg.val_interval': 40}),
+    segment=dict(options={'train_cfg.max_iters': 30, 'train_cfg.val_interval': 30}),
+    detect=dict(options={'train_cfg.max_iters': 30, 'train_cfg.val_interval': 30}),
 )
 seeds = [0]
 # The steps above would not be few.
