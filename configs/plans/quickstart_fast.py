@@ -6,12 +6,12 @@
 # Cost: three minutes on two CPU cores. Every number is ours.
 _base_ = './quickstart.py'
 starts = dict(
-    tlalign=dict(options={'train_cfg.max_iters': 160, 'train_cfg.val_interval': 160}),
-    control=dict(options={'train_cfg.max_iters': 160, 'train_cfg.val_interval': 160}),
+    tlalign=dict(options={'train_cfg.max_iters': 120, 'train_cfg.val_interval': 120}),
+    control=dict(options={'train_cfg.max_iters': 120, 'train_cfg.val_interval': 120}),
 )
 tasks = dict(
-    segment=dict(options={'train_cfg.max_iters': 30, 'train_cfg.val_interval': 30}),
-    detect=dict(options={'train_cfg.max_iters': 30, 'train_cfg.val_interval': 30}),
+    segment=dict(options={'train_cfg.max_iters': 25, 'train_cfg.val_interval': 25}),
+    detect=dict(options={'train_cfg.max_iters': 25, 'train_cfg.val_interval': 25}),
 )
 seeds = [0]
 # The steps above would not be few.
