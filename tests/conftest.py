@@ -109,3 +109,13 @@ def unpack_once(archive, cache):
             shutil.rmtree(part, ignore_errors=True)
     (top,) = target.iterdir()
     return top
+
+
+@pytest.fixture
+def ours(monkeypatch):
+    """All of mmcv.ops calls our operators, compiled ones or not."""
+    from mmcv_stand_in import stand_in, use
+
+    module = stand_in()
+    use(module, monkeypatch)
+    return module
