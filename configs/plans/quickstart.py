@@ -9,12 +9,12 @@
 starts = dict(
     tlalign=dict(
         title='TL-Align',
-        config='configs/quickstart/tlalign_swin-mini-p4-w4_digits-64px.py',
+        config='configs/quickstart/tlalign_swin-mini-p4-w3_digits-48px.py',
         options={'data_root': '{data}/digits'},
     ),
     control=dict(
         title='CutMix control',
-        config='configs/quickstart/cutmix_swin-mini-p4-w4_digits-64px.py',
+        config='configs/quickstart/cutmix_swin-mini-p4-w3_digits-48px.py',
         options={'data_root': '{data}/digits'},
     ),
     scratch=dict(title='random weights'),
@@ -22,12 +22,12 @@ starts = dict(
 tasks = dict(
     segment=dict(
         title='UperNet',
-        config='configs/quickstart/swin-mini-p4-w4_upernet_digits-128x128.py',
+        config='configs/quickstart/swin-mini-p4-w3_upernet_digits-96x96.py',
         options={'data_root': '{data}/ade'},
     ),
     detect=dict(
         title='Cascade Mask R-CNN',
-        config='configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128.py',
+        config='configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96.py',
         options={'data_root': '{data}/coco'},
     ),
 )

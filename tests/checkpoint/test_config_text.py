@@ -15,7 +15,7 @@ from mmtlalign.errors import InputError
     'path',
     [
         'tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py',
-        'quickstart/tlalign_swin-mini-p4-w4_digits-64px.py',
+        'quickstart/tlalign_swin-mini-p4-w3_digits-48px.py',
     ],
 )
 def test_config_is_read_as_mmengine_reads_it(path):
@@ -56,7 +56,7 @@ def test_config_that_is_code_is_refused(text, message, tmp_path):
             None,
             10,
         ),
-        ('quickstart/tlalign_swin-mini-p4-w4_digits-64px.py', 64, 64, 10),
+        ('quickstart/tlalign_swin-mini-p4-w3_digits-48px.py', 48, 48, 10),
     ],
 )
 def test_facts_of_our_recipes(path, train, test, classes):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-STAGE = ROOT / 'configs' / 'quickstart' / 'tlalign_swin-mini-p4-w4_digits-64px.py'
+STAGE = ROOT / 'configs' / 'quickstart' / 'tlalign_swin-mini-p4-w3_digits-48px.py'
 STEPS = 6
 
 # The stage as it is, but for what is random in the data.

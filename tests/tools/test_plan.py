@@ -31,9 +31,9 @@ from tools.experiments.table import caption, differences, mean_and_spread, table
 from tools.output import format_table
 
 PLANS = sorted((ROOT / 'configs/plans').glob('*.py'))
-SWIN = 'configs/quickstart/{}_swin-mini-p4-w4_digits-64px.py'
-UPERNET = 'configs/quickstart/swin-mini-p4-w4_upernet_digits-128x128.py'
-CASCADE = 'configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128.py'
+SWIN = 'configs/quickstart/{}_swin-mini-p4-w3_digits-48px.py'
+UPERNET = 'configs/quickstart/swin-mini-p4-w3_upernet_digits-96x96.py'
+CASCADE = 'configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96.py'
 DEIT = 'configs/small/deit-mini-p8_mln-upernet_camvid-128x128.py'
 
 
@@ -123,7 +123,7 @@ def test_smoke_needs_to_be_described():
 def test_configs_alone_make_a_plan():
     plan = plan_from_configs([CASCADE, SWIN.format('tlalign'), UPERNET], seeds=(3,))
     assert [Path(start.config or '-').stem for start in plan.starts.values()] == [
-        'tlalign_swin-mini-p4-w4_digits-64px',
+        'tlalign_swin-mini-p4-w3_digits-48px',
         '-',
     ]
     assert [task.config for task in plan.tasks.values()] == [CASCADE, UPERNET]

@@ -106,7 +106,7 @@ def test_data_root_moves_every_path(write):
         'relabel/resnet50_8xb128-coslr-300e_in1k.py',
         'token_labeling/mixtoken_lvvit-large-p16_in1k-pre_8xb64-coslr-30e_in1k-448px.py',
         'detection/mask-rcnn_deit-small-p16_tlalign-pre_sfp_amp-lsj-36e_coco.py',
-        'quickstart/swin-mini-p4-w4_upernet_digits-128x128.py',
+        'quickstart/swin-mini-p4-w3_upernet_digits-96x96.py',
     ],
 )
 def test_the_copy_in_the_work_directory_passes(name, tmp_path):

@@ -59,8 +59,8 @@ def write_quickstart(
     root: str | Path,
     train: int = 60,
     val: int = 96,
-    digit_size: int = 64,
-    canvas_size: int = 128,
+    digit_size: int = 48,
+    canvas_size: int = 96,
     seed: int = SEED,
 ) -> bool:
     """Write all images under one folder, unless they are already there.
