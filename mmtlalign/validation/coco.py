@@ -172,7 +172,8 @@ def check_label_order(metric: object, classes: Sequence[str], setting: str) -> N
     if hasattr(metric, 'label_ids'):
         return  # ours, by name
     by_file = coco.get_cat_ids(cat_names=classes)
-    if ids != by_file or (metric.classwise and ids != sorted(ids)):
+    by_class = getattr(metric, 'classwise', False)
+    if ids != by_file or (by_class and ids != sorted(ids)):
         names = [coco.cats[number]['name'] for number in sorted(ids)]
         raise InputError(
             f"{setting}: mmdet's {type(metric).__name__} counts labels along the "

@@ -75,7 +75,7 @@ def explain_build_error(error: Exception, dataset: object, listing: Listing) -> 
             f'data set {kind} ({where}): {error} A class without a folder would shift '
             'the labels of all that follow'
         )
-    if isinstance(error, ValueError):
+    if text.startswith(('not enough values to unpack', 'invalid literal for int')):
         return find_bad_line(listing.texts)
     return ''
 

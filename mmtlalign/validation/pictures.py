@@ -28,6 +28,8 @@ TURNS = {
 }
 # OpenCV and Pillow, as mmcv calls them, obey the mark of these.
 OBEYED = ('JPEG', 'MPO', 'PNG', 'TIFF')
+# Ends of color_type and imdecode_backend with which mmcv ignores them.
+IGNORING = ('ignore_orientation', 'unchanged', 'turbojpeg', 'tifffile')
 Size = tuple[int, int]
 
 
@@ -47,6 +49,11 @@ class Header(NamedTuple):
     size: Size
     mark: int
     mode: str
+
+    @property
+    def read_size(self) -> Size:
+        """Width and height as training reads it."""
+        return self.size[::-1] if self.mark >= 5 else self.size
 
 
 def read_header(path: str) -> Header | None:
@@ -77,10 +84,12 @@ class PictureCheck:
         steps = list(flat_steps(pipeline))
         self.reads_masks = any(is_a(step, 'LoadAnnotations') for step in steps)
         loads = [step for step in steps if is_a(step, 'LoadImageFromFile')]
-        kinds = {str(getattr(step, 'color_type', '')) for step in loads}
-        self.obeys = not any(
-            'ignore_orientation' in k or k == 'unchanged' for k in kinds
-        )
+        kinds = {
+            str(getattr(step, name, ''))
+            for step in loads
+            for name in ('color_type', 'imdecode_backend')
+        }
+        self.obeys = not any(kind.endswith(IGNORING) for kind in kinds)
         self.declared: Size | None = None
         self.what, self.done = '', True
 
