@@ -71,10 +71,10 @@ def open_coco(api: type, path: str) -> Any:
         cat_names: Sequence[str] = (), *args: Any, **kwargs: Any
     ) -> list[int]:
         if not cat_names:
-            return in_order(*args, **kwargs)
+            return in_order(cat_names, *args, **kwargs)
         return category_ids(content['categories'], cat_names, path)
 
-    coco.get_cat_ids = coco.getCatIds = get_cat_ids
+    coco.get_cat_ids = get_cat_ids
     coco.is_detection = is_detection
     return coco
 

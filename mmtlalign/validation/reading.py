@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from mmengine.fileio.backends import LocalBackend
@@ -100,9 +101,8 @@ def host_reading(listing: Listing) -> Iterator[None]:
         exchange = partial(_exchange, stack)
         exchange(LocalBackend, 'list_dir_or_file', list_visible)
         exchange(LocalBackend, 'get_text', read_clean)
-        # Only where a host was imported can a data set of it be built.
-        coco = getattr(sys.modules.get('mmdet.datasets.coco'), 'CocoDataset', None)
-        if coco is not None:
+        if 'mmdet' in sys.modules:
+            coco = import_module('mmdet.datasets.coco').CocoDataset
             load = partial(load_by_name, coco.load_data_list)
             exchange(coco, 'load_data_list', lambda dataset: load(dataset))
         yield
