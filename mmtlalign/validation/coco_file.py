@@ -256,7 +256,7 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
         f'as {shorten(found[0])}'
         for reason, found in reasons.items()
     ]
-    if total and dropped == total:
+    if dropped and dropped == total and images:
         raise InputError(f'{"; ".join(lines)}. None is left: correct the file')
     if None not in corners and any(corners):
         lines.append(

@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.classes import (
     Heads,
     check_class_names,
@@ -42,7 +42,7 @@ from mmtlalign.validation.coco import (
 from mmtlalign.validation.label_maps import check_label_maps
 from mmtlalign.validation.masks import check_masks
 from mmtlalign.validation.reading import Listing, find_bad_line
-from mmtlalign.validation.samples import limit_labels
+from mmtlalign.validation.samples import limit_labels, obeys_marks
 
 
 def explain_build_error(error: Exception, dataset: object, listing: Listing) -> str:
@@ -125,7 +125,19 @@ def check_loops(
             datasets[name] = loader.dataset
     if any(class_heads(unwrap_model(model))):
         check_class_names(datasets)
+    obeying = {name: obeys_marks(dataset) for name, dataset in datasets.items()}
+    if {True, False} <= set(obeying.values()):
+        logger.warning(
+            f'Pictures with an EXIF mark are turned by {some_of(only(obeying, True))} '
+            f'and not by {some_of(only(obeying, False))}; give LoadImageFromFile the '
+            'same color_type everywhere'
+        )
     return datasets
+
+
+def only(settings: dict[str, bool | None], value: bool) -> list[str]:
+    """Return the names of the settings that have a value."""
+    return [name for name, one in settings.items() if one is value]
 
 
 def check_data(
@@ -237,6 +249,8 @@ def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
 
     Such as that of UPerNet and PSPNet after pooling to 1x1.
     """
+    if not hasattr(loader.dataset, '__len__'):
+        return  # a stream
     size = getattr(loader, 'batch_size', None) or getattr(
         loader.batch_sampler, 'batch_size', 0
     )

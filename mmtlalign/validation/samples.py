@@ -80,6 +80,15 @@ def limit_labels(
             pipeline.labels.needs_labels = needs_labels
 
 
+def obeys_marks(dataset: Dataset) -> bool | None:
+    """Return whether pictures are turned by EXIF marks; None if it is not known."""
+    for one in walk_datasets(dataset):
+        pipeline = getattr(one, 'pipeline', None)
+        if isinstance(pipeline, NamedPipeline):
+            return pipeline.pictures.obeys
+    return None
+
+
 class NamedPipeline:
     """A data pipeline whose errors name the files of the sample.
 
