@@ -21,7 +21,7 @@ def _child(root: Registry, *rooms: str) -> Registry:
 
 
 BATCH_AUGMENTS = _child(mmpretrain.registry.BATCH_AUGMENTS, 'methods')
-DATASETS = _child(roots.DATASETS, 'datasets')
+DATASETS = _child(roots.DATASETS, 'datasets.seg_dataset')
 FUNCTIONS = _child(roots.FUNCTIONS, 'methods')
 HOOKS = _child(roots.HOOKS, 'engine', 'fast.hooks', 'checkpoint', 'methods')
 METRICS = _child(roots.METRICS, 'evaluation', 'methods')

@@ -1,4 +1,4 @@
-"""Pipeline steps for any method: faster ones of the hosts, and ignored labels."""
+"""Pipeline steps for any method, and (in `seg_dataset`, which needs mmseg) data."""
 
 from mmtlalign.datasets.transforms import (
     IgnoreLabels,

@@ -15,8 +15,9 @@ from mmtlalign.checkpoint.check import check_checkpoint, check_fit
 from mmtlalign.compat.data_pickle import trusted_types
 from mmtlalign.engine.console import hide_bulk, import_host
 from mmtlalign.errors import InputError
-from mmtlalign.validation.coco import check_coco_data
-from mmtlalign.validation.data import check_data, explain_build_error
+from mmtlalign.validation.classes import check_checkpoint_classes
+from mmtlalign.validation.data import check_loops, explain_build_error
+from mmtlalign.validation.reading import Listing, host_reading, tell_left_out
 from mmtlalign.validation.samples import name_broken_samples
 
 CONSTRUCTOR = 'mmtlalign.FastOptimWrapperConstructor'
@@ -35,6 +36,7 @@ class TaskRunner(Runner):
     """
 
     _is_test = False
+    _datasets: dict = {}
 
     def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
         """Build mmengine's logger with the bulk kept off the console."""
@@ -51,13 +53,16 @@ class TaskRunner(Runner):
         Raises:
             InputError: The data set is empty, or its annotation file is wrong.
         """
+        listing = Listing()
         try:
-            built = Runner.build_dataloader(dataloader, *args, **kwargs)
+            with host_reading(listing):
+                built = Runner.build_dataloader(dataloader, *args, **kwargs)
         except Exception as error:
-            fault = explain_build_error(error, dataloader['dataset'])
+            fault = explain_build_error(error, dataloader['dataset'], listing)
             if not fault:
                 raise
             raise InputError(fault) from error
+        tell_left_out(built.dataset, listing)
         name_broken_samples(built.dataset)
         return built
 
@@ -71,12 +76,9 @@ class TaskRunner(Runner):
 
     def check_datasets(self) -> None:
         """Check what was built of the data before the first step."""
-        for split in ('train', 'val', 'test'):
-            loop = getattr(self, f'_{split}_loop')
-            loader = getattr(loop, 'dataloader', None)
-            if loader is not None:
-                check_coco_data(loader.dataset, self.model)
-                check_data(self.model, loader, f'{split}_dataloader', self.logger)
+        splits = ('train', 'val', 'test')
+        loops = {split: getattr(self, f'_{split}_loop') for split in splits}
+        self._datasets = check_loops(self.model, loops, self.logger)
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load a checkpoint.
@@ -88,6 +90,9 @@ class TaskRunner(Runner):
         with trusted_types():
             content = super().load_checkpoint(filename, *args, **kwargs)
         check_fit(self.model, content, filename, resume=self._resume)
+        check_checkpoint_classes(
+            content, self._datasets, filename, self.logger, resume=self._resume
+        )
         return content
 
     def test(self) -> dict:

@@ -1,24 +1,32 @@
 """COCO's average precision, by a faster library where there is one."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import CocoMetric as MMDetCocoMetric
+from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 from pycocotools.cocoeval import COCOeval
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import METRICS
+from mmtlalign.validation.coco_file import open_coco
 
 DISTRIBUTIONS = {'faster': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
 
 
 @METRICS.register_module()
 class CocoMetric(MMDetCocoMetric):
-    """mmdet's ``CocoMetric``, which may match boxes and masks in C++.
+    """mmdet's ``CocoMetric``, by names of classes, which may match in C++.
+
+    Labels are those of the categories with the names of the classes, in whatever order
+    the file lists them; mmdet's own metric counts along the file.
 
     faster-coco-eval computes precision and recall, which differ from pycocotools' by
     3e-16 at most (pycocotools adds 2.2e-16 to a divisor); the figures are then read
@@ -26,6 +34,8 @@ class CocoMetric(MMDetCocoMetric):
     decimals. The log tells which one ran.
 
     Args:
+        ann_file (str, optional): The COCO file. Defaults to None: the annotations of
+            the samples.
         *args: As of mmdet's ``CocoMetric``.
         backend (str): ``'faster'`` (faster-coco-eval), ``'pycocotools'``, or
             ``'auto'``: the first if it is installed, else the second. Defaults to
@@ -35,11 +45,20 @@ class CocoMetric(MMDetCocoMetric):
 
     Raises:
         InputError: ``backend`` is not known or not installed, or the annotation file
-            has no annotations.
+            is wrong or has no annotations.
     """
 
-    def __init__(self, *args: Any, backend: str = 'auto', **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        *args: Any,
+        backend: str = 'auto',
+        **kwargs: Any,
+    ):
+        super().__init__(None, *args, **kwargs)
+        if ann_file is not None:
+            with get_local_path(ann_file, backend_args=self.backend_args) as path:
+                self._coco_api = open_coco(COCO, path)
         self.backend = choose_backend(backend, self.use_mp_eval)
         if not self.format_only and self._coco_api and not self._coco_api.anns:
             raise InputError(
@@ -54,10 +73,25 @@ class CocoMetric(MMDetCocoMetric):
         name = DISTRIBUTIONS[self.backend]
         logger = MMLogger.get_current_instance()
         logger.info(f'COCO evaluation by {name} {version(name)}')
+        if self._coco_api is not None:
+            # The evaluation sorts them, and figures by class are read along them.
+            self.cat_ids = sorted(self.label_ids())
         compute = MMDetCocoMetric.compute_metrics
         if self.backend == 'faster':
             compute = evaluating_by(compute, faster_coco_eval())
         return compute(self, results)
+
+    def label_ids(self) -> list[int]:
+        """Return the id of the category of each label."""
+        return self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
+        """Write predictions, labels turned into ids of categories by name."""
+        evaluated, self.cat_ids = self.cat_ids, self.label_ids()
+        try:
+            return super().results2json(results, outfile_prefix)
+        finally:
+            self.cat_ids = evaluated
 
 
 def evaluating_by(compute: Callable, evaluation: type) -> Callable:
@@ -109,4 +143,34 @@ def faster_coco_eval() -> type:
     class FasterCOCOeval(COCOeval_faster):
         summarize = COCOeval.summarize
 
+        def evaluate(self) -> None:
+            ids = np.unique(self.params.imgIds).tolist()
+            if ids and not isinstance(ids[0], int):
+                # The C++ code takes numbers only.
+                numbers = {name: number for number, name in enumerate(ids)}
+                self.params.imgIds = list(numbers.values())
+                self.cocoGt = number_images(self.cocoGt, numbers)
+                self.cocoDt = number_images(self.cocoDt, numbers)
+            super().evaluate()
+
     return FasterCOCOeval
+
+
+def number_images(coco: COCO, numbers: dict[Any, int]) -> COCO:
+    """Return annotations whose images have other ids.
+
+    Args:
+        coco: Annotations or predictions.
+        numbers: Old to new id.
+    """
+    content = dict(coco.dataset)
+    content['images'] = [
+        dict(image, id=numbers[image['id']]) for image in content['images']
+    ]
+    content['annotations'] = [
+        dict(one, image_id=numbers[one['image_id']]) for one in content['annotations']
+    ]
+    numbered = copy.copy(coco)
+    numbered.dataset = content
+    numbered.createIndex()
+    return numbered

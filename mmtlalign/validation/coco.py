@@ -1,31 +1,29 @@
-"""Refuse COCO files that do not hold what a detection config asks of them.
+"""Refuse COCO data that do not fit the model or the metric, before the first step.
 
-Refused before the first step, with the name of the file:
-
-* a file that is no JSON, cut short, no COCO file, or without pictures or annotations;
-* a file whose categories are not the classes of the data set;
 * a training set without an object that counts, or with none left by ``filter_cfg``;
-* objects without masks, or a pipeline that loads none, for a model with a mask head.
+* objects without masks, or a pipeline that loads none, for a model with a mask head;
+* a metric that evaluates other pictures than the loader reads.
 
-mmdet answers an empty file with an error of NumPy, a file without masks with a
-``KeyError`` of the first sample, and a file of other categories with other labels, or
-with no word at all.
+What is wrong inside a file is refused where it is read
+(:mod:`mmtlalign.validation.coco_file`). mmdet answers with an error of NumPy, a
+``KeyError`` of the first sample, or with no word at all.
 """
 
-import json
 import os.path as osp
 from collections.abc import Iterator, Sequence
+from logging import Logger
 
+from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
 from mmtlalign.errors import InputError
+from mmtlalign.validation.coco_file import OTHER_FILE, category_ids, read_json
 
 # Pictures whose masks are checked, spread over the data set: a second at most.
 CHECKED_PICTURES = 1000
-OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
 
 
 def explain_coco_file(dataset: dict, empty: bool) -> str:
@@ -48,8 +46,6 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
     if not hasattr(cls, 'COCOAPI'):
         return ''
     content = read_json(path)
-    if isinstance(content, str):
-        return content
     pictures, objects = (content.get(k) or [] for k in ('images', 'annotations'))
     if not pictures:
         return f"'{path}' has no pictures: its list 'images' is empty; {OTHER_FILE}"
@@ -58,10 +54,6 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
             f"'{path}' has {len(pictures)} pictures and no annotation: its list "
             f"'annotations' is empty, so that nothing can be learnt; {OTHER_FILE}"
         )
-    classes = (dataset.get('metainfo') or {}).get('classes') or cls.METAINFO['classes']
-    names = [category['name'] for category in content.get('categories') or []]
-    if not set(names) & set(classes):
-        return describe_categories(path, names, classes)
     if empty and dataset.get('filter_cfg'):
         return (
             f"'{path}' has {len(pictures)} pictures with {len(objects)} annotations, "
@@ -70,35 +62,6 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
             'they are of one of the classes); loosen filter_cfg or correct the file'
         )
     return ''
-
-
-def read_json(path: str) -> dict | str:
-    """Return the content of a COCO file, or what is wrong with it."""
-    try:
-        with open(path, encoding='utf-8') as stream:
-            content = json.load(stream)
-    except ValueError as error:
-        return (
-            f"'{path}' is no JSON file, or cut short ({error}); copy or download it "
-            'again'
-        )
-    if not isinstance(content, dict) or 'images' not in content:
-        found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        return f"'{path}' is no COCO file: it holds {found}; {OTHER_FILE}"
-    return content
-
-
-def describe_categories(path: str, names: Sequence[str], classes: Sequence[str]) -> str:
-    """Return the message for a file whose categories are not the classes."""
-    lacking = [name for name in classes if name not in names]
-    return (
-        f"'{path}' has no category for {len(lacking)} of the {len(classes)} classes of "
-        f'the data set (such as {lacking[:3]}); its {len(names)} categories are called '
-        f'{list(names[:5])}{" …" if len(names) > 5 else ""}. Labels are counted along '
-        'the categories that are found, so all classes have to be; set '
-        'dataset.metainfo=dict(classes=(…)) to the names of the file, in its order, '
-        'for training and validation, and num_classes of the heads to their number'
-    )
 
 
 def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
@@ -110,8 +73,8 @@ def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
         model: The detector; one with a mask head needs masks.
 
     Raises:
-        InputError: The categories of the file are not the classes, there is nothing
-            to learn in a training set, or masks are needed and missing.
+        InputError: There is nothing to learn in a training set, or masks are needed
+            and missing.
     """
     for one in walk_datasets(dataset):
         if hasattr(one, 'cat_ids') and hasattr(one, 'cat2label'):
@@ -128,12 +91,6 @@ def check_coco_dataset(dataset: Dataset, needs_masks: bool) -> None:
     Raises:
         InputError: As for :func:`check_coco_data`.
     """
-    classes = dataset.metainfo['classes']
-    if len(dataset.cat_ids) != len(classes):
-        with open(dataset.ann_file, encoding='utf-8') as stream:
-            categories = json.load(stream)['categories']
-        names = [category['name'] for category in categories]
-        raise InputError(describe_categories(dataset.ann_file, names, classes))
     if not dataset.test_mode and next(iterate_objects(dataset), None) is None:
         raise InputError(
             f"'{dataset.ann_file}' has {len(dataset)} pictures without a single object "
@@ -163,6 +120,66 @@ def check_object_masks(dataset: Dataset) -> None:
             "'segmentation'; but LoadAnnotations(with_mask=True) reads masks for a "
             'mask head. Give a file with masks, or train boxes alone: a detector '
             "without mask head, with_mask=False, and metric='bbox'"
+        )
+
+
+def check_coco_metric(
+    evaluator: Evaluator, dataset: Dataset, name: str, logger: Logger
+) -> None:
+    """Check that COCO metrics evaluate what the loader reads.
+
+    Args:
+        evaluator: Of the loop.
+        dataset: Of the loader.
+        name: Its setting, such as ``'val_dataloader'``, for the messages.
+        logger: Warned of pictures that are evaluated and not read.
+
+    Raises:
+        InputError: The file of a metric lists other pictures, or mmdet's own metric
+            would count labels along another order of categories.
+    """
+    for metric in evaluator.metrics:
+        coco = getattr(metric, '_coco_api', None)
+        if coco is None or not hasattr(dataset, 'get_data_info'):
+            continue
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        if not all('img_id' in info for info in infos):
+            continue
+        setting = name.replace('dataloader', 'evaluator')
+        for info in infos:
+            image = coco.imgs.get(info['img_id'])
+            path = osp.normpath(info['img_path'])
+            if image is None or not path.endswith(osp.normpath(image['file_name'])):
+                there = image and f'is {image["file_name"]!r} in'
+                raise InputError(
+                    f'{setting}: its ann_file is of other pictures than {name} reads: '
+                    f'{path!r}, id {info["img_id"]!r}, {there or "is not in"} it. '
+                    f'Set {setting}.ann_file to the annotation file of {name}.dataset'
+                )
+        extra = len(coco.imgs) - len(infos)
+        if extra:
+            logger.warning(
+                f'{setting}: its ann_file has {extra} more pictures than {name} '
+                'reads; all objects in them count as missed'
+            )
+        check_label_order(metric, dataset.metainfo.get('classes') or (), setting)
+
+
+def check_label_order(metric: object, classes: Sequence[str], setting: str) -> None:
+    """Raise InputError if labels of a metric are not the classes."""
+    coco = metric._coco_api
+    ids = category_ids(coco.dataset['categories'], classes, f'ann_file of {setting}')
+    if hasattr(metric, 'label_ids'):
+        return  # ours, by name
+    by_file = coco.get_cat_ids(cat_names=classes)
+    by_class = getattr(metric, 'classwise', False)
+    if ids != by_file or (by_class and ids != sorted(ids)):
+        names = [coco.cats[number]['name'] for number in sorted(ids)]
+        raise InputError(
+            f"{setting}: mmdet's {type(metric).__name__} counts labels along the "
+            f'categories of its file, {names}, which are in another order than the '
+            f"classes, {list(classes)}; set type='mmtlalign.CocoMetric', which goes by "
+            'names'
         )
 
 

@@ -4,9 +4,11 @@ Refused, whatever the host:
 
 * a data set that is empty, or too small for one whole batch;
 * a head, or the one-hot labels, that count other classes than the data set;
-* class names given as one text;
-* masks with ids of more than 8 bits (and, as a warning, ids that are shifted twice);
-* label maps that do not fit (:mod:`mmtlalign.validation.label_maps`).
+* class names given as one text, and those that differ between data sets
+  (:mod:`mmtlalign.validation.classes`);
+* masks (:mod:`mmtlalign.validation.masks`) and label maps that do not fit
+  (:mod:`mmtlalign.validation.label_maps`);
+* a batch of one image for a batch normalization of one value.
 
 A head with too many classes trains, and is scored, without a word. The hosts' own
 checks (mmpretrain's ``ClassNumCheckHook``, mmdet's ``NumClassCheckHook``) are
@@ -14,50 +16,48 @@ assertions on every module with a ``num_classes``: mmseg has none, heads that co
 something else fail, and neither files nor masks are looked at.
 """
 
-import io
-from collections.abc import Iterator
 from logging import Logger
+from typing import Any
 
-import numpy as np
-from mmengine.fileio import get
-from PIL import Image
+from mmengine.dist import get_world_size
+from mmengine.evaluator import Evaluator
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
-from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
-from mmtlalign.errors import InputError
-from mmtlalign.validation.coco import explain_coco_file
-from mmtlalign.validation.label_maps import Heads, check_label_maps
-from mmtlalign.validation.samples import limit_labels
-
-# Where the hosts keep heads that count the classes of the data set.
-HEADS = (
-    'head',
-    'decode_head',
-    'auxiliary_head',
-    'bbox_head',
-    'mask_head',
-    'roi_head.bbox_head',
-    'roi_head.mask_head',
+from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
+from mmtlalign.errors import InputError, some_of
+from mmtlalign.validation.classes import (
+    Heads,
+    check_class_names,
+    check_single_class,
+    check_topk,
+    class_heads,
 )
-# Heads whose `num_classes` is another number: object or not, boundary or not, depth.
-OTHER_COUNTS = ('RPNHead', 'STDCHead', 'VPDDepthHead')
-# Masks read before the start, spread over the data set.
-MASKS = 4
+from mmtlalign.validation.coco import (
+    check_coco_data,
+    check_coco_metric,
+    explain_coco_file,
+)
+from mmtlalign.validation.label_maps import check_label_maps
+from mmtlalign.validation.masks import check_masks
+from mmtlalign.validation.reading import Listing, find_bad_line
+from mmtlalign.validation.samples import limit_labels, obeys_marks
 
 
-def explain_build_error(error: Exception, dataset: object) -> str:
+def explain_build_error(error: Exception, dataset: object, listing: Listing) -> str:
     """Say what is wrong with a data set that a host could not build.
 
     Args:
         error: What the host or mmengine raised.
         dataset: The config of the data set.
+        listing: What was found in its folders.
 
     Returns:
         The message for the user; empty if the data are not the cause.
     """
-    if not isinstance(dataset, dict):
-        return ''  # built before
+    if not isinstance(dataset, dict) or isinstance(error, InputError):
+        return ''  # built before, or said already
     # An error of NumPy, maybe put into other words on its way here.
     text = f'{error} {error.__cause__}'
     empty = 'at least one array to concatenate' in text
@@ -69,20 +69,84 @@ def explain_build_error(error: Exception, dataset: object) -> str:
     where = ', '.join(f'{key}={dataset[key]!r}' for key in keys if dataset.get(key))
     kind = dataset.get('type')
     if empty or text.startswith('Found 0 files'):
-        return (
-            f'data set {kind} ({where}) is empty: no image was found there, or '
-            f'filter_cfg={dataset.get("filter_cfg")!r} took all; check the paths, the '
-            'suffixes and the annotation file'
-        )
+        return f'data set {kind} ({where}) is empty: {why_empty(dataset, listing)}'
     if text.startswith('The number of subfolders'):
         return (
             f'data set {kind} ({where}): {error} A class without a folder would shift '
             'the labels of all that follow'
         )
+    if text.startswith(('not enough values to unpack', 'invalid literal for int')):
+        return find_bad_line(listing.texts)
     return ''
 
 
-def check_data(model: nn.Module, loader: DataLoader, name: str, logger: Logger) -> None:
+def why_empty(dataset: dict, listing: Listing) -> str:
+    """Say what was looked for, and what was found in its place."""
+    if dataset.get('filter_cfg'):
+        return (
+            f'no image was found there, or filter_cfg={dataset["filter_cfg"]!r} took '
+            'all; check the paths, the suffixes and the annotation file'
+        )
+    if dataset.get('ann_file') and not listing.counts:
+        return 'the annotation file has no line; check the path of ann_file'
+    option, value = 'extensions', 'the usual ones of images'
+    if 'Seg' in str(dataset.get('type')) or 'img_suffix' in dataset:
+        option, value = 'img_suffix', '.jpg'
+    value = dataset.get(option, value)
+    if not listing.counts:
+        return f'there is no image at all; check the paths ({option}: {value})'
+    return (
+        f'no file ends in {option}={value!r}, but there are {listing.describe()}; set '
+        f'{option} of the data sets of training, validation and test'
+    )
+
+
+def check_loops(
+    model: nn.Module, loops: dict[str, Any], logger: Logger
+) -> dict[str, Dataset]:
+    """Check the data of every loop of a run, and that they fit each other.
+
+    Args:
+        model: Of any host, maybe wrapped.
+        loops: ``'train'``, ``'val'`` or ``'test'`` to loop; others are left alone.
+        logger: As for :func:`check_data`.
+
+    Returns:
+        Setting of a loader, such as ``'train_dataloader'``, to its data set.
+
+    Raises:
+        InputError: As for :func:`check_data`, or classes differ.
+    """
+    datasets = {}
+    for split, loop in loops.items():
+        loader, name = getattr(loop, 'dataloader', None), f'{split}_dataloader'
+        if loader is not None:
+            check_data(model, loader, name, logger, getattr(loop, 'evaluator', None))
+            datasets[name] = loader.dataset
+    if any(class_heads(unwrap_model(model))):
+        check_class_names(datasets)
+    obeying = {name: obeys_marks(dataset) for name, dataset in datasets.items()}
+    if {True, False} <= set(obeying.values()):
+        logger.warning(
+            f'Pictures with an EXIF mark are turned by {some_of(only(obeying, True))} '
+            f'and not by {some_of(only(obeying, False))}; give LoadImageFromFile the '
+            'same color_type everywhere'
+        )
+    return datasets
+
+
+def only(settings: dict[str, bool | None], value: bool) -> list[str]:
+    """Return the names of the settings that have a value."""
+    return [name for name, one in settings.items() if one is value]
+
+
+def check_data(
+    model: nn.Module,
+    loader: DataLoader,
+    name: str,
+    logger: Logger,
+    evaluator: Evaluator | None = None,
+) -> None:
     """Check that a data loader gives what the heads of a model expect.
 
     Args:
@@ -90,20 +154,29 @@ def check_data(model: nn.Module, loader: DataLoader, name: str, logger: Logger) 
         loader: Built, not started.
         name: Its setting, such as ``'train_dataloader'``, for the messages.
         logger: Warned of masks and label maps that look wrong but may be right.
+        evaluator: Of the loop. Defaults to None.
 
     Raises:
         InputError: There are no samples or no whole batch, a head has another number
-            of classes than the data, masks cannot be class ids, or label maps do not
-            fit.
+            of classes than the data, masks cannot be class ids, label maps do not
+            fit, or a metric evaluates something else.
     """
-    model, dataset = unwrap_model(model), loader.dataset
+    whole_model, model, dataset = model, unwrap_model(model), loader.dataset
     check_length(loader, name)
     heads = list(class_heads(model))
     check_classes(model, heads, dataset, name)
+    check_single_class(heads)
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    check_topk(heads, evaluator, classes and len(classes), name)
+    check_coco_data(dataset, whole_model)
+    if evaluator is not None:
+        check_coco_metric(evaluator, dataset, name, logger)
+    if name.startswith('train'):
+        check_batch_of_one(model, loader, name)
     check_label_maps(model, heads, dataset, name, logger)
-    limit_labels(dataset, *label_range(heads))
-    for line in check_masks(dataset, name):
-        logger.warning(line)
+    needs_labels = bool(heads) and name.startswith('train')
+    limit_labels(dataset, *label_range(heads), needs_labels)
+    check_masks(dataset, name, logger)
 
 
 def check_length(loader: DataLoader, name: str) -> None:
@@ -122,26 +195,6 @@ def check_length(loader: DataLoader, name: str) -> None:
             f'{name}: {samples} samples make no batch of {loader.batch_size} with '
             f'drop_last=True; set {name}.batch_size to {samples} or less'
         )
-
-
-def class_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Iterate over name and module of the heads that count the data set's classes."""
-    # Open-vocabulary detectors count words.
-    if hasattr(model, 'language_model'):
-        return
-    for name in HEADS:
-        head = model
-        for part in name.split('.'):
-            head = getattr(head, part, None)
-        is_list = isinstance(head, nn.ModuleList)
-        for number, one in enumerate(head if is_list else [head]):
-            kinds = [kind.__name__ for kind in type(one).__mro__]
-            if (
-                isinstance(getattr(one, 'num_classes', None), int)
-                and not any(kind.endswith(OTHER_COUNTS) for kind in kinds)
-                and not getattr(one, 'class_agnostic', False)
-            ):
-                yield f'{name}[{number}]' if is_list else name, one
 
 
 def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -> None:
@@ -191,53 +244,35 @@ def label_range(heads: Heads) -> tuple[int, set[int]]:
     return max(counts, default=0), ignored or {255}
 
 
-def check_masks(dataset: Dataset, name: str) -> list[str]:
-    """Read a few masks of a segmentation data set as they are in the files.
+def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
+    """Raise InputError if a batch of one image meets a normalization of one value.
 
-    The host reads ids as 8 bits, and shifts them if ``reduce_zero_label`` says so;
-    afterwards some mistakes cannot be told from other data.
-
-    Args:
-        dataset: Of any host; wrappers are followed to the first inside.
-        name: The loader's setting.
-
-    Returns:
-        What looks wrong but may be right.
-
-    Raises:
-        InputError: Ids need more than 8 bits.
+    Such as that of UPerNet and PSPNet after pooling to 1x1.
     """
-    found = (d for d in walk_datasets(dataset) if hasattr(d, 'reduce_zero_label'))
-    dataset = next(found, None)
-    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
-    if not any(type(step).__name__ == 'LoadAnnotations' for step in transforms):
-        return []  # no masks, or a reader of the user's own
-    void = []
-    for number in np.unique(np.linspace(0, len(dataset) - 1, MASKS).astype(int)):
-        path = dataset.get_data_info(int(number)).get('seg_map_path')
-        mask = read_mask(path) if path else None
-        if mask is None or mask.ndim != 2:
-            continue  # a file that cannot be read is named when its sample is
-        if mask.max() > 255:
+    if not hasattr(loader.dataset, '__len__'):
+        return  # a stream
+    size = getattr(loader, 'batch_size', None) or getattr(
+        loader.batch_sampler, 'batch_size', 0
+    )
+    endless = type(loader.sampler).__name__ == 'InfiniteSampler'
+    rest = 0 if endless or loader.drop_last else len(loader.sampler) % max(size, 1)
+    if 1 not in (size, rest) or get_world_size() > 1:
+        return
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.Sequential) or not len(module):
+            continue
+        pool = module[0]
+        to_one = isinstance(pool, nn.AdaptiveAvgPool2d) and pool.output_size in (
+            1,
+            (1, 1),
+        )
+        norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+        if to_one and any(norm.training for norm in norms):
+            remedy = f'set {name}.drop_last=True, or another batch_size'
+            what = f'the last batch of {len(loader.sampler)} samples by {size}'
+            if size == 1:
+                what, remedy = f'{name}.batch_size=1', 'take at least 2'
             raise InputError(
-                f"{name}: mask '{path}' holds id {mask.max()}, but ids are read as 8 "
-                'bits (0…255), and larger ones would turn into other classes; write '
-                'the masks anew as 8-bit PNG'
+                f'{what} is one image, and {type(norms[0]).__name__} in model.{path} '
+                f'needs more than one value of each channel; {remedy}'
             )
-        if 255 in mask:
-            void.append(path)
-    if not (dataset.reduce_zero_label and void):
-        return []
-    return [
-        f"{name}: reduce_zero_label=True makes id 0 void, but mask '{void[0]}' has "
-        'void pixels (255) already. If 0 is a class there, the labels are shifted '
-        'twice: set reduce_zero_label=False in the data set and in LoadAnnotations'
-    ]
-
-
-def read_mask(path: str) -> np.ndarray | None:
-    """Read a label image as it is in the file: (H, W) of ids; None if unreadable."""
-    try:
-        return np.asarray(Image.open(io.BytesIO(get(path))))
-    except Exception:
-        return None

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.trace import token_grid
+from mmtlalign.validation.classes import Heads
 
 # Steps that hold others.
 HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
@@ -44,7 +45,6 @@ POLICIES = {
     'skip': 'others are drawn in their place',
     'hard label': 'each has its label in every cell',
 }
-Heads = list[tuple[str, nn.Module]]
 MAKER = 'tools/dataset_converters/make_label_maps.py'
 
 
@@ -81,6 +81,8 @@ def check_label_maps(
 def flat_steps(pipeline: Callable | None) -> Iterator[BaseTransform]:
     """Iterate over the steps of a pipeline, and those inside of others."""
     for step in getattr(pipeline, 'transforms', []):
+        for views in getattr(step, 'subroutines', ()):  # of TestTimeAug
+            yield from flat_steps(views)
         if type(step).__name__ in HOLDERS:
             yield from flat_steps(step)
         else:

@@ -3,7 +3,9 @@
 Refused with the names of the files, when a sample is prepared:
 
 * an image or label image that is missing, empty, cut short or of another format;
-* a mask that is a colour picture, or has another size than its image;
+* a mask that is a colour picture, or has ids of more than 8 bits;
+* annotations of a picture of another size, or turned or mirrored
+  (:mod:`mmtlalign.validation.pictures`);
 * a label, or an id in a mask, that the model does not have;
 * masks without a single class, from the first on;
 * a sample on which the data pipeline fails otherwise.
@@ -27,6 +29,7 @@ from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
+from mmtlalign.validation.pictures import AnnotationError, PictureCheck
 
 # The keys under which the hosts keep the files of a sample.
 FILES = ('img_path', 'seg_map_path')
@@ -38,7 +41,7 @@ class BrokenSampleError(InputError):
     """A sample could not be prepared; the message names its files."""
 
 
-class LabelError(Exception):
+class LabelError(AnnotationError):
     """The labels of a sample cannot be right; whoever catches it knows the files."""
 
 
@@ -55,19 +58,35 @@ def name_broken_samples(dataset: Dataset) -> None:
             one.pipeline = NamedPipeline(pipeline, labels)
 
 
-def limit_labels(dataset: Dataset, classes: int, ignored: Iterable[int] = ()) -> None:
+def limit_labels(
+    dataset: Dataset,
+    classes: int,
+    ignored: Iterable[int] = (),
+    needs_labels: bool = False,
+) -> None:
     """Tell the checks of a data set which labels the model takes.
 
     Args:
         dataset: As :func:`name_broken_samples` left it.
         classes: Labels are ``0 … classes - 1``; 0 for no limit.
         ignored: Ids of pixels that count for nothing.
+        needs_labels: Whether every image must have a label.
     """
     for one in walk_datasets(dataset):
         pipeline = getattr(one, 'pipeline', None)
         if isinstance(pipeline, NamedPipeline):
             pipeline.labels.classes = classes
             pipeline.labels.ignored = frozenset(ignored)
+            pipeline.labels.needs_labels = needs_labels
+
+
+def obeys_marks(dataset: Dataset) -> bool | None:
+    """Return whether pictures are turned by EXIF marks; None if it is not known."""
+    for one in walk_datasets(dataset):
+        pipeline = getattr(one, 'pipeline', None)
+        if isinstance(pipeline, NamedPipeline):
+            return pipeline.pictures.obeys
+    return None
 
 
 class NamedPipeline:
@@ -81,6 +100,7 @@ class NamedPipeline:
     def __init__(self, pipeline: Callable[[dict], Any], labels: 'LabelCheck'):
         self.pipeline: Any = pipeline
         self.labels = labels
+        self.pictures = PictureCheck(pipeline)
 
     def __call__(self, results: dict) -> Any:
         """Run the pipeline.
@@ -97,15 +117,16 @@ class NamedPipeline:
         return results
 
     def _run(self, results: dict) -> Any:
-        """Run the pipeline, and check a mask before a step changes its size."""
-        no_masks = self.labels.reduce_zero_label is None
-        if no_masks or type(self.pipeline) is not Compose:
+        """Run the pipeline, and check annotations before a step changes a size."""
+        if type(self.pipeline) is not Compose:
             return self.pipeline(results)
+        self.pictures.start(results)
         for transform in self.pipeline.transforms:
             had_mask = 'gt_seg_map' in results
             results = transform(results)
             if results is None:
                 return None
+            self.pictures.check(results)
             if not had_mask and 'gt_seg_map' in results:
                 self.labels.check_loaded(results)
         return results
@@ -127,12 +148,14 @@ class LabelCheck:
     Attributes:
         classes: Labels are ``0 … classes - 1``; 0 for no limit.
         ignored: Ids of pixels that count for nothing.
+        needs_labels: Whether every image must have a label.
     """
 
     def __init__(self, reduce_zero_label: bool | None = None):
         self.reduce_zero_label = reduce_zero_label
         self.classes: int = 0
         self.ignored: frozenset[int] = frozenset()
+        self.needs_labels = False
         # Counted until the first mask that has a class.
         self._void_masks: int | None = 0
 
@@ -140,26 +163,16 @@ class LabelCheck:
         """Check a mask just after it was read.
 
         Args:
-            results: ``gt_seg_map`` (H, W), ``ori_shape`` of the image.
+            results: ``gt_seg_map`` (H, W).
 
         Raises:
-            LabelError: It is a colour picture or has not the image's size.
+            LabelError: It is a colour picture.
         """
         shape = results['gt_seg_map'].shape
         if len(shape) != 2:
             raise LabelError(
                 f'the mask has shape {shape}, a colour picture, but a mask is one '
                 'channel of class ids; write it anew as an 8-bit PNG of ids'
-            )
-        image = tuple(results.get('ori_shape', shape)[:2])
-        if shape != image:
-            hint = ''
-            if shape == image[::-1]:
-                hint = '; sides swapped: does the image carry an EXIF rotation?'
-            raise LabelError(
-                f'the image is {image[1]}x{image[0]} pixels but its mask '
-                f'{shape[1]}x{shape[0]}{hint}; pair the right files, or write the mask '
-                'anew in the size of the image'
             )
 
     def check_packed(self, results: Any) -> None:
@@ -183,6 +196,12 @@ class LabelCheck:
                 self._check_mask(sample.gt_sem_seg.data)
             return
         label = sample.get('gt_label')
+        if label is None and self.needs_labels and sample.get('gt_score') is None:
+            raise LabelError(
+                'it has no label, but the head learns one of each image; label the '
+                'data set (with_label=True, class folders or an ann_file with labels), '
+                'and keep gt_label in the pipeline'
+            )
         if torch.is_tensor(label) and label.numel():
             low, high = int(label.min()), int(label.max())
             if low < 0 or high >= self.classes:
@@ -249,7 +268,7 @@ def explain(files: dict[str, str], error: Exception) -> str:
         error: What the pipeline raised.
     """
     names = ', '.join(f"{key} '{path}'" for key, path in files.items())
-    if isinstance(error, LabelError):
+    if isinstance(error, AnnotationError):
         return f'{names or "a sample"}: {error}'
     for key, path in files.items():
         fault = why_unreadable(path)

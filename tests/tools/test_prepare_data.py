@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tarfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from fake_archives import FAKES, mask, picture, write_tar, write_zip
+from PIL import Image
 from repository import ROOT, tool
 
 from mmtlalign.errors import InputError
@@ -332,6 +334,20 @@ def test_members_that_would_leave_the_folder_are_refused(tmp_path, write, said):
         unpack(path, tmp_path / 'out', str)
     assert os.listdir(tmp_path / 'out') == []
     assert sorted(os.listdir(tmp_path)) == ['in', 'out']
+
+
+def test_camvid_as_its_archive_has_it(made, tmp_path, capsys):
+    data, root = made('camvid')
+    for path in sorted(root.glob('*/*.jpg')):
+        Image.open(path).save(path.with_suffix('.png'))
+        path.unlink()
+    assert check(data, root), capsys.readouterr().out
+    for folder in ('val', 'valannot'):
+        shutil.copytree(root / folder, root / folder.replace('val', 'test'))
+    assert not check(data, root)
+    assert 'test: images' in capsys.readouterr().out
+    data.published['test'] = 2
+    assert check(data, root), capsys.readouterr().out
 
 
 def test_existing_folder_is_never_overwritten(made):

@@ -20,7 +20,8 @@ from tiny_run import run_tool, train_to_end, write_config, write_images
 from mmtlalign.engine.console import import_host
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
-from mmtlalign.validation.data import HEADS, check_data
+from mmtlalign.validation.classes import HEADS
+from mmtlalign.validation.data import check_data
 from mmtlalign.validation.samples import VOID_MASKS, BrokenSampleError
 
 CONFIGS = ROOT / 'configs'

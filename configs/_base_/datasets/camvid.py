@@ -1,6 +1,7 @@
 # CamVid street scenes (Brostow et al. 2009) at 480x360, 11 classes, as the SegNet
 # authors packed them: 367 pictures for training, 101 for validation.
-# Layout: {train,val}/*.jpg and {train,val}annot/*.png, void is id 11.
+# Layout: {train,val}/*.png, as in their archive, or *.jpg, and {train,val}annot/*.png;
+# void is id 11.
 # Another folder: --cfg-options data_root=DIR moves every path below with it.
 # Ours: crops of 360 and the pipeline of ADE20K. A config that takes this file sets
 # model.data_preprocessor.size to the crop and num_classes=11 in every head.
@@ -74,8 +75,9 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='BaseSegDataset',
+        type='mmtlalign.SegDataset',
         data_root=data_root,
+        img_suffix=('.png', '.jpg'),
         metainfo=dict(classes=classes, palette=palette),
         data_prefix=dict(img_path='train', seg_map_path='trainannot'),
         pipeline=train_pipeline,
@@ -87,8 +89,9 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='BaseSegDataset',
+        type='mmtlalign.SegDataset',
         data_root=data_root,
+        img_suffix=('.png', '.jpg'),
         metainfo=dict(classes=classes, palette=palette),
         data_prefix=dict(img_path='val', seg_map_path='valannot'),
         pipeline=test_pipeline,

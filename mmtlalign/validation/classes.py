@@ -1,0 +1,204 @@
+"""Refuse classes that differ: of train, val and test, of a checkpoint, of a head.
+
+Compared are names and order, not the number alone: of two folders ``cat, dog, fox``
+and ``Dog, cat, fox`` one is learnt and the other scored with the wrong labels.
+"""
+
+from collections.abc import Iterator, Sequence
+from logging import Logger
+from typing import Any
+
+from mmengine.evaluator import Evaluator
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.errors import InputError, some_of
+
+Heads = list[tuple[str, nn.Module]]
+# Where the hosts keep heads that count the classes of the data set.
+HEADS = (
+    'head',
+    'decode_head',
+    'auxiliary_head',
+    'bbox_head',
+    'mask_head',
+    'roi_head.bbox_head',
+    'roi_head.mask_head',
+)
+# Heads whose `num_classes` is another number: object or not, boundary or not, depth.
+OTHER_COUNTS = ('RPNHead', 'STDCHead', 'VPDDepthHead')
+
+
+def class_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Iterate over name and module of the heads that count the data set's classes."""
+    # Open-vocabulary detectors count words.
+    if hasattr(model, 'language_model'):
+        return
+    for name in HEADS:
+        head = model
+        for part in name.split('.'):
+            head = getattr(head, part, None)
+        is_list = isinstance(head, nn.ModuleList)
+        for number, one in enumerate(head if is_list else [head]):
+            kinds = [kind.__name__ for kind in type(one).__mro__]
+            if (
+                isinstance(getattr(one, 'num_classes', None), int)
+                and not any(kind.endswith(OTHER_COUNTS) for kind in kinds)
+                and not getattr(one, 'class_agnostic', False)
+            ):
+                yield f'{name}[{number}]' if is_list else name, one
+
+
+def class_lists(dataset: Dataset) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Iterate over (kind, names) of all data sets inside of one.
+
+    Kinds are ``'classes'``, of ``metainfo``, and ``'class folders'``.
+    """
+    for one in walk_datasets(dataset):
+        classes = (getattr(one, 'metainfo', None) or {}).get('classes')
+        if isinstance(classes, (list, tuple)):
+            yield 'classes', tuple(map(str, classes))
+        folders = getattr(one, 'folder_to_idx', None)
+        if folders and not getattr(one, 'ann_file', ''):
+            yield 'class folders', tuple(sorted(folders, key=folders.get))
+
+
+def check_class_names(datasets: dict[str, Dataset]) -> None:
+    """Check that data sets that are used together have the same classes.
+
+    Args:
+        datasets: Setting, such as ``'train_dataloader'``, to data set; the first is
+            what the others are compared with.
+
+    Raises:
+        InputError: Names or their order differ.
+    """
+    first: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, dataset in datasets.items():
+        own = dict(class_lists(dataset))
+        if 'classes' in own and 'class folders' in own:
+            classes, folders = own['classes'], own['class folders']
+            if set(classes) == set(folders):
+                compare(folders, f'class folders of {name}', classes, 'its metainfo')
+        for kind, names in class_lists(dataset):
+            where = f'{kind} of {name}'
+            if kind not in first:
+                first[kind] = (where, names)
+            compare(first[kind][1], first[kind][0], names, where)
+
+
+def check_checkpoint_classes(
+    content: Any,
+    datasets: dict[str, Dataset],
+    file: str,
+    logger: Logger,
+    resume: bool = False,
+) -> None:
+    """Compare the classes that a checkpoint was trained on with those of a run.
+
+    Args:
+        content: Of the checkpoint.
+        datasets: Setting of a loader to its data set; with ``'train_dataloader'`` the
+            checkpoint is trained on, without it evaluated.
+        file: Of the checkpoint.
+        logger: Warned of other classes when fine-tuning.
+        resume: Whether training goes on, which takes the same classes.
+
+    Raises:
+        InputError: The order differs, or, unless fine-tuning, the names.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    meta = (meta or {}).get('dataset_meta') or {}
+    trained = meta.get('classes') if isinstance(meta, dict) else None
+    if not isinstance(trained, (list, tuple)) or not datasets:
+        return
+    name, dataset = next(iter(datasets.items()))
+    own = dict(class_lists(dataset)).get('classes')
+    if own is None:
+        return
+    trained = tuple(map(str, trained))
+    try:
+        compare(trained, f"classes of checkpoint '{file}'", own, f'classes of {name}')
+    except InputError as error:
+        fine_tuning = 'train_dataloader' in datasets and not resume
+        if not fine_tuning or set(trained) == set(own):
+            raise
+        logger.warning(f'Fine-tuning on other classes: {str(error).split(";")[0]}')
+
+
+def compare(
+    left: Sequence[str], left_name: str, right: Sequence[str], right_name: str
+) -> None:
+    """Raise InputError if two lists of classes differ in names or order."""
+    if tuple(left) == tuple(right):
+        return
+    if sorted(left) == sorted(right):
+        place = next(i for i, pair in enumerate(zip(left, right)) if pair[0] != pair[1])
+        start = max(min(place - 1, len(left) - 5), 0)
+        raise InputError(
+            f'{left_name} and {right_name} have the same names in another order, so '
+            f'that labels would mean other classes: from number {start} on '
+            f'{list(left[start : start + 5])} and {list(right[start : start + 5])}; '
+            'give both the same order'
+        )
+    lacking = [name for name in left if name not in set(right)]
+    added = [name for name in right if name not in set(left)]
+    raise InputError(
+        f'{left_name} ({len(left)}) and {right_name} ({len(right)}) differ: only the '
+        f'first has {some_of(lacking)}, only the second {some_of(added)}; names of '
+        'folders, of metainfo=dict(classes=…) and of categories must be the same, also '
+        'in upper and lower case'
+    )
+
+
+def check_single_class(heads: Heads) -> None:
+    """Raise InputError for a softmax over one class, whose loss is always 0."""
+    for path, head in heads:
+        own = path.startswith(('head', 'decode_head', 'auxiliary_head'))
+        sigmoid = any(
+            getattr(module, 'use_sigmoid', False) for module in head.modules()
+        )
+        if own and head.num_classes == 1 and not sigmoid:
+            ways = 'or take MultiLabelLinearClsHead, which asks yes or no'
+            if not path.startswith('head'):
+                ways = (
+                    'or num_classes=2, out_channels=1 and loss_decode=dict('
+                    "type='CrossEntropyLoss', use_sigmoid=True), which asks yes or no"
+                )
+            raise InputError(
+                f'model.{path}.num_classes=1 with softmax: of one class the '
+                'probability is always 1 and the loss 0. Name what is not the class '
+                f'as a second one (num_classes=2 and two classes), {ways}'
+            )
+
+
+def check_topk(
+    heads: Heads, evaluator: Evaluator | None, classes: int | None, name: str
+) -> None:
+    """Check that no accuracy counts more classes than there are.
+
+    Args:
+        heads: Name and module of the heads.
+        evaluator: Of the loop, if it has one.
+        classes: Number of classes of the data set, if known.
+        name: Setting of the loader, for the messages.
+
+    Raises:
+        InputError: A ``topk`` is larger.
+    """
+    counts = {f'model.{p}.topk': (h, h.num_classes) for p, h in heads}
+    count = classes or next((h.num_classes for p, h in heads if p == 'head'), None)
+    setting = name.replace('dataloader', 'evaluator')
+    for metric in getattr(evaluator, 'metrics', ()):
+        counts[f'topk of {type(metric).__name__} in {setting}'] = (metric, count)
+    for where, (owner, most) in counts.items():
+        topk = getattr(owner, 'topk', None) or ()
+        if isinstance(owner, nn.Module) and not getattr(owner, 'cal_acc', False):
+            continue
+        topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        if most and topk and max(topk) > most:
+            right = tuple(k for k in topk if k <= most) or (1,)
+            raise InputError(
+                f'{where} is {topk}, but there are {most} classes; set topk={right}'
+            )

@@ -1,0 +1,274 @@
+"""Read a COCO file so that labels follow names, and nothing is dropped in silence.
+
+Used where mmdet's data sets read their file and by ``mmtlalign.CocoMetric``, so that
+training and both backends of the evaluation see the same annotations.
+"""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mmtlalign.errors import InputError, some_of
+
+OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
+# What mmdet and pycocotools take of every entry of a list.
+KEYS = dict(
+    images=('id', 'file_name', 'height', 'width'),
+    annotations=('id', 'image_id', 'category_id', 'bbox'),
+    categories=('id', 'name'),
+)
+
+
+def read_json(path: str) -> dict:
+    """Read a COCO file, with or without a byte-order mark.
+
+    Raises:
+        InputError: It is no JSON, or no COCO file.
+    """
+    try:
+        with open(path, encoding='utf-8-sig') as stream:
+            content = json.load(stream)
+    except ValueError as error:
+        raise InputError(
+            f"'{path}' is no JSON file, or cut short ({error}); copy or download it "
+            'again'
+        ) from error
+    if not isinstance(content, dict) or 'images' not in content:
+        found = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise InputError(f"'{path}' is no COCO file: it holds {found}; {OTHER_FILE}")
+    return content
+
+
+def open_coco(api: type, path: str) -> Any:
+    """Return what ``api(path)`` makes, from a file that was checked and completed.
+
+    Its ``get_cat_ids`` gives ids in the order of the names that are asked for; the
+    host's gives them in the order of the file, whatever that is.
+
+    Args:
+        api: mmdet's ``COCO`` or a class like it, also those of panoptic files.
+        path: A COCO file.
+
+    Raises:
+        InputError: The file is wrong.
+    """
+    content = read_json(path)
+    first = (content.get('annotations') or [{}])[0]
+    is_detection = not {'segments_info', 'caption'} & set(first)
+    if is_detection:
+        check_entries(content, path)
+    coco = api()
+    coco.notices = complete(content, path) if is_detection else []
+    coco.dataset = content
+    coco.createIndex()
+    # mmdet keeps them under two names.
+    coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
+    in_order = coco.get_cat_ids
+
+    def get_cat_ids(
+        cat_names: Sequence[str] = (), *args: Any, **kwargs: Any
+    ) -> list[int]:
+        if not cat_names:
+            return in_order(cat_names, *args, **kwargs)
+        return category_ids(content['categories'], cat_names, path)
+
+    coco.get_cat_ids = get_cat_ids
+    coco.is_detection = is_detection
+    return coco
+
+
+def check_entries(content: dict, path: str) -> None:
+    """Check that the lists of a COCO file fit together.
+
+    Raises:
+        InputError: Entries lack a key, ids or names stand twice, a box is none, or an
+            annotation is of a category that does not exist.
+    """
+    for kind, keys in KEYS.items():
+        for entry in content.setdefault(kind, []):
+            lacking = [key for key in keys if key not in entry]
+            if lacking:
+                raise InputError(
+                    f"'{path}': an entry of '{kind}' has no {some_of(lacking)}, "
+                    f'{shorten(entry)}; every one needs {", ".join(keys)}'
+                )
+        check_unique(f"'{path}'", f"ids of '{kind}'", (e['id'] for e in content[kind]))
+    names = [category['name'] for category in content['categories']]
+    check_unique(f"'{path}'", 'names of categories', names)
+    types = {type(image['id']).__name__ for image in content['images']}
+    if len(types) > 1:
+        raise InputError(
+            f"'{path}': ids of images are of types {some_of(sorted(types))}; write "
+            'all as numbers, here and in image_id'
+        )
+    check_links(content, path, 'image_id', 'images')
+    check_links(content, path, 'category_id', 'categories')
+    for one in content['annotations']:
+        if not is_box(one['bbox']):
+            raise InputError(
+                f"'{path}': annotation {one['id']} has bbox={one['bbox']!r}; a box is "
+                'four numbers, x and y of its corner, width and height'
+            )
+
+
+def check_unique(path: str, what: str, values: Iterable) -> None:
+    """Raise InputError if a value stands twice."""
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(
+            f'{path}: {what} stand there more than once, {some_of(twice, 3)}; each '
+            'must be unique: renumber, or merge what is the same'
+        )
+
+
+def check_links(content: dict, path: str, key: str, kind: str) -> None:
+    """Raise InputError for annotations that point at what is not there.
+
+    Those of pictures that the file does not list are let through, as in a file from
+    which pictures were taken out; they are counted later.
+    """
+    ids = {entry['id'] for entry in content[kind]}
+    lost = [one for one in content['annotations'] if one[key] not in ids]
+    if not lost:
+        return
+    first, known = lost[0], sorted(ids, key=str)
+    found = f'{len(lost)} of {len(content["annotations"])} annotations'
+    if str(first[key]) in set(map(str, ids)):
+        raise InputError(
+            f"'{path}': {found} have {key}={first[key]!r} as "
+            f"{type(first[key]).__name__}, but the ids of '{kind}' are of type "
+            f'{type(known[0]).__name__}; write both alike'
+        )
+    if kind == 'categories':
+        low, high = ids and min(known, key=str), ids and max(known, key=str)
+        raise InputError(
+            f"'{path}': {found} have a category_id that no category has, such as "
+            f'{first[key]!r} of annotation {first["id"]}; the {len(ids)} categories '
+            f'have ids {low!r} to {high!r}. Are the labels counted from 0, the '
+            'categories from 1? Then all labels are shifted: write the file anew'
+        )
+
+
+def is_box(box: Any) -> bool:
+    """Return whether this is a list of four finite numbers."""
+    if not isinstance(box, (list, tuple)) or len(box) != 4:
+        return False
+    return all(isinstance(x, (int, float)) and math.isfinite(x) for x in box)
+
+
+def shorten(entry: dict) -> str:
+    """Return an entry of a COCO file in one short line."""
+    return str({k: v for k, v in entry.items() if k != 'segmentation'})[:120]
+
+
+def complete(content: dict, path: str) -> list[str]:
+    """Fill in what both backends of the evaluation need: ``iscrowd`` and ``area``.
+
+    Without ``iscrowd`` an object is none; without ``area`` it is that of its box, as
+    where mmdet writes such a file itself.
+
+    Returns:
+        Lines for the user.
+    """
+    found = Counter()
+    for one in content['annotations']:
+        if one.get('iscrowd') is None:
+            one['iscrowd'] = 0
+            found['iscrowd (taken as 0)'] += 1
+        if one.get('area') is None:
+            one['area'] = one['bbox'][2] * one['bbox'][3]
+            found['area (taken as that of the box)'] += 1
+    total = len(content['annotations'])
+    return [
+        f"'{path}': {count} of {total} annotations have no {key}"
+        for key, count in found.items()
+    ]
+
+
+def category_ids(
+    categories: list[dict], classes: Sequence[str], path: str
+) -> list[int]:
+    """Return the id of the category of each class, in the order of the classes.
+
+    Raises:
+        InputError: A class has no category.
+    """
+    ids: dict[str, list[int]] = defaultdict(list)
+    for category in categories:
+        ids[category['name']].append(category['id'])
+    classes = [classes] if isinstance(classes, str) else classes
+    if any(name not in ids for name in classes):
+        raise InputError(describe_categories(path, list(ids), classes))
+    return [number for name in classes for number in ids[name]]
+
+
+def describe_categories(path: str, names: Sequence[str], classes: Sequence[str]) -> str:
+    """Return the message for a file whose categories are not the classes."""
+    lacking = [name for name in classes if name not in names]
+    return (
+        f"'{path}' has no category for {len(lacking)} of the {len(classes)} classes of "
+        f'the data set (such as {lacking[:3]}); its {len(names)} categories are called '
+        f'{list(names[:5])}{" …" if len(names) > 5 else ""}. Set '
+        'dataset.metainfo=dict(classes=(…)) to names of the file for training and '
+        'validation alike, and num_classes of the heads to their number'
+    )
+
+
+def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]:
+    """Say which annotations mmdet's loader leaves out, by reason.
+
+    Args:
+        content: Of :func:`open_coco`.
+        path: Its file, for the messages.
+        classes: Of the data set.
+
+    Returns:
+        Lines for the user, the first example of each reason in them.
+
+    Raises:
+        InputError: None is left.
+    """
+    images = {image['id']: image for image in content['images']}
+    names = {c['id']: c['name'] for c in content['categories']}
+    wanted, reasons, corners = set(classes), defaultdict(list), []
+    for one in content['annotations']:
+        image = images.get(one['image_id'])
+        x, y, width, height = one['bbox']
+        if image is None:
+            reasons['of no picture in the file'].append(one)
+            continue
+        if names[one['category_id']] not in wanted:
+            reasons['of a category that is no class of the data set'].append(one)
+        elif one.get('ignore'):
+            reasons["marked by 'ignore'"].append(one)
+        elif width < 1 or height < 1 or one['area'] <= 0:
+            reasons['less than a pixel wide or high, or without area'].append(one)
+        elif not overlaps(one['bbox'], image):
+            reasons['outside of the picture'].append(one)
+        fits = width <= image['width'] + 1 and height <= image['height'] + 1
+        beyond = x + width > image['width'] + 1 or y + height > image['height'] + 1
+        corners.append(beyond if fits and width > x and height > y else None)
+    total, dropped = len(content['annotations']), sum(map(len, reasons.values()))
+    lines = [
+        f"'{path}': {len(found)} of {total} annotations are left out, {reason}: such "
+        f'as {shorten(found[0])}'
+        for reason, found in reasons.items()
+    ]
+    if dropped and dropped == total and images:
+        raise InputError(f'{"; ".join(lines)}. None is left: correct the file')
+    if None not in corners and any(corners):
+        lines.append(
+            f"'{path}': boxes look like two corners (x1, y1, x2, y2): read as x, y, "
+            f'width, height {sum(corners)} of {total} reach out of their pictures. If '
+            'they are corners, write width and height in their place'
+        )
+    return lines
+
+
+def overlaps(box: Sequence[float], image: dict) -> bool:
+    """Return whether a box (x, y, width, height) has a part inside the picture."""
+    x, y, width, height = box
+    inside = min(x + width, image['width']) > max(x, 0)
+    return inside and min(y + height, image['height']) > max(y, 0)

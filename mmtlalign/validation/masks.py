@@ -1,0 +1,137 @@
+"""Look at masks before the start: ids beyond the classes, and classes in no mask."""
+
+import io
+import time
+from collections.abc import Callable
+from logging import Logger
+
+import numpy as np
+from mmengine.fileio import get
+from PIL import Image
+from torch.utils.data import Dataset
+
+from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.errors import InputError, some_of
+from mmtlalign.validation.label_maps import flat_steps, is_a
+
+# Masks read before the start, spread over the data set, and seconds that it may take.
+MASKS = 400
+SECONDS = 3.0
+
+
+def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
+    """Read masks of segmentation data sets as they are in the files.
+
+    The host reads ids as 8 bits, and shifts them if ``reduce_zero_label`` says so;
+    afterwards some mistakes cannot be told from other data.
+
+    Args:
+        dataset: Of any host; wrappers are opened.
+        name: The loader's setting.
+        logger: Warned of what looks wrong but may be right.
+
+    Raises:
+        InputError: Ids need more than 8 bits, or masks of 0 and 255 are to have two
+            classes.
+    """
+    for one in walk_datasets(dataset):
+        steps = list(flat_steps(getattr(one, 'pipeline', None)))
+        if hasattr(one, 'reduce_zero_label') and any(map(loads_masks, steps)):
+            check_mask_ids(one, steps, name, logger)
+
+
+def loads_masks(step: Callable) -> bool:
+    """Return whether a step of a pipeline reads masks as mmseg does."""
+    return is_a(step, 'LoadAnnotations')
+
+
+def check_mask_ids(
+    dataset: Dataset, steps: list[Callable], name: str, logger: Logger
+) -> None:
+    """Check the masks of one data set of mmseg; arguments as of :func:`check_masks`.
+
+    ``steps`` are those of its pipeline.
+    """
+    classes = tuple(dataset.metainfo.get('classes') or ())
+    raw, looked = read_ids(dataset, name)
+    if dataset.reduce_zero_label and 255 in raw:
+        logger.warning(
+            f"{name}: reduce_zero_label=True makes id 0 void, but mask '{raw[255]}' "
+            'has void pixels (255) already. If 0 is a class there, the labels are '
+            'shifted twice: set reduce_zero_label=False in the data set and in '
+            'LoadAnnotations'
+        )
+    void = {i for step in steps for i in getattr(step, 'labels', ())}
+    used = {number: class_of(number, dataset, void) for number in raw}
+    absent = [f'{c} (id {i})' for i, c in enumerate(classes) if i not in used.values()]
+    whole = looked == len(dataset)
+    if not absent or not looked or not (whole or 2 * len(absent) > len(classes)):
+        return
+    fault = (
+        f'{name}: {len(absent)} of {len(classes)} classes are in none of the {looked} '
+        f'masks{"" if whole else " looked at"}: {some_of(absent)}; the files hold ids '
+        f'{some_of(sorted(raw), 12)}'
+    )
+    ignored = sorted(number for number in raw if used[number] == 255)
+    if ignored:
+        fault += f', of which {some_of(ignored)} count for nothing'
+    if set(raw) == {0, 255} and len(classes) == 2 and used[0] == 0:
+        raise InputError(
+            f'{fault}. A model that always says {classes[0]!r} would always be right; '
+            'write the masks anew with 1 in place of 255'
+        )
+    logger.warning(fault)
+
+
+def read_ids(dataset: Dataset, name: str) -> tuple[dict[int, str], int]:
+    """Read masks, evenly spread, all of them if they are not many.
+
+    Returns:
+        Id in the files to the first mask that has it, and how many were read.
+
+    Raises:
+        InputError: Ids need more than 8 bits.
+    """
+    raw, looked, end = {}, 0, time.monotonic() + SECONDS
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, MASKS).astype(int))
+    # Spread over the data set also where time is up.
+    for number in np.random.default_rng(0).permutation(numbers):
+        path = dataset.get_data_info(int(number)).get('seg_map_path')
+        mask = read_mask(path) if path else None
+        if mask is None or mask.ndim != 2:
+            continue  # a file that cannot be read is named when its sample is
+        fault = depth_fault(mask)
+        if fault:
+            raise InputError(f"{name}: mask '{path}' {fault}")
+        for found in np.flatnonzero(np.bincount(mask.ravel().astype(np.uint8))):
+            raw.setdefault(int(found), path)
+        looked += 1
+        if time.monotonic() > end:
+            break
+    return raw, looked
+
+
+def class_of(number: int, dataset: Dataset, void: set[int]) -> int:
+    """Return the class that mmseg makes of an id in a file; 255 if it is ignored."""
+    if dataset.reduce_zero_label:
+        number = 255 if number in (0, 255) else number - 1
+    number = (dataset.label_map or {}).get(number, number)
+    return 255 if number in void else number
+
+
+def depth_fault(mask: np.ndarray | None) -> str:
+    """Return what is wrong if ids, (H, W), need more than 8 bits; else empty."""
+    if mask is None or (mask.max(initial=0) <= 255 and mask.min(initial=0) >= 0):
+        return ''
+    return (
+        f'holds id {mask.max()}, but ids are read as 8 bits (0…255), and larger ones '
+        'would turn into other classes; write the masks anew as 8-bit PNG'
+    )
+
+
+def read_mask(path: str) -> np.ndarray | None:
+    """Read a label image as it is in the file: (H, W) of ids; None if unreadable."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(get(path))))
+    except Exception:
+        return None

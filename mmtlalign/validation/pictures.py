@@ -1,0 +1,156 @@
+"""Refuse annotations that do not lie on the picture they were drawn on.
+
+A picture that was resized after it was annotated, or that an orientation mark (EXIF)
+turns or mirrors when it is read, is learnt and scored with boxes and masks of other
+places. Compared are, for every sample, the size that the annotation declares, that of
+the file and that of the picture as it was read.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from PIL import Image
+
+from mmtlalign.validation.label_maps import flat_steps, is_a
+from mmtlalign.validation.masks import depth_fault, read_mask
+
+# EXIF tag; what the marks do when a picture is read. From 5 on sides are swapped.
+ORIENTATION = 0x0112
+TURNS = {
+    2: 'mirrors',
+    3: 'turns by 180 degrees',
+    4: 'mirrors',
+    5: 'turns and mirrors',
+    6: 'turns by 90 degrees',
+    7: 'turns and mirrors',
+    8: 'turns by 90 degrees',
+}
+# OpenCV and Pillow, as mmcv calls them, obey the mark of these.
+OBEYED = ('JPEG', 'MPO', 'PNG', 'TIFF')
+# Ends of color_type and imdecode_backend with which mmcv ignores them.
+IGNORING = ('ignore_orientation', 'unchanged', 'turbojpeg', 'tifffile')
+Size = tuple[int, int]
+
+
+class AnnotationError(Exception):
+    """An annotation cannot be right; whoever catches it knows the files."""
+
+
+class Header(NamedTuple):
+    """What the header of a picture says.
+
+    Attributes:
+        size: Width and height as they are stored.
+        mark: Orientation of EXIF, 1 to 8; 1 means as it is.
+        mode: Pillow's name of the kind of its pixels.
+    """
+
+    size: Size
+    mark: int
+    mode: str
+
+    @property
+    def read_size(self) -> Size:
+        """Width and height as training reads it."""
+        return self.size[::-1] if self.mark >= 5 else self.size
+
+
+def read_header(path: str) -> Header | None:
+    """Read the header of a picture file; None if that is not possible."""
+    if '://' in path or not os.path.isfile(path):
+        return None
+    try:
+        with Image.open(path) as image:
+            mark = 1
+            # Of a PNG the mark is asked for without decoding it all.
+            if image.format in OBEYED and (
+                image.format != 'PNG' or 'exif' in image.info
+            ):
+                mark = image.getexif().get(ORIENTATION, 1)
+            return Header(image.size, mark if mark in TURNS else 1, image.mode)
+    except Exception:
+        return None  # whoever decodes it names the fault
+
+
+class PictureCheck:
+    """The check of the pictures of one data set.
+
+    Args:
+        pipeline: Of the data set.
+    """
+
+    def __init__(self, pipeline: Callable):
+        steps = list(flat_steps(pipeline))
+        self.reads_masks = any(is_a(step, 'LoadAnnotations') for step in steps)
+        loads = [step for step in steps if is_a(step, 'LoadImageFromFile')]
+        kinds = {
+            str(getattr(step, name, ''))
+            for step in loads
+            for name in ('color_type', 'imdecode_backend')
+        }
+        self.obeys = not any(kind.endswith(IGNORING) for kind in kinds)
+        self.declared: Size | None = None
+        self.what, self.done = '', True
+
+    def start(self, results: dict) -> None:
+        """Take what the annotation of a sample says, before the pipeline runs.
+
+        Raises:
+            AnnotationError: A mask has ids of more than 8 bits.
+        """
+        self.declared, self.done, self.what = None, 'img' in results, 'annotation'
+        self.path = results.get('img_path')
+        size = results.get('width'), results.get('height')
+        mask = results.get('seg_map_path') if self.reads_masks else None
+        if 'instances' in results and all(
+            isinstance(side, (int, float)) for side in size
+        ):
+            self.declared = size
+        elif mask:
+            header = read_header(mask)
+            self.what = 'mask'
+            if header is not None:
+                self.declared = header.size
+            if header is not None and header.mode.startswith(('I', 'F')):
+                fault = depth_fault(read_mask(mask))
+                if fault:
+                    raise AnnotationError(f'the mask {fault}')
+        self.done |= self.declared is None or not isinstance(self.path, str)
+
+    def check(self, results: dict) -> None:
+        """Check the picture as soon as it was read.
+
+        Args:
+            results: ``ori_shape`` (height, width, ...) of the picture as it was read.
+
+        Raises:
+            AnnotationError: The annotation is of another size, or the picture was
+                turned or mirrored when it was read and the sizes cannot tell whether
+                the annotation was, too.
+        """
+        if self.done or 'ori_shape' not in results:
+            return
+        self.done = True
+        height, width = results['ori_shape'][:2]
+        loaded, header = (width, height), read_header(self.path)
+        mark = header.mark if header and self.obeys else 1
+        ways = (
+            'write the picture anew upright and without mark if it was annotated as '
+            "viewers show it; if as it is stored, set color_type='color_ignore_"
+            "orientation' of LoadImageFromFile in every pipeline"
+        )
+        if loaded != tuple(self.declared):
+            hint = f'pair the right files, or write the {self.what} anew for this size'
+            if mark >= 5 and loaded == tuple(self.declared)[::-1]:
+                hint = f'its EXIF orientation mark {mark} {TURNS[mark]}: {ways}'
+            raise AnnotationError(
+                f'the image is {width}x{height} pixels but its {self.what} '
+                f'{self.declared[0]}x{self.declared[1]}; {hint}'
+            )
+        if mark != 1 and (mark < 5 or width == height):
+            raise AnnotationError(
+                f'the EXIF orientation mark {mark} of the image {TURNS[mark]} it when '
+                f'it is read, and whether the {self.what} was made of it so cannot be '
+                f'told from the size; {ways}'
+            )

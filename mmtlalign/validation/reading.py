@@ -1,0 +1,191 @@
+"""How the hosts' data sets read folders, lists and COCO files while they are built.
+
+The hosts take ``.ipynb_checkpoints`` for a class, a byte-order mark for a part of the
+first name, leave out pictures of another suffix in silence, and number labels along
+the categories of a file instead of the names of the classes. The three functions that
+all their data sets read with are exchanged for the time that a data set is built.
+"""
+
+import contextlib
+import os.path as osp
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from mmengine.fileio.backends import LocalBackend
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.validation.coco_file import count_dropped, open_coco
+
+# Endings of pictures, in lower case.
+PICTURES = (
+    *('.avif', '.bmp', '.gif', '.heic', '.jp2', '.jpeg', '.jpg', '.pgm', '.png'),
+    *('.ppm', '.tif', '.tiff', '.webp'),
+)
+# Lines of a list that are looked at.
+LINES = 10_000
+
+
+class Listing:
+    """What was found in the folders of a data set.
+
+    Attributes:
+        counts: Ending of pictures, as it is written, to their number.
+        examples: Ending to the first of them.
+        texts: Lists that were read: path to content.
+    """
+
+    def __init__(self):
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
+
+    def add(self, path: str) -> None:
+        """Count a file if it is a picture."""
+        suffix = osp.splitext(path)[1]
+        if suffix.lower() in PICTURES:
+            self.counts[suffix] += 1
+            self.examples.setdefault(suffix, path)
+
+    def describe(self, suffixes: Iterable[str] | None = None) -> str:
+        """Return the endings and their numbers, in words."""
+        suffixes = self.counts if suffixes is None else suffixes
+        return ', '.join(
+            f'{self.counts[s]} {s} (such as {self.examples[s]})' for s in suffixes
+        )
+
+
+@contextlib.contextmanager
+def host_reading(listing: Listing) -> Iterator[None]:
+    """Exchange how the hosts read while a data set is built.
+
+    * Hidden folders are neither classes nor hold pictures.
+    * A byte-order mark and blank last lines of a list are left out.
+    * Labels of COCO files follow the names of the classes; what is left out is told.
+
+    Args:
+        listing: Gets what is found.
+    """
+    list_folder, read_text = LocalBackend.list_dir_or_file, LocalBackend.get_text
+
+    def list_visible(
+        self: LocalBackend,
+        dir_path: str,
+        list_dir: bool = True,
+        list_file: bool = True,
+        suffix: str | tuple[str, ...] | None = None,
+        recursive: bool = False,
+    ) -> Iterator[str]:
+        for path in list_folder(self, dir_path, list_dir, list_file, None, recursive):
+            if any(part.startswith('.') for part in path.split('/')):
+                continue
+            if list_file:
+                listing.add(path)
+            if suffix is None or path.endswith(suffix):
+                yield path
+
+    def read_clean(self: LocalBackend, filepath: str, *args: Any, **kwargs: Any) -> str:
+        text = read_text(self, filepath, *args, **kwargs).removeprefix('\ufeff')
+        if str(filepath).endswith('.json'):
+            return text
+        text = text.rstrip() + '\n' if text.strip() else ''
+        listing.texts[str(filepath)] = text
+        return text
+
+    with contextlib.ExitStack() as stack:
+        exchange = partial(_exchange, stack)
+        exchange(LocalBackend, 'list_dir_or_file', list_visible)
+        exchange(LocalBackend, 'get_text', read_clean)
+        if 'mmdet' in sys.modules:
+            coco = import_module('mmdet.datasets.coco').CocoDataset
+            load = partial(load_by_name, coco.load_data_list)
+            exchange(coco, 'load_data_list', lambda dataset: load(dataset))
+        yield
+
+
+def _exchange(
+    stack: contextlib.ExitStack, owner: Any, name: str, new: Callable
+) -> None:
+    stack.callback(setattr, owner, name, vars(owner)[name])
+    setattr(owner, name, new)
+
+
+def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
+    """Load a COCO data set with labels by name, and say what is left out.
+
+    Args:
+        load: ``CocoDataset.load_data_list``.
+        dataset: The data set.
+
+    Raises:
+        InputError: The file is wrong.
+    """
+    opened = []
+
+    def open_file(path: str) -> Any:
+        opened.append(open_coco(type(dataset).COCOAPI, path))
+        return opened[0]
+
+    dataset.COCOAPI = open_file
+    try:
+        data_list = load(dataset)
+    finally:
+        del dataset.COCOAPI
+    coco = opened[0]
+    if coco.is_detection:
+        classes = dataset.metainfo['classes']
+        dropped = count_dropped(coco.dataset, dataset.ann_file, classes)
+        for line in (*coco.notices, *dropped):
+            print_log(line, logger='current', level='WARNING')
+    return data_list
+
+
+def tell_left_out(dataset: Dataset, listing: Listing) -> None:
+    """Warn of pictures that a data set leaves out because of their ending."""
+    accepted: set[str] = set()
+    for one in walk_datasets(dataset):
+        accepted.update(getattr(one, 'extensions', ()))
+        if hasattr(one, 'img_suffix'):
+            endings = one.img_suffix
+            endings = [endings] if isinstance(endings, str) else endings
+            accepted.update(osp.splitext(f'x{ending}')[1] for ending in endings)
+            folders = getattr(one, 'data_prefix', {})
+            pictures, masks = (folders.get(k) for k in ('img_path', 'seg_map_path'))
+            if masks and pictures and masks.startswith(pictures):
+                accepted.add(osp.splitext(f'x{one.seg_map_suffix}')[1])
+    # mmpretrain compares in lower case, mmseg does not.
+    lower = any(hasattr(one, 'extensions') for one in walk_datasets(dataset))
+    left = [s for s in listing.counts if (s.lower() if lower else s) not in accepted]
+    option = 'extensions' if lower else 'img_suffix'
+    if accepted and left:
+        print_log(
+            f'{sum(listing.counts[s] for s in left)} of {sum(listing.counts.values())} '
+            f'pictures are left out: {listing.describe(left)}, as the data set reads '
+            f'{", ".join(sorted(accepted))}; set {option} of the data set to read them',
+            logger='current',
+            level='WARNING',
+        )
+
+
+def find_bad_line(texts: dict[str, str]) -> str:
+    """Return what is wrong with the first bad line of a list of images and labels."""
+    for path, text in texts.items():
+        for number, line in enumerate(text.splitlines()[:LINES], 1):
+            name, _, label = line.strip().rpartition(' ')
+            if label.lstrip('-').isdigit() and name[-1:] not in ('', ','):
+                continue
+            what = f'line {number} of {path!r} is {line[:60]!r}'
+            if not line.strip():
+                return f'{what}, blank: remove it'
+            comma = ' (not a comma or a tab)' if ',' in line or '\t' in line else ''
+            return (
+                f'{what}, but each line must be the path of an image, a space{comma} '
+                'and the number of its class: write "a/b.png 0"; without labels, set '
+                'with_label=False'
+            )
+    return ''

@@ -1,0 +1,221 @@
+"""Classes are compared by name and order, and folders and lists are read in order."""
+
+import functools
+import logging
+import shutil
+import types
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from tiny_run import run_tool, train_to_end, write_config, write_images
+
+from mmtlalign.engine.console import import_host
+from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.errors import InputError
+from mmtlalign.validation.classes import (
+    check_checkpoint_classes,
+    check_class_names,
+    check_single_class,
+    check_topk,
+)
+
+LOGGER = logging.getLogger('test_class_names')
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_images(tmp_path / 'data')
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path, data):
+    """Train the tiny classifier; return the message that it ends with, or None."""
+    return functools.partial(train_to_end, monkeypatch, tmp_path, data)
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """The lines of `print_log` while data sets are built."""
+    lines = []
+    monkeypatch.setattr(
+        'mmtlalign.validation.reading.print_log', lambda line, **_: lines.append(line)
+    )
+    return lines
+
+
+def folders(root, *names, kind='.png'):
+    """A folder for each class with two pictures."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for number in range(2):
+            picture = np.zeros((8, 8, 3), np.uint8)
+            cv2.imwrite(str(root / name / f'{number}{kind}'), picture)
+    return root
+
+
+def built(root, **options):
+    """The data set of a folder as the tools build it."""
+    import_host('mmpretrain')
+    init_default_scope('mmpretrain')
+    dataset = dict(type='CustomDataset', data_prefix=str(root), pipeline=[])
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dataset | options,
+    )
+    return TaskRunner.build_dataloader(loader).dataset
+
+
+def metainfo(*classes):
+    """A data set of any host, as the checks see it."""
+    return types.SimpleNamespace(metainfo=dict(classes=classes))
+
+
+def test_other_folders_in_validation_are_refused(train, data):
+    (data / 'val/class1').rename(data / 'val/Class1')
+    message = train()
+    assert 'class1' in message and 'Class1' in message
+    assert 'val_dataloader' in message and 'upper and lower case' in message
+
+
+def test_folders_in_another_order_than_the_names_are_refused(tmp_path):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    with pytest.raises(InputError, match=r"\['cat', 'dog'\] and \['dog', 'cat'\]"):
+        check_class_names(
+            dict(train=built(root, metainfo=dict(classes=('dog', 'cat'))))
+        )
+    # Other names for the folders are fine, as those of ImageNet.
+    check_class_names(dict(train=built(root, metainfo=dict(classes=('b', 'a')))))
+
+
+def test_names_in_another_order_are_printed():
+    with pytest.raises(InputError, match=r"another order.*'a', 'b', 'c'.*'b', 'a'"):
+        check_class_names(dict(train=metainfo(*'abc'), val=metainfo(*'bac')))
+    with pytest.raises(InputError, match='only the first has c, only the second d'):
+        check_class_names(dict(train=metainfo(*'abc'), val=metainfo(*'abd')))
+    check_class_names(dict(train=metainfo(*'abc'), val=metainfo(*'abc')))
+
+
+def test_checkpoint_of_other_classes():
+    content = dict(meta=dict(dataset_meta=dict(classes=('a', 'b'))))
+    check = functools.partial(
+        check_checkpoint_classes, content, file='x.pth', logger=LOGGER
+    )
+    check(dict(test_dataloader=metainfo('a', 'b')))
+    for setting in ('train_dataloader', 'test_dataloader'):
+        with pytest.raises(InputError, match=r"'a', 'b'\] and \['b', 'a'"):
+            check({setting: metainfo('b', 'a')})
+    with pytest.raises(InputError, match='only the second c'):
+        check(dict(test_dataloader=metainfo('a', 'c')))
+    with pytest.raises(InputError, match='only the second c'):
+        check(dict(train_dataloader=metainfo('a', 'c')), resume=True)
+
+
+def test_fine_tuning_on_other_classes_is_told(caplog):
+    content = dict(meta=dict(dataset_meta=dict(classes=('a', 'b'))))
+    datasets = dict(train_dataloader=metainfo('a', 'c'))
+    with caplog.at_level('WARNING'):
+        check_checkpoint_classes(content, datasets, 'x.pth', LOGGER)
+    assert 'Fine-tuning on other classes' in caplog.text
+
+
+def test_classes_of_a_checkpoint_in_a_test(monkeypatch, train, tmp_path, data):
+    assert train('--cfg-options', 'train_cfg.max_epochs=1') is None
+    path = tmp_path / 'work/epoch_1.pth'
+    config = write_config(tmp_path, data)
+    args = (config, path, '--work-dir', tmp_path / 't')
+    run_tool(monkeypatch, 'test', *args)
+    for split in ('train', 'val'):
+        (data / split / 'class0').rename(data / split / 'zebra')
+    with pytest.raises(SystemExit, match='zebra'):
+        run_tool(monkeypatch, 'test', *args)
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    root = folders(tmp_path / 'a', 'cat', '.ipynb_checkpoints', 'dog')
+    folders(root / 'cat', '.ipynb_checkpoints')
+    dataset = built(root)
+    assert dataset.metainfo['classes'] == ('cat', 'dog')
+    assert len(dataset) == 4
+
+
+def test_files_of_another_ending_are_told(tmp_path, warned):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    built(root)
+    assert not warned
+    folders(root / 'cat', 'more', kind='.webp')
+    built(root)
+    (line,) = warned
+    assert '2 of 6 pictures are left out: 2 .webp' in line
+
+
+def test_nothing_but_other_endings(tmp_path):
+    root = folders(tmp_path / 'a', 'cat', kind='.webp')
+    with pytest.raises(InputError, match=r'is empty: no file ends in .*2 \.webp'):
+        built(root)
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('cat/0.png 0\ndog/1.png 1\n\n', None),
+        ('\ufeffcat/0.png 0\ndog/1.png 1\n', None),
+        ('cat/0.png 0\r\ndog/1.png 1\r\n', None),
+        ('cat/0.png,0\ndog/1.png,1\n', "line 1 of .*'cat/0.png,0'.*not a comma"),
+        ('cat/0.png 0\n\ndog/1.png 1\n', 'line 2 .* blank'),
+        ('cat/0.png cat\n', "line 1 of .*'cat/0.png cat'"),
+    ],
+)
+def test_lists_of_images(tmp_path, text, said):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    (tmp_path / 'list.txt').write_bytes(text.encode())
+    options = dict(ann_file=str(tmp_path / 'list.txt'))
+    if said:
+        with pytest.raises(InputError, match=said):
+            built(root, **options)
+        return
+    dataset = built(root, **options)
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    assert paths == [f'{root}/cat/0.png', f'{root}/dog/1.png']
+
+
+def test_images_without_a_label_are_named(train):
+    message = train('--cfg-options', 'train_dataloader.dataset.with_label=False')
+    assert 'it has no label, but the head learns one' in message
+
+
+def test_topk_of_more_classes_than_there_are(train):
+    message = train('--cfg-options', 'val_evaluator.topk=(1,5)')
+    assert 'topk of Accuracy in val_evaluator is (1, 5), but there are 2' in message
+    assert 'set topk=(1,)' in message
+
+
+def test_topk_of_a_head():
+    head = torch.nn.Module()
+    head.topk, head.num_classes, head.cal_acc = (1, 5), 3, True
+    with pytest.raises(InputError, match='model.head.topk is'):
+        check_topk([('head', head)], None, None, 'train_dataloader')
+    head.cal_acc = False  # not counted in training
+    check_topk([('head', head)], None, None, 'train_dataloader')
+
+
+def test_one_class_needs_more_than_a_softmax(train, data):
+    for split in ('train', 'val'):
+        shutil.rmtree(data / split / 'class1')
+    options = ('model.head.num_classes=1', 'data_preprocessor.num_classes=1')
+    message = train('--cfg-options', *options)
+    assert 'model.head.num_classes=1 with softmax' in message
+    assert 'num_classes=2' in message and 'MultiLabelLinearClsHead' in message
+
+
+def test_one_class_with_a_sigmoid_is_right():
+    head, loss = torch.nn.Module(), torch.nn.Module()
+    head.num_classes, head.loss_decode, loss.use_sigmoid = 1, loss, True
+    check_single_class([('decode_head', head), ('roi_head.bbox_head', torch.nn.ReLU())])
+    loss.use_sigmoid = False
+    with pytest.raises(InputError, match='out_channels=1'):
+        check_single_class([('decode_head', head)])

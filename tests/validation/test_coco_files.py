@@ -1,0 +1,282 @@
+"""Labels of COCO files follow names, and what a file lacks is said before the start."""
+
+import json
+import logging
+import types
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
+
+from mmdet.evaluation.metrics import CocoMetric as HostMetric
+
+from mmtlalign.engine.console import import_host
+from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.coco_metric import CocoMetric
+from mmtlalign.validation.coco import check_coco_metric
+
+LOGGER = logging.getLogger('test_coco_files')
+CLASSES = ('cat', 'dog', 'fox')
+BACKENDS = ('faster', 'pycocotools')
+
+
+def content(pictures=4, **first):
+    """A file with a box of every class in every picture; changes of the first box."""
+    boxes = [
+        dict(id=3 * i + k + 1, image_id=i + 1, category_id=k + 1, iscrowd=0, area=400)
+        | dict(bbox=[2 + 20 * k, 4, 20, 20])
+        | dict(segmentation=[[2 + 20 * k, 4, 22 + 20 * k, 4, 22 + 20 * k, 24]])
+        for i in range(pictures)
+        for k in range(3)
+    ]
+    boxes[0] |= first
+    return dict(
+        images=[
+            dict(id=i + 1, file_name=f'{i}.png', width=64, height=64)
+            for i in range(pictures)
+        ],
+        annotations=boxes,
+        categories=[dict(id=k + 1, name=name) for k, name in enumerate(CLASSES)],
+    )
+
+
+def write(path, value, bom=''):
+    path.write_text(bom + json.dumps(value))
+    return str(path)
+
+
+def built(folder, value, **options):
+    """The data set of a file as the tools build it."""
+    import_host('mmdet')
+    init_default_scope('mmdet')
+    folder.mkdir(exist_ok=True)
+    path = value if isinstance(value, str) else write(folder / 'coco.json', value)
+    loader = dict(
+        batch_size=1,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            type='CocoDataset',
+            ann_file=path,
+            data_prefix=dict(img=str(folder)),
+            metainfo=dict(classes=CLASSES),
+            pipeline=[dict(type='LoadImageFromFile')],
+        )
+        | options,
+    )
+    return TaskRunner.build_dataloader(loader).dataset
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """The lines of `print_log` while data sets are built."""
+    lines = []
+    monkeypatch.setattr(
+        'mmtlalign.validation.reading.print_log', lambda line, **_: lines.append(line)
+    )
+    return lines
+
+
+def perfect(dataset):
+    """What a detector says that has learnt the data set."""
+    for number in range(len(dataset)):
+        info = dataset.get_data_info(number)
+        boxes = [instance['bbox'] for instance in info['instances']]
+        labels = [instance['bbox_label'] for instance in info['instances']]
+        yield dict(
+            img_id=info['img_id'],
+            ori_shape=(64, 64),
+            pred_instances=dict(
+                bboxes=torch.tensor(boxes, dtype=torch.float),
+                labels=torch.tensor(labels),
+                scores=torch.ones(len(labels)),
+            ),
+        )
+
+
+def score(path, learnt, backend, **options):
+    metric = CocoMetric(path, backend=backend, classwise=True, **options)
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, list(perfect(learnt)))
+    return metric.evaluate(size=len(learnt))
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('order', [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_labels_follow_names(tmp_path, backend, order):
+    train = built(tmp_path / 'train', content())
+    other = content()
+    other['categories'] = [other['categories'][i] for i in order]
+    val = built(tmp_path / 'val', other, test_mode=True)
+    for dataset in (train, val):
+        labels = [i['bbox_label'] for i in dataset.get_data_info(0)['instances']]
+        assert labels == [0, 1, 2]
+        assert dataset.cat2label == {1: 0, 2: 1, 3: 2}
+    # One class is never found; figures by class are those of its name.
+    other['annotations'] = [a for a in other['annotations'] if a['category_id'] != 2]
+    path = write(tmp_path / 'val.json', other)
+    found = score(path, train, backend)
+    assert found['coco/cat_precision'] == found['coco/fox_precision'] == 1
+    assert np.isnan(found['coco/dog_precision'])
+
+
+def evaluator(metric):
+    return types.SimpleNamespace(metrics=[metric])
+
+
+def test_metric_of_the_host_is_refused_where_it_counts_along_the_file(tmp_path):
+    other = content()
+    other['categories'].reverse()
+    dataset = built(tmp_path / 'd', other, test_mode=True)
+    path = str(tmp_path / 'd/coco.json')
+    with pytest.raises(InputError, match="type='mmtlalign.CocoMetric'"):
+        check_coco_metric(
+            evaluator(HostMetric(path)), dataset, 'val_dataloader', LOGGER
+        )
+    check_coco_metric(evaluator(CocoMetric(path)), dataset, 'val_dataloader', LOGGER)
+    dataset = built(tmp_path / 'd', content(), test_mode=True)
+    check_coco_metric(evaluator(HostMetric(path)), dataset, 'val_dataloader', LOGGER)
+
+
+def test_metric_of_another_split_is_refused(tmp_path, caplog):
+    dataset = built(tmp_path / 'd', content(), test_mode=True)
+    other = content()
+    for image in other['images']:
+        image['file_name'] = f'train_{image["file_name"]}'
+    metric = CocoMetric(write(tmp_path / 'train.json', other))
+    with pytest.raises(InputError, match='set val_evaluator.ann_file|Set val_eval'):
+        check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
+    metric = CocoMetric(write(tmp_path / 'more.json', content(5)))
+    with caplog.at_level('WARNING'):
+        check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
+    assert '1 more pictures' in caplog.text
+    with pytest.raises(InputError, match='is not in it'):
+        metric = CocoMetric(write(tmp_path / 'less.json', content(3)))
+        check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
+
+
+def lists(**changes):
+    """The file with other lists."""
+    return content() | changes
+
+
+def renamed(kind, key, value):
+    """The file with another value of the first entry of a list."""
+    changed = content()
+    changed[kind][0][key] = value
+    return changed
+
+
+def counted_from_0():
+    changed = content()
+    for one in changed['annotations']:
+        one['category_id'] -= 1
+    return changed
+
+
+WRONG = {
+    'labels from 0': (counted_from_0(), '4 of 12 .* category_id that no category'),
+    'text image_id': (content(image_id='1'), "image_id='1' as str"),
+    'id twice': (content(id=2), "ids of 'annotations' stand there more than once"),
+    'name twice': (renamed('categories', 'name', 'dog'), 'names of categories stand'),
+    'no box': (content(bbox=None), 'bbox=None'),
+    'three numbers': (content(bbox=[1, 2, 3]), 'four numbers'),
+    'no width': (renamed('images', 'width', 64), None),
+    'mixed ids': (renamed('images', 'id', 'x'), 'of types int, str'),
+    'other names': (renamed('categories', 'name', 'cow'), 'no category for 1 of the 3'),
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_wrong_files_are_explained(tmp_path, name):
+    value, said = WRONG[name]
+    if said is None:
+        value = content()
+        del value['images'][0]['width']
+        said = "entry of 'images' has no width"
+    with pytest.raises(InputError, match=said):
+        built(tmp_path / 'd', value)
+    if name != 'other names':
+        with pytest.raises(InputError, match=said):
+            CocoMetric(write(tmp_path / 'x.json', value))
+
+
+DROPPED = {
+    'outside of the picture': dict(bbox=[100, 100, 20, 20]),
+    'less than a pixel': dict(bbox=[0.1, 0.1, 0.5, 0.5]),
+    'of no picture in the file': dict(image_id=99),
+}
+
+
+@pytest.mark.parametrize('reason', DROPPED)
+def test_what_is_left_out_is_counted(tmp_path, warned, reason):
+    dataset = built(tmp_path / 'd', content(**DROPPED[reason]))
+    kept = sum(len(dataset.get_data_info(i)['instances']) for i in range(len(dataset)))
+    assert kept == 11
+    (line,) = warned
+    assert '1 of 12 annotations are left out' in line and reason in line
+
+
+def test_a_part_of_the_classes_is_counted(tmp_path, warned):
+    dataset = built(tmp_path / 'd', content(), metainfo=dict(classes=('fox',)))
+    assert [i['bbox_label'] for i in dataset.get_data_info(0)['instances']] == [0]
+    assert (
+        '8 of 12 annotations are left out, of a category that is no class' in warned[0]
+    )
+
+
+def test_good_files_are_not_mentioned(tmp_path, warned):
+    built(tmp_path / 'd', content())
+    assert not warned
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    value = content()
+    for one in value['annotations']:
+        one['bbox'] = [x / 64 for x in one['bbox']]
+    with pytest.raises(InputError, match='less than a pixel .* None is left'):
+        built(tmp_path / 'd', value)
+
+
+def test_corners_in_place_of_sizes_are_told(tmp_path, warned):
+    value = content()
+    for one in value['annotations']:
+        x, y, width, height = one['bbox']
+        one['bbox'] = [x, y, x + width, y + height]
+    built(tmp_path / 'd', value)
+    (line,) = warned
+    assert 'look like two corners' in line
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_files_without_crowds_and_areas(tmp_path, warned, backend):
+    value = content()
+    for one in value['annotations']:
+        del one['iscrowd'], one['area']
+    dataset = built(tmp_path / 'd', value)
+    assert len(dataset.get_data_info(0)['instances']) == 3
+    assert any('have no area' in line for line in warned)
+    found = score(str(tmp_path / 'd/coco.json'), dataset, backend)
+    assert found['coco/bbox_mAP'] == 1
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_image_ids_of_text(tmp_path, backend):
+    value = content()
+    for image in value['images']:
+        image['id'] = f'p{image["id"]}'
+    for one in value['annotations']:
+        one['image_id'] = f'p{one["image_id"]}'
+    dataset = built(tmp_path / 'd', value)
+    found = score(str(tmp_path / 'd/coco.json'), dataset, backend)
+    assert found['coco/bbox_mAP'] == 1
+
+
+def test_byte_order_mark(tmp_path):
+    path = write(tmp_path / 'bom.json', content(), bom='\ufeff')
+    assert len(built(tmp_path / 'd', path)) == 4
+    assert len(CocoMetric(path)._coco_api.anns) == 12
