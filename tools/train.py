@@ -3,6 +3,7 @@
 import argparse
 import os
 import os.path as osp
+import sys
 
 from mmengine.config import Config, DictAction
 
@@ -104,7 +105,7 @@ def train(args: argparse.Namespace) -> None:
     from mmtlalign.engine.console import filter_known_warnings
     from mmtlalign.engine.nan_guard_hook import add_nan_guard
     from mmtlalign.engine.precision import join_cpu_processes, leave_processes
-    from mmtlalign.engine.run_folder import claim_folder
+    from mmtlalign.engine.run_folder import claim_folder, describe_last
     from mmtlalign.engine.runner import build_runner
     from mmtlalign.validation.config import load_config
 
@@ -114,7 +115,13 @@ def train(args: argparse.Namespace) -> None:
     add_nan_guard(cfg)
     with claim_folder(cfg, args.overwrite):
         join_cpu_processes(cfg)
-        build_runner(cfg).train()
+        try:
+            build_runner(cfg).train()
+        except Exception as error:
+            last = describe_last(cfg.work_dir)
+            if '--resume' in last and last not in str(error):
+                print(last, file=sys.stderr)
+            raise
         leave_processes()
 
 

@@ -118,7 +118,8 @@ class TaskRunner(Runner):
         with trusted_types():
             content = super().load_checkpoint(filename, *args, **kwargs)
         check_fit(self.model, content, filename, resume=self._resume)
-        check_finite(content.get('state_dict', content), filename)
+        for part in (content['state_dict'], content.get('ema_state_dict', {})):
+            check_finite(part, filename)
         return content
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
