@@ -1,6 +1,7 @@
 """Errors that a user can mend: one base, shown by the tools without a traceback."""
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ class TraceError(InputError, RuntimeError):
     """A forward pass did not run as tracing needs it."""
 
 
+# Of writing where there is no room, or where nobody may.
+WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 # What Python and mmengine's registries say of an unknown argument or type.
 MISSPELT = ('unexpected keyword argument', 'is not in the')
 
@@ -31,8 +34,9 @@ MISSPELT = ('unexpected keyword argument', 'is not in the')
 def short_errors(config: str) -> Iterator[None]:
     """End the program with the message of an :class:`InputError`, status 1.
 
-    A key of the config that no constructor takes, a type that does not exist and a
-    data set whose files are missing end it in the same way. Any other error keeps its
+    A key of the config that no constructor takes, a type that does not exist, a data
+    set whose files are missing, what a hook asserts before the training, a full disk
+    and a killed data worker end it in the same way. Any other error keeps its
     traceback.
 
     Args:
@@ -52,6 +56,26 @@ def short_errors(config: str) -> Iterator[None]:
             f'{error.filename or error} does not exist (config {config}). Check the '
             'paths of the data, or move them: --cfg-options data_root=DIR'
         )
+    except OSError as error:
+        if error.errno not in WRITE_FAULTS:
+            raise
+        end(
+            f'{error.filename or "a file"}: {error.strerror} (config {config}). Make '
+            'room or allow it; a run that has checkpoints continues with --resume'
+        )
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        end(
+            f'{str(error).splitlines()[0]} (config {config}). A data worker ended from '
+            'outside, as a rule for lack of memory: fewer num_workers, a smaller '
+            'batch_size, or more shared memory (/dev/shm; docker: --shm-size)'
+        )
+    except AssertionError as error:
+        names = {frame.f_code.co_name for frame in frames(error)}
+        if not str(error) or not names & {'before_run', 'before_train'}:
+            raise
+        end(f'config {config}: {error}')
     except (ValueError, TypeError, KeyError) as error:
         message = str(error.args[0]) if error.args else ''
         if while_building(error) and 'end should be larger than begin' in message:

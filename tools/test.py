@@ -6,12 +6,10 @@ import os.path as osp
 
 from mmengine.config import Config, DictAction
 
-from mmtlalign.compat.wrappers import unwrap_dataset
-from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.precision import join_cpu_processes, leave_processes
-from mmtlalign.engine.runner import build_runner
+from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, short_errors
-from mmtlalign.validation.config import load_config
+
+# What imports PyTorch comes later, so that a wrong command line is answered at once.
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,6 +61,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
                 '--tta needs tta_model and tta_pipeline in the config; set them or '
                 'leave out --tta'
             )
+        from mmtlalign.compat.wrappers import unwrap_dataset
+
         # A wrapper has no pipeline of its own.
         unwrap_dataset(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
@@ -79,13 +79,27 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     """Test the checkpoint of the command line."""
     args = parse_args()
-    filter_known_warnings()
     with short_errors(args.config):
-        cfg = load_config(args.config, args.cfg_options)
-        merge_args(cfg, args)
-        join_cpu_processes(cfg)
-        build_runner(cfg).test()
-        leave_processes()
+        check_file(args.config, 'config')
+        check_file(args.checkpoint, 'checkpoint')
+        test(args)
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test the checkpoint of a command line that has been read."""
+    from mmtlalign.engine.console import filter_known_warnings
+    from mmtlalign.engine.precision import join_cpu_processes, leave_processes
+    from mmtlalign.engine.run_folder import make_folder
+    from mmtlalign.engine.runner import build_runner
+    from mmtlalign.validation.config import load_config
+
+    filter_known_warnings()
+    cfg = load_config(args.config, args.cfg_options)
+    merge_args(cfg, args)
+    make_folder(cfg.work_dir)
+    join_cpu_processes(cfg)
+    build_runner(cfg).test()
+    leave_processes()
 
 
 if __name__ == '__main__':

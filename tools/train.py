@@ -3,19 +3,14 @@
 import argparse
 import os
 import os.path as osp
+import sys
 
 from mmengine.config import Config, DictAction
 
-from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.nan_guard_hook import add_nan_guard
-from mmtlalign.engine.precision import (
-    join_cpu_processes,
-    leave_processes,
-    mixed_precision,
-)
-from mmtlalign.engine.runner import build_runner
+from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, short_errors
-from mmtlalign.validation.config import load_config
+
+# What imports PyTorch comes later, so that a wrong command line is answered at once.
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +27,11 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='auto|PATH',
         help='continue from PATH, or from the last checkpoint of the work directory',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='begin anew in a work directory with checkpoints, which are deleted',
     )
     parser.add_argument(
         '--amp',
@@ -71,10 +71,15 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    folder = osp.dirname(args.config)
+    if not args.work_dir and osp.isfile(osp.join(folder, 'last_checkpoint')):
+        cfg.work_dir = folder  # the copy of a config in the folder of its run
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
+        from mmtlalign.engine.precision import mixed_precision
+
         mixed_precision(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
@@ -88,13 +93,35 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
 def main() -> None:
     """Train the model of the command line."""
     args = parse_args()
-    filter_known_warnings()
     with short_errors(args.config):
-        cfg = load_config(args.config, args.cfg_options)
-        merge_args(cfg, args)
-        add_nan_guard(cfg)
+        check_file(args.config, 'config')
+        if args.resume not in (None, 'auto'):
+            check_file(args.resume, 'checkpoint')
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train the model of a command line that has been read."""
+    from mmtlalign.engine.console import filter_known_warnings
+    from mmtlalign.engine.nan_guard_hook import add_nan_guard
+    from mmtlalign.engine.precision import join_cpu_processes, leave_processes
+    from mmtlalign.engine.run_folder import claim_folder, describe_last
+    from mmtlalign.engine.runner import build_runner
+    from mmtlalign.validation.config import load_config
+
+    filter_known_warnings()
+    cfg = load_config(args.config, args.cfg_options)
+    merge_args(cfg, args)
+    add_nan_guard(cfg)
+    with claim_folder(cfg, args.overwrite):
         join_cpu_processes(cfg)
-        build_runner(cfg).train()
+        try:
+            build_runner(cfg).train()
+        except Exception as error:
+            last = describe_last(cfg.work_dir)
+            if '--resume' in last and last not in str(error):
+                print(last, file=sys.stderr)
+            raise
         leave_processes()
 
 

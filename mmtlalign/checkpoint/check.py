@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmtlalign.checkpoint.io import read_checkpoint
@@ -41,6 +41,32 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
             f"'{path}' has no {', '.join(map(repr, lacking))}, which a run needs to "
             'continue; resume from an epoch_*.pth or iter_*.pth of the work '
             'directory, or start anew from its weights: --cfg-options load_from=…'
+        )
+
+
+def check_finite(content: Mapping[str, Any], path: str) -> None:
+    """Check that the tensors of a checkpoint are numbers.
+
+    Infinity is left alone: masks of attention hold it.
+
+    Args:
+        content: Tensors by name; anything else passes.
+        path: The file, for the message.
+
+    Raises:
+        InputError: A tensor holds NaN.
+    """
+    bad = [
+        name
+        for name, value in content.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.isnan().any()
+    ]
+    if bad:
+        raise InputError(
+            f"checkpoint '{path}' holds NaN in {len(bad)} of {len(content)} tensors "
+            f'({some_of(bad, 3)}): its training went wrong. Take an earlier checkpoint'
         )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from mmtlalign.checkpoint.check import check_finite
 from mmtlalign.checkpoint.io import read_checkpoint, tensors_in
 from mmtlalign.errors import InputError, some_of
 
@@ -50,7 +51,8 @@ def load_backbone(
         Lines for the log: how many tensors, and what was resized.
 
     Raises:
-        InputError: No such file, or it does not hold the whole of this backbone.
+        InputError: No such file, or it does not hold the whole of this backbone, or
+            NaN.
     """
     own = backbone.state_dict()
     new = _names_of(new_layers, own)
@@ -59,6 +61,7 @@ def load_backbone(
     content = dict(content, state_dict=everything)
     network, kind = select_weights(content, weights, path, prefix)
     given = _backbone_tensors(network, own, new, prefix, path)
+    check_finite(given, path)
     # With few names in common it is another network; shapes would mislead.
     if len(set(given) & set(own)) > len(own) / 2:
         _check_shapes(given, own, path)

@@ -1,9 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that are there, and files that appear whole or not at all."""
 
+import difflib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from mmtlalign.errors import InputError
 
 
 @contextmanager
@@ -35,3 +38,24 @@ def atomic_write(path: str | Path, sync: bool = False) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_file(path: str | Path, what: str) -> None:
+    """Check that a file exists, before anything slow is imported.
+
+    Args:
+        path: The file; ``~`` is expanded, addresses pass.
+        what: What the user calls it, for the message.
+
+    Raises:
+        InputError: It does not; the nearest name in its folder is in the message.
+    """
+    file = Path(path).expanduser()
+    if '://' in str(path) or file.is_file():
+        return
+    if file.is_dir():
+        raise InputError(f"{what} '{path}' is a folder, but one file is needed")
+    names = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+    near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.8)
+    remedy = f"did you mean '{file.with_name(near[0])}'?" if near else 'check the path'
+    raise InputError(f"{what} '{path}' does not exist; {remedy}")

@@ -1,6 +1,8 @@
 """Run a training: runner, precision, optimizers and hooks."""
 
+from mmtlalign.engine.checkpoint_hook import WholeCheckpointHook
 from mmtlalign.engine.continue_hook import ContinueHook
+from mmtlalign.engine.exact_resume import ExactResumeHook
 from mmtlalign.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmtlalign.engine.nan_guard_hook import NanGuardHook
 from mmtlalign.engine.optim import FastOptimWrapperConstructor
@@ -10,8 +12,10 @@ from mmtlalign.engine.runtime_info_hook import LazyRuntimeInfoHook
 __all__ = [
     'Bf16OptimWrapper',
     'ContinueHook',
+    'ExactResumeHook',
     'FastOptimWrapperConstructor',
     'LayerDecayOptimWrapperConstructor',
     'LazyRuntimeInfoHook',
     'NanGuardHook',
+    'WholeCheckpointHook',
 ]

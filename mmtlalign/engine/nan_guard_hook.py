@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from mmtlalign.engine.run_folder import describe_last
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import HOOKS
 
@@ -211,16 +212,6 @@ def file_names(batch: dict) -> list[str]:
         index = info.get('sample_idx', number)
         names.append(str(name or f'sample {index} (no file name)'))
     return names
-
-
-def describe_last(work_dir: str) -> str:
-    """Say which checkpoint is left to continue from."""
-    # Written by mmengine after the checkpoint itself.
-    pointer = osp.join(work_dir, 'last_checkpoint')
-    if not osp.isfile(pointer):
-        return 'No checkpoint has been written yet.'
-    with open(pointer, encoding='utf-8') as file:
-        return f'The last good checkpoint is {file.read().strip()}: see --resume.'
 
 
 def add_nan_guard(cfg: Config) -> None:

@@ -2,18 +2,31 @@
 
 import textwrap
 from logging import Logger
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
-from mmtlalign.checkpoint.check import check_checkpoint, check_fit
+from mmtlalign.checkpoint.check import check_checkpoint, check_finite, check_fit
 from mmtlalign.compat.data_pickle import trusted_types
+from mmtlalign.compat.files import atomic_write
 from mmtlalign.engine.console import hide_bulk, import_host
+from mmtlalign.engine.exact_resume import number_batches, resume_exactly
+from mmtlalign.engine.host_hooks import (
+    average_inner_model,
+    check_hooks,
+    check_schedules,
+    our_hook,
+)
+from mmtlalign.engine.run_folder import find_checkpoint
 from mmtlalign.errors import InputError
 from mmtlalign.validation.classes import check_checkpoint_classes
 from mmtlalign.validation.data import check_loops, explain_build_error
@@ -28,7 +41,8 @@ class TaskRunner(Runner):
 
     It trains as :class:`mmengine.runner.Runner` does, with the same arguments, and
 
-    * refuses data and checkpoints that do not fit before the first step;
+    * refuses data, checkpoints and hooks that do not fit before the first step;
+    * resumes exactly, from the last checkpoint that is whole;
     * names the file of a sample that fails;
     * takes the optimizer's fused step where there is one;
     * reads losses from the GPU when they are logged;
@@ -46,17 +60,19 @@ class TaskRunner(Runner):
 
     @staticmethod
     def build_dataloader(
-        dataloader: DataLoader | dict, *args: Any, **kwargs: Any
+        dataloader: DataLoader | dict, seed: int | None = None, **kwargs: Any
     ) -> DataLoader:
         """Build mmengine's data loader; a sample that fails names its file.
 
         Raises:
-            InputError: The data set is empty, or its annotation file is wrong.
+            InputError: The data set is empty, its annotation file is wrong, or the
+                settings of its workers contradict each other.
         """
+        check_workers(dataloader)
         listing = Listing()
         try:
             with host_reading(listing):
-                built = Runner.build_dataloader(dataloader, *args, **kwargs)
+                built = Runner.build_dataloader(dataloader, seed=seed, **kwargs)
         except Exception as error:
             fault = explain_build_error(error, dataloader['dataset'], listing)
             if not fault:
@@ -64,14 +80,28 @@ class TaskRunner(Runner):
             raise InputError(fault) from error
         tell_left_out(built.dataset, listing)
         name_broken_samples(built.dataset)
+        if seed is not None:
+            number_batches(built, seed)
         return built
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build mmengine's loop; those of epochs and iterations resume exactly."""
+        return resume_exactly(super().build_train_loop(loop))
+
     def load_or_resume(self) -> None:
-        """Check the data against the model, then load; every kind of run does."""
+        """Check data and hooks against the model, then load; every run does."""
         self.check_datasets()
-        if self._is_test and self._load_from is not None:
-            self.load_whole_checkpoint(self._load_from)
-            self._has_loaded = True
+        average_inner_model(self)
+        if self._is_test:
+            if self._load_from is not None:
+                self.load_whole_checkpoint(self._load_from)
+                self._has_loaded = True
+        else:
+            check_hooks(self)
+            for line in check_schedules(self):
+                self.logger.warning(line)
+            if self._resume and self._load_from is None:
+                self._load_from = find_checkpoint(self.work_dir, self.logger)
         super().load_or_resume()
 
     def check_datasets(self) -> None:
@@ -84,7 +114,7 @@ class TaskRunner(Runner):
         """Load a checkpoint.
 
         Raises:
-            InputError: The file is broken, or of another architecture.
+            InputError: The file is broken, of another architecture, or holds NaN.
         """
         check_checkpoint(filename, resume=self._resume)
         with trusted_types():
@@ -93,7 +123,31 @@ class TaskRunner(Runner):
         check_checkpoint_classes(
             content, self._datasets, filename, self.logger, resume=self._resume
         )
+        for part in (content['state_dict'], content.get('ema_state_dict', {})):
+            check_finite(part, filename)
         return content
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks; those for a checkpoint find its tensors by mmengine's name.
+
+        A file may hold the tensors alone.
+        """
+        if fn_name == 'after_load_checkpoint':
+            content = kwargs['checkpoint']
+            if 'state_dict' not in content:
+                content['state_dict'] = dict(content)
+        super().call_hook(fn_name, **kwargs)
+
+    def save_checkpoint(
+        self, out_dir: str, filename: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Save a checkpoint; a local file appears whole or not at all."""
+        if not is_main_process() or '://' in out_dir or kwargs.get('backend_args'):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        Path(out_dir).mkdir(parents=True, exist_ok=True)
+        with atomic_write(Path(out_dir) / filename, sync=True) as part:
+            super().save_checkpoint(out_dir, part.name, *args, **kwargs)
 
     def test(self) -> dict:
         """Test; unlike a start of training this needs every weight."""
@@ -122,43 +176,85 @@ class TaskRunner(Runner):
             self.load_checkpoint(filename)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
-        """Build the wrapper by this package's constructor, or the one of the config."""
+        """Build the wrapper by this package's constructor, or the one of the config.
+
+        Raises:
+            InputError: It trains in float16, and there is no GPU.
+        """
         if isinstance(optim_wrapper, dict) and 'optimizer' in optim_wrapper:
             optim_wrapper.setdefault('constructor', CONSTRUCTOR)
+            if optim_wrapper.get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+                raise InputError(
+                    "optim_wrapper.type='AmpOptimWrapper' trains in float16, which "
+                    'needs a GPU, and none is found. Add --amp: without a GPU it '
+                    'trains in bfloat16'
+                )
         return super().build_optim_wrapper(optim_wrapper)
+
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | None = None
+    ) -> None:
+        """Register a hook, or this package's in place of a host's."""
+        super().register_hook(our_hook(hook), priority)
 
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict] | None = None
     ) -> None:
         """Register the hooks; losses are read from the device when they are logged."""
-        lazy = dict(runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'))
-        super().register_default_hooks(lazy | dict(hooks or {}))
+        ours = dict(
+            runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'),
+            exact_resume=dict(type='mmtlalign.ExactResumeHook'),
+        )
+        super().register_default_hooks(ours | dict(hooks or {}))
 
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None
     ) -> None:
-        """Scale the learning rate if asked, and log what is used."""
-        super().scale_lr(optim_wrapper, auto_scale_lr)
-        self.logger.info(self.describe_batch(optim_wrapper, auto_scale_lr or {}))
+        """Scale the learning rate if asked, and log what is used.
 
-    def describe_batch(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict) -> str:
-        """Return one line: global batch, learning rate, what the recipe expects."""
+        mmengine's own leaves accumulated steps out of the batch.
+        """
+        options = auto_scale_lr or {}
         loader = self.train_dataloader
         size = loader.batch_size or loader.batch_sampler.batch_size
         steps = getattr(optim_wrapper, '_accumulative_counts', 1)
-        total = size * self.world_size * steps
-        rates = [lr for values in optim_wrapper.get_lr().values() for lr in values]
+        total, base = size * self.world_size * steps, options.get('base_batch_size')
         line = (
             f'Global batch {total} = {size} images x {self.world_size} process(es) x '
-            f'{steps} accumulated step(s); highest learning rate {max(rates):.4g}'
+            f'{steps} accumulated step(s)'
         )
-        base = auto_scale_lr.get('base_batch_size')
-        if base and base != total and not auto_scale_lr.get('enable'):
+        if options.get('enable'):
+            several = isinstance(optim_wrapper, OptimWrapperDict)
+            for wrapper in optim_wrapper.values() if several else [optim_wrapper]:
+                for group in wrapper.optimizer.param_groups:
+                    group['lr'] *= total / base
+            line += f'; learning rate scaled by {total / base:g}, from {base}'
+        rates = [lr for values in optim_wrapper.get_lr().values() for lr in values]
+        line += f'; highest learning rate {max(rates):.4g}'
+        if base and base != total and not options.get('enable'):
             line += (
                 f'. The recipe was made for {base}: `--auto-scale-lr` scales the '
                 'learning rate in proportion'
             )
-        return line
+        self.logger.info(line)
+
+
+def check_workers(dataloader: DataLoader | dict) -> None:
+    """Check that settings of a loader that need data workers have some.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not isinstance(dataloader, dict) or dataloader.get('num_workers', 0):
+        return
+    for key in ('persistent_workers', 'prefetch_factor', 'timeout'):
+        if dataloader.get(key):
+            off = False if key == 'persistent_workers' else None
+            raise InputError(
+                f'num_workers=0 with {key}={dataloader[key]}, which needs workers, in '
+                f'the loader of {dataloader["dataset"].get("type")}. Set {key}={off} '
+                f'there too, such as --cfg-options train_dataloader.{key}={off}'
+            )
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -13,8 +13,12 @@ from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor
 
-from mmtlalign.methods.mixer import make_mixer
-from mmtlalign.methods.preprocessor import batch_labels, preprocessor_config
+from mmtlalign.methods.mixer import BatchMixer, make_mixer
+from mmtlalign.methods.preprocessor import (
+    MixDataPreprocessor,
+    batch_labels,
+    preprocessor_config,
+)
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 
@@ -58,14 +62,39 @@ class MixClassifier(ImageClassifier):
             data_preprocessor=preprocessor_config(data_preprocessor, head),
             **kwargs,
         )
-        self.mixer = make_mixer(train_cfg)
-        if self.mixer is not None and getattr(self.head, 'needs_record', False):
-            self.mixer.check_records(type(self.head).__name__)
+        self.mixer = self._checked(make_mixer(train_cfg))
+        if isinstance(self.data_preprocessor, MixDataPreprocessor):
+            self.data_preprocessor.on_switch = self.switch_augments
         self.traces = hasattr(self.head, 'trace')
         if self.traces:
             self.head.attach(self.backbone)
             if hasattr(self.neck, 'check'):
                 self.neck.check(self.backbone)
+
+    def _checked(self, mixer: BatchMixer | None) -> BatchMixer | None:
+        if mixer is not None and getattr(self.head, 'needs_record', False):
+            mixer.check_records(type(self.head).__name__)
+        return mixer
+
+    def make_switched_mixer(self, augments: Any) -> BatchMixer | None:
+        """Return the mixer of what mmpretrain's ``SwitchRecipeHook`` switches to.
+
+        Args:
+            augments: Its ``RandomBatchAugment``; None for no mixing.
+
+        Raises:
+            InputError: The head cannot read batches that are mixed so.
+        """
+        if augments is None:
+            return None
+        # With probabilities, the last stands for no mixing.
+        parts = [a for a in augments.augments if a is not None]
+        probs = augments.probs and list(augments.probs)[: len(parts)]
+        return self._checked(BatchMixer(parts, probs))
+
+    def switch_augments(self, augments: Any) -> None:
+        """Mix by other augments from now on, see :meth:`make_switched_mixer`."""
+        self.mixer = self.make_switched_mixer(augments)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Mix, run the network, and let the head compute the loss.

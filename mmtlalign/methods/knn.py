@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.config.config import ConfigDict
 from mmengine.dist import all_gather, all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -315,4 +315,4 @@ def gather(part: Tensor, size: int) -> Tensor:
 
 def _counts_epochs(runner: Runner) -> bool:
     """Return whether the training is as long as some number of epochs."""
-    return type(runner.train_loop).__name__ != 'IterBasedTrainLoop'
+    return not isinstance(runner.train_loop, IterBasedTrainLoop)

@@ -3,6 +3,7 @@
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -43,8 +44,27 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                 'labels, so set data_preprocessor=dict(num_classes=...) to the '
                 "head's number of classes."
             )
+        if kwargs.get('batch_augments') is not None:
+            raise InputError(
+                'batch_augments of MixDataPreprocessor would mix nothing: use '
+                'mmtlalign.MixClassifier and move the augments to its train_cfg.'
+            )
         kwargs['to_onehot'] = True
         super().__init__(num_classes=num_classes, **kwargs)
+
+    # Of :class:`MixClassifier`, which mixes in place of a preprocessor.
+    on_switch: Callable[[Any], None] | None = None
+
+    @property
+    def batch_augments(self) -> None:
+        """Nothing is mixed here."""
+        return None
+
+    @batch_augments.setter
+    def batch_augments(self, augments: Any) -> None:
+        """Hand on what mmpretrain's ``SwitchRecipeHook`` switches to."""
+        if self.on_switch is not None:
+            self.on_switch(augments)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise a batch and collect its labels.

@@ -264,6 +264,8 @@ class PlanRunner:
         command += ['--work-dir', job.folder, *self.plan.arguments]
         if point := resume_point(job.folder, job.total):
             command += ['--resume', point]
+        elif last_checkpoint(job.folder):
+            command.append('--overwrite')
         options = [f'{key}={value}' for key, value in job.options.items()]
         return [*command, '--cfg-options', *options]
 

@@ -1,0 +1,100 @@
+"""Checkpoints that replace others only when they are whole."""
+
+import errno
+import os.path as osp
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmtlalign.engine.run_folder import describe_last, write_pointer
+from mmtlalign.errors import InputError
+from mmtlalign.registry import HOOKS
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, which never has less than it had before.
+
+    The stock hook deletes the surplus checkpoint, and the best one so far, before it
+    writes the next; if that fails, both are gone. Here they are deleted afterwards, or
+    before only if the disk is full and another whole one remains. Paths that the run
+    keeps are relative to its folder, which may be renamed or moved.
+    ``tools/train.py`` has it in place of the stock hook, with the same arguments.
+
+    Raises:
+        InputError: A checkpoint cannot be written.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the folder, and the best checkpoints of a run that is resumed."""
+        hub = runner.message_hub
+        for key, path in list(hub.runtime_info.items()):
+            if key.startswith(('best_ckpt', 'last_ckpt')) and isinstance(path, str):
+                folder = self.out_dir or runner.work_dir
+                if self.out_dir not in (None, runner.work_dir):
+                    folder = osp.join(folder, osp.basename(runner.work_dir))
+                hub.update_info(key, osp.join(folder, osp.basename(path)))
+        super().before_train(runner)
+        if isinstance(self.file_backend, LocalBackend):
+            self.file_backend = LateRemoval()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        save = super()._save_checkpoint_with_step
+        try:
+            save(runner, step, meta)
+        except OSError as error:
+            spare = error.errno == errno.ENOSPC and self.max_keep_ckpts > 1
+            if not spare or not self._remove():
+                raise self._explain(runner, error) from error
+            self._save_checkpoint_with_step(runner, step, meta)
+            return
+        self._remove()
+        if is_main_process():
+            write_pointer(runner.work_dir, self.last_ckpt)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        except OSError as error:
+            raise self._explain(runner, error) from error
+        self._remove()
+
+    def _explain(self, runner: Runner, error: OSError) -> InputError:
+        return InputError(
+            f'a checkpoint cannot be written to {self.out_dir}: {error.strerror}. Make '
+            'room, or make the folder writable, then continue with --resume. '
+            f'{describe_last(runner.work_dir)}'
+        )
+
+    def _remove(self) -> int:
+        """Delete what was replaced; return how many files."""
+        backend = self.file_backend
+        if not isinstance(backend, LateRemoval):
+            return 0
+        best = getattr(self, 'best_ckpt_path', None)
+        kept = getattr(self, 'best_ckpt_path_dict', {}).values()
+        return backend.remove_now({self.last_ckpt, best, *kept})
+
+
+class LateRemoval(LocalBackend):
+    """Local files whose removal waits until it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: list[str] = []
+
+    def remove(self, filepath: str) -> None:
+        """Note a file that is to be removed."""
+        self.pending.append(filepath)
+
+    def remove_now(self, kept: set[str | None]) -> int:
+        """Remove the files but those that were written anew; return how many."""
+        removed = 0
+        while self.pending:
+            path = self.pending.pop()
+            if path not in kept and osp.isfile(path):
+                super().remove(path)
+                removed += 1
+        return removed

@@ -1,0 +1,224 @@
+"""Hooks of mmengine and mmpretrain with the classes of this package.
+
+A hook that would do nothing without a word works, or is refused when the run is built;
+``tests/engine/test_host_hooks.py`` has the answer for each.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import MODELS
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
+
+from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
+from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.validation.samples import name_broken_samples
+
+# In place of mmengine's.
+OURS = {'CheckpointHook': 'mmtlalign.WholeCheckpointHook'}
+# The end of a scheduler that has none.
+ENDLESS = 10**9
+
+
+def our_hook(hook: Hook | dict) -> Hook | dict:
+    """Return the config of this package's hook for a host's, or what was given."""
+    if not isinstance(hook, dict):
+        return hook
+    kind = hook.get('type')
+    name = 'CheckpointHook' if kind is CheckpointHook else str(kind)
+    return dict(hook, type=OURS.get(name.removeprefix('mmengine.'), kind))
+
+
+def average_inner_model(runner: Runner) -> None:
+    """Let an ``EMAHook`` average the network inside test-time augmentation.
+
+    It would average the wrapper, find no weights for it in a checkpoint, and evaluate
+    random ones.
+
+    Args:
+        runner: Hooks have run ``before_run``; nothing is loaded yet.
+    """
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    if not isinstance(model, BaseTTAModel):
+        return
+    for hook in runner.hooks:
+        if isinstance(hook, EMAHook):
+            hook.src_model = unwrap_model(model)
+            options = dict(model=hook.src_model)
+            hook.ema_model = MODELS.build(hook.ema_cfg, default_args=options)
+
+
+def check_hooks(runner: Runner) -> None:
+    """Check that every hook of a training can do what it is for.
+
+    Args:
+        runner: With its model, data and optimizer built.
+
+    Raises:
+        InputError: One would do nothing, or fail late.
+    """
+    model = unwrap_model(runner.model)
+    for hook in runner.hooks:
+        kinds = [kind.__name__ for kind in type(hook).__mro__]
+        for name, check in CHECKS.items():
+            if name in kinds:
+                check(hook, model, runner)
+
+
+def check_switch(hook: Any, model: nn.Module, runner: Runner) -> None:
+    """Check what mmpretrain's ``SwitchRecipeHook`` switches to."""
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        raise InputError(
+            'SwitchRecipeHook counts epochs, and this run counts iterations: nothing '
+            'would switch. Set train_cfg=dict(by_epoch=True, max_epochs=…)'
+        )
+    for epoch, recipe in hook.schedule.items():
+        if 'batch_augments' in recipe:
+            check_switched_augments(recipe['batch_augments'], epoch, model)
+        if 'loss' in recipe:
+            owner = model if hasattr(model, 'loss_module') else model.head
+            old, new = getattr(owner, 'loss_module', None), recipe['loss']
+            # Token labels take a loss of their own, whose arguments others lack.
+            own = type(old).__module__.startswith('mmtlalign.')
+            if old is None or (own and not isinstance(new, type(old))):
+                raise UnsupportedError(
+                    f'SwitchRecipeHook, action_epoch={epoch}: {type(model).__name__} '
+                    f'cannot take the loss {type(new).__name__} in place of '
+                    f'{type(old).__name__}. Leave `loss` out there'
+                )
+        if 'train_pipeline' in recipe:
+            inner = unwrap_dataset(runner.train_dataloader.dataset)
+            zero = getattr(inner, 'reduce_zero_label', None)
+            part = dict(pipeline=recipe['train_pipeline'], reduce_zero_label=zero)
+            named = SimpleNamespace(**part)
+            name_broken_samples(named)
+            recipe['train_pipeline'] = named.pipeline
+
+
+def check_switched_augments(augments: Any, epoch: int, model: nn.Module) -> None:
+    """Check that a model can mix by other augments from an epoch on."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if hasattr(model, 'make_switched_mixer') and hasattr(preprocessor, 'on_switch'):
+        model.make_switched_mixer(augments)  # an error shows now
+    elif hasattr(model, 'make_switched_mixer') or not hasattr(
+        preprocessor, 'batch_augments'
+    ):
+        raise UnsupportedError(
+            f'SwitchRecipeHook, action_epoch={epoch}: {type(model).__name__} with '
+            f'{type(preprocessor).__name__} cannot switch batch_augments. Use '
+            'mmtlalign.MixClassifier with its own data preprocessor, or leave them out'
+        )
+
+
+def needs(test: Any, reason: str) -> Any:
+    """Return a check that raises UnsupportedError with a reason."""
+
+    def check(hook: Hook, model: nn.Module, runner: Runner) -> None:
+        if not test(model, runner):
+            raise UnsupportedError(
+                f'{type(hook).__name__} does nothing in this run: {reason}. Take it '
+                'out of custom_hooks'
+            )
+
+    return check
+
+
+def has_loss(name: str) -> Any:
+    """Return a test whether the loss of the head has an attribute."""
+
+    def test(model: nn.Module, runner: Runner) -> bool:
+        head = getattr(model, 'head', None)
+        return hasattr(getattr(head, 'loss_module', None), name)
+
+    return test
+
+
+def has_fixed_rate(model: nn.Module, runner: Runner) -> bool:
+    """Return whether a group of the optimizer asks for a fixed learning rate."""
+    groups = getattr(runner.optim_wrapper, 'optimizer', None)
+    return any(g.get('fix_lr') for g in getattr(groups, 'param_groups', ()))
+
+
+def check_visualization(hook: Any, model: nn.Module, runner: Runner) -> None:
+    """Check that mmpretrain's ``VisualizationHook`` has something to draw with."""
+    drawing = getattr(hook, 'enable', False) and type(hook).__module__.startswith(
+        'mmpretrain.'
+    )
+    if drawing and not hasattr(hook._visualizer, 'visualize_cls'):
+        raise InputError(
+            'VisualizationHook.enable=True needs a visualizer of mmpretrain, and the '
+            "config has none. Set visualizer=dict(type='UniversalVisualizer', "
+            "vis_backends=[dict(type='LocalVisBackend')])"
+        )
+
+
+def check_parameter(hook: Any, model: nn.Module, runner: Runner) -> None:
+    """Check that mmpretrain's ``WarmupParamHook`` finds its parameter."""
+    try:
+        hook.get_param(runner)
+    except AttributeError as error:
+        raise InputError(f'WarmupParamHook: {error}') from error
+
+
+# By class, as hosts name them: what must hold in a training.
+CHECKS = {
+    'SwitchRecipeHook': check_switch,
+    'VisualizationHook': check_visualization,
+    'WarmupParamHook': check_parameter,
+    'DenseCLHook': needs(
+        lambda model, _: hasattr(model, 'loss_lambda'), 'the model is not DenseCL'
+    ),
+    'PrepareProtoBeforeValLoopHook': needs(
+        lambda model, _: hasattr(model, 'prepare_prototype'),
+        'the model is no retriever',
+    ),
+    'SetAdaptiveMarginsHook': needs(
+        lambda model, _: hasattr(getattr(model, 'head', None), 'set_margins'),
+        'the head is no ArcFaceClsHead',
+    ),
+    'SimSiamHook': needs(
+        has_fixed_rate,
+        'no parameter has fix_lr=True (paramwise_cfg.custom_keys, with '
+        "optim_wrapper.constructor='DefaultOptimWrapperConstructor')",
+    ),
+    'SwAVHook': needs(has_loss('use_queue'), 'the loss is not that of SwAV'),
+    'PreciseBNHook': needs(
+        lambda model, _: any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm)
+            for module in model.modules()
+        ),
+        'the model has no batch norm',
+    ),
+    'NaiveVisualizationHook': needs(
+        lambda *_: False, "it reads batches of another format; take the host's own hook"
+    ),
+}
+
+
+def check_schedules(runner: Runner) -> list[str]:
+    """Return a notice for each scheduler that does not fit the length of the run."""
+    schedulers = runner.param_schedulers
+    if not isinstance(schedulers, list):
+        return []
+    by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+    notices = []
+    for number, scheduler in enumerate(schedulers):
+        name = f'param_scheduler.{number} ({type(scheduler).__name__})'
+        unit = 'epoch' if scheduler.by_epoch else 'iteration'
+        length = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+        if scheduler.by_epoch and by_iteration:
+            notices.append(
+                f'{name} counts epochs, and this run counts iterations: it never '
+                f'moves. Set --cfg-options param_scheduler.{number}.by_epoch=False'
+            )
+        elif length < scheduler.end < ENDLESS:
+            notices.append(
+                f'{name} goes on to {unit} {scheduler.end}, but the run ends at '
+                f'{length}, before the schedule does. If that is not meant: '
+                f'--cfg-options param_scheduler.{number}.end={length}'
+            )
+    return notices

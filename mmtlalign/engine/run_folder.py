@@ -1,0 +1,203 @@
+"""The folder of a run: who may write to it, and which checkpoint continues it."""
+
+import contextlib
+import os
+import os.path as osp
+import re
+import socket
+from collections.abc import Iterator
+from logging import Logger
+from pathlib import Path
+from typing import TextIO
+
+from mmengine.config import Config
+
+from mmtlalign.checkpoint.check import check_checkpoint
+from mmtlalign.checkpoint.io import read_checkpoint
+from mmtlalign.compat.files import atomic_write
+from mmtlalign.errors import InputError, some_of
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+POINTER = 'last_checkpoint'
+LOCK = '.lock'
+# What a run leaves that a later --resume, or a hook, would take for its own.
+REMAINS = ('epoch_*.pth', 'iter_*.pth', 'best_*.pth', 'queue*.pth', POINTER)
+
+
+# ---------------------------------------------------------------------- who writes
+
+
+@contextlib.contextmanager
+def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
+    """Hold the work directory of a training that begins.
+
+    Args:
+        cfg: ``work_dir``, ``resume`` and ``randomness`` are read; a run that is resumed
+            gets the random seed that it began with.
+        overwrite: Whether the checkpoints of an earlier run there may be deleted.
+
+    Raises:
+        InputError: The folder cannot be written, another process uses it, or it has
+            the checkpoints of an earlier run, and nothing says what to do with them.
+    """
+    folder = Path(cfg.work_dir)
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    alone = cfg.get('launcher', 'none') == 'none'
+    main = alone or all(os.environ.get(name, '0') == '0' for name in ranks)
+    with _lock(folder) if main else contextlib.nullcontext():
+        found = checkpoints_in(folder)
+        if found and not cfg.get('resume') and not overwrite:
+            raise InputError(
+                f"work directory '{folder}' has the checkpoints of an earlier run "
+                f'({some_of([path.name for path in found], 3)}). Continue that run: '
+                '--resume. Begin anew: --work-dir NEW_FOLDER, or --overwrite, which '
+                'deletes them'
+            )
+        if main:
+            for path in folder.glob('.*.part'):  # of a run that was killed
+                path.unlink(missing_ok=True)
+            if overwrite and not cfg.get('resume'):
+                for pattern in REMAINS:
+                    for path in folder.glob(pattern):
+                        path.unlink()
+        take_seed(cfg)
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock a folder until the process ends, even by ``kill -9``."""
+    with make_folder(folder).open('a+', encoding='utf-8') as file:
+        _lock_file(file, folder)
+        yield
+
+
+def make_folder(folder: str | Path) -> Path:
+    """Make a work directory; return its lock file, which shows that it can be written.
+
+    Raises:
+        InputError: It cannot.
+    """
+    lock = Path(folder) / LOCK
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.open('a', encoding='utf-8').close()
+    except OSError as error:
+        raise InputError(
+            f"work directory '{folder}' cannot be written ({error.strerror}). Name "
+            'another with --work-dir FOLDER'
+        ) from error
+    return lock
+
+
+def _lock_file(file: TextIO, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        # Of the process: data workers, which may outlive it a little, do not hold it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        raise InputError(
+            f"work directory '{folder}' is in use by {file.read().strip()}. Wait until "
+            'that is done, stop it, or name another with --work-dir FOLDER'
+        ) from error
+    except OSError:  # a file system without locks
+        return
+    file.truncate(0)
+    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+    file.flush()
+
+
+def take_seed(cfg: Config) -> None:
+    """Give a run that is resumed the seed that it drew, before data are built."""
+    randomness = cfg.get('randomness') or {}
+    if not cfg.get('resume') or randomness.get('seed') is not None:
+        return
+    path = cfg.get('load_from') or find_checkpoint(cfg.work_dir)
+    if path and '://' not in str(path):
+        content = read_checkpoint(str(path), 'checkpoint', '', 'meta')
+        seed = content.get('meta', {}).get('seed')
+        cfg.randomness = dict(randomness, seed=seed)
+
+
+# ---------------------------------------------------------------- which checkpoint
+
+
+def checkpoints_in(folder: str | Path) -> list[Path]:
+    """List the checkpoints ``epoch_*.pth`` and ``iter_*.pth``, the last one first."""
+    found = [*Path(folder).glob('epoch_*.pth'), *Path(folder).glob('iter_*.pth')]
+    numbered = [path for path in found if _number(path) is not None]
+    return sorted(numbered, key=lambda path: (_number(path), path.name), reverse=True)
+
+
+def _number(path: Path) -> int | None:
+    match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
+    return int(match[1]) if match else None
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """Return the checkpoint that the run wrote last; the folder may have been moved."""
+    pointer = Path(folder) / POINTER
+    try:
+        text = pointer.read_text(encoding='utf-8').strip()
+    except OSError:
+        return None
+    inside = Path(folder) / Path(text).name
+    # A run whose CheckpointHook has another `out_dir` names a path.
+    return next((p for p in (inside, Path(text)) if text and p.is_file()), None)
+
+
+def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | None:
+    """Return the checkpoint to resume from: the last one that is whole.
+
+    Args:
+        folder: Work directory of the run.
+        logger: Told of those that are not whole. Defaults to None.
+
+    Returns:
+        Its path; None if the run has written none yet.
+
+    Raises:
+        InputError: There are some, and none is whole.
+    """
+    candidates, last = checkpoints_in(folder), last_checkpoint(folder)
+    if last is not None:
+        # Later files are left over from another run.
+        later = candidates.index(last) if last in candidates else len(candidates)
+        candidates = [last, *candidates[later + 1 :]]
+    faults = []
+    for path in candidates:
+        try:
+            check_checkpoint(str(path), resume=True)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if faults and logger is not None:
+            logger.warning(f'{" ".join(faults)} Resuming from the one before: {path}')
+        return str(path)
+    if faults:
+        raise InputError(
+            f"--resume: no checkpoint in '{folder}' is whole. {faults[0]} Begin anew "
+            'with --overwrite, or in another --work-dir'
+        )
+    return None
+
+
+def write_pointer(folder: str | Path, path: str) -> None:
+    """Write down which checkpoint is the last, relative to the folder of the run."""
+    inside = osp.realpath(osp.dirname(path)) == osp.realpath(folder)
+    with atomic_write(Path(folder) / POINTER) as part:
+        part.write_text(osp.basename(path) if inside else path, encoding='utf-8')
+
+
+def describe_last(folder: str | Path) -> str:
+    """Say which checkpoint is left to continue from."""
+    last = last_checkpoint(folder)
+    if last is None:
+        return 'No checkpoint has been written yet.'
+    return f'The last good checkpoint is {last}: see --resume.'
