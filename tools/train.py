@@ -4,8 +4,9 @@ import argparse
 import os
 import os.path as osp
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
+from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.engine.nan_guard_hook import add_nan_guard
 from mmtlalign.engine.precision import (
