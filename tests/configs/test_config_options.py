@@ -147,7 +147,7 @@ def test_a_dict_in_place_of_a_dict_passes(tmp_path):
     assert load_config(written(tmp_path, text)).model.neck.out_channels == 128
 
 
-# ---------------------------------------------------------------- _base_ = 'mmtlalign::…'
+# ------------------------------------------------------------ _base_ = 'mmtlalign::…'
 
 NAME = 'tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py'
 

@@ -1,15 +1,11 @@
 """Every shipped config trains a step, saves, tests and infers through the tools."""
 
 import copy
-import logging
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import DATASETS
-from mmengine.visualization import Visualizer
-from repository import tool
+from every_config import plain, quick, run
 from tiny_configs import CONFIGS, tiny, write_all
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (80, 96, 3), np.uint8)
@@ -21,31 +17,7 @@ def data(tmp_path_factory):
     return write_all(tmp_path_factory.mktemp('data'))
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """No line for every parameter, no formatting of configs, no md5 of CIFAR."""
-    logging.disable(logging.INFO)
-    text = property(lambda cfg: '\n'.join(f'{k} = {v!r}' for k, v in plain(cfg)))
-    monkeypatch.setattr(Config, 'pretty_text', text)
-    for name in ('CIFAR10', 'CIFAR100'):
-        cls = DATASETS.get(f'mmpretrain.{name}')
-        monkeypatch.setattr(cls, '_check_integrity', lambda self: True)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-def plain(cfg):
-    return [(k, v) for k, v in cfg.to_dict().items() if k != 'filename']
-
-
-def run(monkeypatch, name, cfg, *arguments):
-    """Run a tool in this process on a config that is read already."""
-    module = tool(name)
-    monkeypatch.setattr(module, 'load_config', lambda *given: copy.deepcopy(cfg))
-    monkeypatch.setattr('sys.argv', [f'{name}.py', *map(str, arguments)])
-    for kind in (Visualizer, *Visualizer.__subclasses__()):
-        kind._instance_dict.clear()
-    module.main()
+_quick = pytest.fixture(autouse=True)(quick)
 
 
 def infer(cfg, file):
