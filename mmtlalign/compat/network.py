@@ -4,7 +4,10 @@ import os
 import socket
 import threading
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
+
+import torch
 
 from mmtlalign.errors import InputError
 
@@ -48,6 +51,32 @@ def check_reachable(address: str, what: str, remedy: str, seconds: float = 4) ->
         )
 
 
-def hub_address() -> str:
-    """Return the address of Hugging Face's hub, or of the mirror that is set."""
-    return os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
+def check_timm_download(model: str, what: str, remedy: str) -> None:
+    """Check that weights of timm are on this machine, or can be had.
+
+    Args:
+        model: A name of timm.
+        what: What is to be downloaded, for the message.
+        remedy: What to do without a network, for the message.
+
+    Raises:
+        InputError: They are not here, and their host does not answer.
+    """
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    cfg = timm.get_pretrained_cfg(model)
+    if cfg is None or not (cfg.hf_hub_id or cfg.url) or cfg.file:
+        return
+    if cfg.hf_hub_id:
+        if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on'):
+            return  # the library says at once that there is none
+        files = ('model.safetensors', 'pytorch_model.bin')
+        known = [try_to_load_from_cache(cfg.hf_hub_id, file) for file in files]
+        cached = any(isinstance(file, str) for file in known)
+        address = os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'
+    else:
+        folder = Path(torch.hub.get_dir()) / 'checkpoints'
+        cached, address = (folder / cfg.url.rpartition('/')[2]).is_file(), cfg.url
+    if not cached:
+        check_reachable(address, what, remedy)

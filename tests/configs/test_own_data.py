@@ -1,4 +1,4 @@
-"""The configs of docs/own_data.md and the code of docs/inference.md do what they say."""
+"""The code of docs/own_data.md and docs/inference.md does what they say."""
 
 import json
 import re

@@ -241,9 +241,7 @@ def check_instances(
     }
     counts = Counter(one.get('id') for one in instances)
     twice = [number for number, times in counts.items() if times > 1]
-    faults["ids that are there twice"] += twice
-        n for n, times in counts.items() if times > 1
-    ]
+    faults['ids that are there twice'] += twice
     for one in instances:
         number, image = one.get('id'), images.get(one.get('image_id'))
         x, y, w, h = one.get('bbox') or (0, 0, 0, 0)

@@ -1,19 +1,16 @@
 """Annotators of timm, whose own head reads each cell or token."""
 
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from mmtlalign.checkpoint.io import read_tensors
-from mmtlalign.compat.network import check_reachable, hub_address
+from mmtlalign.compat.network import check_timm_download
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
 
@@ -81,7 +78,8 @@ def _network(
                 num_classes=classes, label_offset=0
             )
     else:
-        _check_download(name, model)
+        remedy = 'Name a file of the weights by --checkpoint, or get on the network.'
+        check_timm_download(model, f'The weights of {name}', remedy)
     try:
         return _at_size(partial(timm.create_model, model, **options), size)
     except (RuntimeError, KeyError, OSError) as error:
@@ -90,26 +88,6 @@ def _network(
             f'{name}: {f"{checkpoint} does not fit" if checkpoint else "no weights"} '
             f'({fault}). Name the weights of this network by --checkpoint.'
         ) from error
-
-
-def _check_download(name: str, model: str) -> None:
-    """Check that weights which are not on this machine can be had."""
-    cfg = timm.get_pretrained_cfg(model)
-    if cfg is None or not (cfg.hf_hub_id or cfg.url) or cfg.file:
-        return
-    if cfg.hf_hub_id:
-        files = ('model.safetensors', 'pytorch_model.bin')
-        known = [try_to_load_from_cache(cfg.hf_hub_id, file) for file in files]
-        cached, address = any(isinstance(k, str) for k in known), hub_address()
-        if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on'):
-            cached = True  # the library says at once that there is none
-    else:
-        folder = Path(torch.hub.get_dir()) / 'checkpoints'
-        cached = (folder / cfg.url.rpartition('/')[2]).is_file()
-        address = cfg.url
-    if not cached:
-        remedy = 'Name a file of the weights by --checkpoint, or get on the network.'
-        check_reachable(address, f'The weights of {name}', remedy)
 
 
 def _at_size(
