@@ -92,6 +92,8 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         InputError: There is no such file.
         UnreadKeyError: A key is set that nobody reads.
     """
+    if path.startswith(SCOPE):
+        path = own_config(path.removeprefix(SCOPE))
     cfg = read_config(path)
     check_top_level(cfg, path)
     options = dict(options or {})
@@ -116,8 +118,6 @@ def read_config(path: str) -> Config:
     Raises:
         InputError: There is no such file, or it cannot be read.
     """
-    if path.startswith(SCOPE):
-        path = own_config(path.removeprefix(SCOPE))
     if not osp.isfile(path):
         raise InputError(f"config '{path}' does not exist; check the path")
     read_own_configs()
@@ -193,7 +193,8 @@ def check_top_level(cfg: Config, path: str) -> None:
         taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
         overrides = set().union(*(base.sets for base in sources[:number]))
         # Moving the data in a file that builds on another comes too late.
-        settings = known - set(ROOTS)
+        # A data_root that nothing stands below moves nothing.
+        settings = known - {'data_root'} - (set(ROOTS) & overrides)
         for name in sorted(source.sets - settings - source.reads - taken):
             if not name.startswith('_') and not stands_elsewhere(cfg, name):
                 reason = f'its base {USED_ALREADY}' if name in overrides else ''
@@ -233,7 +234,7 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
         node, path = cfg.get(first), first
         for depth, part in enumerate(rest, 1):
             if isinstance(node, (list, tuple)):
-                node = item_of(node, part, path, where)
+                node = item_of(node, part, path, f"'{key}' in {where}")
                 if depth == len(rest):
                     raise InputError(
                         f"'{key}' in {where}: an item of a list cannot be set alone. "
@@ -262,7 +263,7 @@ def item_of(node: Sequence, part: str, path: str, where: str) -> Any:
     if part.isdecimal() and int(part) < len(node):
         return node[int(part)]
     raise InputError(
-        f"'{path}.{part}' in {where}: {path} is a list of {len(node)}; "
+        f'{where}: {path} is a list of {len(node)}; '
         + (
             f'name an item by its number, {path}.0 to {path}.{len(node) - 1}.'
             if node
@@ -345,7 +346,7 @@ def raise_unread(name: str, known: Iterable[str], where: str, reason: str = '') 
     """Raise UnreadKeyError: what, where, the nearest known key, the remedy."""
     near = difflib.get_close_matches(name, list(known), n=1)
     remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
-    if USED_ALREADY in reason:
+    if USED_ALREADY in reason or name in ROOTS:
         remedy = (
             'Change the value where it is used; --cfg-options data_root=… moves data.'
         )

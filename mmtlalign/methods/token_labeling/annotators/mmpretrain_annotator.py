@@ -102,9 +102,10 @@ def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
 
 def _check_download(name: str, model: str) -> None:
     """Check that published weights which are not on this machine can be had."""
-    if not ModelHub.has(model):
-        return
-    address = ModelHub.get(model).weights
+    try:
+        address = getattr(ModelHub.get(model), 'weights', None)
+    except ValueError:
+        return  # a config file
     if not address or '://' not in address:
         return
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
