@@ -50,6 +50,12 @@ def short_errors(config: str) -> Iterator[None]:
         message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
         end(message if config in message else f'{message} (config {config})')
     except FileNotFoundError as error:
+        if any(frame.f_code.co_name == 'initialize' for frame in frames(error)):
+            end(
+                f'config {config}: {error} It is the checkpoint of an init_cfg. Name '
+                'another: --cfg-options model.backbone.init_cfg.checkpoint=FILE, or '
+                'start from random weights: --cfg-options model.backbone.init_cfg=None.'
+            )
         if not while_reading_data(error):
             raise
         end(

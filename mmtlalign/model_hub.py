@@ -1,8 +1,6 @@
 """The recipes of this package in mmpretrain's model hub."""
 
-from pathlib import Path
-
-from mmtlalign.errors import InputError
+from mmtlalign.compat.own_configs import own_root
 
 # Folders with models that mmpretrain does not build, or with demonstrations.
 NOT_IN_THE_HUB = {'detection', 'quickstart', 'segmentation', 'small'}
@@ -20,15 +18,7 @@ def register_models() -> None:
     """
     from mmpretrain.apis.model import ModelHub  # only those who ask need mmpretrain
 
-    package = Path(__file__).resolve().parent
-    for root in (package / '.mim', package.parent):
-        if (root / 'model-index.yml').is_file():
-            break
-    else:
-        raise InputError(
-            f'There is no model-index.yml in {package / ".mim"} nor in '
-            f'{package.parent}: install the wheel, or use a checkout.'
-        )
+    root = own_root()
     for path in sorted((root / 'configs').glob('*/metafile.yml')):
         if path.parent.name in NOT_IN_THE_HUB:
             continue

@@ -20,6 +20,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import KNOWN
 from mmtlalign.tracing.trace import MixTracer, trace_forward
+from tools.dataset_converters.prepare import DATA_SETS
 
 DOCS = ROOT / 'docs'
 PAGES = [
@@ -172,6 +173,31 @@ def test_api_page_lists_what_the_package_gives():
     given = {name for name in dir(mmtlalign) if not name.startswith('_')}
     modules = {n for n in given if isinstance(getattr(mmtlalign, n), types.ModuleType)}
     assert listed - {'__version__'} == given - modules
+
+
+def addresses_of_the_project():
+    """Every address of a config, tool or module that is no paper and no code."""
+    for folder in ('configs', 'mmtlalign', 'tools'):
+        for file in (ROOT / folder).rglob('*.*'):
+            if file.suffix in ('.py', '.sh'):
+                text = re.sub(r"'\s*\n\s*'", '', file.read_text())
+                for found in re.findall(r'https?://[^\s\'"`)>,;…{}|*]+', text):
+                    if 'arxiv.org' not in found and 'git-lfs' not in found:
+                        yield file, found
+    for data in DATA_SETS.values():
+        for address, _ in (data.downloads or {}).values():
+            yield data.title, address
+
+
+def test_every_address_is_listed_with_its_checksum():
+    page = (DOCS / 'addresses.md').read_text()
+    missing = [(f, a) for f, a in addresses_of_the_project() if a not in page]
+    assert not missing, 'add to docs/addresses.md'
+    for data in DATA_SETS.values():
+        for name, (address, md5) in (data.downloads or {}).items():
+            assert f'| `{name}` | {address} | {md5} |' in page
+    configs = (ROOT / 'configs').rglob('*.py')
+    assert not [c for c in configs if '://' in c.read_text().replace('arxiv', '')]
 
 
 def test_glossary_defines_each_term_once():

@@ -4,9 +4,10 @@ import argparse
 import os
 import os.path as osp
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmtlalign.compat.files import check_file
+from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import InputError, short_errors
 
 # What imports PyTorch comes later, so that a wrong command line is answered at once.

@@ -3,6 +3,7 @@
 # with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py 8 --amp
 #   ... --cfg-options model.backbone.init_cfg.checkpoint=FILE.pth    other weights
+#   ... --cfg-options model.backbone.init_cfg=None    random weights
 # Expected: no number is known.
 # Measured: no.
 # Cost: not measured by us.

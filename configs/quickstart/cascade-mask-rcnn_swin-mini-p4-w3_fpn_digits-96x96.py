@@ -127,6 +127,11 @@ val_evaluator = dict(
 )
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
+# For the hosts' inferencers (docs/inference.md).
+test_pipeline = val_dataloader['dataset']['pipeline']
+visualizer = dict(
+    type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
 
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),

@@ -100,6 +100,11 @@ val_dataloader = dict(
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
+# For the hosts' inferencers (docs/inference.md).
+test_pipeline = val_dataloader['dataset']['pipeline']
+visualizer = dict(
+    type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)
 
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1.5e-3, weight_decay=0.01),

@@ -1,6 +1,7 @@
 # BEiT-B, pretrained by masked image modelling, fine-tuned with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py 8 --amp
 #   ... --cfg-options model.backbone.init_cfg.checkpoint=FILE.pth    other weights
+#   ... --cfg-options model.backbone.init_cfg=None    random weights
 # Expected: no paper trains it so (plain: 83.1, mmpretrain).
 # Measured: no.
 # Cost: not measured by us.
@@ -27,7 +28,8 @@ model = dict(
         # mmpretrain loads it: the layers share one table of positions there.
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='https://download.openmmlab.com/mmselfsup/1.x/beit/beit_vit-base-p16_8xb256-amp-coslr-300e_in1k/beit_vit-base-p16_8xb256-amp-coslr-300e_in1k_20221128-ab79e626.pth',
+            # A file of mmpretrain's model zoo: address and checksum in docs/addresses.md.
+            checkpoint='data/weights/beit_vit-base-p16_8xb256-amp-coslr-300e_in1k_20221128-ab79e626.pth',
             prefix='backbone.',
         ),
     ),

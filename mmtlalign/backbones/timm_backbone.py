@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from mmtlalign.compat.network import check_timm_download
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_spec
@@ -84,6 +85,12 @@ class TIMMBackbone(BaseModule):
     ):
         super().__init__(init_cfg)
         _check(model_name, out_type, out_indices, pretrained, kwargs)
+        if pretrained:
+            check_timm_download(
+                model_name,
+                f'The weights of {model_name} (pretrained=True)',
+                'Set pretrained=False and checkpoint_path=FILE, or get on the network.',
+            )
         maps = out_type == 'featmap' or (out_type is None and out_indices is not None)
         if maps:
             file = timm.model_entrypoint(model_name).__module__.rpartition('.')[2]

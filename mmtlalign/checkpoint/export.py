@@ -1,6 +1,7 @@
 """Write the backbone of a checkpoint as a file of its own, with what it is."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,10 +23,12 @@ from mmtlalign.checkpoint.io import (
 )
 from mmtlalign.checkpoint.key_maps.pvt import to_mmdet
 from mmtlalign.checkpoint.load import select_weights
+from mmtlalign.checkpoint.loading_code import loading_code, notes_for
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError, some_of
 
 PREFIX = 'backbone.'
+INNER = re.compile(r'backbone\.norm(\d)\.')
 Tensors = dict[str, Tensor]
 
 
@@ -42,13 +45,21 @@ def _official(family: str) -> Callable[[Tensors], Tensors]:
     return partial(convert, family=family, reverse=True)
 
 
+def _swin_of_timm(tensors: Tensors) -> Tensors:
+    # Dense tasks give the inner maps norms that timm's Swin does not have.
+    norms = {name: int(found[1]) for name in tensors if (found := INNER.match(name))}
+    last = max(norms.values(), default=0)
+    kept = {name: v for name, v in tensors.items() if norms.get(name, last) == last}
+    return convert(kept, 'timm_swin', reverse=True)
+
+
 # By format and type of the backbone, what makes its names (and values) of ours; `dict`
 # leaves them. Names of mmpretrain are those of every host that builds `mmpretrain.X`.
 FORMATS: dict[str, dict[str, Callable[[Tensors], Tensors]]] = dict(
     mmpretrain={},
     timm=dict(
         DistilledVisionTransformer=_official('timm_vit'),
-        SwinTransformer=_official('timm_swin'),
+        SwinTransformer=_swin_of_timm,
         TIMMBackbone=_model_of_timm,
         VisionTransformer=_official('timm_vit'),
         XCiT=_official('timm_xcit'),
@@ -86,8 +97,9 @@ def export_backbone(
         InputError: The checkpoint cannot be read, lacks the weights, the prefix or
             a config, the format does not know the backbone, or ``out`` exists.
     """
-    check_target(out)
     advice = 'Name a checkpoint: export_backbone.py CHECKPOINT OUT'
+    if Path(checkpoint).expanduser().is_file():  # else that is said first
+        check_target(out)
     content = read_checkpoint(checkpoint, 'CHECKPOINT', advice)
     saved = content.get('meta') or {}
     text, values = _config(saved, config, checkpoint)
@@ -101,7 +113,7 @@ def export_backbone(
         description,
         weights=kind,
         layout=layout,
-        epoch=saved.get('epoch'),
+        epoch=None if _by_iterations(values) else saved.get('epoch'),
         iteration=saved.get('iter', saved.get('iteration')),
         seed=saved.get('seed'),
         exported_from=Path(checkpoint).name,
@@ -109,6 +121,8 @@ def export_backbone(
         versions=dict(
             versions, mmtlalign=mmtlalign.__version__, torch=torch.__version__
         ),
+        load_with=loading_code(description['backbone'], layout),
+        notes=notes_for(description['backbone'], layout),
         cfg=text,
     )
     # The same plain values in both kinds of files.
@@ -167,14 +181,21 @@ def _in_layout(tensors: Tensors, layout: str, backbone: Mapping) -> Tensors:
             f'{", ".join(FORMATS[layout])}. Export it with --format mmpretrain, '
             f'which any host loads that builds the backbone as {backbone.get("type")}.'
         )
-    return FORMATS[layout][kind](tensors)
+    try:
+        return FORMATS[layout][kind](tensors)
+    except InputError as error:
+        reason = str(error).partition(' Choose the family')[0].rstrip('.')
+        raise InputError(
+            f'--format {layout} has no place for some tensors of this {kind}: '
+            f'{reason}. Export it with --format mmpretrain.'
+        ) from error
 
 
 def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
     """Return what a user of a backbone must know, from the config of its training.
 
     Args:
-        config: Config of a classifier.
+        config: Config of a classifier, segmentor or detector.
         source: Where it is from, for the message.
 
     Returns:
@@ -190,7 +211,7 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
             f'{source}: its config has no model with a backbone, so there is nothing '
             'to export. Take a checkpoint of pretraining, or --config FILE.'
         )
-    head = model.get('head') or {}
+    head = _head(model)
     augments = (model.get('train_cfg') or {}).get('augments') or []
     augments = [augments] if isinstance(augments, Mapping) else augments
     pixels = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
@@ -210,6 +231,20 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
             channel_order=_channel_order(train or test, pixels),
         ),
     )
+
+
+def _head(model: Mapping) -> Mapping:
+    """Return the head that says what a model is for: that of classes, of any task."""
+    for key in ('head', 'decode_head', 'roi_head', 'bbox_head'):
+        if head := model.get(key):
+            last = head[-1] if isinstance(head, list | tuple) else head
+            return _head(last) or last
+    return {}
+
+
+def _by_iterations(config: Mapping) -> bool:
+    loop = config.get('train_cfg') or {}
+    return loop.get('by_epoch') is False or 'IterBased' in str(loop.get('type'))
 
 
 def _pipeline(config: Mapping, kind: str) -> list:

@@ -251,7 +251,18 @@ class IgnoreLabels(BaseTransform):
         self.ignore_index = ignore_index
 
     def transform(self, results: dict) -> dict:
-        """Change ``results['gt_seg_map']``, (H, W) uint8."""
+        """Change ``results['gt_seg_map']``, (H, W) uint8; a picture alone has none.
+
+        Raises:
+            InputError: The label map is not loaded yet.
+        """
+        if 'gt_seg_map' not in results:
+            if results.get('seg_map_path'):
+                raise InputError(
+                    'IgnoreLabels stands before LoadAnnotations in the pipeline, so '
+                    'there is no label map yet; place it behind'
+                )
+            return results  # of an inferencer
         label_map = results['gt_seg_map']
         label_map[np.isin(label_map, self.labels)] = self.ignore_index
         return results

@@ -18,7 +18,8 @@ import difflib
 import inspect
 import os.path as osp
 import re
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -26,8 +27,16 @@ from mmengine.fileio import load
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.runner import Runner
 
+from mmtlalign.compat.own_configs import SCOPE, own_config, read_own_configs
+from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError
 
+SPLITS = ('train', 'val', 'test')
+# mmengine's words where a child config changes a list or a number as a dict.
+INHERIT = re.compile(
+    r'\S*?(\w+)=\{.*\} (?:in child config )?cannot inherit from base because '
+    r".* but is of type <class '([\w.]+)'> in base"
+)
 # Folders that --cfg-options moves, with every path below them.
 ROOTS = ('data_root', 'label_map_root')
 # What `Runner.from_cfg` reads, and what it asks `runner.cfg` for later.
@@ -83,16 +92,17 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
         InputError: There is no such file.
         UnreadKeyError: A key is set that nobody reads.
     """
-    if not osp.isfile(path):
-        raise InputError(f"config '{path}' does not exist; check the path")
-    cfg = Config.fromfile(path)
+    if path.startswith(SCOPE):
+        path = own_config(path.removeprefix(SCOPE))
+    cfg = read_config(path)
     check_top_level(cfg, path)
     options = dict(options or {})
     check_options(cfg, options)
     for root in ROOTS:
         if root not in options:
             continue
-        old, new = cfg[root], options.pop(root)
+        old, new = find_root(cfg, root), options.pop(root)
+        new = '' if new is None else str(new)  # a folder named 2012 is no number
         if new and not new.endswith('/') and old.endswith('/'):
             new += '/'
         moved = {key: move(value, old, new) for key, value in cfg.items()}
@@ -100,6 +110,69 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     cfg.merge_from_dict(options)
     check_untyped(cfg)
     return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file with its bases; one that cannot be read is one line.
+
+    Raises:
+        InputError: There is no such file, or it cannot be read.
+    """
+    if not osp.isfile(path):
+        raise InputError(f"config '{path}' does not exist; check the path")
+    read_own_configs()
+    try:
+        return Config.fromfile(path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(explain_reading(error, path)) from error
+
+
+def explain_reading(error: Exception, path: str) -> str:
+    """Return in one line why a config could not be read, and what to do."""
+    message = ' '.join(str(error).split())
+    if match := INHERIT.match(message):
+        name, base = match.groups()
+        kind = base.rpartition('.')[2]
+        if kind in ('list', 'tuple'):
+            return (
+                f"config {path}: '{name}' is a dict here but a list in the base. Write "
+                'the whole list, or change its items in a loop over _base_ '
+                '(docs/own_data.md shows both).'
+            )
+        return (
+            f"config {path}: '{name}' is a dict here but {kind} in the base. Add "
+            '_delete_=True to the dict to replace it.'
+        )
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == path or frame.filename == osp.abspath(path)
+    ]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines = [error.lineno]
+    place = f', line {lines[-1]}' if lines else ''
+    kind = type(error).__name__
+    return f'config {path}{place} cannot be read: {message} ({kind}). Correct it.'
+
+
+def find_root(cfg: Config, root: str) -> str | None:
+    """Return the folder that ``--cfg-options data_root=DIR`` moves.
+
+    The top-level setting, or, in configs of hosts that have none, what all data sets
+    of the config share.
+    """
+    if cfg.get(root):
+        return cfg[root]
+    loaders = [cfg.get(f'{split}_dataloader') or {} for split in SPLITS]
+    shared = {
+        inner.get(root)
+        for loader in loaders
+        for inner in walk_datasets(loader.get('dataset') or {})
+        if inner.get(root)
+    }
+    return shared.pop() if len(shared) == 1 else None
 
 
 def check_top_level(cfg: Config, path: str) -> None:
@@ -120,7 +193,8 @@ def check_top_level(cfg: Config, path: str) -> None:
         taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
         overrides = set().union(*(base.sets for base in sources[:number]))
         # Moving the data in a file that builds on another comes too late.
-        settings = known - (set(ROOTS) & overrides)
+        # A data_root that nothing stands below moves nothing.
+        settings = known - {'data_root'} - (set(ROOTS) & overrides)
         for name in sorted(source.sets - settings - source.reads - taken):
             if not name.startswith('_') and not stands_elsewhere(cfg, name):
                 reason = f'its base {USED_ALREADY}' if name in overrides else ''
@@ -147,19 +221,55 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
             if first == 'pretrained':
                 reason = 'mmtlalign.PretrainedBackboneHook, which reads it, is not used'
             raise_unread(first, known, where, reason)
-        if key in ROOTS and not cfg.get(key):
-            raise_unread(key, (), where, f'this config has no {key} to move')
+        if key in ROOTS and not find_root(cfg, key):
+            raise UnreadKeyError(
+                f'{where} {key}: this config has no {key} to move'
+                + (
+                    ', nor data sets that share one. Set '
+                    'train_dataloader.dataset.data_root, and likewise for val and test.'
+                    if key == 'data_root'
+                    else '. Leave it out.'
+                )
+            )
         node, path = cfg.get(first), first
-        for part in rest:
+        for depth, part in enumerate(rest, 1):
             if isinstance(node, (list, tuple)):
-                node = node[int(part)]
+                node = item_of(node, part, path, f"'{key}' in {where}")
+                if depth == len(rest):
+                    raise InputError(
+                        f"'{key}' in {where}: an item of a list cannot be set alone. "
+                        f'Give the whole list, {path}="[…]", or a key of the item.'
+                    )
             elif isinstance(node, dict) and part in node:
                 node = node[part]
             else:
                 if isinstance(node, dict) and not is_checked_later(node, path):
                     raise_unread(key, [f'{path}.{name}' for name in node], where)
+                if node is not None and not isinstance(node, dict):
+                    raise InputError(
+                        f"'{key}' in {where}: {path} is {node!r}, which has no "
+                        f"'{part}'. Set {path} itself."
+                    )
                 break
             path = f'{path}.{part}'
+
+
+def item_of(node: Sequence, part: str, path: str, where: str) -> Any:
+    """Return the item of a list that an option names by its number.
+
+    Raises:
+        InputError: It is no number, or there is no such item.
+    """
+    if part.isdecimal() and int(part) < len(node):
+        return node[int(part)]
+    raise InputError(
+        f'{where}: {path} is a list of {len(node)}; '
+        + (
+            f'name an item by its number, {path}.0 to {path}.{len(node) - 1}.'
+            if node
+            else f'replace it as a whole: {path}="[…]".'
+        )
+    )
 
 
 def check_untyped(cfg: Config) -> None:
@@ -236,7 +346,7 @@ def raise_unread(name: str, known: Iterable[str], where: str, reason: str = '') 
     """Raise UnreadKeyError: what, where, the nearest known key, the remedy."""
     near = difflib.get_close_matches(name, list(known), n=1)
     remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
-    if USED_ALREADY in reason:
+    if USED_ALREADY in reason or name in ROOTS:
         remedy = (
             'Change the value where it is used; --cfg-options data_root=… moves data.'
         )

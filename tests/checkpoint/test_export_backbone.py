@@ -59,7 +59,7 @@ def test_metadata_says_what_the_file_is(tmp_path):
     assert {key: json.loads(value) for key, value in strings.items()} == meta
     # What was exported is exported again, for another host.
     again = export_backbone(safe, str(tmp_path / 'timm.pth'), layout='timm')
-    changed = ('layout', 'exported_from', 'sha256')
+    changed = ('layout', 'exported_from', 'sha256', 'load_with', 'notes')
     assert {k: v for k, v in again.items() if k not in changed} == {
         k: v for k, v in meta.items() if k not in changed
     }

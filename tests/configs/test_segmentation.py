@@ -15,6 +15,7 @@ from small_runs import without_memory
 from tiny_segmentation import (
     CONFIGS,
     DATA,
+    SEGMENTATION,
     answer,
     classes_in_use,
     config,
@@ -228,17 +229,39 @@ def test_real_camvid(unpack):
 # ----------------------------------------------------------- multi-scale test
 
 
-@pytest.mark.parametrize('kind', DATA)
-def test_ratios_are_of_the_test_size(kind):
-    cfg = config(DATA[kind])
-    picture = np.zeros((375, 500, 3), np.uint8)
+def with_tta():
+    """Every shipped config that can be tested at many scales."""
+    for path in sorted(SEGMENTATION.parent.rglob('*.py')):
+        if '_base_' not in path.parts and 'plans' not in path.parts:
+            cfg = Config.fromfile(path)
+            if 'tta_pipeline' in cfg:
+                yield pytest.param(cfg, id=path.stem)
 
-    (resize,) = [s for s in cfg.test_pipeline if s.type == 'Resize']
-    assert len(Compose([resize])(dict(img=picture))['img']) == SHORT[kind]
-    scales, flips = cfg.tta_pipeline[1].transforms[:2]
-    sizes = [len(Compose([s])(dict(img=picture))['img']) for s in scales]
-    assert sizes == [ratio * SHORT[kind] for ratio in RATIOS]
+
+@pytest.mark.parametrize('cfg', list(with_tta()))
+def test_scales_of_tta_are_ratios_of_the_configs_own_test_size(cfg):
+    init_default_scope(cfg.default_scope)
+    picture = np.zeros((360, 480, 3), np.uint8)
+
+    def short_side(step):
+        return len(Compose([step])(dict(img=picture))['img'])
+
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    (resize,) = [step for step in pipeline if step.type == 'Resize']
+    scales, flips, *rest = cfg.tta_pipeline[1].transforms
+    sizes = [short_side(step) for step in scales]
+    assert sizes == [round(ratio * short_side(resize)) for ratio in RATIOS]
     assert [flip.prob for flip in flips] == [0.0, 1.0]
+    # What follows the resize is what the test does.
+    behind = pipeline[pipeline.index(resize) + 1 :]
+    assert [step for (step,) in rest] == list(behind)
+
+
+@pytest.mark.parametrize('kind', DATA)
+def test_short_side_is_that_of_the_source(kind):
+    (resize,) = [s for s in config(DATA[kind]).test_pipeline if s.type == 'Resize']
+    picture = np.zeros((375, 500, 3), np.uint8)
+    assert len(Compose([resize])(dict(img=picture))['img']) == SHORT[kind]
 
 
 def test_own_data_as_in_the_docs(tmp_path):

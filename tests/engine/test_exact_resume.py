@@ -182,8 +182,8 @@ default_hooks = dict(
 @pytest.mark.parametrize(
     'name',
     [
-        'swin-mini-p4-w4_upernet_digits-128x128',
-        'cascade-mask-rcnn_swin-mini-p4-w4_fpn_digits-128x128',
+        'swin-mini-p4-w3_upernet_digits-96x96',
+        'cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96',
     ],
 )
 def test_dense_tasks(monkeypatch, tmp_path, name):

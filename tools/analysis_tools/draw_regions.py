@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 from matplotlib.figure import Figure
-from mmengine.config import DictAction
 
+from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import short_errors
 from mmtlalign.evaluation.frozen_features import WEIGHT_CHOICES, frozen_features

@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.device import get_device
 
+from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import short_errors

@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from mmengine.device import get_device
 from PIL import Image
 from torchvision.transforms import ColorJitter
 
+from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import InputError, short_errors
 from mmtlalign.evaluation.frozen_features import WEIGHT_CHOICES, frozen_features

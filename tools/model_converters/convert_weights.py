@@ -60,7 +60,8 @@ def convert_file(
     Raises:
         InputError: A file cannot be read or is there already, or a name is not known.
     """
-    check_target(target)
+    if Path(source).expanduser().is_file():  # else that is said first
+        check_target(target)
     entries = KEY_MAPS[family].entries
     advice = f'Name the checkpoint to convert: convert_weights.py {family} IN OUT'
     keys = (key,) if key else (OURS,) if reverse else entries

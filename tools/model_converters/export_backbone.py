@@ -56,13 +56,23 @@ def main() -> None:
         sys.exit(f'error: {error}')
     kind, pixels = meta['backbone']['type'], meta['normalisation']
     print(f'{args.out}: {meta["weights"]} weights of {kind}, names of {meta["layout"]}')
-    print(f'trained with {meta["method"]["head"]}, epoch {meta["epoch"]}')
+    epoch, iteration = meta['epoch'], meta['iteration']
+    parts = [
+        f'trained as {meta["method"]["model"]}',
+        f'with {meta["method"]["head"]}' * bool(meta['method']['head']),
+        f'epoch {epoch}' if epoch is not None else '',
+        f'iteration {iteration}' if epoch is None and iteration is not None else '',
+    ]
+    print(', '.join(filter(None, parts)))
     size = meta['image_size']['test'] or meta['image_size']['train']
-    print(
-        f'sees {pixels["channel_order"]} images of {size}, mean '
-        f'{pixels["mean"]}, std {pixels["std"]}'
-    )
+    parts = [f'sees {pixels["channel_order"] or ""} images'.replace('  ', ' ')]
+    parts += [f'of {size}'] * bool(size)
+    parts += [f'{k} {pixels[k]}' for k in ('mean', 'std') if pixels[k]]
+    print(', '.join(parts))
     print(f'sha256 of the tensors {meta["sha256"]}')
+    print(f'load it with\n{meta["load_with"].replace("FILE", args.out)}')
+    for note in meta['notes']:
+        print(f'note: {note}')
 
 
 if __name__ == '__main__':

@@ -21,6 +21,34 @@ test_pipeline = [
     dict(type='mmtlalign.IgnoreLabels', labels=(11,)),  # void
     dict(type='PackSegInputs'),
 ]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=scale, keep_ratio=True)
+                # 0.5 to 1.75 times the test size
+                for scale in (
+                    (120, 90),
+                    (180, 135),
+                    (240, 180),
+                    (300, 225),
+                    (360, 270),
+                    (420, 315),
+                )  # fmt: skip
+            ],
+            [
+                dict(type='RandomFlip', prob=0.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+            ],
+            [dict(type='LoadAnnotations')],
+            [dict(type='mmtlalign.IgnoreLabels', labels=(11,))],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+
 train_dataloader = dict(
     batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline)
 )
@@ -31,3 +59,7 @@ val_dataloader = dict(
     dataset=dict(pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
+# For the hosts' inferencers (docs/inference.md).
+visualizer = dict(
+    type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
+)

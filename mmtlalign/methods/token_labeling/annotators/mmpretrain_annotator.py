@@ -1,11 +1,15 @@
 """Annotators of mmpretrain and of this package, whose own head reads each cell."""
 
 import warnings
+from pathlib import Path
 
+import torch
 from mmpretrain import get_model
+from mmpretrain.apis.model import ModelHub
 from torch import Tensor, nn
 
 from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.compat.network import check_reachable
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
 
@@ -63,6 +67,7 @@ def build(
 
 def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
     if not checkpoint:
+        _check_download(name, model)
         with warnings.catch_warnings():
             warnings.filterwarnings('error', message='Unable to find pre-defined')
             try:
@@ -70,6 +75,11 @@ def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
             except UserWarning as error:
                 raise InputError(
                     f'{name} has no published weights: name a file by --checkpoint.'
+                ) from error
+            except OSError as error:
+                raise InputError(
+                    f'{name}: its weights could not be downloaded ({error}). Name a '
+                    'file by --checkpoint.'
                 ) from error
     net = get_model(model, pretrained=False)
     advice = 'Name the weights of the annotator.'
@@ -88,3 +98,17 @@ def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
             'was trained with.'
         )
     return net
+
+
+def _check_download(name: str, model: str) -> None:
+    """Check that published weights which are not on this machine can be had."""
+    try:
+        address = getattr(ModelHub.get(model), 'weights', None)
+    except ValueError:
+        return  # a config file
+    if not address or '://' not in address:
+        return
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    if not (folder / address.rpartition('/')[2]).is_file():
+        remedy = 'Name a file of the weights by --checkpoint, or get on the network.'
+        check_reachable(address, f'The weights of {name}', remedy)

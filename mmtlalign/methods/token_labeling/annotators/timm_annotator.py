@@ -10,6 +10,7 @@ from timm.models import clean_state_dict
 from torch import Tensor, nn
 
 from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.compat.network import check_timm_download
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
 
@@ -76,9 +77,12 @@ def _network(
             options['pretrained_cfg_overlay'] |= dict(
                 num_classes=classes, label_offset=0
             )
+    else:
+        remedy = 'Name a file of the weights by --checkpoint, or get on the network.'
+        check_timm_download(model, f'The weights of {name}', remedy)
     try:
         return _at_size(partial(timm.create_model, model, **options), size)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, OSError) as error:
         fault = ' '.join(str(error).split())[:300]
         raise InputError(
             f'{name}: {f"{checkpoint} does not fit" if checkpoint else "no weights"} '

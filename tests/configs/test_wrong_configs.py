@@ -1,0 +1,110 @@
+"""A wrong config stops before the first step, with one line that names the key."""
+
+import random
+from collections import Counter
+
+import pytest
+from every_config import plain, quick
+from mmengine.runner import loops
+from mmengine.visualization import Visualizer
+from mutations import KINDS, mutate
+from repository import tool
+from tiny_configs import tiny, write_all
+
+BASES = (
+    'tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py',
+    'transmix/transmix_pvt-small_8xb128-coslr-300e_in1k.py',
+    'token_labeling/token-label_lvvit-small-p16_8xb128-coslr-310e_in1k.py',
+    'esvit/esvit_swin-mini-p4-w4_digits-32px.py',
+    'transfer/swin-tiny-p4-w7_tlalign-in1k-pre_adamw-1000e_flowers102.py',
+    'segmentation/swin-tiny-p4-w7_tlalign-in1k-pre_upernet_1xb16-4k_camvid-360x360.py',
+    'detection/mask-rcnn_swin-tiny-p4-w7_tlalign-pre_fpn_amp-ms-crop-1x_coco.py',
+    'quickstart/cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96.py',
+)
+_quick = pytest.fixture(autouse=True)(quick)
+
+
+class FirstStepError(Exception):
+    """The run got as far as its first step."""
+
+
+@pytest.fixture(scope='module')
+def bases(tmp_path_factory):
+    data = write_all(tmp_path_factory.mktemp('data'))
+    return {name: dict(plain(tiny(name, data))) for name in BASES}
+
+
+def outcome(mutation, folder, monkeypatch):
+    """How a run of a wrong config ends, in a word or two, and what it says."""
+    config = folder / 'config.py'
+    lines = [f'{key} = {value!r}' for key, value in mutation.settings.items()]
+    config.write_text('\n'.join(lines))
+
+    def stop(loop, *given):
+        raise FirstStepError
+
+    for loop in (loops.EpochBasedTrainLoop, loops.IterBasedTrainLoop):
+        monkeypatch.setattr(loop, 'run_iter', stop)
+    monkeypatch.setattr(
+        'sys.argv', ['train.py', str(config), '--work-dir', str(folder)]
+    )
+    for kind in (Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.clear()
+    try:
+        tool('train').main()
+    except SystemExit as end:
+        said = str(end.code)
+        if '\n' in said.strip():
+            return 'several lines', said
+        named = any(word in said for word in mutation.words)
+        return ('named' if named else 'not named'), said
+    except FirstStepError:
+        return 'not noticed', ''
+    except BaseException as error:
+        return 'traceback', f'{type(error).__name__}: {error}'
+    return 'not noticed', ''
+
+
+def wrong_configs(bases, count, seed):
+    draw = random.Random(seed)
+    for number in range(count):
+        name = BASES[number % len(BASES)]
+        kind = KINDS[number // len(BASES) % len(KINDS)]
+        yield name, mutate(bases[name], kind, draw)
+
+
+def run_all(bases, count, seed, folder, monkeypatch):
+    """Run wrong configs; returns counts by kind and outcome, and what is not right."""
+    counts, faults = Counter(), []
+    for number, (name, wrong) in enumerate(wrong_configs(bases, count, seed)):
+        work = folder / str(number)
+        work.mkdir()
+        result, said = outcome(wrong, work, monkeypatch)
+        counts[wrong.kind, result] += 1
+        if result != 'named':
+            faults.append(
+                (result, wrong.kind, name, wrong.path, wrong.words, said[:300])
+            )
+    return counts, faults
+
+
+def test_the_bases_are_right(bases, tmp_path, monkeypatch):
+    from mutations import Mutation
+
+    for number, name in enumerate(BASES):
+        (tmp_path / str(number)).mkdir()
+        right = Mutation('', (), (), bases[name])
+        assert outcome(right, tmp_path / str(number), monkeypatch) == (
+            'not noticed',
+            '',
+        )
+
+
+@pytest.mark.slow  # 240 starts of a run
+@pytest.mark.parametrize('seed', range(1))
+def test_wrong_configs(bases, tmp_path, monkeypatch, seed):
+    counts, faults = run_all(bases, 240, seed, tmp_path, monkeypatch)
+    for fault in faults:
+        print(*fault, sep=' | ')
+    print(dict(counts))
+    assert not faults

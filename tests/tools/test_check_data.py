@@ -1,0 +1,75 @@
+"""Data of one's own are checked: what is in order passes, each fault is named."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from dense_pictures import write_coco
+from tiny_run import write_images
+from tiny_segmentation import write_data
+
+from tools.dataset_converters.check_data import main
+
+
+def check(capsys, *given):
+    with pytest.raises(SystemExit) as end:
+        main([*map(str, given)])
+    return end.value.code, ' '.join(capsys.readouterr().out.split())
+
+
+def test_class_folders(tmp_path, capsys):
+    root = write_images(tmp_path / 'data')
+    assert check(capsys, 'classes', root)[0] == 0
+    (root / 'val' / '.ipynb_checkpoints').mkdir()
+    assert check(capsys, 'classes', root)[0] == 0
+    shutil.move(root / 'val/class1', root / 'val/Class1')
+    (root / 'train/class0/00.png').write_bytes(b'')
+    status, said = check(capsys, 'classes', root)
+    assert status == 1
+    assert 'Class1 is only in val; class1 is not in val' in said
+    assert 'class0/00.png' in said
+
+
+def test_masks(tmp_path, capsys):
+    root = write_data('camvid', tmp_path / 'data', [0, 1, 2, 3])
+    masks = ['masks', root, '--classes', 4, '--ignore', 11]
+    assert check(capsys, *masks)[0] == 0
+    status, said = check(capsys, *masks[:4])
+    assert status == 1 and 'id 11' in said
+    status, said = check(capsys, 'masks', root, '--classes', 5, '--ignore', 11)
+    assert status == 1 and 'classes in no mask 0 WRONG 1: id 4' in said
+    status, said = check(capsys, *masks, '--img-suffix', '.png')
+    assert status == 1 and '2 with .jpg' in said
+    mask = np.full((96, 128), 255, np.uint8)
+    mask[:5] = 0
+    for split in ('train', 'val'):
+        for name in 'ab':
+            cv2.imwrite(str(root / f'{split}annot/{split}_{name}.png'), mask)
+    status, said = check(capsys, 'masks', root, '--classes', 2)
+    assert status == 1 and 'id 1' in said and 'not 0 and 255' in said
+
+
+def test_coco(tmp_path, capsys):
+    write_coco(tmp_path)
+    status, said = check(capsys, 'coco', tmp_path)
+    assert status == 0 and "classes=('person'" in said
+    file = tmp_path / 'annotations/instances_val2017.json'
+    content = json.loads(file.read_text())
+    content['categories'].reverse()
+    first, second = content['annotations']
+    first['category_id'] = 0
+    second.update(id=first['id'], bbox=[120, 90, 127, 95])
+    content['images'][0]['width'] = 64
+    file.write_text(json.dumps(content))
+    status, said = check(capsys, 'coco', tmp_path)
+    assert status == 1
+    for words in (
+        'other categories than before',
+        f'annotation {first["id"]} (0)',
+        'ids that are there twice',
+        'not two corners',
+        'another size than the picture',
+    ):
+        assert words in said, words
