@@ -166,6 +166,12 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
         InputError: There are some, and none is whole.
     """
     candidates, last = checkpoints_in(folder), last_checkpoint(folder)
+    if not candidates and last is None and (Path(folder) / POINTER).is_file():
+        lost = Path(folder) / (Path(folder) / POINTER).read_text('utf-8').strip()
+        raise InputError(
+            f"--resume: '{lost}', the last checkpoint of the run, does not exist. Put "
+            'it back, name another with --resume PATH, or begin anew with --overwrite'
+        )
     if last is not None:
         # Later files are left over from another run.
         later = candidates.index(last) if last in candidates else len(candidates)

@@ -306,7 +306,9 @@ def is_checked_later(node: dict, path: str) -> bool:
     """Return whether a call or check_untyped catches an unknown key of this dict."""
     known_path = path in CALLED or path in UNTYPED
     return (
-        'type' in node or known_path or path.endswith(('_dataloader', '.paramwise_cfg'))
+        'type' in node
+        or known_path
+        or path.endswith(('_dataloader', '.paramwise_cfg', '.custom_keys'))
     )
 
 

@@ -147,6 +147,13 @@ def test_options_inside_lists_and_typed_dicts(write):
     assert cfg.custom_hooks == [dict(type='A', interval=2, other=3)]
 
 
+def test_options_name_parameters_of_their_own(write):
+    text = "optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(norm=dict())))"
+    path = 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult'
+    cfg = load_config(write(text), {path: 0.1})
+    assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
+
+
 def test_yaml_configs_are_checked_too(tmp_path):
     path = tmp_path / 'config.yaml'
     path.write_text('optim_wrapper: {type: OptimWrapper}\nload_from: some.pth\n')
