@@ -4,9 +4,9 @@
 #
 #   bash tools/quickstart.sh [onedl|classic] [--fast] [--resume] [--smoke] [--help]
 #
-# A quarter of an hour on two CPU cores once the environment is there. --fast: three to
-# four minutes, the same stages with fewer steps and one seed. --smoke: a dozen steps of
-# each, to see whether all runs. No download beyond the environment, no GPU. Ctrl-C stops
+# Ten minutes on two CPU cores once the environment is there. --fast: three minutes, the
+# same stages with fewer steps and one seed. --smoke: a dozen steps of each, to see
+# whether all runs. No download beyond the environment, no GPU. Ctrl-C stops
 # it, --resume goes on.
 # MMTLALIGN_VENV, MMTLALIGN_PYTHON: see tools/setup_env.sh
 set -euo pipefail
