@@ -170,7 +170,7 @@ def check_data(
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     check_topk(heads, evaluator, classes and len(classes), name)
     if evaluator is not None:
-        check_coco_metric(evaluator, dataset, name, logger)
+        check_coco_metric(evaluator, dataset, name, logger, model)
     if name.startswith('train'):
         check_batch_of_one(model, loader, name)
     check_label_maps(model, heads, dataset, name, logger)

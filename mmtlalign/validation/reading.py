@@ -7,6 +7,7 @@ all their data sets read with are exchanged for the time that a data set is buil
 """
 
 import contextlib
+import os
 import os.path as osp
 import sys
 from collections import Counter
@@ -27,8 +28,16 @@ PICTURES = (
     *('.avif', '.bmp', '.gif', '.heic', '.jp2', '.jpeg', '.jpg', '.pgm', '.png'),
     *('.ppm', '.tif', '.tiff', '.webp'),
 )
+# Folders that systems make beside pictures.
+MADE_BY_SYSTEMS = ('__MACOSX', '@eaDir', 'lost+found')
 # Lines of a list that are looked at.
 LINES = 10_000
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a file or a folder above it is hidden, or a system's own."""
+    parts = path.replace(os.sep, '/').split('/')
+    return any(part.startswith('.') or part in MADE_BY_SYSTEMS for part in parts)
 
 
 class Listing:
@@ -82,7 +91,7 @@ def host_reading(listing: Listing) -> Iterator[None]:
         recursive: bool = False,
     ) -> Iterator[str]:
         for path in list_folder(self, dir_path, list_dir, list_file, None, recursive):
-            if any(part.startswith('.') for part in path.split('/')):
+            if is_hidden(path):
                 continue
             if list_file:
                 listing.add(path)

@@ -136,7 +136,7 @@ def test_classes_of_a_checkpoint_in_a_test(monkeypatch, train, tmp_path, data):
 
 
 def test_hidden_folders_are_no_classes(tmp_path):
-    root = folders(tmp_path / 'a', 'cat', '.ipynb_checkpoints', 'dog')
+    root = folders(tmp_path / 'a', 'cat', '.ipynb_checkpoints', '__MACOSX', 'dog')
     folders(root / 'cat', '.ipynb_checkpoints')
     dataset = built(root)
     assert dataset.metainfo['classes'] == ('cat', 'dog')
@@ -192,6 +192,12 @@ def test_topk_of_more_classes_than_there_are(train):
     message = train('--cfg-options', 'val_evaluator.topk=(1,5)')
     assert 'topk of Accuracy in val_evaluator is (1, 5), but there are 2' in message
     assert 'set topk=(1,)' in message
+
+
+def test_metric_of_another_number_of_classes(train):
+    metric = 'val_evaluator._delete_=True,val_evaluator.type=ConfusionMatrix'.split(',')
+    message = train('--cfg-options', *metric, 'val_evaluator.num_classes=3')
+    assert 'num_classes=3 of ConfusionMatrix in val_evaluator' in message
 
 
 def test_topk_of_a_head():

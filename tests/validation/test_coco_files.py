@@ -159,9 +159,34 @@ def test_metric_of_another_split_is_refused(tmp_path, caplog):
         check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
 
 
-def lists(**changes):
-    """The file with other lists."""
-    return content() | changes
+def test_masks_that_are_not_there_are_not_scored(tmp_path):
+    dataset = built(tmp_path / 'd', content(), test_mode=True)
+    path = str(tmp_path / 'd/coco.json')
+    boxes, masks = torch.nn.Module(), torch.nn.Module()
+    boxes.roi_head, masks.roi_head = torch.nn.Module(), torch.nn.Module()
+    masks.roi_head.mask_head = torch.nn.Identity()
+
+    def check(model, path=path, metric=('bbox', 'segm')):
+        metrics = evaluator(CocoMetric(path, metric=list(metric)))
+        check_coco_metric(metrics, dataset, 'val_dataloader', LOGGER, model)
+
+    check(masks)
+    check(boxes, metric=('bbox',))
+    with pytest.raises(InputError, match='the model has no mask head'):
+        check(boxes)
+    bare = write(tmp_path / 'bare.json', content(segmentation=[]))
+    check(masks, bare, metric=('bbox',))
+    with pytest.raises(InputError, match='1 of 12 annotations .* no mask'):
+        check(masks, bare)
+
+
+def test_paths_of_pictures_above_the_folder(tmp_path):
+    value = content()
+    for image in value['images']:
+        image['file_name'] = f'../d/./{image["file_name"]}'
+    dataset = built(tmp_path / 'd', value, test_mode=True)
+    metric = evaluator(CocoMetric(str(tmp_path / 'd/coco.json')))
+    check_coco_metric(metric, dataset, 'val_dataloader', LOGGER)
 
 
 def renamed(kind, key, value):
