@@ -7,6 +7,7 @@ all their data sets read with are exchanged for the time that a data set is buil
 """
 
 import contextlib
+import logging
 import os
 import os.path as osp
 import sys
@@ -21,7 +22,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
-from mmtlalign.validation.coco_file import count_dropped, open_coco
+from mmtlalign.validation.coco_file import UNUSED, count_dropped, open_coco
 
 # Endings of pictures, in lower case.
 PICTURES = (
@@ -150,7 +151,8 @@ def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
         classes = dataset.metainfo['classes']
         dropped = count_dropped(coco.dataset, dataset.ann_file, classes)
         for line in (*coco.notices, *dropped):
-            print_log(line, logger='current', level='WARNING')
+            level = logging.INFO if UNUSED in line else logging.WARNING
+            print_log(line, logger='current', level=level)
     return data_list
 
 
@@ -177,7 +179,7 @@ def tell_left_out(dataset: Dataset, listing: Listing) -> None:
             f'pictures are left out: {listing.describe(left)}, as the data set reads '
             f'{", ".join(sorted(accepted))}; set {option} of the data set to read them',
             logger='current',
-            level='WARNING',
+            level=logging.WARNING,
         )
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
@@ -38,11 +39,14 @@ def train(monkeypatch, tmp_path, data):
 
 @pytest.fixture
 def warned(monkeypatch):
-    """The lines of `print_log` while data sets are built."""
+    """What mmengine's logger is warned of."""
     lines = []
-    monkeypatch.setattr(
-        'mmtlalign.validation.reading.print_log', lambda line, **_: lines.append(line)
-    )
+
+    def handle(record):
+        if record.levelno >= logging.WARNING:
+            lines.append(record.getMessage())
+
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', handle)
     return lines
 
 

@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
@@ -73,11 +74,14 @@ def built(folder, value, **options):
 
 @pytest.fixture
 def warned(monkeypatch):
-    """The lines of `print_log` while data sets are built."""
+    """What mmengine's logger is warned of."""
     lines = []
-    monkeypatch.setattr(
-        'mmtlalign.validation.reading.print_log', lambda line, **_: lines.append(line)
-    )
+
+    def handle(record):
+        if record.levelno >= logging.WARNING:
+            lines.append(record.getMessage())
+
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', handle)
     return lines
 
 
