@@ -176,7 +176,7 @@ def check_single_class(heads: Heads) -> None:
 def check_topk(
     heads: Heads, evaluator: Evaluator | None, classes: int | None, name: str
 ) -> None:
-    """Check that no accuracy counts more classes than there are.
+    """Check that metrics and accuracies count no more classes than there are.
 
     Args:
         heads: Name and module of the heads.
@@ -185,12 +185,18 @@ def check_topk(
         name: Setting of the loader, for the messages.
 
     Raises:
-        InputError: A ``topk`` is larger.
+        InputError: A ``topk`` is larger, or a ``num_classes`` another one.
     """
     counts = {f'model.{p}.topk': (h, h.num_classes) for p, h in heads}
     count = classes or next((h.num_classes for p, h in heads if p == 'head'), None)
     setting = name.replace('dataloader', 'evaluator')
     for metric in getattr(evaluator, 'metrics', ()):
+        own = getattr(metric, 'num_classes', None)
+        if count and isinstance(own, int) and own != count:
+            raise InputError(
+                f'num_classes={own} of {type(metric).__name__} in {setting}, but there '
+                f'are {count} classes; set num_classes={count}'
+            )
         counts[f'topk of {type(metric).__name__} in {setting}'] = (metric, count)
     for where, (owner, most) in counts.items():
         topk = getattr(owner, 'topk', None) or ()

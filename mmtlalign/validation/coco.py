@@ -124,7 +124,11 @@ def check_object_masks(dataset: Dataset) -> None:
 
 
 def check_coco_metric(
-    evaluator: Evaluator, dataset: Dataset, name: str, logger: Logger
+    evaluator: Evaluator,
+    dataset: Dataset,
+    name: str,
+    logger: Logger,
+    model: nn.Module | None = None,
 ) -> None:
     """Check that COCO metrics evaluate what the loader reads.
 
@@ -133,10 +137,12 @@ def check_coco_metric(
         dataset: Of the loader.
         name: Its setting, such as ``'val_dataloader'``, for the messages.
         logger: Warned of pictures that are evaluated and not read.
+        model: The detector. Defaults to None.
 
     Raises:
-        InputError: The file of a metric lists other pictures, or mmdet's own metric
-            would count labels along another order of categories.
+        InputError: The file of a metric lists other pictures, mmdet's own metric
+            would count labels along another order of categories, or masks are to be
+            scored and there are none.
     """
     for metric in evaluator.metrics:
         coco = getattr(metric, '_coco_api', None)
@@ -149,7 +155,7 @@ def check_coco_metric(
         for info in infos:
             image = coco.imgs.get(info['img_id'])
             path = osp.normpath(info['img_path'])
-            if image is None or not path.endswith(osp.normpath(image['file_name'])):
+            if image is None or not path.endswith(below(image['file_name'])):
                 there = image and f'is {image["file_name"]!r} in'
                 raise InputError(
                     f'{setting}: its ann_file is of other pictures than {name} reads: '
@@ -163,6 +169,32 @@ def check_coco_metric(
                 'reads; all objects in them count as missed'
             )
         check_label_order(metric, dataset.metainfo.get('classes') or (), setting)
+        check_mask_metric(metric, model, setting)
+
+
+def below(name: str) -> str:
+    """Return a file name without steps up and down."""
+    return osp.normpath(name).removeprefix('.').removeprefix('./').split('../')[-1]
+
+
+def check_mask_metric(metric: object, model: nn.Module | None, setting: str) -> None:
+    """Raise InputError if a metric is to score masks that are not there."""
+    if 'segm' not in getattr(metric, 'metrics', ()):
+        return
+    roi_head = getattr(unwrap_model(model), 'roi_head', None)
+    if roi_head is not None and not has_mask_head(model):
+        raise InputError(
+            f"{setting}: metric has 'segm', but the model has no mask head; set "
+            "metric='bbox'"
+        )
+    objects = metric._coco_api.anns
+    without = [k for k, one in objects.items() if not one.get('segmentation')]
+    if without:
+        raise InputError(
+            f"{setting}: metric has 'segm', but {len(without)} of {len(objects)} "
+            f'annotations of its file have no mask, such as number {without[0]}; give '
+            "a file with masks, or set metric='bbox'"
+        )
 
 
 def check_label_order(metric: object, classes: Sequence[str], setting: str) -> None:

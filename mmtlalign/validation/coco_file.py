@@ -13,6 +13,8 @@ from typing import Any
 from mmtlalign.errors import InputError, some_of
 
 OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
+# A reason to leave annotations out that may be just what is meant.
+UNUSED = 'of a category that is no class of the data set'
 # What mmdet and pycocotools take of every entry of a list.
 KEYS = dict(
     images=('id', 'file_name', 'height', 'width'),
@@ -240,7 +242,7 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
             reasons['of no picture in the file'].append(one)
             continue
         if names[one['category_id']] not in wanted:
-            reasons['of a category that is no class of the data set'].append(one)
+            reasons[UNUSED].append(one)
         elif one.get('ignore'):
             reasons["marked by 'ignore'"].append(one)
         elif width < 1 or height < 1 or one['area'] <= 0:

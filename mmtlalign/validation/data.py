@@ -121,6 +121,7 @@ def check_loops(
     for split, loop in loops.items():
         loader, name = getattr(loop, 'dataloader', None), f'{split}_dataloader'
         if loader is not None:
+            check_coco_data(loader.dataset, model)
             check_data(model, loader, name, logger, getattr(loop, 'evaluator', None))
             datasets[name] = loader.dataset
     if any(class_heads(unwrap_model(model))):
@@ -161,16 +162,15 @@ def check_data(
             of classes than the data, masks cannot be class ids, label maps do not
             fit, or a metric evaluates something else.
     """
-    whole_model, model, dataset = model, unwrap_model(model), loader.dataset
+    model, dataset = unwrap_model(model), loader.dataset
     check_length(loader, name)
     heads = list(class_heads(model))
     check_classes(model, heads, dataset, name)
     check_single_class(heads)
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     check_topk(heads, evaluator, classes and len(classes), name)
-    check_coco_data(dataset, whole_model)
     if evaluator is not None:
-        check_coco_metric(evaluator, dataset, name, logger)
+        check_coco_metric(evaluator, dataset, name, logger, model)
     if name.startswith('train'):
         check_batch_of_one(model, loader, name)
     check_label_maps(model, heads, dataset, name, logger)

@@ -7,6 +7,8 @@ all their data sets read with are exchanged for the time that a data set is buil
 """
 
 import contextlib
+import logging
+import os
 import os.path as osp
 import sys
 from collections import Counter
@@ -20,15 +22,23 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
-from mmtlalign.validation.coco_file import count_dropped, open_coco
+from mmtlalign.validation.coco_file import UNUSED, count_dropped, open_coco
 
 # Endings of pictures, in lower case.
 PICTURES = (
     *('.avif', '.bmp', '.gif', '.heic', '.jp2', '.jpeg', '.jpg', '.pgm', '.png'),
     *('.ppm', '.tif', '.tiff', '.webp'),
 )
+# Folders that systems make beside pictures.
+MADE_BY_SYSTEMS = ('__MACOSX', '@eaDir', 'lost+found')
 # Lines of a list that are looked at.
 LINES = 10_000
+
+
+def is_hidden(path: str) -> bool:
+    """Return whether a file or a folder above it is hidden, or a system's own."""
+    parts = path.replace(os.sep, '/').split('/')
+    return any(part.startswith('.') or part in MADE_BY_SYSTEMS for part in parts)
 
 
 class Listing:
@@ -82,7 +92,7 @@ def host_reading(listing: Listing) -> Iterator[None]:
         recursive: bool = False,
     ) -> Iterator[str]:
         for path in list_folder(self, dir_path, list_dir, list_file, None, recursive):
-            if any(part.startswith('.') for part in path.split('/')):
+            if is_hidden(path):
                 continue
             if list_file:
                 listing.add(path)
@@ -141,7 +151,8 @@ def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
         classes = dataset.metainfo['classes']
         dropped = count_dropped(coco.dataset, dataset.ann_file, classes)
         for line in (*coco.notices, *dropped):
-            print_log(line, logger='current', level='WARNING')
+            level = logging.INFO if UNUSED in line else logging.WARNING
+            print_log(line, logger='current', level=level)
     return data_list
 
 
@@ -168,7 +179,7 @@ def tell_left_out(dataset: Dataset, listing: Listing) -> None:
             f'pictures are left out: {listing.describe(left)}, as the data set reads '
             f'{", ".join(sorted(accepted))}; set {option} of the data set to read them',
             logger='current',
-            level='WARNING',
+            level=logging.WARNING,
         )
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
@@ -38,11 +39,14 @@ def train(monkeypatch, tmp_path, data):
 
 @pytest.fixture
 def warned(monkeypatch):
-    """The lines of `print_log` while data sets are built."""
+    """What mmengine's logger is warned of."""
     lines = []
-    monkeypatch.setattr(
-        'mmtlalign.validation.reading.print_log', lambda line, **_: lines.append(line)
-    )
+
+    def handle(record):
+        if record.levelno >= logging.WARNING:
+            lines.append(record.getMessage())
+
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handle', handle)
     return lines
 
 
@@ -136,7 +140,7 @@ def test_classes_of_a_checkpoint_in_a_test(monkeypatch, train, tmp_path, data):
 
 
 def test_hidden_folders_are_no_classes(tmp_path):
-    root = folders(tmp_path / 'a', 'cat', '.ipynb_checkpoints', 'dog')
+    root = folders(tmp_path / 'a', 'cat', '.ipynb_checkpoints', '__MACOSX', 'dog')
     folders(root / 'cat', '.ipynb_checkpoints')
     dataset = built(root)
     assert dataset.metainfo['classes'] == ('cat', 'dog')
@@ -192,6 +196,12 @@ def test_topk_of_more_classes_than_there_are(train):
     message = train('--cfg-options', 'val_evaluator.topk=(1,5)')
     assert 'topk of Accuracy in val_evaluator is (1, 5), but there are 2' in message
     assert 'set topk=(1,)' in message
+
+
+def test_metric_of_another_number_of_classes(train):
+    metric = 'val_evaluator._delete_=True,val_evaluator.type=ConfusionMatrix'.split(',')
+    message = train('--cfg-options', *metric, 'val_evaluator.num_classes=3')
+    assert 'num_classes=3 of ConfusionMatrix in val_evaluator' in message
 
 
 def test_topk_of_a_head():

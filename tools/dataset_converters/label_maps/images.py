@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from mmtlalign.errors import InputError
 from mmtlalign.validation.pictures import ORIENTATION
+from mmtlalign.validation.reading import is_hidden
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 
@@ -30,7 +31,7 @@ def list_images(root: str | Path) -> list[str]:
         if file.lower().endswith(SUFFIXES)
     ]
     # Training skips hidden files and folders, such as .ipynb_checkpoints.
-    names = [name for name in names if not f'/{name}'.count('/.')]
+    names = [name for name in names if not is_hidden(name)]
     if not names:
         raise InputError(f'{root} has no images ({", ".join(SUFFIXES)}) below it')
     return sorted(names)

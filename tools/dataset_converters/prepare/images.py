@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mmtlalign.validation.pictures import read_header
+from mmtlalign.validation.reading import is_hidden
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.output import track
 
@@ -30,8 +31,8 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, in
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                if entry.name.startswith('.'):
-                    continue  # as the hosts, where tools/train.py runs them
+                if is_hidden(entry.name):
+                    continue  # tools/train.py leaves them out, too
                 if entry.is_dir():
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(tuple(suffixes)):
@@ -81,7 +82,7 @@ def check_class_folders(
     names = {
         entry.name
         for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith('.')
+        if entry.is_dir() and not is_hidden(entry.name)
     }
     report.count(
         f'{split}: classes',
