@@ -32,6 +32,10 @@ from mmtlalign.validation.coco import check_coco_data
 from mmtlalign.validation.data import check_data, explain_build_error
 from mmtlalign.validation.samples import name_broken_samples
 
+STOCK_HOOKS = {
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
+    'checkpoint',
+}
 CONSTRUCTOR = 'mmtlalign.FastOptimWrapperConstructor'
 
 
@@ -200,7 +204,11 @@ class TaskRunner(Runner):
             runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'),
             exact_resume=dict(type='mmtlalign.ExactResumeHook'),
         )
-        super().register_default_hooks(ours | dict(hooks or {}))
+        chosen = ours | dict(hooks or {})
+        # None leaves a hook out; mmengine takes it for its own hooks alone.
+        off = {name for name, hook in chosen.items() if hook is None} - STOCK_HOOKS
+        hooks = {name: hook for name, hook in chosen.items() if name not in off}
+        super().register_default_hooks(hooks)
 
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None
