@@ -19,6 +19,10 @@ WRONG = {
     'train.py': (['configs/quickstart/none.py'], 'does not exist'),
     'test.py': (['tools/test.py', 'none.pth'], "checkpoint 'none.pth' does not exist"),
     'analysis_tools/knn.py': (['none.py'], 'does not exist'),
+    'analysis_tools/draw_regions.py': (['none.pth', 'x.png'], 'does not exist'),
+    'analysis_tools/list_models.py': (['--wrong'], 'unrecognized arguments'),
+    'analysis_tools/measure_regions.py': (['none.pth', 'tools'], 'does not exist'),
+    'configs/generate.py': (['--wrong'], 'unrecognized arguments'),
     'dataset_converters/make_label_maps.py': (
         ['none', 'out', '--annotator', 'timm:x'],
         'is not a folder',
