@@ -189,7 +189,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Train."""
         self.runner.call_hook('before_train')
         self._decide_current_val_interval()
-        if self.owes_validation and self._validates():
+        between_epochs = self._iter == self._epoch * len(self.dataloader)
+        if self.owes_validation and between_epochs and self._validates():
             self.runner.val_loop.run()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -212,7 +213,6 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         done = self._iter - self._epoch * len(self.dataloader)
         # A run whose epoch had another length begins a new one, as in mmengine.
         done = done if 0 < done <= len(self.dataloader) else 0
-        self.owes_validation = False
         advance_loader(self.dataloader, self._iter, done)
         for idx, data_batch in enumerate(self.dataloader, done):
             self.run_iter(idx, data_batch)

@@ -95,7 +95,7 @@ class TaskRunner(Runner):
             if self._load_from is not None:
                 self.load_whole_checkpoint(self._load_from)
                 self._has_loaded = True
-        else:
+        elif isinstance(self._train_loop, BaseLoop):
             check_hooks(self)
             for line in check_schedules(self):
                 self.logger.warning(line)

@@ -156,6 +156,16 @@ def test_a_killed_run_ends_as_one_that_was_not(train, text, stops):
     assert_same_run(train('killed', text, *stops), train('whole', text))
 
 
+def test_only_a_validation_that_is_due_is_done_again(train, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        KillAt, 'before_val_epoch', lambda self, runner: seen.append(runner.iter)
+    )
+    train('killed', BY_EPOCH + "train_cfg['max_epochs'] = 3\n", 6, 8)
+    # At 6 the epoch ends, and at 8 it has begun.
+    assert seen == [6, 12, 18]
+
+
 def test_a_run_killed_in_its_validation_validates_when_it_is_resumed(train):
     whole = train('whole', BY_ITERATION)
     killed = train('killed', BY_ITERATION, 4, validating=True)

@@ -1,6 +1,8 @@
 """A run's folder: what --resume takes, what is not written over, and faults."""
 
 import errno
+import itertools
+import logging
 import subprocess
 import sys
 import textwrap
@@ -12,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from tiny_run import train_to_end, write_images
 
 from mmtlalign.engine import run_folder
+from mmtlalign.engine.host_hooks import our_hook
 from mmtlalign.engine.run_folder import claim_folder, find_checkpoint, last_checkpoint
 from mmtlalign.errors import InputError
 
@@ -45,8 +48,6 @@ def test_a_renamed_run_resumes_from_its_last_checkpoint(folder):
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before(folder, caplog):
-    import logging
-
     tear(folder / 'epoch_10.pth')
     found = find_checkpoint(folder, logging.getLogger('torn'))
     assert found == str(folder / 'epoch_2.pth')
@@ -184,9 +185,17 @@ def test_a_full_disk_loses_no_checkpoint(train, tmp_path, monkeypatch, kept):
     assert train('--resume', '--cfg-options', three, text=text) is None
 
 
-def test_mmengines_hook_is_replaced_by_name_and_by_class():
-    from mmtlalign.engine.host_hooks import our_hook
+def test_a_clock_that_is_set_back(train, tmp_path, monkeypatch):
+    one, two = (f'train_cfg.max_epochs={n}' for n in (1, 2))
+    assert train('--cfg-options', one) is None
+    clock = itertools.count(2e9, -3600)
+    with monkeypatch.context() as patch:
+        patch.setattr('time.time', lambda: next(clock))
+        assert train('--resume', '--cfg-options', two) is None
+    assert last_checkpoint(tmp_path / 'work').name == 'epoch_2.pth'
 
+
+def test_mmengines_hook_is_replaced_by_name_and_by_class():
     for kind in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
         assert our_hook(dict(type=kind)) == dict(type='mmtlalign.WholeCheckpointHook')
     assert our_hook(dict(type='EMAHook')) == dict(type='EMAHook')
