@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from mmtlalign.checkpoint.check import check_checkpoint
 from mmtlalign.checkpoint.io import read_checkpoint
-from mmtlalign.compat.files import atomic_write
+from mmtlalign.compat.files import atomic_write, check_file
 from mmtlalign.errors import InputError, some_of
 
 try:
@@ -142,14 +142,19 @@ def _number(path: Path) -> int | None:
 
 def last_checkpoint(folder: str | Path) -> Path | None:
     """Return the checkpoint that the run wrote last; the folder may have been moved."""
-    pointer = Path(folder) / POINTER
+    path = _pointed_to(folder)
+    return path if path is not None and path.is_file() else None
+
+
+def _pointed_to(folder: str | Path) -> Path | None:
     try:
-        text = pointer.read_text(encoding='utf-8').strip()
+        text = (Path(folder) / POINTER).read_text(encoding='utf-8').strip()
     except OSError:
         return None
-    inside = Path(folder) / Path(text).name
     # A run whose CheckpointHook has another `out_dir` names a path.
-    return next((p for p in (inside, Path(text)) if text and p.is_file()), None)
+    outside = Path(text)
+    inside = Path(folder) / outside.name
+    return outside if outside.is_file() and not inside.is_file() else inside
 
 
 def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | None:
@@ -165,14 +170,16 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
     Raises:
         InputError: There are some, and none is whole.
     """
-    candidates, last = checkpoints_in(folder), last_checkpoint(folder)
+    candidates, last = checkpoints_in(folder), _pointed_to(folder)
     if last is not None:
         # Later files are left over from another run.
-        later = candidates.index(last) if last in candidates else len(candidates)
-        candidates = [last, *candidates[later + 1 :]]
+        number = _number(last)
+        earlier = [p for p in candidates if number is None or _number(p) < number]
+        candidates = [last, *earlier]
     faults = []
     for path in candidates:
         try:
+            check_file(path, 'checkpoint')
             check_checkpoint(str(path), resume=True)
         except InputError as error:
             faults.append(str(error))

@@ -64,6 +64,8 @@ def test_later_checkpoints_of_another_run_are_not_taken(folder):
     tear(folder / 'epoch_2.pth')
     assert find_checkpoint(folder) == str(folder / 'epoch_1.pth')
     assert last_checkpoint(folder) == folder / 'epoch_2.pth'
+    (folder / 'epoch_2.pth').unlink()
+    assert find_checkpoint(folder) == str(folder / 'epoch_1.pth')
 
 
 def test_an_earlier_run_is_not_written_over(folder):
