@@ -160,7 +160,9 @@ def advance_loader(loader: DataLoader, number: int, count: int) -> int:
 
 def set_epoch(loader: DataLoader, epoch: int) -> None:
     """Tell the sampler of a loader the epoch, which it orders the data by."""
-    for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
+    samplers: list[Any] = [loader.sampler]
+    samplers.append(getattr(loader.batch_sampler, 'sampler', None))
+    for sampler in samplers:
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(epoch)
 
@@ -308,9 +310,13 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put into a checkpoint what mmengine does not save."""
-        state = dict(validated=self.validated, early_stopping=[])
-        for hook in early_stopping_hooks(runner):
-            state['early_stopping'].append((hook.wait_count, float(hook.best_score)))
+        stopping = early_stopping_hooks(runner)
+        state: dict[str, Any] = dict(
+            validated=self.validated,
+            early_stopping=[
+                (hook.wait_count, float(hook.best_score)) for hook in stopping
+            ],
+        )
         wrapper = runner.optim_wrapper
         accumulated = isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
         if accumulated and not runner.distributed and 'optimizer' in checkpoint:

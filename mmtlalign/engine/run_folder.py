@@ -131,13 +131,14 @@ def take_seed(cfg: Config) -> None:
 def checkpoints_in(folder: str | Path) -> list[Path]:
     """List the checkpoints ``epoch_*.pth`` and ``iter_*.pth``, the last one first."""
     found = [*Path(folder).glob('epoch_*.pth'), *Path(folder).glob('iter_*.pth')]
-    numbered = [path for path in found if _number(path) is not None]
+    numbered = [path for path in found if _number(path) >= 0]
     return sorted(numbered, key=lambda path: (_number(path), path.name), reverse=True)
 
 
-def _number(path: Path) -> int | None:
+def _number(path: Path) -> int:
+    """Return 200 for iter_200.pth; -1 for a name of another form."""
     match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
-    return int(match[1]) if match else None
+    return int(match[1]) if match else -1
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
@@ -150,6 +151,8 @@ def _pointed_to(folder: str | Path) -> Path | None:
     try:
         text = (Path(folder) / POINTER).read_text(encoding='utf-8').strip()
     except OSError:
+        return None
+    if not text:  # the disk was full
         return None
     # A run whose CheckpointHook has another `out_dir` names a path.
     outside = Path(text)
@@ -174,7 +177,7 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
     if last is not None:
         # Later files are left over from another run.
         number = _number(last)
-        earlier = [p for p in candidates if number is None or _number(p) < number]
+        earlier = [p for p in candidates if number < 0 or _number(p) < number]
         candidates = [last, *earlier]
     faults = []
     for path in candidates:

@@ -53,6 +53,7 @@ class TaskRunner(Runner):
     """
 
     _is_test = False
+    _load_from: str | None
 
     def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
         """Build mmengine's logger with the bulk kept off the console."""
@@ -102,6 +103,11 @@ class TaskRunner(Runner):
             if self._resume and self._load_from is None:
                 self._load_from = find_checkpoint(self.work_dir, self.logger)
         super().load_or_resume()
+        if self._resume and not self._is_test and self.iter >= self.max_iters > 0:
+            self.logger.warning(
+                f'This run is finished: iteration {self.iter} of {self.max_iters}. '
+                'Only its last validation is done again'
+            )
 
     def check_datasets(self) -> None:
         """Check what was built of the data before the first step."""
