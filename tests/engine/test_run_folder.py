@@ -16,7 +16,7 @@ from tiny_run import train_to_end, write_images
 from mmtlalign.engine import run_folder
 from mmtlalign.engine.host_hooks import our_hook
 from mmtlalign.engine.run_folder import claim_folder, find_checkpoint, last_checkpoint
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, short_errors
 
 
 def save(path, seed=3, **more):
@@ -195,6 +195,32 @@ def test_a_clock_that_is_set_back(train, tmp_path, monkeypatch):
         patch.setattr('time.time', lambda: next(clock))
         assert train('--resume', '--cfg-options', two) is None
     assert last_checkpoint(tmp_path / 'work').name == 'epoch_2.pth'
+
+
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (OSError(errno.ENOSPC, 'No space left', 'log.json'), 'log.json: No space left'),
+        (PermissionError(errno.EACCES, 'Denied', 'x'), 'x: Denied'),
+        (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'), 'shm'),
+    ],
+)
+def test_faults_of_the_machine_are_one_line(error, words):
+    with pytest.raises(SystemExit, match=words), short_errors('c.py'):
+        raise error
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('Caught RuntimeError in DataLoader worker process 0.\nOriginal'),
+        OSError(errno.EIO, 'Input/output error'),
+        AssertionError('somewhere'),
+    ],
+)
+def test_other_errors_keep_their_traceback(error):
+    with pytest.raises(type(error)), short_errors('c.py'):
+        raise error
 
 
 def test_mmengines_hook_is_replaced_by_name_and_by_class():
