@@ -70,7 +70,8 @@ def short_errors(config: str) -> Iterator[None]:
             'room or allow it; a run that has checkpoints continues with --resume'
         )
     except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+        # Not "Caught … in DataLoader worker", an error of its own code.
+        if not str(error).startswith('DataLoader worker'):
             raise
         end(
             f'{str(error).splitlines()[0]} (config {config}). A data worker ended from '

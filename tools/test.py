@@ -68,8 +68,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         unwrap_dataset(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
         cfg.model = dict(cfg.tta_model, module=cfg.model)
     if args.out:
-        if not args.out.endswith(('.pkl', '.pickle')):
-            raise InputError(f"--out '{args.out}' must end with .pkl or .pickle")
         evaluators = cfg.test_evaluator
         if not isinstance(evaluators, (list, tuple)):
             evaluators = [evaluators]
@@ -82,6 +80,8 @@ def main() -> None:
     args = parse_args()
     with short_errors(args.config):
         check_file(args.config, 'config')
+        if args.out and not args.out.endswith(('.pkl', '.pickle')):
+            raise InputError(f"--out '{args.out}' must end with .pkl or .pickle")
         check_file(args.checkpoint, 'checkpoint')
         test(args)
 

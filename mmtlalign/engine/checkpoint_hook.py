@@ -2,6 +2,7 @@
 
 import errno
 import os.path as osp
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
@@ -26,6 +27,8 @@ class WholeCheckpointHook(CheckpointHook):
     Raises:
         InputError: A checkpoint cannot be written.
     """
+
+    file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
         """Find the folder, and the best checkpoints of a run that is resumed."""

@@ -5,11 +5,11 @@ parameter with an own learning rate to the console. They are worth keeping, in t
 file of the work directory, where they still go.
 """
 
-import contextlib
 import importlib
-import io
 import logging
 import warnings
+
+import mmengine.logging.logger
 
 # How the records begin that a person does not read while a run starts.
 BULK_STARTS = (
@@ -23,6 +23,8 @@ BULK_STARTS = (
     # mmengine's own use of its old file interface.
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
+    # Untrue: ExactResumeHook keeps them.
+    'Resumed iteration number is not divisible by',
 )
 # How they end: mmengine names every tensor of a teacher that does not learn.
 BULK_ENDS = ('is skipped since its requires_grad=False',)
@@ -71,9 +73,19 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 
 
 def filter_known_warnings() -> None:
-    """Silence the warnings of :data:`KNOWN_WARNINGS`; all others stay."""
+    """Silence the warnings of :data:`KNOWN_WARNINGS`; all others stay.
+
+    So it is with the prints of :data:`KNOWN_PRINTS`, if no host is imported yet.
+    """
     for message, module in KNOWN_WARNINGS:
         warnings.filterwarnings('ignore', message=message, module=module)
+    # Hosts print by `print_log`, which has no filter.
+    mmengine.logging.logger.print = _print_unknown
+
+
+def _print_unknown(text: object) -> None:
+    if not str(text).startswith(KNOWN_PRINTS):
+        print(text)
 
 
 def import_host(scope: str) -> None:
@@ -84,11 +96,6 @@ def import_host(scope: str) -> None:
     Args:
         scope: The ``default_scope`` of a config.
     """
-    if scope not in ('mmpretrain', 'mmseg', 'mmdet'):
-        return
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    if scope in ('mmpretrain', 'mmseg', 'mmdet'):
+        filter_known_warnings()
         importlib.import_module(f'{scope}.datasets')
-    for line in printed.getvalue().splitlines():
-        if not line.startswith(KNOWN_PRINTS):
-            print(line)

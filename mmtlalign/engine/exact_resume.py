@@ -160,7 +160,9 @@ def advance_loader(loader: DataLoader, number: int, count: int) -> int:
 
 def set_epoch(loader: DataLoader, epoch: int) -> None:
     """Tell the sampler of a loader the epoch, which it orders the data by."""
-    for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
+    samplers: list[Any] = [loader.sampler]
+    samplers.append(getattr(loader.batch_sampler, 'sampler', None))
+    for sampler in samplers:
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(epoch)
 
@@ -189,7 +191,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Train."""
         self.runner.call_hook('before_train')
         self._decide_current_val_interval()
-        if self.owes_validation and self._validates():
+        between_epochs = self._iter == self._epoch * len(self.dataloader)
+        if self.owes_validation and between_epochs and self._validates():
             self.runner.val_loop.run()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -212,7 +215,6 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         done = self._iter - self._epoch * len(self.dataloader)
         # A run whose epoch had another length begins a new one, as in mmengine.
         done = done if 0 < done <= len(self.dataloader) else 0
-        self.owes_validation = False
         advance_loader(self.dataloader, self._iter, done)
         for idx, data_batch in enumerate(self.dataloader, done):
             self.run_iter(idx, data_batch)
@@ -308,9 +310,13 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put into a checkpoint what mmengine does not save."""
-        state = dict(validated=self.validated, early_stopping=[])
-        for hook in early_stopping_hooks(runner):
-            state['early_stopping'].append((hook.wait_count, float(hook.best_score)))
+        stopping = early_stopping_hooks(runner)
+        state: dict[str, Any] = dict(
+            validated=self.validated,
+            early_stopping=[
+                (hook.wait_count, float(hook.best_score)) for hook in stopping
+            ],
+        )
         wrapper = runner.optim_wrapper
         accumulated = isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
         if accumulated and not runner.distributed and 'optimizer' in checkpoint:

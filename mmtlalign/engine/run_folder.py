@@ -14,7 +14,7 @@ from mmengine.config import Config
 
 from mmtlalign.checkpoint.check import check_checkpoint
 from mmtlalign.checkpoint.io import read_checkpoint
-from mmtlalign.compat.files import atomic_write
+from mmtlalign.compat.files import atomic_write, check_file
 from mmtlalign.errors import InputError, some_of
 
 try:
@@ -131,25 +131,33 @@ def take_seed(cfg: Config) -> None:
 def checkpoints_in(folder: str | Path) -> list[Path]:
     """List the checkpoints ``epoch_*.pth`` and ``iter_*.pth``, the last one first."""
     found = [*Path(folder).glob('epoch_*.pth'), *Path(folder).glob('iter_*.pth')]
-    numbered = [path for path in found if _number(path) is not None]
+    numbered = [path for path in found if _number(path) >= 0]
     return sorted(numbered, key=lambda path: (_number(path), path.name), reverse=True)
 
 
-def _number(path: Path) -> int | None:
+def _number(path: Path) -> int:
+    """Return 200 for iter_200.pth; -1 for a name of another form."""
     match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
-    return int(match[1]) if match else None
+    return int(match[1]) if match else -1
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
     """Return the checkpoint that the run wrote last; the folder may have been moved."""
-    pointer = Path(folder) / POINTER
+    path = _pointed_to(folder)
+    return path if path is not None and path.is_file() else None
+
+
+def _pointed_to(folder: str | Path) -> Path | None:
     try:
-        text = pointer.read_text(encoding='utf-8').strip()
+        text = (Path(folder) / POINTER).read_text(encoding='utf-8').strip()
     except OSError:
         return None
-    inside = Path(folder) / Path(text).name
+    if not text:  # the disk was full
+        return None
     # A run whose CheckpointHook has another `out_dir` names a path.
-    return next((p for p in (inside, Path(text)) if text and p.is_file()), None)
+    outside = Path(text)
+    inside = Path(folder) / outside.name
+    return outside if outside.is_file() and not inside.is_file() else inside
 
 
 def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | None:
@@ -165,20 +173,16 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
     Raises:
         InputError: There are some, and none is whole.
     """
-    candidates, last = checkpoints_in(folder), last_checkpoint(folder)
-    if not candidates and last is None and (Path(folder) / POINTER).is_file():
-        lost = Path(folder) / (Path(folder) / POINTER).read_text('utf-8').strip()
-        raise InputError(
-            f"--resume: '{lost}', the last checkpoint of the run, does not exist. Put "
-            'it back, name another with --resume PATH, or begin anew with --overwrite'
-        )
+    candidates, last = checkpoints_in(folder), _pointed_to(folder)
     if last is not None:
         # Later files are left over from another run.
-        later = candidates.index(last) if last in candidates else len(candidates)
-        candidates = [last, *candidates[later + 1 :]]
+        number = _number(last)
+        earlier = [p for p in candidates if number < 0 or _number(p) < number]
+        candidates = [last, *earlier]
     faults = []
     for path in candidates:
         try:
+            check_file(path, 'checkpoint')
             check_checkpoint(str(path), resume=True)
         except InputError as error:
             faults.append(str(error))

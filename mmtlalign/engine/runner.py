@@ -33,6 +33,10 @@ from mmtlalign.validation.data import check_loops, explain_build_error
 from mmtlalign.validation.reading import Listing, host_reading, tell_left_out
 from mmtlalign.validation.samples import name_broken_samples
 
+STOCK_HOOKS = {
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
+    'checkpoint',
+}
 CONSTRUCTOR = 'mmtlalign.FastOptimWrapperConstructor'
 
 
@@ -51,6 +55,7 @@ class TaskRunner(Runner):
 
     _is_test = False
     _datasets: dict = {}
+    _load_from: str | None
 
     def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
         """Build mmengine's logger with the bulk kept off the console."""
@@ -96,13 +101,18 @@ class TaskRunner(Runner):
             if self._load_from is not None:
                 self.load_whole_checkpoint(self._load_from)
                 self._has_loaded = True
-        else:
+        elif isinstance(self._train_loop, BaseLoop):
             check_hooks(self)
             for line in check_schedules(self):
                 self.logger.warning(line)
             if self._resume and self._load_from is None:
                 self._load_from = find_checkpoint(self.work_dir, self.logger)
         super().load_or_resume()
+        if self._resume and not self._is_test and self.iter >= self.max_iters > 0:
+            self.logger.warning(
+                f'This run is finished: iteration {self.iter} of {self.max_iters}. '
+                'Only its last validation is done again'
+            )
 
     def check_datasets(self) -> None:
         """Check what was built of the data before the first step."""
@@ -205,7 +215,11 @@ class TaskRunner(Runner):
             runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'),
             exact_resume=dict(type='mmtlalign.ExactResumeHook'),
         )
-        super().register_default_hooks(ours | dict(hooks or {}))
+        chosen = ours | dict(hooks or {})
+        # None leaves a hook out; mmengine takes it for its own hooks alone.
+        off = {name for name, hook in chosen.items() if hook is None} - STOCK_HOOKS
+        hooks = {name: hook for name, hook in chosen.items() if name not in off}
+        super().register_default_hooks(hooks)
 
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from repository import ROOT
@@ -155,6 +156,16 @@ def test_a_killed_run_ends_as_one_that_was_not(train, text, stops):
     assert_same_run(train('killed', text, *stops), train('whole', text))
 
 
+def test_only_a_validation_that_is_due_is_done_again(train, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        KillAt, 'before_val_epoch', lambda self, runner: seen.append(runner.iter)
+    )
+    train('killed', BY_EPOCH + "train_cfg['max_epochs'] = 3\n", 6, 8)
+    # At 6 the epoch ends, and at 8 it has begun.
+    assert seen == [6, 12, 18]
+
+
 def test_a_run_killed_in_its_validation_validates_when_it_is_resumed(train):
     whole = train('whole', BY_ITERATION)
     killed = train('killed', BY_ITERATION, 4, validating=True)
@@ -189,22 +200,25 @@ default_hooks = dict(
 def test_dense_tasks(monkeypatch, tmp_path, name):
     write_quickstart(str(tmp_path / 'data'), 8, 4)
     folder = dict(swin='ade', cascade='coco')[name.partition('-')[0]]
-    flip = dict(type='RandomFlip', prob=0.5)
     found = []
     for work, stops in (('killed', (3,)), ('whole', ())):
         for at in (*stops, None):
             monkeypatch.setattr(KillAt, 'at', at)
             monkeypatch.setattr(KillAt, 'validating', False)
             config = tmp_path / f'{work}_{at}.py'
-            config.write_text(
-                DENSE.format(config=ROOT / f'configs/quickstart/{name}.py')
-            )
+            base = ROOT / f'configs/quickstart/{name}.py'
+            config.write_text(DENSE.format(config=base))
+            cfg = Config.fromfile(config)
+            flip = dict(type='RandomFlip', prob=0.5)
+            cfg.train_dataloader.dataset.pipeline.insert(-1, flip)
+            for name_ in ('max_iters', 'classes', 'palette', 'num_classes'):
+                cfg.pop(name_, None)
+            cfg.dump(config)
             try:
                 run_tool(
                     monkeypatch, 'train', config, '--amp', '--resume',
                     '--work-dir', tmp_path / work,
                     '--cfg-options', f'data_root={tmp_path}/data/{folder}',
-                    f'train_dataloader.dataset.pipeline.2={flip}',
                 )  # fmt: skip
             except Killed:
                 continue

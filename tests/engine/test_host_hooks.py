@@ -222,6 +222,12 @@ def test_float16_without_a_gpu(train):
     assert train('--amp', '--cfg-options', 'train_cfg.max_epochs=1', text=text) is None
 
 
+def test_what_a_hook_asserts_before_the_training_is_one_line(train):
+    text = "custom_hooks = [dict(type='EMAHook', begin_iter=99)]\n"
+    message = train(text=text)
+    assert message.startswith('\nerror: config ') and 'begin_iter' in message
+
+
 @pytest.mark.parametrize('key', ['persistent_workers=True', 'prefetch_factor=2'])
 def test_settings_of_workers_without_workers(train, key):
     message = train('--cfg-options', f'train_dataloader.{key}')

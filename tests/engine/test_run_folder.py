@@ -1,6 +1,8 @@
 """A run's folder: what --resume takes, what is not written over, and faults."""
 
 import errno
+import itertools
+import logging
 import subprocess
 import sys
 import textwrap
@@ -12,8 +14,9 @@ from mmengine.hooks import CheckpointHook
 from tiny_run import train_to_end, write_images
 
 from mmtlalign.engine import run_folder
+from mmtlalign.engine.host_hooks import our_hook
 from mmtlalign.engine.run_folder import claim_folder, find_checkpoint, last_checkpoint
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, short_errors
 
 
 def save(path, seed=3, **more):
@@ -45,8 +48,6 @@ def test_a_renamed_run_resumes_from_its_last_checkpoint(folder):
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before(folder, caplog):
-    import logging
-
     tear(folder / 'epoch_10.pth')
     found = find_checkpoint(folder, logging.getLogger('torn'))
     assert found == str(folder / 'epoch_2.pth')
@@ -63,6 +64,8 @@ def test_later_checkpoints_of_another_run_are_not_taken(folder):
     tear(folder / 'epoch_2.pth')
     assert find_checkpoint(folder) == str(folder / 'epoch_1.pth')
     assert last_checkpoint(folder) == folder / 'epoch_2.pth'
+    (folder / 'epoch_2.pth').unlink()
+    assert find_checkpoint(folder) == str(folder / 'epoch_1.pth')
 
 
 def test_an_earlier_run_is_not_written_over(folder):
@@ -184,9 +187,43 @@ def test_a_full_disk_loses_no_checkpoint(train, tmp_path, monkeypatch, kept):
     assert train('--resume', '--cfg-options', three, text=text) is None
 
 
-def test_mmengines_hook_is_replaced_by_name_and_by_class():
-    from mmtlalign.engine.host_hooks import our_hook
+def test_a_clock_that_is_set_back(train, tmp_path, monkeypatch):
+    one, two = (f'train_cfg.max_epochs={n}' for n in (1, 2))
+    assert train('--cfg-options', one) is None
+    clock = itertools.count(2e9, -3600)
+    with monkeypatch.context() as patch:
+        patch.setattr('time.time', lambda: next(clock))
+        assert train('--resume', '--cfg-options', two) is None
+    assert last_checkpoint(tmp_path / 'work').name == 'epoch_2.pth'
 
+
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (OSError(errno.ENOSPC, 'No space left', 'log.json'), 'log.json: No space left'),
+        (PermissionError(errno.EACCES, 'Denied', 'x'), 'x: Denied'),
+        (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'), 'shm'),
+    ],
+)
+def test_faults_of_the_machine_are_one_line(error, words):
+    with pytest.raises(SystemExit, match=words), short_errors('c.py'):
+        raise error
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('Caught RuntimeError in DataLoader worker process 0.\nOriginal'),
+        OSError(errno.EIO, 'Input/output error'),
+        AssertionError('somewhere'),
+    ],
+)
+def test_other_errors_keep_their_traceback(error):
+    with pytest.raises(type(error)), short_errors('c.py'):
+        raise error
+
+
+def test_mmengines_hook_is_replaced_by_name_and_by_class():
     for kind in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
         assert our_hook(dict(type=kind)) == dict(type='mmtlalign.WholeCheckpointHook')
     assert our_hook(dict(type='EMAHook')) == dict(type='EMAHook')

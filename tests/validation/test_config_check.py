@@ -148,7 +148,7 @@ def test_options_inside_lists_and_typed_dicts(write):
 
 
 def test_options_name_parameters_of_their_own(write):
-    text = "optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(norm=dict())))"
+    text = 'optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(norm=dict())))'
     path = 'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult'
     cfg = load_config(write(text), {path: 0.1})
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1

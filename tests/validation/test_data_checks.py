@@ -349,7 +349,7 @@ def test_load_from_another_architecture(train, tmp_path, weights):
     _, tensors = weights
     other = {f'visual.{name}': value for name, value in tensors.items()}
     path = checkpoint(tmp_path / 'other.pth', other)
-    message = train('--cfg-options', f'load_from={path}')
+    message = train('--overwrite', '--cfg-options', f'load_from={path}')
     assert str(path) in message and 'another architecture' in message
     assert 'visual.' in message and 'VisionTransformer' in message
 
@@ -358,7 +358,7 @@ def test_load_from_another_size(train, tmp_path, weights):
     _, tensors = weights
     other = {name: torch.cat([value, value], -1) for name, value in tensors.items()}
     path = checkpoint(tmp_path / 'wide.pth', other)
-    message = train('--cfg-options', f'load_from={path}')
+    message = train('--overwrite', '--cfg-options', f'load_from={path}')
     assert 'tensors have another shape' in message
 
 
@@ -368,7 +368,7 @@ def test_load_from_with_another_head_goes_on(train, tmp_path, weights):
         tensors[name] = torch.zeros(7, *tensors[name].shape[1:])
     path = checkpoint(tmp_path / 'head.pth', tensors)
     options = ('--cfg-options', f'load_from={path}', 'train_cfg.max_epochs=1')
-    assert train(*options) is None
+    assert train('--overwrite', *options) is None
 
 
 def test_resume_from_another_depth(train, weights):

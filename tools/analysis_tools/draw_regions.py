@@ -4,28 +4,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
-from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import short_errors
-from mmtlalign.evaluation.frozen_features import WEIGHT_CHOICES, frozen_features
-from mmtlalign.evaluation.last_attention import last_attention
-from mmtlalign.evaluation.regions import attention_entropy
-from tools.analysis_tools.regions import (
-    RegionPairs,
-    find_pairs,
-    normalised,
-    read_config,
-    read_picture,
-    second_view,
-)
+from tools.analysis_tools.knn import WEIGHT_CHOICES
 from tools.analysis_tools.style import blank, new_figure
+
+# What imports PyTorch comes after the command line.
+if TYPE_CHECKING:
+    from tools.analysis_tools.regions import RegionPairs
 
 RIGHT, WRONG = '#3cb44b', '#e6194b'
 COLUMNS = 8
@@ -56,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_pairs(
-    first: np.ndarray, second: np.ndarray, pairs: RegionPairs, path: str | Path
+    first: np.ndarray, second: np.ndarray, pairs: 'RegionPairs', path: str | Path
 ) -> None:
     """Draw two views side by side, a line from region to region.
 
@@ -70,6 +64,8 @@ def draw_pairs(
     gap = size // 8
     sheet = np.full((size, 2 * size + gap, 3), 255, np.uint8)
     sheet[:, :size], sheet[:, size + gap :] = first, second
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8.5, 4.4), dpi=150)
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.88))
     blank(axis)
@@ -142,6 +138,22 @@ def draw_attention(
 
 def draw(args: argparse.Namespace) -> None:
     """Measure, draw, and print the numbers."""
+    for path in filter(None, (args.config, args.checkpoint, args.image)):
+        check_file(path, 'file')
+    from mmtlalign.engine.console import filter_known_warnings
+
+    filter_known_warnings()
+    from mmtlalign.evaluation.frozen_features import frozen_features
+    from mmtlalign.evaluation.last_attention import last_attention
+    from mmtlalign.evaluation.regions import attention_entropy
+    from tools.analysis_tools.regions import (
+        find_pairs,
+        normalised,
+        read_config,
+        read_picture,
+        second_view,
+    )
+
     cfg = read_config(args.config, args.checkpoint, args.cfg_options)
     model, description = frozen_features(cfg, args.checkpoint, args.weights)
     size = args.size or cfg.model.backbone.get('img_size', 224)
@@ -171,7 +183,6 @@ def draw(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    filter_known_warnings()
     with short_errors(args.config or args.checkpoint):
         draw(args)
 

@@ -4,25 +4,14 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.device import get_device
-
+from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
-from mmtlalign.engine.console import filter_known_warnings
-from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import short_errors
-from mmtlalign.evaluation.frozen_features import (
-    FEATURE_CHOICES,
-    WEIGHT_CHOICES,
-    frozen_features,
-)
-from mmtlalign.methods.knn import (
-    KNNHook,
-    check_neighbours,
-    check_same_classes,
-    find_knn_hook,
-    knn_loaders,
-)
-from mmtlalign.validation.config import load_config
+
+# Of mmtlalign.evaluation.frozen_features, which imports PyTorch: it comes after the
+# command line.
+WEIGHT_CHOICES = ('auto', 'raw', 'ema', 'teacher', 'student', 'random')
+FEATURE_CHOICES = ('view', 'blocks', 'pixels')
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,6 +57,22 @@ def parse_args() -> argparse.Namespace:
 
 def measure(args: argparse.Namespace) -> dict:
     """Return everything that is printed and written."""
+    from mmtlalign.engine.console import filter_known_warnings
+
+    filter_known_warnings()
+    from mmengine.device import get_device
+
+    from mmtlalign.engine.runner import TaskRunner
+    from mmtlalign.evaluation.frozen_features import frozen_features
+    from mmtlalign.methods.knn import (
+        KNNHook,
+        check_neighbours,
+        check_same_classes,
+        find_knn_hook,
+        knn_loaders,
+    )
+    from mmtlalign.validation.config import load_config
+
     cfg = load_config(args.config, args.cfg_options)
     model, description = frozen_features(
         cfg, args.checkpoint, args.weights, args.features, args.seed
@@ -97,8 +102,10 @@ def measure(args: argparse.Namespace) -> dict:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    filter_known_warnings()
     with short_errors(args.config):
+        check_file(args.config, 'config')
+        if args.checkpoint:
+            check_file(args.checkpoint, 'checkpoint')
         record = measure(args)
     print(
         f'{record["weights"]}\nk-NN of features={record["features"]}: '

@@ -8,23 +8,27 @@ installed; nothing is written by hand.
 """
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
-import mmdet.registry
-import mmpretrain.registry
-
-import mmtlalign.backbones  # noqa: F401  (registers our own)
-from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
-
+# What imports the hosts comes after the command line.
 COMMAND = 'python tools/analysis_tools/list_models.py --write docs/backbones.md'
 BEGIN = f'<!-- made by: {COMMAND} -->'
 END = '<!-- end of the table -->'
 HOSTS = ('mmpretrain', 'mmdet', 'timm', 'mmtlalign')
-REGISTERED = {
-    *mmpretrain.registry.MODELS.module_dict.values(),
-    *mmdet.registry.MODELS.module_dict.values(),
-}
+
+
+@functools.cache
+def registered():
+    """All classes that mmpretrain and mmdet have registered."""
+    import mmdet.registry
+    import mmpretrain.registry
+
+    import mmtlalign.backbones  # noqa: F401  (registers our own)
+
+    hosts = (mmpretrain.registry, mmdet.registry)
+    return {kind for host in hosts for kind in host.MODELS.module_dict.values()}
 
 
 def host_of(cls):
@@ -34,9 +38,11 @@ def host_of(cls):
 
 def names_of(cls, known):
     """A class and those of its host that inherit all that is known of it."""
+    from mmtlalign.tracing.support import UNSUPPORTED
+
     heirs = [
         heir
-        for heir in REGISTERED
+        for heir in registered()
         if isinstance(heir, type)
         and issubclass(heir, cls)
         and next(c for c in heir.__mro__ if c in known) is cls
@@ -61,6 +67,12 @@ def row_of(cls, known):
 
 def table():
     """All lines, without the markers."""
+    from mmtlalign.engine.console import filter_known_warnings
+
+    filter_known_warnings()
+    registered()
+    from mmtlalign.tracing.support import supported_backbones
+
     known = supported_backbones()
     classes = sorted(known, key=lambda c: (HOSTS.index(host_of(c)), c.__name__))
     return '\n'.join(

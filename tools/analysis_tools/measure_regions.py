@@ -14,30 +14,19 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import numpy as np
-import torch
-from mmengine.device import get_device
-from PIL import Image
-from torchvision.transforms import ColorJitter
-
+from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
-from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import InputError, short_errors
-from mmtlalign.evaluation.frozen_features import WEIGHT_CHOICES, frozen_features
-from mmtlalign.evaluation.last_attention import last_attention
-from mmtlalign.evaluation.regions import attention_entropy
-from tools.analysis_tools.regions import (
-    find_pairs,
-    normalised,
-    read_config,
-    read_picture,
-    second_view,
-)
-from tools.dataset_converters.label_maps.images import list_images
+from tools.analysis_tools.knn import WEIGHT_CHOICES
+
+# What imports PyTorch comes after the command line.
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,19 +61,52 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def jittered(picture: np.ndarray) -> np.ndarray:
+def jittered(picture: 'np.ndarray') -> 'np.ndarray':
     """Jitter the colours of four of five images, as the official analysis does."""
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torchvision.transforms import ColorJitter
+
     if torch.rand(()) >= 0.8:
         return picture
     jitter = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
     return np.asarray(jitter(Image.fromarray(picture)))
 
 
-@torch.no_grad()
 def measure(args: argparse.Namespace) -> dict:
     """Return everything that is printed and written."""
     if not Path(args.folder).is_dir():
         raise InputError(f"'{args.folder}' is no folder: name one with images.")
+    for path in filter(None, (args.config, args.checkpoint)):
+        check_file(path, 'file')
+    from mmtlalign.engine.console import filter_known_warnings
+
+    filter_known_warnings()
+    import torch
+
+    with torch.no_grad():
+        return measure_images(args)
+
+
+def measure_images(args: argparse.Namespace) -> dict:
+    """Return it, without gradients."""
+    import numpy as np
+    import torch
+    from mmengine.device import get_device
+
+    from mmtlalign.evaluation.frozen_features import frozen_features
+    from mmtlalign.evaluation.last_attention import last_attention
+    from mmtlalign.evaluation.regions import attention_entropy
+    from tools.analysis_tools.regions import (
+        find_pairs,
+        normalised,
+        read_config,
+        read_picture,
+        second_view,
+    )
+    from tools.dataset_converters.label_maps.images import list_images
+
     cfg = read_config(args.config, args.checkpoint, args.cfg_options)
     model, description = frozen_features(
         cfg, args.checkpoint, args.weights, seed=args.seed
@@ -127,7 +149,6 @@ def mean(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Run the tool."""
     args = parse_args()
-    filter_known_warnings()
     with short_errors(args.config or args.checkpoint):
         found = measure(args)
     text = {

@@ -16,11 +16,7 @@ from pathlib import Path
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tools.configs.derived import derived_recipes
-from tools.configs.headers import MARK
-from tools.configs.metafiles import metafiles
-from tools.configs.tables import pages
-from tools.configs.transfer import transfer_recipes
+# What imports PyTorch comes after the command line.
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ('tlalign', 'transmix', 'cutmix', 'mixtoken')
@@ -34,6 +30,11 @@ def generate(root: Path, count: bool = True) -> Iterator[tuple[Path, str]]:
         count: Count the parameters of every model anew, which takes a minute; else
             take them from the metafiles that are there.
     """
+    from tools.configs.derived import derived_recipes
+    from tools.configs.metafiles import metafiles
+    from tools.configs.tables import pages
+    from tools.configs.transfer import transfer_recipes
+
     for method in METHODS:
         yield from derived_recipes(root / 'configs', method)
     yield from transfer_recipes(root / 'configs')
@@ -43,6 +44,8 @@ def generate(root: Path, count: bool = True) -> Iterator[tuple[Path, str]]:
 
 def leftovers(root: Path, written: set[Path]) -> list[Path]:
     """Return generated recipes that no table has any more."""
+    from tools.configs.headers import MARK
+
     recipes = (root / 'configs').rglob('*.py')
     marked = (p for p in recipes if p.read_text(encoding='utf-8').startswith(MARK))
     return sorted(set(marked) - written)

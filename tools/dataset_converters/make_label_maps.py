@@ -11,13 +11,9 @@ from pathlib import Path
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
-
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling.annotators import build_annotator
-from mmtlalign.methods.token_labeling.store import create_store
-from tools.dataset_converters.label_maps import make
-from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
+
+# What imports PyTorch comes after the command line.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--shard-size', type=int, default=4096, help='images a file')
     add('--batch-size', type=int, default=32)
     add('--workers', type=int, default=2, help='processes that read images')
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--device', help='default: cuda if there is one, else cpu')
     add('--part', default='0/1', help='I/N: process I of N that share the work')
     add('--dry-run', action='store_true', help='only say how large it will be')
     args = parser.parse_args(argv)
@@ -55,6 +51,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Plan, annotate and verify."""
+    if not args.images.is_dir():
+        raise InputError(f"'{args.images}' is not a folder of images; check the path")
+    import torch
+
+    from mmtlalign.methods.token_labeling.annotators import build_annotator
+    from mmtlalign.methods.token_labeling.store import create_store
+    from tools.dataset_converters.label_maps import make
+    from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
+
+    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     size = tuple(args.size) if len(args.size) == 2 else (args.size[0],) * 2
     images = AnnotatorImages(
         args.images, list_images(args.images), size, args.centre_crop

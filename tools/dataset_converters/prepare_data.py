@@ -15,14 +15,20 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.errors import InputError
-from tools.dataset_converters.prepare import DATA_SETS
-from tools.dataset_converters.prepare.data_set import check_data_set, make_data_set
+
+# Of tools.dataset_converters.prepare, which imports PyTorch: it comes after the command
+# line.
+NAMES = (
+    *('imagenet', 'imagenette', 'ade20k', 'camvid', 'pascal-context', 'coco'),
+    *('cifar10', 'cifar100', 'fashion-mnist', 'flowers102', 'stanford-cars'),
+    'domainnet',
+)
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('name', choices=DATA_SETS)
+    parser.add_argument('name', choices=NAMES)
     parser.add_argument(
         '--root', type=Path, metavar='DIR', help='the folder; default as in the configs'
     )
@@ -47,6 +53,9 @@ def main() -> None:
     args = parse_args()
     # An exit, unlike the signal itself, removes what is unfinished.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from tools.dataset_converters.prepare import DATA_SETS
+    from tools.dataset_converters.prepare.data_set import check_data_set, make_data_set
+
     data = DATA_SETS[args.name]
     root = args.root or Path(data.root)
     try:

@@ -12,7 +12,6 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmtlalign.errors import InputError
-from mmtlalign.validation.config import load_config
 
 SCRATCH = 'scratch'
 
@@ -154,6 +153,8 @@ def plan_from_configs(
     starts, tasks = {}, {}
     for config in configs:
         stem = Path(config).stem
+        from mmtlalign.validation.config import load_config  # imports PyTorch
+
         if 'pretrained' in load_config(find_config(config)):
             tasks[stem] = Task(stem, config)
         else:

@@ -23,14 +23,12 @@ from pathlib import Path
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmtlalign.engine.console import filter_known_warnings
+from mmtlalign.compat.files import check_file
 from mmtlalign.errors import short_errors
-from tools.experiments.backbone_check import check_backbones
-from tools.experiments.forks import start_server
 from tools.experiments.jobs import JobError, set_aside
 from tools.experiments.plan import Plan, plan_from_configs, read_plan
-from tools.experiments.report import summarise, write_report
-from tools.experiments.runner import PlanRunner
+
+# What imports PyTorch comes after the command line.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -80,7 +78,17 @@ def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
 def main() -> None:
     """Run the plan; the exit status is 130 if the user stops it."""
     args = parse_args()
+    with short_errors(args.plan[0]):
+        for path in args.plan:
+            check_file(path, 'config')
+    from mmtlalign.engine.console import filter_known_warnings
+
     filter_known_warnings()
+    from tools.experiments.backbone_check import check_backbones
+    from tools.experiments.forks import start_server
+    from tools.experiments.report import summarise, write_report
+    from tools.experiments.runner import PlanRunner
+
     # SIGINT too: a shell that starts this in the background has it ignored.
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)

@@ -5,25 +5,40 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmtlalign.checkpoint.convert import convert, left_out, unwrap
-from mmtlalign.checkpoint.io import check_target, read_tensors, write_tensors
-from mmtlalign.checkpoint.key_maps import KEY_MAPS
+from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, some_of
 
+# Those of mmtlalign.checkpoint.key_maps, which imports PyTorch: it comes after the
+# command line.
+FAMILIES = dict(
+    deit='official DeiT and distilled DeiT',
+    dhvt='official DHVT',
+    esvit='official EsViT with Swin (--key student for the student)',
+    lvvit='official LV-ViT (TokenLabeling)',
+    mmseg_vit="mmseg's own VisionTransformer",
+    pvt='official PVT (the first version)',
+    swin='official Swin Transformer, also in timm before 0.9',
+    timm_swin="timm's SwinTransformer, from 0.9 on",
+    timm_vit="timm's VisionTransformer and VisionTransformerDistilled",
+    timm_xcit="timm's Xcit",
+    tlalign='official TL-Align',
+    transmix='official TransMix',
+    xcit='official XCiT',
+)
 # What holds the weights in a file of ours.
 OURS = 'state_dict'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    families = '\n'.join(f'  {n:11}{KEY_MAPS[n].about}' for n in sorted(KEY_MAPS))
+    families = '\n'.join(f'  {n:11}{FAMILIES[n]}' for n in sorted(FAMILIES))
     parser = argparse.ArgumentParser(
         description=f'{__doc__}\n\nfamilies:\n{families}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         'family',
-        choices=sorted(KEY_MAPS),
+        choices=sorted(FAMILIES),
         metavar='FAMILY',
         help='whose names the official file has',
     )
@@ -46,7 +61,7 @@ def convert_file(
     """Rewrite a checkpoint file; nothing but the weights is kept.
 
     Args:
-        family: A key of :data:`KEY_MAPS`.
+        family: A key of :data:`FAMILIES`.
         source: File to read. Official ones hold their weights under an entry that
             the family's table knows, ours under ``state_dict``, or the file is the
             weights alone.
@@ -60,6 +75,10 @@ def convert_file(
     Raises:
         InputError: A file cannot be read or is there already, or a name is not known.
     """
+    from mmtlalign.checkpoint.convert import convert, left_out, unwrap
+    from mmtlalign.checkpoint.io import check_target, read_tensors, write_tensors
+    from mmtlalign.checkpoint.key_maps import KEY_MAPS
+
     if Path(source).expanduser().is_file():  # else that is said first
         check_target(target)
     entries = KEY_MAPS[family].entries
@@ -82,6 +101,7 @@ def main() -> None:
     """Convert a file and say what was done."""
     args = parse_args()
     try:
+        check_file(args.source, 'IN')
         lines = convert_file(
             args.family, args.source, args.target, args.reverse, args.key
         )

@@ -4,9 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from mmtlalign.checkpoint.export import FORMATS, export_backbone
-from mmtlalign.checkpoint.load import WEIGHTS
+from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError
+
+# Of the modules that do it, which import PyTorch: they come after the command line.
+WEIGHTS = ('auto', 'raw', 'ema', 'teacher', 'student')
+FORMATS = ('mmpretrain', 'timm', 'mmdet', 'mmseg')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--format',
-        choices=list(FORMATS),
+        choices=FORMATS,
         default='mmpretrain',
         help='whose names to write; mmpretrain serves every OpenMMLab host',
     )
@@ -44,6 +47,9 @@ def main() -> None:
     """Export a backbone and say what was written."""
     args = parse_args()
     try:
+        check_file(args.checkpoint, 'checkpoint')
+        from mmtlalign.checkpoint.export import export_backbone
+
         meta = export_backbone(
             args.checkpoint,
             args.out,
