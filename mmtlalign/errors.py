@@ -38,8 +38,11 @@ def short_errors(config: str) -> Iterator[None]:
     Args:
         config: The config file, for the message.
     """
+    from mmtlalign.compat.build_errors import explained_builds
+
     try:
-        yield
+        with explained_builds():
+            yield
     except InputError as error:
         # An error of a data worker arrives with the worker's traceback in
         # front of the message.

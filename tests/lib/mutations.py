@@ -103,7 +103,7 @@ def mutate(settings: dict, kind: str, draw: random.Random) -> Mutation | None:
         path, value = draw.choice([f for f in found if f[1] is not None])
         wrong = wrong_value(value, draw)
         parent_of(settings, path)[path[-1]] = wrong
-        words = tuple(str(key) for key in path[-2:] if isinstance(key, str))
+        words = tuple(str(key) for key in path[-3:] if isinstance(key, str))
         return Mutation(kind, path, (*words, str(wrong)), settings)
     if kind == 'other network':
         fits = [

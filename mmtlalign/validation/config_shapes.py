@@ -1,0 +1,79 @@
+"""Check the form of a config: what is a dict, a list, a number, the name of a type."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.config import Config
+
+from mmtlalign.errors import InputError
+
+SPLITS = ('train', 'val', 'test')
+# Parts of a config that are a dict, or are left out.
+DICTS = (
+    *(f'{split}_{part}' for split in SPLITS for part in ('dataloader', 'cfg')),
+    *('val_evaluator', 'test_evaluator', 'model', 'data_preprocessor'),
+    *('optim_wrapper', 'default_hooks', 'env_cfg', 'randomness', 'auto_scale_lr'),
+    *('visualizer', 'log_processor'),
+)
+# The names that mmengine and the hosts give to the hooks of every run.
+HOOK_NAMES = (
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
+    *('checkpoint', 'visualization'),
+)
+
+
+def check_shapes(cfg: Config) -> None:
+    """Check that every part of a config has the form that the runner expects.
+
+    Raises:
+        InputError: For the first that has not.
+    """
+
+    def refuse(path: str, value: Any, wanted: str) -> None:
+        raise InputError(
+            f'{path}={value!r} in {cfg.filename} is no {wanted}. Correct it.'
+        )
+
+    for name in DICTS:
+        value = cfg.get(name)
+        several = name.endswith('_evaluator') and isinstance(value, (list, tuple))
+        if value is not None and not isinstance(value, dict) and not several:
+            refuse(name, value, 'dict')
+    for name in ('custom_hooks', 'param_scheduler'):
+        value = cfg.get(name)
+        for index, one in enumerate(value if isinstance(value, (list, tuple)) else ()):
+            if isinstance(one, (str, int, float, list)):
+                refuse(f'{name}.{index}', one, 'dict')
+        if isinstance(value, (str, int, float)):
+            refuse(name, value, 'list of dicts')
+    for name, hook in (cfg.get('default_hooks') or {}).items():
+        if isinstance(hook, (str, int, float, list)):
+            refuse(f'default_hooks.{name}', hook, 'dict')
+        near = difflib.get_close_matches(name, HOOK_NAMES, n=1, cutoff=0.75)
+        if name not in HOOK_NAMES and near:
+            raise InputError(
+                f'default_hooks.{name} in {cfg.filename} is no hook of every run. Did '
+                f"you mean '{near[0]}'? Another hook belongs to custom_hooks."
+            )
+    numbers = {
+        **{f'{s}_dataloader': ('batch_size', 'num_workers') for s in SPLITS},
+        'train_cfg': ('max_epochs', 'max_iters', 'val_interval', 'val_begin'),
+    }
+    for name, keys in numbers.items():
+        for key in keys:
+            value = (cfg.get(name) or {}).get(key, 1)
+            if value is not None and not isinstance(value, int):
+                refuse(f'{name}.{key}', value, 'whole number')
+    check_types(cfg.to_dict(), '', refuse)
+
+
+def check_types(node: Any, path: str, refuse: Callable[[str, Any, str], None]) -> None:
+    """Check that every ``type`` is a name or a class."""
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        place = f'{path}.{key}'.lstrip('.')
+        if key == 'type' and isinstance(value, (int, float, dict, list)):
+            refuse(place, value, 'name of a type')
+        if isinstance(value, (dict, list, tuple)):
+            check_types(value, place, refuse)
