@@ -48,7 +48,7 @@ def short_errors(config: str) -> Iterator[None]:
         # front of the message.
         message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
         end(message if config in message else f'{message} (config {config})')
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if any(frame.f_code.co_name == 'initialize' for frame in frames(error)):
             end(
                 f'config {config}: {error} It is the checkpoint of an init_cfg. Name '

@@ -45,18 +45,24 @@ def explain_building(error: BaseException) -> str | None:
     whole = next((found for frame in frames if (found := _config_of(frame))), None)
     place, kind = '', ''
     for frame in frames:
-        if frame.f_code.co_name in BUILDERS:
+        code, given = frame.f_code.co_name, None
+        if code in BUILDERS:
             given = frame.f_locals.get('cfg')
-            given = given if given is not None else frame.f_locals.get('dataloader')
-            found = _path_of(given, whole) if isinstance(given, Mapping) else None
-            if isinstance(given, Mapping) and given.get('type'):
-                kind = str(getattr(given['type'], '__name__', given['type']))
-            place = found or place
-        elif frame.f_code.co_name.startswith('build_'):
-            name = frame.f_code.co_name.removeprefix('build_')
-            place = place if place.startswith(name) else name
+        elif code == 'initialize':
+            given = frame.f_locals.get('init_cfg')
+        elif code.startswith('build_'):
+            place = place or code.removeprefix('build_')
+            continue
+        if given is None:
+            continue
+        if isinstance(given, Mapping) and given.get('type'):
+            kind = str(getattr(given['type'], '__name__', given['type']))
+        place = _path_of(given, whole) or place
     if not place and not kind:
         return None
+    optimizer = _get(whole, 'optim_wrapper', 'optimizer', 'type')
+    if place == 'optim_wrapper' and isinstance(optimizer, str):
+        kind = f'optimizer {optimizer}'
     text = ' '.join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError) and error.args:
         text = f'it needs {" ".join(str(error.args[0]).split())!r}'
@@ -74,24 +80,31 @@ def _config_of(frame: FrameType) -> Mapping | None:
     return found if whole and 'model' in found and 'work_dir' in found else None
 
 
-def _path_of(part: Mapping, whole: Any) -> str | None:
-    """Return the dotted path of a dict in a config."""
-    if whole is None:
+def _get(node: Any, *path: str) -> Any:
+    for key in path:
+        node = (node.get(key) if hasattr(node, 'get') else None) or {}
+    return node
+
+
+def _path_of(part: Any, whole: Any) -> str | None:
+    """Return the dotted path of a dict, or of a list of dicts, in a config."""
+    if whole is None or not isinstance(part, (Mapping, list, tuple)):
         return None
-    wanted = dict(part)
     for path, node in _dicts(whole):
-        if node is part or dict(node) == wanted:
+        if node is part or node == part:
             return path
     return None
 
 
-def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, Mapping]]:
+def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, Any]]:
     items: Any = ()
     if isinstance(node, Mapping) or hasattr(node, 'to_dict'):
         items = node.items()
-        if path:
-            yield path, node
     elif isinstance(node, (list, tuple)):
         items = enumerate(node)
+    else:
+        return
+    if path:
+        yield path, node
     for key, child in items:
         yield from _dicts(child, f'{path}.{key}'.lstrip('.'))

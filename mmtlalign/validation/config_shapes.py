@@ -16,6 +16,17 @@ DICTS = (
     *('optim_wrapper', 'default_hooks', 'env_cfg', 'randomness', 'auto_scale_lr'),
     *('visualizer', 'log_processor'),
 )
+WHOLE_NUMBERS = (
+    *(f'{s}_dataloader.{k}' for s in SPLITS for k in ('batch_size', 'num_workers')),
+    *('train_cfg.max_epochs', 'train_cfg.max_iters', 'train_cfg.val_interval'),
+    *('train_cfg.val_begin', 'env_cfg.mp_cfg.opencv_num_threads'),
+    *('default_hooks.checkpoint.interval', 'default_hooks.checkpoint.max_keep_ckpts'),
+    *('default_hooks.logger.interval', 'randomness.seed'),
+)
+SCHEDULE_NUMBERS = (
+    *('begin', 'end', 'T_max', 'eta_min', 'power', 'gamma', 'factor', 'start_factor'),
+    'end_factor',
+)
 # The names that mmengine and the hosts give to the hooks of every run.
 HOOK_NAMES = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
@@ -56,15 +67,17 @@ def check_shapes(cfg: Config) -> None:
                 f'default_hooks.{name} in {cfg.filename} is no hook of every run. Did '
                 f"you mean '{near[0]}'? Another hook belongs to custom_hooks."
             )
-    numbers = {
-        **{f'{s}_dataloader': ('batch_size', 'num_workers') for s in SPLITS},
-        'train_cfg': ('max_epochs', 'max_iters', 'val_interval', 'val_begin'),
-    }
-    for name, keys in numbers.items():
-        for key in keys:
-            value = (cfg.get(name) or {}).get(key, 1)
-            if value is not None and not isinstance(value, int):
-                refuse(f'{name}.{key}', value, 'whole number')
+    for path in WHOLE_NUMBERS:
+        value: Any = cfg
+        for key in path.split('.'):
+            value = value.get(key) if hasattr(value, 'get') else None
+        if value is not None and not isinstance(value, int):
+            refuse(path, value, 'whole number')
+    schedulers = cfg.get('param_scheduler') or []
+    for index, one in enumerate([schedulers] if 'type' in schedulers else schedulers):
+        for key in SCHEDULE_NUMBERS:
+            if isinstance(one, dict) and isinstance(one.get(key), (str, dict, list)):
+                refuse(f'param_scheduler.{index}.{key}', one[key], 'number')
     check_types(cfg.to_dict(), '', refuse)
 
 

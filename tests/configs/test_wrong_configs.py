@@ -45,7 +45,9 @@ def bases(tmp_path_factory):
 def outcome(mutation, folder, monkeypatch):
     """How a run of a wrong config ends, in a word or two, and what it says."""
     config = folder / 'config.py'
-    lines = [f'{key} = {value!r}' for key, value in mutation.settings.items()]
+    # Runs of one name would share their default scope.
+    settings = dict(mutation.settings, experiment_name=f'wrong_{folder.name}')
+    lines = [f'{key} = {value!r}' for key, value in settings.items()]
     config.write_text('\n'.join(lines))
 
     def stop(loop, *given):
