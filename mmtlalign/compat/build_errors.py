@@ -41,7 +41,9 @@ def explain_building(error: BaseException) -> str | None:
     Args:
         error: What the run ended with.
     """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # mmengine names the hook in an error of its own, whose cause has the frames.
+    errors_of = [error, error.__cause__] if error.__cause__ else [error]
+    frames = [f for e in errors_of for f, _ in traceback.walk_tb(e.__traceback__)]
     whole = next((found for frame in frames if (found := _config_of(frame))), None)
     place, kind = '', ''
     for frame in frames:
@@ -50,6 +52,8 @@ def explain_building(error: BaseException) -> str | None:
             given = frame.f_locals.get('cfg')
         elif code == 'initialize':
             given = frame.f_locals.get('init_cfg')
+        elif code == 'init_weights':
+            place = place or 'init_cfg of the model'
         elif code.startswith('build_'):
             place = place or code.removeprefix('build_')
             continue

@@ -1,20 +1,36 @@
 """Check the form of a config: what is a dict, a list, a number, the name of a type."""
 
 import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 from mmtlalign.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
+LOADER_DICTS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn')
+# Keys that hosts look up, and ignore where they are misspelt.
+SAMPLER = ('type', 'num', 'pos_fraction', 'neg_pos_ub', 'add_gt_as_proposals')
+NEAR = {
+    'model.test_cfg.rpn': ('nms_pre', 'max_per_img', 'nms', 'min_bbox_size'),
+    'model.test_cfg.rcnn': ('score_thr', 'nms', 'max_per_img', 'mask_thr_binary'),
+    'model.train_cfg.rpn.sampler': SAMPLER,
+    'model.train_cfg.rcnn.sampler': SAMPLER,
+    'default_hooks.checkpoint': tuple(inspect.signature(CheckpointHook).parameters),
+}
 # Parts of a config that are a dict, or are left out.
 DICTS = (
     *(f'{split}_{part}' for split in SPLITS for part in ('dataloader', 'cfg')),
     *('val_evaluator', 'test_evaluator', 'model', 'data_preprocessor'),
     *('optim_wrapper', 'default_hooks', 'env_cfg', 'randomness', 'auto_scale_lr'),
-    *('visualizer', 'log_processor'),
+    *('visualizer', 'log_processor', 'optim_wrapper.paramwise_cfg'),
+    *('optim_wrapper.optimizer', 'optim_wrapper.clip_grad', 'model.backbone'),
+    *(f'{split}_dataloader.{key}' for split in SPLITS for key in LOADER_DICTS),
+    *(f'model.{cfg}.{part}' for cfg in ('train_cfg', 'test_cfg') for part in ('rpn',)),
+    'model.test_cfg.rcnn',
 )
 WHOLE_NUMBERS = (
     *(f'{s}_dataloader.{k}' for s in SPLITS for k in ('batch_size', 'num_workers')),
@@ -47,8 +63,10 @@ def check_shapes(cfg: Config) -> None:
         )
 
     for name in DICTS:
-        value = cfg.get(name)
+        value = value_at(cfg, name)
         several = name.endswith('_evaluator') and isinstance(value, (list, tuple))
+        if isinstance(value, type) or callable(value):
+            continue
         if value is not None and not isinstance(value, dict) and not several:
             refuse(name, value, 'dict')
     for name in ('custom_hooks', 'param_scheduler'):
@@ -68,9 +86,7 @@ def check_shapes(cfg: Config) -> None:
                 f"you mean '{near[0]}'? Another hook belongs to custom_hooks."
             )
     for path in WHOLE_NUMBERS:
-        value: Any = cfg
-        for key in path.split('.'):
-            value = value.get(key) if hasattr(value, 'get') else None
+        value = value_at(cfg, path)
         if value is not None and not isinstance(value, int):
             refuse(path, value, 'whole number')
     schedulers = cfg.get('param_scheduler') or []
@@ -78,7 +94,26 @@ def check_shapes(cfg: Config) -> None:
         for key in SCHEDULE_NUMBERS:
             if isinstance(one, dict) and isinstance(one.get(key), (str, dict, list)):
                 refuse(f'param_scheduler.{index}.{key}', one[key], 'number')
+    for path, known in NEAR.items():
+        found = value_at(cfg, path)
+        for one in found if isinstance(found, (list, tuple)) else [found]:
+            for name in set(one) - set(known) if isinstance(one, dict) else ():
+                if near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
+                    raise InputError(
+                        f"key '{path}.{name}' in {cfg.filename} has no effect. Did "
+                        f"you mean '{near[0]}'?"
+                    )
     check_types(cfg.to_dict(), '', refuse)
+
+
+def value_at(cfg: Config, path: str) -> Any:
+    """Return what stands at a dotted path of a config, or None."""
+    value: Any = cfg
+    for key in path.split('.'):
+        if isinstance(value, (list, tuple)):  # of stages, which are alike
+            value = value[0] if value else None
+        value = value.get(key) if hasattr(value, 'get') else None
+    return value
 
 
 def check_types(node: Any, path: str, refuse: Callable[[str, Any, str], None]) -> None:
