@@ -42,14 +42,17 @@ def short_errors(config: str) -> Iterator[None]:
     Args:
         config: The config file, for the message.
     """
+    from mmtlalign.compat.build_errors import explained_builds
+
     try:
-        yield
+        with explained_builds():
+            yield
     except InputError as error:
         # An error of a data worker arrives with the worker's traceback in
         # front of the message.
         message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
         end(message if config in message else f'{message} (config {config})')
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if any(frame.f_code.co_name == 'initialize' for frame in frames(error)):
             end(
                 f'config {config}: {error} It is the checkpoint of an init_cfg. Name '

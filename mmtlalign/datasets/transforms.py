@@ -247,6 +247,10 @@ class IgnoreLabels(BaseTransform):
                 f'labels={labels!r} ignores nothing; name the ids, or remove '
                 'IgnoreLabels from the pipeline'
             )
+        if not all(isinstance(label, int) for label in labels):
+            raise InputError(
+                f'labels={labels!r} of IgnoreLabels are no ids; name numbers'
+            )
         self.labels = tuple(labels)
         self.ignore_index = ignore_index
 

@@ -159,13 +159,18 @@ class LinearProbeHead(BaseModule):
     def predict(
         self, feats: tuple[Tensor], data_samples: list[DataSample] | None = None
     ) -> list[DataSample]:
-        """Put ``probe_scores`` (R, C) and ``probe_rates`` into the data samples."""
+        """Put ``probe_scores`` (R, C) and ``probe_rates`` into the data samples.
+
+        Their ``pred_score`` (C,), which inferencers show, is the mean of all layers.
+        """
         scores = self(feats).softmax(dim=-1)
         if data_samples is None:
             data_samples = [DataSample() for _ in scores]
         for sample, score in zip(data_samples, scores):
             sample.set_field(score, 'probe_scores')
             sample.set_field(self.rates, 'probe_rates')
+            mean = score.mean(dim=0)
+            sample.set_pred_score(mean).set_pred_label(mean.argmax().detach())
         return data_samples
 
 

@@ -12,6 +12,7 @@ from small_runs import meta_device
 
 import mmtlalign
 from mmtlalign import model_hub
+from mmtlalign.compat import own_configs
 from mmtlalign.errors import InputError
 
 # One of every folder.
@@ -75,6 +76,7 @@ def test_a_wheel_brings_its_own_index(tmp_path):
 
 
 def test_without_an_index_the_remedy_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_hub, '__file__', str(tmp_path / 'a/model_hub.py'))
+    file = str(tmp_path / 'a/compat/own_configs.py')
+    monkeypatch.setattr(own_configs, '__file__', file)
     with pytest.raises(InputError, match='install the wheel, or use a checkout'):
         model_hub.register_models()

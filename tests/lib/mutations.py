@@ -18,12 +18,12 @@ TYPES = {
         'mmpretrain.TIMMBackbone',
         'SwinTransfomer',
     ),
-    'head': ('UPerHead', 'mmtlalign.TokenLabelClsHead', 'ArcFaceClsHead', 'LinearHead'),
+    'head': ('UPerHead', 'mmtlalign.TokenLabelClsHead', 'LinearHead'),
     'decode_head': ('LinearClsHead', 'FCNHed', 'SegmenterMaskTransformerHead'),
     'neck': ('FPN', 'GlobalAveragePooling', 'mmtlalign.SimpleFeaturePyramd'),
     'roi_head': ('HybridRoIHead', 'PointRendRoIHead'),
-    'optimizer': ('AdamWW', 'Adan'),
-    'dataset': ('ImageFolder', 'CocoDatset', 'CityscapesDataset'),
+    'optimizer': ('AdamWW', 'Adam2'),
+    'dataset': ('ImageFolder', 'CocoDatset'),
     'val_evaluator': ('Acuracy', 'IoUMetrik'),
 }
 KINDS = ('misspelt key', 'wrong type', 'other network', 'missing file')
@@ -103,7 +103,7 @@ def mutate(settings: dict, kind: str, draw: random.Random) -> Mutation | None:
         path, value = draw.choice([f for f in found if f[1] is not None])
         wrong = wrong_value(value, draw)
         parent_of(settings, path)[path[-1]] = wrong
-        words = tuple(str(key) for key in path[-2:] if isinstance(key, str))
+        words = tuple(str(key) for key in path[-3:] if isinstance(key, str))
         return Mutation(kind, path, (*words, str(wrong)), settings)
     if kind == 'other network':
         fits = [
@@ -115,7 +115,10 @@ def mutate(settings: dict, kind: str, draw: random.Random) -> Mutation | None:
         wrong = draw.choice([t for t in TYPES[path[-1]] if t != value['type']])
         value['type'] = wrong
         return Mutation(
-            kind, (*path, 'type'), (wrong.rpartition('.')[2], path[-1]), settings
+            kind,
+            (*path, 'type'),
+            (wrong.rpartition('.')[2], *path[-2:], *value),
+            settings,
         )
     names = ('data_root', 'ann_file', 'data_prefix', 'img', 'img_path', 'seg_map_path')
     fits = [f for f in found if f[0][-1] in names and isinstance(f[1], str) and f[1]]

@@ -48,6 +48,8 @@ def thin(model: dict) -> None:
             backbone['arch'].update(skip_lam=2, stem_channels=8)
         if len(backbone.get('out_indices') or ()) == LAYERS:
             backbone['out_indices'] = tuple(range(LAYERS))
+        if 'global_layers' in backbone:
+            backbone['global_layers'] = [LAYERS - 1]
     elif kind in ('SwinTransformer', 'CASwin'):
         old, stages = width_of(backbone), stages_of(backbone)
         backbone['arch'] = dict(
@@ -86,12 +88,12 @@ def width_of(backbone: dict) -> int:
     arch = backbone['arch']
     if not isinstance(arch, str):
         return arch['embed_dims']
-    if arch in ('tiny', 'small') and backbone['type'].endswith(('Swin', 'Transformer')):
-        return 96
-    zoos = [MODELS.get(backbone['type'].replace('mmtlalign.', ''))]
-    zoos += [BEiTViT, VisionTransformer, SwinTransformer]
-    found = next(z.arch_zoo[arch] for z in zoos if z and arch in z.arch_zoo)
-    return found['embed_dims']
+    kind = backbone['type'].rpartition('.')[2]
+    hosts = dict(
+        BEiTViT=BEiTViT, CASwin=SwinTransformer, SwinTransformer=SwinTransformer
+    )
+    own = MODELS.get(kind) if kind in ('DHVT', 'LVViT') else None
+    return (own or hosts.get(kind, VisionTransformer)).arch_zoo[arch]['embed_dims']
 
 
 def stages_of(backbone: dict) -> int:
@@ -236,7 +238,8 @@ def tiny(name: str, data: Path) -> Config:
     dense = cfg.default_scope in ('mmseg', 'mmdet')
     small = name.split('/')[0] in ('quickstart', 'small') or '32px' in name
     if dense and not small:
-        small_pictures(cfg, 8, 16)
+        # At half the test size CamVid's maps would be empty.
+        small_pictures(cfg, 4 if 'camvid' in name else 8, 16)
     elif not small:
         factor = 4
         small_pictures(cfg, factor)
