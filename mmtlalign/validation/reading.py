@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.errors import InputError
 from mmtlalign.validation.coco_file import UNUSED, count_dropped, open_coco
 
 # Endings of pictures, in lower case.
@@ -100,7 +101,12 @@ def host_reading(listing: Listing) -> Iterator[None]:
                 yield path
 
     def read_clean(self: LocalBackend, filepath: str, *args: Any, **kwargs: Any) -> str:
-        text = read_text(self, filepath, *args, **kwargs).removeprefix('\ufeff')
+        try:
+            text = read_text(self, filepath, *args, **kwargs).removeprefix('\ufeff')
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"'{filepath}' is no text in UTF-8 ({error}); save it as UTF-8"
+            ) from error
         if str(filepath).endswith('.json'):
             return text
         text = text.rstrip() + '\n' if text.strip() else ''

@@ -187,6 +187,14 @@ def test_lists_of_images(tmp_path, text, said):
     assert paths == [f'{root}/cat/0.png', f'{root}/dog/1.png']
 
 
+def test_lists_in_another_encoding(tmp_path):
+    root = folders(tmp_path / 'a', 'cat')
+    path = tmp_path / 'list.txt'
+    path.write_text('cat/0.png 0\n', encoding='utf-16')
+    with pytest.raises(InputError, match='list.txt.* save it as UTF-8'):
+        built(root, ann_file=str(path))
+
+
 def test_images_without_a_label_are_named(train):
     message = train('--cfg-options', 'train_dataloader.dataset.with_label=False')
     assert 'it has no label, but the head learns one' in message
