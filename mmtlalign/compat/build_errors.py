@@ -80,8 +80,10 @@ def _config_of(frame: FrameType) -> Mapping | None:
     owner = frame.f_locals.get('self')
     found = getattr(owner, 'cfg', None) if hasattr(owner, 'train_loop') else None
     found = found if found is not None else frame.f_locals.get('cfg')
-    whole = isinstance(found, Mapping) or hasattr(found, 'to_dict')
-    return found if whole and 'model' in found and 'work_dir' in found else None
+    if not isinstance(found, Mapping) and not hasattr(found, 'to_dict'):
+        return None
+    whole: Any = found
+    return whole if 'model' in whole and 'work_dir' in whole else None
 
 
 def _get(node: Any, *path: str) -> Any:

@@ -23,12 +23,14 @@ class SegDataset(BaseSegDataset):
         InputError: A mask has two pictures.
     """
 
+    img_suffix: Any
+
     def __init__(self, img_suffix: str | Sequence[str] = '.jpg', **kwargs: Any):
         super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the pictures of all endings, with their masks."""
-        endings = self.img_suffix
+        endings: str | Sequence[str] = self.img_suffix
         found: dict[str, dict] = {}
         for self.img_suffix in [endings] if isinstance(endings, str) else endings:
             for info in super().load_data_list():

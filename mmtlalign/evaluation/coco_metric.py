@@ -142,6 +142,8 @@ def faster_coco_eval() -> type:
 
     class FasterCOCOeval(COCOeval_faster):
         summarize = COCOeval.summarize
+        cocoGt: COCO
+        cocoDt: COCO
 
         def evaluate(self) -> None:
             ids = np.unique(self.params.imgIds).tolist()

@@ -13,6 +13,8 @@ import os.path as osp
 from collections.abc import Iterator, Sequence
 from logging import Logger
 
+from typing import Any
+
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
 from torch import nn
@@ -177,7 +179,7 @@ def below(name: str) -> str:
     return osp.normpath(name).removeprefix('.').removeprefix('./').split('../')[-1]
 
 
-def check_mask_metric(metric: object, model: nn.Module | None, setting: str) -> None:
+def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> None:
     """Raise InputError if a metric is to score masks that are not there."""
     if 'segm' not in getattr(metric, 'metrics', ()):
         return
@@ -197,7 +199,7 @@ def check_mask_metric(metric: object, model: nn.Module | None, setting: str) -> 
         )
 
 
-def check_label_order(metric: object, classes: Sequence[str], setting: str) -> None:
+def check_label_order(metric: Any, classes: Sequence[str], setting: str) -> None:
     """Raise InputError if labels of a metric are not the classes."""
     coco = metric._coco_api
     ids = category_ids(coco.dataset['categories'], classes, f'ann_file of {setting}')

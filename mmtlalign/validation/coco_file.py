@@ -174,7 +174,7 @@ def complete(content: dict, path: str) -> list[str]:
     Returns:
         Lines for the user.
     """
-    found = Counter()
+    found: Counter[str] = Counter()
     for one in content['annotations']:
         if one.get('iscrowd') is None:
             one['iscrowd'] = 0
@@ -263,7 +263,7 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
     if None not in corners and any(corners):
         lines.append(
             f"'{path}': boxes look like two corners (x1, y1, x2, y2): read as x, y, "
-            f'width, height {sum(corners)} of {total} reach out of their pictures. If '
+            f'width, height {corners.count(True)} of {total} reach out of their pictures. If '
             'they are corners, write width and height in their place'
         )
     return lines

@@ -251,9 +251,7 @@ def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
     """
     if not hasattr(loader.dataset, '__len__'):
         return  # a stream
-    size = getattr(loader, 'batch_size', None) or getattr(
-        loader.batch_sampler, 'batch_size', 0
-    )
+    size: int = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
     endless = type(loader.sampler).__name__ == 'InfiniteSampler'
     rest = 0 if endless or loader.drop_last else len(loader.sampler) % max(size, 1)
     if 1 not in (size, rest) or get_world_size() > 1:

@@ -92,7 +92,8 @@ def read_ids(dataset: Dataset, name: str) -> tuple[dict[int, str], int]:
     Raises:
         InputError: Ids need more than 8 bits.
     """
-    raw, looked, end = {}, 0, time.monotonic() + SECONDS
+    raw: dict[int, str] = {}
+    looked, end = 0, time.monotonic() + SECONDS
     numbers = np.unique(np.linspace(0, len(dataset) - 1, MASKS).astype(int))
     # Spread over the data set also where time is up.
     for number in np.random.default_rng(0).permutation(numbers):

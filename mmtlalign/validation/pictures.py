@@ -91,6 +91,7 @@ class PictureCheck:
         }
         self.obeys = not any(kind.endswith(IGNORING) for kind in kinds)
         self.declared: Size | None = None
+        self.path: Any = None
         self.what, self.done = '', True
 
     def start(self, results: dict) -> None:
@@ -101,7 +102,7 @@ class PictureCheck:
         """
         self.declared, self.done, self.what = None, 'img' in results, 'annotation'
         self.path = results.get('img_path')
-        size = results.get('width'), results.get('height')
+        size: Any = (results.get('width'), results.get('height'))
         mask = results.get('seg_map_path') if self.reads_masks else None
         if 'instances' in results and all(
             isinstance(side, (int, float)) for side in size
@@ -129,7 +130,8 @@ class PictureCheck:
                 turned or mirrored when it was read and the sizes cannot tell whether
                 the annotation was, too.
         """
-        if self.done or 'ori_shape' not in results:
+        declared = self.declared
+        if self.done or declared is None or 'ori_shape' not in results:
             return
         self.done = True
         height, width = results['ori_shape'][:2]
@@ -140,13 +142,13 @@ class PictureCheck:
             "viewers show it; if as it is stored, set color_type='color_ignore_"
             "orientation' of LoadImageFromFile in every pipeline"
         )
-        if loaded != tuple(self.declared):
+        if loaded != tuple(declared):
             hint = f'pair the right files, or write the {self.what} anew for this size'
-            if mark >= 5 and loaded == tuple(self.declared)[::-1]:
+            if mark >= 5 and loaded == tuple(declared)[::-1]:
                 hint = f'its EXIF orientation mark {mark} {TURNS[mark]}: {ways}'
             raise AnnotationError(
                 f'the image is {width}x{height} pixels but its {self.what} '
-                f'{self.declared[0]}x{self.declared[1]}; {hint}'
+                f'{declared[0]}x{declared[1]}; {hint}'
             )
         if mark != 1 and (mark < 5 or width == height):
             raise AnnotationError(

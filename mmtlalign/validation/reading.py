@@ -51,7 +51,7 @@ class Listing:
         texts: Lists that were read: path to content.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.texts: dict[str, str] = {}
