@@ -142,8 +142,8 @@ def faster_coco_eval() -> type:
 
     class FasterCOCOeval(COCOeval_faster):
         summarize = COCOeval.summarize
-        cocoGt: COCO
-        cocoDt: COCO
+        cocoGt: COCO  # noqa: N815
+        cocoDt: COCO  # noqa: N815
 
         def evaluate(self) -> None:
             ids = np.unique(self.params.imgIds).tolist()

@@ -12,7 +12,6 @@ What is wrong inside a file is refused where it is read
 import os.path as osp
 from collections.abc import Iterator, Sequence
 from logging import Logger
-
 from typing import Any
 
 from mmengine.evaluator import Evaluator

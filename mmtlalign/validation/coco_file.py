@@ -263,8 +263,8 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
     if None not in corners and any(corners):
         lines.append(
             f"'{path}': boxes look like two corners (x1, y1, x2, y2): read as x, y, "
-            f'width, height {corners.count(True)} of {total} reach out of their pictures. If '
-            'they are corners, write width and height in their place'
+            f'width, height {corners.count(True)} of {total} reach out of their '
+            'pictures. If they are corners, write width and height in their place'
         )
     return lines
 

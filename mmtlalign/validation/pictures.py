@@ -8,7 +8,7 @@ the file and that of the picture as it was read.
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
