@@ -81,7 +81,7 @@ tasks = dict(segment=dict(title='Digits', config='{UPERNET}'))
 BAD_NAME = GOOD.replace('tasks = dict(segment=', "tasks = {'a/b': ")[:-2] + '}'
 BOTH = GOOD.replace("title='TL-Align',", "title='TL-Align', checkpoint='x.pth',")
 GONE = re.sub(
-    "config='[^']*imagenet[^']*'|config='[^']*64px.py'", "checkpoint='x.pth'", GOOD
+    "config='[^']*imagenet[^']*'|config='[^']*48px.py'", "checkpoint='x.pth'", GOOD
 )
 
 
