@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
-from tiny_run import train_to_end, write_images
+from tiny_run import run_tool, train_to_end, write_images
 
 from mmtlalign.engine import run_folder
 from mmtlalign.engine.host_hooks import our_hook
@@ -135,19 +135,22 @@ def train(monkeypatch, tmp_path):
 
 KEEP_ONE = """
 default_hooks['checkpoint'].update(max_keep_ckpts=1, save_best='auto')
+del dataset
 """
 
 
-def test_a_run_and_its_folder(train, tmp_path):
+def test_a_run_and_its_folder(train, tmp_path, monkeypatch):
     one, two = (f'train_cfg.max_epochs={n}' for n in (1, 2))
     work, moved = tmp_path / 'work', tmp_path / 'moved'
     assert train('--cfg-options', one, text=KEEP_ONE) is None
     assert (work / 'last_checkpoint').read_text() == 'epoch_1.pth'
     assert '--overwrite' in train('--cfg-options', one)
     work.rename(moved)
+    (config,) = moved.glob('*.py')  # says `work` still
+    run_tool(monkeypatch, 'train', config, '--resume', '--cfg-options', two)
+    assert not work.exists()
+    assert [path.name for path in moved.glob('epoch_*.pth')] == ['epoch_2.pth']
     moved.rename(work)
-    assert train('--resume', '--cfg-options', two, text=KEEP_ONE) is None
-    assert [path.name for path in work.glob('epoch_*.pth')] == ['epoch_2.pth']
     assert train('--overwrite', '--cfg-options', one) is None
     assert [path.name for path in work.glob('*.pth')] == ['epoch_1.pth']
 

@@ -15,7 +15,7 @@ from tools.analysis_tools.dense_figures import (
 )
 from tools.analysis_tools.share_figure import ShareRow, draw_shares
 from tools.analysis_tools.style import colour_of
-from tools.experiments.draw_runs import draw_run_shares
+from tools.experiments.run_pictures import draw_run_shares
 
 RED = np.array([230, 25, 75])
 

@@ -28,6 +28,7 @@ WRONG = {
         'is not a folder',
     ),
     'dataset_converters/prepare_data.py': (['imagenett'], 'invalid choice'),
+    'experiments/draw_runs.py': (['out', 'none'], 'is no folder'),
     'experiments/pretrain_to_downstream.py': (['none.py'], 'does not exist'),
     'model_converters/convert_weights.py': (['deit', 'no.pth', 'x.pth'], 'not exist'),
     'model_converters/export_backbone.py': (['no.pth', 'x.pth'], 'does not exist'),

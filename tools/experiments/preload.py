@@ -3,7 +3,7 @@
 import signal
 
 from mmtlalign.engine.console import filter_known_warnings, import_host
-from tools.experiments import draw_runs, report  # noqa: F401
+from tools.experiments import report, run_pictures  # noqa: F401
 
 # Ctrl-C is for the process that started this one.
 before = signal.signal(signal.SIGINT, signal.SIG_IGN)
