@@ -70,8 +70,10 @@ def _timm(backbone: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     kind = str(backbone['type']).rpartition('.')[2]
     options: dict[str, Any] = dict(num_classes=0)
     if kind == 'TIMMBackbone':
-        unread = ('type', 'model_name', 'pretrained', 'checkpoint_path', 'init_cfg')
-        unread += ('out_indices', 'out_type', 'drop_path_rate')
+        unread = {
+            *('type', 'model_name', 'pretrained', 'checkpoint_path', 'init_cfg'),
+            *('out_indices', 'out_type', 'drop_path_rate'),
+        }
         own = {k: v for k, v in backbone.items() if k not in unread}
         return backbone.get('model_name', 'NAME'), options | own
     options['img_size'] = backbone.get('img_size', 224)

@@ -76,10 +76,10 @@ def explain_building(error: BaseException) -> str | None:
     return f'{place or kind}{of} cannot be built: {text}'
 
 
-def _config_of(frame: FrameType) -> Mapping | None:
+def _config_of(frame: FrameType) -> Any:
     """Return the whole config that a runner was built with."""
     owner = frame.f_locals.get('self')
-    found = getattr(owner, 'cfg', None) if hasattr(owner, 'train_loop') else None
+    found: Any = getattr(owner, 'cfg', None) if hasattr(owner, 'train_loop') else None
     found = found if found is not None else frame.f_locals.get('cfg')
     whole = isinstance(found, Mapping) or hasattr(found, 'to_dict')
     return found if whole and 'model' in found and 'work_dir' in found else None
