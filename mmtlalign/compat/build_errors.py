@@ -42,7 +42,8 @@ def explain_building(error: BaseException) -> str | None:
         error: What the run ended with.
     """
     # mmengine names the hook in an error of its own, whose cause has the frames.
-    errors_of = [error, error.__cause__] if error.__cause__ else [error]
+    inner = error.__cause__ or error.__context__
+    errors_of = [error, inner] if inner else [error]
     frames = [f for e in errors_of for f, _ in traceback.walk_tb(e.__traceback__)]
     whole = next((found for frame in frames if (found := _config_of(frame))), None)
     place, kind = '', ''
@@ -75,10 +76,10 @@ def explain_building(error: BaseException) -> str | None:
     return f'{place or kind}{of} cannot be built: {text}'
 
 
-def _config_of(frame: FrameType) -> Mapping | None:
+def _config_of(frame: FrameType) -> Any:
     """Return the whole config that a runner was built with."""
     owner = frame.f_locals.get('self')
-    found = getattr(owner, 'cfg', None) if hasattr(owner, 'train_loop') else None
+    found: Any = getattr(owner, 'cfg', None) if hasattr(owner, 'train_loop') else None
     found = found if found is not None else frame.f_locals.get('cfg')
     if not isinstance(found, Mapping) and not hasattr(found, 'to_dict'):
         return None

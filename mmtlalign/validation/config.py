@@ -92,6 +92,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     for root in ROOTS:
         if root not in options:
             continue
+        # There is one: check_options has seen to it.
         old, new = find_root(cfg, root) or '', options.pop(root)
         new = '' if new is None else str(new)  # a folder named 2012 is no number
         if new and not new.endswith('/') and old.endswith('/'):

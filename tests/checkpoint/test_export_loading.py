@@ -138,6 +138,7 @@ def segmentor():
             decode_head=dict(type='UPerHead', num_classes=11),
         ),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=160000),
+        data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3, bgr_to_rgb=True),
     )
     return model, dense, changes
 

@@ -1,5 +1,6 @@
 """A wrong config stops before the first step, with one line that names the key."""
 
+import copy
 import random
 from collections import Counter
 
@@ -7,7 +8,7 @@ import pytest
 from every_config import plain, quick
 from mmengine.runner import loops
 from mmengine.visualization import Visualizer
-from mutations import KINDS, mutate
+from mutations import KINDS, Mutation, mutate
 from repository import tool
 from tiny_configs import tiny, write_all
 
@@ -99,7 +100,6 @@ def run_all(bases, count, seed, folder, monkeypatch):
 
 
 def test_the_bases_are_right(bases, tmp_path, monkeypatch):
-    from mutations import Mutation
 
     for number, name in enumerate(BASES):
         (tmp_path / str(number)).mkdir()
@@ -133,3 +133,10 @@ def test_some_wrong_configs(bases, tmp_path, monkeypatch):
 @pytest.mark.slow  # 240 starts of a run
 def test_wrong_configs(bases, tmp_path, monkeypatch):
     judge(*run_all(bases, 240, 0, tmp_path, monkeypatch))
+
+
+def test_a_loader_of_a_hook_is_explained(bases, tmp_path, monkeypatch):
+    settings = copy.deepcopy(bases['esvit/esvit_swin-mini-p4-w4_digits-32px.py'])
+    settings['custom_hooks'][2]['queries']['collate_fn'] = 7
+    wrong = Mutation('wrong type', (), ('collate_fn',), settings)
+    assert outcome(wrong, tmp_path, monkeypatch)[0] == 'named'
