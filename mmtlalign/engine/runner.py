@@ -63,7 +63,7 @@ class TaskRunner(Runner):
 
     @staticmethod
     def build_dataloader(
-        dataloader: DataLoader | dict, seed: int | None = None, **kwargs: Any
+        dataloader: DataLoader | dict, *args: Any, **kwargs: Any
     ) -> DataLoader:
         """Build mmengine's data loader; a sample that fails names its file.
 
@@ -73,13 +73,14 @@ class TaskRunner(Runner):
         """
         check_workers(dataloader)
         try:
-            built = Runner.build_dataloader(dataloader, seed=seed, **kwargs)
+            built = Runner.build_dataloader(dataloader, *args, **kwargs)
         except Exception as error:
             fault = explain_build_error(error, dataloader['dataset'])
             if not fault:
                 raise
             raise InputError(fault) from error
         name_broken_samples(built.dataset)
+        seed = kwargs.get('seed', args[0] if args else None)
         if seed is not None:
             number_batches(built, seed)
         return built
