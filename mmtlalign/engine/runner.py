@@ -65,7 +65,7 @@ class TaskRunner(Runner):
 
     @staticmethod
     def build_dataloader(
-        dataloader: DataLoader | dict, seed: int | None = None, **kwargs: Any
+        dataloader: DataLoader | dict, *args: Any, **kwargs: Any
     ) -> DataLoader:
         """Build mmengine's data loader; a sample that fails names its file.
 
@@ -77,7 +77,7 @@ class TaskRunner(Runner):
         listing = Listing()
         try:
             with host_reading(listing):
-                built = Runner.build_dataloader(dataloader, seed=seed, **kwargs)
+                built = Runner.build_dataloader(dataloader, *args, **kwargs)
         except Exception as error:
             fault = explain_build_error(error, dataloader['dataset'], listing)
             if not fault:
@@ -85,6 +85,7 @@ class TaskRunner(Runner):
             raise InputError(fault) from error
         tell_left_out(built.dataset, listing)
         name_broken_samples(built.dataset)
+        seed = kwargs.get('seed', args[0] if args else None)
         if seed is not None:
             number_batches(built, seed)
         return built
