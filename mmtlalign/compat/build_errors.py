@@ -72,6 +72,9 @@ def explain_building(error: BaseException) -> str | None:
     if isinstance(error, KeyError) and error.args:
         text = f'it needs {" ".join(str(error.args[0]).split())!r}'
     text = text if len(text) < 400 else f'{text[:400]} …'
+    # Where it was raised, for those whose own class it is.
+    last = frames[-1]
+    text += f' ({type(error).__name__}, {last.f_code.co_filename}:{last.f_lineno})'
     of = f' ({kind})' if kind and kind != place else ''
     return f'{place or kind}{of} cannot be built: {text}'
 
