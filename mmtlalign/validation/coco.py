@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.coco_file import OTHER_FILE, category_ids, read_json
 
 # Pictures whose masks are checked, spread over the data set: a second at most.
@@ -141,9 +141,8 @@ def check_coco_metric(
         model: The detector. Defaults to None.
 
     Raises:
-        InputError: The file of a metric lists other pictures, mmdet's own metric
-            would count labels along another order of categories, or masks are to be
-            scored and there are none.
+        InputError: The file of a metric lists other pictures, its figures by class
+            would be mixed up, or masks are to be scored and there are none.
     """
     for metric in evaluator.metrics:
         coco = getattr(metric, '_coco_api', None)
@@ -169,7 +168,7 @@ def check_coco_metric(
                 f'{setting}: its ann_file has {extra} more pictures than {name} '
                 'reads; all objects in them count as missed'
             )
-        check_label_order(metric, dataset.metainfo.get('classes') or (), setting)
+        order_labels(metric, dataset.metainfo.get('classes') or (), setting)
         check_mask_metric(metric, model, setting)
 
 
@@ -198,21 +197,24 @@ def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> Non
         )
 
 
-def check_label_order(metric: Any, classes: Sequence[str], setting: str) -> None:
-    """Raise InputError if labels of a metric are not the classes."""
+def order_labels(metric: Any, classes: Sequence[str], setting: str) -> None:
+    """Let mmdet's own metric count labels along the classes, not along its file.
+
+    Raises:
+        InputError: It would then give figures of one class to another.
+    """
     coco = metric._coco_api
     ids = category_ids(coco.dataset['categories'], classes, f'ann_file of {setting}')
     if hasattr(metric, 'label_ids'):
         return  # ours, by name
-    by_file = coco.get_cat_ids(cat_names=classes)
     by_class = getattr(metric, 'classwise', False)
-    if ids != by_file or (by_class and ids != sorted(ids)):
-        names = [coco.cats[number]['name'] for number in sorted(ids)]
+    if hasattr(metric, 'cat_ids') and not (by_class and ids != sorted(ids)):
+        metric.cat_ids = ids
+    elif by_class or ids != coco.get_cat_ids(cat_names=classes):
         raise InputError(
-            f"{setting}: mmdet's {type(metric).__name__} counts labels along the "
-            f'categories of its file, {names}, which are in another order than the '
-            f"classes, {list(classes)}; set type='mmtlalign.CocoMetric', which goes by "
-            'names'
+            f'{setting}: {type(metric).__name__} would mix up the classes, as the '
+            f'categories of its file, with ids {some_of(ids)}, are in another order; '
+            "set type='mmtlalign.CocoMetric', which goes by names"
         )
 
 

@@ -18,13 +18,13 @@ from mmtlalign.validation.masks import depth_fault, read_mask
 # EXIF tag; what the marks do when a picture is read. From 5 on sides are swapped.
 ORIENTATION = 0x0112
 TURNS = {
-    2: 'mirrors',
-    3: 'turns by 180 degrees',
-    4: 'mirrors',
-    5: 'turns and mirrors',
-    6: 'turns by 90 degrees',
-    7: 'turns and mirrors',
-    8: 'turns by 90 degrees',
+    2: 'mirrored',
+    3: 'turned by 180 degrees',
+    4: 'mirrored',
+    5: 'turned and mirrored',
+    6: 'turned by 90 degrees',
+    7: 'turned and mirrored',
+    8: 'turned by 90 degrees',
 }
 # OpenCV and Pillow, as mmcv calls them, obey the mark of these.
 OBEYED = ('JPEG', 'MPO', 'PNG', 'TIFF')
@@ -145,14 +145,16 @@ class PictureCheck:
         if loaded != tuple(declared):
             hint = f'pair the right files, or write the {self.what} anew for this size'
             if mark >= 5 and loaded == tuple(declared)[::-1]:
-                hint = f'its EXIF orientation mark {mark} {TURNS[mark]}: {ways}'
+                hint = (
+                    f'by its EXIF orientation mark {mark} it is {TURNS[mark]}: {ways}'
+                )
             raise AnnotationError(
                 f'the image is {width}x{height} pixels but its {self.what} '
                 f'{declared[0]}x{declared[1]}; {hint}'
             )
         if mark != 1 and (mark < 5 or width == height):
             raise AnnotationError(
-                f'the EXIF orientation mark {mark} of the image {TURNS[mark]} it when '
-                f'it is read, and whether the {self.what} was made of it so cannot be '
+                f'by its EXIF orientation mark {mark} the image is {TURNS[mark]} when '
+                f'it is read, and whether its {self.what} was made of it so cannot be '
                 f'told from the size; {ways}'
             )

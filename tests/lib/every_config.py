@@ -34,7 +34,8 @@ def run(
 ) -> None:
     """Run ``tools/<name>.py`` in this process on a config that is read already."""
     module = tool(name)
-    monkeypatch.setattr(module, 'load_config', lambda *given: copy.deepcopy(cfg))
+    load = 'mmtlalign.validation.config.load_config'
+    monkeypatch.setattr(load, lambda *given: copy.deepcopy(cfg))
     monkeypatch.setattr('sys.argv', [f'{name}.py', *map(str, arguments)])
     for kind in (Visualizer, *Visualizer.__subclasses__()):
         kind._instance_dict.clear()

@@ -105,11 +105,11 @@ def test_boxes_of_a_picture_that_was_resized_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ('mark', 'declared', 'size', 'said'),
     [
-        (6, (40, 32), (40, 32), 'mark 6 turns by 90 degrees'),
+        (6, (40, 32), (40, 32), 'mark 6 it is turned by 90 degrees'),
         (6, (32, 40), (40, 32), None),  # annotated as viewers show it
-        (3, (40, 32), (40, 32), 'mark 3 .* turns by 180'),
-        (2, (40, 32), (40, 32), 'mark 2 .* mirrors'),
-        (8, (32, 32), (32, 32), 'mark 8 .* turns by 90'),
+        (3, (40, 32), (40, 32), 'mark 3 .* turned by 180'),
+        (2, (40, 32), (40, 32), 'mark 2 .* mirrored'),
+        (8, (32, 32), (32, 32), 'mark 8 .* turned by 90'),
         (1, (40, 32), (40, 32), None),
     ],
 )
