@@ -297,7 +297,7 @@ def loaders(cfg: Config) -> list:
 
 FOLDERS = {
     'ade20k': 'ade', 'pascal-context59': 'voc59', 'pascal-context': 'voc',
-    'camvid': 'camvid', 'coco-persons': 'coco', 'digits-128x128': 'digits',
+    'camvid': 'camvid', 'coco-persons': 'coco', 'digits-96x96': 'digits',
     'coco': 'coco', 'imagenette': 'imagenette', 'digits': 'imagenette/imagenette224',
     'cifar100': 'cifar', 'cifar10': 'cifar', 'domainnet': 'domainnet/clipart',
     'flowers102': 'flowers', 'stanford-cars': 'cars', 'in1k': 'imagenet',
@@ -307,7 +307,7 @@ FOLDERS = {
 def folder_of(name: str) -> str:
     """Return the folder of the data that a config asks for, by its name."""
     ending = name.rpartition('_')[2]
-    if 'digits-128x128' in name:
+    if 'digits-96x96' in name:
         return 'digits_coco' if 'rcnn' in name else 'digits_ade'
     if 'imagenette' in name and 'map' not in (ROOT / 'configs' / name).read_text():
         maps = any(k in name for k in ('mixtoken', 'relabel', 'token-label'))
