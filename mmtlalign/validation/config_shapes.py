@@ -117,10 +117,13 @@ def value_at(cfg: Config, path: str) -> Any:
 
 
 def check_types(node: Any, path: str, refuse: Callable[[str, Any, str], None]) -> None:
-    """Check that every ``type`` is a name or a class."""
+    """Check that every ``type`` is a name or a class, and loaders of hooks as well."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
+    is_loader = isinstance(node, dict) and 'dataset' in node and 'batch_size' in node
     for key, value in items:
         place = f'{path}.{key}'.lstrip('.')
+        if is_loader and key in LOADER_DICTS and isinstance(value, (str, int, float)):
+            refuse(place, value, 'dict')
         if key == 'type' and isinstance(value, (int, float, dict, list)):
             refuse(place, value, 'name of a type')
         if isinstance(value, (dict, list, tuple)):

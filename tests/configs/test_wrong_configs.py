@@ -135,8 +135,9 @@ def test_wrong_configs(bases, tmp_path, monkeypatch):
     judge(*run_all(bases, 240, 0, tmp_path, monkeypatch))
 
 
-def test_a_loader_of_a_hook_is_explained(bases, tmp_path, monkeypatch):
+@pytest.mark.parametrize('key, value', [('collate_fn', 7), ('dataset', 'text')])
+def test_a_loader_of_a_hook_is_explained(bases, tmp_path, monkeypatch, key, value):
     settings = copy.deepcopy(bases['esvit/esvit_swin-mini-p4-w4_digits-32px.py'])
-    settings['custom_hooks'][2]['queries']['collate_fn'] = 7
-    wrong = Mutation('wrong type', (), ('collate_fn',), settings)
+    settings['custom_hooks'][2]['queries'][key] = value
+    wrong = Mutation('wrong type', (), (key,), settings)
     assert outcome(wrong, tmp_path, monkeypatch)[0] == 'named'
