@@ -240,11 +240,9 @@ def read_safetensors(file: Path, device: str = 'cpu') -> dict:
     """
     package = _safetensors()
     try:
-        # It knows no device 'meta'.
-        real = 'cpu' if device == 'meta' else device
-        with package.safe_open(str(file), 'pt', device=real) as stream:
-            names = list(stream.keys())
-            tensors = {name: stream.get_tensor(name).to(device) for name in names}
+        # On the CPU first: it knows no device 'meta'.
+        with package.safe_open(str(file), 'pt') as stream:
+            tensors = {k: stream.get_tensor(k).to(device) for k in list(stream.keys())}
             strings = stream.metadata() or {}
     except Exception as error:  # the Rust reader has an exception of its own
         raise InputError(

@@ -18,7 +18,7 @@ BEIT = 'tlalign/tlalign_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py'
 DEIT = 'tlalign/tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar10-32px.py'
 # Flags of other programs, which messages name too.
 FOREIGN = {'--upgrade', '--no-build-isolation', '--no-deps', '--no-cache-dir'}
-FOREIGN |= {'--force-reinstall', '--no-cache-directory'}
+FOREIGN |= {'--force-reinstall', '--no-cache-directory', '--shm-size'}
 _quick = pytest.fixture(autouse=True)(quick)
 
 
