@@ -4,7 +4,7 @@
 #
 #   bash tools/quickstart.sh [onedl|classic] [--fast] [--resume] [--smoke] [--help]
 #
-# Ten minutes on two CPU cores once the environment is there. --fast: three minutes, the
+# Twelve minutes on two CPU cores once the environment is there. --fast: three minutes, the
 # same stages with fewer steps and one seed. --smoke: a dozen steps of each, to see
 # whether all runs. No download beyond the environment, no GPU. Ctrl-C stops
 # it, --resume goes on.

@@ -5,7 +5,7 @@
 #   bash tools/quickstart.sh
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
-# Cost: ten minutes on two CPU cores. Every number is ours.
+# Cost: twelve minutes on two CPU cores. Every number is ours.
 starts = dict(
     tlalign=dict(
         title='TL-Align',

@@ -240,8 +240,7 @@ def read_safetensors(file: Path, device: str = 'cpu') -> dict:
     """
     package = _safetensors()
     try:
-        # On the CPU first: it knows no device 'meta'.
-        with package.safe_open(str(file), 'pt') as stream:
+        with package.safe_open(str(file), 'pt') as stream:  # which knows no 'meta'
             tensors = {k: stream.get_tensor(k).to(device) for k in list(stream.keys())}
             strings = stream.metadata() or {}
     except Exception as error:  # the Rust reader has an exception of its own
