@@ -78,7 +78,10 @@ setup(
     package_data={
         'mmtlalign': ['py.typed'],
         'mmtlalign.compat.mmcv_ops': ['mmtlalign.pth'],
+        'mmtlalign.datasets': ['*.txt'],
+        'mmtlalign.evaluation.microscope': ['page.css', 'page.html', 'page.js'],
         'mmtlalign.fast': ['*.json'],
+        'mmtlalign.tracing.kernels': ['*.json'],
     },
     python_requires='>=3.10',
     # Neither stack's distributions: they own the same import names, and pip
@@ -91,6 +94,7 @@ setup(
         'det': ['pycocotools', 'scipy', 'shapely', 'terminaltables'],
         'seg': ['ftfy', 'prettytable', 'regex', 'scipy'],
         'demo': ['matplotlib', 'scikit-learn'],
+        'robust': ['imagecorruptions-imaug>=1.1.5', 'pyautoattack==0.2.0'],
         'test': pins('test'),
     },
     cmdclass={'build_py': Build},

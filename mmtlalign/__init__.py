@@ -17,14 +17,19 @@ __version__ = '0.1.0'
 
 # Public name: the module that has it.
 _HOME = {
+    'AttentiveCutMix': 'mixing.salient',
     'BackboneSpec': 'tracing.support',
     'CutMix': 'mixing.cutmix',
     'FMix': 'mixing.fmix',
     'GridMix': 'mixing.token_mix',
+    'MaskMix': 'mixing.token_mix',
     'Mix': 'mixing.mix',
     'MixToken': 'mixing.mixtoken',
     'Mixup': 'mixing.augments',
+    'PuzzleMix': 'mixing.puzzle',
     'ResizeMix': 'mixing.cutmix',
+    'SMMix': 'mixing.salient',
+    'SaliencyMix': 'mixing.salient',
     'TokenCutMix': 'mixing.token_mix',
     'TokenMix': 'mixing.token_mix',
     'attach': 'tracing.attach',

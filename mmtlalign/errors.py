@@ -91,8 +91,9 @@ def short_errors(config: str) -> Iterator[None]:
         if while_building(error) and 'end should be larger than begin' in message:
             end(
                 f'config {config}: {message}: a scheduler of param_scheduler begins '
-                'when the training is over. Shorten the warm-up with the training, '
-                'such as --cfg-options param_scheduler.0.end=1 '
+                'when the training is over. Shorten the warm-up with the training '
+                '(one epoch has room for one scheduler), such as '
+                '--cfg-options param_scheduler.0.end=1 '
                 'param_scheduler.1.begin=1.'
             )
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
@@ -120,24 +121,27 @@ def name_built_class(message: str, error: Exception) -> str:
     return message
 
 
-def frames(error: Exception) -> list[FrameType]:
+def frames(error: BaseException) -> list[FrameType]:
     """List the frames that an error came through, the innermost last."""
     return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def while_building(error: Exception) -> bool:
     """Return whether mmengine was building something of a config."""
+    # Of a hook it raises an error of its own in place of the first.
+    first = error.__context__
     return any(
         frame.f_code.co_filename.endswith('mmengine/registry/build_functions.py')
         or frame.f_code.co_name.startswith('build_')
-        for frame in frames(error)
+        for frame in frames(error) + (frames(first) if first else [])
     )
 
 
 def while_reading_data(error: Exception) -> bool:
-    """Return whether an error came through a data set of a host or of mmengine."""
+    """Return whether an error came through a data set or a metric."""
     paths = [frame.f_code.co_filename for frame in frames(error)]
-    return any('/datasets/' in path or '/mmengine/dataset/' in path for path in paths)
+    places = ('/datasets/', '/mmengine/dataset/', '/evaluation/')
+    return any(place in path for path in paths for place in places)
 
 
 def end(message: str) -> None:

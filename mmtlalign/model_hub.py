@@ -2,8 +2,9 @@
 
 from mmtlalign.compat.own_configs import own_root
 
-# Folders with models that mmpretrain does not build, or with demonstrations.
-NOT_IN_THE_HUB = {'detection', 'quickstart', 'segmentation', 'small'}
+# Folders with models that mmpretrain does not build, that are in another folder too, or
+# that are demonstrations.
+NOT_IN_THE_HUB = {'detection', 'evaluation', 'quickstart', 'segmentation', 'small'}
 
 
 def register_models() -> None:

@@ -9,6 +9,8 @@ their parents but never their siblings. Batch augments have no root in
 mmengine; theirs is mmpretrain's.
 """
 
+from importlib.util import find_spec
+
 import mmpretrain.registry
 from mmengine import registry as roots
 from mmengine.registry import Registry
@@ -21,13 +23,29 @@ def _child(root: Registry, *rooms: str) -> Registry:
 
 
 BATCH_AUGMENTS = _child(mmpretrain.registry.BATCH_AUGMENTS, 'methods')
-DATASETS = _child(roots.DATASETS, 'datasets.seg_dataset')
+# Of segmentation data, whose room imports mmseg.
+SEGMENTATION = ('datasets.seg_dataset',) if find_spec('mmseg') else ()
+DATASETS = _child(roots.DATASETS, 'datasets', *SEGMENTATION)
 FUNCTIONS = _child(roots.FUNCTIONS, 'methods')
-HOOKS = _child(roots.HOOKS, 'engine', 'fast.hooks', 'checkpoint', 'methods')
-METRICS = _child(roots.METRICS, 'evaluation', 'methods')
+HOOKS = _child(
+    roots.HOOKS,
+    'engine',
+    'fast.hooks',
+    'checkpoint',
+    'methods',
+    'evaluation.microscope',
+)
+LOOPS = _child(roots.LOOPS, 'evaluation.attack_loop', 'evaluation.localization_metrics')
+METRICS = _child(
+    roots.METRICS,
+    'evaluation',
+    'evaluation.metrics',
+    'evaluation.localization_metrics',
+    'methods',
+)
 MODELS = _child(roots.MODELS, 'backbones', 'methods')
 OPTIM_WRAPPERS = _child(roots.OPTIM_WRAPPERS, 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     roots.OPTIM_WRAPPER_CONSTRUCTORS, 'engine', 'methods'
 )
-TRANSFORMS = _child(roots.TRANSFORMS, 'datasets', 'methods')
+TRANSFORMS = _child(roots.TRANSFORMS, 'datasets', 'evaluation.transforms', 'methods')

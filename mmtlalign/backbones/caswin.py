@@ -21,12 +21,12 @@ from mmtlalign.backbones.checks import check_out_type, check_variant
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
-from mmtlalign.tracing.tracer import Reader
 
 
 class ClassAttention(nn.Module):

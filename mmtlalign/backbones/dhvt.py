@@ -33,8 +33,8 @@ from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_vit import VIT
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import register_attention, register_backbone
-from mmtlalign.tracing.tracer import Reader
 
 LN = dict(type='LN', eps=1e-6)
 BN = dict(type='BN')

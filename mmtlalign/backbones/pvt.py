@@ -36,6 +36,7 @@ from mmtlalign.backbones.pvt_layers import (
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     convolved,
@@ -43,7 +44,6 @@ from mmtlalign.tracing.support import (
     register_backbone,
     register_token_module,
 )
-from mmtlalign.tracing.tracer import Reader
 
 LN = dict(type='LN', eps=1e-6)
 
@@ -116,8 +116,9 @@ class PVT(BaseBackbone):
             network for dense prediction, and what a classifier's state dict has
             more is left out when it is loaded, with a line in the log. Defaults to
             True.
-        out_type (str): ``'cls_token'`` (B, D) of the last stage, or ``'featmap'``
-            (B, D, h, w) of the patches. Defaults to ``'cls_token'``.
+        out_type (str): ``'cls_token'`` (B, D) of the last stage, ``'raw'`` all its
+            tokens, class token first (B, 1 + N, D), or ``'featmap'`` (B, D, h, w) of
+            the patches. Defaults to ``'cls_token'``.
         frozen_stages (int): -1 freezes nothing, k the stages 0 to k. Defaults to
             -1.
         init_cfg (dict | list, optional): Defaults to None: linear weights from a
@@ -135,7 +136,7 @@ class PVT(BaseBackbone):
         'medium': _arch(3, 4, 18, 3),
         'large': _arch(3, 8, 27, 3),
     }
-    OUT_TYPES = ('cls_token', 'featmap')
+    OUT_TYPES = ('cls_token', 'featmap', 'raw')
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class PVT(BaseBackbone):
         last = self.num_stages - 1
         check_out_type(self.out_type, self.OUT_TYPES)
         check_frozen_stages(self.frozen_stages, last)
-        if self.out_type != 'cls_token':
+        if self.out_type == 'featmap':
             return
         if not self.with_cls_token:
             raise InputError(
@@ -232,6 +233,8 @@ class PVT(BaseBackbone):
                 x = self.norm(x)
                 if self.out_type == 'cls_token':
                     return (x[:, 0],)
+                if self.out_type == 'raw':
+                    return (x,)
                 x = x[:, 1:]
             x = x.transpose(1, 2).unflatten(2, grid).contiguous()
             if i in self.out_indices:
@@ -284,7 +287,7 @@ class PVT(BaseBackbone):
 
 
 def _output(backbone: nn.Module) -> str:
-    if backbone.out_type == 'cls_token':
+    if backbone.out_type in ('cls_token', 'raw'):
         return 'class'
     last = backbone.num_stages - 1
     if max(backbone.out_indices) != last:

@@ -31,6 +31,8 @@ def load_backbone(
     new_layers: Iterable[str] = (),
     prefix: str = 'backbone.',
     weights: str = 'auto',
+    setting: str = 'pretrained',
+    remedy: str = ANOTHER_BACKBONE,
 ) -> list[str]:
     """Load every tensor of a backbone from a checkpoint file, or raise.
 
@@ -46,6 +48,8 @@ def load_backbone(
         prefix: What the backbone's names in the file begin with.
         weights: Which network of the file, as in :func:`select_weights`: by default
             the teacher, or else the averaged weights, where there are any.
+        setting: What names the file, for messages.
+        remedy: What to do if it cannot be read, a sentence.
 
     Returns:
         Lines for the log: how many tensors, and what was resized.
@@ -56,7 +60,7 @@ def load_backbone(
     """
     own = backbone.state_dict()
     new = _names_of(new_layers, own)
-    content = read_checkpoint(path, 'pretrained', ANOTHER_BACKBONE)
+    content = read_checkpoint(path, setting, remedy)
     everything = tensors_in(content, path)
     content = dict(content, state_dict=everything)
     network, kind = select_weights(content, weights, path, prefix)

@@ -1,6 +1,7 @@
 """What mmengine lacks for config files: ``mmtlalign::`` and spaces in options."""
 
 import argparse
+import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class DictAction(HostDictAction):
     """mmengine's action for KEY=VALUE, which keeps the spaces of a value.
 
     mmengine takes them out of every value, a path included. Here a value in brackets
-    is still read without them; any other is what the shell hands over.
+    is still read without them; any other is what the shell hands over. A value with
+    dicts, such as ``[{'type': 'mmtlalign.FMix'}]``, is read as Python.
     """
 
     def __call__(
@@ -97,5 +99,10 @@ class DictAction(HostDictAction):
             except AssertionError:
                 parser.error(f"{option_string}: '{given}' has brackets that do not fit")
             bare = value.strip('\'"')
-            if ' ' in bare and not bare.startswith(('[', '(')):
+            if bare.startswith(('[', '{')) and '{' in bare:
+                try:
+                    getattr(namespace, self.dest)[key] = ast.literal_eval(bare)
+                except (ValueError, SyntaxError):
+                    parser.error(f"{option_string}: '{given}' is no Python value")
+            elif ' ' in bare and not bare.startswith(('[', '(')):
                 getattr(namespace, self.dest)[key] = bare

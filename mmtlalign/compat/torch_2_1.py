@@ -1,5 +1,6 @@
-"""What PyTorch before 2.5 does otherwise, for the classic stack (PyTorch 2.1)."""
+"""What older PyTorch does otherwise, for the classic stack (PyTorch 2.1)."""
 
+import contextlib
 import re
 from collections.abc import Callable
 
@@ -9,6 +10,9 @@ import torch
 is_compiling: Callable[[], bool] = (
     getattr(torch.compiler, 'is_compiling', None) or torch._dynamo.is_compiling
 )
+
+# Before PyTorch 2.7 an export is not told from a compilation.
+is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', is_compiling)
 
 # Whether torch.compile may take a tracer into its graph. Before PyTorch 2.5 it keeps
 # tensors that it finds below a module as constants, so that every step would get the
@@ -26,3 +30,14 @@ def methods_outside_old_graphs(cls: type) -> None:
     for name, value in list(vars(cls).items()):
         if callable(value) and not name.startswith('_'):
             setattr(cls, name, outside_old_graphs(value))
+
+
+def math_attention() -> contextlib.AbstractContextManager:
+    """Return a context in which attention is two products and a softmax, not fused."""
+    try:  # from PyTorch 2.3 on
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:
+        return torch.backends.cuda.sdp_kernel(
+            enable_flash=False, enable_mem_efficient=False
+        )
+    return sdpa_kernel(SDPBackend.MATH)

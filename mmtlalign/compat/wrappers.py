@@ -1,12 +1,14 @@
-"""Open the wrappers that mmengine and the hosts put around models and data sets."""
+"""Open what mmengine and the hosts put around models, data sets and transforms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 DataSet = TypeVar('DataSet')
+# Steps of a pipeline that hold others.
+HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
@@ -52,3 +54,19 @@ def _get(dataset: DataSet, name: str) -> Any:
     if isinstance(dataset, Mapping):
         return dataset.get(name)
     return getattr(dataset, name, None)
+
+
+def flat_steps(pipeline: Callable | None) -> Iterator[Any]:
+    """Iterate over the steps of a pipeline, and those inside of others."""
+    for step in getattr(pipeline, 'transforms', []):
+        for views in getattr(step, 'subroutines', ()):  # of TestTimeAug
+            yield from flat_steps(views)
+        if type(step).__name__ in HOLDERS:
+            yield from flat_steps(step)
+        else:
+            yield step
+
+
+def is_a(step: Any, *kinds: str) -> bool:
+    """Return whether a step is of a class of these names, or of a subclass."""
+    return any(kind.__name__ in kinds for kind in type(step).__mro__)

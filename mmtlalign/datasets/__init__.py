@@ -1,5 +1,15 @@
-"""Pipeline steps for any method, and (in `seg_dataset`, which needs mmseg) data."""
+"""Pipeline steps for any method, test sets, and (in `seg_dataset`, with mmseg) data."""
 
+from mmtlalign.datasets.boxed_objects import BoxedObjects
+from mmtlalign.datasets.cifar_folders import CIFAR10Folders
+from mmtlalign.datasets.corrupted import CIFARC, ImageNetC
+from mmtlalign.datasets.imagenet_variants import (
+    ImageNetReaL,
+    ImageNetSketch,
+    ImageNetSubset,
+    ImageNetV2,
+)
+from mmtlalign.datasets.segmented_objects import SegmentedObjects
 from mmtlalign.datasets.transforms import (
     IgnoreLabels,
     RandAugment,
@@ -7,4 +17,18 @@ from mmtlalign.datasets.transforms import (
     RandomResizedCrop,
 )
 
-__all__ = ['IgnoreLabels', 'RandAugment', 'RandomFlip', 'RandomResizedCrop']
+__all__ = [
+    'CIFAR10Folders',
+    'CIFARC',
+    'BoxedObjects',
+    'IgnoreLabels',
+    'ImageNetC',
+    'ImageNetReaL',
+    'ImageNetSketch',
+    'ImageNetSubset',
+    'ImageNetV2',
+    'RandAugment',
+    'RandomFlip',
+    'RandomResizedCrop',
+    'SegmentedObjects',
+]

@@ -4,12 +4,11 @@ import errno
 import os.path as osp
 from typing import Any
 
-from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from mmtlalign.engine.run_folder import describe_last, write_pointer
+from mmtlalign.engine.run_folder import describe_last
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 
@@ -20,8 +19,8 @@ class WholeCheckpointHook(CheckpointHook):
 
     The stock hook deletes the surplus checkpoint, and the best one so far, before it
     writes the next; if that fails, both are gone. Here they are deleted afterwards, or
-    before only if the disk is full and another whole one remains. Paths that the run
-    keeps are relative to its folder, which may be renamed or moved.
+    before only if the disk is full and another whole one remains. The folder of a run
+    may be renamed or moved.
     ``tools/train.py`` has it in place of the stock hook, with the same arguments.
 
     Raises:
@@ -54,8 +53,6 @@ class WholeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, step, meta)
             return
         self._remove()
-        if is_main_process():
-            write_pointer(runner.work_dir, self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         try:

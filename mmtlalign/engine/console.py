@@ -57,11 +57,7 @@ KNOWN_PRINTS = ('Could not import OneDL',)
 
 
 def hide_bulk(logger: logging.Logger) -> None:
-    """Keep the bulk off the console; log files stay complete.
-
-    Args:
-        logger: Its stream handlers get a filter.
-    """
+    """Keep the bulk off the console; log files stay complete."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(_is_for_people)
@@ -92,9 +88,6 @@ def import_host(scope: str) -> None:
     """Import a host's data sets without the prints of :data:`KNOWN_PRINTS`.
 
     mmengine would import them itself, a little later.
-
-    Args:
-        scope: The ``default_scope`` of a config.
     """
     if scope in ('mmpretrain', 'mmseg', 'mmdet'):
         filter_known_warnings()

@@ -171,11 +171,7 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
 
 
 def resume_exactly(loop: BaseLoop) -> BaseLoop:
-    """Return a training loop that can begin anywhere; other kinds are left alone.
-
-    Args:
-        loop: As mmengine built it.
-    """
+    """Return a training loop that can begin anywhere; other kinds are left alone."""
     for kind in (ExactEpochLoop, ExactIterLoop):
         if type(loop) is kind.__base__:
             loop.__class__ = kind

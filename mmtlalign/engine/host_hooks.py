@@ -35,11 +35,8 @@ def our_hook(hook: Hook | dict) -> Hook | dict:
 def average_inner_model(runner: Runner) -> None:
     """Let an ``EMAHook`` average the network inside test-time augmentation.
 
-    It would average the wrapper, find no weights for it in a checkpoint, and evaluate
-    random ones.
-
-    Args:
-        runner: Hooks have run ``before_run``; nothing is loaded yet.
+    Before anything is loaded: it would average the wrapper, find no weights for it in a
+    checkpoint, and evaluate random ones.
     """
     model = runner.model
     model = model.module if is_model_wrapper(model) else model
@@ -54,9 +51,6 @@ def average_inner_model(runner: Runner) -> None:
 
 def check_hooks(runner: Runner) -> None:
     """Check that every hook of a training can do what it is for.
-
-    Args:
-        runner: With its model, data and optimizer built.
 
     Raises:
         InputError: One would do nothing, or fail late.

@@ -161,13 +161,7 @@ class NanGuardHook(Hook):
 
 
 def take_step(runner: Runner, batch: dict, outputs: dict[str, torch.Tensor]) -> Step:
-    """Return the flag of one step, on its way to the CPU.
-
-    Args:
-        runner: Says the iteration.
-        batch: Of the data loader.
-        outputs: Name to scalar tensor, as ``train_step`` returns them.
-    """
+    """Return the flag of one step, on its way to the CPU."""
     losses = {
         name: value.detach()
         for name, value in outputs.items()

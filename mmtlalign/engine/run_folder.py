@@ -2,19 +2,17 @@
 
 import contextlib
 import os
-import os.path as osp
 import re
 import socket
 from collections.abc import Iterator
 from logging import Logger
 from pathlib import Path
-from typing import TextIO
 
 from mmengine.config import Config
 
 from mmtlalign.checkpoint.check import check_checkpoint
 from mmtlalign.checkpoint.io import read_checkpoint
-from mmtlalign.compat.files import atomic_write, check_file
+from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, some_of
 
 try:
@@ -45,10 +43,8 @@ def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
             the checkpoints of an earlier run, and nothing says what to do with them.
     """
     folder = Path(cfg.work_dir)
-    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
-    alone = cfg.get('launcher', 'none') == 'none'
-    main = alone or all(os.environ.get(name, '0') == '0' for name in ranks)
-    with _lock(folder) if main else contextlib.nullcontext():
+    main = is_first_process(cfg.get('launcher', 'none'))
+    with lock_folder(folder) if main else contextlib.nullcontext():
         found = checkpoints_in(folder)
         if found and not cfg.get('resume') and not overwrite:
             raise InputError(
@@ -68,16 +64,18 @@ def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Lock a folder until the process ends, even by ``kill -9``."""
-    with make_folder(folder).open('a+', encoding='utf-8') as file:
-        _lock_file(file, folder)
-        yield
+def is_first_process(launcher: str) -> bool:
+    """Return whether this is the first process of a run, before they are joined."""
+    ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return launcher == 'none' or all(os.environ.get(r, '0') == '0' for r in ranks)
 
 
-def make_folder(folder: str | Path) -> Path:
+def make_folder(folder: str | Path, option: str = '--work-dir') -> Path:
     """Make a work directory; return its lock file, which shows that it can be written.
+
+    Args:
+        folder: The directory.
+        option: Of the command line that names it, for the message.
 
     Raises:
         InputError: It cannot.
@@ -89,28 +87,39 @@ def make_folder(folder: str | Path) -> Path:
     except OSError as error:
         raise InputError(
             f"work directory '{folder}' cannot be written ({error.strerror}). Name "
-            'another with --work-dir FOLDER'
+            f'another with {option} FOLDER'
         ) from error
     return lock
 
 
-def _lock_file(file: TextIO, folder: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        # Of the process: data workers, which may outlive it a little, do not hold it.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        file.seek(0)
-        raise InputError(
-            f"work directory '{folder}' is in use by {file.read().strip()}. Wait until "
-            'that is done, stop it, or name another with --work-dir FOLDER'
-        ) from error
-    except OSError:  # a file system without locks
-        return
-    file.truncate(0)
-    file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
-    file.flush()
+@contextlib.contextmanager
+def lock_folder(folder: Path, option: str = '--work-dir') -> Iterator[None]:
+    """Lock a folder until the process ends, even by ``kill -9``.
+
+    Args:
+        folder: The directory; it is made.
+        option: Of the command line that names it, for the message.
+
+    Raises:
+        InputError: It cannot be written, or another process has locked it.
+    """
+    with make_folder(folder, option).open('a+', encoding='utf-8') as file:
+        try:
+            if fcntl is not None:
+                # Of the process: data workers, which may outlive it, do not hold it.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.truncate(0)
+                file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+                file.flush()
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise InputError(
+                f"work directory '{folder}' is in use by {file.read().strip()}. Wait "
+                f'until that is done, stop it, or name another with {option} FOLDER'
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def take_seed(cfg: Config) -> None:
@@ -152,9 +161,10 @@ def _pointed_to(folder: str | Path) -> Path | None:
         text = (Path(folder) / POINTER).read_text(encoding='utf-8').strip()
     except OSError:
         return None
-    if not text:  # the disk was full
+    if not text:  # the disk was full, or the run was killed
         return None
-    # A run whose CheckpointHook has another `out_dir` names a path.
+    # mmengine writes the path of before, which is outside if `out_dir` is set, and
+    # elsewhere if the folder was renamed.
     outside = Path(text)
     inside = Path(folder) / outside.name
     return outside if outside.is_file() and not inside.is_file() else inside
@@ -162,10 +172,6 @@ def _pointed_to(folder: str | Path) -> Path | None:
 
 def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | None:
     """Return the checkpoint to resume from: the last one that is whole.
-
-    Args:
-        folder: Work directory of the run.
-        logger: Told of those that are not whole. Defaults to None.
 
     Returns:
         Its path; None if the run has written none yet.
@@ -196,13 +202,6 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
             'with --overwrite, or in another --work-dir'
         )
     return None
-
-
-def write_pointer(folder: str | Path, path: str) -> None:
-    """Write down which checkpoint is the last, relative to the folder of the run."""
-    inside = osp.realpath(osp.dirname(path)) == osp.realpath(folder)
-    with atomic_write(Path(folder) / POINTER) as part:
-        part.write_text(osp.basename(path) if inside else path, encoding='utf-8')
 
 
 def describe_last(folder: str | Path) -> str:

@@ -28,7 +28,8 @@ from mmtlalign.engine.host_hooks import (
 )
 from mmtlalign.engine.run_folder import find_checkpoint
 from mmtlalign.errors import InputError
-from mmtlalign.validation.classes import check_checkpoint_classes
+from mmtlalign.validation.classes import check_checkpoint_classes, check_class_names
+from mmtlalign.validation.config_arguments import check_arguments
 from mmtlalign.validation.data import check_loops, explain_build_error
 from mmtlalign.validation.reading import Listing, host_reading, tell_left_out
 from mmtlalign.validation.samples import name_broken_samples
@@ -119,7 +120,12 @@ class TaskRunner(Runner):
         """Check what was built of the data before the first step."""
         splits = ('train', 'val', 'test')
         loops = {split: getattr(self, f'_{split}_loop') for split in splits}
-        self._datasets = check_loops(self.model, loops, self.logger)
+        loaders = [self._test_dataloader, self._val_dataloader]
+        test, val = (one if isinstance(one, dict) else {} for one in loaders)
+        other = not self._is_test and test.get('dataset') != val.get('dataset')
+        self._datasets = check_loops(
+            self.model, loops, self.logger, test if other else None
+        )
 
     def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict:
         """Load a checkpoint.
@@ -141,13 +147,20 @@ class TaskRunner(Runner):
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks; those for a checkpoint find its tensors by mmengine's name.
 
-        A file may hold the tensors alone.
+        A file may hold the tensors alone. Classes of the data that a hook has built are
+        compared.
         """
         if fn_name == 'after_load_checkpoint':
             content = kwargs['checkpoint']
             if 'state_dict' not in content:
                 content['state_dict'] = dict(content)
         super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_train':
+            for hook in self.hooks:  # such as the bank and the queries of a k-NN
+                loaders = getattr(hook, 'loaders', None) or {}
+                names = [f'{type(hook).__name__}.{name}' for name in loaders]
+                datasets = [loader.dataset for loader in loaders.values()]
+                check_class_names(dict(zip(names, datasets)))
 
     def save_checkpoint(
         self, out_dir: str, filename: str, *args: Any, **kwargs: Any
@@ -275,13 +288,11 @@ def check_workers(dataloader: DataLoader | dict) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that a config asks for.
 
-    Args:
-        cfg: A complete config with ``work_dir``.
-
     Returns:
         A :class:`TaskRunner`, or what ``runner_type`` names.
     """
     import_host(cfg.get('default_scope', 'mmengine'))
+    check_arguments(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return TaskRunner.from_cfg(cfg)

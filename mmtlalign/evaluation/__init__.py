@@ -1,11 +1,5 @@
-"""Metrics and measurements. Those of detection need mmdet, the others do not."""
+"""Metrics and measurements.
 
-from importlib.util import find_spec
-
-__all__ = []
-
-# mmdet is of no use beside mmcv-lite, which has no operators.
-if find_spec('mmdet') and find_spec('mmcv._ext'):
-    from mmtlalign.evaluation.coco_metric import CocoMetric
-
-    __all__ += ['CocoMetric']
+Rules are functions on tensors that need PyTorch and NumPy alone; nothing is imported
+here, so that they need no OpenMMLab. Registries know where metrics and steps are.
+"""

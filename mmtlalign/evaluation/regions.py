@@ -1,7 +1,7 @@
-"""Measures of EsViT's analysis: corresponding regions of two views, attention entropy.
+"""Measures of EsViT's analysis: corresponding regions, attention of single queries.
 
 EsViT (arXiv 2106.09785), §4.4, numbers as in the official analysis code. Shapes: ``T``
-regions of a view, ``P`` channels, ``N`` tokens of an attention.
+regions of a view, ``P`` channels, ``N`` tokens of an attention, ``h, w`` their grid.
 """
 
 from typing import NamedTuple
@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmtlalign.evaluation.occlusion import mass_patches
 
 
 class Correspondence(NamedTuple):
@@ -31,6 +33,56 @@ def nearest_regions(regions: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """
     cosines = F.normalize(regions, dim=-1) @ F.normalize(others, dim=-1).mT
     return cosines.max(dim=-1)
+
+
+class Matches(NamedTuple):
+    """The most similar region of another image for each region (T,)."""
+
+    nearest: Tensor  # numbers of the other image's regions
+    similarity: Tensor  # cosine
+    order: Tensor  # of the regions, by falling similarity
+    mutual: Tensor  # bool: each is the other's nearest
+
+    def best(self, pairs: int = 10, mutual: bool = False) -> Tensor:
+        """Return the regions (pairs,) of the most similar pairs, or fewer.
+
+        Args:
+            pairs: How many.
+            mutual: Only pairs in which each is the other's nearest.
+        """
+        order = self.order[self.mutual[self.order]] if mutual else self.order
+        return order[:pairs]
+
+
+def match_images(regions: Tensor, others: Tensor) -> Matches:
+    """Match the regions of an image to those of a different one.
+
+    Args:
+        regions: Features (T, P).
+        others: Features of the other image (T', P).
+    """
+    similarity, nearest = nearest_regions(regions, others)
+    _, back = nearest_regions(others, regions)
+    order = similarity.argsort(descending=True, stable=True)
+    mutual = back[nearest] == torch.arange(len(regions), device=back.device)
+    return Matches(nearest, similarity, order, mutual)
+
+
+def query_masks(rows: Tensor, mass: float = 0.6) -> Tensor:
+    """Return what a chosen query attends to, head by head (..., h, w) bool.
+
+    Args:
+        rows: Its attention on the tokens (..., h, w), such as
+            ``LayerAttention.query_map``; NaN outside of its window.
+        mass: Share of the attention that the mask holds.
+    """
+    maps = rows.nan_to_num(0.0)
+    return mass_patches(maps.flatten(0, -3), mass).view(rows.shape)
+
+
+def sort_entropies(bits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return entropies of heads (heads,) by falling value, and whose they are."""
+    return bits.sort(descending=True, stable=True)
 
 
 def mirrored(side: int) -> Tensor:

@@ -166,8 +166,9 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
     """Return ``'fused'`` or ``'explicit'``: what was faster in the nearest case.
 
     Explicit attention stores its map, which less than 5 % of time is not worth. A
-    device or a type that nobody has measured gets the fused kernel, and so do more than
-    1,024 tokens, whose map would be large.
+    type that nobody has measured gets the fused kernel, and so do more than 1,024
+    tokens, whose map would be large. On a device that nobody has measured windows stay
+    explicit, as in their host.
 
     Args:
         query: (B, H, Nq, D).
@@ -179,7 +180,9 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
         return 'fused'
     cases = MEASURED.get((query.device.type, query.dtype, bias is not None))
     if cases is None:
-        return 'fused'
+        # The gradient of a bias that learns is a map of its own in the fused kernel.
+        new = all(device != query.device.type for device, *_ in MEASURED)
+        return 'explicit' if new and bias is not None else 'fused'
     nearest = min(cases, key=lambda n: abs(math.log(n / tokens)))
     return 'explicit' if cases[nearest] < WORTH_A_MAP else 'fused'
 

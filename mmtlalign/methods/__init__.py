@@ -4,7 +4,14 @@ from mmtlalign import mixing
 from mmtlalign.methods.base import MixHead
 from mmtlalign.methods.classifier import MixClassifier
 from mmtlalign.methods.esvit import EsViT, EsViTHead, EsViTHook, TensorClipHook
+from mmtlalign.methods.guides import (
+    EMAAttention,
+    EMAGuideHook,
+    OwnAttention,
+    TeacherAttention,
+)
 from mmtlalign.methods.knn import KNNHook
+from mmtlalign.methods.label_share_hook import LabelShareHook
 from mmtlalign.methods.linear_probe import (
     LinearProbe,
     LinearProbeHead,
@@ -12,8 +19,15 @@ from mmtlalign.methods.linear_probe import (
     ProbeAccuracy,
 )
 from mmtlalign.methods.mixer import BatchMixer
+from mmtlalign.methods.pixel_guides import FineGrainedSaliency, InputGradient
 from mmtlalign.methods.preprocessor import MixDataPreprocessor
 from mmtlalign.methods.relabel import ReLabel
+from mmtlalign.methods.smmix import (
+    SMMixLinearClsHead,
+    SMMixVisionTransformerClsHead,
+    TLAlignSMMixLinearClsHead,
+    TLAlignSMMixVisionTransformerClsHead,
+)
 from mmtlalign.methods.tl_align import (
     TLAlignDeiTClsHead,
     TLAlignLinearClsHead,
@@ -30,6 +44,10 @@ from mmtlalign.methods.token_labeling import (
     TokenLabelLoss,
     collate_label_maps,
 )
+from mmtlalign.methods.token_mix import (
+    TokenMixLinearClsHead,
+    TokenMixVisionTransformerClsHead,
+)
 from mmtlalign.methods.transmix import (
     TransMixDeiTClsHead,
     TransMixLinearClsHead,
@@ -38,12 +56,17 @@ from mmtlalign.methods.transmix import (
 from mmtlalign.registry import BATCH_AUGMENTS
 
 for augment in (
+    mixing.AttentiveCutMix,
     mixing.CutMix,
     mixing.FMix,
     mixing.GridMix,
+    mixing.MaskMix,
     mixing.MixToken,
     mixing.Mixup,
+    mixing.PuzzleMix,
     mixing.ResizeMix,
+    mixing.SMMix,
+    mixing.SaliencyMix,
     mixing.TokenCutMix,
     mixing.TokenMix,
 ):
@@ -52,11 +75,16 @@ for augment in (
 
 __all__ = [
     'BatchMixer',
+    'EMAAttention',
+    'EMAGuideHook',
     'EsViT',
     'EsViTHead',
     'EsViTHook',
+    'FineGrainedSaliency',
     'FlipWithMap',
+    'InputGradient',
     'KNNHook',
+    'LabelShareHook',
     'LinearProbe',
     'LinearProbeHead',
     'LinearProbeOptimWrapperConstructor',
@@ -64,18 +92,26 @@ __all__ = [
     'MixClassifier',
     'MixDataPreprocessor',
     'MixHead',
+    'OwnAttention',
     'PoolLabelMap',
     'ProbeAccuracy',
     'RandAugmentWithMap',
     'RandomResizedCropWithMap',
     'ReLabel',
+    'SMMixLinearClsHead',
+    'SMMixVisionTransformerClsHead',
     'TLAlignDeiTClsHead',
     'TLAlignLinearClsHead',
+    'TLAlignSMMixLinearClsHead',
+    'TLAlignSMMixVisionTransformerClsHead',
     'TLAlignTokenLabelClsHead',
     'TLAlignVisionTransformerClsHead',
+    'TeacherAttention',
     'TensorClipHook',
     'TokenLabelClsHead',
     'TokenLabelLoss',
+    'TokenMixLinearClsHead',
+    'TokenMixVisionTransformerClsHead',
     'TransMixDeiTClsHead',
     'TransMixLinearClsHead',
     'TransMixVisionTransformerClsHead',

@@ -5,14 +5,17 @@ mmpretrain, which keeps its layers, its names and its loss. Shapes: ``B`` batch,
 classes.
 """
 
+import logging
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
+from mmtlalign.mixing.augments import BatchMix
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.support import backbone_spec
 
@@ -25,9 +28,12 @@ class MixHead:
 
     Attributes:
         outputs: How many outputs of the network the head scores.
+        extra_modules: Names of modules that the head of the control has not. They
+            initialise themselves and draw aside, so that all else starts as there.
     """
 
     outputs = 1
+    extra_modules: tuple[str, ...] = ()
     # Of mmpretrain's head, which comes behind.
     cal_acc: bool
     loss_module: Callable[..., Tensor]
@@ -48,14 +54,55 @@ class MixHead:
             UnsupportedError: The backbone or an attention in it is not known.
             InputError: The backbone's outputs are not what the head scores.
         """
-        spec = backbone_spec(backbone)
-        self.output = spec.output(backbone)
-        given = spec.count_outputs(backbone)
+        self.output, given = self.read_output(backbone)
         if given != self.outputs:
             raise InputError(
                 f'{type(backbone).__name__} has {given} output(s) and '
                 f'{type(self).__name__} scores {self.outputs}: use a DeiTClsHead '
                 'with a distilled backbone, and another head otherwise.'
+            )
+
+    def read_output(self, backbone: nn.Module) -> tuple[str, int]:
+        """Return ``'class'`` or ``'mean'``, and how many outputs the backbone has.
+
+        Raises:
+            UnsupportedError: Nothing is known of the backbone.
+            InputError: No share can be read from its outputs.
+        """
+        spec = backbone_spec(backbone)
+        return spec.output(backbone), spec.count_outputs(backbone)
+
+    def bind(self, model: nn.Module) -> None:
+        """Look at the classifier that the head is of, when it is built.
+
+        Raises:
+            InputError: They do not fit.
+        """
+
+    def check_mixer(self, mixer: Any) -> None:
+        """Check that the head can read what a mixer makes; by default all of it.
+
+        Of augments of mmpretrain neither partner nor mask is known, so that their
+        batches are learnt by area; there is a warning, but for Mixup, of which every
+        token has the same share.
+
+        Args:
+            mixer: A :class:`mmtlalign.methods.mixer.BatchMixer`.
+
+        Raises:
+            InputError: One of its augments or its guide says too little.
+        """
+        names = [
+            type(a).__name__ for a in mixer.augments if not isinstance(a, BatchMix)
+        ]
+        names = [name for name in names if name != 'Mixup']
+        if names:
+            print_log(
+                f"{type(self).__name__}: mmpretrain's {', '.join(names)} does not say "
+                'where the partner is, so its batches are learnt by area, as with a '
+                f'stock head. Write mmtlalign.{names[0]}.',
+                'current',
+                logging.WARNING,
             )
 
     def trace(
@@ -80,8 +127,45 @@ class MixHead:
         """
         raise NotImplementedError
 
+    def label_weights(
+        self, mix: Mix, trace: Any, scores: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor | None, Tensor], ...]:
+        """Return the weights of the own and the partner's label (B,) for each output.
+
+        For heads whose shares depend on the scores, or do not sum to one; by default
+        those of :meth:`partner_shares`.
+
+        Args:
+            mix: The mixed batch.
+            trace: The reader that :meth:`trace` gave, after the forward pass.
+            scores: Class scores (B, K) of each output.
+
+        Returns:
+            Own and partner's weight; an own weight of None is what the partner leaves.
+        """
+        return tuple((None, share) for share in self.partner_shares(mix, trace))
+
+    def extra_losses(
+        self, feats: tuple, mix: Mix, trace: Any, scores: tuple[Tensor, ...]
+    ) -> dict[str, Tensor]:
+        """Return further terms of the loss by name, ``loss_...``; by default none.
+
+        What has another name is logged and not learnt.
+
+        Args:
+            feats: Features of the backbone and neck.
+            mix: The mixed batch.
+            trace: The reader that :meth:`trace` gave, after the forward pass.
+            scores: Class scores (B, K) of each output.
+        """
+        return {}
+
     def loss(
-        self, feats: tuple, data_samples: list, mix: Mix, trace: Any
+        self,
+        feats: tuple,
+        data_samples: list,
+        mix: Mix | None = None,
+        trace: Any = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of a mixed batch.
 
@@ -92,9 +176,18 @@ class MixHead:
             trace: The reader that :meth:`trace` gave, after the forward pass.
 
         Returns:
-            dict[str, Tensor]: ``loss``, the mean over the network's outputs.
+            dict[str, Tensor]: ``loss``, the mean over the network's outputs; with
+            extra terms it is named ``loss_cls`` and they stand beside it.
+
+        Raises:
+            InputError: The classifier does not say how the batch was mixed, or there
+                are other scores than labels.
         """
-        shares = self.partner_shares(mix, trace)
+        if mix is None:
+            raise InputError(
+                f'{type(self).__name__} is not told how the batch was mixed: set '
+                "model.type='mmtlalign.MixClassifier'."
+            )
         scores = self.output_scores(feats)
         for score in scores:
             if score.shape != mix.labels.shape:
@@ -105,11 +198,15 @@ class MixHead:
                     'neck (mmtlalign.TokenPooling, GlobalAveragePooling), or choose '
                     "the backbone's out_type."
                 )
+        weights = self.label_weights(mix, trace, scores)
         losses = [
-            self.loss_module(score, mix.target(share), avg_factor=len(score))
-            for score, share in zip(scores, shares)
+            self.loss_module(score, mix.target(share, own), avg_factor=len(score))
+            for score, (own, share) in zip(scores, weights)
         ]
-        return dict(loss=sum(losses) / len(losses))
+        loss = sum(losses) / len(losses)
+        extra = self.extra_losses(feats, mix, trace, scores)
+        # mmengine logs the sum of all terms as ``loss``.
+        return dict(loss_cls=loss, **extra) if extra else dict(loss=loss)
 
     def output_scores(self, feats: tuple) -> tuple[Tensor, ...]:
         """Return the class scores (B, K) of each output of the network."""

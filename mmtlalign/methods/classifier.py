@@ -6,14 +6,17 @@ loss.
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
 """
 
+import logging
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.classifiers import ImageClassifier
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor
 
-from mmtlalign.methods.mixer import BatchMixer, make_mixer
+from mmtlalign.methods.guides import guides_of
+from mmtlalign.methods.mixer import BatchMixer, from_batch_augment, make_mixer
 from mmtlalign.methods.preprocessor import (
     MixDataPreprocessor,
     batch_labels,
@@ -36,7 +39,7 @@ class MixClassifier(ImageClassifier):
     Args:
         backbone (dict): Config of the backbone.
         head (dict): Config of the head.
-        train_cfg (dict, optional): ``augments`` and ``probs`` of
+        train_cfg (dict, optional): ``augments``, ``probs``, ``mode`` and ``guide`` of
             :class:`mmtlalign.methods.mixer.BatchMixer`. Defaults to None: no mixing.
         data_preprocessor (dict, optional): Config of the preprocessor, with
             ``num_classes`` equal to the head's. Its type defaults to
@@ -70,11 +73,40 @@ class MixClassifier(ImageClassifier):
             self.head.attach(self.backbone)
             if hasattr(self.neck, 'check'):
                 self.neck.check(self.backbone)
+        if hasattr(self.head, 'bind'):
+            self.head.bind(self)
+        if self.mixer is not None:
+            self.mixer.bind(self)
 
     def _checked(self, mixer: BatchMixer | None) -> BatchMixer | None:
-        if mixer is not None and getattr(self.head, 'needs_record', False):
-            mixer.check_records(type(self.head).__name__)
+        if mixer is None:
+            return None
+        if hasattr(self.head, 'check_mixer'):
+            self.head.check_mixer(mixer)
+        name = type(self.head).__name__
+        for own in {getattr(augment, 'own_head', '') for augment in mixer.augments}:
+            if own not in name:
+                print_log(
+                    f'{own} with {name} mixes the images as {own} does and no more: '
+                    f'the terms of its loss are in the heads mmtlalign.{own}…ClsHead.',
+                    'current',
+                    logging.WARNING,
+                )
         return mixer
+
+    def init_weights(self) -> None:
+        """Fill the weights, and read those of teachers: a training begins.
+
+        Extra modules of the head initialise themselves, so that all else starts as in
+        the control.
+        """
+        names = getattr(self.head, 'extra_modules', ())
+        apart = {name: self.head._modules.pop(name) for name in names}
+        super().init_weights()
+        self.head._modules.update(apart)
+        for guide in guides_of(self):
+            if hasattr(guide, 'load'):
+                guide.load()
 
     def make_switched_mixer(self, augments: Any) -> BatchMixer | None:
         """Return the mixer of what mmpretrain's ``SwitchRecipeHook`` switches to.
@@ -87,10 +119,9 @@ class MixClassifier(ImageClassifier):
         """
         if augments is None:
             return None
-        # With probabilities, the last stands for no mixing.
-        parts = [a for a in augments.augments if a is not None]
-        probs = augments.probs and list(augments.probs)[: len(parts)]
-        return self._checked(BatchMixer(parts, probs))
+        mixer = from_batch_augment(augments, self.mixer and self.mixer.guide)
+        mixer.bind(self)
+        return self._checked(mixer)
 
     def switch_augments(self, augments: Any) -> None:
         """Mix by other augments from now on, see :meth:`make_switched_mixer`."""

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
 from mmtlalign.errors import InputError
+from mmtlalign.modes import eval_mode
 from mmtlalign.registry import HOOKS
 
 # Similarities that are in memory at a time: 128 MiB in float32.
@@ -257,13 +258,9 @@ class KNNHook(Hook):
 
     def accuracies(self, model: nn.Module) -> dict[str, float]:
         """Return the accuracies of a model's features, in percent, by name."""
-        mode = model.training
-        model.eval()
-        try:
+        with eval_mode(model):
             bank, labels = self.features(model, self.loaders['bank'])
             queries, truth = self.features(model, self.loaders['queries'])
-        finally:
-            model.train(mode)
         part = slice(get_rank(), None, get_world_size())
         classes = int(max(labels.max(), truth.max())) + 1
         ranked = top_classes(

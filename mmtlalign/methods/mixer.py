@@ -1,17 +1,28 @@
-"""The choice of one augment for each batch.
+"""The choice of an augment for each batch, or for each image.
 
 Shapes: ``B`` batch, ``K`` classes, ``C`` channels, ``H, W`` pixels.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from mmpretrain.registry import BATCH_AUGMENTS
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmtlalign.errors import InputError
-from mmtlalign.mixing.augments import BatchMix
-from mmtlalign.mixing.mix import Mix
+from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.mixing.augments import (
+    BatchMix,
+    Drawn,
+    checked_labels,
+    mask_count,
+    spread_pairs,
+)
+from mmtlalign.mixing.guides import example_guide, missing_guide
+from mmtlalign.mixing.mix import Mix, mask_boxes
+from mmtlalign.registry import MODELS
+from mmtlalign.tracing.support import backbone_spec
 
 
 class BatchMixer:
@@ -20,28 +31,109 @@ class BatchMixer:
     The list may hold augments of this package beside mmpretrain's own. Of the latter
     only the mixed labels are known, so their batches get the ordinary mixed target.
 
+    With ``mode='elem'`` or ``'pair'`` the augment is drawn for each image or pair, as
+    timm's ``Mixup`` does: its recipe is ``augments=[CutMix(alpha=1.0),
+    Mixup(alpha=0.8)], probs=[0.5, 0.5], mode='elem'``, with the same draws. The order
+    is: the augment of every mask, the ratios of every augment, the probabilities (of
+    the augment chosen), then the draws of each mask.
+
     Args:
         augments (dict | Sequence[dict]): One augment or config, or a list of them.
         probs (float | Sequence[float], optional): Probability of each; what is missing
             to 1 is the probability that nothing is mixed. Defaults to None: all
             equally likely.
+        mode (str): Whether an augment is chosen for the ``'batch'``, for each image
+            (``'elem'``) or for each pair of images (``'pair'``). Defaults to
+            ``'batch'``; the masks are then drawn as each augment's own ``mode`` says.
+        guide (dict, optional): Config of what looks at the images before they are
+            mixed, for augments that need it, such as
+            ``dict(type='mmtlalign.OwnAttention')``. Defaults to None.
 
     Raises:
-        InputError: There is no augment, or the probabilities do not fit.
+        InputError: There is no augment, the probabilities do not fit, a guide is
+            missing, or an augment cannot be chosen image by image.
     """
 
     def __init__(
         self,
         augments: dict | Sequence[dict],
         probs: float | Sequence[float] | None = None,
+        mode: str = 'batch',
+        guide: Any = None,
     ):
         several = augments if isinstance(augments, (list, tuple)) else [augments]
-        self.augments = [
+        self.augments: list[Any] = [
             BATCH_AUGMENTS.build(a) if isinstance(a, dict) else a for a in several
         ]
         if not self.augments:
             raise InputError('augments=[]: name at least one, or leave train_cfg out.')
         self.probs = self._complete(probs)
+        self.mode = mode
+        self.guide = MODELS.build(guide) if isinstance(guide, dict) else guide
+        self._check_mode()
+        self._check_guide()
+
+    def _check_mode(self) -> None:
+        if self.mode not in ('batch', 'elem', 'pair'):
+            raise InputError(f"mode={self.mode!r}: choose 'batch', 'elem' or 'pair'.")
+        if self.mode == 'batch':
+            return
+        for augment in self.augments:
+            name = type(augment).__name__
+            if not getattr(augment, 'one_by_one', False):
+                raise InputError(
+                    f'train_cfg.mode={self.mode!r} chooses an augment for each image, '
+                    f'which {name} cannot be: its masks are not drawn one by one. '
+                    "Leave it out, or use mode='batch'."
+                )
+            if augment.mode != 'batch' or augment.pairing != 'flip':
+                raise InputError(
+                    f'train_cfg.mode={self.mode!r} with {name}(mode={augment.mode!r}, '
+                    f'pairing={augment.pairing!r}): images are chosen and paired '
+                    '(b with B - 1 - b) here; leave both out of the augment.'
+                )
+
+    def _check_guide(self) -> None:
+        for augment in self.augments:
+            needs: frozenset[str] = getattr(augment, 'needs', frozenset())
+            if not needs:
+                continue
+            if self.guide is None:
+                raise InputError(missing_guide(augment))
+            if needs - self.guide.gives:
+                raise InputError(
+                    f'{type(augment).__name__} needs {sorted(needs)} and the guide '
+                    f'{type(self.guide).__name__} gives {sorted(self.guide.gives)}: '
+                    f'use {example_guide(augment)}.'
+                )
+
+    def bind(self, model: Any) -> None:
+        """Let the guide look through a classifier, and check that its maps fit.
+
+        Raises:
+            UnsupportedError: The guide cannot read the network.
+            InputError: Its maps do not fit an augment, or an augment of tokens has
+                other tokens than the network.
+        """
+        grid = None if self.guide is None else self.guide.bind(model)
+        for augment in self.augments:
+            if grid is not None and isinstance(augment, BatchMix) and augment.needs:
+                augment.check_guide(*grid)
+        self._check_tokens(model.backbone)
+
+    def _check_tokens(self, backbone: nn.Module) -> None:
+        try:
+            sides = backbone_spec(backbone).patch(backbone)
+        except UnsupportedError:
+            return
+        for augment in self.augments:
+            patch = getattr(augment, 'patch_size', None)
+            if patch and any(patch % side for side in sides):
+                raise InputError(
+                    f'{type(augment).__name__}(patch_size={patch}) for tokens of '
+                    f'{sides[0]} x {sides[1]} pixels cuts through them: give a '
+                    'multiple, as a rule the same.'
+                )
 
     def _complete(self, probs: float | Sequence[float] | None) -> list[float] | None:
         if probs is None:
@@ -59,11 +151,12 @@ class BatchMixer:
             )
         return [*probs, max(1 - sum(probs), 0.0)]
 
-    def check_records(self, head: str) -> None:
+    def check_records(self, head: str, without: str = '') -> None:
         """Check that all augments record the partner, which label maps need.
 
         Args:
             head: Name of the head that has to know.
+            without: How to train without maps, for the message. Defaults to ''.
 
         Raises:
             InputError: One of mmpretrain's does not.
@@ -73,22 +166,97 @@ class BatchMixer:
         ]
         if silent:
             raise InputError(
-                f'{head} gives every token the label of its image, and {silent} of '
-                'mmpretrain do not say which image that is: take those of this package '
-                "(dict(type='mmtlalign.Mixup'), ...), or train without maps: "
-                "dense_weight=0 in the loss and class_target='label' in the head."
+                f'{head} reads the label map of each image at its own pixels, and '
+                f'{silent} of mmpretrain do not say which these are: take those of '
+                f"this package (dict(type='mmtlalign.Mixup'), ...){without}."
             )
 
     def __call__(self, images: Tensor, labels: Tensor) -> Mix:
         """Mix images (B, C, H, W), in their memory, with labels (B, K)."""
-        choices = len(self.augments) if self.probs is None else len(self.probs)
-        index = np.random.choice(choices, p=self.probs)
+        if self.mode != 'batch':
+            return self._mix_one_by_one(images, labels)
+        index = np.random.choice(self._choices(), p=self.probs)
         if index == len(self.augments):
             return Mix.unmixed(images, labels)
         augment = self.augments[index]
         if isinstance(augment, BatchMix):
-            return augment.mix(images, labels, inplace=True)
+            return augment.mix(images, labels, inplace=True, guide=self.guide)
         return Mix.unmixed(*augment(images, labels))
+
+    def _choices(self) -> int:
+        return len(self.augments) if self.probs is None else len(self.probs)
+
+    def _mix_one_by_one(self, images: Tensor, labels: Tensor) -> Mix:
+        labels = checked_labels(images, labels)
+        batch, size = len(images), (int(images.shape[-2]), int(images.shape[-1]))
+        count = mask_count(batch, self.mode)
+        chosen = np.random.choice(self._choices(), size=count, p=self.probs)
+        # The last number is for what no augment mixes.
+        shares = [augment.draw_lams(count) for augment in self.augments]
+        lams = np.stack([*shares, np.ones_like(shares[0])])
+        probs = np.array([*(augment.prob for augment in self.augments), 0.0])
+        lams = lams[chosen, np.arange(count)]
+        lams[np.random.rand(count) >= probs[chosen]] = 1
+        if (lams == 1).all():
+            return Mix.unmixed(images, labels)
+        masks = np.zeros((count, *size), np.float32)
+        for i in np.flatnonzero(lams < 1):
+            masks[i] = self.augments[chosen[i]].draw_mask(size, lams[i])
+        partner = torch.arange(batch - 1, -1, -1, device=images.device)
+        before = images.clone() if len(self.augments) > 1 else images
+        whole: Any = 0
+        for index, augment in enumerate(self.augments):
+            drawn = Drawn(masks * (chosen == index)[:, None, None])
+            if self.mode == 'pair':
+                drawn = spread_pairs(drawn, batch)
+            whole = whole + augment.paste(images, before, partner, drawn)
+        source = self._find_source(size, partner, chosen, whole)
+        return Mix(images, labels, partner, whole, source=source)
+
+    def _find_source(
+        self,
+        size: tuple[int, int],
+        partner: Tensor,
+        chosen: np.ndarray,
+        mask: Tensor,
+    ) -> Tensor | None:
+        """Return what fills the box around each mask (B, 4); None: the same place.
+
+        Args:
+            size: Height and width of the images in pixels.
+            partner: Index of each image's partner (B,).
+            chosen: Number of the augment of each mask (n,).
+            mask: Masks of all images (B, 1, H, W).
+        """
+        sources = [augment.find_source(size, partner) for augment in self.augments]
+        if all(source is None for source in sources):
+            return None
+        batch = len(partner)
+        if len(chosen) < batch:
+            places = np.arange(batch)
+            chosen = chosen[np.minimum(places, places[::-1])]
+        found = mask_boxes(mask[:, 0])
+        for index, source in enumerate(sources):
+            if source is not None:
+                its = torch.from_numpy(chosen == index).to(found.device)
+                found = torch.where(its[:, None], source, found)
+        return found
+
+
+def from_batch_augment(augments: Any, guide: Any = None) -> BatchMixer:
+    """Return the mixer of mmpretrain's ``RandomBatchAugment``.
+
+    Args:
+        augments: It, built.
+        guide: As of :class:`BatchMixer`. Defaults to None.
+
+    Raises:
+        InputError: The mixer takes no such augments.
+    """
+    # With probabilities, the last stands for no mixing.
+    parts = [a for a in augments.augments if a is not None]
+    probs = augments.probs and list(augments.probs)[: len(parts)]
+    return BatchMixer(parts, probs, guide=guide)
 
 
 def make_mixer(train_cfg: dict | None) -> BatchMixer | None:
@@ -99,10 +267,10 @@ def make_mixer(train_cfg: dict | None) -> BatchMixer | None:
     """
     if train_cfg is None:
         return None
-    unknown = sorted(set(train_cfg) - {'augments', 'probs'})
+    unknown = sorted(set(train_cfg) - {'augments', 'probs', 'mode', 'guide'})
     if unknown or 'augments' not in train_cfg:
         raise InputError(
             f'train_cfg has the keys {sorted(train_cfg)}: MixClassifier reads '
-            "'augments' (needed) and 'probs'."
+            "'augments' (needed) and 'probs', 'mode', 'guide'."
         )
     return BatchMixer(**train_cfg)

@@ -17,7 +17,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.attach import TraceContext, attach
 from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
 from mmtlalign.tracing.trace import MixTracer, trace_forward
 
@@ -38,6 +38,15 @@ class TLAlign(MixHead):
             token, ``'nested'`` or ``'flat'``; see
             :class:`mmtlalign.tracing.tracer.Tracer`. Defaults to None: ``'nested'``
             where there are head tokens.
+        normalise (bool): Whether labels before a layer and moved ones are averaged.
+            False: they are summed, one reading of the paper's ablation without
+            normalisation (Table 8, whose code is not published): each layer multiplies
+            labels by ``residual + 1``, so that the loss is that of the normalised ones
+            times ``(residual + 1) ** layers``, 4096 for DeiT. Defaults to True.
+        learnt_weights (str, optional): For networks that mix tokens by learnt weights
+            in place of attention, the rule by which labels follow, which is ours and in
+            no paper: ``'mean_gates'``, ``'no_gates'`` or ``'exact'``; see
+            :func:`mmtlalign.attach`. Defaults to None: such networks are refused.
         **kwargs: As of the mmpretrain head.
     """
 
@@ -48,10 +57,14 @@ class TLAlign(MixHead):
         layers: Sequence[int] | None = None,
         residual: bool | float = True,
         head_token_rule: str | None = None,
+        normalise: bool = True,
+        learnt_weights: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
+        self.normalise = normalise
         self.trace_options = trace_options(layers, residual, head_token_rule)
+        self.learnt_weights = learnt_weights
 
     def attach(self, backbone: nn.Module) -> None:
         """Attach tracing to the backbone.
@@ -59,10 +72,19 @@ class TLAlign(MixHead):
         Raises:
             UnsupportedError: The backbone or an attention in it is not known.
             InputError: Its outputs are not what the head scores, or it has no such
-                layers, or no head tokens.
+                layers, or no head tokens; or ``normalise=False`` where not all tokens
+                take part in each layer alike.
         """
         super().attach(backbone)
-        attach_with_options(backbone, self.trace_options)
+        context = attach_with_options(backbone, self.trace_options, self.learnt_weights)
+        if not self.normalise and (context.late_tokens or context.has_head_tokens):
+            raise InputError(
+                f'normalise=False: in {type(backbone).__name__} not all tokens take '
+                'part in each layer alike, so that their labels grow by different '
+                'factors; leave it out.'
+            )
+        layers = layer_indices(self.trace_options['layers'], context.attentions)
+        self.label_layers = context.attentions if layers is None else len(layers)
 
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
@@ -72,7 +94,24 @@ class TLAlign(MixHead):
 
     def partner_shares(self, mix: Mix, trace: MixTracer) -> tuple[Tensor, ...]:
         """Return what arrived at each output, each (B,)."""
-        return trace.partner_shares()[: self.outputs]
+        shares = trace.output_shares(self.output)[: self.outputs]
+        return tuple(share.squeeze(-1) for share in shares)
+
+    def loss(
+        self,
+        feats: tuple,
+        data_samples: list,
+        mix: Mix | None = None,
+        trace: MixTracer | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the loss, see :meth:`MixHead.loss`, of labels that may grow."""
+        losses = super().loss(feats, data_samples, mix, trace)
+        if self.normalise:
+            return losses
+        # Cross-entropy is linear in the labels, whose rows sum to this.
+        mass = (self.trace_options['residual'] + 1) ** self.label_layers
+        name = 'loss_cls' if 'loss_cls' in losses else 'loss'
+        return {**losses, name: mass * losses[name]}
 
 
 def trace_options(
@@ -89,20 +128,23 @@ def trace_options(
     return options
 
 
-def attach_with_options(backbone: nn.Module, options: dict) -> None:
+def attach_with_options(
+    backbone: nn.Module, options: dict, learnt_weights: str | None = None
+) -> TraceContext:
     """Attach tracing to a backbone, and check that the options fit it.
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
         InputError: It has no such layers, or no head tokens.
     """
-    context = attach(backbone)
+    context = attach(backbone, learnt_weights)
     layer_indices(options['layers'], context.attentions)
     if 'head_token_rule' in options and not context.has_head_tokens:
         raise InputError(
             f'head_token_rule={options["head_token_rule"]!r} is about head tokens '
             f'(DHVT), and {type(backbone).__name__} has none: leave it out.'
         )
+    return context
 
 
 @MODELS.register_module()

@@ -1,234 +1,54 @@
 """TransMix: weigh labels by attention (CVPR 2022, arXiv 2111.09833).
 
 The partner's share of the target is the attention that the class token of the last
-layer pays to it, averaged with the share by area, as the authors intend (§4.1).
+layer pays to it, averaged with the share by area, as the authors intend (§4.1), or
+weighed by the network's confidence (MixPro, ICLR 2023).
 
-Shapes: ``B`` batch, ``H`` heads, ``P`` special tokens, ``N`` image tokens, ``D``
-channels of a head, ``h, w`` token rows and columns.
+Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``h, w`` rows and columns of a map.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.heads import DeiTClsHead, LinearClsHead, VisionTransformerClsHead
 from torch import Tensor, nn
 
 from mmtlalign.compat.renamed import renamed_arguments
 from mmtlalign.errors import InputError
+from mmtlalign.methods.attention_readers import READERS, attention_reader
 from mmtlalign.methods.base import DistilledScores, MixHead
+from mmtlalign.methods.guides import EMAAttention, TeacherAttention
 from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.registry import MODELS
-from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import attach
-from mmtlalign.tracing.kernels.rows_and_columns import column_means, prefix_rows
-from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
-from mmtlalign.tracing.support import backbone_spec
-from mmtlalign.tracing.trace import crop_to_tokens, token_grid, trace_forward
-from mmtlalign.tracing.tracer import Reader
-
-
-class LastAttentionReader(Reader):
-    """Count the attentions and read the last one.
-
-    Subclasses say what they read from queries and keys (:meth:`read`) or from weights
-    (:meth:`read_weights`).
-
-    Args:
-        mask: Share of the partner in each image token (1 or B, N).
-        grid: Token rows and columns ``(h, w)``, N = h * w.
-        prefix: Number of special tokens P.
-        attentions: How many attentions the backbone has.
-
-    Attributes:
-        mask: The same where the forward pass is now.
-    """
-
-    def __init__(self, mask: Tensor, grid: Pair, prefix: int, attentions: int):
-        super().__init__(grid, prefix)
-        self.mask = mask
-        self.attentions = attentions
-
-    def attend(
-        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
-    ) -> None:
-        """Read queries and keys if this attention is the last."""
-        if self._is_last():
-            self.read(query, key, scale, mask)
-        self.appended = 0
-
-    def weigh(self, weights: Tensor) -> None:
-        """Read weights if this attention is the last."""
-        if self._is_last():
-            mean = weights.detach().flatten(0, -4).mean(dim=1, dtype=torch.float32)
-            self.read_weights(mean)
-        self.appended = 0
-
-    def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
-        """Pool the mask, whose tokens are the keys, before the last attention."""
-        if self.seen == self.attentions - 1:
-            self.mask = propagate.pool(self.mask[..., None], self.grid, 0, pooling)
-            self.mask = self.mask[..., 0]
-
-    def merge_tokens(
-        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
-    ) -> None:
-        """Let the first token of a group stand for it."""
-        self.mask, self.grid = merge_nearest(
-            self.mask, self.grid, kernel, stride, padding
-        )
-
-    def output_shares(self) -> tuple[Tensor, ...]:
-        """Return the partner's share of the attention, for each output (B,)."""
-        raise NotImplementedError
-
-    def read(
-        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
-    ) -> None:
-        """Read the last attention from queries and keys (B, H, N, D)."""
-        raise NotImplementedError
-
-    def read_weights(self, weights: Tensor) -> None:
-        """Read the last attention from weights (B, Nq, Nk), the mean of the heads."""
-        raise NotImplementedError
-
-    def _spread_appended(self, attention: Tensor) -> Tensor:
-        """Give what is paid to a mean of all tokens (..., N + count) to all alike."""
-        if not self.appended:
-            return attention
-        attention, extra = attention.tensor_split([-self.appended], dim=-1)
-        return attention + extra.sum(dim=-1, keepdim=True) / attention.shape[-1]
-
-    def _is_last(self) -> bool:
-        self.seen += 1
-        return self.seen == self.attentions
-
-
-class ClassTokenAttention(LastAttentionReader):
-    """Read the attention of the special tokens (TransMix, CVPR 2022, §3).
-
-    Attributes:
-        rows: (B, P, P + N), softmax before dropout, averaged over heads.
-    """
-
-    rows: Tensor
-
-    def read(
-        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
-    ) -> None:
-        """Keep the rows of the special tokens."""
-        rows = prefix_rows(query, key, self.prefix, scale, mask)
-        self.rows = self._spread_appended(rows)
-
-    def read_weights(self, weights: Tensor) -> None:
-        """Keep the rows of the special tokens."""
-        self.rows = self._spread_appended(weights[:, : self.prefix])
-
-    def output_shares(self) -> tuple[Tensor, ...]:
-        """Return the share of each special token's attention on the partner, (B,).
-
-        The columns of the special tokens do not count.
-        """
-        rows = self.rows[:, :, self.prefix :]
-        paid = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
-        return paid.unbind(dim=1)
-
-
-class ReceivedAttention(LastAttentionReader):
-    """Read how much attention each image token receives.
-
-    An extension of ours, not in the paper, for networks without class token: the mean
-    of the columns of the last attention takes the place of the class token's row.
-
-    Attributes:
-        columns: (B, N), averaged over heads and image tokens.
-    """
-
-    columns: Tensor
-
-    def read(
-        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
-    ) -> None:
-        """Keep the means of the columns."""
-        weight = self._query_weight(query.shape[-2], query)
-        if self._is_padded():
-            share = weight.expand(len(query), -1)[..., None]
-            weight = weight / propagate.attend(query, key, share, scale, mask)[..., 0]
-        self._keep(column_means(query, key, weight, scale, mask))
-
-    def read_weights(self, weights: Tensor) -> None:
-        """Keep the means of the columns."""
-        weight = self._query_weight(weights.shape[1], weights)
-        if self._is_padded():
-            weight = weight / (weights @ weight[..., None])[..., 0]
-        self._keep((weights * weight[..., None]).sum(dim=1))
-
-    def output_shares(self) -> tuple[Tensor, ...]:
-        """Return the share of all attention that the partner receives, (B,)."""
-        received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
-        return (received,)
-
-    def _is_padded(self) -> bool:
-        """Return whether padding, which is no part of the image, receives attention."""
-        if self.windows is None:
-            return False
-        return any(side % width for side, width in zip(*self.windows[:2]))
-
-    def _query_weight(self, queries: int, like: Tensor) -> Tensor:
-        """Return 1 for queries that are image tokens, else 0, (1 or B, Nq)."""
-        if self.windows is not None:
-            ones = torch.ones(1, self.grid[0] * self.grid[1], 1, device=like.device)
-            windows = propagate.to_windows(ones, *self.windows)[..., 0]
-            return windows.repeat(like.shape[0] // windows.shape[0], 1)
-        weight = torch.ones(1, queries, device=like.device)
-        weight[:, : self.prefix] = 0
-        weight[:, queries - self.appended :] = 0
-        return weight
-
-    def _keep(self, columns: Tensor) -> None:
-        if self.windows is not None:
-            columns = propagate.from_windows(columns[..., None], *self.windows, 1)
-            self.columns = columns[..., 0]
-        else:
-            self.columns = self._spread_appended(columns)[:, self.prefix :]
-
-
-READERS = {'cls': ClassTokenAttention, 'received': ReceivedAttention}
-
-
-def attention_reader(
-    backbone: nn.Module, mix: Mix, attention: str = 'cls'
-) -> LastAttentionReader:
-    """Make a reader of the last attention of an attached backbone.
-
-    Args:
-        backbone: Attached.
-        mix: The mixed batch.
-        attention: A key of :data:`READERS`. Defaults to ``'cls'``.
-    """
-    spec = backbone_spec(backbone)
-    grid = token_grid(backbone, mix.images.shape[-2:])
-    patch = spec.patch(backbone)
-    return READERS[attention](
-        crop_to_tokens(mix, grid, patch).token_mask(grid, patch),
-        grid,
-        spec.prefix(backbone),
-        backbone.trace_context.attentions,
-    )
+from mmtlalign.tracing.trace import trace_forward
 
 
 class TransMix(MixHead):
     """Mixin: weigh the labels by the attention of the last layer.
 
     Args:
-        ratio (float): Weight of the share by area; the rest is the attention's. The
-            official code's argument of this name is not read there; its value is this
-            default. Defaults to 0.5.
+        ratio (float | str): Weight of the share by area; the rest is the attention's.
+            The official code's argument of this name is not read there; its value is
+            this default. ``'confidence'``: MixPro's progressive attention labels, for
+            each image ``1 - cos(target by area, softmax of the scores)``. Defaults
+            to 0.5.
+        detach (bool): Whether no gradient flows through the confidence; in MixPro's
+            code it flows. Defaults to True.
         attention (str): Whose attention weighs. ``'cls'``: that of the class token, as
             in the paper. ``'received'``: how much each token receives from all image
             tokens; an extension of ours for networks without a class token. Defaults
             to ``'cls'``.
+        layer (int): Whose attention weighs, by index; negative ones count from the
+            end. Others than the last are an ablation. Defaults to -1.
+        teacher (dict, optional): Config of another network whose attention to the mixed
+            images takes the place of the network's own, which may be any then:
+            ``mmtlalign.TeacherAttention``, as in the paper's Table 6, or
+            ``mmtlalign.EMAAttention``, each with an ``attention`` of its own. It costs
+            one forward pass of that network a batch. Defaults to None.
         **kwargs: As of the mmpretrain head.
     """
 
@@ -237,24 +57,82 @@ class TransMix(MixHead):
         values=dict(attention={'class': 'cls', 'columns': 'received'}),
     )
     def __init__(
-        self, *args: Any, ratio: float = 0.5, attention: str = 'cls', **kwargs: Any
+        self,
+        *args: Any,
+        ratio: float | str = 0.5,
+        attention: str = 'cls',
+        detach: bool = True,
+        layer: int = -1,
+        teacher: Any = None,
+        **kwargs: Any,
     ):
         super().__init__(*args, **kwargs)
-        if not 0 <= ratio <= 1:
-            raise InputError(f'ratio={ratio}: a weight lies between 0 and 1.')
+        if ratio != 'confidence' and (isinstance(ratio, str) or not 0 <= ratio <= 1):
+            raise InputError(
+                f"ratio={ratio!r}: a weight lies between 0 and 1, or is 'confidence'."
+            )
+        if not detach and ratio != 'confidence':
+            raise InputError(
+                f"detach=False with ratio={ratio}: it is about ratio='confidence'; "
+                'leave it out.'
+            )
         if attention not in READERS:
             raise InputError(f"attention={attention!r}: choose 'cls' or 'received'.")
         self.ratio = ratio
         self.attention = attention
+        self.detach = detach
+        self.layer = layer
+        # No module: it is in no checkpoint and no optimizer.
+        self.teacher = MODELS.build(teacher) if isinstance(teacher, dict) else teacher
+        if teacher is not None and (attention, layer) != ('cls', -1):
+            raise InputError(
+                f'attention={attention!r}, layer={layer} with a teacher: they are of '
+                'the network itself; leave them out, and give the attention of the '
+                'teacher in its own config.'
+            )
+        if not isinstance(self.teacher, (EMAAttention, TeacherAttention, type(None))):
+            raise InputError(
+                f'teacher={type(self.teacher).__name__}: choose '
+                "dict(type='mmtlalign.TeacherAttention', ...) or "
+                "dict(type='mmtlalign.EMAAttention', attention='cls')."
+            )
+
+    def bind(self, model: nn.Module) -> None:
+        """Check that the teacher can look at the images of a classifier.
+
+        Raises:
+            UnsupportedError: The attention of the teacher cannot be read.
+            InputError: It has no such attention, or images of other normalisation.
+        """
+        if self.teacher is not None:
+            self.teacher.bind(model)
+
+    def check_mixer(self, mixer: Any) -> None:
+        """Check that a teacher sees mixed images.
+
+        Raises:
+            InputError: An augment mixes inside the network.
+        """
+        super().check_mixer(mixer)
+        inside = [a for a in mixer.augments if isinstance(a, MixToken)]
+        if inside and self.teacher is not None:
+            raise InputError(
+                'MixToken with a teacher: it mixes tokens inside the network, and the '
+                'teacher would see images that are not mixed; use '
+                'mmtlalign.TokenCutMix, or leave the teacher out.'
+            )
 
     def attach(self, backbone: nn.Module) -> None:
         """Attach tracing to the backbone.
 
         Raises:
             UnsupportedError: The backbone or an attention in it is not known.
-            InputError: Its outputs are not what the head scores, or it has a class
-                token where ``attention`` is for networks without, or the reverse.
+            InputError: Its outputs are not what the head scores, it has a class token
+                where ``attention`` is for networks without, or the reverse, or it has
+                no such layer, or one before its class token joins.
         """
+        if self.teacher is not None:
+            return  # nothing is read from the network itself
         super().attach(backbone)
         name = type(backbone).__name__
         if self.attention == 'cls' and self.output != 'class':
@@ -269,24 +147,76 @@ class TransMix(MixHead):
                 f"attention='received' is for networks without a class token, and "
                 f"{name} outputs one: leave it at 'cls'."
             )
-        attach(backbone)
+        context = attach(backbone)
+        count = context.attentions
+        if not -count <= self.layer < count:
+            raise InputError(
+                f'layer={self.layer}: {name} has attentions 0 to {count - 1} (negative '
+                'numbers count from the end).'
+            )
+        if self.layer != -1 and context.late_tokens:
+            raise InputError(
+                f'layer={self.layer}: the class token of {name} joins late, so that '
+                'only its last attention is read; leave layer out.'
+            )
 
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
-    ) -> AbstractContextManager[LastAttentionReader]:
-        """Read the last attention of one forward pass."""
-        reader = attention_reader(backbone, mix, self.attention)
+    ) -> AbstractContextManager[Any]:
+        """Read one attention of one forward pass, or the teacher's."""
+        if self.teacher is not None:
+            return nullcontext(self.teacher(mix.images, mix.labels).saliency)
+        reader = attention_reader(backbone, mix, self.attention, self.layer)
         return trace_forward(backbone, reader)
 
-    def partner_shares(
-        self, mix: Mix, trace: LastAttentionReader
-    ) -> tuple[Tensor, ...]:
-        """Average the attention on the partner with its area, for each output (B,)."""
-        area = mix.area()
-        return tuple(
-            self.ratio * area + (1 - self.ratio) * share
-            for share in trace.output_shares()[: self.outputs]
-        )
+    def partner_shares(self, mix: Mix, trace: Any) -> tuple[Tensor, ...]:
+        """Average the attention on the partner with its area, for each output (B,).
+
+        With ``ratio='confidence'`` the attention alone: see :meth:`label_weights`.
+        """
+        if self.teacher is not None:
+            shares: tuple[Tensor, ...] = (share_of_map(trace, mix),) * self.outputs
+        else:
+            shares = trace.output_shares()[: self.outputs]
+        if isinstance(self.ratio, str):
+            return shares
+        ratio, area = self.ratio, mix.area()
+        return tuple(ratio * area + (1 - ratio) * share for share in shares)
+
+    def label_weights(
+        self, mix: Mix, trace: Any, scores: tuple[Tensor, ...]
+    ) -> tuple[tuple[Tensor | None, Tensor], ...]:
+        """Return (None, share of the partner (B,)) for each output."""
+        shares, area = self.partner_shares(mix, trace), mix.area()
+        if isinstance(self.ratio, str):
+            target = mix.target(area)
+            sure = (self.confidence(score, target) for score in scores)
+            shares = tuple(map(torch.lerp, (area,) * len(shares), shares, sure))
+        return tuple((None, share) for share in shares)
+
+    def confidence(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Return the cosine of softmax of scores (B, K) and smoothed target, (B,)."""
+        smoothing = getattr(self.loss_module, 'label_smooth_val', 0.0)
+        target = target * (1 - smoothing) + smoothing / target.shape[1]
+        scores = scores.detach() if self.detach else scores
+        return F.cosine_similarity(scores.float().softmax(dim=1), target, dim=1)
+
+
+def share_of_map(attention: Tensor, mix: Mix) -> Tensor:
+    """Return the partner's share (B,) of a map on any grid.
+
+    Args:
+        attention: (B, h, w), at least 0. The mask is read at the first pixel of each of
+            its cells, as TransMix' code resizes it.
+        mix: The mixed batch.
+    """
+    size, device = mix.mask.shape[-2:], mix.mask.device
+    rows, columns = (
+        torch.arange(cells, device=device) * pixels // cells
+        for cells, pixels in zip(attention.shape[1:], size)
+    )
+    mask = mix.mask[:, 0, rows[:, None], columns].float()
+    return (attention * mask).sum(dim=(1, 2)) / attention.sum(dim=(1, 2))
 
 
 @MODELS.register_module()
@@ -302,29 +232,3 @@ class TransMixVisionTransformerClsHead(TransMix, VisionTransformerClsHead):
 @MODELS.register_module()
 class TransMixDeiTClsHead(TransMix, DistilledScores, DeiTClsHead):
     """mmpretrain's ``DeiTClsHead`` with TransMix; arguments of both."""
-
-
-@torch.no_grad()
-def merge_nearest(
-    mask: Tensor,
-    grid: Pair,
-    kernel: Pair,
-    stride: Pair,
-    padding: Padding = NO_PADDING,
-) -> tuple[Tensor, Pair]:
-    """Merge the tokens of a mask: the first one stands for its group (§3).
-
-    Args:
-        mask: (1 or B, h * w).
-        grid: ``(h, w)``.
-        kernel, stride: Size and step of a group, in tokens.
-        padding: Left, right, top, bottom.
-
-    Returns:
-        Merged mask (1 or B, h' * w') and the new grid ``(h', w')``.
-    """
-    left, right, top, bottom = padding
-    rows = (grid[0] + top + bottom - kernel[0]) // stride[0] + 1
-    columns = (grid[1] + left + right - kernel[1]) // stride[1] + 1
-    maps = mask.unflatten(1, grid)[:, :: stride[0], :: stride[1]]
-    return maps[:, :rows, :columns].flatten(1), (rows, columns)

@@ -1,6 +1,6 @@
 """Mix two images and keep the record of what was done. Plain PyTorch."""
 
-from mmtlalign.mixing.augments import BatchMix, Mixup
+from mmtlalign.mixing.augments import BatchMix, Drawn, Mixup
 from mmtlalign.mixing.cutmix import (
     CutMix,
     ResizeMix,
@@ -11,19 +11,35 @@ from mmtlalign.mixing.cutmix import (
     scaled_box,
 )
 from mmtlalign.mixing.fmix import FMix
+from mmtlalign.mixing.guides import Looked
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import MixToken, TokenSwap, swap_box, swap_patches
-from mmtlalign.mixing.token_mix import GridMix, TokenBatchMix, TokenCutMix, TokenMix
+from mmtlalign.mixing.puzzle import PuzzleMix
+from mmtlalign.mixing.salient import AttentiveCutMix, SaliencyMix, SMMix
+from mmtlalign.mixing.token_mix import (
+    GridMix,
+    MaskMix,
+    TokenBatchMix,
+    TokenCutMix,
+    TokenMix,
+)
 
 __all__ = [
+    'AttentiveCutMix',
     'BatchMix',
     'CutMix',
+    'Drawn',
     'FMix',
     'GridMix',
+    'Looked',
+    'MaskMix',
     'Mix',
     'MixToken',
     'Mixup',
+    'PuzzleMix',
     'ResizeMix',
+    'SMMix',
+    'SaliencyMix',
     'TokenBatchMix',
     'TokenCutMix',
     'TokenMix',

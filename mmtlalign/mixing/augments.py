@@ -1,12 +1,14 @@
 """Base of the batch augments, and Mixup.
 
-Each augment only says which mask is drawn; pairing, probability and the mixing itself
-are shared, and whatever is a mask can be traced. :meth:`BatchMix.mix` gives the record
-that tracing needs; calling the augment gives images and mixed labels, as mmpretrain's
-own batch augments do, so that a stock ``ImageClassifier`` can use them.
+Each augment only says which mask is drawn; the rest is shared, and whatever is a mask
+can be traced. :meth:`BatchMix.mix` gives the record that tracing needs; calling the
+augment gives images and mixed labels, as mmpretrain's own batch augments do.
 
 Shapes: ``B`` batch, ``C`` channels, ``H, W`` pixels, ``K`` classes.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,16 +16,39 @@ from torch import Tensor
 
 from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.guides import Looked, missing_guide
+from mmtlalign.mixing.mix import (
+    Mix,
+    Window,
+    mask_boxes,
+    move_pixels,
+    smallest_window,
+)
 
-Window = tuple[slice, slice]
+Guide = Callable[[Tensor, Tensor], Looked]
+
+
+class Drawn(NamedTuple):
+    """Masks, and what fills them.
+
+    Attributes:
+        mask: Share of the partner in each pixel (n, H, W), float32, for n = 1 or B
+            images.
+        source: Which part of the partner fills the box around each mask, in pixels
+            (n, 4): top, bottom, left, right. None: the same place.
+    """
+
+    mask: np.ndarray | Tensor
+    source: Tensor | None = None
 
 
 class BatchMix:
-    """Mix a batch with one draw of mask and partners.
+    """Mix a batch, each image with its partner.
 
-    Random numbers come from NumPy's global generator in the order of the
-    official codes: probability, mixing ratio, then the mask's own draws.
+    Random numbers come from NumPy's global generator in the order of the official
+    codes. With ``mode='batch'``: probability, mixing ratio, then the mask's own draws.
+    With the other modes, as in timm: the ratios of all masks, the probabilities of all,
+    then the draws of each mask that is mixed; ratios are rounded to float32.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
@@ -32,15 +57,37 @@ class BatchMix:
             official TL-Align code, which redraws until it mixes, a batch that
             is not drawn stays as it is. Defaults to 1.0.
         pairing (str): Who is mixed with whom. ``'flip'``: image b with image
-            ``B - 1 - b``, as in the official codes (with an odd batch the
-            middle image meets itself); ``'random'``: a random permutation, as
-            in mmpretrain. Defaults to ``'flip'``.
+            ``B - 1 - b``, as in the official codes (with an odd batch the middle image
+            meets itself); ``'random'``: any, as in mmpretrain. Defaults to ``'flip'``.
+        mode (str): ``'batch'``: one mask for all images; ``'elem'``: one for each;
+            ``'pair'``: one for the two images of a pair, which needs
+            ``pairing='flip'``. Defaults to ``'batch'``.
+
+    Attributes:
+        needs: What the augment has to know of the images before it draws, such as
+            ``'saliency'``: a guide gives it.
+        usual_guide: Name of the guide of its paper, for messages.
+        own_head: Name of the heads of its method, if it has its own.
+        modes: The modes that it has.
+        one_by_one: Whether each image of a batch may get another augment.
 
     Raises:
         InputError: An argument has no such value.
     """
 
-    def __init__(self, alpha: float, prob: float = 1.0, pairing: str = 'flip'):
+    needs: frozenset[str] = frozenset()
+    usual_guide = ''
+    own_head = ''
+    modes: tuple[str, ...] = ('batch', 'elem', 'pair')
+    one_by_one = True
+
+    def __init__(
+        self,
+        alpha: float,
+        prob: float = 1.0,
+        pairing: str = 'flip',
+        mode: str = 'batch',
+    ):
         if not alpha > 0:
             raise InputError(
                 f'alpha={alpha}: the Beta distribution needs a positive number; '
@@ -50,11 +97,28 @@ class BatchMix:
             raise InputError(f'prob={prob}: a probability lies between 0 and 1.')
         if pairing not in ('flip', 'random'):
             raise InputError(f"pairing={pairing!r}: choose 'flip' or 'random'.")
+        if mode not in self.modes:
+            raise InputError(
+                f'mode={mode!r}: {type(self).__name__} has {" and ".join(self.modes)}'
+                '; give one of these.'
+            )
+        if mode == 'pair' and pairing != 'flip':
+            raise InputError(
+                "mode='pair' with pairing='random': in a random permutation no two "
+                "images are each other's partner; use pairing='flip', or mode='elem'."
+            )
         self.alpha = alpha
         self.prob = prob
         self.pairing = pairing
+        self.mode = mode
 
-    def mix(self, images: Tensor, labels: Tensor, inplace: bool = False) -> Mix:
+    def mix(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        inplace: bool = False,
+        guide: Guide | None = None,
+    ) -> Mix:
         """Mix a batch.
 
         Args:
@@ -62,37 +126,72 @@ class BatchMix:
             labels: (B, K), one-hot or smoothed.
             inplace: Mix in the memory of ``images``, as the hosts do in training.
                 Defaults to False: they are left as they are.
+            guide: Says what the augment ``needs`` of images and labels; asked only
+                if there is something, and when it is known that the batch is mixed.
+                Defaults to None.
 
         Raises:
-            InputError: The labels are not of shape (B, K).
+            InputError: The labels are not of shape (B, K), or there is no guide.
         """
-        # A column of integers are class numbers, not one-hot labels.
-        numbers = labels.shape[1:] == (1,) and not labels.is_floating_point()
-        if labels.ndim != 2 or len(labels) != len(images) or numbers:
-            raise InputError(
-                f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
-                'mixing needs one-hot or soft labels (B, K), such as '
-                'torch.nn.functional.one_hot(classes, K); in a config set '
-                '`to_onehot=True` and `num_classes` in the data preprocessor.'
-            )
-        labels = labels.float()
-        lam = self._draw_share()
-        if lam is None:
+        labels = checked_labels(images, labels)
+        lams = self.draw_shares(len(images))
+        if lams is None:
             return Mix.unmixed(images, labels)
-        drawn = self.draw_mask(tuple(images.shape[-2:]), lam)
         partner = self._draw_partner(len(images), images.device)
-        mask = to_device(torch.from_numpy(drawn)[None, None], images.device)
-        window = _window(drawn)
-        other = self.source_patch(images, window)[partner]
+        looked = self._look(images, labels, guide, partner)
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        drawn = self.draw_masks(size, lams, looked, partner)
+        drawn = self.spread(drawn, len(images))
+        if drawn.source is None:
+            drawn = drawn._replace(source=self.find_source(size, partner))
         mixed = images if inplace else images.clone()
-        # lerp is exact at 0 and 1, so that a box pastes the very same pixels.
-        mixed[(..., *window)].lerp_(other, mask[(..., *window)].to(images.dtype))
-        return Mix(mixed, labels, partner, mask)
+        mask = self.paste(mixed, images, partner, drawn)
+        if looked is not None:
+            whole = self.asked_images(partner) is None  # of each image
+            looked = looked._replace(pictures=None) if whole else None
+        return Mix(mixed, labels, partner, mask, source=drawn.source, looked=looked)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return images (B, C, H, W), mixed, and labels (B, K), mixed by area."""
         mix = self.mix(images, labels)
         return mix.images, mix.target(mix.area())
+
+    def draw_shares(self, batch: int) -> np.ndarray | None:
+        """Draw the share of the own image for each mask (n,); 1 is not mixed.
+
+        Returns:
+            None if nothing is mixed.
+        """
+        if self.mode == 'batch':
+            lam = self._draw_share()
+            return None if lam is None else np.array([lam])
+        count = mask_count(batch, self.mode)
+        lams = self.draw_lams(count)
+        lams[np.random.rand(count) >= self.prob] = 1
+        return lams if (lams < 1).any() else None
+
+    def draw_lams(self, count: int) -> np.ndarray:
+        """Draw shares of the own image (count,), float32."""
+        return np.random.beta(self.alpha, self.alpha, size=count).astype(np.float32)
+
+    def draw_masks(
+        self,
+        size: tuple[int, int],
+        lams: np.ndarray,
+        looked: Looked | None = None,
+        partner: Tensor | None = None,
+    ) -> Drawn:
+        """Draw a mask for each share.
+
+        Args:
+            size: Height and width of the images in pixels.
+            lams: Shares of the own image (n,), 0...1; 1 draws nothing.
+            looked: What the guide said; None without ``needs``.
+            partner: Index of each image's partner (B,).
+        """
+        empty = np.zeros(size, np.float32)
+        masks = [self.draw_mask(size, lam) if lam < 1 else empty for lam in lams]
+        return Drawn(np.stack(masks))
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
         """Draw the share of the partner in each pixel (H, W), float32.
@@ -103,15 +202,87 @@ class BatchMix:
         """
         raise NotImplementedError
 
-    def source_patch(self, images: Tensor, window: Window) -> Tensor:
-        """Return what each image gives to its partner (B, C, h, w): its pixels there.
+    def spread(self, drawn: Drawn, batch: int) -> Drawn:
+        """Give both images of a pair their mask; other modes are spread already."""
+        return spread_pairs(drawn, batch) if self.mode == 'pair' else drawn
+
+    def paste(
+        self, mixed: Tensor, images: Tensor, partner: Tensor, drawn: Drawn
+    ) -> Tensor:
+        """Blend what the masks show of the partners into images.
+
+        Args:
+            mixed: Images to change in place (B, C, H, W).
+            images: The same, not mixed; may be ``mixed`` itself.
+            partner: Index of each image's partner (B,).
+            drawn: Masks of one image or of B.
+
+        Returns:
+            The masks on the device (1 or B, 1, H, W).
+        """
+        if isinstance(drawn.mask, np.ndarray):
+            window = smallest_window(drawn.mask)
+            mask = to_device(torch.from_numpy(drawn.mask)[:, None], images.device)
+        else:
+            # Where it is non-zero would have to be read back from the device.
+            window, mask = (slice(None), slice(None)), drawn.mask[:, None]
+        other = self.partner_patch(images, partner, drawn, window)
+        # lerp is exact at 0 and 1, so that a box pastes the very same pixels.
+        mixed[(..., *window)].lerp_(other, mask[(..., *window)].to(images.dtype))
+        return mask
+
+    def partner_patch(
+        self, images: Tensor, partner: Tensor, drawn: Drawn, window: Window
+    ) -> Tensor:
+        """Return what each image gets of its partner (B, C, h, w): its pixels there.
 
         Args:
             images: (B, C, H, W), before mixing.
-            window: Rows and columns of the smallest box around the mask,
-                ``h`` by ``w`` pixels; empty where the mask is.
+            partner: Index of each image's partner (B,).
+            drawn: Masks and what fills them.
+            window: Rows and columns of the smallest box around all masks,
+                ``h`` by ``w`` pixels; empty where the masks are.
         """
-        return images[(..., *window)]
+        if drawn.source is None:
+            return images[(..., *window)][partner]
+        mask = torch.as_tensor(drawn.mask, device=images.device)
+        moved = move_pixels(images[partner], mask_boxes(mask), drawn.source)
+        return moved[(..., *window)]
+
+    def find_source(self, size: tuple[int, int], partner: Tensor) -> Tensor | None:
+        """Return which part of each partner fills the box around a mask (B, 4).
+
+        For augments where that is the same for every mask; None: the same place.
+
+        Args:
+            size: Height and width of the images in pixels.
+            partner: Index of each image's partner (B,).
+        """
+        return None
+
+    def asked_images(self, partner: Tensor) -> Tensor | None:
+        """Return which images (n,) the guide is asked about, by partners (B,)."""
+        return None  # all
+
+    def check_guide(self, given: tuple[int, int], size: tuple[int, int]) -> None:
+        """Check that a guide's maps fit; by default any do.
+
+        Args:
+            given: Rows and columns of the guide's maps.
+            size: Height and width of the images that they are for.
+        """
+
+    def _look(
+        self, images: Tensor, labels: Tensor, guide: Guide | None, partner: Tensor
+    ) -> Looked | None:
+        if not self.needs:
+            return None
+        if guide is None:
+            raise InputError(missing_guide(self))
+        asked = self.asked_images(partner)
+        if asked is not None:
+            images, labels = images[asked], labels[asked]
+        return guide(images, labels)
 
     def _draw_share(self) -> float | None:
         while True:
@@ -140,6 +311,8 @@ class Mixup(BatchMix):
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
         pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
             ``'flip'``.
+        mode (str): ``'batch'``, ``'elem'`` or ``'pair'``, as in :class:`BatchMix`.
+            Defaults to ``'batch'``.
     """
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
@@ -147,8 +320,31 @@ class Mixup(BatchMix):
         return np.full(size, 1 - lam, np.float32)
 
 
-def _window(mask: np.ndarray) -> Window:
-    """Return the smallest box around the mask: nothing outside it is mixed."""
-    sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
-    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
-    return rows, columns
+def checked_labels(images: Tensor, labels: Tensor) -> Tensor:
+    """Return the labels (B, K) as float.
+
+    Raises:
+        InputError: They are not one-hot or soft.
+    """
+    # A column of integers are class numbers, not one-hot labels.
+    numbers = labels.shape[1:] == (1,) and not labels.is_floating_point()
+    if labels.ndim != 2 or len(labels) != len(images) or numbers:
+        raise InputError(
+            f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
+            'mixing needs one-hot or soft labels (B, K), such as '
+            'torch.nn.functional.one_hot(classes, K); in a config set '
+            '`to_onehot=True` and `num_classes` in the data preprocessor.'
+        )
+    return labels.float()
+
+
+def mask_count(batch: int, mode: str) -> int:
+    """Return how many masks a batch needs: 1, B, or half of it, rounded up."""
+    return dict(batch=1, elem=batch, pair=(batch + 1) // 2)[mode]
+
+
+def spread_pairs(drawn: Drawn, batch: int) -> Drawn:
+    """Give image B - 1 - i the mask i, too (B, H, W)."""
+    places = np.arange(batch)
+    mask = drawn.mask[np.minimum(places, places[::-1])]
+    return drawn._replace(mask=mask)

@@ -8,11 +8,14 @@ official codes (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row, then colu
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.augments import BatchMix, Window
+from mmtlalign.mixing.augments import BatchMix, Drawn
+from mmtlalign.mixing.mix import Window, smallest_window
 
 Box = tuple[int, int, int, int]
 
@@ -103,7 +106,7 @@ class CutMix(BatchMix):
         cutmix_minmax (tuple[float, float], optional): Draw the box's sides uniformly
             between these two fractions of the image instead of from ``alpha``.
             Defaults to None.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def __init__(
@@ -137,7 +140,7 @@ class ResizeMix(BatchMix):
             share is drawn from. Defaults to 1.0.
         scale (tuple[float, float]): Smallest and largest side ``(low, high)`` as a
             fraction of the image's. Defaults to (0.1, 0.8).
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def __init__(
@@ -157,10 +160,29 @@ class ResizeMix(BatchMix):
         low, high = self.scale
         return box_mask(scaled_box(size, low + (high - low) * (1 - lam)), size)
 
-    def source_patch(self, images: Tensor, window: Window) -> Tensor:
-        """Resize the whole images to the window (bilinear)."""
-        sides = [int(side.stop - side.start) for side in window]
-        # One channel at a time: on a CPU that is five times as fast as three.
-        channels = images.flatten(0, 1)[:, None]
-        small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)
-        return small.view(*images.shape[:2], *sides)
+    def find_source(self, size: tuple[int, int], partner: Tensor) -> Tensor:
+        """Return all of each partner (B, 4)."""
+        whole = torch.tensor([[0, size[0], 0, size[1]]])
+        return to_device(whole, partner.device).expand(len(partner), 4)
+
+    def partner_patch(
+        self, images: Tensor, partner: Tensor, drawn: Drawn, window: Window
+    ) -> Tensor:
+        """Resize each whole partner to the box that it fills (bilinear)."""
+        if len(drawn.mask) == 1:
+            return _resized(images, window)[partner]
+        patches = images[partner]
+        for own, mask in zip(patches, drawn.mask):
+            box = smallest_window(mask[None])
+            if mask.any():
+                own[(..., *box)] = _resized(own[None], box)[0]
+        return patches[(..., *window)]
+
+
+def _resized(images: Tensor, window: Window) -> Tensor:
+    """Resize images (B, C, H, W) to the sides of a window."""
+    sides = [int(side.stop - side.start) for side in window]
+    # One channel at a time: on a CPU that is five times as fast as three.
+    channels = images.flatten(0, 1)[:, None]
+    small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)
+    return small.view(*images.shape[:2], *sides)

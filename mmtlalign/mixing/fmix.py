@@ -22,7 +22,7 @@ class FMix(BatchMix):
         max_soft (float): Largest share of the image on either side of the threshold
             where the images blend; 0...0.5. It shrinks to the smaller share, so
             that the area stays as drawn. Defaults to 0.0: a hard edge.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def __init__(

@@ -6,13 +6,17 @@ Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``h, w`` token grid,
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
+from mmtlalign.mixing.guides import Looked
+
+Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,18 @@ class Mix:
             smoothed; every row sums to one.
         partner: Index of the other image (B,), int64.
         mask: Share of the partner in each pixel (1 or B, 1, H, W), 0...1.
+        source: Which part of the partner's image fills the smallest box around the
+            mask, in pixels (B, 4): top, bottom, left, right, ends exclusive. None:
+            the same place.
+        looked: What the guide said of the images before mixing, or None.
     """
 
     images: Tensor
     labels: Tensor
     partner: Tensor
     mask: Tensor
+    source: Tensor | None = field(default=None, kw_only=True)
+    looked: Looked | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         mask, labels = self.mask, self.labels
@@ -55,6 +65,11 @@ class Mix:
                 f'A mask of shape {tuple(mask.shape)} for {count} images of '
                 f'{size[0]}x{size[1]} pixels: give one mask, or one for each image, '
                 'as large as the images.'
+            )
+        if self.source is not None and self.source.shape != (count, 4):
+            raise InputError(
+                f'A source of shape {tuple(self.source.shape)} for {count} images: '
+                'give a box (top, bottom, left, right) for each.'
             )
 
     @classmethod
@@ -106,10 +121,64 @@ class Mix:
         high, wide = self._patch(grid, patch)
         return self.mask[..., ::high, ::wide].float().flatten(1)
 
-    def target(self, share: Tensor) -> Tensor:
-        """Mix the labels (B, K) by a share of the partner (B,)."""
+    def token_source(
+        self, grid: tuple[int, int], patch: tuple[int, int] | None = None
+    ) -> Tensor | None:
+        """Return which token of the partner's image each token shows (B, N), int64.
+
+        Outside the box around the mask, where nothing is shown, a token has its own
+        index; of a partner that is resized the nearest token counts. None: each shows
+        the partner's token at its place. Arguments and errors as in
+        :meth:`token_share`.
+        """
+        if self.source is None:
+            return None
+        high, wide = self._patch(grid, patch)
+        # Its first pixel inside the mask stands for a token.
+        rows, columns = (
+            torch.arange(count, device=self.mask.device) * side
+            for count, side in zip(grid, (high, wide))
+        )
+        box = mask_boxes(self.mask[:, 0])
+        from_row = _carry(rows, box[:, :2], self.source[:, :2]) // high
+        from_column = _carry(columns, box[:, 2:], self.source[:, 2:]) // wide
+        index = from_row[:, :, None] * grid[1] + from_column[:, None]
+        inside = (
+            _inside(rows, box[:, :2], high)[:, :, None]
+            & _inside(columns, box[:, 2:], wide)[:, None]
+        )
+        own = torch.arange(index[0].numel(), device=index.device).view(grid)
+        return torch.where(inside, index, own).flatten(1)
+
+    def given(
+        self, grid: tuple[int, int], patch: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Return how much of each token of the partner's image was taken (B, N).
+
+        It is :meth:`token_share` in the partner's own frame, the same where the mask is
+        in place. Arguments and errors as in :meth:`token_share`.
+        """
+        if self.source is None:
+            return self.token_share(grid, patch)[..., 0]
+        patch = self._patch(grid, patch)
+        box, mask = mask_boxes(self.mask[:, 0]), self.mask[:, 0].float()
+        moved = move_pixels(mask[:, None], self.source, box)
+        pooled = F.avg_pool2d(moved, patch, patch, ceil_mode=True)
+        return pooled.flatten(1)
+
+    def target(self, share: Tensor, own: Tensor | None = None) -> Tensor:
+        """Mix the labels (B, K) by a share of the partner (B,).
+
+        Args:
+            share: Weight of the partner's label.
+            own: Weight of the own label (B,); the two need not sum to one. Defaults
+                to None: ``1 - share``.
+        """
         share = share.reshape(-1, 1).to(self.labels.dtype)
-        return torch.lerp(self.labels, self.labels[self.partner], share)
+        if own is None:
+            return torch.lerp(self.labels, self.labels[self.partner], share)
+        own = own.reshape(-1, 1).to(self.labels.dtype)
+        return own * self.labels + share * self.labels[self.partner]
 
     def _patch(
         self, grid: tuple[int, int], patch: tuple[int, int] | None
@@ -133,3 +202,67 @@ class Mix:
                 'backbone.'
             )
         return patch[0], patch[1]
+
+
+def mask_boxes(mask: Tensor) -> Tensor:
+    """Return the smallest box around each mask (B, H, W), (B, 4); empty: all 0."""
+    boxes = []
+    for axis in (2, 1):
+        full = (mask > 0).any(dim=axis)
+        places = torch.arange(full.shape[1], device=mask.device)
+        first = torch.where(full, places, full.shape[1]).amin(dim=1)
+        last = torch.where(full, places + 1, 0).amax(dim=1)
+        boxes += [torch.minimum(first, last), last]
+    return torch.stack(boxes, dim=1)
+
+
+def smallest_window(masks: np.ndarray) -> Window:
+    """Return the smallest box around all masks (n, H, W): nothing outside is mixed."""
+    mask = masks.any(axis=0)
+    sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
+    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
+    return rows, columns
+
+
+def move_pixels(images: Tensor, box: Tensor, source: Tensor) -> Tensor:
+    """Fill a box of each image with a part of it; outside there are zeros.
+
+    Args:
+        images: (B, C, H, W).
+        box: Where it is shown (B, 4): top, bottom, left, right.
+        source: What is shown there (B, 4), of any size (nearest pixel).
+
+    Returns:
+        A new tensor (B, C, H, W).
+    """
+    rows, columns = (
+        torch.arange(side, device=images.device) for side in images.shape[-2:]
+    )
+    from_row = _carry(rows, box[:, :2], source[:, :2])[:, None, :, None]
+    from_column = _carry(columns, box[:, 2:], source[:, 2:])[:, None, None]
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[:, None, None]
+    moved = images[batch, channel, from_row, from_column]
+    inside = (
+        _inside(rows, box[:, :2])[:, None, :, None]
+        & _inside(columns, box[:, 2:])[:, None, None]
+    )
+    return torch.where(inside, moved, 0)
+
+
+def _carry(places: Tensor, span: Tensor, source: Tensor) -> Tensor:
+    """Carry places (n,) in a span of each image (B, 2) to its source (B, 2), (B, n)."""
+    start, stop = span[:, :1], span[:, 1:]
+    first, last = source[:, :1], source[:, 1:]
+    # In whole numbers: the middle of a pixel, scaled.
+    size = (stop - start).clamp(min=1)
+    inside = (places - start).clamp(min=0).minimum(size - 1)
+    at = first + ((2 * inside + 1) * (last - first)).div(
+        2 * size, rounding_mode='floor'
+    )
+    return at.clamp(min=0)
+
+
+def _inside(places: Tensor, span: Tensor, side: int = 1) -> Tensor:
+    """Return which runs of pixels from places (n,) on meet the spans (B, 2), (B, n)."""
+    return (places + side > span[:, :1]) & (places < span[:, 1:])

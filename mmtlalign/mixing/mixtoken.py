@@ -10,7 +10,7 @@ channels.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.mixing.cutmix import Box, box_mask, clipped_box
+from mmtlalign.mixing.guides import Looked
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.token_mix import TokenBatchMix
 
@@ -130,19 +131,37 @@ class MixToken(TokenBatchMix):
         patch_size (int): Side of a token in pixels, that of the backbone. Defaults
             to 16.
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
+        mode (str): ``'batch'`` alone: the exchange is one box for all images. Defaults
+            to ``'batch'``.
     """
 
-    def __init__(self, alpha: float = 1.0, patch_size: int = 16, prob: float = 1.0):
-        super().__init__(alpha, patch_size, prob=prob)
+    modes = ('batch',)
+    one_by_one = False
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        patch_size: int = 16,
+        prob: float = 1.0,
+        mode: str = 'batch',
+    ):
+        super().__init__(alpha, patch_size, prob=prob, mode=mode)
         self._drawn: tuple[tuple[int, int], Box] | None = None
 
-    def mix(self, images: Tensor, labels: Tensor, inplace: bool = False) -> Mix:
+    def mix(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        inplace: bool = False,
+        guide: Callable[[Tensor, Tensor], Looked] | None = None,
+    ) -> Mix:
         """Draw a box for a batch, whose images stay as they are.
 
         Args:
             images: (B, C, H, W).
             labels: (B, K), one-hot or smoothed.
             inplace: Without effect: no image is changed.
+            guide: Not asked.
         """
         self._drawn = None
         # Of the pixels only the mask is wanted: one channel is enough.

@@ -1,15 +1,16 @@
-"""Augments whose mask lies on a grid: TokenCutMix, TokenMix, GridMix.
+"""Augments whose mask lies on a grid: TokenCutMix, TokenMix, GridMix, MaskMix.
 
 On the token grid (h, w) no token shows both images.
 """
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.augments import BatchMix
+from mmtlalign.mixing.augments import BatchMix, mask_count
 from mmtlalign.mixing.cutmix import box_mask, clipped_box
 
 # Of the official TokenMix code: blocks have between this and its inverse.
@@ -26,7 +27,7 @@ class TokenBatchMix(BatchMix):
             papers do not say which grid; the patch embedding's is usual, the
             last stage's (32 for Swin) keeps every merged token whole.
             Defaults to 16.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def __init__(self, alpha: float = 1.0, patch_size: int = 16, **kwargs: Any):
@@ -61,7 +62,7 @@ class TokenCutMix(TokenBatchMix):
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
         patch_size (int): Side of a token in pixels. Defaults to 16.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
@@ -72,9 +73,10 @@ class TokenCutMix(TokenBatchMix):
 class TokenMix(TokenBatchMix):
     """TokenMix (ECCV 2022, arXiv 2207.08409): many small parts instead of one.
 
-    The mask alone: the paper's targets come from a teacher, here a head reads
-    them. ``round((1 - lam) * h * w)`` tokens are the partner's; the official
-    code always takes half of them and 14 more.
+    The mask alone: the paper's targets come from a teacher's label maps, which
+    ``mmtlalign.TokenMixVisionTransformerClsHead`` reads. ``round((1 - lam) * h * w)``
+    tokens are the partner's; the official code takes half of them and 14 more,
+    ``share=4/7`` of 14x14.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
@@ -83,7 +85,10 @@ class TokenMix(TokenBatchMix):
         mask_type (str): ``'block'``: rectangles of random area and aspect until the
             share is reached, the last one cut to fit; ``'random'``: single
             tokens. Defaults to ``'block'``.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        share (float, optional): The partner's share of the tokens, always; the Beta
+            distribution is drawn from and not read, as in the official code. Defaults
+            to None: as drawn.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def __init__(
@@ -91,16 +96,24 @@ class TokenMix(TokenBatchMix):
         alpha: float = 1.0,
         patch_size: int = 16,
         mask_type: str = 'block',
+        share: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(alpha, patch_size, **kwargs)
+        if share is not None and not 0 < share <= 1:
+            raise InputError(
+                f"share={share}: the partner's share of the tokens lies above 0 and up "
+                'to 1; 4/7 is the official one.'
+            )
+        self.share = share
         if mask_type not in ('block', 'random'):
             raise InputError(f"mask_type={mask_type!r}: choose 'block' or 'random'.")
         self.mask_type = mask_type
 
     def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
         """Draw blocks or single tokens."""
-        count = round((1 - lam) * grid[0] * grid[1])
+        share = 1 - lam if self.share is None else self.share
+        count = round(share * grid[0] * grid[1])
         if self.mask_type == 'random':
             return random_cells(grid, count)
         return random_blocks(grid, count)
@@ -154,7 +167,7 @@ class GridMix(BatchMix):
             share is drawn from. Defaults to 1.0.
         grid (int): Rows and columns of the grid. Defaults to 7 (ours): cells of 32
             pixels at 224, the last feature map of most hierarchical backbones.
-        **kwargs: ``prob`` and ``pairing`` as in :class:`BatchMix`.
+        **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def __init__(self, alpha: float = 1.0, grid: int = 7, **kwargs: Any):
@@ -177,3 +190,61 @@ class GridMix(BatchMix):
         cells = random_cells((grid, grid), round((1 - lam) * grid**2))
         rows, columns = (np.arange(side) * grid // side for side in size)
         return cells[np.ix_(rows, columns)]
+
+
+class MaskMix(BatchMix):
+    """MaskMix of MixPro (ICLR 2023): random cells, other ones in every image.
+
+    One share is drawn for the batch; ``ceil(lam * cells)`` cells of each image, drawn
+    at random for it alone, stay its own. Cells at the right and at the bottom are cut
+    off by the border; the share is that of the pixels that are seen, where the
+    official code counts cells.
+
+    Args:
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from. Defaults to 1.0.
+        cell (int): Side of a cell in pixels, a multiple of the token's. Defaults to 32
+            (ours): two tokens of 16 a side; official are 56 with tokens of 14 and, for
+            Swin, 28 or 56.
+        prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
+        pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
+            ``'random'``, the official one.
+        mode (str): ``'elem'``: cells for each image; ``'pair'``: for each pair, which
+            needs ``pairing='flip'``. Defaults to ``'elem'``.
+    """
+
+    modes = ('elem', 'pair')
+    one_by_one = False
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        cell: int = 32,
+        prob: float = 1.0,
+        pairing: str = 'random',
+        mode: str = 'elem',
+    ):
+        super().__init__(alpha, prob, pairing, mode)
+        if int(cell) != cell or cell < 1:
+            raise InputError(f'cell={cell!r}: give whole pixels, 1 or more.')
+        self.cell = int(cell)
+
+    def draw_shares(self, batch: int) -> np.ndarray | None:
+        """Draw one share for all masks."""
+        lam = self._draw_share()
+        return None if lam is None else np.full(mask_count(batch, self.mode), lam)
+
+    def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
+        """Draw the cells that stay, and enlarge the others to pixels."""
+        if max(size) <= self.cell:
+            warnings.warn(
+                f'MaskMix, cell={self.cell}: images of {size[0]}x{size[1]} pixels are '
+                'a single cell, and nothing is mixed. Give smaller cells.',
+                stacklevel=2,
+            )
+        grid = [math.ceil(side / self.cell) for side in size]
+        cells = np.ones(grid[0] * grid[1], np.float32)
+        own = math.ceil(len(cells) * lam)
+        cells[np.random.permutation(len(cells))[:own]] = 0
+        rows, columns = (np.arange(side) // self.cell for side in size)
+        return cells.reshape(grid)[np.ix_(rows, columns)]

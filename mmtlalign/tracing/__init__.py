@@ -7,6 +7,7 @@ is peculiar to a host is in ``adapters``, imported when one of its backbones is 
 """
 
 from mmtlalign.tracing.attach import TraceContext, attach, detach
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     backbone_spec,
@@ -23,7 +24,7 @@ from mmtlalign.tracing.trace import (
     trace,
     trace_forward,
 )
-from mmtlalign.tracing.tracer import Reader, Tracer
+from mmtlalign.tracing.tracer import Tracer
 
 __all__ = [
     'BackboneSpec',

@@ -17,17 +17,20 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtlalign.errors import TraceError, UnsupportedError
-from mmtlalign.tracing.kernels.attention_hook import AttentionHook, capturing
+from mmtlalign.errors import InputError, TraceError, UnsupportedError
+from mmtlalign.tracing.capture import capturing
+from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.kernels.attention_hook import AttentionHook
+from mmtlalign.tracing.learnt_weights import known_weights
 from mmtlalign.tracing.support import (
     KNOWN,
+    BackboneSpec,
     backbone_spec,
     hosts_of,
     load_adapters,
     looks_like_attention,
     names_of,
 )
-from mmtlalign.tracing.tracer import Reader
 
 
 @dataclass
@@ -39,6 +42,7 @@ class TraceContext:
         attentions: Number of attentions that are read.
         has_head_tokens: Whether head tokens are appended in an attention (DHVT).
         late_tokens: How many special tokens join behind the patch embedding.
+        learnt_weights: The rule for layers that mix tokens by learnt weights.
         undo: Takes off what was attached, the last first.
     """
 
@@ -46,6 +50,7 @@ class TraceContext:
     attentions: int = 0
     has_head_tokens: bool = False
     late_tokens: int = 0
+    learnt_weights: str | None = None
     undo: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     def before(self, module: nn.Module, report: Callable) -> None:
@@ -93,7 +98,8 @@ class TraceContext:
     def capture(self, module: nn.Module) -> None:
         """Read an attention that is computed in the middle of a module's forward.
 
-        The forward's calls of PyTorch's softmax and fused attention are intercepted.
+        Args:
+            module: Calls a softmax, or PyTorch's fused attention, in its forward.
         """
         self.swap_class(module, capturing(type(module)))  # type: ignore[arg-type]
 
@@ -146,7 +152,7 @@ class EventHook:
             self.report(self.context.reader, module, output)
 
 
-def attach(backbone: nn.Module) -> TraceContext:
+def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceContext:
     """Put hooks on every attention of a backbone, in place; a second call does nothing.
 
     Its class and its state dict do not change; deep copies get a context of their own.
@@ -154,19 +160,37 @@ def attach(backbone: nn.Module) -> TraceContext:
     Args:
         backbone: Of a supported class, as it is or in a wrapper of
             :func:`bare_model`.
+        learnt_weights: How labels move through networks that mix tokens by learnt
+            weights in place of attention (MLP-Mixer, ResMLP, depth-wise convolutions),
+            a rule of ours that is in no paper: ``'mean_gates'`` takes the gates of a
+            token MLP as their mean over channels, ``'no_gates'`` its weights alone,
+            ``'exact'`` channel by channel, which is slow and for analysis; layers
+            without gates are the same in all. Defaults to None: such networks are
+            refused.
 
     Raises:
         UnsupportedError: The backbone's class, or a module in it that looks like
-            attention, is not known.
+            attention, is not known; or it has learnt weights and no rule is given.
+        InputError: There is no such rule, the backbone has attention, or it is
+            attached with another rule.
     """
     backbone = bare_model(backbone)
     context = getattr(backbone, 'trace_context', None)
     if context is not None:
+        if learnt_weights not in (None, context.learnt_weights):
+            raise InputError(
+                f'learnt_weights={learnt_weights!r}: {type(backbone).__name__} is '
+                f'attached with {context.learnt_weights!r}; call mmtlalign.detach '
+                'first.'
+            )
         return context
     spec = backbone_spec(backbone)
+    _check_rule(backbone, spec, learnt_weights)
     load_adapters(hosts_of(backbone))
     installers = _find_attentions(backbone)
-    context = TraceContext(late_tokens=spec.late_tokens(backbone))
+    context = TraceContext(
+        late_tokens=spec.late_tokens(backbone), learnt_weights=learnt_weights
+    )
     try:
         for install, module, attentions in installers:
             install(module, context)
@@ -180,6 +204,27 @@ def attach(backbone: nn.Module) -> TraceContext:
         raise
     backbone.trace_context = context
     return context
+
+
+def _check_rule(
+    backbone: nn.Module, spec: BackboneSpec, learnt_weights: str | None
+) -> None:
+    name = type(backbone).__name__
+    if learnt_weights is None:
+        if spec.has_learnt_weights(backbone):
+            raise UnsupportedError(
+                f'{name} mixes tokens by learnt weights, not by attention. Labels '
+                'follow them by a rule of ours that is in no paper '
+                "(docs/tracing.md): learnt_weights='mean_gates' of a TL-Align head, or "
+                'of mmtlalign.attach; or train it with a stock head (plain CutMix).'
+            )
+        return
+    known_weights(learnt_weights)
+    if not spec.has_learnt_weights(backbone):
+        raise InputError(
+            f'learnt_weights={learnt_weights!r} is for networks without attention '
+            f'(MLP-Mixer, ConvNeXt), and {name} has it: leave it out.'
+        )
 
 
 def detach(backbone: nn.Module) -> None:

@@ -1,5 +1,8 @@
 """How shares move through a network: pure functions, without gradient, in float32.
 
+They are the reference; other ways with the same numbers, and the choice among them, are
+in :mod:`mmtlalign.tracing.kernels`.
+
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with the ``P`` special ones first, ``D``
 channels of a head, ``S`` share columns, ``h, w`` token rows and columns.
 
@@ -21,49 +24,35 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @torch.no_grad()
-def attend(
-    query: Tensor,
-    key: Tensor,
-    share: Tensor,
-    scale: float,
-    mask: Tensor | None = None,
+def attention_map(
+    query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
 ) -> Tensor:
-    """Move a share by attention, in a call of its own to the fused kernel.
+    """Compute attention by its formula, in float64, averaged over heads.
 
-    The share takes the place of the values: no (N, N) matrix is stored, and neither
-    dropout nor half precision reaches the share.
+    It stores what no training may: a map of all tokens by all tokens.
 
     Args:
-        query: (B, H, Nq, D) of any floating type.
-        key: (B, H, N, D) of any floating type.
-        share: Share of the keys (B, N, S).
+        query: (B, H, Nq, D).
+        key: (B, H, Nk, D).
         scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, Nq, N), or a boolean
+        mask: Added to the logits, broadcast to (B, H, Nq, Nk), or a boolean
             one. Defaults to None.
 
     Returns:
-        Moved share (B, Nq, S).
+        (B, Nq, Nk), float64.
     """
-    heads, width, columns = key.shape[1], key.shape[-1], share.shape[-1]
-    # The fused kernels want one width for all, a multiple of 8.
-    side = -(-max(width, columns) // 8) * 8
-    if mask is not None and mask.is_floating_point():
-        mask = mask.float()
-    with torch.autocast(query.device.type, enabled=False):
-        out = F.scaled_dot_product_attention(
-            widen(query.float(), side),
-            widen(key.float(), side),
-            widen(share, side)[:, None].expand(-1, heads, -1, -1),
-            mask,
-            scale=scale,
-        )
-    return out[..., :columns].mean(dim=1)
-
-
-def widen(tensor: Tensor, width: int) -> Tensor:
-    """Pad the last axis (..., D) up to ``width``; no copy if it is that wide."""
-    missing = width - tensor.shape[-1]
-    return F.pad(tensor, (0, missing)) if missing else tensor
+    heads = query.shape[1]
+    if mask is not None:
+        mask = mask.expand(*query.shape[:3], key.shape[2])
+    total: Tensor | float = 0.0
+    for head in range(heads):
+        logits = query[:, head].double() @ key[:, head].double().mT * scale
+        if mask is not None and mask.dtype == torch.bool:
+            logits = logits.masked_fill(~mask[:, head], -torch.inf)
+        elif mask is not None:
+            logits = logits + mask[:, head].double()
+        total = total + logits.softmax(dim=-1)
+    return total / heads
 
 
 @torch.no_grad()
@@ -81,8 +70,22 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
     if torch.finfo(weights.dtype).bits < 32:
         # Rounded rows do not sum to one, and their product is no share.
         mean = mean / mean.sum(dim=-1, keepdim=True)
-    with torch.autocast(weights.device.type, enabled=False):
-        return mean @ share
+    return multiply(mean, share)
+
+
+@torch.no_grad()
+def multiply(weights: Tensor, share: Tensor) -> Tensor:
+    """Multiply attention (B, Nq, Nk) with a share (B, Nk, S), both float32.
+
+    Never by a matrix product in float32: users may let PyTorch round those, to TF32 on
+    a GPU and to bfloat16 on a CPU.
+    """
+    if share.shape[-1] == 1:
+        return (weights * share.mT).sum(dim=-1, keepdim=True)
+    with torch.autocast(share.device.type, enabled=False):
+        if share.device.type == 'mps':  # has no float64, and does not round
+            return weights @ share
+        return (weights.double() @ share.double()).float()
 
 
 @torch.no_grad()
@@ -128,6 +131,27 @@ def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
     if not prefix:
         return share
     return torch.cat([start[:, None].expand(-1, prefix, -1), share], dim=1)
+
+
+def count_windows(grid: Pair, window: Pair) -> int:
+    """Return how many windows cover a map."""
+    return -(-grid[0] // window[0]) * -(-grid[1] // window[1])
+
+
+def window_places(
+    grid: Pair, window: Pair, shift: Pair, pad_first: bool = True
+) -> Tensor:
+    """Return where on the map the tokens of each window stand.
+
+    Args:
+        grid, window, shift, pad_first: As of :func:`to_windows`.
+
+    Returns:
+        (windows, tokens of a window), int32, -1 for padding.
+    """
+    # Numbers from 1 on, which float32 counts exactly, and 0 where padding has no mass.
+    at = torch.arange(1, grid[0] * grid[1] + 1, dtype=torch.float32)[None, :, None]
+    return to_windows(at, grid, window, shift, pad_first)[..., 0].int() - 1
 
 
 @torch.no_grad()
@@ -226,6 +250,32 @@ def merge(
         pooled = F.avg_pool2d(F.pad(maps, padding), kernel, stride)
         pooled = pooled / F.avg_pool2d(real, kernel, stride)
     return pooled.flatten(2).mT, tuple(pooled.shape[-2:])
+
+
+@torch.no_grad()
+def merge_nearest(
+    mask: Tensor,
+    grid: Pair,
+    kernel: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+) -> tuple[Tensor, Pair]:
+    """Merge the tokens of a mask: the first one stands for its group (TransMix, §3).
+
+    Args:
+        mask: (1 or B, h * w).
+        grid: ``(h, w)``.
+        kernel, stride: Size and step of a group, in tokens.
+        padding: Left, right, top, bottom.
+
+    Returns:
+        Merged mask (1 or B, h' * w') and the new grid ``(h', w')``.
+    """
+    left, right, top, bottom = padding
+    rows = (grid[0] + top + bottom - kernel[0]) // stride[0] + 1
+    columns = (grid[1] + left + right - kernel[1]) // stride[1] + 1
+    maps = mask.unflatten(1, grid)[:, :: stride[0], :: stride[1]]
+    return maps[:, :rows, :columns].flatten(1), (rows, columns)
 
 
 @torch.no_grad()

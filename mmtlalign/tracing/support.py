@@ -26,10 +26,12 @@ ADAPTERS = {
         'mmpretrain_davit',
         'mmpretrain_hivit',
         'mmpretrain_mixmim',
+        'mmpretrain_mlp',
+        'mmpretrain_convolution',
         'mmpretrain_timm',
     ),
     'mmdet': ('mmdet',),
-    'timm': ('timm_vit', 'timm_swin', 'timm_pvt'),
+    'timm': ('timm_vit', 'timm_swin', 'timm_pvt', 'timm_mlp'),
 }
 _ATTENTION_NAME = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
 
@@ -49,6 +51,8 @@ class BackboneSpec:
             leading ones, where ``output`` is ``'class'``. Defaults to None: all.
         grid: Backbone and image size (height, width) to token rows and columns.
             Defaults to None: as many tokens as cover the image.
+        has_learnt_weights: Backbone to whether learnt weights mix its tokens in place
+            of attention. Defaults to no.
         note: Where the output is read, in words, for tables of models.
     """
 
@@ -58,6 +62,7 @@ class BackboneSpec:
     late_tokens: Callable[[nn.Module], int] = lambda backbone: 0
     num_outputs: Callable[[nn.Module], int] | None = None
     grid: Callable[[nn.Module, Sequence[int]], tuple[int, int]] | None = None
+    has_learnt_weights: Callable[[nn.Module], bool] = lambda backbone: False
     note: str = 'class token, or mean of the tokens'
 
     def count_outputs(self, backbone: nn.Module) -> int:
@@ -207,12 +212,8 @@ def _look_up(cls: type) -> BackboneSpec | str | None:
 # after "... cannot be traced:". Subclasses are refused, too, unless they or a class in
 # between are registered.
 _CONVOLUTION = (
-    'it has no attention between tokens, and the weights of convolutions are no '
-    'shares: they have signs and do not sum to one.'
-)
-_MIXER = (
-    'it mixes tokens by learnt weights that are the same for every image, have '
-    'signs and do not sum to one, which is no share of a token.'
+    'it has no attention between tokens, and its convolutions sum over channels with '
+    'signs, for which there is no rule.'
 )
 _POOLING = (
     'it mixes tokens, in most blocks or all, by the mean of the neighbours minus the '
@@ -223,11 +224,16 @@ _GRAPH = (
     'no token has one share.'
 )
 
+# What refuses a class of another host by the name of one that mmpretrain's adapters
+# know, such as timm's ConvNeXt.
+_DEPTHWISE = (
+    'its depth-wise convolutions have no adapter; mmpretrain has a class of this name '
+    'that can be traced, with learnt_weights.'
+)
+
 _CONVOLUTIONAL = (
     'AlexNet',
     'CSPNet',
-    'ConvMixer',
-    'ConvNeXt',
     'DenseNet',
     'EfficientNet',
     'EfficientNetV2',
@@ -257,12 +263,13 @@ _PRETRAINED = {
     'MaskFeatViT': 'VisionTransformer',
     'MixMIMPretrainTransformer': 'MixMIMTransformer',
     'SimMIMSwinTransformer': 'SwinTransformer',
+    'SparseConvNeXt': 'ConvNeXt',
     'iTPNHiViT': 'HiViT',
 }
 
 UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(_CONVOLUTIONAL, _CONVOLUTION),
-    **dict.fromkeys(('MlpMixer', 'RepMLPNet'), _MIXER),
+    **dict.fromkeys(('ConvMixer', 'ConvNeXt'), _DEPTHWISE),
     **dict.fromkeys(('EfficientFormer', 'PoolFormer'), _POOLING),
     **dict.fromkeys(('PyramidVig', 'Vig'), _GRAPH),
     **{
@@ -293,6 +300,10 @@ UNSUPPORTED: dict[str, str] = {
     'ModifiedResNet': (
         'it is convolutional, and the attention that pools its last map starts from '
         'features that have no shares.'
+    ),
+    'RepMLPNet': (
+        'it adds convolutions over channels to the learnt weights that mix its tokens, '
+        'for which there is no rule.'
     ),
     'RevVisionTransformer': (
         'it adds attention over one half of the channels to the other half, so that '

@@ -20,14 +20,20 @@ from mmtlalign.errors import InputError, TraceError
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import attach, bare_model, detach
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import backbone_spec
-from mmtlalign.tracing.tracer import Reader, Tracer
+from mmtlalign.tracing.tracer import Tracer
 
 SomeReader = TypeVar('SomeReader', bound=Reader)
 
 
 @contextlib.contextmanager
-def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator['MixTracer']:
+def trace(
+    backbone: nn.Module,
+    mix: Mix,
+    learnt_weights: str | None = None,
+    **options: Any,
+) -> Iterator['MixTracer']:
     """Trace a mixed batch through one forward pass.
 
     ::
@@ -40,6 +46,8 @@ def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator['MixTracer'
         backbone: Attached; one that is not is attached for this forward pass. It may
             be compiled, or in ``DistributedDataParallel``.
         mix: The mixed batch, whose ``images`` the backbone is given.
+        learnt_weights: As of :func:`attach`, where it is attached for this pass.
+            Defaults to None.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
 
@@ -54,7 +62,7 @@ def trace(backbone: nn.Module, mix: Mix, **options: Any) -> Iterator['MixTracer'
     """
     backbone = bare_model(backbone)
     attached = getattr(backbone, 'trace_context', None) is not None
-    attach(backbone)
+    attach(backbone, learnt_weights)
     try:
         tracer = MixTracer(backbone, mix, **options)
         with mix.apply_in_backbone(backbone), trace_forward(backbone, tracer):

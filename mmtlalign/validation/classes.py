@@ -173,16 +173,25 @@ def check_single_class(heads: Heads) -> None:
             )
 
 
+def check_mixed_labels(model: nn.Module, heads: Heads) -> None:
+    """Raise InputError if a head that learns one label meets mixed images."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    mixes = getattr(model, 'mixer', None) or getattr(
+        preprocessor, 'batch_augments', None
+    )
+    for path, head in heads:
+        if mixes and any(k.__name__ == 'ArcFaceClsHead' for k in type(head).__mro__):
+            raise InputError(
+                f'model.{path}: {type(head).__name__} has a margin for the one label '
+                'of an image, and this model mixes images. Take LinearClsHead, or '
+                'leave the augments of model.train_cfg out'
+            )
+
+
 def check_topk(
     heads: Heads, evaluator: Evaluator | None, classes: int | None, name: str
 ) -> None:
     """Check that metrics and accuracies count no more classes than there are.
-
-    Args:
-        heads: Name and module of the heads.
-        evaluator: Of the loop, if it has one.
-        classes: Number of classes of the data set, if known.
-        name: Setting of the loader, for the messages.
 
     Raises:
         InputError: A ``topk`` is larger, or a ``num_classes`` another one.

@@ -30,10 +30,6 @@ CHECKED_PICTURES = 1000
 def explain_coco_file(dataset: dict, empty: bool) -> str:
     """Say what is wrong with the annotation file of a data set that was not built.
 
-    Args:
-        dataset: Its config; wrappers with one data set inside are opened.
-        empty: Whether the error was that it had no sample.
-
     Returns:
         The message for the user; empty if it is no COCO data set, its file is not
         there, or nothing is wrong with it.
@@ -68,45 +64,29 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
 def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
     """Check every COCO data set in ``dataset`` before the first step.
 
-    Args:
-        dataset: Of any host; wrappers are opened, and whatever is not mmdet's
-            ``CocoDataset`` is left alone.
-        model: The detector; one with a mask head needs masks.
-
     Raises:
         InputError: There is nothing to learn in a training set, or masks are needed
             and missing.
     """
+    needs_masks = has_mask_head(model)
     for one in walk_datasets(dataset):
-        if hasattr(one, 'cat_ids') and hasattr(one, 'cat2label'):
-            check_coco_dataset(one, needs_masks=has_mask_head(model))
-
-
-def check_coco_dataset(dataset: Dataset, needs_masks: bool) -> None:
-    """Check one ``CocoDataset``.
-
-    Args:
-        dataset: Built.
-        needs_masks: Whether the model has a mask head.
-
-    Raises:
-        InputError: As for :func:`check_coco_data`.
-    """
-    if not dataset.test_mode and next(iterate_objects(dataset), None) is None:
-        raise InputError(
-            f"'{dataset.ann_file}' has {len(dataset)} pictures without a single object "
-            'that counts (of one of the classes, inside the picture, at least a pixel '
-            f'wide, not a crowd), so that nothing can be learnt; {OTHER_FILE}'
-        )
-    steps = getattr(dataset.pipeline, 'transforms', ())
-    if any(getattr(step, 'with_mask', False) for step in steps):
-        check_object_masks(dataset)
-    elif needs_masks and not dataset.test_mode:
-        raise InputError(
-            'The model has a mask head, but the pipeline of the training set loads no '
-            'masks: set with_mask=True of LoadAnnotations, or take a detector without '
-            'a mask head (Faster or Cascade R-CNN)'
-        )
+        if not hasattr(one, 'cat_ids') or not hasattr(one, 'cat2label'):
+            continue
+        if not one.test_mode and next(iterate_objects(one), None) is None:
+            raise InputError(
+                f"'{one.ann_file}' has {len(one)} pictures without a single object "
+                'that counts (of one of the classes, inside the picture, at least a '
+                f'pixel wide, not a crowd), so that nothing can be learnt; {OTHER_FILE}'
+            )
+        steps = getattr(one.pipeline, 'transforms', ())
+        if any(getattr(step, 'with_mask', False) for step in steps):
+            check_object_masks(one)
+        elif needs_masks and not one.test_mode:
+            raise InputError(
+                'The model has a mask head, but the pipeline of the training set loads '
+                'no masks: set with_mask=True of LoadAnnotations, or take a detector '
+                'without a mask head (Faster or Cascade R-CNN)'
+            )
 
 
 def check_object_masks(dataset: Dataset) -> None:
@@ -133,13 +113,6 @@ def check_coco_metric(
 ) -> None:
     """Check that COCO metrics evaluate what the loader reads.
 
-    Args:
-        evaluator: Of the loop.
-        dataset: Of the loader.
-        name: Its setting, such as ``'val_dataloader'``, for the messages.
-        logger: Warned of pictures that are evaluated and not read.
-        model: The detector. Defaults to None.
-
     Raises:
         InputError: The file of a metric lists other pictures, its figures by class
             would be mixed up, or masks are to be scored and there are none.
@@ -155,7 +128,9 @@ def check_coco_metric(
         for info in infos:
             image = coco.imgs.get(info['img_id'])
             path = osp.normpath(info['img_path'])
-            if image is None or not path.endswith(below(image['file_name'])):
+            # A name may begin with steps up and down.
+            end = image and osp.normpath(image['file_name']).split('../')[-1]
+            if image is None or not path.endswith(end):
                 there = image and f'is {image["file_name"]!r} in'
                 raise InputError(
                     f'{setting}: its ann_file is of other pictures than {name} reads: '
@@ -170,11 +145,6 @@ def check_coco_metric(
             )
         order_labels(metric, dataset.metainfo.get('classes') or (), setting)
         check_mask_metric(metric, model, setting)
-
-
-def below(name: str) -> str:
-    """Return a file name without steps up and down."""
-    return osp.normpath(name).removeprefix('.').removeprefix('./').split('../')[-1]
 
 
 def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> None:

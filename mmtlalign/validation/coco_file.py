@@ -49,10 +49,6 @@ def open_coco(api: type, path: str) -> Any:
     Its ``get_cat_ids`` gives ids in the order of the names that are asked for; the
     host's gives them in the order of the file, whatever that is.
 
-    Args:
-        api: mmdet's ``COCO`` or a class like it, also those of panoptic files.
-        path: A COCO file.
-
     Raises:
         InputError: The file is wrong.
     """
@@ -221,11 +217,6 @@ def describe_categories(path: str, names: Sequence[str], classes: Sequence[str])
 def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]:
     """Say which annotations mmdet's loader leaves out, by reason.
 
-    Args:
-        content: Of :func:`open_coco`.
-        path: Its file, for the messages.
-        classes: Of the data set.
-
     Returns:
         Lines for the user, the first example of each reason in them.
 
@@ -247,7 +238,9 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
             reasons["marked by 'ignore'"].append(one)
         elif width < 1 or height < 1 or one['area'] <= 0:
             reasons['less than a pixel wide or high, or without area'].append(one)
-        elif not overlaps(one['bbox'], image):
+        elif min(x + width, image['width']) <= max(x, 0) or (
+            min(y + height, image['height']) <= max(y, 0)
+        ):
             reasons['outside of the picture'].append(one)
         fits = width <= image['width'] + 1 and height <= image['height'] + 1
         beyond = x + width > image['width'] + 1 or y + height > image['height'] + 1
@@ -267,10 +260,3 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
             'pictures. If they are corners, write width and height in their place'
         )
     return lines
-
-
-def overlaps(box: Sequence[float], image: dict) -> bool:
-    """Return whether a box (x, y, width, height) has a part inside the picture."""
-    x, y, width, height = box
-    inside = min(x + width, image['width']) > max(x, 0)
-    return inside and min(y + height, image['height']) > max(y, 0)

@@ -64,6 +64,8 @@ CONSTRUCTORS = {
     'mmtlalign.FastOptimWrapperConstructor': PARAMWISE_KEYS,
     'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
 }
+# How alike a name is to a known key that it misspells.
+MISSPELT = 0.88
 USED_ALREADY = 'has used its value already'
 
 
@@ -128,8 +130,10 @@ def check_top_level(cfg: Config, path: str) -> None:
 
     A name is read if the runner or a tool reads it, if its own file uses it as a
     variable, if a file that builds on it takes it as ``_base_.name``, or if its value
-    stands elsewhere in the config (as in the copies that mmengine writes to a work
-    directory). Files of the hosts are not the user's to mend.
+    stands elsewhere in the config. In a file of values alone, as the copy that mmengine
+    writes to a work directory, variables of before are left over: there it is an error
+    only if it is nearly called as a known key. Files of the hosts are not the user's to
+    mend.
 
     Raises:
         UnreadKeyError: For the first name that is not read.
@@ -144,7 +148,11 @@ def check_top_level(cfg: Config, path: str) -> None:
         # A data_root that nothing stands below moves nothing.
         settings = known - {'data_root'} - (set(ROOTS) & overrides)
         for name in sorted(source.sets - settings - source.reads - taken):
-            if not name.startswith('_') and not stands_elsewhere(cfg, name):
+            if name.startswith('_') or stands_elsewhere(cfg, name):
+                continue
+            if not source.is_data or difflib.get_close_matches(
+                name, known, 1, MISSPELT
+            ):
                 reason = f'its base {USED_ALREADY}' if name in overrides else ''
                 raise_unread(name, known, source.path, reason)
 
@@ -153,10 +161,6 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
     """Check that ``--cfg-options`` changes what somebody reads.
 
     A new key is allowed where a constructor will check it: in a dict with a ``type``.
-
-    Args:
-        cfg: The config before the change.
-        options: Dotted key to value.
 
     Raises:
         UnreadKeyError: For the first key that is not read.
@@ -244,8 +248,8 @@ def check_untyped(cfg: Config) -> None:
 
 def known_keys(cfg: Config) -> set[str]:
     """Return the top-level keys that are read for this config."""
-    hooks = [hook.get('type') for hook in cfg.get('custom_hooks') or []]
-    if 'mmtlalign.PretrainedBackboneHook' in hooks:
+    # Of any form: that is checked later.
+    if "'mmtlalign.PretrainedBackboneHook'" in repr(cfg.get('custom_hooks')):
         return RUNNER_KEYS | SETTINGS
     return RUNNER_KEYS | SETTINGS - {'pretrained'}
 
@@ -255,6 +259,7 @@ def is_checked_later(node: dict, path: str) -> bool:
     known_path = path in CALLED or path in UNTYPED
     return (
         'type' in node
+        or 'augments' in node  # arguments of a BatchMixer
         or known_path
         or path.endswith(('_dataloader', '.paramwise_cfg', '.custom_keys'))
     )

@@ -79,6 +79,11 @@ class Source(NamedTuple):
     reads: set[str]
     base_reads: set[str]
 
+    @property
+    def is_data(self) -> bool:
+        """Whether it is a list of values, with neither a base nor code."""
+        return '_base_' not in self.sets and not self.sets & self.reads
+
 
 def read_sources(path: str) -> list[Source]:
     """Read a Python, JSON or YAML config and all its bases.
@@ -102,7 +107,7 @@ def parse(path: str) -> Source:
         text = file.read()
     base_reads = set(re.findall(r'\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}', text))
     if not path.endswith('.py'):
-        return Source(path, set(load(path)) - {'_base_'}, set(), base_reads)
+        return Source(path, set(load(path)), set(), base_reads)
     # What is left in double braces is filled in by mmengine and may be no Python,
     # as {{$VARIABLE:default}}.
     tree = ast.parse(re.sub(r'\{\{.*?\}\}', '0', text), path)

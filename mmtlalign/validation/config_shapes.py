@@ -1,48 +1,66 @@
 """Check the form of a config: what is a dict, a list, a number, the name of a type."""
 
 import difflib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
 
 from mmtlalign.errors import InputError
 
 SPLITS = ('train', 'val', 'test')
 LOADER_DICTS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn')
-# Keys that hosts look up, and ignore where they are misspelt.
-SAMPLER = ('type', 'num', 'pos_fraction', 'neg_pos_ub', 'add_gt_as_proposals')
-NEAR = {
-    'model.test_cfg.rpn': ('nms_pre', 'max_per_img', 'nms', 'min_bbox_size'),
-    'model.test_cfg.rcnn': ('score_thr', 'nms', 'max_per_img', 'mask_thr_binary'),
-    'model.train_cfg.rpn.sampler': SAMPLER,
-    'model.train_cfg.rcnn.sampler': SAMPLER,
-    'default_hooks.checkpoint': tuple(inspect.signature(CheckpointHook).parameters),
+NMS = dict(type=object, iou_threshold=float)
+PROPOSALS = dict(nms_pre=int, max_per_img=int, nms=dict, min_bbox_size=float)
+TARGETS = dict(assigner=dict, sampler=dict, pos_weight=float, debug=int)
+# Dicts without a type: their keys, and of what their values are. Whoever reads them
+# ignores others, and is read late.
+FORMS: dict[str, dict[str, Any]] = {
+    '': dict.fromkeys(
+        (
+            *(f'{split}_{part}' for split in SPLITS for part in ('dataloader', 'cfg')),
+            *('val_evaluator', 'test_evaluator', 'model', 'data_preprocessor'),
+            *('optim_wrapper', 'default_hooks', 'env_cfg', 'randomness'),
+            *('auto_scale_lr', 'visualizer', 'log_processor'),
+        ),
+        dict,
+    ),
+    **{
+        f'{split}_dataloader': dict(batch_size=int, num_workers=int)
+        | dict.fromkeys(LOADER_DICTS, dict)
+        for split in SPLITS
+    },
+    **{
+        f'{split}_dataloader.dataset.data_prefix': dict.fromkeys(
+            ('img_path', 'seg_map_path', 'img', 'seg'), str
+        )
+        for split in SPLITS
+    },
+    'train_cfg': dict.fromkeys(
+        ('max_epochs', 'max_iters', 'val_interval', 'val_begin'), int
+    ),
+    'auto_scale_lr': dict(base_batch_size=int, enable=int),
+    'env_cfg': dict(mp_cfg=dict, dist_cfg=dict, cudnn_benchmark=int),
+    'env_cfg.mp_cfg': dict(opencv_num_threads=int, mp_start_method=str),
+    'env_cfg.dist_cfg': dict(backend=str, timeout=int),
+    'randomness': dict.fromkeys(('seed', 'deterministic', 'diff_rank_seed'), int),
+    'optim_wrapper': dict(optimizer=dict, clip_grad=dict, paramwise_cfg=dict),
+    'model': dict(backbone=dict),
+    'model.train_cfg': dict(rpn=dict, rpn_proposal=dict),
+    'model.test_cfg': dict(rpn=dict, rcnn=dict),
+    'model.train_cfg.rpn': TARGETS | dict(allowed_border=int),
+    'model.train_cfg.rcnn': TARGETS | dict(mask_size=object),
+    'model.train_cfg.rpn_proposal': PROPOSALS,
+    'model.train_cfg.rpn_proposal.nms': NMS,
+    'model.test_cfg.rpn': PROPOSALS,
+    'model.test_cfg.rpn.nms': NMS,
+    'model.test_cfg.rcnn': dict(score_thr=float, mask_thr_binary=float)
+    | dict(max_per_img=int, nms=dict),
+    'model.test_cfg.rcnn.nms': NMS,
 }
-# Parts of a config that are a dict, or are left out.
-DICTS = (
-    *(f'{split}_{part}' for split in SPLITS for part in ('dataloader', 'cfg')),
-    *('val_evaluator', 'test_evaluator', 'model', 'data_preprocessor'),
-    *('optim_wrapper', 'default_hooks', 'env_cfg', 'randomness', 'auto_scale_lr'),
-    *('visualizer', 'log_processor', 'optim_wrapper.paramwise_cfg'),
-    *('optim_wrapper.optimizer', 'optim_wrapper.clip_grad', 'model.backbone'),
-    *(f'{split}_dataloader.{key}' for split in SPLITS for key in LOADER_DICTS),
-    *(f'model.{cfg}.{part}' for cfg in ('train_cfg', 'test_cfg') for part in ('rpn',)),
-    'model.test_cfg.rcnn',
-)
-WHOLE_NUMBERS = (
-    *(f'{s}_dataloader.{k}' for s in SPLITS for k in ('batch_size', 'num_workers')),
-    *('train_cfg.max_epochs', 'train_cfg.max_iters', 'train_cfg.val_interval'),
-    *('train_cfg.val_begin', 'env_cfg.mp_cfg.opencv_num_threads'),
-    *('default_hooks.checkpoint.interval', 'default_hooks.checkpoint.max_keep_ckpts'),
-    *('default_hooks.logger.interval', 'randomness.seed'),
-)
-SCHEDULE_NUMBERS = (
-    *('begin', 'end', 'T_max', 'eta_min', 'power', 'gamma', 'factor', 'start_factor'),
-    'end_factor',
-)
+# Those whose misspelt keys show nowhere else.
+LATE = ('model.train_cfg.', 'model.test_cfg.', 'env_cfg.dist_cfg')
+WORDS = {dict: 'dict', int: 'whole number', float: 'number', str: 'text'}
 # The names that mmengine and the hosts give to the hooks of every run.
 HOOK_NAMES = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
@@ -62,13 +80,11 @@ def check_shapes(cfg: Config) -> None:
             f'{path}={value!r} in {cfg.filename} is no {wanted}. Correct it.'
         )
 
-    for name in DICTS:
-        value = value_at(cfg, name)
-        several = name.endswith('_evaluator') and isinstance(value, (list, tuple))
-        if isinstance(value, type) or callable(value):
-            continue
-        if value is not None and not isinstance(value, dict) and not several:
-            refuse(name, value, 'dict')
+    for path, form in FORMS.items():
+        found = value_at(cfg, path)
+        for node in found if isinstance(found, (list, tuple)) else [found]:
+            if hasattr(node, 'items'):
+                check_form(node, path, form, refuse)
     for name in ('custom_hooks', 'param_scheduler'):
         value = cfg.get(name)
         for index, one in enumerate(value if isinstance(value, (list, tuple)) else ()):
@@ -85,31 +101,45 @@ def check_shapes(cfg: Config) -> None:
                 f'default_hooks.{name} in {cfg.filename} is no hook of every run. Did '
                 f"you mean '{near[0]}'? Another hook belongs to custom_hooks."
             )
-    for path in WHOLE_NUMBERS:
-        value = value_at(cfg, path)
-        if value is not None and not isinstance(value, int):
-            refuse(path, value, 'whole number')
-    schedulers = cfg.get('param_scheduler') or []
-    for index, one in enumerate([schedulers] if 'type' in schedulers else schedulers):
-        for key in SCHEDULE_NUMBERS:
-            if isinstance(one, dict) and isinstance(one.get(key), (str, dict, list)):
-                refuse(f'param_scheduler.{index}.{key}', one[key], 'number')
-    for path, known in NEAR.items():
-        found = value_at(cfg, path)
-        for one in found if isinstance(found, (list, tuple)) else [found]:
-            for name in set(one) - set(known) if isinstance(one, dict) else ():
-                if near := difflib.get_close_matches(name, known, n=1, cutoff=0.8):
-                    raise InputError(
-                        f"key '{path}.{name}' in {cfg.filename} has no effect. Did "
-                        f"you mean '{near[0]}'?"
-                    )
     check_types(cfg.to_dict(), '', refuse)
+
+
+def check_form(
+    node: Any, path: str, form: dict[str, type], refuse: Callable[[str, Any, str], None]
+) -> None:
+    """Check the keys and values of a dict without a type.
+
+    Raises:
+        InputError: A key is misspelt, or a value is of another kind.
+    """
+    for key, value in node.items():
+        place = f'{path}.{key}'.lstrip('.')
+        kind = form.get(key)
+        near = difflib.get_close_matches(key, form, n=1, cutoff=0.8)
+        late = path.startswith(LATE) or path.endswith('.data_prefix')
+        if kind is None and near and late:
+            raise InputError(f"key '{place}' has no effect. Did you mean '{near[0]}'?")
+        several = key.endswith('_evaluator') and isinstance(value, (list, tuple))
+        if kind is None or value is None or several:
+            continue
+        if kind is dict:
+            # In the lazy style it may be a class, or built already.
+            if isinstance(value, (str, int, float, list, tuple)):
+                refuse(place, value, WORDS[kind])
+            near = difflib.get_close_matches('type', value, n=1, cutoff=0.8)
+            if key == 'collate_fn' and 'type' not in value and near:
+                # It has a default type, and takes any other key.
+                raise InputError(
+                    f"key '{place}.{near[0]}' is not known. Did you mean 'type'?"
+                )
+        elif not isinstance(value, kind if kind is str else (int, kind)):
+            refuse(place, value, WORDS[kind])
 
 
 def value_at(cfg: Config, path: str) -> Any:
     """Return what stands at a dotted path of a config, or None."""
     value: Any = cfg
-    for key in path.split('.'):
+    for key in filter(None, path.split('.')):
         if isinstance(value, (list, tuple)):  # of stages, which are alike
             value = value[0] if value else None
         value = value.get(key) if hasattr(value, 'get') else None

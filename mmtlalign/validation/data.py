@@ -8,6 +8,7 @@ Refused, whatever the host:
   (:mod:`mmtlalign.validation.classes`);
 * masks (:mod:`mmtlalign.validation.masks`) and label maps that do not fit
   (:mod:`mmtlalign.validation.label_maps`);
+* a file of a sample that is not there;
 * a batch of one image for a batch normalization of one value.
 
 A head with too many classes trains, and is scored, without a word. The hosts' own
@@ -16,20 +17,31 @@ assertions on every module with a ``num_classes``: mmseg has none, heads that co
 something else fail, and neither files nor masks are looked at.
 """
 
+import os.path as osp
+from copy import deepcopy
 from logging import Logger
 from typing import Any
 
+import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.evaluator import Evaluator
+from mmengine.registry import DATASETS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
-from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
+from mmtlalign.compat.wrappers import (
+    flat_steps,
+    is_a,
+    unwrap_dataset,
+    unwrap_model,
+    walk_datasets,
+)
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.classes import (
     Heads,
     check_class_names,
+    check_mixed_labels,
     check_single_class,
     check_topk,
     class_heads,
@@ -41,17 +53,16 @@ from mmtlalign.validation.coco import (
 )
 from mmtlalign.validation.label_maps import check_label_maps
 from mmtlalign.validation.masks import check_masks
-from mmtlalign.validation.reading import Listing, find_bad_line
+from mmtlalign.validation.reading import Listing, find_bad_line, host_reading
 from mmtlalign.validation.samples import limit_labels, obeys_marks
+
+# Samples whose files are looked for, spread over the data set; step to its key.
+CHECKED_FILES = 16
+LOADERS = {'LoadImageFromFile': 'img_path', 'LoadAnnotations': 'seg_map_path'}
 
 
 def explain_build_error(error: Exception, dataset: object, listing: Listing) -> str:
     """Say what is wrong with a data set that a host could not build.
-
-    Args:
-        error: What the host or mmengine raised.
-        dataset: The config of the data set.
-        listing: What was found in its folders.
 
     Returns:
         The message for the user; empty if the data are not the cause.
@@ -102,7 +113,7 @@ def why_empty(dataset: dict, listing: Listing) -> str:
 
 
 def check_loops(
-    model: nn.Module, loops: dict[str, Any], logger: Logger
+    model: nn.Module, loops: dict[str, Any], logger: Logger, test: Any = None
 ) -> dict[str, Dataset]:
     """Check the data of every loop of a run, and that they fit each other.
 
@@ -110,6 +121,8 @@ def check_loops(
         model: Of any host, maybe wrapped.
         loops: ``'train'``, ``'val'`` or ``'test'`` to loop; others are left alone.
         logger: As for :func:`check_data`.
+        test: Config of a test loader whose data are not built, of which the classes
+            are compared. Defaults to None.
 
     Returns:
         Setting of a loader, such as ``'train_dataloader'``, to its data set.
@@ -125,20 +138,32 @@ def check_loops(
             check_data(model, loader, name, logger, getattr(loop, 'evaluator', None))
             datasets[name] = loader.dataset
     if any(class_heads(unwrap_model(model))):
-        check_class_names(datasets)
+        check_class_names(datasets | build_test_set(test))
     obeying = {name: obeys_marks(dataset) for name, dataset in datasets.items()}
-    if {True, False} <= set(obeying.values()):
+    turned, stored = (
+        [name for name, one in obeying.items() if one is value]
+        for value in (True, False)
+    )
+    if turned and stored:
         logger.warning(
-            f'Pictures with an EXIF mark are turned by {some_of(only(obeying, True))} '
-            f'and not by {some_of(only(obeying, False))}; give LoadImageFromFile the '
-            'same color_type everywhere'
+            f'Pictures with an EXIF mark are turned by {some_of(turned)} and not by '
+            f'{some_of(stored)}; give LoadImageFromFile the same color_type everywhere'
         )
     return datasets
 
 
-def only(settings: dict[str, bool | None], value: bool) -> list[str]:
-    """Return the names of the settings that have a value."""
-    return [name for name, one in settings.items() if one is value]
+def build_test_set(loader: dict | None) -> dict[str, Dataset]:
+    """Return the data set of a test loader by its setting; empty if that fails.
+
+    Files that are not there yet, or wrong, are told in the test.
+    """
+    if not isinstance(loader, dict):
+        return {}
+    try:
+        with host_reading(Listing()):
+            return {'test_dataloader': DATASETS.build(deepcopy(loader['dataset']))}
+    except Exception:
+        return {}
 
 
 def check_data(
@@ -150,13 +175,6 @@ def check_data(
 ) -> None:
     """Check that a data loader gives what the heads of a model expect.
 
-    Args:
-        model: Of any host, maybe wrapped.
-        loader: Built, not started.
-        name: Its setting, such as ``'train_dataloader'``, for the messages.
-        logger: Warned of masks and label maps that look wrong but may be right.
-        evaluator: Of the loop. Defaults to None.
-
     Raises:
         InputError: There are no samples or no whole batch, a head has another number
             of classes than the data, masks cannot be class ids, label maps do not
@@ -167,6 +185,8 @@ def check_data(
     heads = list(class_heads(model))
     check_classes(model, heads, dataset, name)
     check_single_class(heads)
+    check_mixed_labels(model, heads)
+    check_files(dataset, name)
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     check_topk(heads, evaluator, classes and len(classes), name)
     if evaluator is not None:
@@ -195,6 +215,30 @@ def check_length(loader: DataLoader, name: str) -> None:
             f'{name}: {samples} samples make no batch of {loader.batch_size} with '
             f'drop_last=True; set {name}.batch_size to {samples} or less'
         )
+
+
+def check_files(dataset: Dataset, name: str) -> None:
+    """Raise InputError if a picture or mask is not there; some are looked at."""
+    for one in walk_datasets(dataset):
+        steps = list(flat_steps(getattr(one, 'pipeline', None)))
+        loads = [
+            step
+            for step in steps
+            if is_a(step, *LOADERS) and getattr(step, 'with_seg', True)
+        ]
+        remote = any(getattr(part, 'backend_args', None) for part in (one, *loads))
+        if remote or not loads or not hasattr(one, 'get_data_info'):
+            continue
+        keys = {LOADERS[kind] for kind in LOADERS if any(is_a(s, kind) for s in loads)}
+        for number in np.linspace(0, len(one) - 1, CHECKED_FILES).astype(int):
+            info = one.get_data_info(int(number))
+            for key in keys:
+                path = info.get(key)
+                if isinstance(path, str) and '://' not in path and not osp.exists(path):
+                    raise InputError(
+                        f"{name}: image '{path}' ({key}) cannot be read: it does not "
+                        'exist; check data_root and data_prefix of the data set'
+                    )
 
 
 def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -> None:

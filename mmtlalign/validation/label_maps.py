@@ -11,20 +11,20 @@ Refused before the first step, for pipelines with ``LoadLabelMap``:
 What is loaded or pooled for nobody is a warning.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from logging import Logger
 
+import numpy as np
 from mmcv.transforms import BaseTransform
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.compat.wrappers import flat_steps, is_a, walk_datasets
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.trace import token_grid
 from mmtlalign.validation.classes import Heads
+from mmtlalign.validation.image_files import read_header
 
-# Steps that hold others.
-HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
 # Steps of the hosts that show another part of an image, or show it elsewhere, and
 # what to write instead.
 MOVING = dict(
@@ -45,6 +45,8 @@ POLICIES = {
     'skip': 'others are drawn in their place',
     'hard label': 'each has its label in every cell',
 }
+# Images whose headers are read.
+HEADERS = 200
 MAKER = 'tools/dataset_converters/make_label_maps.py'
 
 
@@ -52,13 +54,6 @@ def check_label_maps(
     model: nn.Module, heads: Heads, dataset: Dataset, name: str, logger: Logger
 ) -> None:
     """Check every pipeline that loads label maps.
-
-    Args:
-        model: Of any host, without wrappers.
-        heads: Name and module of the heads that count classes.
-        dataset: Of any host; wrappers are opened.
-        name: The loader's setting, for the messages.
-        logger: Warned of images without a map where the pipeline allows for them.
 
     Raises:
         InputError: Images have no map and none may be missing, no image has one,
@@ -76,22 +71,6 @@ def check_label_maps(
         unused = find_unused(steps, heads, name)
         for line in (*unused, *check_images(load, one, name)):
             logger.warning(line)
-
-
-def flat_steps(pipeline: Callable | None) -> Iterator[BaseTransform]:
-    """Iterate over the steps of a pipeline, and those inside of others."""
-    for step in getattr(pipeline, 'transforms', []):
-        for views in getattr(step, 'subroutines', ()):  # of TestTimeAug
-            yield from flat_steps(views)
-        if type(step).__name__ in HOLDERS:
-            yield from flat_steps(step)
-        else:
-            yield step
-
-
-def is_a(step: BaseTransform, *kinds: str) -> bool:
-    """Return whether a step is of a class of these names, or of a subclass."""
-    return any(kind.__name__ in kinds for kind in type(step).__mro__)
 
 
 def check_order(steps: list[BaseTransform], name: str) -> None:
@@ -178,13 +157,8 @@ def find_unused(steps: list[BaseTransform], heads: Heads, name: str) -> Iterator
 def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
     """Check that the images of a data set have maps.
 
-    Args:
-        load: The ``LoadLabelMap`` of its pipeline.
-        dataset: Of any host, no wrapper.
-        name: The loader's setting, for the messages.
-
     Returns:
-        A line where images have no map and the pipeline allows for it.
+        Lines where images have no map and the pipeline allows for it, or are turned.
 
     Raises:
         InputError: It does not, or no image has one.
@@ -194,8 +168,9 @@ def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
     numbers = range(len(dataset))
     names = [load.name(dataset.get_data_info(i)['img_path']) for i in numbers]
     missing, looked_up = load.maps.missing_maps(names)
+    lines = find_marks(dataset, name)
     if not missing:
-        return []
+        return lines
     sampled = f' looked up, of {len(names)},' if looked_up < len(names) else ''
     fault = (
         f'{name}: {len(missing)} of {looked_up} images{sampled} have no label map in '
@@ -211,4 +186,23 @@ def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
             f"{fault}. Make maps with {MAKER}, or choose missing='skip' or "
             "missing='hard label' in LoadLabelMap"
         )
-    return [f'{fault}; {POLICIES[load.missing]} (missing={load.missing!r})']
+    return [f'{fault}; {POLICIES[load.missing]} (missing={load.missing!r})', *lines]
+
+
+def find_marks(dataset: Dataset, name: str) -> list[str]:
+    """Return a line if images are turned by an EXIF mark; arguments as above.
+
+    Maps of the official code, and stores of before, were made of images as they are
+    stored, and none says so.
+    """
+    numbers = np.unique(np.linspace(0, len(dataset) - 1, HEADERS).astype(int))
+    paths = [dataset.get_data_info(int(number))['img_path'] for number in numbers]
+    marked = [p for p in paths if (header := read_header(p)) and header.mark != 1]
+    if not marked:
+        return []
+    return [
+        f'{name}: {len(marked)} of {len(paths)} images looked at have an EXIF mark, by '
+        f'which training turns them (such as {marked[0]}). Label maps of an early '
+        f'version or of other code lie on them as they are stored: make them with '
+        f'{MAKER}'
+    ]

@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Callable
 from logging import Logger
 
 import numpy as np
@@ -10,9 +9,8 @@ from mmengine.fileio import get
 from PIL import Image
 from torch.utils.data import Dataset
 
-from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.compat.wrappers import flat_steps, is_a, walk_datasets
 from mmtlalign.errors import InputError, some_of
-from mmtlalign.validation.label_maps import flat_steps, is_a
 
 # Masks read before the start, spread over the data set, and seconds that it may take.
 MASKS = 400
@@ -25,33 +23,20 @@ def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
     The host reads ids as 8 bits, and shifts them if ``reduce_zero_label`` says so;
     afterwards some mistakes cannot be told from other data.
 
-    Args:
-        dataset: Of any host; wrappers are opened.
-        name: The loader's setting.
-        logger: Warned of what looks wrong but may be right.
-
     Raises:
         InputError: Ids need more than 8 bits, or masks of 0 and 255 are to have two
             classes.
     """
     for one in walk_datasets(dataset):
         steps = list(flat_steps(getattr(one, 'pipeline', None)))
-        if hasattr(one, 'reduce_zero_label') and any(map(loads_masks, steps)):
-            check_mask_ids(one, steps, name, logger)
+        reads = any(is_a(step, 'LoadAnnotations') for step in steps)
+        if reads and hasattr(one, 'reduce_zero_label'):
+            void = {i for step in steps for i in getattr(step, 'labels', ())}
+            check_mask_ids(one, void, name, logger)
 
 
-def loads_masks(step: Callable) -> bool:
-    """Return whether a step of a pipeline reads masks as mmseg does."""
-    return is_a(step, 'LoadAnnotations')
-
-
-def check_mask_ids(
-    dataset: Dataset, steps: list[Callable], name: str, logger: Logger
-) -> None:
-    """Check the masks of one data set of mmseg; arguments as of :func:`check_masks`.
-
-    ``steps`` are those of its pipeline.
-    """
+def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) -> None:
+    """Check one data set; ``void`` are the ids that its pipeline ignores."""
     classes = tuple(dataset.metainfo.get('classes') or ())
     raw, looked = read_ids(dataset, name)
     if dataset.reduce_zero_label and 255 in raw:
@@ -61,7 +46,6 @@ def check_mask_ids(
             'shifted twice: set reduce_zero_label=False in the data set and in '
             'LoadAnnotations'
         )
-    void = {i for step in steps for i in getattr(step, 'labels', ())}
     used = {number: class_of(number, dataset, void) for number in raw}
     absent = [f'{c} (id {i})' for i, c in enumerate(classes) if i not in used.values()]
     whole = looked == len(dataset)

@@ -6,71 +6,19 @@ places. Compared are, for every sample, the size that the annotation declares, t
 the file and that of the picture as it was read.
 """
 
-import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from PIL import Image
-
-from mmtlalign.validation.label_maps import flat_steps, is_a
+from mmtlalign.compat.wrappers import flat_steps, is_a
+from mmtlalign.validation.image_files import TURNS, Size, read_header
 from mmtlalign.validation.masks import depth_fault, read_mask
 
-# EXIF tag; what the marks do when a picture is read. From 5 on sides are swapped.
-ORIENTATION = 0x0112
-TURNS = {
-    2: 'mirrored',
-    3: 'turned by 180 degrees',
-    4: 'mirrored',
-    5: 'turned and mirrored',
-    6: 'turned by 90 degrees',
-    7: 'turned and mirrored',
-    8: 'turned by 90 degrees',
-}
-# OpenCV and Pillow, as mmcv calls them, obey the mark of these.
-OBEYED = ('JPEG', 'MPO', 'PNG', 'TIFF')
 # Ends of color_type and imdecode_backend with which mmcv ignores them.
 IGNORING = ('ignore_orientation', 'unchanged', 'turbojpeg', 'tifffile')
-Size = tuple[int, int]
 
 
 class AnnotationError(Exception):
     """An annotation cannot be right; whoever catches it knows the files."""
-
-
-class Header(NamedTuple):
-    """What the header of a picture says.
-
-    Attributes:
-        size: Width and height as they are stored.
-        mark: Orientation of EXIF, 1 to 8; 1 means as it is.
-        mode: Pillow's name of the kind of its pixels.
-    """
-
-    size: Size
-    mark: int
-    mode: str
-
-    @property
-    def read_size(self) -> Size:
-        """Width and height as training reads it."""
-        return self.size[::-1] if self.mark >= 5 else self.size
-
-
-def read_header(path: str) -> Header | None:
-    """Read the header of a picture file; None if that is not possible."""
-    if '://' in path or not os.path.isfile(path):
-        return None
-    try:
-        with Image.open(path) as image:
-            mark = 1
-            # Of a PNG the mark is asked for without decoding it all.
-            if image.format in OBEYED and (
-                image.format != 'PNG' or 'exif' in image.info
-            ):
-                mark = image.getexif().get(ORIENTATION, 1)
-            return Header(image.size, mark if mark in TURNS else 1, image.mode)
-    except Exception:
-        return None  # whoever decodes it names the fault
 
 
 class PictureCheck:
@@ -121,9 +69,6 @@ class PictureCheck:
 
     def check(self, results: dict) -> None:
         """Check the picture as soon as it was read.
-
-        Args:
-            results: ``ori_shape`` (height, width, ...) of the picture as it was read.
 
         Raises:
             AnnotationError: The annotation is of another size, or the picture was

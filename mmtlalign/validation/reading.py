@@ -8,7 +8,6 @@ all their data sets read with are exchanged for the time that a data set is buil
 
 import contextlib
 import logging
-import os
 import os.path as osp
 import sys
 from collections import Counter
@@ -22,24 +21,12 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.coco_file import UNUSED, count_dropped, open_coco
+from mmtlalign.validation.image_files import PICTURES, is_hidden
 
-# Endings of pictures, in lower case.
-PICTURES = (
-    *('.avif', '.bmp', '.gif', '.heic', '.jp2', '.jpeg', '.jpg', '.pgm', '.png'),
-    *('.ppm', '.tif', '.tiff', '.webp'),
-)
-# Folders that systems make beside pictures.
-MADE_BY_SYSTEMS = ('__MACOSX', '@eaDir', 'lost+found')
 # Lines of a list that are looked at.
 LINES = 10_000
-
-
-def is_hidden(path: str) -> bool:
-    """Return whether a file or a folder above it is hidden, or a system's own."""
-    parts = path.replace(os.sep, '/').split('/')
-    return any(part.startswith('.') or part in MADE_BY_SYSTEMS for part in parts)
 
 
 class Listing:
@@ -78,9 +65,6 @@ def host_reading(listing: Listing) -> Iterator[None]:
     * Hidden folders are neither classes nor hold pictures.
     * A byte-order mark and blank last lines of a list are left out.
     * Labels of COCO files follow the names of the classes; what is left out is told.
-
-    Args:
-        listing: Gets what is found.
     """
     list_folder, read_text = LocalBackend.list_dir_or_file, LocalBackend.get_text
 
@@ -118,10 +102,21 @@ def host_reading(listing: Listing) -> Iterator[None]:
         exchange(LocalBackend, 'list_dir_or_file', list_visible)
         exchange(LocalBackend, 'get_text', read_clean)
         if 'mmdet' in sys.modules:
-            coco = import_module('mmdet.datasets.coco').CocoDataset
-            load = partial(load_by_name, coco.load_data_list)
-            exchange(coco, 'load_data_list', lambda dataset: load(dataset))
+            sets = import_module('mmdet.datasets')
+            loaders = {
+                sets.CocoDataset: load_by_name,
+                sets.LVISV05Dataset: load_lvis,
+                sets.LVISV1Dataset: load_lvis,
+                sets.XMLDataset: load_xml,
+            }
+            for kind, load in loaders.items():
+                exchange(kind, 'load_data_list', method(load, kind.load_data_list))
         yield
+
+
+def method(function: Callable, *given: Any) -> Callable:
+    """Return a method that calls a function with ``given`` before the object."""
+    return lambda self: function(*given, self)
 
 
 def _exchange(
@@ -133,10 +128,6 @@ def _exchange(
 
 def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
     """Load a COCO data set with labels by name, and say what is left out.
-
-    Args:
-        load: ``CocoDataset.load_data_list``.
-        dataset: The data set.
 
     Raises:
         InputError: The file is wrong.
@@ -156,10 +147,73 @@ def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
     if coco.is_detection:
         classes = dataset.metainfo['classes']
         dropped = count_dropped(coco.dataset, dataset.ann_file, classes)
-        for line in (*coco.notices, *dropped):
-            level = logging.INFO if UNUSED in line else logging.WARNING
-            print_log(line, logger='current', level=level)
+        tell((*coco.notices, *dropped))
     return data_list
+
+
+def load_lvis(load: Callable, dataset: Dataset) -> list[dict]:
+    """Load an LVIS data set, and say what is left out.
+
+    Raises:
+        InputError: No annotation is left.
+    """
+    try:
+        module = import_module('lvis')
+    except ImportError:  # mmdet says what to do
+        return load(dataset)
+    opened, host = [], module.LVIS
+
+    def open_file(path: str) -> Any:
+        opened.append(host(path))
+        return opened[0]
+
+    with contextlib.ExitStack() as stack:
+        _exchange(stack, module, 'LVIS', open_file)
+        data_list = load(dataset)
+    content = opened[0].dataset
+    names = [category['name'] for category in content['categories']]
+    tell(count_dropped(content, dataset.ann_file, names))
+    return data_list
+
+
+def load_xml(load: Callable, dataset: Dataset) -> list[dict]:
+    """Load a data set of XML files, as Pascal VOC's, and say what is left out.
+
+    Raises:
+        InputError: No object is left.
+    """
+    names: Counter[str] = Counter()
+    parse = dataset._parse_instance_info
+
+    def count(tree: Any, *args: Any, **kwargs: Any) -> list[dict]:
+        names.update(one.findtext('name') for one in tree.findall('object'))
+        return parse(tree, *args, **kwargs)
+
+    dataset._parse_instance_info = count
+    try:
+        data_list = load(dataset)
+    finally:
+        del dataset._parse_instance_info
+    unknown = [name for name in names if name not in dataset.cat2label]
+    if unknown:
+        left_out = sum(names[name] for name in unknown)
+        line = (
+            f"'{dataset.ann_file}': {left_out} of {names.total()} objects are left "
+            f'out, {UNUSED}: {some_of(unknown)}'
+        )
+        if left_out == names.total():
+            raise InputError(
+                f'{line}. None is left: set metainfo=dict(classes=…) of the data set'
+            )
+        tell([line])
+    return data_list
+
+
+def tell(lines: Iterable[str]) -> None:
+    """Log what is left out; what may be just what is meant is no warning."""
+    for line in lines:
+        level = logging.INFO if UNUSED in line else logging.WARNING
+        print_log(line, logger='current', level=level)
 
 
 def tell_left_out(dataset: Dataset, listing: Listing) -> None:

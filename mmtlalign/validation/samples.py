@@ -46,11 +46,7 @@ class LabelError(AnnotationError):
 
 
 def name_broken_samples(dataset: Dataset) -> None:
-    """Wrap the pipelines of a data set and of those inside it.
-
-    Args:
-        dataset: A data set of any host; wrappers are opened.
-    """
+    """Wrap the pipelines of a data set and of those inside it."""
     for one in walk_datasets(dataset):
         pipeline = getattr(one, 'pipeline', None)
         if callable(pipeline) and not isinstance(pipeline, NamedPipeline):
@@ -160,10 +156,7 @@ class LabelCheck:
         self._void_masks: int | None = 0
 
     def check_loaded(self, results: dict) -> None:
-        """Check a mask just after it was read.
-
-        Args:
-            results: ``gt_seg_map`` (H, W).
+        """Check a mask, ``gt_seg_map`` (H, W), just after it was read.
 
         Raises:
             LabelError: It is a colour picture.
@@ -177,9 +170,6 @@ class LabelCheck:
 
     def check_packed(self, results: Any) -> None:
         """Check the labels of a sample as the model gets it.
-
-        Args:
-            results: Of mmpretrain or mmseg, with ``data_samples``; others pass.
 
         Raises:
             LabelError: A label is none of the model's.
@@ -261,12 +251,7 @@ class LabelCheck:
 
 
 def explain(files: dict[str, str], error: Exception) -> str:
-    """Say which file cannot be read, or that the pipeline fails on it.
-
-    Args:
-        files: Key of the sample to path.
-        error: What the pipeline raised.
-    """
+    """Say which file cannot be read, or that the pipeline fails on it."""
     names = ', '.join(f"{key} '{path}'" for key, path in files.items())
     if isinstance(error, AnnotationError):
         return f'{names or "a sample"}: {error}'

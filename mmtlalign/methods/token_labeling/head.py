@@ -9,7 +9,7 @@ Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``D`` width.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,27 +23,19 @@ from mmtlalign.methods.token_labeling.loss import (
     smooth_one_hot,
     trust_map,
 )
-from mmtlalign.methods.token_labeling.targets import SampleMaps
+from mmtlalign.methods.token_labeling.targets import MixedTokens, SampleMaps
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.support import backbone_spec
-from mmtlalign.tracing.trace import start_share, token_grid
+from mmtlalign.tracing.trace import crop_to_tokens, start_share, token_grid
 
 # How much the likeliest token adds to a class's score in evaluation (official code).
 TOKEN_VOTE = 0.5
-
-
-@dataclass(frozen=True)
-class MixedTokens:
-    """Which image the tokens of a mixed batch come from.
-
-    Attributes:
-        grid: Token rows and columns.
-        share: Share of the partner image in each token (B, N).
-    """
-
-    grid: tuple[int, int]
-    share: Tensor
+# For messages.
+WITHOUT_MAPS = (
+    ', or train without maps: dense_weight=0 in the loss and '
+    "class_target='label' in the head"
+)
 
 
 @MODELS.register_module()
@@ -117,7 +109,9 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         self.class_target = class_target
         self.smoothing = label_smooth_val
         self.num_extra_tokens = num_extra_tokens
-        self.maps = SampleMaps(num_classes, map_values, missing, label_smooth_val)
+        self.maps = SampleMaps(
+            num_classes, map_values, missing, label_smooth_val, WITHOUT_MAPS
+        )
         self.dense = self.loss_module.dense_weight > 0
         if self.dense:
             self.layers.add_module('aux_head', nn.Linear(in_channels, num_classes))
@@ -169,6 +163,15 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         """Whether maps are read, so that mixing must say what came from where."""
         return self.dense or self.class_target != 'label'
 
+    def check_mixer(self, mixer: Any) -> None:
+        """Check that each augment says which image a token comes from.
+
+        Raises:
+            InputError: One of mmpretrain's does not, and maps are read.
+        """
+        if self.needs_record:
+            mixer.check_records(type(self).__name__, WITHOUT_MAPS)
+
     @contextlib.contextmanager
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
@@ -184,7 +187,10 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             What :meth:`loss` takes as ``trace``.
         """
         share = start_share(backbone, mix)[:, self.num_extra_tokens :, 0]
-        yield MixedTokens(token_grid(backbone, mix.images.shape[-2:]), share)
+        grid = token_grid(backbone, mix.images.shape[-2:])
+        patch = backbone_spec(backbone).patch(backbone)
+        source = crop_to_tokens(mix, grid, patch).token_source(grid, patch)
+        yield MixedTokens(grid, share, source=source)
 
     def tokens(self, feats: tuple) -> tuple[Tensor, Tensor]:
         """Return the class token (B, D) and the image tokens (B, N, D).
@@ -246,16 +252,16 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         if token_scores is not None:
             count = token_scores.shape[1]
             token_target = self.token_labels(data_samples, labels, count, trace)
-        partner, share = None, None
+        partner, share, source = None, None, None
         if mix is not None:
             if trace is None:
                 raise InputError(
                     'A mixed batch without a trace of its tokens: train with '
                     "type='mmtlalign.MixClassifier'."
                 )
-            partner, share = mix.partner, trace.share
+            partner, share, source = mix.partner, trace.share, trace.source
         return self.loss_module(
-            cls_score, target, token_scores, token_target, partner, share
+            cls_score, target, token_scores, token_target, partner, share, source
         )
 
     def smooth_labels(self, labels: Tensor) -> Tensor:

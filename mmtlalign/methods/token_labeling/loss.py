@@ -102,15 +102,21 @@ class TopKLabels:
         rest = smooth_soft_labels_official(self.rest, smoothing, num_classes)
         return TopKLabels(self.excess * scale, self.indices, rest)
 
-    def mixed(self, partner: Tensor, share: Tensor) -> 'TopKLabels':
-        """Mix labels (B, N) with those of other images (B,), by their share (B, N)."""
+    def mixed(
+        self, partner: Tensor, share: Tensor, source: Tensor | None = None
+    ) -> 'TopKLabels':
+        """Mix labels (B, N) with those of other images (B,), by their share (B, N).
+
+        Of these count the tokens ``source`` (B, N), or None for the same places.
+        """
         share = share.to(self.rest.dtype)
         each = share.unsqueeze(-1)
-        excess = torch.cat(
-            [(1 - each) * self.excess, each * self.excess[partner]], dim=-1
-        )
-        indices = torch.cat([self.indices, self.indices[partner]], dim=-1)
-        rest = torch.lerp(self.rest, self.rest[partner], share)
+        others = self.excess[partner], self.indices[partner], self.rest[partner]
+        if source is not None:
+            others = tuple(_gather(other, source) for other in others)
+        excess = torch.cat([(1 - each) * self.excess, each * others[0]], dim=-1)
+        indices = torch.cat([self.indices, others[1]], dim=-1)
+        rest = torch.lerp(self.rest, others[2], share)
         return TopKLabels(excess, indices, rest)
 
     def dense(self, num_classes: int) -> Tensor:
@@ -168,7 +174,10 @@ def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def mix_tokens(
-    target: Tensor | TopKLabels, partner: Tensor, share: Tensor
+    target: Tensor | TopKLabels,
+    partner: Tensor,
+    share: Tensor,
+    source: Tensor | None = None,
 ) -> Tensor | TopKLabels:
     """Mix the labels of tokens that come from two images.
 
@@ -177,10 +186,21 @@ def mix_tokens(
             :class:`TopKLabels`.
         partner: Index of the other image (B,).
         share: Share of the other image in each token (B, N).
+        source: Which token of the other image each token shows (B, N). Defaults to
+            None: that at its own place.
     """
     if isinstance(target, TopKLabels):
-        return target.mixed(partner, share)
-    return torch.lerp(target, target[partner], share.unsqueeze(-1).to(target.dtype))
+        return target.mixed(partner, share, source)
+    other = target[partner]
+    if source is not None and target.shape[1] > 1:
+        other = _gather(other, source)
+    return torch.lerp(target, other, share.unsqueeze(-1).to(target.dtype))
+
+
+def _gather(labels: Tensor, source: Tensor) -> Tensor:
+    """Return the labels (B, N, ...) of the tokens ``source`` (B, N)."""
+    rows = torch.arange(len(labels), device=labels.device)
+    return labels[rows[:, None], source]
 
 
 def trust_map(map_label: Tensor, ground_truth: Tensor) -> Tensor:
@@ -237,6 +257,7 @@ class TokenLabelLoss(nn.Module):
         token_target: Tensor | TopKLabels | None = None,
         partner: Tensor | None = None,
         share: Tensor | None = None,
+        source: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the weighted terms; a term without weight is left out.
 
@@ -250,6 +271,8 @@ class TokenLabelLoss(nn.Module):
             partner: Index of the other image (B,). Defaults to None: the tokens
                 are not mixed, or have been swapped back.
             share: Share of the other image in each token (B, N).
+            source: Which token of the other image each token shows (B, N). Defaults to
+                None: that at its own place.
 
         Returns:
             ``loss_cls`` and ``loss_dense``, to be added.
@@ -260,7 +283,7 @@ class TokenLabelLoss(nn.Module):
             losses['loss_cls'] = self.cls_weight * loss
         if self.dense_weight:
             if partner is not None:
-                token_target = mix_tokens(token_target, partner, share)
+                token_target = mix_tokens(token_target, partner, share, source)
             loss = cross_entropy(log_softmax(token_scores), token_target)
             losses['loss_dense'] = self.dense_weight * loss.mean()
         return losses

@@ -14,6 +14,7 @@ Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes that are n
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,22 @@ class StackedMap(NamedTuple):
     present: Tensor
 
 
+@dataclass(frozen=True)
+class MixedTokens:
+    """Which image the tokens of a mixed batch come from.
+
+    Attributes:
+        grid: Token rows and columns.
+        share: Share of the partner image in each token (B, N).
+        source: Which token of the partner's image each token shows (B, N); None: that
+            at its own place.
+    """
+
+    grid: tuple[int, int]
+    share: Tensor
+    source: Tensor | None = field(default=None, kw_only=True)
+
+
 @FUNCTIONS.register_module()
 def collate_label_maps(batch: list[dict]) -> dict:
     """Collate images and samples, and stack the label maps, as a ``collate_fn``.
@@ -73,8 +90,8 @@ def collate_label_maps(batch: list[dict]) -> dict:
     samples = [item['data_samples'] for item in batch]
     maps = {key: stack_map(samples, key) for key in AXES}
     for sample in samples:
-        for field in FIELDS:
-            sample.pop(field, None)
+        for name in FIELDS:
+            sample.pop(name, None)
     samples[0].set_field(maps, BATCH)
     return default_collate(batch)
 
@@ -170,12 +187,20 @@ class SampleMaps:
             label'``, the label of the image.
         smoothing: Smoothing of the maps' labels, as of
             :func:`smooth_soft_labels_official`.
+        without: How to train without maps, for messages.
 
     Raises:
         InputError: For a setting that is not one of these.
     """
 
-    def __init__(self, num_classes: int, values: str, missing: str, smoothing: float):
+    def __init__(
+        self,
+        num_classes: int,
+        values: str,
+        missing: str,
+        smoothing: float,
+        without: str = '',
+    ):
         if values not in FORMS:
             raise InputError(f'map_values={values!r}: choose one of {FORMS}.')
         if missing not in ('error', 'hard label'):
@@ -184,6 +209,7 @@ class SampleMaps:
         self.values = values
         self.missing = missing
         self.smoothing = smoothing
+        self.without = without
 
     def tokens(
         self,
@@ -204,7 +230,7 @@ class SampleMaps:
         Raises:
             InputError: Maps are missing, or have other classes.
         """
-        stacked = self._read(samples, MAP, labels.device)
+        stacked = self.read(samples, MAP, labels.device)
         if stacked is None:
             return labels[:, None]
         check_grid(tuple(stacked.values.shape[-2:]))
@@ -219,7 +245,7 @@ class SampleMaps:
 
         Arguments and errors as of :meth:`tokens`.
         """
-        stacked = self._read(samples, LABEL, labels.device)
+        stacked = self.read(samples, LABEL, labels.device)
         if stacked is None:
             return labels
         target = self._soft_labels(*stacked, labels)
@@ -254,8 +280,20 @@ class SampleMaps:
             _where(present, target.rest, hard.rest),
         )
 
-    def _read(self, samples: list, key: str, device: torch.device) -> StackedMap | None:
-        """Copy maps to the device; ``present`` is None if all have one."""
+    def read(self, samples: list, key: str, device: torch.device) -> StackedMap | None:
+        """Copy maps to a device.
+
+        Args:
+            samples: B data samples.
+            key: :data:`MAP` or :data:`LABEL`.
+            device: Where they go.
+
+        Returns:
+            The maps, whose ``present`` is None if all have one; None if none has.
+
+        Raises:
+            InputError: Maps are missing, or have other classes.
+        """
         stacked = batch_map(samples, key)
         count = 0 if stacked is None else int(stacked.present.sum())
         if count < len(samples) and self.missing == 'error':
@@ -267,8 +305,7 @@ class SampleMaps:
                 f'{len(samples) - count} of {len(samples)} of the batch: load label '
                 "maps in the pipeline and end it with dict(type='PackInputs', "
                 f"algorithm_keys={FIELDS}), or set missing='hard label' in the "
-                'head, or train without maps: dense_weight=0 in its loss and '
-                "class_target='label'."
+                f'head{self.without}.'
             )
         if stacked is None or not count:
             return None

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from mmtlalign.compat.renamed import renamed_arguments
 from mmtlalign.errors import InputError
 from mmtlalign.methods.tl_align import attach_with_options, trace_options
-from mmtlalign.methods.token_labeling.head import MixedTokens, TokenLabelClsHead
+from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
 from mmtlalign.methods.token_labeling.loss import TopKLabels, mix_tokens
+from mmtlalign.methods.token_labeling.targets import MixedTokens
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.trace import MixTracer, label_tracer, trace_forward
@@ -203,7 +204,9 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         with super().trace(backbone, mix) as tokens:
             if self.traced == 'share':
                 tracer = MixTracer(backbone, mix, **self.trace_options)
-                trace = TracedTokens(tokens.grid, tokens.share, tracer)
+                trace = TracedTokens(
+                    tokens.grid, tokens.share, tracer, source=tokens.source
+                )
             elif data_samples is None:
                 raise InputError(
                     "traced='labels' starts from labels: give the data samples."
@@ -220,12 +223,20 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         labels = self.smooth_labels(mix.labels)
         own_labels = super().token_labels(samples, labels, count, tokens)
         start = self._reduce_columns(own_labels, count)
-        start, columns = mix_tokens(start, mix.partner, tokens.share), None
+        start = mix_tokens(start, mix.partner, tokens.share, tokens.source)
+        columns = None
         if isinstance(start, TopKLabels):
             columns = LabelColumns.from_labels(start, self.columns, self.num_classes)
             start = columns.values
         tracer = label_tracer(backbone, start, tokens.grid, **self.trace_options)
-        return TracedTokens(tokens.grid, tokens.share, tracer, own_labels, columns)
+        return TracedTokens(
+            tokens.grid,
+            tokens.share,
+            tracer,
+            own_labels,
+            columns,
+            source=tokens.source,
+        )
 
     def _reduce_columns(
         self, labels: Tensor | TopKLabels, count: int

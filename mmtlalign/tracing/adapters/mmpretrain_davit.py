@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mmtlalign.tracing.adapters.mmpretrain_swin import SWIN, WINDOW_ATTENTIONS
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import register_backbone, register_token_module
-from mmtlalign.tracing.tracer import Reader
 
 register_backbone(DaViT, SWIN)
 WINDOW_ATTENTIONS.append(DaViTWindowMSA)

@@ -5,12 +5,12 @@ from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from torch import Tensor, nn
 
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
-from mmtlalign.tracing.tracer import Reader
 
 register_backbone(
     MixMIMTransformer,
@@ -32,4 +32,4 @@ def _enter_windows(
 @register_attention(MixMIMBlock)
 def _attach(module: nn.Module, context: TraceContext) -> None:
     context.in_windows(module, _enter_windows)
-    context.capture(module)
+    context.capture(module.attn)

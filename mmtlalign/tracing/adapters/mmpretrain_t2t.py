@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.adapters.mmpretrain_vit import attach_plain, read_output
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
-from mmtlalign.tracing.tracer import Reader
 
 
 def _grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:

@@ -27,6 +27,9 @@ def wrapper_spec(output: Callable[[nn.Module], str]) -> BackboneSpec:
         output=output,
         num_outputs=_num_outputs,
         grid=lambda backbone, size: token_grid(backbone.timm_model, size),
+        has_learnt_weights=lambda backbone: _inner(backbone).has_learnt_weights(
+            backbone.timm_model
+        ),
         note='of the timm model inside',
     )
 

@@ -21,13 +21,13 @@ from mmtlalign.errors import InputError
 from mmtlalign.tracing.adapters.mmpretrain_swin import adaptive_padding
 from mmtlalign.tracing.adapters.mmpretrain_vit import attach_plain
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
-from mmtlalign.tracing.tracer import Reader
 
 
 def _output(backbone: nn.Module) -> str:

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
 )
-from mmtlalign.tracing.tracer import Reader
 
 
 def read_output(backbone: nn.Module, layers: int) -> str:

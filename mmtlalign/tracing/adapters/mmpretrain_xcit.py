@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
-from mmtlalign.tracing.tracer import Reader
 
 
 def _output(backbone: nn.Module) -> str:

@@ -11,6 +11,7 @@ from mmtlalign.tracing.adapters.timm_check import (
     try_once,
 )
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.propagate import Padding, Pair
 from mmtlalign.tracing.support import (
     BackboneSpec,
@@ -18,7 +19,6 @@ from mmtlalign.tracing.support import (
     register_backbone,
     register_token_module,
 )
-from mmtlalign.tracing.tracer import Reader
 
 PyramidVisionTransformerV2, Attention, OverlapPatchEmbed = import_classes(
     'timm.models.pvt_v2', 'PyramidVisionTransformerV2', 'Attention', 'OverlapPatchEmbed'

@@ -15,13 +15,13 @@ from mmtlalign.tracing.adapters.timm_check import (
     try_once,
 )
 from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
     register_attention,
     register_backbone,
     register_token_module,
 )
-from mmtlalign.tracing.tracer import Reader
 
 NAMES = ('SwinTransformerBlock', 'WindowAttention', 'PatchMerging')
 SwinTransformer, Block, WindowAttention, PatchMerging = import_classes(
@@ -80,7 +80,7 @@ def _on_map(grid: tuple[int, int]) -> Callable[[nn.Module, Tensor], Tensor]:
 
 def _install_block(module: nn.Module, context: TraceContext) -> None:
     context.in_windows(module, _enter_windows)
-    context.capture(module)
+    context.capture(module.attn)
 
 
 @register_attention(Block, BlockV2)

@@ -1,7 +1,7 @@
 """timm's plain transformers: ViT, DeiT, DeiT-III, EVA, BEiT.
 
-Their attentions compute in the middle of their forward, fused or not, so their
-calls are intercepted.
+Their attentions compute in the middle of their forward, fused or not, which is
+captured.
 """
 
 from collections.abc import Sequence

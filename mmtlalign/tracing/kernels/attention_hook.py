@@ -1,24 +1,18 @@
-"""Attention that a reader can see: the function at a seam, and intercepted calls.
+"""Attention that a reader can see: what stands in place of the function.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
 columns.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from mmtlalign.compat.torch_2_1 import outside_old_graphs
 from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.kernels.value_channels import attend_with_share, can_carry_share
-
-_SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 
 
 class AttentionHook:
@@ -88,6 +82,13 @@ class AttentionHook:
             reader.attend(query, key, factor, attn_mask)
         return self.function(query, key, value, attn_mask, **options)
 
+    def weigh(self, weights: Tensor) -> Tensor:
+        """Let a reader see weights (..., H, Nq, Nk), and return them."""
+        reader = self.context.reader
+        if reader is not None:
+            reader.weigh(weights)
+        return weights
+
     def _share_of_keys(self, query: Tensor, key: Tensor) -> Tensor | None:
         """Give the share (B, Nk, S) that the call carries, or None.
 
@@ -103,55 +104,3 @@ class AttentionHook:
         if self.channels and query.requires_grad:
             return query.new_zeros(len(query), key.shape[-2], self.channels)
         return None
-
-
-class _AttentionCalls(TorchFunctionMode):
-    """While it is active, fused attention and softmax pass an attention hook."""
-
-    def __init__(self, hook: AttentionHook):
-        super().__init__()
-        self.hook = hook
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
-            return self.hook(*args, **kwargs)
-        out = func(*args, **kwargs)
-        reader = self.hook.context.reader
-        if func in _SOFTMAX and reader is not None:
-            reader.weigh(out)
-        return out
-
-
-class _Capturing:
-    """Mixin of modules whose calls of attention are intercepted."""
-
-    attention_hook: AttentionHook
-
-    @outside_old_graphs
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        hook = self.attention_hook
-        if hook.context.reader is None and not hook.channels:
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
-        with _AttentionCalls(hook):
-            return super().forward(*args, **kwargs)  # type: ignore[misc]
-
-
-@functools.cache
-def capturing(cls: type) -> type:
-    """Return the subclass of a module's class that intercepts attention calls.
-
-    Its objects have an :class:`AttentionHook` as ``attention_hook``.
-    """
-    return type(f'Traced{cls.__name__}', (_Capturing, cls), {'__reduce_ex__': _reduce})
-
-
-def _reduce(module: Any, protocol: int) -> tuple:
-    """Pickle a class made on the fly by the class that it stands for."""
-    return _rebuild, (type(module).__mro__[2],), module.__dict__
-
-
-def _rebuild(cls: type) -> Any:
-    return object.__new__(capturing(cls))

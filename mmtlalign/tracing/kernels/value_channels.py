@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmtlalign.compat.torch_2_1 import is_compiling
+from mmtlalign.compat.torch_2_1 import is_exporting
 
 # PyTorch's fused attention on a CPU and its backward pass, where it has them.
 _NAME = '_scaled_dot_product_flash_attention_for_cpu'
@@ -30,7 +30,7 @@ def can_carry_share(
 
     It can on a CPU, in float32, without mask and dropout.
     In half precision the share would be rounded with the output. Graphs that are
-    compiled or exported keep the stock call.
+    exported keep the stock call, and those that are compiled by an old PyTorch.
     """
     return (
         _BACKWARD is not None
@@ -39,7 +39,7 @@ def can_carry_share(
         and all(t.device.type == 'cpu' for t in (query, key, value))
         and all(t.dtype == torch.float32 for t in (query, key, value))
         and query.shape[-1] == value.shape[-1]
-        and not is_compiling()
+        and not is_exporting()
         and not torch.jit.is_tracing()
     )
 

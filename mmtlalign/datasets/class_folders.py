@@ -1,0 +1,124 @@
+"""Pictures in class folders whose names, not whose order, say the label."""
+
+import logging
+import os.path as osp
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.fileio import isdir, list_dir_or_file
+from mmengine.logging import print_log
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+from mmtlalign.datasets.imagenet_classes import describe_folders, wordnet_ids
+from mmtlalign.errors import InputError, some_of
+
+PICTURES = ('.jpg', '.jpeg', '.png')
+
+
+class ClassFolders(BaseDataset):
+    """Pictures in class folders, whose names say the label whatever their order.
+
+    Args:
+        data_root: The folder.
+        allow_missing: Whether classes without a picture are fine.
+        **kwargs: As of mmpretrain's ``BaseDataset``, such as ``pipeline``, ``indices``.
+
+    Attributes:
+        title: Name of the set.
+        images: Published number; 0 if it is not compared.
+        others_fine: Whether folders of other classes are left out.
+    """
+
+    METAINFO = dict(classes=IMAGENET_CATEGORIES)
+    extensions = PICTURES
+    title = ''
+    images = 0
+    others_fine = False
+
+    def __init__(self, data_root: str, allow_missing: bool = False, **kwargs: Any):
+        self.allow_missing = allow_missing
+        super().__init__(ann_file='', data_root=data_root, **kwargs)
+
+    def labels(self) -> dict[str, int]:
+        """Return name of a class folder to label."""
+        return {name: label for label, name in enumerate(wordnet_ids())}
+
+    def folders(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Iterate over (folder of class folders, more fields of its samples)."""
+        yield self.data_root, {}
+
+    def load_data_list(self) -> list[dict]:
+        """List the pictures by class.
+
+        Raises:
+            InputError: The folder is not there, is another set, or lacks a class.
+        """
+        infos = []
+        for folder, fields in self.folders():
+            for name, label in self.find_pictures(folder):
+                path = osp.join(folder, name)
+                infos.append(dict(img_path=path, gt_label=label, **fields))
+        if self.images and len(infos) != self.images:
+            print_log(
+                f'{self.title} in {self.data_root} has {len(infos):,} pictures, not '
+                f'{self.images:,} as published',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return infos
+
+    def find_pictures(self, folder: str) -> list[tuple[str, int]]:
+        """Return (name, label) of the pictures below a folder, by label and name."""
+        own = self.labels()
+        found: dict[str, list[str]] = {}
+        for name in list_pictures(folder, self.title):
+            found.setdefault(name.partition('/')[0], []).append(name)
+        missing = [] if self.allow_missing else [n for n in own if n not in found]
+        other = [] if self.others_fine else sorted(found.keys() - own.keys())
+        if missing or other:
+            raise InputError(self.explain(folder, missing, other, list(found)))
+        return [(n, own[one]) for one in own for n in sorted(found.get(one, ()))]
+
+    def explain(
+        self, folder: str, missing: list[str], other: list[str], found: list[str]
+    ) -> str:
+        """Say what is wrong with class folders."""
+        text = f"'{folder}' is not {self.title}: "
+        likeness = describe_folders(found)
+        if likeness and likeness != describe_folders(self.labels()):
+            return text + (
+                f'its {len(found)} class folders look like {likeness}; correct '
+                'data_root, or take the data set of that name'
+            )
+        if other:
+            text += f'{some_of(other)} {"is" if len(other) == 1 else "are"} no class '
+            text += f'of it (its classes are like {next(iter(self.labels()))}); '
+        if missing:
+            text += (
+                f'of {len(self.labels())} classes {len(missing)} have no picture: '
+                f'{some_of(missing)}; unpack it again, or set allow_missing=True if a '
+                'part is what you want; '
+            )
+        return text + 'correct data_root'
+
+
+def list_pictures(folder: str, title: str) -> list[str]:
+    """Return the pictures below a folder, relative to it.
+
+    Raises:
+        InputError: It is not there, or holds none.
+    """
+    found: list[str] = []
+    if isdir(folder):
+        files = list_dir_or_file(folder, list_dir=False, recursive=True)
+        found = [name for name in files if name.lower().endswith(PICTURES)]
+    found = [n for n in found if not any(p.startswith('.') for p in n.split('/'))]
+    if not found:
+        what = 'holds no picture' if isdir(folder) else 'does not exist'
+        raise InputError(
+            f"'{folder}', the folder of {title}, {what}; correct data_root "
+            '(--cfg-options data_root=DIR), or make it with '
+            'tools/dataset_converters/prepare_data.py'
+        )
+    return found

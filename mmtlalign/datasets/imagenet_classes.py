@@ -1,0 +1,120 @@
+"""Classes of ImageNet-1k, of its subsets A, R and O, and the labels of ReaL.
+
+A class is a WordNet id (``n01440764``), the name of its folder, or an index, its place
+among the sorted ids. The lists are timm's, equal to those of the authors; that of
+ImageNet-O is in ``imagenet_o_indices.txt``.
+"""
+
+import json
+from collections.abc import Collection
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from mmtlalign.errors import InputError
+
+
+class Subset(NamedTuple):
+    """Test set of some classes of ImageNet-1k.
+
+    Attributes:
+        title: Its name.
+        images: Published number of images.
+        file: Of the indices of its classes.
+    """
+
+    title: str
+    images: int
+    file: str
+
+
+SUBSETS = {
+    'a': Subset('ImageNet-A', 7500, 'imagenet_a_indices.txt'),
+    'r': Subset('ImageNet-R', 30000, 'imagenet_r_indices.txt'),
+    'o': Subset('ImageNet-O', 2000, 'imagenet_o_indices.txt'),
+}
+# Of the folders of a set, so many must be a set's own to name it.
+ALIKE = 0.95
+
+
+@cache
+def wordnet_ids() -> tuple[str, ...]:
+    """Return the WordNet ids of the 1000 classes, in the order of the labels."""
+    return tuple(_read('imagenet_synsets.txt').split())
+
+
+@cache
+def subset_indices(which: str) -> tuple[int, ...]:
+    """Return the indices of the 200 classes of a subset, ascending.
+
+    Args:
+        which: ``'a'``, ``'r'`` or ``'o'``.
+
+    Raises:
+        InputError: There is no such subset.
+    """
+    if which not in SUBSETS:
+        raise InputError(
+            f"which={which!r} is no subset of ImageNet; choose one of 'a', 'r', 'o'"
+        )
+    lines = _read(SUBSETS[which].file).splitlines()
+    return tuple(int(n) for li in lines if li[:1] != '#' for n in li.split())
+
+
+def subset_labels(which: str) -> dict[str, int]:
+    """Return WordNet id to index of the classes of a subset."""
+    return {wordnet_ids()[index]: index for index in subset_indices(which)}
+
+
+def real_labels(file: str | None = None) -> list[list[int]]:
+    """Return the labels of the 50,000 validation images, none, one or several each.
+
+    Args:
+        file: ``real.json`` of the authors; timm's copy without.
+
+    Raises:
+        InputError: The file is no list of lists of labels.
+    """
+    try:
+        text = Path(file).read_text() if file else _read('imagenet_real_labels.json')
+        labels = json.loads(text)
+        assert all(0 <= n < 1000 for own in labels for n in own)
+    except (OSError, ValueError, TypeError, AssertionError) as error:
+        raise InputError(
+            f"'{file}' is no list with a list of labels (0…999) for each validation "
+            f'image ({type(error).__name__}: {error}); take real.json of '
+            "reassessed-imagenet, or None for timm's copy"
+        ) from error
+    return labels
+
+
+def describe_folders(names: Collection[str]) -> str:
+    """Return which set class folders look like; empty if like none.
+
+    Args:
+        names: Of the folders.
+    """
+    if names and all(name.isdecimal() for name in names):
+        return 'ImageNetV2, whose folders are numbers'
+    sets = {SUBSETS[which].title: set(subset_labels(which)) for which in SUBSETS}
+    sets['ImageNet-1k with all 1000 classes'] = set(wordnet_ids())
+    for title, own in sets.items():
+        if len(own & set(names)) >= ALIKE * max(len(own), len(names)):
+            return title
+    return ''
+
+
+@cache
+def _read(name: str) -> str:
+    """Return the text of a list: of this folder, or of timm."""
+    own = resources.files('mmtlalign.datasets') / name
+    if own.is_file():
+        return own.read_text(encoding='utf-8')
+    try:
+        found = resources.files('timm.data') / '_info' / name
+        return found.read_text(encoding='utf-8')
+    except (ImportError, OSError) as error:
+        raise InputError(
+            f'the list {name} of timm is not there ({error}); pip install -U timm'
+        ) from error

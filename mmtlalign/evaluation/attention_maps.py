@@ -1,0 +1,272 @@
+"""Maps of what a network attends to, for pictures, masks, boxes and measurements.
+
+Shapes: ``B`` batch, ``G`` windows of an image (1 without), ``H`` heads, ``P`` special
+tokens, ``N`` image tokens, ``h, w`` their grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.presence import accumulated_presence
+from mmtlalign.evaluation.readers import backbone_of, read_forward
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.options import layer_indices
+from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
+from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import token_grid
+
+MAPS = ('class', 'columns', 'chain')
+
+
+def attention_map(
+    model: nn.Module, images: Tensor, which: str = 'auto', layer: int = -1
+) -> Tensor:
+    """Return maps of the attention to the image tokens (B, H, h, w), not negative.
+
+    Args:
+        model: Backbone or classifier, known to tracing, in eval mode.
+        images: Normalised (B, 3, height, width).
+        which: ``'class'``: the class token's row, head by head. ``'columns'``: the mean
+            over the queries, for networks without class token (a rule of ours).
+            ``'chain'``: how much of each token of the first grid arrives at the output
+            of ``(I + A) / 2`` of all layers, of one head; attention rollout, and the
+            weights by which TL-Align averages the box. ``'auto'``: the class token's
+            where there is one, else the columns.
+        layer: Which attention, negative from the end; ``'chain'`` takes all.
+
+    Raises:
+        UnsupportedError: The backbone cannot be traced.
+        InputError: There is no such map or layer, no class token, or the keys of the
+            layer are pooled.
+    """
+    if which not in ('auto', *MAPS):
+        raise InputError(
+            f"which={which!r}: choose 'auto', {', '.join(map(repr, MAPS))}."
+        )
+    if which == 'chain':
+        last = accumulated_presence(model, images)[-1]
+        return last.output_row[:, last.prefix :].unflatten(1, last.grid)[:, None]
+    (attention,) = read_attention(model, images, [layer])
+    if which == 'auto':
+        return attention.maps()
+    return attention.class_map() if which == 'class' else attention.column_map()
+
+
+@dataclass(frozen=True)
+class LayerAttention:
+    """The weights of one attention, and where its tokens stand.
+
+    Attributes:
+        weights: Softmax before dropout (B * G, H, Nq, Nk), float32. Tokens are P
+            special ones, N of the image, and those that were appended; in windows
+            those of the window.
+        grid: Rows and columns of the N image tokens.
+        prefix: P.
+        appended: How many tokens were appended, such as DHVT's head tokens.
+        windows: Arguments of :func:`propagate.window_places`; None without windows.
+    """
+
+    weights: Tensor
+    grid: Pair
+    prefix: int
+    appended: int = 0
+    windows: tuple | None = None
+
+    def maps(self) -> Tensor:
+        """Return the class token's map, or without class token that of the columns."""
+        return self.class_map() if self.prefix else self.column_map()
+
+    def class_map(self, token: int = 0) -> Tensor:
+        """Return the row of a special token on the image tokens (B, H, h, w).
+
+        Args:
+            token: Which one: 0 the class token, 1 that of distillation.
+
+        Raises:
+            InputError: There is no such token, or the keys are pooled.
+        """
+        if not 0 <= token < self.prefix:
+            raise InputError(
+                f'This attention has {self.prefix} special tokens and no number '
+                f"{token}: take the map 'columns' or 'chain', which need no class "
+                'token.'
+            )
+        return self._image_keys(self.weights[:, :, token]).unflatten(-1, self.grid)
+
+    def column_map(self) -> Tensor:
+        """Return the mean over the image's queries (B, H, h, w).
+
+        In windows over those of the window; where a window is padded, padding neither
+        asks nor counts as a key.
+
+        Raises:
+            InputError: The keys are pooled, or there are no queries but special tokens.
+        """
+        if self.windows is None:
+            last = self.prefix + self.grid[0] * self.grid[1]
+            queries = self.weights[:, :, self.prefix : last]
+            if not queries.shape[2]:
+                raise InputError(
+                    'Only the class token asks in this attention, so that its columns '
+                    "are one row: take the map 'class'."
+                )
+            return self._image_keys(queries.mean(dim=2)).unflatten(-1, self.grid)
+        places, weights = self._windows()
+        real = (places >= 0).to(weights)
+        weights = weights * real[:, None, None]
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        columns = (weights * real[:, None, :, None]).sum(dim=-2) / places.shape[1]
+        return self._from_places(columns.transpose(1, 2), places, 0.0)
+
+    def query_map(self, row: int, column: int) -> Tensor:
+        """Return the row of one image token (B, H, h, w).
+
+        Args:
+            row, column: Its place on the grid.
+
+        Returns:
+            NaN where the token cannot attend: outside of its window.
+
+        Raises:
+            InputError: There is no such place, or the keys are pooled.
+        """
+        height, width = self.grid
+        if not (0 <= row < height and 0 <= column < width):
+            raise InputError(
+                f'Query ({row}, {column}): the grid has {height} x {width} tokens, '
+                'numbered from 0.'
+            )
+        at = row * width + column
+        if self.windows is None:
+            token = self.weights[:, :, self.prefix + at]
+            return self._image_keys(token).unflatten(-1, self.grid)
+        places, weights = self._windows()
+        window, slot = (places == at).nonzero()[0].tolist()
+        inside = weights[:, window, :, slot][:, :, None]
+        return self._from_places(inside, places[window : window + 1], torch.nan)
+
+    def _image_keys(self, rows: Tensor) -> Tensor:
+        """Cut rows (..., Nk) to the image tokens (..., N)."""
+        count, keys = self.grid[0] * self.grid[1], rows.shape[-1]
+        if self.windows is not None or keys != self.prefix + count + self.appended:
+            raise InputError(
+                f'This attention has {keys} keys for {count} tokens of the image: they '
+                "are pooled, so its weights belong to no place. Take the map 'chain', "
+                'or a layer that attends to all tokens.'
+            )
+        return rows[..., self.prefix : self.prefix + count]
+
+    def _windows(self) -> tuple[Tensor, Tensor]:
+        """Return places (G, T), -1 for padding, and weights (B, G, H, T, T)."""
+        assert self.windows is not None
+        places = propagate.window_places(*self.windows).to(self.weights.device).long()
+        return places, self.weights.unflatten(0, (-1, len(places)))
+
+    def _from_places(self, values: Tensor, places: Tensor, rest: float) -> Tensor:
+        """Put values (B, H, G, T) where they belong (B, H, h, w)."""
+        real = places >= 0
+        count = self.grid[0] * self.grid[1]
+        maps = values.new_full((*values.shape[:2], count), rest)
+        maps[..., places[real]] = values[..., real]
+        return maps.unflatten(-1, self.grid)
+
+
+def read_attention(
+    model: nn.Module, images: Tensor, layers: Sequence[int] | None = None
+) -> list[LayerAttention]:
+    """Run a backbone and keep the weights of some attentions.
+
+    It stores what no training may: all weights, tokens times tokens.
+
+    Args:
+        model: Backbone or classifier, known to tracing, in eval mode.
+        images: Normalised (B, 3, height, width).
+        layers: Which attentions, by index, negative ones from the end. Defaults to
+            None: all.
+
+    Returns:
+        In the order of the network.
+
+    Raises:
+        UnsupportedError: The backbone cannot be traced.
+        InputError: It has no such layer.
+    """
+    backbone = backbone_of(model)
+    reader = read_forward(
+        backbone,
+        images,
+        lambda context: AttentionReader(
+            token_grid(backbone, images.shape[-2:]),
+            backbone_spec(backbone).prefix(backbone),
+            layer_indices(layers, context.attentions),
+        ),
+    )
+    return reader.kept
+
+
+def last_attention(model: nn.Module, images: Tensor) -> LayerAttention:
+    """Run a backbone and keep its last attention, as :func:`read_attention` does."""
+    return read_attention(model, images, [-1])[0]
+
+
+class AttentionReader(Reader):
+    """Reader that keeps the weights of some attentions.
+
+    Args:
+        grid: Token grid of the image.
+        prefix: Number of special tokens.
+        layers: Which attentions; None for all.
+
+    Attributes:
+        kept: In their order.
+    """
+
+    def __init__(self, grid: Pair, prefix: int, layers: frozenset | None = None):
+        super().__init__(grid, prefix)
+        self.layers = layers
+        self.kept: list[LayerAttention] = []
+
+    def attend(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
+    ) -> None:
+        """Compute and keep the weights of queries and keys (B, H, N, D)."""
+        if self._counts():
+            logits = query.float() @ key.float().mT * scale
+            if mask is not None and mask.dtype == torch.bool:
+                logits = logits.masked_fill(~mask, -torch.inf)
+            elif mask is not None:
+                logits = logits + mask.float()
+            self._keep(logits.softmax(dim=-1))
+        self._end()
+
+    def weigh(self, weights: Tensor) -> None:
+        """Keep weights (..., H, Nq, Nk)."""
+        if self._counts():
+            self._keep(weights.detach().flatten(0, -4).float())
+        self._end()
+
+    def merge_tokens(
+        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
+    ) -> None:
+        """Follow the grid."""
+        tokens = torch.empty(1, self.grid[0] * self.grid[1])
+        _, self.grid = propagate.merge_nearest(
+            tokens, self.grid, kernel, stride, padding
+        )
+
+    def _counts(self) -> bool:
+        return self.layers is None or self.seen in self.layers
+
+    def _keep(self, weights: Tensor) -> None:
+        self.kept.append(
+            LayerAttention(weights, self.grid, self.prefix, self.appended, self.windows)
+        )
+
+    def _end(self) -> None:
+        self.seen += 1
+        self.appended = 0

@@ -1,0 +1,86 @@
+"""Correlations, and intervals by resampling images, with NumPy alone.
+
+Shapes: ``P`` pairs.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mmtlalign.errors import InputError
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Pearson's correlation of two samples; NaN of a constant or of too few."""
+    x, y = _centred(x), _centred(y)
+    spread = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / spread) if len(x) > 1 and spread > 0 else float('nan')
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Spearman's correlation, equal values sharing their mean rank."""
+    return pearson(mean_ranks(x), mean_ranks(y))
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the slope of y on x by least squares; NaN where x is constant."""
+    x, y = _centred(x), _centred(y)
+    return float(x @ y / (x @ x)) if x @ x > 0 else float('nan')
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks from 0 on, equal values sharing the mean of theirs."""
+    _, group, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = count.cumsum()
+    return (last - (count + 1) / 2)[group]
+
+
+class Interval(NamedTuple):
+    """A figure, and where it lies in 95 of 100 resamplings."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap_images(
+    figure: Callable[[np.ndarray], float],
+    own: np.ndarray,
+    partner: np.ndarray,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Return a figure of pairs and its interval, by resampling images.
+
+    Pairs are not independent where images repeat in them: a pair counts as often as its
+    two images are drawn, as the product.
+
+    Args:
+        figure: Makes a number of some pairs, given by their indices (any,), in which a
+            pair may repeat. Draws that give NaN are left out.
+        own, partner: Numbers of the images of each pair (P,).
+        draws: How often images are drawn.
+        seed: Of the draws.
+
+    Raises:
+        InputError: There are no pairs, or the images of other pairs.
+    """
+    own, partner = np.asarray(own), np.asarray(partner)
+    if own.shape != partner.shape or not len(own):
+        raise InputError(
+            f'Images {own.shape} and {partner.shape}: give both of each pair, (P,).'
+        )
+    images = int(max(own.max(), partner.max())) + 1
+    random, every = np.random.default_rng(seed), np.arange(len(own))
+    found = []
+    for _ in range(draws):
+        times = np.bincount(random.integers(images, size=images), minlength=images)
+        found.append(figure(every.repeat(times[own] * times[partner])))
+    low, high = np.nanpercentile(found, [2.5, 97.5])
+    return Interval(float(figure(every)), float(low), float(high))
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    return values - values.mean() if len(values) else values

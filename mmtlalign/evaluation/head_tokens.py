@@ -1,0 +1,142 @@
+"""What DHVT's head tokens attend to, and how far patches look.
+
+DHVT (NeurIPS 2022, arXiv 2210.05958), Fig. 4 and 5. Which layer and which average the
+figures show is not stated: all layers are given, and both averages. In the order of the
+official code the tokens of an attention are the class token, N patches, h head tokens.
+
+Shapes: ``L`` layers, ``B`` batch, ``h`` heads and head tokens, ``N`` patches, ``T`` = 1
++ N + h, ``gh, gw`` grid.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.attention_maps import read_attention
+from mmtlalign.tracing.propagate import Pair
+
+
+class HeadTokenFigures(NamedTuple):
+    """Figures of a DHVT by layer, each (L,).
+
+    Attributes:
+        mass: Attention on head tokens, the mean over class token and patches.
+        class_mass: The same of the class token alone.
+        distance: Mean distance that patches attend over, in tokens.
+    """
+
+    mass: Tensor
+    class_mass: Tensor
+    distance: Tensor
+
+
+def head_token_maps(attention: Tensor, grid: Pair, own_head: bool = False) -> Tensor:
+    """Return the attention of each head token on the patches (Fig. 4).
+
+    Args:
+        attention: (..., h, T, T), rows are queries.
+        grid: Rows and columns of the patches.
+        own_head: Take of head token i the head i alone; else the mean over heads.
+
+    Returns:
+        (..., h, gh, gw), one map a head token. Rows are not divided by their sum.
+    """
+    count = _patches(attention, grid)
+    rows = attention[..., 1 + count :, 1 : 1 + count]  # (..., head, head token, N)
+    if own_head:
+        rows = rows.diagonal(dim1=-3, dim2=-2).mT
+    else:
+        rows = rows.mean(dim=-3)
+    return rows.unflatten(-1, grid)
+
+
+def head_token_mass(attention: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the attention on the head tokens, of all other tokens and of the class's.
+
+    Args:
+        attention: (..., h, T, T).
+
+    Returns:
+        Of class token and patches, the mean over heads and queries; and of the class
+        token, the mean over heads; each (...).
+    """
+    heads = attention.shape[-3]
+    mass = attention[..., :-heads, -heads:].sum(dim=-1)
+    return mass.mean(dim=(-2, -1)), mass[..., 0].mean(dim=-1)
+
+
+def attention_distance(attention: Tensor, grid: Pair, prefix: int = 1) -> Tensor:
+    """Return the mean distance between a patch and what it attends to, in tokens.
+
+    Distances are Euclidean between places on the grid. Attention is averaged over the
+    heads, then the patches' part of each row is divided by its sum.
+
+    Args:
+        attention: (..., heads, Nq, Nk): special tokens, patches and then any others.
+        grid: Rows and columns of the patches.
+        prefix: Number of special tokens.
+
+    Returns:
+        (...).
+    """
+    count = grid[0] * grid[1]
+    patches = slice(prefix, prefix + count)
+    rows = attention[..., patches, patches].mean(dim=-3)
+    if rows.shape[-2:] != (count, count):
+        raise InputError(
+            f'An attention {tuple(attention.shape)} for {prefix} special tokens and a '
+            f'grid of {grid[0]} x {grid[1]}: its patches must attend to all patches.'
+        )
+    sides = (torch.arange(side, device=rows.device) for side in grid)
+    places = torch.cartesian_prod(*sides).to(rows.dtype)
+    apart = torch.cdist(places, places, compute_mode='donot_use_mm_for_euclid_dist')
+    rows = rows / rows.sum(dim=-1, keepdim=True)
+    return (rows * apart).sum(dim=-1).mean(dim=-1)
+
+
+def figures_by_layer(attention: Tensor, grid: Pair) -> HeadTokenFigures:
+    """Return the figures of all layers of a DHVT, means over the batch.
+
+    Args:
+        attention: (L, B, h, T, T).
+        grid: Rows and columns of the patches.
+    """
+    _patches(attention, grid)
+    mass, class_mass = head_token_mass(attention)
+    distance = attention_distance(attention, grid)
+    return HeadTokenFigures(mass.mean(1), class_mass.mean(1), distance.mean(1))
+
+
+def head_token_attention(model: nn.Module, images: Tensor) -> tuple[Tensor, Pair]:
+    """Read all attentions of a DHVT, (L, B, h, T, T), and its grid.
+
+    It stores what no training may: all weights of all layers.
+
+    Args:
+        model: Backbone or classifier in eval mode.
+        images: Normalised (B, 3, H, W).
+
+    Raises:
+        InputError: The network has no head tokens.
+    """
+    layers = read_attention(model, images)
+    if not all(layer.appended for layer in layers):
+        raise InputError(
+            'This network has no head tokens (mmtlalign.DHVT has): its class token is '
+            "read by attention_map(model, images, 'class')."
+        )
+    return torch.stack([layer.weights for layer in layers]), layers[0].grid
+
+
+def _patches(attention: Tensor, grid: Pair) -> int:
+    """Return N, checked against the shape of an attention (..., h, T, T)."""
+    heads, queries, keys = attention.shape[-3:]
+    count = grid[0] * grid[1]
+    if not queries == keys == 1 + count + heads:
+        raise InputError(
+            f'An attention of {heads} heads and {queries} x {keys} tokens: with head '
+            f'tokens and a grid of {grid[0]} x {grid[1]} it has {1 + count + heads}.'
+        )
+    return count

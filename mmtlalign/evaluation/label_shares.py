@@ -1,0 +1,212 @@
+"""Figures of TL-Align's analysis: label shares by layer against area and features.
+
+TL-Align (ICCV 2023), Fig. 3 and 4. The share of the partner image in a token is a
+number from 0 to 1, its *area* that of CutMix's box. What the paper leaves open is said
+where it is decided. The functions take tensors; what runs a network is in
+:mod:`mmtlalign.evaluation.mix_analysis`.
+
+Shapes: ``B`` mixed images, ``L`` attentions, ``T`` tokens, ``N`` image tokens, ``D``
+channels, ``K`` classes.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmtlalign.errors import InputError
+
+
+class ShareErrors(NamedTuple):
+    """How far shares are from the area, over the images; all shapes (...).
+
+    Attributes:
+        rmse_share: Root of the mean squared difference of shares.
+        rmse_vector: The same of label vectors, over images and classes.
+        bias: Mean difference; positive where the partner gains.
+        mean_abs: Mean absolute difference.
+    """
+
+    rmse_share: Tensor
+    rmse_vector: Tensor
+    bias: Tensor
+    mean_abs: Tensor
+
+
+def label_distance(own: Tensor, partner: Tensor) -> Tensor:
+    """Return the mean squared difference of two labels over the classes (B,).
+
+    Args:
+        own, partner: One-hot or smoothed (B, K).
+    """
+    return (partner.double() - own.double()).square().mean(dim=-1)
+
+
+def share_errors(share: Tensor, area: Tensor, distance: Tensor) -> ShareErrors:
+    """Compare shares with the area, by both conventions of the RMSE (Fig. 3).
+
+    Which one the paper has is not known. That of label vectors,
+    ``sqrt(mean over images and classes (y_align - y_area)^2)``, falls with the number
+    of classes, as ``(1 - smoothing) * sqrt(2 / K)``, and with pairs of one class: it
+    cannot be compared between data sets. Times ``sqrt(K)`` it is the convention that
+    sums over classes.
+
+    Args:
+        share: (..., B), such as (L + 1, B).
+        area: (B,).
+        distance: :func:`label_distance` of the pairs (B,).
+    """
+    difference = share.double() - area.double()
+    return ShareErrors(
+        difference.square().mean(dim=-1).sqrt(),
+        (difference.square() * distance.double()).mean(dim=-1).sqrt(),
+        difference.mean(dim=-1),
+        difference.abs().mean(dim=-1),
+    )
+
+
+def errors_by_area(share: Tensor, area: Tensor, bins: int = 10) -> dict[str, Tensor]:
+    """Split the comparison by area: differences are largest at middle ones.
+
+    The bins are of equal width (ours), so that networks are compared on equal areas.
+
+    Args:
+        share: (B,).
+        area: (B,).
+        bins: How many from 0 to 1; the last one holds 1.
+
+    Returns:
+        ``edges`` (bins + 1,), ``count``, ``rmse_share`` and ``bias`` (bins,), NaN for
+        an empty one.
+    """
+    difference = share.double() - area.double()
+    index = (area.double() * bins).long().clamp(0, bins - 1)
+    zeros = torch.zeros(bins, dtype=torch.float64, device=share.device)
+    count = zeros.index_add(0, index, torch.ones_like(difference))
+    return dict(
+        edges=torch.linspace(0, 1, bins + 1, dtype=torch.float64),
+        count=count.long(),
+        rmse_share=(zeros.index_add(0, index, difference.square()) / count).sqrt(),
+        bias=zeros.index_add(0, index, difference) / count,
+    )
+
+
+def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
+    """Return how much of some attention falls on the partner, (...).
+
+    Args:
+        attention: On the image tokens, special ones left out (..., N), such as the
+            class token's row, averaged over heads.
+        mask: Which tokens are the partner's, 0 to 1 (..., N).
+    """
+    return (attention * mask).sum(dim=-1) / attention.sum(dim=-1)
+
+
+def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor:
+    """Return TransMix's share of the partner (CVPR 2022, §3).
+
+    The paper reads the last layer; the same formula at the others is ours.
+
+    Args:
+        attended: :func:`attention_share` (..., B).
+        area: (B,).
+        ratio: Weight of the area.
+    """
+    return ratio * area + (1 - ratio) * attended
+
+
+def total_variation(history: Sequence[Tensor]) -> Tensor:
+    """Return how much the share of each token varies over layers (B, T).
+
+    ``sum over l of |p_l - p_(l - 1)|`` (ours): Fig. 4 shows "fluctuating" tokens and
+    does not say which.
+
+    Args:
+        history: Shares (B, T) from the start on, of one token grid.
+    """
+    shares = torch.stack(list(history))
+    return shares.diff(dim=0).abs().sum(dim=0)
+
+
+def fluctuating_tokens(variation: Tensor, count: int = 4) -> Tensor:
+    """Return the tokens of largest variation, falling (B, count).
+
+    Args:
+        variation: :func:`total_variation` (B, T).
+        count: How many.
+
+    Raises:
+        InputError: There are fewer tokens.
+    """
+    if not 0 < count <= variation.shape[-1]:
+        raise InputError(
+            f'count={count} of {variation.shape[-1]} tokens: take 1 to all.'
+        )
+    return variation.topk(count, dim=-1).indices
+
+
+def similarity_projection(own: Tensor, partner: Tensor, mixed: Tensor) -> Tensor:
+    """Return the partner's share in a feature, by least squares (ours).
+
+    ``clip(<z - a, b - a> / |b - a|^2, 0, 1)`` is the mixture of a and b that is nearest
+    to z: 0 at z = a, 1 at z = b, exact for a linear network. Half where a equals b.
+    Fig. 4 has a "token similarity" without a formula.
+
+    Args:
+        own, partner, mixed: Features a, b, z of the same token after the same layer
+            (..., D), from the own image, the partner and the mixed image.
+
+    Returns:
+        (...).
+    """
+    between = partner - own
+    length = between.square().sum(dim=-1)
+    along = ((mixed - own) * between).sum(dim=-1)
+    share = along / length.where(length > 0, length.new_ones(()))
+    return share.clamp(0, 1).where(length > 0, share.new_full((), 0.5))
+
+
+def similarity_cosine(
+    own: Tensor, partner: Tensor, mixed: Tensor, mean: Tensor | None = None
+) -> Tensor:
+    """Return ``s_b / (s_a + s_b)`` of cosines that are not negative (ours).
+
+    It may be nearer to the paper's word, but is drawn to a half, as features share a
+    large mean direction. Half where both are 0.
+
+    Args:
+        own, partner, mixed: As of :func:`similarity_projection`.
+        mean: The data set's mean token (D,), which is subtracted first. Defaults to
+            None: nothing is.
+
+    Returns:
+        (...).
+    """
+    if mean is not None:
+        own, partner, mixed = own - mean, partner - mean, mixed - mean
+    to_own = torch.cosine_similarity(mixed, own, dim=-1).clamp(min=0)
+    to_partner = torch.cosine_similarity(mixed, partner, dim=-1).clamp(min=0)
+    both = to_own + to_partner
+    share = to_partner / both.where(both > 0, both.new_ones(()))
+    return share.where(both > 0, share.new_full((), 0.5))
+
+
+def moments(x: Tensor, y: Tensor) -> Tensor:
+    """Return count, sums, squares and product of two samples (6,), float64.
+
+    They add up over batches; :func:`pearson_of` makes a correlation of them.
+    """
+    x, y = x.double().flatten(), y.double().flatten()
+    count = torch.tensor(float(len(x)), dtype=x.dtype, device=x.device)
+    return torch.stack([count, x.sum(), y.sum(), x @ x, y @ y, x @ y])
+
+
+def pearson_of(moments: Tensor) -> float:
+    """Return Pearson's correlation from :func:`moments`; NaN of a constant."""
+    count, x, y, xx, yy, xy = moments.tolist()
+    spread = (xx - x * x / count) * (yy - y * y / count)
+    # Constants leave a rest of rounding, 1e-12 of their squares or so.
+    if spread <= 1e-20 * xx * yy:
+        return float('nan')
+    return (xy - x * y / count) / spread**0.5

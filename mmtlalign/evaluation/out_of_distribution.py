@@ -1,0 +1,82 @@
+"""Detect images of no known class by a score, as ImageNet-O is measured.
+
+Positive images are those out of the distribution, and the score is minus the
+confidence. Equal scores are one step: never round them. Equal to scikit-learn's
+``average_precision_score`` and ``roc_auc_score``.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mmtlalign.errors import InputError
+
+
+class Detection(NamedTuple):
+    """How well a score tells positive images from others, as fractions."""
+
+    aupr: float  # area under precision against recall, step-wise
+    auroc: float
+    fpr: float  # false positive rate at the recall
+    base_rate: float  # share of positive images, the AUPR of chance
+
+
+def detect_unknown(
+    confidence_in: ArrayLike, confidence_out: ArrayLike, recall: float = 0.95
+) -> Detection:
+    """Return how well low confidence tells images of no known class.
+
+    Args:
+        confidence_in: Of images of known classes (n,), such as the largest softmax
+            value over the classes that the data set names.
+        confidence_out: Of images of none (m,).
+        recall: Where the false positive rate is read: at the threshold whose recall is
+            nearest to it, as in Hendrycks' code.
+
+    Raises:
+        InputError: One of both is empty or not finite.
+    """
+    known, unknown = (
+        np.asarray(c, np.float64) for c in (confidence_in, confidence_out)
+    )
+    score = -np.concatenate([known, unknown])
+    positive = np.arange(len(score)) >= len(known)
+    return detection(score, positive, recall)
+
+
+def detection(score: ArrayLike, positive: ArrayLike, recall: float = 0.95) -> Detection:
+    """Return how well a score, high for positive images, tells them from others.
+
+    Args:
+        score: (n,).
+        positive: Which are positive (n,).
+        recall: Where the false positive rate is read.
+
+    Raises:
+        InputError: All are alike, or a score is not finite.
+    """
+    score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
+    if positive.all() or not positive.any() or not np.isfinite(score).all():
+        raise InputError(
+            f'{positive.sum()} positive of {len(score)} images: some must be, not all, '
+            'and every score finite.'
+        )
+    order = np.argsort(-score, kind='stable')
+    last = np.append(np.diff(score[order]) != 0, True)  # of each group of equals
+    hits = positive[order].cumsum()[last]
+    alarms = (~positive[order]).cumsum()[last]
+    found, false = hits / hits[-1], alarms / alarms[-1]
+    precision = hits / (hits + alarms)
+    rise = np.diff(found, prepend=0)
+    heights = false - np.diff(false, prepend=0) / 2
+    # Of two equally near recalls the larger one.
+    complete = np.searchsorted(hits, hits[-1]) + 1
+    distance = np.abs(found[:complete] - recall)[::-1]
+    cut = complete - 1 - np.argmin(distance)
+    return Detection(
+        aupr=float((rise * precision).sum()),
+        auroc=float(1 - (rise * heights).sum()),
+        fpr=float(false[cut]),
+        base_rate=float(positive.mean()),
+    )

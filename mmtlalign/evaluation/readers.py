@@ -1,0 +1,135 @@
+"""Run a network once under a reader, and a tracer that looks at each attention alone.
+
+Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.errors import InputError
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.attach import TraceContext, attach, bare_model, detach
+from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.kernels import dispatch
+from mmtlalign.tracing.trace import trace_forward
+from mmtlalign.tracing.tracer import Tracer
+
+SomeReader = TypeVar('SomeReader', bound=Reader)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """Return the backbone of a classifier; other models are their own."""
+    model = bare_model(model)
+    return bare_model(getattr(model, 'backbone', model))
+
+
+def check_eval(backbone: nn.Module) -> None:
+    """Raise InputError if a backbone is in training mode."""
+    if backbone.training:
+        raise InputError(
+            f'{type(backbone).__name__} is in training mode, in which it may drop '
+            'tokens, weights and layers at random: call model.eval() first.'
+        )
+
+
+@contextmanager
+def attached(backbone: nn.Module) -> Iterator[TraceContext]:
+    """Attach a backbone for a while, if it is not attached already."""
+    before = getattr(backbone, 'trace_context', None) is not None
+    try:
+        yield attach(backbone)
+    finally:
+        if not before:
+            detach(backbone)
+
+
+@torch.no_grad()
+def read_forward(
+    model: nn.Module,
+    images: Tensor,
+    make_reader: Callable[[TraceContext], SomeReader],
+    *around: AbstractContextManager,
+) -> SomeReader:
+    """Run a backbone once, read by a reader, without gradient.
+
+    Args:
+        model: A backbone that tracing knows, or a classifier that has one; in eval
+            mode. One that is not attached is attached for this forward pass.
+        images: Normalised (B, 3, H, W).
+        make_reader: Makes the reader once the backbone is attached.
+        *around: Other contexts for the forward pass.
+
+    Returns:
+        The reader, after the forward pass.
+
+    Raises:
+        UnsupportedError: The backbone cannot be traced.
+        InputError: It is in training mode.
+    """
+    backbone = backbone_of(model)
+    check_eval(backbone)
+    with attached(backbone) as context, ExitStack() as stack:
+        reader = make_reader(context)
+        for other in around:
+            stack.enter_context(other)
+        with trace_forward(backbone, reader):
+            backbone(images)
+    return reader
+
+
+class StepTracer(Tracer):
+    """Tracer that can set its columns anew before each attention, and see them after.
+
+    Subclasses override :meth:`before_attention` and :meth:`after_attention`.
+    """
+
+    _begun = -1
+
+    def before_attention(self) -> None:
+        """Set ``self.share`` (B, P + N, S) just before an attention."""
+
+    def after_attention(self, moved: Tensor) -> None:
+        """See what an attention alone makes of the share, (B, Nq, S).
+
+        Queries of tokens that were appended are the last.
+        """
+
+    def key_share(self, batch: int) -> Tensor:
+        """Return the share of the next attention's keys (B, Nk, S)."""
+        self._begin()
+        return super().key_share(batch)
+
+    def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
+        """Pool the shares of the keys."""
+        self._begin()
+        super().reduce_keys(pooling)
+
+    def append_tokens(self, count: int) -> None:
+        """Append tokens that start at the mean share of all tokens."""
+        self._begin()
+        super().append_tokens(count)
+
+    def attend(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
+    ) -> None:
+        """Move the share by one attention, given its queries and keys."""
+        share = self.key_share(len(query))
+        self.move_share(dispatch.propagate(query, key, share, scale, mask))
+
+    def weigh(self, weights: Tensor) -> None:
+        """Move the share by one attention, given its weights."""
+        weights = weights.flatten(0, -4)
+        self.move_share(propagate.weigh(weights, self.key_share(len(weights))))
+
+    def _begin(self) -> None:
+        if self._begun != self.seen:
+            self._begun = self.seen
+            self.before_attention()
+
+    def _end_attention(self, moved: Tensor) -> None:
+        self.after_attention(moved)
+        super()._end_attention(moved)

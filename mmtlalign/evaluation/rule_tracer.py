@@ -1,0 +1,103 @@
+"""One trace that every rule for the labels of a mixed batch is read from.
+
+Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``T`` both, ``S`` share
+columns.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.evaluation.readers import StepTracer
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
+from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import crop_to_tokens, start_share, token_grid
+
+# Columns of the trace: TL-Align's share; that of the box at rest; and, to read rows of
+# an attention, the partner's tokens and all image tokens.
+SHARE, STILL, MASK = range(3)
+
+
+class RuleTracer(StepTracer):
+    """Tracer of the partner's share, of the box at rest, and of what TransMix reads.
+
+    Args:
+        backbone: Attached.
+        mix: The mixed batch.
+        output: ``'class'`` or ``'mean'``.
+        **options: Of the tracer.
+
+    Attributes:
+        start: Share of every token before the first attention (B, T).
+        at_output: TL-Align's share at the output (B,), first at the start.
+        attended: Attention on the partner (B,), of each attention: of the class token
+            (NaN before it joins), or that all image tokens receive.
+        variation: Total variation of the share of the last tokens (B, T).
+        history: (B, T, 2) after each attention: columns SHARE and STILL.
+    """
+
+    def __init__(self, backbone: nn.Module, mix: Mix, output: str, **options: Any):
+        spec = backbone_spec(backbone)
+        grid, patch = token_grid(backbone, mix.images.shape[-2:]), spec.patch(backbone)
+        start = start_share(backbone, mix)
+        super().__init__(
+            torch.cat([start, start, start.new_zeros(*start.shape[:2], 2)], dim=-1),
+            grid,
+            spec.prefix(backbone),
+            backbone.trace_context.attentions,
+            **options,
+        )
+        self.output = output
+        self.mask = crop_to_tokens(mix, grid, patch).token_mask(grid, patch)
+        self.start = start[..., 0]
+        self.at_output = [at_output(self.start, self.prefix, output)]
+        self.attended: list[Tensor] = []
+        self.variation = torch.zeros(())
+
+    def merge_tokens(
+        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
+    ) -> None:
+        """Average the shares of a group; of TransMix's mask the first stands for it."""
+        self.mask, _ = propagate.merge_nearest(
+            self.mask, self.grid, kernel, stride, padding
+        )
+        super().merge_tokens(kernel, stride, padding)
+
+    def before_attention(self) -> None:
+        """Set the columns of which TransMix's share is made."""
+        fresh = self.share.new_zeros(*self.share.shape[:2], 2)
+        fresh[:, self.prefix :, 0] = self.mask
+        fresh[:, self.prefix :, 1] = 1
+        self.share = torch.cat([self.share[..., :MASK], fresh], dim=-1)
+
+    def after_attention(self, moved: Tensor) -> None:
+        """Read the attention on the partner, of the class token or of all."""
+        if self.output == 'class':
+            row = moved[:, 0, MASK:]
+        else:
+            last = self.prefix + self.grid[0] * self.grid[1]
+            row = moved[:, self.prefix : last, MASK:].mean(dim=1)
+        attended = row[:, 0] / row[:, 1]
+        if self.output == 'class' and not self.prefix:
+            attended = torch.full_like(attended, torch.nan)
+        self.attended.append(attended)
+
+    def _record(self, share: Tensor) -> None:
+        before = self.share
+        still = before[..., STILL : STILL + 1]
+        super()._record(torch.cat([share[..., :STILL], still], dim=-1))
+        change = (share - before)[..., SHARE].abs()
+        places = list(zip(self.grids, self.prefixes))[-2:]
+        same = len(places) == 2 and places[0] == places[1]
+        self.variation = self.variation + change if same else change
+        self.at_output.append(at_output(share[..., SHARE], self.prefix, self.output))
+
+
+def at_output(values: Tensor, prefix: int, output: str) -> Tensor:
+    """Read values of the tokens (B, T) where the network reads its output (B,)."""
+    if output == 'class' and prefix:
+        return values[:, 0]
+    return values[:, prefix:].mean(dim=1)

@@ -1,0 +1,191 @@
+"""Pipeline steps that corrupt, cover or shuffle pixels, the same in every run.
+
+They stand behind resize and crop, before the sample is packed. Random numbers depend
+on the seed and on the index of the sample in its data set alone, whatever the batch,
+the worker or the process.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.corruptions import check_corruption, corrupt
+from mmtlalign.evaluation.draws import generator, integer_seed
+from mmtlalign.evaluation.occlusion import (
+    drop_patches,
+    patch_count,
+    random_patches,
+    random_permutations,
+    shuffle_cells,
+)
+from mmtlalign.registry import TRANSFORMS
+
+
+class PixelStep(BaseTransform):
+    """A step that changes a picture by rules with random numbers of its own.
+
+    Args:
+        seed: Of the measurement.
+    """
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def change(self, image: np.ndarray, index: int) -> np.ndarray:
+        """Return another picture (H, W, 3) of the sample with this index."""
+        raise NotImplementedError
+
+    def transform(self, results: dict) -> dict:
+        """Change ``results['img']``, (H, W, 3) uint8.
+
+        Raises:
+            InputError: It is no such picture, or the sample has no index.
+        """
+        name, image = type(self).__name__, results.get('img', np.empty(0))
+        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise InputError(
+                f'{name} met a picture {image.shape} {image.dtype}, but takes (H, W, '
+                '3) uint8; place it behind the crop and before PackInputs'
+            )
+        if 'sample_idx' not in results:
+            raise InputError(
+                f'{name} needs sample_idx, the index of the sample, from which it '
+                'draws; data sets of OpenMMLab set it'
+            )
+        changed = self.change(image, int(results['sample_idx']))
+        results['img'] = np.ascontiguousarray(changed)
+        return results
+
+
+@TRANSFORMS.register_module()
+class Corrupt(PixelStep):
+    """Corrupt pictures on the fly, like those of ImageNet-C but not the same.
+
+    It needs the package imagecorruptions-imaug, whose constants are for pictures of
+    224 pixels. ``mmtlalign.CorruptionError`` finds the fields ``corruption`` and
+    ``severity`` where ``PackInputs(meta_keys=('corruption', 'severity'))`` hands them
+    on.
+
+    Args:
+        name (str): One of the 15 corruptions of ImageNet-C, or of the four more.
+        severity (int): 1 to 5. Defaults to 3.
+        seed (int): Of the random numbers. Defaults to 0.
+        channel_order (str): ``'bgr'``, as files are read, or ``'rgb'``, as those of
+            CIFAR are. Defaults to 'bgr'.
+
+    Raises:
+        InputError: There is no such corruption, severity or order.
+    """
+
+    def __init__(
+        self, name: str, severity: int = 3, seed: int = 0, channel_order: str = 'bgr'
+    ):
+        super().__init__(seed)
+        check_corruption(name, severity)
+        if channel_order not in ('bgr', 'rgb'):
+            raise InputError(
+                f"channel_order={channel_order!r} of Corrupt: choose 'bgr' or 'rgb'"
+            )
+        self.name, self.severity = name, severity
+        self.channel_order = channel_order
+
+    def change(self, image: np.ndarray, index: int) -> np.ndarray:
+        """Return the corrupted picture."""
+        step = -1 if self.channel_order == 'bgr' else 1
+        seed = integer_seed(self.seed, f'{self.name} {self.severity}', index)
+        rgb = np.ascontiguousarray(image[..., ::step])
+        return corrupt(rgb, self.name, self.severity, seed)[..., ::step]
+
+    def transform(self, results: dict) -> dict:
+        """Corrupt ``results['img']``, and say how in two fields."""
+        results = super().transform(results)
+        results.update(corruption=self.name, severity=self.severity)
+        return results
+
+    def __repr__(self) -> str:
+        return f'Corrupt({self.name!r}, severity={self.severity}, seed={self.seed})'
+
+
+@TRANSFORMS.register_module()
+class PatchDrop(PixelStep):
+    """Cover a share of the patches of pictures with black (NeurIPS 2021).
+
+    Args:
+        ratio (float): Share of the patches, 0 to 1, rounded down to whole ones.
+        grid (int | Sequence[int]): Patches along a side, or rows and columns. Defaults
+            to 14.
+        seed (int): Of the random numbers. The patches of a ratio are among those of a
+            larger one. Defaults to 0.
+
+    Raises:
+        InputError: The ratio is not 0 to 1, or the grid does not divide a picture.
+    """
+
+    def __init__(self, ratio: float, grid: Any = 14, seed: int = 0):
+        super().__init__(seed)
+        patch_count(ratio, 1)
+        self.ratio, self.grid = ratio, pair(grid)
+
+    def change(self, image: np.ndarray, index: int) -> np.ndarray:
+        """Return the picture with black patches."""
+        random = generator(self.seed, 'random drop', index)
+        dropped = random_patches([random], self.grid, self.ratio)
+        return to_image(drop_patches(to_batch(image), dropped))
+
+    def __repr__(self) -> str:
+        return f'PatchDrop({self.ratio}, grid={self.grid}, seed={self.seed})'
+
+
+@TRANSFORMS.register_module()
+class GridShuffle(PixelStep):
+    """Put the cells of pictures into a random order (NeurIPS 2021).
+
+    Args:
+        grid (int | Sequence[int]): Cells along a side, or rows and columns. Defaults
+            to 4.
+        seed (int): Of the random numbers. Defaults to 0.
+
+    Raises:
+        InputError: The grid does not divide a picture.
+    """
+
+    def __init__(self, grid: Any = 4, seed: int = 0):
+        super().__init__(seed)
+        self.grid = pair(grid)
+
+    def change(self, image: np.ndarray, index: int) -> np.ndarray:
+        """Return the picture with its cells in another order."""
+        rows, columns = self.grid
+        random = generator(self.seed, f'shuffle {rows}x{columns}', index)
+        order = random_permutations([random], self.grid)
+        return to_image(shuffle_cells(to_batch(image), order, self.grid))
+
+    def __repr__(self) -> str:
+        return f'GridShuffle({self.grid}, seed={self.seed})'
+
+
+def pair(grid: Any) -> tuple[int, int]:
+    """Return rows and columns of a grid that may be one number.
+
+    Raises:
+        InputError: They are no two numbers of 1 or more.
+    """
+    both = [grid, grid] if isinstance(grid, int) else list(grid)
+    if len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
+        raise InputError(
+            f'grid={grid!r}: give the number of cells of a side, or rows and columns'
+        )
+    return both[0], both[1]
+
+
+def to_batch(image: np.ndarray) -> torch.Tensor:
+    """Turn a picture (H, W, 3) into a batch (1, 3, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+
+
+def to_image(batch: torch.Tensor) -> np.ndarray:
+    """Turn a batch (1, 3, H, W) into a picture (H, W, 3)."""
+    return batch[0].permute(1, 2, 0).numpy()

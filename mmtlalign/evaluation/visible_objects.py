@@ -1,0 +1,195 @@
+"""What a mixed image shows of the objects of both images.
+
+Of a pair with object masks m_A (own) and m_B (partner), in pixels after the crop, and
+pasted region R, the visible fractions are ``v_A = |m_A outside R| / |m_A|`` and ``v_B =
+|m_B inside R| / |m_B|``, and the ideal share of the partner is ``s = |m_B inside R| /
+(|m_B inside R| + |m_A outside R|)``. What labels make of it is in
+:mod:`mmtlalign.evaluation.empty_box`.
+
+Shapes: ``P`` pairs, ``I`` images, ``H, W`` pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmtlalign.errors import InputError
+
+
+@dataclass(frozen=True)
+class VisibleObjects:
+    """How much is visible of both objects of mixed pairs; all arrays (P,).
+
+    Attributes:
+        own_pixels, partner_pixels: Size of each object, in pixels.
+        own_visible, partner_visible: What the mixed image shows of it.
+        area: Share of the partner by area, 0 to 1.
+    """
+
+    own_pixels: np.ndarray
+    partner_pixels: np.ndarray
+    own_visible: np.ndarray
+    partner_visible: np.ndarray
+    area: np.ndarray
+
+    @classmethod
+    def from_masks(
+        cls, own: np.ndarray, partner: np.ndarray, region: np.ndarray
+    ) -> 'VisibleObjects':
+        """Count the pixels of masks.
+
+        Args:
+            own, partner: Object masks (P, H, W) bool.
+            region: What is pasted, (P, H, W) bool, or boxes (P, 4) of top, bottom,
+                left and right with ends exclusive.
+
+        Raises:
+            InputError: The shapes do not fit.
+        """
+        own, partner = np.asarray(own, bool), np.asarray(partner, bool)
+        region = np.asarray(region)
+        if region.shape == (len(own), 4):
+            region = box_masks(region, own.shape[1:])
+        if own.ndim != 3 or not own.shape == partner.shape == region.shape:
+            raise InputError(
+                f'Masks {own.shape} and {partner.shape} with a region {region.shape}: '
+                'give masks (P, H, W) of one size, after the crop, and a region of the '
+                'same size or boxes (P, 4).'
+            )
+        region = region.astype(bool)
+        axes = (1, 2)
+        return cls(
+            own.sum(axes),
+            partner.sum(axes),
+            (own & ~region).sum(axes),
+            (partner & region).sum(axes),
+            region.mean(axes),
+        )
+
+    @classmethod
+    def from_images(
+        cls, masks: np.ndarray, own: np.ndarray, partner: np.ndarray, boxes: np.ndarray
+    ) -> 'VisibleObjects':
+        """Count the pixels of many pairs of few images, by sums over boxes.
+
+        Args:
+            masks: Object masks of the images (I, H, W) bool.
+            own, partner: Numbers of the images of each pair (P,).
+            boxes: Top, bottom, left, right (P, 4), ends exclusive.
+
+        Raises:
+            InputError: The shapes do not fit.
+        """
+        masks, boxes = np.asarray(masks, bool), np.asarray(boxes)
+        own, partner = np.asarray(own), np.asarray(partner)
+        if (
+            masks.ndim != 3
+            or boxes.shape != (len(own), 4)
+            or own.shape != partner.shape
+        ):
+            raise InputError(
+                f'Masks {masks.shape}, pairs {own.shape} and {partner.shape}, boxes '
+                f'{boxes.shape}: give (I, H, W), (P,), (P,) and (P, 4).'
+            )
+        table = np.zeros((len(masks), masks.shape[1] + 1, masks.shape[2] + 1), np.int64)
+        table[:, 1:, 1:] = masks.cumsum(1).cumsum(2)
+        top, bottom, left, right = boxes.T
+
+        def inside(image: np.ndarray) -> np.ndarray:
+            upper = table[image, top, right] - table[image, top, left]
+            return table[image, bottom, right] - table[image, bottom, left] - upper
+
+        pixels = table[:, -1, -1]
+        area = (bottom - top) * (right - left) / (masks.shape[1] * masks.shape[2])
+        return cls(
+            pixels[own],
+            pixels[partner],
+            pixels[own] - inside(own),
+            inside(partner),
+            area,
+        )
+
+    def take(self, index: np.ndarray) -> 'VisibleObjects':
+        """Return some of the pairs, by index or mask; they may repeat."""
+        return VisibleObjects(*(values[index] for values in vars(self).values()))
+
+    @property
+    def own_fraction(self) -> np.ndarray:
+        """Visible fraction of the own object, NaN without object."""
+        return ratio(self.own_visible, self.own_pixels)
+
+    @property
+    def partner_fraction(self) -> np.ndarray:
+        """Visible fraction of the partner's object, NaN without object."""
+        return ratio(self.partner_visible, self.partner_pixels)
+
+    @property
+    def ideal(self) -> np.ndarray:
+        """Ideal share of the partner by object pixels; NaN if nothing is visible."""
+        return ratio(self.partner_visible, self.partner_visible + self.own_visible)
+
+    @property
+    def ideal_by_fraction(self) -> np.ndarray:
+        """The same by visible fractions, which does not favour large objects."""
+        own, partner = self.own_fraction, self.partner_fraction
+        return ratio(partner, partner + own)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Whether both images have an object, and something is mixed."""
+        mixed = (self.area > 0) & (self.area < 1)
+        return (self.own_pixels > 0) & (self.partner_pixels > 0) & mixed
+
+    def empty_partner(self, threshold: float = 0.05) -> np.ndarray:
+        """Return which usable pairs show nearly nothing of the partner's object."""
+        return self.usable & (_or_one(self.partner_fraction) <= threshold)
+
+    def empty_own(self, threshold: float = 0.05) -> np.ndarray:
+        """Return which usable pairs show nearly nothing of the own object."""
+        return self.usable & (_or_one(self.own_fraction) <= threshold)
+
+    def phantom(self, share: np.ndarray, threshold: float = 0.05) -> np.ndarray:
+        """Return how much of each label names an object that cannot be seen.
+
+        ``q [v_B <= t] + (1 - q) [v_A <= t]``, NaN where a pair is not usable; its mean
+        is the phantom label mass.
+
+        Args:
+            share: Share of the partner in the label, q.
+            threshold: t.
+        """
+        q = np.asarray(share, np.float64)
+        unseen = q * self.empty_partner(threshold) + (1 - q) * self.empty_own(threshold)
+        return np.where(self.usable, unseen, np.nan)
+
+
+def box_masks(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return masks (P, H, W) of boxes (P, 4): top, bottom, left, right, exclusive."""
+    top, bottom, left, right = (side[:, None] for side in np.asarray(boxes).T)
+    rows, columns = np.arange(size[0]), np.arange(size[1])
+    inside = (rows >= top) & (rows < bottom)
+    return inside[:, :, None] & ((columns >= left) & (columns < right))[:, None]
+
+
+def other_images(count: int, seed: int = 0) -> np.ndarray:
+    """Draw for each image another one, whose mask is its control (I,).
+
+    What remains of a correlation with the masks of other images comes from boxes and
+    objects that both like the middle.
+    """
+    if count < 2:
+        raise InputError(f'{count} image has no other one: give two or more.')
+    order = np.random.default_rng(seed).permutation(count)
+    found = np.empty(count, np.int64)
+    found[order] = np.roll(order, 1)
+    return found
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divide, to NaN where the whole is 0 or NaN."""
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.where(whole > 0, part / whole, np.nan)
+
+
+def _or_one(fraction: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(fraction), 1.0, fraction)

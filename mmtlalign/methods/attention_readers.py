@@ -1,0 +1,223 @@
+"""Readers of one attention of a forward pass: on what it falls.
+
+Shapes: ``B`` batch, ``H`` heads, ``P`` special tokens, ``N`` image tokens, ``D``
+channels of a head, ``h, w`` token rows and columns.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.kernels import dispatch
+from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
+from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import crop_to_tokens, token_grid
+
+
+class LastAttentionReader(Reader):
+    """Count the attentions and read one, by default the last.
+
+    Subclasses say what they read from queries and keys (:meth:`read`) or from weights
+    (:meth:`read_weights`).
+
+    Args:
+        mask: Share of the partner in each image token (1 or B, N).
+        grid: Token rows and columns ``(h, w)``, N = h * w.
+        prefix: Number of special tokens P.
+        attentions: How many attentions the backbone has.
+        layer: Which of them is read, one that is there; negative ones count from the
+            end. Defaults to -1.
+
+    Attributes:
+        mask: The same where the forward pass is now, up to that attention.
+    """
+
+    def __init__(
+        self, mask: Tensor, grid: Pair, prefix: int, attentions: int, layer: int = -1
+    ):
+        super().__init__(grid, prefix)
+        self.mask = mask
+        self.layer = layer % attentions
+
+    def attend(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
+    ) -> None:
+        """Read queries and keys if this is the attention."""
+        if self._is_read():
+            self.read(query, key, scale, mask)
+        self.appended = 0
+
+    def weigh(self, weights: Tensor) -> None:
+        """Read weights if this is the attention."""
+        if self._is_read():
+            mean = weights.detach().flatten(0, -4).mean(dim=1, dtype=torch.float32)
+            self.read_weights(mean)
+        self.appended = 0
+
+    def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
+        """Pool the mask, whose tokens are the keys, before the attention."""
+        if self.seen == self.layer:
+            self.mask = propagate.pool(self.mask[..., None], self.grid, 0, pooling)
+            self.mask = self.mask[..., 0]
+
+    def merge_tokens(
+        self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
+    ) -> None:
+        """Let the first token of a group stand for it."""
+        if self.seen > self.layer:
+            return  # what was read is on the tokens of before
+        self.mask, self.grid = propagate.merge_nearest(
+            self.mask, self.grid, kernel, stride, padding
+        )
+
+    def output_shares(self) -> tuple[Tensor, ...]:
+        """Return the partner's share of the attention, for each output (B,)."""
+        raise NotImplementedError
+
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
+        """Read the attention from queries and keys (B, H, N, D)."""
+        raise NotImplementedError
+
+    def read_weights(self, weights: Tensor) -> None:
+        """Read the attention from weights (B, Nq, Nk), the mean of the heads."""
+        raise NotImplementedError
+
+    def _spread_appended(self, attention: Tensor) -> Tensor:
+        """Give what is paid to a mean of all tokens (..., N + count) to all alike."""
+        if not self.appended:
+            return attention
+        attention, extra = attention.tensor_split([-self.appended], dim=-1)
+        return attention + extra.sum(dim=-1, keepdim=True) / attention.shape[-1]
+
+    def _is_read(self) -> bool:
+        self.seen += 1
+        return self.seen == self.layer + 1
+
+
+class ClassTokenAttention(LastAttentionReader):
+    """Read the attention of the special tokens (TransMix, CVPR 2022, §3).
+
+    Attributes:
+        rows: (B, P, P + N), softmax before dropout, averaged over heads.
+    """
+
+    rows: Tensor
+
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
+        """Keep the rows of the special tokens."""
+        rows = dispatch.class_rows(query, key, self.prefix, scale, mask)
+        self.rows = self._spread_appended(rows)
+
+    def read_weights(self, weights: Tensor) -> None:
+        """Keep the rows of the special tokens."""
+        self.rows = self._spread_appended(weights[:, : self.prefix])
+
+    def output_shares(self) -> tuple[Tensor, ...]:
+        """Return the share of each special token's attention on the partner, (B,).
+
+        The columns of the special tokens do not count.
+        """
+        rows = self.rows[:, :, self.prefix :]
+        paid = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
+        return paid.unbind(dim=1)
+
+
+class ReceivedAttention(LastAttentionReader):
+    """Read how much attention each image token receives.
+
+    An extension of ours, not in the paper, for networks without class token: the mean
+    of the columns of the last attention takes the place of the class token's row.
+
+    Attributes:
+        columns: (B, N), averaged over heads and image tokens.
+    """
+
+    columns: Tensor
+
+    def read(
+        self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
+    ) -> None:
+        """Keep the means of the columns."""
+        weight = self._query_weight(query.shape[-2], query)
+        if self._is_padded():
+            share = weight.expand(len(query), -1)[..., None]
+            moved = dispatch.propagate(query, key, share, scale, mask)
+            weight = weight / moved[..., 0]
+        self._keep(dispatch.received(query, key, weight, scale, mask))
+
+    def read_weights(self, weights: Tensor) -> None:
+        """Keep the means of the columns."""
+        weight = self._query_weight(weights.shape[1], weights)
+        if self._is_padded():
+            moved = propagate.multiply(weights, weight[..., None])
+            weight = weight / moved[..., 0]
+        self._keep((weights * weight[..., None]).sum(dim=1))
+
+    def output_shares(self) -> tuple[Tensor, ...]:
+        """Return the share of all attention that the partner receives, (B,)."""
+        received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
+        return (received,)
+
+    def _is_padded(self) -> bool:
+        """Return whether padding, which is no part of the image, receives attention."""
+        if self.windows is None:
+            return False
+        return any(side % width for side, width in zip(*self.windows[:2]))
+
+    def _query_weight(self, queries: int, like: Tensor) -> Tensor:
+        """Return 1 for queries that are image tokens, else 0, (1 or B, Nq)."""
+        if self.windows is not None:
+            ones = torch.ones(1, self.grid[0] * self.grid[1], 1, device=like.device)
+            windows = propagate.to_windows(ones, *self.windows)[..., 0]
+            return windows.repeat(like.shape[0] // windows.shape[0], 1)
+        weight = torch.ones(1, queries, device=like.device)
+        weight[:, : self.prefix] = 0
+        weight[:, queries - self.appended :] = 0
+        return weight
+
+    def _keep(self, columns: Tensor) -> None:
+        if self.windows is not None:
+            columns = propagate.from_windows(columns[..., None], *self.windows, 1)
+            self.columns = columns[..., 0]
+        else:
+            self.columns = self._spread_appended(columns)[:, self.prefix :]
+
+
+READERS = {'cls': ClassTokenAttention, 'received': ReceivedAttention}
+
+
+def attention_reader(
+    backbone: nn.Module,
+    mix: Mix,
+    attention: str = 'cls',
+    layer: int = -1,
+    readers: Mapping[str, type[LastAttentionReader]] = READERS,
+) -> LastAttentionReader:
+    """Make a reader of an attention of an attached backbone, by default the last.
+
+    Args:
+        backbone: Attached.
+        mix: The mixed batch.
+        attention: A key of ``readers``. Defaults to ``'cls'``.
+        layer: Which attention, by index; negative ones count from the end. Defaults to
+            -1.
+        readers: Classes to choose from. Defaults to :data:`READERS`.
+    """
+    spec = backbone_spec(backbone)
+    grid = token_grid(backbone, mix.images.shape[-2:])
+    patch = spec.patch(backbone)
+    return readers[attention](
+        crop_to_tokens(mix, grid, patch).token_mask(grid, patch),
+        grid,
+        spec.prefix(backbone),
+        backbone.trace_context.attentions,
+        layer,
+    )

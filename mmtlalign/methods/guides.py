@@ -1,0 +1,333 @@
+"""Guides: networks that look at the images of a batch before they are mixed.
+
+An augment that needs it is given what the guide says
+(:class:`mmtlalign.mixing.guides.Looked`). A guide is no part of the model: it is in no
+checkpoint and no optimizer, consumes no random numbers, and changes no buffer and no
+gradient.
+
+Shapes: ``B`` batch, ``K`` classes, ``h, w`` token rows and columns, ``N = h * w``.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import BaseModule
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmtlalign.checkpoint.config_text import read_config_text
+from mmtlalign.checkpoint.io import read_checkpoint
+from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.compat.wrappers import unwrap_model
+from mmtlalign.errors import InputError
+from mmtlalign.methods.attention_readers import (
+    READERS,
+    ClassTokenAttention,
+    LastAttentionReader,
+    ReceivedAttention,
+    attention_reader,
+)
+from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.modes import eval_mode
+from mmtlalign.registry import HOOKS, MODELS
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.tracing.trace import token_grid, trace_forward
+
+Grids = tuple[tuple[int, int], tuple[int, int]]
+
+
+class AttentionGuide:
+    """Base of the guides that read the last attention of a network.
+
+    Args:
+        attention (str, optional): ``'cls'``: what the class token pays to each token;
+            ``'received'``: what each token receives from all image tokens, the mean.
+            Defaults to ``'received'``.
+
+    Attributes:
+        gives: What an augment may need that this guide gives.
+    """
+
+    gives = frozenset({'saliency'})
+
+    def __init__(self, attention: str = 'received'):
+        if attention not in READERS:
+            raise InputError(f"attention={attention!r}: choose 'cls' or 'received'.")
+        self.attention = attention
+
+    def bind(self, model: nn.Module) -> Grids | None:
+        """Look through the networks of a classifier from now on.
+
+        Args:
+            model: The classifier that trains.
+
+        Returns:
+            Rows and columns of the maps, and height and width of the images that they
+            are for, where that is known before the first batch.
+
+        Raises:
+            UnsupportedError: The attention of the network cannot be read.
+            InputError: The network has no such attention.
+        """
+        raise NotImplementedError
+
+    def check_backbone(self, backbone: nn.Module) -> Grids | None:
+        """Attach to a network, and return its grid and the size that it is for."""
+        spec, name = backbone_spec(backbone), type(backbone).__name__
+        late = spec.late_tokens(backbone)
+        if self.attention == 'cls' and not spec.prefix(backbone) + late:
+            raise InputError(
+                f"The guide's attention='cls' needs a class token, which {name} has "
+                "not: use attention='received'."
+            )
+        attach(backbone)
+        size = getattr(backbone, 'img_size', None)
+        if size is None or not spec.prefix(backbone):
+            return None  # of a pyramid only its first grid would be known
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        return token_grid(backbone, size), size
+
+    def read(self, backbone: nn.Module, images: Tensor) -> tuple[Tensor, Any]:
+        """Run a network once; return its map (B, h, w) and its features."""
+        unmixed = Mix.unmixed(images, images.new_zeros(len(images), 1).float())
+        reader = attention_reader(backbone, unmixed, self.attention)
+        with trace_forward(backbone, reader):
+            feats = backbone(images)
+        return saliency(reader), feats
+
+
+def saliency(reader: LastAttentionReader) -> Tensor:
+    """Return the attention on each image token (B, h, w), float32."""
+    if isinstance(reader, ReceivedAttention):
+        # A sum over the queries.
+        paid = reader.columns / reader.columns.shape[1]
+    elif isinstance(reader, ClassTokenAttention):
+        paid = reader.rows[:, 0, reader.prefix :]
+    else:
+        raise TypeError(type(reader).__name__)
+    return paid.float().unflatten(1, tuple(reader.grid))
+
+
+@contextlib.contextmanager
+def silent_evaluation(*networks: nn.Module) -> Iterator[None]:
+    """Run networks in evaluation mode, without gradient, and restore every flag."""
+    with eval_mode(*networks), torch.no_grad():
+        yield
+
+
+@MODELS.register_module()
+class OwnAttention(AttentionGuide):
+    """The last attention of the network that is trained, on images not mixed yet.
+
+    One more forward pass, in evaluation mode and without gradient, in the precision of
+    the step. It also gives the scores of these images.
+
+    Args:
+        attention (str): ``'received'``: what each token receives from all image
+            tokens, the mean; ``'cls'``: what the class token pays to each. Defaults to
+            ``'received'``.
+    """
+
+    gives = frozenset({'saliency', 'scores'})
+
+    def bind(self, model: nn.Module) -> Grids | None:
+        """Look through the classifier itself; see :meth:`AttentionGuide.bind`."""
+        self.model: Any = model
+        return self.check_backbone(model.backbone)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+        """Look at images (B, 3, H, W); labels (B, K) are not read."""
+        return self.look(self.model, images)
+
+    def look(self, model: Any, images: Tensor) -> Looked:
+        """Look through a classifier at images (B, 3, H, W)."""
+        with silent_evaluation(model):
+            attention, feats = self.read(model.backbone, images)
+            if model.with_neck:
+                feats = model.neck(feats)
+            scores = model.head(feats)
+        return Looked(attention, scores.float())
+
+
+@MODELS.register_module()
+class TeacherAttention(AttentionGuide):
+    """The last attention of a frozen network, of any family that can be traced.
+
+    One forward pass of it, on its own grid of tokens. It is no part of the model; its
+    file is read when a training begins.
+
+    Args:
+        backbone (dict): Config of the network.
+        checkpoint (str): File of its weights, whose names begin with ``backbone.``, or
+            of the backbone alone.
+        attention (str): As of :class:`OwnAttention`. Defaults to ``'cls'``.
+        mean (Sequence[float], optional): What the teacher's images were normalised by,
+            as of the data preprocessor. Defaults to None: what the config in the file
+            says, or as the student's.
+        std (Sequence[float], optional): The same. Defaults to None.
+
+    Raises:
+        InputError: The data preprocessor normalises otherwise; when a training begins,
+            there is no such file, or it does not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        checkpoint: str,
+        attention: str = 'cls',
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ):
+        super().__init__(attention)
+        if not checkpoint:
+            raise InputError(
+                f'TeacherAttention(checkpoint={checkpoint!r}): a teacher without '
+                'weights looks at random; name their file.'
+            )
+        self.normalisation = dict(mean=mean, std=std)
+        self.checkpoint: str | None = checkpoint
+        self.given: dict[str, Any] = {}
+        self.network: BaseModule = MODELS.build(copy.deepcopy(backbone))
+        self.network.requires_grad_(False)
+        self.network.eval()  # mmpretrain's return nothing here
+
+    def load(self) -> None:
+        """Read the weights, once: a model that is only tested needs no file of them.
+
+        Raises:
+            InputError: There is no such file, or it does not fit.
+        """
+        if self.checkpoint is not None:
+            load_backbone(
+                self.network,
+                self.checkpoint,
+                setting="the teacher's checkpoint",
+                remedy='Correct `checkpoint` of its config.',
+            )
+            self._check_normalisation(saved_normalisation(self.checkpoint))
+            self.checkpoint = None
+
+    def _check_normalisation(self, asked: Mapping[str, Any]) -> None:
+        """Check that images are normalised for the model as for the teacher."""
+        for name, own in asked.items():
+            given = self.given.get(name)
+            if own is None or given is None or given.is_meta:
+                continue
+            own = torch.tensor(own, dtype=torch.float32).flatten()
+            given = given.detach().cpu().float().flatten()
+            if own.shape != given.shape or not torch.allclose(own, given):
+                raise InputError(
+                    f'The teacher was trained on images with {name}={own.tolist()}, '
+                    f'and data_preprocessor has {name}={given.tolist()}: give both '
+                    'networks images of one normalisation.'
+                )
+
+    def __deepcopy__(self, memo: dict) -> 'TeacherAttention':
+        """Share the network: copies of a model, such as the averaged one, keep it."""
+        return copy.copy(self)
+
+    def bind(self, model: nn.Module) -> Grids | None:
+        """Check the teacher; see :meth:`AttentionGuide.bind`.
+
+        Raises:
+            InputError: Images are normalised otherwise for the model than for it.
+        """
+        pre: Any = model.data_preprocessor
+        self.given = {name: getattr(pre, name, None) for name in ('mean', 'std')}
+        self._check_normalisation(self.normalisation)
+        return self.check_backbone(self.network)
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+        """Look at images (B, 3, H, W); labels (B, K) are not read."""
+        self.load()
+        self.network.to(images.device)
+        with silent_evaluation(self.network):
+            return Looked(self.read(self.network, images)[0])
+
+
+def saved_normalisation(path: str) -> dict[str, Any]:
+    """Return mean and std of the config that a checkpoint carries; {} without one."""
+    content = read_checkpoint(path, 'checkpoint', 'Name another file.')
+    text = (content.get('meta') or {}).get('cfg')
+    if not isinstance(text, str):
+        return {}
+    try:
+        config = read_config_text(text, path)
+    except InputError:
+        return {}  # of another program
+    model = config.get('model') or {}
+    pre = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+    return {name: pre.get(name) for name in ('mean', 'std')}
+
+
+@MODELS.register_module()
+class EMAAttention(OwnAttention):
+    """The last attention of the averaged copy of the network that is trained.
+
+    The copy is that of mmengine's ``EMAHook``; ``mmtlalign.EMAGuideHook`` finds it.
+    Untested by any paper. It also gives the copy's scores.
+
+    Args:
+        attention (str): As of :class:`OwnAttention`. Defaults to ``'received'``.
+    """
+
+    average: Any = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+        """Look at images (B, 3, H, W); labels (B, K) are not read.
+
+        Raises:
+            InputError: There is no copy.
+        """
+        if self.average is None:
+            raise InputError(
+                'EMAAttention has no averaged copy to look through: add '
+                "custom_hooks=[dict(type='EMAHook'), "
+                "dict(type='mmtlalign.EMAGuideHook')]."
+            )
+        return self.look(self.average, images)
+
+
+@HOOKS.register_module()
+class EMAGuideHook(Hook):
+    """Let ``EMAAttention`` look through the copy of mmengine's ``EMAHook``.
+
+    It may be the guide of ``train_cfg`` or the teacher of a head.
+
+    Raises:
+        InputError: There is no such guide, or no ``EMAHook``.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the copy, and give it to the guide."""
+        guides = [
+            g
+            for g in guides_of(unwrap_model(runner.model))
+            if isinstance(g, EMAAttention)
+        ]
+        hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+        if not guides or not hooks:
+            raise InputError(
+                'EMAGuideHook joins a guide of train_cfg, or the teacher of a head, '
+                'with the averaged copy of the model: it needs guide= or '
+                "teacher=dict(type='mmtlalign.EMAAttention') and dict(type='EMAHook') "
+                'in custom_hooks; add both, or leave it out.'
+            )
+        for guide in guides:
+            guide.average = hooks[0].ema_model.module
+
+
+def guides_of(model: Any) -> list[Any]:
+    """Return the guide of a classifier's mixer and the teacher of its head."""
+    found = [
+        getattr(getattr(model, 'mixer', None), 'guide', None),
+        getattr(getattr(model, 'head', None), 'teacher', None),
+    ]
+    return [guide for guide in found if guide is not None]

@@ -1,0 +1,309 @@
+"""Puzzle Mix: the mask that keeps most of what counts of both images, by minimum cuts.
+
+ICML 2020. Written from a description of the paper and from the formulas of its code;
+the cut is SciPy's maximum flow in place of gco, whose licence allows research alone.
+Moving blocks inside the images (transport) is not offered.
+
+Shapes: ``B`` batch, ``H, W`` pixels, ``b`` blocks a side, ``L`` levels of blending.
+"""
+
+import importlib.util
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmtlalign.errors import InputError
+from mmtlalign.mixing.augments import Drawn, mask_count
+from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.salient import Grid, SalientMix
+
+# Costs are whole numbers: so many for a sum of 1 over all blocks, times their number.
+SCALE = 1000
+
+
+class PuzzleCosts(NamedTuple):
+    """What a mask of an image costs, in whole numbers.
+
+    Attributes:
+        levels: Of each level of blending in each block (B, b, b, L); level 0 is all of
+            the own image.
+        down: Of unlike neighbours in a column (B, b - 1, b), times the squared
+            difference of their levels.
+        right: Of unlike neighbours in a row (B, b, b - 1), the same.
+    """
+
+    levels: np.ndarray
+    down: np.ndarray
+    right: np.ndarray
+
+
+class PuzzleMix(SalientMix):
+    """Puzzle Mix (ICML 2020): each block shows the image that counts more there.
+
+    Blocks have a share of the partner of 0 or 1, or also ½; of all masks the one of
+    least cost is taken: what is lost of both images' saliency, unlike neighbours, and
+    how far the share is from the drawn one. Needs a guide that gives pictures, such as
+    ``mmtlalign.InputGradient``. The label follows the area.
+
+    Args:
+        alpha (float): Both parameters of the Beta distribution that the own image's
+            share is drawn from, one for the batch. Defaults to 1.0.
+        blocks (tuple[int, ...]): Blocks a side, one of which is drawn for the batch.
+            Defaults to (2, 4, 8, 16), the official ones.
+        levels (int): 2: each block is of one image; 3: or half of both. Defaults to 2.
+        smoothness (float): Cost of unlike neighbours (beta). Defaults to 1.2.
+        contrast (float): How much of it follows the pixels at the border of two blocks
+            (gamma). Defaults to 0.5.
+        prior (float): Cost of a share that was not drawn (eta). Defaults to 0.2.
+        border (int): Side in pixels of what is compared at the border of two blocks.
+            Defaults to 2.
+        prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
+        pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
+            ``'random'``, the official one.
+        mode (str): ``'elem'`` alone. Defaults to ``'elem'``.
+    """
+
+    needs = frozenset({'saliency', 'pictures'})
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        blocks: tuple[int, ...] = (2, 4, 8, 16),
+        levels: int = 2,
+        smoothness: float = 1.2,
+        contrast: float = 0.5,
+        prior: float = 0.2,
+        border: int = 2,
+        prob: float = 1.0,
+        pairing: str = 'random',
+        mode: str = 'elem',
+    ):
+        super().__init__(alpha, prob, pairing, mode)
+        if importlib.util.find_spec('scipy') is None:
+            raise InputError(
+                'PuzzleMix finds masks by the maximum flow of SciPy, which is not '
+                'installed: pip install scipy.'
+            )
+        if not blocks or any(int(n) != n or n < 2 for n in blocks):
+            raise InputError(f'blocks={blocks}: give whole blocks a side, 2 or more.')
+        if levels not in (2, 3):
+            raise InputError(f'levels={levels}: choose 2, or 3 with half of both.')
+        if int(border) != border or border < 1:
+            raise InputError(f'border={border}: give whole pixels, 1 or more.')
+        for name, value in dict(
+            smoothness=smoothness, contrast=contrast, prior=prior
+        ).items():
+            if not value >= 0:
+                raise InputError(f'{name}={value}: a weight is 0 or more.')
+        if contrast > 1:
+            raise InputError(
+                f'contrast={contrast}: above 1 unlike neighbours could gain, which no '
+                'minimum cut can solve; give 0 to 1.'
+            )
+        self.blocks = tuple(int(n) for n in blocks)
+        self.levels = levels
+        self.smoothness, self.contrast, self.prior = smoothness, contrast, prior
+        self.border = int(border)
+
+    def check_guide(self, given: Grid, size: Grid) -> None:
+        """Check that blocks divide images and maps.
+
+        Raises:
+            InputError: They do not.
+        """
+        for blocks in self.blocks:
+            for name, sides in (('images', size), ("the guide's maps", given)):
+                if sides[0] % blocks or sides[1] % blocks:
+                    raise InputError(
+                        f'PuzzleMix, blocks={self.blocks}: {blocks} blocks a side do '
+                        f'not divide {name} of {sides[0]}x{sides[1]}: leave that '
+                        'number out, or resize the images to a multiple of it.'
+                    )
+
+    def grid_of(self, given: Grid, size: Grid) -> Grid:
+        """Return the guide's own rows and columns."""
+        return given
+
+    def draw_shares(self, batch: int) -> np.ndarray | None:
+        """Draw one share for all masks."""
+        lam = self._draw_share()
+        return None if lam is None else np.full(mask_count(batch, self.mode), lam)
+
+    def draw_masks(
+        self,
+        size: Grid,
+        lams: np.ndarray,
+        looked: Looked | None = None,
+        partner: Tensor | None = None,
+    ) -> Drawn:
+        """Draw how many blocks there are, and find the mask of least cost."""
+        assert looked is not None and looked.pictures is not None  # a guide has them
+        assert partner is not None
+        saliency = self.saliency(looked, size)
+        blocks = self.blocks[np.random.randint(len(self.blocks))]
+        costs = self.costs(saliency, looked.pictures, partner, blocks, float(lams[0]))
+        cuts = [least_cost(*one) for one in zip(*costs)]
+        mask = np.stack(cuts).astype(np.float32) / (self.levels - 1)
+        rows, columns = (np.arange(side) * blocks // side for side in size)
+        pixels = torch.from_numpy(mask[:, rows[:, None], columns])
+        return Drawn(pixels.to(saliency.device))
+
+    def costs(
+        self,
+        saliency: Tensor,
+        pictures: Tensor,
+        partner: Tensor,
+        blocks: int,
+        lam: float,
+    ) -> PuzzleCosts:
+        """Return what each block and each pair of neighbours costs.
+
+        Args:
+            saliency: (B, h, w), at least 0.
+            pictures: (B, 3, H, W), 0...1.
+            partner: Index of each image's partner (B,).
+            blocks: Blocks a side.
+            lam: The own image's share that was drawn.
+        """
+        cell = saliency.shape[1] // blocks, saliency.shape[2] // blocks
+        mass = F.avg_pool2d(saliency[:, None], cell)[:, 0]
+        own = mass / mass.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+        other = own[partner]
+        weight = self.smoothness / blocks / 16
+        contrast = weight * self.contrast
+        down = contrast * border_contrasts(pictures, partner, blocks, self.border)
+        turned = pictures.transpose(2, 3)
+        right = contrast * border_contrasts(turned, partner, blocks, self.border)
+        right = right.transpose(-1, -2)
+        # What neighbours of one image cost is shared between both blocks.
+        before, behind = _halves(down)
+        keep, give = other.clone(), own.clone()
+        keep[:, :-1] += before[0]
+        give[:, :-1] += before[1]
+        keep[:, 1:] += behind[0]
+        give[:, 1:] += behind[1]
+        before, behind = _halves(right)
+        keep[:, :, :-1] += before[0]
+        give[:, :, :-1] += before[1]
+        keep[:, :, 1:] += behind[0]
+        give[:, :, 1:] += behind[1]
+        scale = SCALE * blocks**2
+        chances = [math.comb(self.levels - 1, i) for i in range(self.levels)]
+        levels = []
+        for i, chance in enumerate(chances):
+            share = i / (self.levels - 1)
+            likely = chance * lam ** (self.levels - 1 - i) * (1 - lam) ** i
+            far = -self.prior * math.log(likely + 1e-8) / blocks**2
+            levels.append((1 - share) * _array(keep) + share * _array(give) + far)
+        unlike = [_array(weight + _gain(pair)) for pair in (down, right)]
+        return PuzzleCosts(
+            (scale * np.stack(levels, axis=-1)).astype(np.int32),
+            *((scale * one).clip(min=0).astype(np.int32) for one in unlike),
+        )
+
+
+def border_contrasts(
+    pictures: Tensor, partner: Tensor, blocks: int, border: int
+) -> Tensor:
+    """Return how unlike pixels are on both sides of a border, (4, B, b - 1, b).
+
+    Of the upper block's picture and the lower one's: own and own, own and partner's,
+    partner's and own, partner's and partner's.
+
+    Args:
+        pictures: (B, 3, H, W), 0...1.
+        partner: Index of each image's partner (B,).
+        blocks: Blocks a side, b.
+        border: Side in pixels of what is compared, at most.
+    """
+    high, wide = (side // blocks for side in pictures.shape[-2:])
+    cell = math.gcd(border, high), math.gcd(border, wide)
+    small = F.avg_pool2d(pictures.float(), cell)
+    step, run = high // cell[0], wide // cell[1]
+    above, below = small[:, :, step - 1 : -1 : step], small[:, :, step::step]
+    found = []
+    for upper in (above, above[partner]):
+        for lower in (below, below[partner]):
+            unlike = (upper - lower).abs().mean(dim=1)
+            found.append(F.avg_pool2d(unlike, (1, run)))
+    return torch.stack(found)
+
+
+def _halves(
+    unlike: Tensor,
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return half of what a border costs, for the first block and for the second.
+
+    Each if that block is of the own image, and if it is of the partner, whatever the
+    other one is. With :func:`_gain` both make up the border's cost, and a constant that
+    is the same for all masks.
+    """
+    own, down, up, other = unlike
+    first = (own + down) / 2, (other + up) / 2
+    second = (own + up) / 2, (other + down) / 2
+    return first, second
+
+
+def _gain(unlike: Tensor) -> Tensor:
+    """Return what a border of two images costs beside a border of one."""
+    own, down, up, other = unlike
+    return (down + up - own - other) / 2
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def least_cost(levels: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the levels (b, b) of least cost, whole numbers from 0 on.
+
+    Of 2 levels, or of 3 whose unlike neighbours cost the square of their difference:
+    with an edge more for each pair two levels apart, one minimum cut is exact.
+
+    Args:
+        levels: Costs (b, b, L).
+        down: Costs of unlike neighbours in a column (b - 1, b), at level 1.
+        right: The same in a row (b, b - 1).
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+    high, wide, count = levels.shape
+    steps = count - 1
+    # Node (block, step) is on the side of the source if the level is above the step.
+    nodes = np.arange(high * wide * steps).reshape(high, wide, steps)
+    source, sink = nodes.size, nodes.size + 1
+    edges: list[tuple[Any, Any, Any]] = []
+
+    def connect(start: Any, end: Any, cost: Any) -> None:
+        edges.append(tuple(map(np.ravel, np.broadcast_arrays(start, end, cost))))
+
+    whole = levels.astype(np.int64) * steps**2
+    # Only differences count, and capacities are not negative.
+    whole -= whole.min(axis=-1, keepdims=True).clip(max=0)
+    endless = int(whole.sum()) + 1
+    connect(source, nodes[..., 0], whole[..., 0])
+    connect(nodes[..., -1], sink, whole[..., -1])
+    for step in range(1, steps):
+        connect(nodes[..., step - 1], nodes[..., step], whole[..., step])
+        connect(nodes[..., step], nodes[..., step - 1], endless)
+    for one, two, cost in (
+        (nodes[:-1], nodes[1:], down),
+        (nodes[:, :-1], nodes[:, 1:], right),
+    ):
+        for start, end in ((one, two), (two, one)):
+            connect(start, end, cost[..., None])
+            for step in range(1, steps):
+                connect(start[..., step], end[..., step - 1], 2 * cost)
+    starts, ends, costs = (np.concatenate(part) for part in zip(*edges))
+    shape = (nodes.size + 2,) * 2
+    graph = coo_matrix((costs.astype(np.int32), (starts, ends)), shape).tocsr()
+    left = graph - maximum_flow(graph, source, sink).flow
+    left.eliminate_zeros()
+    above = np.zeros(nodes.size + 2, bool)
+    above[breadth_first_order(left, source, return_predecessors=False)] = True
+    return above[nodes].sum(axis=-1)

@@ -1,0 +1,51 @@
+"""mmpretrain's MLP-Mixer, whose learnt weights mix the tokens.
+
+Labels follow them by :mod:`mmtlalign.tracing.learnt_weights`.
+"""
+
+from mmpretrain.models.backbones import MlpMixer
+from mmpretrain.models.backbones.mlp_mixer import MixerBlock
+from torch import nn
+
+from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.tracing.adapters.learnt_layers import read_token_mlp
+from mmtlalign.tracing.attach import TraceContext
+from mmtlalign.tracing.support import (
+    BackboneSpec,
+    register_attention,
+    register_backbone,
+)
+
+
+def _output(backbone: nn.Module) -> str:
+    last = backbone.num_layers - 1
+    if max(backbone.out_indices) != last:
+        raise InputError(
+            f'out_indices={list(backbone.out_indices)}: labels are traced to the last '
+            f'layer, so the last output must be layer {last}; leave out_indices out.'
+        )
+    return 'mean'
+
+
+register_backbone(
+    MlpMixer,
+    BackboneSpec(
+        patch=lambda backbone: backbone.patch_embed.projection.stride,
+        prefix=lambda backbone: 0,
+        output=_output,
+        has_learnt_weights=lambda backbone: True,
+        note='mean of the tokens, with `learnt_weights`',
+    ),
+)
+
+
+@register_attention(MixerBlock)
+def _attach(block: nn.Module, context: TraceContext) -> None:
+    layers = block.token_mix.layers
+    if len(layers) != 3:  # one layer with its activation, the last one, dropout
+        raise UnsupportedError(
+            f'MixerBlock with {len(layers) - 1} layers over its tokens: labels follow '
+            'two, num_fcs=2.'
+        )
+    first, activation = layers[0][:2]
+    read_token_mlp(context, first, activation, layers[1])

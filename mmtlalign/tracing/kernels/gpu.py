@@ -1,0 +1,335 @@
+"""Call the Triton kernels where they can be, after a check against the formula.
+
+The first call of a kind runs a small case beside the formula in float64. A kind that
+fails, or is wrong, is closed for the process: one warning says why, and PyTorch's own
+attention takes its place.
+
+Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
+columns, ``G`` windows of an image, ``T`` tokens of a window.
+"""
+
+import functools
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmtlalign.errors import UnsupportedError
+from mmtlalign.tracing.kernels import launch, plain
+from mmtlalign.tracing.kernels.blocks import Block, Case, fewer_rows, find_block
+from mmtlalign.tracing.kernels.dispatch import SWITCH, asked_way
+from mmtlalign.tracing.kernels.launch import (
+    UnfitError,
+    is_interpreted,
+    load_kernels,
+    room,
+)
+from mmtlalign.tracing.propagate import attention_map, count_windows
+
+MOST_WIDTH = 128
+MOST_COLUMNS = 32
+MOST_WINDOW_TOKENS = 1024
+OLDEST_GPU = 80  # compute capability, times ten: bfloat16 and TF32
+BOUND = 1e-5  # of a share, against the formula
+DTYPES = torch.bfloat16, torch.float16, torch.float32
+MASKS = None, *DTYPES, torch.bool
+
+
+class Kind(NamedTuple):
+    """What a kernel is compiled and checked for."""
+
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    width: int
+    columns: int
+    mask: torch.dtype | None
+    block: Block
+    windows: tuple | None = None
+
+
+# Kinds that were checked, and whether they may be used.
+CHECKED: dict[Kind, bool] = {}
+
+
+def attempt(name: str, *arguments: Any) -> Tensor | None:
+    """Run a kernel, or return None where there is none for the call.
+
+    Args:
+        name: Of a function of ``dispatch``.
+        *arguments: Of that function.
+
+    Raises:
+        UnsupportedError: There is none, and the environment variable asks for it.
+    """
+    first = arguments[0]
+    if type(first) is not Tensor or first.dtype == torch.float64:
+        return None  # without memory, or in place of another; or for a check
+    if first.is_cuda and first.device.index != torch.cuda.current_device():
+        with torch.cuda.device(first.device):  # where Triton launches
+            return attempt(name, *arguments)
+    if name == 'weigh_windows':
+        kind = window_kind(*arguments)
+    else:
+        kind = kind_of(name, *arguments)
+    if isinstance(kind, str):
+        report(f'{name}: {kind}')
+        return None
+    usable = CHECKED.get(kind)
+    if usable is None:
+        if is_capturing(first):
+            return None  # no place for a check
+        usable = CHECKED[kind] = passes(kind)
+    if not usable:
+        return None
+    try:
+        return getattr(launch, name)(kind.block, *arguments)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:
+        CHECKED[kind] = False
+        report(f'{kind.name} for {describe(kind)}: {first_line(error)}')
+        return None
+
+
+def is_capturing(tensor: Tensor) -> bool:
+    """Return whether a CUDA graph is being captured."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+@functools.cache
+def report(problem: str) -> None:
+    """Say once what happened, and what is done instead."""
+    if asked_way() == 'triton':
+        raise UnsupportedError(
+            f'No Triton kernel: {problem}. {SWITCH}=auto takes what works instead.'
+        )
+    warnings.warn(
+        f"Shares move by PyTorch's own attention instead of a Triton kernel, which is "
+        f'slower and as exact. {problem}. {SWITCH}=sdpa says that this is fine.',
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind and the first line of an error."""
+    lines = str(error).strip().splitlines() or ['']
+    return f'{type(error).__name__}: {lines[0]}'
+
+
+def describe(kind: Kind) -> str:
+    """Return a kind in words."""
+    words = [str(kind.dtype).removeprefix('torch.'), f'width {kind.width}']
+    words += [f'{kind.columns} columns'] if kind.columns > 1 else []
+    words += [f'mask {kind.mask}'] if kind.mask else []
+    return ', '.join(words) + f', tile {tuple(kind.block)}'
+
+
+def describe_way(device: torch.device) -> str:
+    """Return by what fused attention moves shares on a device, after trying it."""
+    if asked_way() == 'sdpa':
+        return f'sdpa, by {SWITCH}'
+    if device.type != 'cuda':
+        return 'extra value channels in float32, else sdpa'
+    query = torch.zeros(2, 2, 197, 64, dtype=torch.bfloat16, device=device)
+    share = torch.zeros(2, 197, 1, device=device)
+    report.cache_clear()  # so that the reason is said again
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        out = attempt('propagate', query, query, share, 0.125)
+    if out is not None:
+        return f'triton, compute capability {capability_of(device) / 10}'
+    return f'sdpa: {caught[-1].message}' if caught else 'sdpa'
+
+
+# --- what fits ------------------------------------------------------------------
+
+
+@functools.cache
+def capability_of(device: torch.device) -> int:
+    """Return the capability of a GPU, times ten.
+
+    Raises:
+        UnfitError: It is too old, no GPU, or not NVIDIA's.
+    """
+    load_kernels()
+    if device.type != 'cuda':
+        if is_interpreted():
+            return 90
+        raise UnfitError(f'{device} is no GPU')
+    if torch.version.hip:
+        raise UnfitError("the kernels are tested on NVIDIA's GPUs alone")
+    major, minor = torch.cuda.get_device_capability(device)
+    if 10 * major + minor < OLDEST_GPU:
+        name = torch.cuda.get_device_name(device)
+        raise UnfitError(f'{name} has compute capability {major}.{minor}, below 8.0')
+    return 10 * major + minor
+
+
+@functools.cache
+def processors(device: torch.device) -> int:
+    """Return how many multiprocessors a GPU has."""
+    if device.type != 'cuda':
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def kind_of(
+    name: str,
+    query: Tensor,
+    key: Tensor,
+    other: Any,
+    scale: float,
+    mask: Tensor | None = None,
+    before: Tensor | None = None,
+    *_: Any,
+) -> Kind | str:
+    """Return the kind of a call with queries and keys, or why no kernel takes it."""
+    if scale <= 0 or key.dtype != query.dtype:
+        return f'the scale is {scale}, queries are {query.dtype}, keys {key.dtype}'
+    # Nothing may be read that is not there; PyTorch says what is wrong.
+    batch, _, queries, _ = query.shape
+    fits = [key.shape[0] == batch, key.shape[1] == query.shape[1]]
+    if name == 'propagate':
+        fits += [other.shape[:2] == (batch, key.shape[2]), other.dtype == torch.float32]
+    if name == 'received':
+        fits += [other.shape[1] == queries, other.dtype == torch.float32]
+    if before is not None:
+        fits += [before.shape == (batch, queries, other.shape[2])]
+    if not all(fits):
+        return 'shapes or types do not fit each other'
+    return _kind(
+        name,
+        query.device,
+        query.dtype,
+        query.shape[-1],
+        other.shape[-1] if name == 'propagate' else 1,
+        None if mask is None else mask.dtype,
+        key.shape[2],
+        (len(query), query.shape[2]),
+    )
+
+
+def window_kind(
+    weights: Tensor,
+    share: Tensor,
+    grid: Any,
+    window: Any,
+    shift: Any,
+    pad_first: bool,
+    residual: float = 1.0,
+) -> Kind | str:
+    """Return the kind of a call with weights, or why no kernel takes it."""
+    count, tokens = count_windows(grid, window), window[0] * window[1]
+    if (
+        weights.shape[::2] != (len(share) * count, tokens)
+        or weights.shape[3] != tokens
+        or share.shape[1] != grid[0] * grid[1]
+        or share.dtype != torch.float32
+    ):
+        return 'shapes or types do not fit each other'
+    return _kind(
+        'weigh_windows',
+        weights.device,
+        weights.dtype,
+        weights.shape[-1],
+        share.shape[-1],
+        windows=(tuple(grid), tuple(window), tuple(shift), pad_first),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    width: int,
+    columns: int,
+    mask: torch.dtype | None = None,
+    keys: int = 1,
+    queries: tuple[int, int] = (1, 1),
+    windows: tuple | None = None,
+) -> Kind | str:
+    try:
+        capability = capability_of(device)
+    except UnfitError as error:
+        return str(error)
+    most = MOST_WINDOW_TOKENS if windows else MOST_WIDTH
+    if width > most:
+        what = 'windows have {} tokens' if windows else 'heads have {} channels'
+        return f'{what.format(width)}, more than {most}'
+    if columns > MOST_COLUMNS:
+        return f'the share has {columns} columns, more than {MOST_COLUMNS}'
+    if dtype not in DTYPES or mask not in MASKS:
+        return f'attention is {dtype}, its mask {mask}'
+    bits = torch.finfo(dtype).bits
+    case = Case(name, bits, width, columns, mask is not None, keys)
+    block = find_block(case, capability)
+    if block is None:
+        return f'share_blocks.json has no tile for {case}'
+    if name == 'propagate':
+        block = fewer_rows(block, *queries, processors(device))
+        columns = room(columns)
+    return Kind(name, device, dtype, width, columns, mask, block, windows)
+
+
+# --- the check at first use -------------------------------------------------------
+
+
+def passes(kind: Kind) -> bool:
+    """Run a small case of a kind beside the formula in float64."""
+    try:
+        error = largest_error(kind)
+    except Exception as problem:
+        report(f'{kind.name} for {describe(kind)}: {first_line(problem)}')
+        return False
+    if error < BOUND:
+        return True
+    report(f'{kind.name} for {describe(kind)}: off by {error:.1e} from the formula')
+    return False
+
+
+@torch.no_grad()
+def largest_error(kind: Kind) -> float:
+    """Return by how much a kernel is off in a small case."""
+    draw = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=draw).to(kind.device)
+
+    if kind.windows is not None:
+        grid, window, *_ = kind.windows
+        count = 2 * count_windows(grid, window)
+        weights = random(count, 2, kind.width, kind.width).softmax(-1).to(kind.dtype)
+        share = random(2, math.prod(grid), kind.columns)
+        found = launch.weigh_windows(kind.block, weights, share, *kind.windows)
+        exact = plain.weigh_windows(weights, share, *kind.windows)
+        return _distance(found, exact)
+    queries, keys = 70, 83
+    query = random(2, queries, 2, kind.width).transpose(1, 2).to(kind.dtype)
+    key = random(2, keys, 2, kind.width).transpose(1, 2).to(kind.dtype)
+    mask = None
+    if kind.mask is not None:
+        mask = random(2, 2, queries, keys)
+        mask = mask > -1 if kind.mask == torch.bool else mask.to(kind.mask)
+    call: tuple[float, Tensor | None] = (kind.width**-0.5, mask)
+    exact = attention_map(query, key, *call)
+    if kind.name == 'class_rows':
+        return _distance(
+            launch.class_rows(kind.block, query, key, 2, *call), exact[:, :2]
+        )
+    if kind.name == 'received':
+        rows = random(2, queries).abs()
+        found = launch.received(kind.block, query, key, rows, *call)
+        return _distance(found, (exact * rows[..., None]).sum(dim=1))
+    share, before = (random(2, n, kind.columns).sigmoid() for n in (keys, queries))
+    found = launch.propagate(kind.block, query, key, share, *call, before)
+    return _distance(found, (exact @ share.double() + before) / 2)
+
+
+def _distance(found: Tensor, exact: Tensor) -> float:
+    error = (found - exact).abs().max().item()
+    return error if math.isfinite(error) else math.inf
