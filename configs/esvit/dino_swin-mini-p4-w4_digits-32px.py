@@ -2,7 +2,7 @@
 #   python tools/train.py configs/esvit/dino_swin-mini-p4-w4_digits-32px.py
 # Expected: in no paper.
 # Measured: k-NN top-1 77.8 ± 6.9 (k = 20), of random weights 51.7 ± 1.4, of pixels
-# 56.8, seeds 0, 1, 2 (docs/evaluation.md).
+# 56.8, seeds 0, 1, 2 (docs/frozen_features.md).
 # Cost: as the base config, 0.08 s a step.
 # Source: the base config, whose control this is.
 # Ours: every setting.

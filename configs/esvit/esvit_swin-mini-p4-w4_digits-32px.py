@@ -5,7 +5,7 @@
 #   ... --cfg-options data_root=DIR    other pictures
 # Expected: in no paper.
 # Measured: k-NN top-1 73.0 ± 6.0 (k = 20), of random weights 51.7 ± 1.4, of pixels
-# 56.8, seeds 0, 1, 2 (docs/evaluation.md).
+# 56.8, seeds 0, 1, 2 (docs/frozen_features.md).
 # Cost: five minutes on two CPU cores (AMD EPYC), one of them the loader's: 0.12 s a
 # step (200 steps, alone on the machine).
 # Source: none.

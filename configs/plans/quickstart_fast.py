@@ -1,9 +1,9 @@
-# The quickstart in three minutes: every stage, with fewer steps and one seed.
+# The quickstart in one to five minutes: every stage, with fewer steps and one seed.
 #
 #   bash tools/quickstart.sh --fast
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
-# Cost: three minutes on two CPU cores. Every number is ours.
+# Cost: one to five minutes on two CPU cores. Every number is ours.
 _base_ = './quickstart.py'
 starts = dict(
     tlalign=dict(options={'train_cfg.max_iters': 120, 'train_cfg.val_interval': 120}),

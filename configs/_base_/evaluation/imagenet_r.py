@@ -1,0 +1,19 @@
+# ImageNet-R: accuracy and calibration among its 200 classes.
+# ImageNet's own pictures of these classes, to compare: --cfg-options
+# data_root=data/imagenet/val test_dataloader.dataset.clean=True
+_base_ = './imagenet_224.py'
+
+data_root = 'data/imagenet-r'
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='mmtlalign.ImageNetSubset',
+        which='r',
+        data_root=data_root,
+        pipeline=_base_.test_pipeline,
+    )
+)
+test_evaluator = [
+    dict(type='mmtlalign.SubsetAccuracy', which='r'),
+    dict(type='mmtlalign.Calibration', which='r'),
+]

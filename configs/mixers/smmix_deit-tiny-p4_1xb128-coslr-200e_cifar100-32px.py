@@ -1,0 +1,17 @@
+# SMMix with DeiT-T on CIFAR-100 at 32 px (patch 4), from scratch.
+#   python tools/train.py configs/mixers/smmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py
+# Expected: no number is known.
+# Measured: no.
+# Cost: not measured by us; one GPU.
+# Source: none: the paper has no CIFAR.
+# Ours: every number.
+_base_ = '../cutmix/cutmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+
+model = dict(
+    backbone=dict(out_type='raw'),
+    head=dict(type='mmtlalign.SMMixVisionTransformerClsHead'),
+    train_cfg=dict(
+        augments=[dict(type='mmtlalign.SMMix')],
+        guide=dict(type='mmtlalign.OwnAttention'),
+    ),
+)

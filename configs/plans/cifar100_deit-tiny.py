@@ -1,0 +1,42 @@
+# The comparison of cifar10_vit-mini.py for a GPU: DeiT-T on CIFAR-100, all pictures, 200
+# epochs, in the same units.
+#
+#   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR --resume
+#
+# DIR is where CIFAR-100 downloads itself to. Cost: not measured by us; the time is
+# estimated from a few steps, and printed before anything is trained. Every number is
+# ours.
+_base_ = './cifar10_vit-mini.py'
+
+starts = dict(
+    cutmix=dict(
+        config='configs/cutmix/cutmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+    plain=dict(
+        config='configs/mixers/plain_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+    tokencutmix=dict(
+        config='configs/mixers/'
+        'token-cutmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+    transmix=dict(
+        config='configs/transmix/'
+        'transmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+    tlalign=dict(
+        config='configs/tlalign/tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+    smmix=dict(
+        config='configs/mixers/smmix_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+    mixpro=dict(
+        config='configs/mixers/mixpro_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
+    ),
+)
+options = dict(_delete_=True, data_root='{data}')
+data = 'data/cifar100'
+results = 'docs/results/cifar100_deit-tiny'
+nice = 0
+threads = None
+at_a_time = None
+smoke = dict(_delete_=True)
