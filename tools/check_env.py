@@ -61,7 +61,7 @@ INSTALL = sys.executable + ' -m pip install '
 def main() -> int:
     """Check what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    what = ['interpreter', 'machine', 'hosts', 'foreign', 'repair']
+    what = ['interpreter', 'machine', 'hosts', 'foreign', 'repair', 'kernels']
     parser.add_argument('what', choices=what)
     parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
     parser.add_argument('--target', default=str(ROOT / '.venv'))
@@ -73,6 +73,9 @@ def main() -> int:
     if args.what == 'repair':
         for name in remove_half_installed(sysconfig.get_paths()['purelib']):
             print('  half installed before, to be installed again: ' + name)
+        return 0
+    if args.what == 'kernels':
+        print('shares move by ' + describe_share_kernel())
         return 0
     if args.what == 'hosts':
         return report(check_hosts())
@@ -260,6 +263,16 @@ def check_hosts() -> list:
     except ImportError as error:
         return [Finding(str(error), 'bash tools/setup_env.sh')]
     return []
+
+
+def describe_share_kernel() -> str:
+    """Return by what shares move in half precision where this Python runs."""
+    sys.path.insert(0, str(ROOT))
+    import torch
+
+    from mmtlalign.tracing.kernels.gpu import describe_way
+
+    return describe_way(torch.device('cuda' if torch.cuda.is_available() else 'cpu'))
 
 
 def imports_of(stack: str, tests: bool = False) -> dict:

@@ -1,5 +1,6 @@
 """The machine, the versions and the state of the code that numbers come from."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -67,3 +68,25 @@ def code_version(root: Path) -> str:
     except (OSError, subprocess.CalledProcessError):
         return 'version ' + versions().get('mmtlalign', 'unknown')
     return commit[:12] + (' with changes' if changed else '')
+
+
+# What training and evaluation run, relative to the top of the project.
+SOURCES = ('mmtlalign', 'tools/evaluation', 'tools/evaluate.py', 'tools/train.py')
+
+
+def source_digest(root: Path) -> str:
+    """Return 12 digits that change with any line that trains or evaluates.
+
+    Unlike the commit they stay when documentation, tests or other tools change.
+
+    Args:
+        root: Top of the project.
+    """
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        path = root / source
+        files = sorted(path.rglob('*.py')) if path.is_dir() else [path]
+        for file in files:
+            digest.update(str(file.relative_to(root)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -99,17 +99,22 @@ def track(
         yield lambda number: bars.update(task, advance=number)
 
 
-def format_table(rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
+def format_table(
+    rows: Sequence[Sequence[str]],
+    markdown: bool = False,
+    left: Collection[int] = (0,),
+) -> str:
     """Return rows of text as a table, the first column left, the others right.
 
     Args:
         rows: Cells, the headings first.
         markdown: Whether the table is one of Markdown, rather than of a terminal.
+        left: Columns that are aligned to the left.
     """
     frame = box.MARKDOWN if markdown else box.SIMPLE_HEAD
     table = Table(box=frame, show_edge=markdown, pad_edge=markdown)
     for number, heading in enumerate(rows[0]):
-        table.add_column(heading, justify='right' if number else 'left')
+        table.add_column(heading, justify='left' if number in left else 'right')
     for row in rows[1:]:
         table.add_row(*row)
     stream = io.StringIO()

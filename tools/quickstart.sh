@@ -4,10 +4,10 @@
 #
 #   bash tools/quickstart.sh [onedl|classic] [--fast] [--resume] [--smoke] [--help]
 #
-# Twelve minutes on two CPU cores once the environment is there. --fast: three minutes, the
-# same stages with fewer steps and one seed. --smoke: a dozen steps of each, to see
-# whether all runs. No download beyond the environment, no GPU. Ctrl-C stops
-# it, --resume goes on.
+# Five to fourteen minutes on two CPU cores after the set-up (docs/quickstart.md).
+# --fast: one to five, the same stages with fewer steps and one seed. --smoke: a
+# dozen steps of each, to see whether all runs. No download beyond the environment, no
+# GPU. Ctrl-C stops it, --resume goes on.
 # MMTLALIGN_VENV, MMTLALIGN_PYTHON: see tools/setup_env.sh
 set -euo pipefail
 

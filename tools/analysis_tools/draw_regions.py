@@ -1,8 +1,16 @@
-"""Draw which regions of an image and its mirror image a checkpoint takes for one."""
+"""Draw which regions of two images a checkpoint takes for one, and its attention.
+
+    python tools/analysis_tools/draw_regions.py CHECKPOINT IMAGE
+    python tools/analysis_tools/draw_regions.py CHECKPOINT IMAGE OTHER --mutual
+    python tools/analysis_tools/draw_regions.py CHECKPOINT IMAGE --query 3 5
+
+Without OTHER the image is matched with its grey mirror image, where it is known which
+pairs are right. --query draws the attention of one token, its own row head by head; in
+Swin that is its window, and the rest is hatched.
+"""
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,172 +20,145 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from mmtlalign.compat.files import check_file
-from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import short_errors
-from tools.analysis_tools.knn import WEIGHT_CHOICES
-from tools.analysis_tools.style import blank, new_figure
+from tools.analysis_tools.options import add_network_options
 
 # What imports PyTorch comes after the command line.
 if TYPE_CHECKING:
-    from tools.analysis_tools.regions import RegionPairs
+    from torch import Tensor
 
-RIGHT, WRONG = '#3cb44b', '#e6194b'
-COLUMNS = 8
+    from mmtlalign.evaluation.frozen_features import FrozenFeatures
+
+MASKED = 1e-30
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add('checkpoint', help='of EsViT, or of any classification')
     add('image', help='file of an image')
-    add('--config', help='config of the run, if it is not in the checkpoint')
-    add(
-        '--weights',
-        choices=WEIGHT_CHOICES[:-1],
-        default='auto',
-        help='as of tools/analysis_tools/knn.py',
-    )
-    add('--size', type=int, help='pixels of a side; default: img_size of the backbone')
+    add('other', nargs='?', help='file of a different image; default: the mirror image')
     add('--pairs', type=int, default=10, help='pairs of regions that are drawn')
+    add(
+        '--mutual', action='store_true', help="only pairs that are each other's nearest"
+    )
     add('--mass', type=float, default=0.6, help='share of the attention that is drawn')
+    add('--query', type=int, nargs=2, metavar=('ROW', 'COL'), help='token, from 0')
+    add('--layer', type=int, default=-1, help='attention; default: -1, the last')
     add('--out', type=Path, default='.', help='folder for <image>_regions.png and …')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
-    args = parser.parse_args()
+    add_network_options(parser)
+    args = parser.parse_intermixed_args()  # OTHER may come after options
     if args.pairs < 1 or not 0 < args.mass <= 1:
         parser.error('--pairs takes 1 or more, --mass a share above 0 to 1')
+    if args.mutual and not args.other:
+        parser.error('--mutual is for two images')
     return args
-
-
-def draw_pairs(
-    first: np.ndarray, second: np.ndarray, pairs: 'RegionPairs', path: str | Path
-) -> None:
-    """Draw two views side by side, a line from region to region.
-
-    Args:
-        first: (s, s, 3) uint8.
-        second: Its mirror image, of the same shape.
-        pairs: Lines; green where both ends show the same place.
-        path: Where the PNG goes.
-    """
-    size = first.shape[0]
-    gap = size // 8
-    sheet = np.full((size, 2 * size + gap, 3), 255, np.uint8)
-    sheet[:, :size], sheet[:, size + gap :] = first, second
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.5, 4.4), dpi=150)
-    axis = figure.add_axes((0.01, 0.01, 0.98, 0.88))
-    blank(axis)
-    axis.imshow(sheet, extent=(0, 2 * size + gap, size, 0), interpolation='nearest')
-    for (left, right), good in zip(pairs.ends, pairs.right):
-        axis.plot(
-            [left[0], right[0] + size + gap],
-            [left[1], right[1]],
-            color=RIGHT if good else WRONG,
-            linewidth=1.6,
-            marker='o',
-            markersize=4,
-        )
-    figure.suptitle(
-        f'The {len(pairs.ends)} regions that are most alike: {pairs.accuracy:.0%} at '
-        f'the same place, {pairs.distance:.1f} px away on average',
-        fontsize=11,
-        fontweight='bold',
-    )
-    figure.savefig(path)
-
-
-def most_of(maps: np.ndarray, mass: float = 0.6) -> np.ndarray:
-    """Return the places that hold the most attention.
-
-    Args:
-        maps: Attention (heads, h, w), not negative.
-        mass: Share of a head's attention that they hold at least, above 0 to 1. 0.6 is
-            that of the official pictures of DINO and EsViT.
-
-    Returns:
-        (heads, h, w) bool.
-    """
-    flat = maps.reshape(len(maps), -1)
-    order = flat.argsort(axis=1)
-    kept = np.take_along_axis(flat, order, axis=1).cumsum(axis=1)
-    kept = kept > (1 - mass) * kept[:, -1:]
-    places = np.zeros_like(kept)
-    np.put_along_axis(places, order, kept, axis=1)
-    return places.reshape(maps.shape)
-
-
-def draw_attention(
-    picture: np.ndarray,
-    maps: np.ndarray,
-    entropies: Sequence[float],
-    path: str | Path,
-    mass: float = 0.6,
-) -> None:
-    """Draw the attention of each head of the last layer.
-
-    Args:
-        picture: (s, s, 3) uint8.
-        maps: Attention (heads, h, w).
-        entropies: Entropy of each head, in bits.
-        path: Where the PNG goes.
-        mass: Only places that hold this share of it are drawn.
-    """
-    shown = np.where(most_of(maps, mass), maps, 0)
-    columns = min(COLUMNS, len(maps) + 1)
-    rows = -(-(len(maps) + 1) // columns)
-    title = f'The {mass:.0%} that heads look at most'
-    figure, axes = new_figure(rows, columns, title, 0.6, 0.2, gap=0.2)
-    axes.flat[0].imshow(picture, interpolation='nearest')
-    for head, (axis, share) in enumerate(zip(axes.flat[1:], shown)):
-        axis.imshow(share, cmap='magma', vmin=0, interpolation='nearest')
-        axis.set_title(f'head {head}: {entropies[head]:.2f} bits', fontsize=7)
-    figure.savefig(path)
 
 
 def draw(args: argparse.Namespace) -> None:
     """Measure, draw, and print the numbers."""
-    for path in filter(None, (args.config, args.checkpoint, args.image)):
+    for path in filter(None, (args.config, args.checkpoint, args.image, args.other)):
         check_file(path, 'file')
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()
     from mmtlalign.evaluation.frozen_features import frozen_features
-    from mmtlalign.evaluation.last_attention import last_attention
-    from mmtlalign.evaluation.regions import attention_entropy
-    from tools.analysis_tools.regions import (
-        find_pairs,
-        normalised,
-        read_config,
-        read_picture,
-        second_view,
-    )
+    from tools.analysis_tools.regions import read_config, read_picture
 
     cfg = read_config(args.config, args.checkpoint, args.cfg_options)
     model, description = frozen_features(cfg, args.checkpoint, args.weights)
     size = args.size or cfg.model.backbone.get('img_size', 224)
     picture = read_picture(args.image, size)
-    views = [picture, second_view(picture)]
-    images = normalised(views, model.data_preprocessor)
-    (pairs,) = find_pairs(model.backbone, images[:1], images[1:], args.pairs)
-    attention = last_attention(model.backbone, images[:1])
-    entropies = attention_entropy(attention.weights).mean(dim=0).tolist()
     args.out.mkdir(parents=True, exist_ok=True)
-    name = args.out / Path(args.image).stem
-    draw_pairs(*views, pairs, f'{name}_regions.png')
-    maps = attention.maps()[0].numpy()
-    draw_attention(picture, maps, entropies, f'{name}_attention.png', args.mass)
     print(description)
-    print(
-        f'{len(pairs.ends)} pairs of {maps.shape[1]}x{maps.shape[2]} regions: accuracy '
-        f'{pairs.accuracy:.2f}, distance {pairs.distance:.1f} px'
+    draw_matches(args, model, picture)
+    draw_heads(args, model, picture)
+
+
+def draw_matches(
+    args: argparse.Namespace, model: 'FrozenFeatures', picture: np.ndarray
+) -> None:
+    """Draw and print the regions of the two images that are most alike."""
+    from tools.analysis_tools.region_figures import draw_pairs
+    from tools.analysis_tools.regions import (
+        find_matches,
+        find_pairs,
+        normalised,
+        read_picture,
+        second_view,
     )
-    bits = ' '.join(f'{value:.2f}' for value in entropies)
+
+    size = len(picture)
+    other = read_picture(args.other, size) if args.other else second_view(picture)
+    images = normalised([picture, other], model.data_preprocessor)
+    name = args.out / Path(args.image).stem
+    if args.other:
+        found = find_matches(model.backbone, images, args.pairs, args.mutual)
+        path = f'{name}_{Path(args.other).stem}_regions.png'
+        kind = 'mutual pairs' if args.mutual else 'pairs'
+        title = f'The {len(found.ends)} {kind} of regions that are most alike'
+        draw_pairs(picture, other, found.ends, path, title)
+        print(f'{len(found.ends)} {kind} of {found.regions} regions, cosines:')
+        print(' '.join(f'{cosine:.3f}' for cosine in found.similarities))
+    else:
+        (found,) = find_pairs(model.backbone, images[:1], images[1:], args.pairs)
+        path = f'{name}_regions.png'
+        title = (
+            f'The {len(found.ends)} regions that are most alike: {found.accuracy:.0%} '
+            f'at the same place, {found.distance:.1f} px away on average'
+        )
+        draw_pairs(picture, other, found.ends, path, title, found.right)
+        side = round(found.regions**0.5)
+        print(
+            f'{len(found.ends)} pairs of {side}x{side} regions: accuracy '
+            f'{found.accuracy:.2f}, distance {found.distance:.1f} px'
+        )
+    print(path)
+
+
+def draw_heads(
+    args: argparse.Namespace, model: 'FrozenFeatures', picture: np.ndarray
+) -> None:
+    """Draw and print what the heads of a layer look at."""
+    from mmtlalign.evaluation.attention_maps import read_attention
+    from mmtlalign.evaluation.regions import attention_entropy
+    from tools.analysis_tools.region_figures import draw_attention
+    from tools.analysis_tools.regions import normalised
+
+    images = normalised([picture], model.data_preprocessor)
+    (attention,) = read_attention(model.backbone, images, [args.layer])
+    name = args.out / Path(args.image).stem
+    if args.query:
+        row, column = args.query
+        maps = attention.query_map(row, column)[0].numpy()
+        # The mask of a shifted window leaves less than e^-99 of what it takes away.
+        maps[:, maps.max(axis=0) < MASKED] = np.nan
+        bits = attention_entropy(query_rows(maps)).tolist()
+        path = f'{name}_query_{row}_{column}.png'
+        draw_attention(picture, maps, bits, path, args.mass, (row, column))
+        print(f'token ({row}, {column}) of {maps.shape[1]}x{maps.shape[2]}, ', end='')
+    else:
+        maps = attention.maps()[0].numpy()
+        bits = attention_entropy(attention.weights).mean(dim=0).tolist()
+        path = f'{name}_attention.png'
+        draw_attention(picture, maps, bits, path, args.mass)
     most = np.log2(attention.weights.shape[-1])
-    mean = np.mean(entropies)
-    print(f'attention entropy {mean:.2f} of at most {most:.2f} bits; heads: {bits}')
-    print(f'{name}_regions.png, {name}_attention.png')
+    text = ' '.join(f'{value:.2f}' for value in bits)
+    print(
+        f'attention entropy {np.mean(bits):.2f} of at most {most:.2f} bits; heads: '
+        f'{text}\n{path}'
+    )
+
+
+def query_rows(maps: np.ndarray) -> 'Tensor':
+    """Return rows of a query (heads, 1, N) of its maps (heads, h, w), summing to 1."""
+    import torch
+
+    rows = torch.from_numpy(maps).nan_to_num(0.0).flatten(1)[:, None]
+    return rows / rows.sum(dim=-1, keepdim=True)
 
 
 def main() -> None:

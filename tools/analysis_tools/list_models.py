@@ -59,7 +59,9 @@ def row_of(cls, known):
     reads = []
     if 'class' in note:
         reads.append('class token')
-    if 'mean' in note:
+    if 'learnt_weights' in note:
+        reads.append('nothing')
+    elif 'mean' in note:
         reads.append("`attention='received'`")
     names = ', '.join(f'`{name}`' for name in names_of(cls, known))
     return f'| {host_of(cls)} | {names} | {note} | {", or ".join(reads) or note} |'

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.compat.files import check_file
-from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import InputError, short_errors
-from tools.analysis_tools.knn import WEIGHT_CHOICES
+from tools.analysis_tools.options import add_network_options
 
 # What imports PyTorch comes after the command line.
 if TYPE_CHECKING:
@@ -38,21 +37,13 @@ def parse_args() -> argparse.Namespace:
     add('checkpoint', nargs='?', help='of EsViT, or of any classification')
     add('folder', help='of images, at any depth')
     add('--random', action='store_true', help='random weights of --config instead')
-    add('--config', help='config of the run, if it is not in the checkpoint')
-    add(
-        '--weights',
-        choices=WEIGHT_CHOICES[:-1],
-        default='auto',
-        help='as of tools/analysis_tools/knn.py',
-    )
-    add('--size', type=int, help='pixels of a side; default: img_size of the backbone')
     add('--pairs', type=int, default=10, help='pairs of regions that are judged')
     add('--limit', type=int, help='only so many images, spread over the folder')
     add('--batch', type=int, default=16, help='images at a time')
     add('--seed', type=int, default=0, help='of jitter and random weights')
     add('--no-jitter', action='store_true', help='mirror image in grey, no more')
     add('--json', metavar='FILE', help='write the figures')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add_network_options(parser)
     args = parser.parse_args()
     if min(args.pairs, args.batch, args.limit or 1) < 1:
         parser.error('--pairs, --batch and --limit take 1 or more')
@@ -95,8 +86,8 @@ def measure_images(args: argparse.Namespace) -> dict:
     import torch
     from mmengine.device import get_device
 
+    from mmtlalign.evaluation.attention_maps import last_attention
     from mmtlalign.evaluation.frozen_features import frozen_features
-    from mmtlalign.evaluation.last_attention import last_attention
     from mmtlalign.evaluation.regions import attention_entropy
     from tools.analysis_tools.regions import (
         find_pairs,

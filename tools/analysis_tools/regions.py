@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from mmtlalign.checkpoint.config_text import read_config_text
 from mmtlalign.checkpoint.io import read_checkpoint
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.regions import flip_correspondence, mirrored, nearest_regions
+from mmtlalign.evaluation.regions import (
+    flip_correspondence,
+    match_images,
+    mirrored,
+    nearest_regions,
+)
 from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
 from mmtlalign.validation.config import load_config
 from mmtlalign.validation.samples import why_unreadable
@@ -115,6 +120,28 @@ def pairs_of(regions: Tensor, flipped: Tensor, size: int, pairs: int) -> RegionP
     Raises:
         InputError: The regions are no square grid.
     """
+    side = side_of(regions)
+    cell = size / side
+    similarity, partner = nearest_regions(regions, flipped)
+    first = similarity.argsort(descending=True)[:pairs].cpu()
+    second = partner.cpu()[first]
+    ends = centres(torch.stack([first, second], dim=1), side, cell)
+    judged = flip_correspondence(regions, flipped, side, cell, pairs)
+    return RegionPairs(
+        ends,
+        (mirrored(side)[first] == second).numpy(),
+        judged.accuracy,
+        judged.distance,
+        len(regions),
+    )
+
+
+def side_of(regions: Tensor) -> int:
+    """Return how many of the regions (T, P) of a square image stand in a row.
+
+    Raises:
+        InputError: They are no square grid.
+    """
     side = math.isqrt(len(regions))
     if side == 0 or side**2 != len(regions):
         raise InputError(
@@ -122,20 +149,53 @@ def pairs_of(regions: Tensor, flipped: Tensor, size: int, pairs: int) -> RegionP
             'tokens of a square image. Of a ViT set out_type=raw '
             '(--cfg-options model.backbone.out_type=raw).'
         )
-    cell = size / side
-    similarity, partner = nearest_regions(regions, flipped)
-    first = similarity.argsort(descending=True)[:pairs].cpu()
-    second = partner.cpu()[first]
-    places = torch.stack([first, second], dim=1)
+    return side
+
+
+def centres(places: Tensor, side: int, cell: float) -> np.ndarray:
+    """Return the centres (..., 2), (x, y) in pixels, of numbers of regions (...)."""
     rows = torch.div(places, side, rounding_mode='floor')
-    ends = cell * (torch.stack([places % side, rows], dim=-1) + 0.5)
-    judged = flip_correspondence(regions, flipped, side, cell, pairs)
-    return RegionPairs(
-        ends.numpy(),
-        (mirrored(side)[first] == second).numpy(),
-        judged.accuracy,
-        judged.distance,
-        len(regions),
+    return (cell * (torch.stack([places % side, rows], dim=-1) + 0.5)).numpy()
+
+
+@dataclass(frozen=True)
+class ImageMatches:
+    """Regions of two different images that are most alike.
+
+    Attributes:
+        ends: (n, 2, 2), for each pair the centre (x, y) of the region in the first and
+            in the second image, in pixels.
+        similarities: Cosines (n,), falling.
+        regions: T, of which they were chosen.
+    """
+
+    ends: np.ndarray
+    similarities: list[float]
+    regions: int
+
+
+@torch.no_grad()
+def find_matches(
+    backbone: nn.Module, images: Tensor, pairs: int = 10, mutual: bool = False
+) -> ImageMatches:
+    """Match the regions of an image to those of a different one.
+
+    Args:
+        backbone: Backbone whose regions are compared.
+        images: Both, normalised (2, 3, s, s).
+        pairs: How many to keep.
+        mutual: Only pairs in which each is the other's nearest.
+    """
+    output = run_backbone(backbone, images)
+    regions = views_and_regions(backbone, output)[1]
+    matches = match_images(*regions)
+    best = matches.best(pairs, mutual)
+    side = side_of(regions[0])
+    places = torch.stack([best, matches.nearest[best]], dim=1).cpu()
+    return ImageMatches(
+        centres(places, side, images.shape[-1] / side),
+        matches.similarity[best].tolist(),
+        len(regions[0]),
     )
 
 

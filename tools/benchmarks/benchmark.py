@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
+from mmtlalign.tracing.kernels.gpu import describe_way
 from tools.benchmarks import timing
 from tools.benchmarks.step.measuring import Case, measure
 from tools.benchmarks.step.models import GROUPS, MODELS
@@ -126,6 +127,7 @@ def run(
             options.compile,
             options.sync_check,
             options.profile,
+            options.steps_per_sample,
         )
         found['rows'].append(row)
         if options.json:
@@ -191,6 +193,14 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     )
     add('--batch', type=int, default=8, help='images of the usual size (default: 8)')
     add('--repeats', type=int, default=9, help='rounds (default: 9)')
+    add(
+        '--steps-per-sample',
+        type=int,
+        default=1,
+        metavar='N',
+        help='steps between two waits for the GPU, of which the mean counts; with 10 '
+        'the host may run ahead as in training (default: 1)',
+    )
     add('--clock', default='work', choices=['work', 'wall'], help='default: work')
     add('--sync-check', action='store_true', help='say which steps wait for the GPU')
     add('--profile', action='store_true', help='say which operations take the time')
@@ -218,7 +228,8 @@ def problems(options: argparse.Namespace) -> Iterator[str]:
     if unknown:
         yield f'unknown models {unknown}; known are {", ".join([*GROUPS, *MODELS])}'
         return
-    for name in ('batch', 'repeats', 'threads', 'lengths', 'dense_up_to'):
+    counts = 'batch repeats threads lengths dense_up_to steps_per_sample'
+    for name in counts.split():
         given = getattr(options, name)
         values = given if isinstance(given, list) else [1 if given is None else given]
         if min(values) < 1:
@@ -263,8 +274,11 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f'{where.get("gpu", where["processor"])}, {where["cores"]} cores, load '
         f'{where["load_average"][0]}, torch {torch.__version__}, {options.repeats} '
-        f'rounds, {options.clock} time, {"compiled" if options.compile else "eager"}'
+        f'rounds of {options.steps_per_sample} step(s), {options.clock} time, '
+        f'{"compiled" if options.compile else "eager"}'
     )
+    found['shares'] = describe_way(torch.device(options.device))
+    print(f'shares move by {found["shares"]}')
     for kind in options.measure:
         print(f'{kind}: {MEASURES[kind]}')
     cases, notes = list_cases(options)

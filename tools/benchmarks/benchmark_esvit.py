@@ -5,6 +5,10 @@ r"""Measure EsViT's region loss, beside a direct implementation of its formulas.
         --batch 32 --prototypes 65536 --channels 768 --arch tiny --step-batch 32 \
         --repeats 20
 
+With --largest-batch also what the region loss adds to the view loss, over batches of 1,
+2, 4, ... images until the memory ends or that many are reached: forward and backward of
+a whole step with both losses (V+R) by one without regions (V).
+
 Ours: crops of one size in one batch, similarities and cross-entropy in chunks. The
 direct implementation: the formulas as they stand, one crop and one pair of crops at a
 time, the whole matrix of similarities, gradients by autograd. Both are given the same
@@ -19,10 +23,10 @@ chunk, 16 MiB, are made at once here too. --json writes all samples.
 """
 
 import argparse
-import copy
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +34,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmtlalign.fast.hooks import speed_up
 from mmtlalign.methods.esvit.loss import (
     Views,
     match_regions,
@@ -42,6 +43,16 @@ from mmtlalign.methods.esvit.loss import (
     teacher_probabilities,
 )
 from tools.benchmarks import timing
+from tools.benchmarks.esvit_steps import (
+    LOCAL,
+    VITS,
+    backward_of,
+    build,
+    compare_batches,
+    draw_crops,
+    loss_of,
+    report_batches,
+)
 from tools.benchmarks.peak_memory import peak_bytes
 from tools.benchmarks.reference.esvit import (
     GLOBAL,
@@ -53,12 +64,6 @@ from tools.benchmarks.reference.esvit import (
 )
 from tools.output import write_json
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / 'configs' / '_base_' / 'models' / 'esvit_swin_tiny.py'
-# Of FastAttentionHook in the recipes of Swin.
-KERNEL = 'explicit'
-MINI = dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
-LOCAL = 8
 # Share of a global crop's tokens that a local one has: 9 of 49, as 96 of 224 pixels.
 SHARE = 9 / 49
 
@@ -204,48 +209,14 @@ def growth(row: dict, rows: list[dict]) -> dict[str, float] | None:
     }
 
 
-def build(options: argparse.Namespace) -> nn.Module:
-    """Build EsViT as in the recipes, backbone and heads as large as asked."""
-    settings = copy.deepcopy(Config.fromfile(MODEL).model)
-    arch = MINI if options.arch == 'mini' else options.arch
-    settings.backbone.update(arch=arch, drop_path_rate=0.0)
-    width = MODELS.build(copy.deepcopy(settings.backbone)).num_features[-1]
-    for head in (settings.head, settings.region_head):
-        head.update(in_channels=width, out_channels=options.prototypes)
-    torch.manual_seed(0)
-    model = MODELS.build(settings)
-    model.init_weights()
-    model.teacher_temp = TEACHER_TEMP
-    speed_up(model, KERNEL)
-    return model.to(options.device).train()
-
-
 def compare_steps(options: argparse.Namespace) -> dict[str, Any]:
     """Measure forward and backward of a whole batch."""
     model = build(options)
-    sizes = [options.size] * GLOBAL + [options.local_size] * LOCAL
-    crops = [
-        torch.randn(options.step_batch, 3, size, size, device=options.device)
-        for size in sizes
+    crops = draw_crops(options.step_batch, options)
+    both = [
+        backward_of(model, loss, options)
+        for loss in (partial(loss_of, model, crops), partial(direct_step, model, crops))
     ]
-
-    def ours():
-        losses = model.loss(crops)
-        for center in model.centers.values():
-            center.batch_means.clear()  # which a step of the optimizer would
-        return losses['loss_view'] + losses['loss_region']
-
-    def backward_of(loss):
-        def step():
-            with torch.autocast(options.device, torch.bfloat16, enabled=options.amp):
-                found = loss()
-            found.backward()
-            model.zero_grad(set_to_none=True)
-            return found.detach()
-
-        return step
-
-    both = backward_of(ours), backward_of(lambda: direct_step(model, crops))
     losses = [step().item() for step in both]
     difference = abs(losses[0] - losses[1]) / abs(losses[1])
     row = dict(part='step', batch=options.step_batch, difference=difference)
@@ -299,7 +270,16 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     add('--batch', **numbers, default=[2, 8], help='images (default: 2 8)')
     add('--channels', type=int, default=192, help='of features (default: 192)')
     add('--prototypes', type=int, default=1024, help='default: 1024; recipes: 65536')
-    add('--arch', default='mini', choices=['mini', 'tiny', 'small', 'base'])
+    swins = ['mini', 'tiny', 'small', 'base']
+    add('--arch', default='mini', choices=[*swins, *VITS], help='of Swin, or a ViT')
+    add(
+        '--largest-batch',
+        type=int,
+        default=0,
+        metavar='N',
+        help='measure V+R by V over batches of 1, 2, 4, ... to N; on a CPU choose it '
+        'with the memory in mind (default: 0, not measured)',
+    )
     add('--step-batch', type=int, default=2, help='images of a whole step; 0: none')
     add('--size', type=int, default=224, help='pixels of global crops (default: 224)')
     add('--local-size', type=int, default=96, help='of local crops (default: 96)')
@@ -313,8 +293,9 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         given = getattr(options, name)
         if min(given if isinstance(given, list) else [given]) < 1:
             parser.error(f'--{name} takes 1 or more')
-    if options.step_batch < 0:
-        parser.error('--step-batch takes 0 or more')
+    for name in ('step_batch', 'largest_batch'):
+        if getattr(options, name) < 0:
+            parser.error(f'--{name.replace("_", "-")} takes 0 or more')
     if options.local_size >= options.size:
         parser.error('--local-size takes less than --size')
     return options
@@ -327,8 +308,12 @@ def main(arguments: list[str] | None = None) -> None:
     regions = compare_regions(options)
     step = compare_steps(options) if options.step_batch else None
     report(regions, step, options)
+    batches = compare_batches(options)
+    if batches:
+        report_batches(batches, options)
     if options.json:
-        write_json(options.json, dict(vars(options), regions=regions, step=step))
+        found = dict(regions=regions, step=step, batches=batches)
+        write_json(options.json, dict(vars(options), **found))
 
 
 if __name__ == '__main__':

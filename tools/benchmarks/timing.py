@@ -6,6 +6,7 @@ and their middle half.
 """
 
 import argparse
+import functools
 import gc
 import logging
 import platform
@@ -41,20 +42,34 @@ def silence_hosts() -> None:
     init_default_scope('mmpretrain')
 
 
-def time_call(step: Callable[[], object], device: str = 'cpu') -> tuple[float, float]:
+def time_call(
+    step: Callable[[], object],
+    device: str = 'cpu',
+    count: int = 1,
+    between: Callable[[], object] = lambda: None,
+) -> tuple[float, float]:
     """Return the seconds of a call, of work and by the wall clock.
 
     On a CPU the work is that of this process, all threads, which other processes
-    hardly change. On a GPU, which is waited for, it is the wall clock.
+    hardly change. On a GPU, which is waited for before and after, it is the wall clock.
+
+    Args:
+        step: What is timed.
+        device: ``'cpu'`` or ``'cuda'``.
+        count: Calls in a row, of which the mean is returned.
+        between: Called between them, on the clock.
     """
     if device == 'cuda':
         torch.cuda.synchronize()
     wall, work = time.perf_counter(), time.process_time()
     step()
+    for _ in range(count - 1):
+        between()
+        step()
     if device == 'cuda':
         torch.cuda.synchronize()
     wall, work = time.perf_counter() - wall, time.process_time() - work
-    return (wall if device == 'cuda' else work), wall
+    return (wall if device == 'cuda' else work) / count, wall / count
 
 
 def take_turns(
@@ -62,6 +77,7 @@ def take_turns(
     repeats: int,
     device: str = 'cpu',
     before: Callable[[int], object] = lambda round_: None,
+    steps_per_sample: int = 1,
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Time steps that take turns: seconds of work and by the wall clock, by round.
 
@@ -70,6 +86,8 @@ def take_turns(
         repeats: Rounds; one more comes first and warms up.
         device: ``'cpu'`` or ``'cuda'``.
         before: Called with the number of the round before every step.
+        steps_per_sample: Steps between two waits for a GPU, whose host may run ahead
+            of it as in training.
     """
     names = list(steps)
     work, wall = {n: [] for n in names}, {n: [] for n in names}
@@ -80,9 +98,10 @@ def take_turns(
         # No step is always first.
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
-            before(round_)
+            renew = functools.partial(before, round_)
+            renew()
             gc.collect()
-            seconds, clock = time_call(steps[name], device)
+            seconds, clock = time_call(steps[name], device, steps_per_sample, renew)
             if round_:
                 work[name].append(seconds)
                 wall[name].append(clock)

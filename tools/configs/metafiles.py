@@ -16,6 +16,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmtlalign.evaluation.cost import count, image_size
 from tools.configs.headers import read_header
 
 NOTE = '# Made by tools/configs/generate.py from the recipes and their headers.\n'
@@ -38,6 +39,8 @@ COLLECTIONS = {
         'Features',
         '1905.04899',
     ),
+    'mixers': ('Mixers', None, None),
+    'ablations': ('Ablations', None, None),
     'token_labeling': (
         'Token Labeling',
         'All Tokens Matter: Token Labeling for Training Better Vision Transformers',
@@ -74,6 +77,7 @@ COLLECTIONS = {
     'transfer': ('Transfer', None, None),
     'segmentation': ('Segmentation', None, None),
     'detection': ('Detection', None, None),
+    'evaluation': ('Evaluation', None, None),
     'quickstart': ('Quickstart', None, None),
     'small': ('Small', None, None),
 }
@@ -88,6 +92,9 @@ DATA = {
     'digits': 'handwritten digits of scikit-learn',
     'domainnet': 'DomainNet',
     'flowers102': 'Flowers-102',
+    'imagenet-a': 'ImageNet-A',
+    'imagenet-c': 'ImageNet-C',
+    'imagenet-o': 'ImageNet-O',
     'imagenette': 'Imagenette',
     'in1k': 'ImageNet-1k',
     'pascal-context': 'Pascal Context',
@@ -115,13 +122,14 @@ def metafiles(root: Path, count: bool) -> Iterator[tuple[Path, str]]:
 
     Args:
         root: Folder of the repository.
-        count: Count parameters anew; else take those of the present metafiles.
+        count: Count parameters and multiply-accumulates anew; else take those of the
+            present metafiles.
     """
     imports = [f'configs/{folder}/metafile.yml' for folder in COLLECTIONS]
     yield root / 'model-index.yml', NOTE + dump(dict(Import=imports))
     for folder in COLLECTIONS:
         path = root / 'configs' / folder / 'metafile.yml'
-        known = {} if count else parameters_in(path)
+        known = {} if count else costs_in(path)
         models = [entry(p, root, known) for p in recipes_of(path.parent)]
         contents = dict(Collections=[collection(folder)], Models=models)
         yield path, NOTE + dump(contents)
@@ -144,23 +152,23 @@ def collection(folder: str) -> dict:
     return dict(Name=name, **paper, README=f'configs/{folder}/README.md')
 
 
-def entry(path: Path, root: Path, known: dict[str, int]) -> dict:
+def entry(path: Path, root: Path, known: dict[str, dict[str, int]]) -> dict:
     """Return a recipe's entry.
 
     Args:
         path: The recipe.
         root: Folder of the repository.
-        known: Parameters of models by name; of others they are counted.
+        known: Costs of models by name; of others they are counted.
     """
     config, folder = Config.fromfile(path), path.relative_to(root / 'configs').parts[0]
-    train = config.train_cfg
+    train = config.get('train_cfg') or {}  # recipes of evaluation have none
     length = {'Epochs': train.get('max_epochs'), 'Iterations': train.get('max_iters')}
     batch = config.get('auto_scale_lr', {}).get('base_batch_size')
     metadata = {
-        'Training Data': data_of(path.stem),
+        'Training Data': data_of(path.stem) if train else None,
         **length,
         'Batch Size': batch,
-        'Parameters': known.get(path.stem) or parameters(config, folder),
+        **(known.get(path.stem) or costs(config, folder)),
     }
     results = results_of(path, config.default_scope)
     return {
@@ -190,21 +198,47 @@ def results_of(path: Path, scope: str) -> list[dict]:
     return [dict(Task=TASKS[scope], Dataset=data_of(path.stem), Metrics=metrics)]
 
 
-def parameters_in(path: Path) -> dict[str, int]:
-    """Return the parameters of models that a metafile has, by name."""
+def costs_in(path: Path) -> dict[str, dict[str, int]]:
+    """Return what :func:`costs` gave for the models of a metafile, by name."""
     models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
-    return {model['Name']: model['Metadata']['Parameters'] for model in models}
+    names = ('Parameters', 'FLOPs', 'Image Size')
+    return {
+        model['Name']: {k: v for k, v in model['Metadata'].items() if k in names}
+        for model in models
+    }
 
 
-def parameters(config: Config, folder: str) -> int:
-    """Count the parameters of a recipe's network; of EsViT those of its backbone."""
+# What was counted in this process, by network.
+_COUNTED: dict[str, dict[str, int]] = {}
+
+
+def costs(config: Config, folder: str) -> dict[str, int]:
+    """Count parameters of a recipe's network and, if it classifies, its work.
+
+    ``FLOPs`` are multiply-accumulates of one image, as OpenMMLab uses the word. Of
+    EsViT, both are those of its backbone.
+    """
     init_default_scope(config.default_scope)
     model = config.model.backbone if folder == 'esvit' else config.model
     if folder != 'esvit' and 'data_preprocessor' in config:
         model.setdefault('data_preprocessor', config.data_preprocessor)
     if config.model.backbone.type == 'mmtlalign.TIMMBackbone':
         config.model.backbone.pretrained = False  # nothing is downloaded
-    return sum(p.numel() for p in without_memory(model).parameters())
+    classifies = config.default_scope == 'mmpretrain'
+    size = image_size(config) if classifies else None
+    # How images are mixed changes no network, and many recipes share one.
+    kept = {key: value for key, value in model.to_dict().items() if key != 'train_cfg'}
+    key = repr((config.default_scope, size, kept))
+    if key not in _COUNTED:
+        network = without_memory(model)
+        if classifies:
+            cost = count(network, size)
+            found = {'Parameters': cost.parameters, 'FLOPs': cost.macs}
+            _COUNTED[key] = {**found, 'Image Size': size}
+        else:
+            parameters = sum(p.numel() for p in network.parameters())
+            _COUNTED[key] = dict(Parameters=parameters)
+    return dict(_COUNTED[key])
 
 
 def without_memory(model: dict) -> torch.nn.Module:

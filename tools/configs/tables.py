@@ -1,16 +1,21 @@
-"""The tables of the READMEs below configs/: recipes of a folder, and the whole matrix.
+"""The tables of the READMEs, of docs/backbones.md and of docs/model_zoo.md.
 
-A table stands between `<!-- table: NAME, … -->` and `<!-- end -->`; `TABLES` says what
+Recipes of a folder, networks by methods and by tasks, and what the networks cost. A
+table stands between `<!-- table: NAME, … -->` and `<!-- end -->`; `TABLES` says what
 makes it. All is read from the names, the headers and the metafiles.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from mmengine.config import Config
+
+from tools.analysis_tools.published_costs import NOTES, kind_of, notes, published
 from tools.configs.headers import read_header
-from tools.configs.metafiles import COLLECTIONS, data_of, parameters_in, recipes_of
+from tools.configs.metafiles import COLLECTIONS, DATA, costs_in, data_of, recipes_of
 
 MARKS = re.compile(r'(<!-- table: (\w+), .*?-->\n).*?(<!-- end -->)', re.DOTALL)
 NONE = '·'
@@ -21,6 +26,10 @@ METHODS = {
     'transmix-official-switch': ('TransMix', 'official switch'),
     'cutmix': ('plain mixing', ''),
     'cutmix-official-switch': ('plain mixing', 'official switch'),
+    'transmix-dino': ('TransMix', "DINO's attention"),
+    'transmix-supervised': ('TransMix', "a supervised network's"),
+    'transmix-distilled': ('TransMix', "a distilled network's"),
+    'transmix-ema': ('TransMix', 'of its own average'),
     'token-label': ('Token Labeling', ''),
     'tlalign-token-label': ('Token Labeling', 'with TL-Align'),
     'mixtoken': ('MixToken', ''),
@@ -31,6 +40,10 @@ METHODS = {
 }
 STARTS = dict(in1k='ImageNet-1k', beit="BEiT's pretraining")
 PLAIN = 'own recipe'
+COSTS = ['parameters', 'GMAC']
+# Whose networks are as their papers have them, and which have no head.
+OWN = ('', 'tlalign', 'transmix', 'token-label')
+WITHOUT_HEAD = ('esvit', 'dino')
 PRETRAINING = ('tlalign', 'transmix', 'cutmix', 'token_labeling', 'relabel', 'esvit')
 PRETRAINING += ('dhvt', 'pvt', 'caswin')
 DOWNSTREAM = {
@@ -42,11 +55,13 @@ DOWNSTREAM = {
 
 
 def pages(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield (path, text) of every README, with the tables of today."""
-    for page in sorted((root / 'configs').glob('**/README.md')):
+    """Yield (path, text) of every page with tables, with those of today."""
+    others = [root / 'docs' / 'backbones.md', root / 'docs' / 'model_zoo.md']
+    for page in [*sorted((root / 'configs').glob('**/README.md')), *others]:
         text = page.read_text(encoding='utf-8')
+        folder = root / 'configs' if page in others else page.parent
 
-        def fill(found: re.Match, folder: Path = page.parent) -> str:
+        def fill(found: re.Match, folder: Path = folder) -> str:
             return f'{found[1]}\n{TABLES[found[2]](folder)}\n\n{found[3]}'
 
         yield page, MARKS.sub(fill, text)
@@ -54,36 +69,146 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
 
 def recipes(folder: Path) -> str:
     """Return the recipes of a folder: what is quoted, what we measured, how large."""
-    sizes = parameters_in(folder / 'metafile.yml')
+    costs = costs_in(folder / 'metafile.yml')
+    classify = any('FLOPs' in cost for cost in costs.values())
     rows = []
     for path in recipes_of(folder):
         header = read_header(path)
         measured = NONE if header.measured == 'no.' else header.measured.rstrip('.')
         link = f'[{path.stem}]({path.relative_to(folder).as_posix()})'
-        size = f'{sizes[path.stem] / 1e6:.1f} M'
-        rows.append([link, header.expected.rstrip('.'), measured, size])
-    return table(['recipe', 'expected', 'measured by us', 'parameters'], rows)
+        cells = cost_cells(costs[path.stem])[: 1 + classify]
+        rows.append([link, header.expected.rstrip('.'), measured, *cells])
+    head = ['recipe', 'expected', 'measured by us', *COSTS[: 1 + classify]]
+    return table(head, rows)
+
+
+def cost_cells(cost: dict[str, int]) -> list[str]:
+    """Return the cells of :data:`COSTS`."""
+    macs = cost.get('FLOPs')
+    return [f'{cost["Parameters"] / 1e6:.1f} M', f'{macs / 1e9:.3g}' if macs else NONE]
 
 
 def pretraining(configs: Path) -> str:
-    """Return networks by methods: what pretrains, on which data."""
+    """Return networks by methods: what pretrains, on which data, and what it costs."""
     cells = defaultdict(lambda: defaultdict(list))
+    runs = list(pretraining_runs(configs))
+    first = first_runs(runs, lambda run: (run.network, run.data))
+    for run in runs:
+        cost = cost_cells(first[run.network, run.data].cost)
+        column, note = METHODS.get(run.method, (PLAIN, ''))
+        name = f'{length(run.rest)} {note}'.strip()
+        row = f'`{run.network}`', run.data, *cost
+        cells[row][column].append(link(name, run.path, configs))
+    columns = dict.fromkeys(column for column, _ in METHODS.values())
+    return matrix(cells, ['network', 'data', *COSTS], [PLAIN, *columns])
+
+
+class Run(NamedTuple):
+    """What the name of a recipe of pretraining says, and what its network costs."""
+
+    path: Path
+    method: str
+    network: str
+    rest: str
+    data: str
+    cost: dict[str, int]
+
+
+def pretraining_runs(configs: Path) -> Iterator[Run]:
+    """Yield every recipe of pretraining."""
     for folder in PRETRAINING:
+        costs = costs_in(configs / folder / 'metafile.yml')
         for path in sorted((configs / folder).glob('*.py')):
             method, _, rest = path.stem.partition('_')
             if method not in METHODS:
                 method, rest = '', path.stem
-            network, _, run = rest.partition('_')
-            column, note = METHODS.get(method, (PLAIN, ''))
+            network, _, rest = rest.partition('_')
             data = data_of(path.stem) + resolution(path.stem)
-            start = re.match(r'(\w+)-pre_', run)
+            start = re.match(r'(\w+)-pre_', rest)
             # EsViT after DINO is one schedule of two phases.
             if start and start[1] in STARTS:
                 data += f', from {STARTS[start[1]]}'
-            name = f'{length(run)} {note}'.strip()
-            cells[f'`{network}`', data][column].append(link(name, path, configs))
-    columns = dict.fromkeys(column for column, _ in METHODS.values())
-    return matrix(cells, ['network', 'data'], [PLAIN, *columns])
+            yield Run(path, method, network, rest, data, costs[path.stem])
+
+
+def first_runs(
+    runs: Iterable[Run], key: Callable[[Run], Hashable]
+) -> dict[Hashable, Run]:
+    """Return of every key the run whose network stands for it: as the paper has it.
+
+    Some methods add a classifier of all tokens, and EsViT has none.
+    """
+    found, order = {}, list(dict.fromkeys((*OWN, *METHODS)))
+
+    def rank(run: Run) -> tuple[bool, int]:
+        return 'in1k' not in run.path.stem, order.index(run.method)
+
+    for run in sorted(runs, key=rank):
+        found.setdefault(key(run), run)
+    return found
+
+
+def families(configs: Path) -> str:
+    """Return kinds of networks for ImageNet at 224 pixels, smallest first."""
+    runs = first_runs(
+        (run for run in pretraining_runs(configs) if run.method not in WITHOUT_HEAD),
+        lambda run: run.network,
+    )
+    found = defaultdict(list)
+    for network, run in runs.items():
+        family = re.sub(r'-(tiny|small|medium|base|large)\b', '', network)
+        if run.data.startswith(DATA['in1k']) and run.cost['Image Size'] == 224:
+            found[family].append((run.cost['Parameters'], run.cost['FLOPs'], network))
+    rows = []
+    for family, costs in sorted(found.items()):
+        parameters, macs, names = zip(*sorted(costs))
+        sizes = [re.search(r'-(tiny|small|medium|base|large)\b', n) for n in names]
+        rows.append(
+            [
+                f'`{family}`',
+                ', '.join(size[1] for size in sizes if size),
+                ' / '.join(f'{number / 1e6:.1f}' for number in parameters),
+                ' / '.join(f'{number / 1e9:.2f}' for number in macs),
+            ]
+        )
+    return table(['network', 'sizes', 'parameters, M', 'GMAC'], rows)
+
+
+def networks(configs: Path) -> str:
+    """Return networks, what they cost and what is published, with notes below."""
+    runs = first_runs(
+        pretraining_runs(configs), lambda run: (run.network, run.cost['Image Size'])
+    )
+    rows, known = [], {}
+    for (network, size), run in sorted(runs.items()):
+        backbone = Config.fromfile(run.path).model.backbone
+        keys = notes(backbone)
+        if run.method in WITHOUT_HEAD:
+            keys.append('backbone')
+        marks = [known.setdefault(key, len(known) + 1) for key in keys]
+        quoted = published(backbone, size) or NONE
+        rows.append(
+            [
+                f'[`{network}`](../{run.path.relative_to(configs.parent).as_posix()})',
+                f'`{kind_of(backbone)}`',
+                str(size),
+                f'{run.cost["Parameters"] / 1e6:.3f}',
+                f'{run.cost["FLOPs"] / 1e9:.3f}',
+                quoted,
+                ', '.join(map(str, marks)),
+            ]
+        )
+    head = [
+        'network',
+        'backbone',
+        'pixels',
+        'parameters, M',
+        'GMAC',
+        'published',
+        'note',
+    ]
+    below = (f'{number}. {NOTES[key]}' for key, number in known.items())
+    return '\n'.join([table(head, rows), '', *below])
 
 
 def transfer(folder: Path) -> str:
@@ -158,7 +283,9 @@ def folders(configs: Path) -> str:
 
 TABLES = dict(
     downstream=downstream,
+    families=families,
     folders=folders,
+    networks=networks,
     pretraining=pretraining,
     recipes=recipes,
     transfer=transfer,

@@ -8,29 +8,11 @@ Writes nothing. The status is 0 if all is in order, 1 if not.
 """
 
 import argparse
-import json
 import sys
-from collections import Counter
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from tools.dataset_converters.prepare.check_report import CheckReport
-from tools.dataset_converters.prepare.coco import size_differs
-from tools.dataset_converters.prepare.images import (
-    check_files,
-    check_masks,
-    list_files,
-    sample,
-)
-from tools.output import open_console
-
-IMAGES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
-IGNORED = 255
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,202 +64,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_classes(report: CheckReport, splits: list[str]) -> None:
-    """Check that every split has the same classes, each with pictures that decode."""
-    first: list[str] = []
-    for split in splits:
-        if not report.exists(split, f'make {report.root / split}, a folder a class'):
-            continue
-        folder = report.root / split
-        names = sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if entry.is_dir() and not entry.name.startswith('.')
-        )
-        found = list_files(folder, IMAGES)
-        first = first or names
-        counts = Counter(name.split('/')[0] for name in found)
-        other = [f'{n} is only in {split}' for n in names if n not in first]
-        other += [f'{n} is not in {split}' for n in first if n not in names]
-        report.faults(
-            f'{split}: other classes than {splits[0]}',
-            other,
-            len(names),
-            'give the folders of all splits the same names, to the letter',
-        )
-        empty = [name for name in names if not counts[name]]
-        report.faults(f'{split}: classes without a picture', empty, len(names))
-        stray = [name for name in found if '/' not in name]
-        report.faults(
-            f'{split}: pictures in no class',
-            stray,
-            len(found),
-            'put them into class folders',
-        )
-        check_files(report, split, found, folder)
-    if first:
-        report.count('classes: num_classes of the head', len(first), len(first))
-
-
-def check_segmentation(report: CheckReport, args: argparse.Namespace) -> None:
-    """Check pairs of pictures and masks, and that every class occurs."""
-    low = 1 if args.reduce_zero_label else 0
-    ids = range(low, args.classes + low)
-    allowed = {*ids, IGNORED, *args.ignore, *range(low)}
-    for pair in args.splits:
-        images, _, masks = pair.partition(':')
-        if not all([report.exists(images), report.exists(masks)]):
-            continue
-        stems: list[dict[str, Path]] = []
-        for folder, suffix in (
-            (images, args.img_suffix),
-            (masks, args.seg_map_suffix),
-        ):
-            found = list_files(report.root / folder, [''])
-            fitting = {n: size for n, size in found.items() if n.endswith(suffix)}
-            others = Counter(Path(n).suffix for n in found if n not in fitting)
-            report.faults(
-                f'{folder}: files without {suffix}',
-                [f'{count} with {other}' for other, count in others.items()],
-                len(found),
-                'name the suffix: --img-suffix or --seg-map-suffix, and the same in '
-                'the config',
-            )
-            check_files(report, folder, fitting, report.root / folder)
-            stems.append({n[: -len(suffix)]: report.root / folder / n for n in fitting})
-        known = _Ids(allowed, ids)
-        check_masks(report, images, *stems, known)
-        check_occurring(report, images, list(stems[1].values()), ids)
-
-
-class _Ids(frozenset):
-    """Ids that a mask may have, which a report shows by the first and last class."""
-
-    def __new__(cls, allowed: set[int], ids: range) -> '_Ids':
-        self = super().__new__(cls, allowed)
-        self.ids = ids
-        return self
-
-    def __getitem__(self, index: int) -> int:
-        return self.ids[index]
-
-
-def check_occurring(
-    report: CheckReport, split: str, masks: list[Path], ids: range
-) -> None:
-    """Report the classes that no mask has; all masks are read for that."""
-    seen: set[int] = set()
-    for path in masks:
-        if seen >= set(ids):
-            break
-        try:
-            with Image.open(path) as mask:
-                seen |= set(np.unique(np.asarray(mask)).tolist())
-        except OSError:
-            continue  # reported as unreadable
-    absent = [f'id {number}' for number in ids if number not in seen]
-    report.faults(
-        f'{split}: classes in no mask',
-        absent,
-        len(ids),
-        'are there so many classes, and are the ids 0, 1, 2 … and not 0 and 255?',
-    )
-
-
-def check_coco(report: CheckReport, splits: list[str]) -> None:
-    """Check annotation files, that they fit their pictures, and one another."""
-    first: list[tuple[int, str]] = []
-    for pair in splits:
-        name, _, folder = pair.rpartition(':')
-        if not all([report.exists(name), report.exists(folder)]):
-            continue
-        try:
-            content = json.loads((report.root / name).read_bytes())
-            images = {image['id']: image for image in content['images']}
-            categories = [(kind['id'], kind['name']) for kind in content['categories']]
-            instances = content['annotations']
-        except (ValueError, KeyError, TypeError) as error:
-            fault = f'{type(error).__name__}: {error}'
-            report.faults(f'{name}: form', [fault], 1, 'write it in the form of COCO')
-            continue
-        first = first or categories
-        other = [] if categories == first else [f'{categories} and not {first}']
-        report.faults(
-            f'{name}: other categories than before',
-            other,
-            1,
-            'list the same ids and names in the same order in all files',
-        )
-        files = list_files(report.root / folder, IMAGES)
-        check_files(report, folder, files, report.root / folder)
-        lost = [i['file_name'] for i in images.values() if i['file_name'] not in files]
-        report.faults(f'{name}: pictures not in {folder}', lost, len(images))
-        there = [i for i in images.values() if files.get(i['file_name'])]
-        there = sample(there, report.full)
-        wrong = [i['file_name'] for i in there if size_differs(report.root / folder, i)]
-        report.faults(
-            f'{name}: another size than the picture',
-            wrong,
-            len(there),
-            'were the pictures resized? Boxes and masks must be, too',
-        )
-        check_instances(report, name, instances, images, {n for n, _ in categories})
-    if first:
-        names = tuple(name for _, name in first)
-        report.count(f'classes={names!r}', len(names), len(names))
-
-
-def check_instances(
-    report: CheckReport, name: str, instances: list, images: dict, known: set
-) -> None:
-    """Report what a loader would drop or misread, by the id of the annotation."""
-    faults: dict[str, list] = {
-        'ids that are there twice': [],
-        'of no picture': [],
-        'of no category': [],
-        'boxes of no size': [],
-        'boxes beyond the picture': [],
-        'without a mask': [],
-    }
-    counts = Counter(one.get('id') for one in instances)
-    twice = [number for number, times in counts.items() if times > 1]
-    faults['ids that are there twice'] += twice
-    for one in instances:
-        number, image = one.get('id'), images.get(one.get('image_id'))
-        x, y, w, h = one.get('bbox') or (0, 0, 0, 0)
-        if image is None:
-            faults['of no picture'].append(number)
-        elif x + w > image['width'] + 1 or y + h > image['height'] + 1:
-            faults['boxes beyond the picture'].append(f'{number} {one["bbox"]}')
-        if one.get('category_id') not in known:
-            faults['of no category'].append(f'{number} ({one.get("category_id")})')
-        if w <= 0 or h <= 0:
-            faults['boxes of no size'].append(number)
-        if not one.get('segmentation'):
-            faults['without a mask'].append(number)
-    remedies = {
-        'of no category': 'do ids count from 0 here and from 1 in categories?',
-        'boxes beyond the picture': 'a box is x, y, width, height, not two corners',
-        'without a mask': 'train without mask head, or add segmentation',
-    }
-    for what, found in faults.items():
-        names = [f'annotation {one}' for one in found]
-        remedy = remedies.get(what, 'mend the file')
-        report.faults(f'{name}: {what}', names, len(instances), remedy)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Check and print a table."""
     args = parse_args(argv)
     if not args.root.is_dir():
         sys.exit(f'error: {args.root} is no folder')
+    # Later than the command line, as they import PyTorch.
+    from tools.dataset_converters.prepare import own_data
+    from tools.dataset_converters.prepare.check_report import CheckReport
+    from tools.output import open_console
+
     report = CheckReport(args.root, full=args.full)
     if args.kind == 'classes':
-        check_classes(report, args.splits)
+        own_data.check_classes(report, args.splits)
     elif args.kind == 'masks':
-        check_segmentation(report, args)
+        own_data.check_segmentation(report, args)
     else:
-        check_coco(report, args.splits)
+        own_data.check_coco(report, args.splits)
     console = open_console()
     report.show(console)
     passed = bool(report.rows) and report.passed

@@ -21,7 +21,8 @@ from mmtlalign.errors import InputError
 NAMES = (
     *('imagenet', 'imagenette', 'ade20k', 'camvid', 'pascal-context', 'coco'),
     *('cifar10', 'cifar100', 'fashion-mnist', 'flowers102', 'stanford-cars'),
-    'domainnet',
+    *('domainnet', 'imagenet-c', 'imagenet-a', 'imagenet-r', 'imagenet-o'),
+    *('imagenet-sketch', 'imagenetv2', 'imagenet-real', 'cifar10-c'),
 )
 
 

@@ -86,7 +86,7 @@ def paint_digit(
     index: int,
     size: int,
     rng: np.random.Generator,
-    sides: tuple[float, float] = (0.45, 0.6),
+    sides: tuple[float, float] = (0.55, 0.7),
 ) -> np.ndarray:
     """Paint one digit, alone and anywhere, on paper of its own.
 

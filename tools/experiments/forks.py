@@ -5,16 +5,21 @@ of a plan are short, on a CPU, they are imported once. No GPU can be used after 
 of a process that has looked for one, so there every tool is a program of its own.
 """
 
+import contextlib
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import connection, forkserver
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context('forkserver')
+# Starting a process polls all others of multiprocessing. A status can be read once, and
+# whoever comes second is told 255: so no two threads poll at a time.
+_polling = threading.Lock()
 
 
 def start_server(env: Mapping[str, str]) -> None:
@@ -49,17 +54,19 @@ class ForkedTool:
         self.process = CONTEXT.Process(
             target=run_tool, args=(command[1:], str(log), env)
         )
-        self.process.start()
+        with _polling:
+            self.process.start()
         self.pid = self.process.pid
 
     @property
     def returncode(self) -> int | None:
         """Exit status; None while it runs."""
-        return self.process.exitcode
+        return self.poll()
 
     def poll(self) -> int | None:
         """Return the exit status; None while it runs."""
-        return self.process.exitcode
+        with _polling:
+            return self.process.exitcode
 
     def wait(self, timeout: float) -> int:
         """Return the exit status once there is one.
@@ -67,10 +74,24 @@ class ForkedTool:
         Raises:
             subprocess.TimeoutExpired: It still runs after ``timeout`` seconds.
         """
-        self.process.join(timeout)
-        if self.process.exitcode is None:
+        connection.wait([self.process.sentinel], timeout)
+        status = self.poll()
+        if status is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
-        return self.process.exitcode
+        return status
+
+
+def keep_priority(pid: int | str = 'self') -> None:
+    """Give a new session the niceness of this process.
+
+    Where Linux groups processes by session, niceness counts within a session alone, and
+    a session begins with that of usual work.
+
+    Args:
+        pid: A process of the session.
+    """
+    with contextlib.suppress(OSError):  # no such groups here
+        Path(f'/proc/{pid}/autogroup').write_text(str(os.nice(0)))
 
 
 def run_tool(arguments: Sequence[str], log: str, env: Mapping[str, str]) -> None:
@@ -82,6 +103,7 @@ def run_tool(arguments: Sequence[str], log: str, env: Mapping[str, str]) -> None
         env: Environment.
     """
     os.setsid()
+    keep_priority()
     os.environ.clear()
     os.environ.update(env)
     with open(log, 'a') as file:

@@ -20,7 +20,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from tools.experiments.forks import ForkedTool
+from tools.experiments.forks import ForkedTool, keep_priority
 from tools.output import write_json
 
 
@@ -203,7 +203,7 @@ def _step(path: Path) -> int:
 
 def _start(command, log, env):
     with open(log, 'a') as file:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -211,6 +211,8 @@ def _start(command, log, env):
             env=env,
             start_new_session=True,
         )
+    keep_priority(process.pid)
+    return process
 
 
 def _is_running(process: subprocess.Popen | ForkedTool, wait: float = 0.5) -> bool:

@@ -36,20 +36,29 @@ class Start:
 
 @dataclass(frozen=True)
 class Task:
-    """Downstream task that a backbone is trained for.
+    """What a backbone is judged by: a task that it is trained for, or a suite.
 
     Attributes:
         title (str): Stands before the columns of the table.
-        config (str): Config that reads ``pretrained``.
+        config (str | None): Config that reads ``pretrained``.
         options (dict): Dotted key to value, as ``--cfg-options``.
-        metrics (dict[str, str] | None): Column to mmengine's name of the metric.
-            Defaults to None: what the evaluator of the config measures.
+        metrics (dict[str, str] | None): Column to mmengine's name of the metric, or
+            to the item of the suites whose first number it holds. Defaults to None:
+            what the evaluator of the config, or every item, measures.
+        suite (list[str] | None): Instead of a config, suites of ``tools/evaluate.py``
+            that the pretrained classifier goes through itself.
+        items (list[str]): Of the suites. Defaults to all.
+        arguments (list[str]): More arguments of ``tools/evaluate.py``, such as
+            ``['--limit', '1000']``.
     """
 
     title: str
-    config: str
+    config: str | None = None
     options: dict = field(default_factory=dict)
     metrics: dict | None = None
+    suite: list | None = None
+    items: list = field(default_factory=list)
+    arguments: list = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,10 @@ class Plan:
         weights (str): Weights that are exported, as
             ``tools/model_converters/export_backbone.py --weights``.
         note (str): Stands in the report.
+        results (str): Folder, from the top of the project, that gets a JSON file for
+            each start and seed, see :mod:`.units`. Defaults to '': a report instead.
+        nice (int): How far all runs stand back for other processes, up to 19.
+        threads (int | None): Of a run. Defaults to None: the cores, shared out.
     """
 
     starts: dict
@@ -93,6 +106,9 @@ class Plan:
     control: str = 'control'
     weights: str = 'auto'
     note: str = ''
+    results: str = ''
+    nice: int = 0
+    threads: int | None = None
 
     def smoke_plan(self, file: str) -> 'Plan':
         """Return the short plan that ``--smoke`` asks for.
@@ -188,7 +204,8 @@ def check_keys(given: dict, kind: type, where: str, complete: bool = True) -> No
             hint = f'Did you mean {near[0]!r}?' if near else f'Known are {names}.'
             raise InputError(f'{where} has a key {key!r} that is not known. {hint}')
     needed = [n for n in names if n in ('starts', 'tasks', 'title')]
-    needed += ['config'] if kind is Task else []
+    if kind is Task and not given.get('suite'):
+        needed += ['config']
     for name in needed:
         if complete and name not in given:
             raise InputError(f'{where} lacks {name!r}. Add it.')
@@ -218,9 +235,31 @@ def check_plan(plan: Plan) -> Plan:
                 f'checkpoint {start.checkpoint!r} of start {start.title!r} does not '
                 'exist. Correct the path, or name a config that makes it.'
             )
+    for task in plan.tasks.values():
+        if task.suite and (task.config or task.options):
+            raise InputError(
+                f'task {task.title!r} has a suite, which evaluates the classifiers as '
+                'they are, so config and options are for nothing. Remove them, or the '
+                'suite.'
+            )
+        unknown = set((task.metrics or {}).values()) - set(task.items)
+        if task.suite and task.items and unknown:
+            raise InputError(
+                f'metrics of task {task.title!r} name {sorted(unknown)}, which are not '
+                f'among its items {task.items}. Correct the names, or add the items.'
+            )
     for entry in [*plan.starts.values(), *plan.tasks.values()]:
         if entry.config:
             find_config(entry.config)
+    if plan.results and (
+        not all(start.config for start in plan.starts.values())
+        or not all(task.suite for task in plan.tasks.values())
+    ):
+        raise InputError(
+            f'results={plan.results!r} keeps what suites measure of classifiers that '
+            'the plan trains: give every start a config and every task a suite, or '
+            'remove results.'
+        )
     if len(set(plan.seeds)) != len(plan.seeds) or not plan.seeds:
         raise InputError(f'seeds={plan.seeds}: name each seed once, and at least one.')
     if plan.task_seeds is not None and not set(plan.task_seeds) <= set(plan.seeds):

@@ -8,7 +8,8 @@ A plan names pretraining configs (the rows of the table: a method, its control, 
 random weights), tasks (the columns) and seeds; see configs/plans. Without a plan, the
 configs that read `pretrained` are the tasks. What is finished is kept: after Ctrl-C or
 an error, --resume goes on with the jobs that were interrupted. At the end there is a
-report: table, curves, figures, commands, versions, seeds.
+report: table, curves, figures, commands, versions, seeds. A plan with `results` keeps
+one JSON file of each start and seed there instead: --table makes the table of them.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.compat.files import check_file
-from mmtlalign.errors import short_errors
+from mmtlalign.errors import InputError, short_errors
 from tools.experiments.jobs import JobError, set_aside
 from tools.experiments.plan import Plan, plan_from_configs, read_plan
 
@@ -51,6 +52,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--seeds', type=int, nargs='+', help="instead of the plan's, for every stage"
     )
+    parser.add_argument(
+        '--starts', nargs='+', metavar='NAME', help="some of the plan's, by short name"
+    )
+    parser.add_argument(
+        '--table',
+        action='store_true',
+        help='print the table of the results that are there, and run nothing',
+    )
     parser.add_argument('--data', help="data folder instead of the plan's")
     parser.add_argument(
         '--work-dir', type=Path, help='default work_dirs/<name of the plan>'
@@ -72,7 +81,29 @@ def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
     given = dict(data=args.data) if args.data else {}
     if args.seeds:
         given.update(seeds=tuple(args.seeds), task_seeds=None)
+    if args.starts:
+        given.update(starts=choose_starts(plan, args.starts))
+    if args.table and not plan.results:
+        raise InputError(
+            f'--table reads results of units, and {args.plan[0]} keeps none: its table '
+            'is in report.md of its work directory. Leave out --table.'
+        )
     return dataclasses.replace(plan, **given), name
+
+
+def choose_starts(plan: Plan, names: list[str]) -> dict:
+    """Return some starts of a plan, in its order.
+
+    Raises:
+        InputError: A name is none of them.
+    """
+    for name in names:
+        if name not in plan.starts:
+            raise InputError(
+                f'--starts {name}: the plan has {", ".join(plan.starts)}. Choose from '
+                'these.'
+            )
+    return {key: start for key, start in plan.starts.items() if key in names}
 
 
 def main() -> None:
@@ -86,8 +117,10 @@ def main() -> None:
     filter_known_warnings()
     from tools.experiments.backbone_check import check_backbones
     from tools.experiments.forks import start_server
+    from tools.experiments.rehearsal import rehearse
     from tools.experiments.report import summarise, write_report
     from tools.experiments.runner import PlanRunner
+    from tools.experiments.unit_table import read_units, table_text
 
     # SIGINT too: a shell that starts this in the background has it ignored.
     for sign in (signal.SIGINT, signal.SIGTERM):
@@ -100,15 +133,24 @@ def main() -> None:
             plan, name = make_plan(args)
             work_dir = args.work_dir or Path('work_dirs') / name
             runner = PlanRunner(plan, work_dir)
+            if args.table:
+                print(table_text(plan, read_units(runner.units)))
+                return
+            os.nice(plan.nice)
             if runner.forked:
                 # It imports what the runs need while this process checks.
                 start_server(runner.env)
             check_backbones(runner.jobs.values())
+            if runner.units:
+                print(rehearse(runner), flush=True)
         if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
             kept = set_aside(work_dir)
             print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
         began = time.monotonic()
         runner.run()
+        if runner.units:
+            print(f'Every unit is done. The table:\n\n    {called} --table')
+            return
         summary = summarise(runner, time.monotonic() - began)
         files = write_report(summary, runner)
     except KeyboardInterrupt:

@@ -94,10 +94,13 @@ def read_scalars(folder: Path) -> list[dict]:
         folder: Work directory of the run.
     """
     files = sorted(Path(folder).glob('*/vis_data/scalars.json'))
-    if not files:
-        return []
+    return read_records(files[-1]) if files else []
+
+
+def read_records(file: Path) -> list[dict]:
+    """Return the records of a file of mmengine, one a line, in order."""
     records = []
-    for line in files[-1].read_text().splitlines():
+    for line in file.read_text().splitlines():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
@@ -123,3 +126,18 @@ def last_metrics(folder: Path, names: Mapping[str, str]) -> dict[str, float]:
         f'{folder} holds no record of {", ".join(names.values())}: the run ended '
         'before its evaluation; run it again'
     )
+
+
+def metric_by_step(folder: Path, name: str) -> dict[str, float]:
+    """Return what the evaluations of a run measured, by epoch or iteration.
+
+    Args:
+        folder: Work directory of the run; it may have been resumed.
+        name: mmengine's name of the metric.
+    """
+    found = {}
+    for file in sorted(folder.glob('*/vis_data/scalars.json')):
+        for record in read_records(file):
+            if name in record:
+                found[int(record['step'])] = round(record[name], 4)
+    return {str(step): found[step] for step in sorted(found)}

@@ -151,6 +151,10 @@ def report_text(summary: dict, folder: Path, images: Sequence[Path]) -> str:
         cells = table_cells(summary['columns'], rows_of_seeds(summary['table']))
         parts += ['Seed by seed:', format_table(cells, markdown=True)]
     parts += [f'![{image.stem}]({image.relative_to(folder)})' for image in images]
+    pages = sorted(folder.glob('*/microscope.html'))
+    if pages:
+        links = [f'[{p.parent.name}]({p.relative_to(folder)})' for p in pages]
+        parts += [f'Where the labels of mixed images go: {", ".join(links)}.']
     lines = '\n'.join(f'{key:<9}{value}' for key, value in origin.items())
     parts += ['## How it was made', f'```\n{lines}\n```', '## Every job']
     for job, commands in summary['commands'].items():

@@ -20,8 +20,10 @@ from mmengine.config import Config
 from mmtlalign.validation.config import load_config
 from tools.experiments.forks import start_server
 from tools.experiments.jobs import Job, fingerprint, last_checkpoint, resume_point
+from tools.experiments.measured import RESULTS, headlines, measured_by
 from tools.experiments.plan import Plan, Start, find_config, metrics_of
-from tools.experiments.progress import RunProgress, last_metrics
+from tools.experiments.progress import RunProgress
+from tools.experiments.units import find_units, write_unit
 
 TOOLS = Path(__file__).resolve().parents[1]
 PRETRAIN = 'pretrain'
@@ -46,7 +48,7 @@ class PlanRunner:
         self.stopped = threading.Event()
         # More threads than cores wait for one another, whatever a shell has set.
         asked = int(os.environ.get('OMP_NUM_THREADS', 4))
-        self.threads = max(1, min(cores // self.at_a_time, asked))
+        self.threads = plan.threads or max(1, min(cores // self.at_a_time, asked))
         paths = [str(TOOLS.parent), os.environ.get('PYTHONPATH')]
         self.env = {
             **os.environ,
@@ -57,7 +59,9 @@ class PlanRunner:
         }
         self.configs = {}
         self.jobs = {job.name: job for job in self.list_jobs()}
-        self.jobs['figures'] = self.figures_job()
+        self.units = find_units(self) if plan.results else {}
+        if not plan.results:
+            self.jobs['figures'] = self.figures_job()
 
     # ------------------------------------------------------------ what there is to do
 
@@ -72,6 +76,7 @@ class PlanRunner:
             command = [sys.executable, script, *rest]
             yield self.job(name, fingerprint(arguments), list(before), command=command)
             before.append(name)
+        exported = any(task.config for task in plan.tasks.values())
         # One seed after the other: a run that is cut short has whole rows.
         for seed in plan.seeds:
             origins = {key: origin_of(start) for key, start in plan.starts.items()}
@@ -82,12 +87,16 @@ class PlanRunner:
                     job.needs = list(before)
                     yield job
                     origins[key] = fingerprint(job.fingerprint, plan.weights)
-                    name = f'{EXPORT}-{key}-seed{seed}'
-                    needs = [job.name]
-                    yield self.job(name, origins[key], needs, EXPORT, key, seed)
-            if plan.task_seeds is not None and seed not in plan.task_seeds:
-                continue
-            for name, task in plan.tasks.items():
+                    if exported:
+                        name = f'{EXPORT}-{key}-seed{seed}'
+                        needs = [job.name]
+                        yield self.job(name, origins[key], needs, EXPORT, key, seed)
+                    if self.has_tasks(seed):
+                        # Of random or foreign weights there is no classifier.
+                        suites = [n for n, task in plan.tasks.items() if task.suite]
+                        yield from (self.suite_job(n, key, seed) for n in suites)
+            trained = {n: task for n, task in plan.tasks.items() if task.config}
+            for name, task in trained.items() if self.has_tasks(seed) else ():
                 for key, start in plan.starts.items():
                     options = {**plan.options, **task.options}
                     job = self.training_job(name, key, seed, task.config, options)
@@ -101,6 +110,10 @@ class PlanRunner:
                         job.fingerprint, job.columns, origins[key]
                     )
                     yield job
+
+    def has_tasks(self, seed: int) -> bool:
+        """Return whether the tasks are done with a seed."""
+        return self.plan.task_seeds is None or seed in self.plan.task_seeds
 
     def job(self, name: str, *args: Any, **kwargs: Any) -> Job:
         """Return a job in the folder of its name; other arguments as of ``Job``."""
@@ -129,6 +142,23 @@ class PlanRunner:
             columns=metrics_of(cfg, path),
             total=loop.get('max_iters') or loop.get('max_epochs') or 0,
         )
+
+    def suite_job(self, name: str, key: str, seed: int) -> Job:
+        """Return the evaluation of a pretrained classifier."""
+        task, start = self.plan.tasks[name], self.plan.starts[key]
+        options = {**self.plan.options, **start.options}
+        run = self.training_job(PRETRAIN, key, seed, start.config, options)
+        job = self.job(
+            f'{name}-{key}-seed{seed}',
+            fingerprint(run.fingerprint, task.suite, task.items, task.arguments),
+            [run.name],
+            name,
+            key,
+            seed,
+            config=run.config,
+            options=run.options,
+        )
+        return job
 
     def load_config(self, path: str, options: dict) -> Config:
         """Return a config with its options, read once for all seeds and starts."""
@@ -192,6 +222,10 @@ class PlanRunner:
                     f'{job.name} was begun with other settings; that is kept as {moved}'
                 )
         waiting, running, done = list(self.jobs.values()), {}, set()
+        for unit in (unit for unit in self.units.values() if unit.path.is_file()):
+            progress.console.print(f'{unit.name}: kept as {unit.path}')
+            done.update(unit.jobs)
+        waiting = [job for job in waiting if job.name not in done]
         with progress, ThreadPoolExecutor(self.at_a_time) as pool:
             try:
                 while waiting or running:
@@ -208,6 +242,9 @@ class PlanRunner:
                         progress.remove_run(job.folder)
                         progress.console.print(future.result())
                         done.add(job.name)
+                        for unit in self.units.values():
+                            if job.name in unit.jobs and done.issuperset(unit.jobs):
+                                progress.console.print(str(write_unit(self, unit)))
                     progress.read_runs()
             except BaseException:
                 # Ctrl-C, or one of them failed: the others end in good order.
@@ -231,11 +268,18 @@ class PlanRunner:
         if not kept:
             command = self.command_of(job)
             job.run(command, self.env, self.check_stopped, self.forked)
-            job.finish(measured_by(job) if job.columns else {})
+            job.finish(self.measured(job))
         time = timedelta(seconds=int(job.state['seconds']))
         metrics = [f'{name} {v:.1f}' for name, v in job.state['metrics'].items()]
         line = f'{self.title(job)}  {time}   {"   ".join(metrics)}'
         return line.rstrip() + ('   (kept)' if kept else '')
+
+    def measured(self, job: Job) -> Mapping[str, float]:
+        """Return what a job measured, by column."""
+        task = self.plan.tasks.get(job.task)
+        if task and task.suite:
+            return headlines(job.folder / RESULTS, task.metrics)
+        return measured_by(job) if job.columns else {}
 
     def is_done(self, job: Job) -> bool:
         """Return whether a job is finished and what later ones need is there."""
@@ -258,6 +302,16 @@ class PlanRunner:
             run = self.work_dir / f'{PRETRAIN}-{job.start}-seed{job.seed}'
             tool = [sys.executable, TOOLS / 'model_converters/export_backbone.py']
             return [*tool, last_checkpoint(run), out, '--weights', self.plan.weights]
+        options = [f'{key}={value}' for key, value in job.options.items()]
+        task = self.plan.tasks.get(job.task)
+        if task and task.suite:
+            run = self.work_dir / f'{PRETRAIN}-{job.start}-seed{job.seed}'
+            tool = [sys.executable, TOOLS / 'evaluate.py']
+            command = [*tool, job.config, last_checkpoint(run)]
+            command += ['--suite', *task.suite, '--out', job.folder, '--resume']
+            command += ['--items', *task.items] if task.items else []
+            command += self.fill_in_data(task.arguments)
+            return [*command, '--cfg-options', *options]
         command = [sys.executable, TOOLS / 'train.py', job.config]
         if self.plan.processes > 1:
             command = ['bash', TOOLS / 'dist_train.sh', job.config, self.plan.processes]
@@ -266,7 +320,6 @@ class PlanRunner:
             command += ['--resume', point]
         elif last_checkpoint(job.folder):
             command.append('--overwrite')
-        options = [f'{key}={value}' for key, value in job.options.items()]
         return [*command, '--cfg-options', *options]
 
     def check_stopped(self) -> None:
@@ -281,17 +334,3 @@ def origin_of(start: Start) -> Any:
         return 'random'
     state = Path(start.checkpoint).stat()
     return [start.checkpoint, state.st_size, state.st_mtime]
-
-
-def measured_by(job: Job) -> Mapping[str, float]:
-    """Return what a training run measured at its end, by column, in percent.
-
-    mmengine gives COCO's averages from 0 to 1; mmdet measures nothing where no object
-    was found at all, which is an average precision of 0.
-    """
-    newest = job.log.read_text(errors='replace').rsplit('\n$ ', 1)[-1]
-    if 'The testing results of the whole dataset is empty' in newest:
-        return dict.fromkeys(job.columns, 0.0)
-    found = last_metrics(job.folder, job.columns)
-    scale = {c: 100 if job.columns[c].startswith('coco/') else 1 for c in found}
-    return {column: round(value * scale[column], 2) for column, value in found.items()}

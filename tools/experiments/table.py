@@ -25,7 +25,8 @@ def table_rows(plan: Plan, jobs: Iterable[Job]) -> tuple[list[str], list[dict]]:
         key: dict(start=key, name=start.title, values={})
         for key, start in plan.starts.items()
     }
-    for job in jobs:
+    order = {name: place for place, name in enumerate(plan.tasks, 1)}
+    for job in sorted(jobs, key=lambda job: order.get(job.task, 0)):
         for name, value in job.state['metrics'].items():
             title = plan.tasks[job.task].title if job.task in plan.tasks else None
             column = f'{title}: {name}' if title else name

@@ -27,6 +27,7 @@ def measure(
     compiled: bool = False,
     sync_check: bool = False,
     profiled: bool = False,
+    steps_per_sample: int = 1,
 ) -> dict:
     """Measure the times of all variants, which take turns, and their peak memory.
 
@@ -39,6 +40,7 @@ def measure(
         compiled: Whether the networks are compiled.
         sync_check: Whether to look for what waits for the GPU.
         profiled: Whether to measure single operations, too.
+        steps_per_sample: Steps between two waits for the GPU.
 
     Returns:
         The case and, by variant, ``seconds`` of work and by the ``wall``
@@ -63,7 +65,9 @@ def measure(
     if compiled or case.device == 'cuda':
         # Graphs are made, kernels chosen and memory taken before the clock runs.
         timing.take_turns(steps, 1, case.device, before)
-    work, wall = timing.take_turns(steps, repeats, case.device, before)
+    work, wall = timing.take_turns(
+        steps, repeats, case.device, before, steps_per_sample
+    )
     peaks = {}
     for variant, step in steps.items():
         before(0)

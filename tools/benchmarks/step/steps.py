@@ -95,11 +95,29 @@ def make_step(
         speed_up(model, case.attention)
     if compiled:
         model.backbone.forward = torch.compile(model.backbone.forward)
-    optimizer = functools.partial(_optimizer, model, case)
-    # As the runner of this package builds it.
-    fused = variant in OURS and case.measure == 'train' and not _scales(case)
-    wrapper = _wrapper(fuse_if_possible(optimizer) if fused else optimizer(), case)
     average = ExponentialMovingAverage(model) if variant == 'ema' else None
+    return train_step(model, batch, case, variant in OURS, average)
+
+
+def train_step(
+    model: nn.Module,
+    batch: Batch,
+    case: Case,
+    ours: bool = True,
+    average: nn.Module | None = None,
+) -> Callable[[], Tensor]:
+    """Return a call that does one step of a classifier as mmengine does it.
+
+    Args:
+        model: Classifier of mmpretrain.
+        batch: Renewed before each step.
+        case: Its setting.
+        ours: Whether the optimizer is built as the runner of this package does.
+        average: Averaged copy that follows. Defaults to None.
+    """
+    optimizer = functools.partial(_optimizer, model, case)
+    fused = ours and case.measure == 'train' and not _scales(case)
+    wrapper = _wrapper(fuse_if_possible(optimizer) if fused else optimizer(), case)
     # mmpretrain's CutMix pastes into the images that it is given.
     images = batch.images.clone()
 

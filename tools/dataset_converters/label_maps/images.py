@@ -12,8 +12,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from mmtlalign.errors import InputError
-from mmtlalign.validation.pictures import ORIENTATION
-from mmtlalign.validation.reading import is_hidden
+from mmtlalign.validation.image_files import ORIENTATION, is_hidden
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 

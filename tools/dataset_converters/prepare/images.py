@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmtlalign.validation.pictures import read_header
-from mmtlalign.validation.reading import is_hidden
+from mmtlalign.validation.image_files import is_hidden, read_header
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.output import track
 
@@ -69,7 +68,7 @@ def check_class_folders(
 
     Args:
         report: Gets the rows.
-        split: Folder.
+        split: Folder; empty for the root itself.
         images: Published number.
         classes: Published number.
 
@@ -78,14 +77,14 @@ def check_class_folders(
     """
     if not report.exists(split):
         return set()
-    folder = report.root / split
+    folder, what = report.root / split, split or report.root.name
     names = {
         entry.name
         for entry in folder.iterdir()
         if entry.is_dir() and not is_hidden(entry.name)
     }
     report.count(
-        f'{split}: classes',
+        f'{what}: classes',
         len(names),
         classes,
         f'a folder too many or too few shifts the labels; see {folder}'
@@ -93,15 +92,15 @@ def check_class_folders(
         else '',
     )
     files = list_files(folder)
-    report.count(f'{split}: images', len(files), images)
+    report.count(f'{what}: images', len(files), images)
     counts = Counter(name.split('/')[0] for name in files)
     empty = sorted(name for name in names if not counts[name])
-    report.faults(f'{split}: classes without an image', empty, len(names))
+    report.faults(f'{what}: classes without an image', empty, len(names))
     stray = sorted(name for name in files if '/' not in name)
     report.faults(
-        f'{split}: images in no class', stray, len(files), 'put them into class folders'
+        f'{what}: images in no class', stray, len(files), 'put them into class folders'
     )
-    check_files(report, split, files, folder)
+    check_files(report, what, files, folder)
     return names
 
 

@@ -1,0 +1,34 @@
+"""Arguments of the command line that several tools of this folder have."""
+
+import argparse
+
+from mmtlalign.compat.own_configs import DictAction
+from tools.analysis_tools.knn import WEIGHT_CHOICES
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which weights of a checkpoint, and how large images."""
+    add = parser.add_argument
+    add('--config', help='config of the run, if it is not in the checkpoint')
+    add(
+        '--weights',
+        choices=WEIGHT_CHOICES[:-1],
+        default='auto',
+        help='as of tools/analysis_tools/knn.py',
+    )
+    add('--size', type=int, help='pixels of a side; default: img_size of the backbone')
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+
+
+def add_random_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a control with random weights, and of a folder of images."""
+    add = parser.add_argument
+    add('--random', action='store_true', help='random weights of --config')
+    add('--seed', type=int, default=0, help='of random weights')
+    add('--limit', type=int, help='only so many images, spread over the folder')
+
+
+def check_random(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with an error unless a checkpoint is named, or random weights of a config."""
+    if args.random == bool(args.checkpoint) or (args.random and not args.config):
+        parser.error('name a CHECKPOINT, or --random with --config FILE')

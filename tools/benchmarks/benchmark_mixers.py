@@ -1,0 +1,189 @@
+"""What a training step costs with each mixer, alone, with TL-Align and with TransMix.
+
+    python tools/benchmarks/benchmark_mixers.py                       # DeiT-S, Swin-T
+    python tools/benchmarks/benchmark_mixers.py --write docs/mixing.md
+    python tools/benchmarks/benchmark_mixers.py deit-small --mixers cutmix smmix
+
+Time is that of mixing, forward and backward, as a ratio to plain CutMix: steps take
+turns, and a ratio is taken within a round. A cell has the median of the rounds and
+their range. Memory is the peak of what a step holds beyond model and images, as a ratio
+as well. Every batch is mixed by the mixer of its row: a recipe that draws between two
+lies between their ratios.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+# What imports PyTorch comes after the command line.
+
+BEGIN = '<!-- made by: python tools/benchmarks/benchmark_mixers.py --write {} -->'
+END = '<!-- end of the measurement -->'
+NETWORKS = ['deit-small', 'swin-tiny']
+HEADS = ['mixer', 'extra passes', 'extra parameters']
+TITLES = dict(plain='alone', tlalign='TL-Align', transmix='TransMix')
+EMPTY = '·'
+
+
+def parse_args(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('networks', nargs='*', metavar='NETWORK', help=f'default: {" ".join(NETWORKS)}')
+    add('--mixers', nargs='+', metavar='NAME', help='default: all')
+    add('--targets', nargs='+', choices=TITLES, default=list(TITLES))
+    add('--batch', type=int, default=8, help='images (default: 8)')
+    add('--repeats', type=int, default=3, help='rounds (default: 3)')
+    add('--threads', type=int, default=1, help='of the CPU (default: 1)')
+    add('--device', default='cpu', choices=['cpu', 'cuda'])
+    add('--precision', default='fp32', choices=['fp32', 'bf16'])
+    add('--write', metavar='PAGE', help='a page with both markers')
+    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
+    options = parser.parse_args(arguments)
+    options.networks = options.networks or NETWORKS
+    for name in ('batch', 'repeats', 'threads'):
+        if getattr(options, name) < 1:
+            parser.error(f'--{name} {getattr(options, name)}: takes 1 or more')
+    return options
+
+
+def check_names(options: argparse.Namespace) -> None:
+    """Check networks and mixers.
+
+    Raises:
+        SystemExit: One is not known; the message names those that are.
+    """
+    from tools.benchmarks.step.mixers import MIXERS
+    from tools.benchmarks.step.models import MODELS
+
+    options.mixers = options.mixers or list(MIXERS)
+    for kind, given, known in (
+        ('network', options.networks, MODELS),
+        ('mixer', options.mixers, MIXERS),
+    ):
+        for name in given:
+            if name not in known:
+                sys.exit(f'{kind} {name!r} is not known; choose of {", ".join(known)}.')
+
+
+def rows(found: dict, options: argparse.Namespace) -> list[list[str]]:
+    """Return the lines of a table, a mixer each.
+
+    Args:
+        found: Of ``mixers.measure``.
+        options: With ``mixers`` and ``targets``.
+    """
+    from tools.benchmarks.step.mixers import MIXERS, Variant
+
+    lines = []
+    for name in options.mixers:
+        cells = [found.get(Variant(name, target)) for target in options.targets]
+        first = next(cell for cell in cells if cell)
+        more = first['parameters']
+        start = [MIXERS[name].title, f'{first["passes"]}', f'{more / 1e6:.1f} M']
+        start[2] = start[2] if more else '0'
+        times = [time_cell(cell) if cell else EMPTY for cell in cells]
+        peaks = [f'{cell["memory"]:.2f}' if cell else EMPTY for cell in cells]
+        lines.append([*start, *times, *peaks])
+    return lines
+
+
+def time_cell(cell: dict[str, Any]) -> str:
+    """Return median and range of a ratio."""
+    low, high = cell['range']
+    return f'{cell["median"]:.2f} ({low:.2f}-{high:.2f})'
+
+
+def table(found: dict, options: argparse.Namespace) -> str:
+    """Return the Markdown table of a network."""
+    heads = HEADS + [f'time, {TITLES[t]}' for t in options.targets]
+    heads += [f'memory, {TITLES[t]}' for t in options.targets]
+    lines = [heads, ['---'] * len(heads), *rows(found, options)]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+
+
+def caption(name: str, found: dict, options: argparse.Namespace, where: dict) -> str:
+    """Return what a table was measured on."""
+    import torch
+
+    from tools.benchmarks.step.mixers import CUTMIX, PLAIN, Variant
+
+    seconds = sorted(found[Variant(CUTMIX, PLAIN)]['seconds'])
+    peak = found[Variant(CUTMIX, PLAIN)]['peak'] / 2**20
+    return (
+        f'**{name}**, {options.batch} images, {options.precision}, {options.repeats} '
+        f'rounds, {where.get("gpu", where["processor"])}, {options.threads} thread(s), '
+        f'load {where["load_average"][0]}, torch {torch.__version__}. Plain CutMix: '
+        f'{seconds[len(seconds) // 2]:.2f} s and {peak:,.0f} MiB a step.'
+    )
+
+
+def insert(page: str, text: str, path: str) -> str:
+    """Return a page with the measurement between its markers.
+
+    Raises:
+        SystemExit: The page has no such lines.
+    """
+    begin = BEGIN.format(path)
+    head, mark, rest = page.partition(begin)
+    _, end, tail = rest.partition(END)
+    if not mark or not end:
+        sys.exit(f'The page has no lines "{begin}" and "{END}": add them first.')
+    return f'{head}{begin}\n\n{text}\n\n{END}{tail}'
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and write the tables."""
+    options = parse_args(arguments)
+    check_names(options)
+    page = None
+    if options.write:
+        page = Path(options.write).read_text(encoding='utf-8')
+        insert(page, '', options.write)  # before the hours, not after
+    import torch
+
+    from tools.benchmarks import timing
+    from tools.benchmarks.step.mixers import measure, variants_of
+    from tools.benchmarks.step.models import MODELS, Case
+    from tools.machine import describe_machine, versions
+    from tools.output import write_json
+
+    timing.silence_hosts()
+    where = describe_machine()
+    if options.device == 'cuda':
+        where['gpu'] = torch.cuda.get_device_name()
+    parts, samples = [], {}
+    for name in options.networks:
+        network = MODELS[name]
+        case = Case(
+            name,
+            network.size,
+            network.tokens,
+            options.batch,
+            'step',
+            options.precision,
+            'stock',
+            options.threads,
+            options.device,
+        )
+        variants = variants_of(options.mixers, options.targets)
+        found = measure(network, case, variants, options.repeats)
+        samples[name] = {f'{v.mixer} {v.target}': row for v, row in found.items()}
+        parts += [caption(name, found, options, where), table(found, options)]
+        print(*parts[-2:], sep='\n\n', end='\n\n', flush=True)
+        if options.json:
+            kept = dict(options=vars(options), machine=where, versions=versions())
+            write_json(options.json, dict(**kept, networks=samples))
+    if page is not None:
+        text = insert(page, '\n\n'.join(parts), options.write)
+        Path(options.write).write_text(text, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

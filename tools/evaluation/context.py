@@ -1,0 +1,259 @@
+"""What all items share: the networks, the images, and the options of the command."""
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import dist
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmtlalign.compat.wrappers import unwrap_dataset
+from mmtlalign.engine.runner import TaskRunner
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.classifier import enter_scope, load_classifier
+from mmtlalign.evaluation.part_files import PartFiles
+from mmtlalign.evaluation.pictures import Batch, Pictures, Version, make_loader
+from mmtlalign.evaluation.pixel_model import PixelModel
+from mmtlalign.validation.classes import check_checkpoint_classes, class_heads
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass
+class Options:
+    """Options of the command that change a number.
+
+    Attributes:
+        limit: Images at most; None for all.
+        seeds: Of random conditions, one draw each.
+        severities: Of corruptions.
+        saliency: ``'self'``, or a folder of stored maps.
+        objects: Data set with masks of objects; None for what the data folder has.
+        pairs: Mixed pairs of the suite ``labels``.
+    """
+
+    limit: int | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    severities: tuple[int, ...] = SEVERITIES
+    saliency: str = 'self'
+    objects: str | None = None
+    pairs: int = 2000
+
+
+@dataclass
+class Context:
+    """Networks to compare, and the images to do it on.
+
+    Attributes:
+        cfg: Config of the networks.
+        config: Its file.
+        checkpoints: Name (``'model'``, ``'control'``) to file, or None for random
+            weights.
+        weights: Which weights of a file.
+        data: Folder of data sets that the config does not name.
+        out: Folder of the results.
+        options: Options that change a number.
+        batch_size: Of a forward pass.
+        workers: Processes that decode images.
+    """
+
+    cfg: Config
+    config: str
+    checkpoints: dict[str, str | None]
+    weights: str
+    data: Path
+    out: Path
+    options: Options
+    batch_size: int = 64
+    workers: int = 0
+    descriptions: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Device of this process."""
+        return torch.device(get_device())
+
+    @cached_property
+    def classifiers(self) -> dict[str, nn.Module]:
+        """Name to classifier, in eval mode, on the device."""
+        found = {}
+        for name, checkpoint in self.checkpoints.items():
+            model, kind = load_classifier(self.cfg, checkpoint, self.weights)
+            found[name] = model.to(self.device)
+            text = f'{kind} weights'
+            self.descriptions[name] = text + (f' of {checkpoint}' if checkpoint else '')
+        return found
+
+    @cached_property
+    def random_classifier(self) -> nn.Module:
+        """The same network with random weights, in eval mode, on the device."""
+        return self.new_classifier()
+
+    def new_classifier(self) -> nn.Module:
+        """Build the network with random weights, on the device."""
+        return load_classifier(self.cfg)[0].to(self.device)
+
+    @cached_property
+    def networks(self) -> dict[str, PixelModel]:
+        """Name to network that takes pixels."""
+        return {
+            n: PixelModel.of(m).to(self.device) for n, m in self.classifiers.items()
+        }
+
+    @cached_property
+    def num_classes(self) -> int:
+        """Number of classes of the networks."""
+        for _, head in class_heads(self.classifiers['model']):
+            return head.num_classes
+        raise InputError('The classifier does not say how many classes it has.')
+
+    @cached_property
+    def dataset(self) -> Any:
+        """Test set of the config."""
+        loader = self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader')
+        if not loader:
+            raise InputError(
+                'The config has no test_dataloader, so there are no images. Add one, '
+                'or give a config with one.'
+            )
+        enter_scope(self.cfg)
+        settings = dict(loader, num_workers=0, persistent_workers=False)
+        return TaskRunner.build_dataloader(settings, seed=0).dataset
+
+    def check_classes(self) -> None:
+        """Compare the classes of the test set with those a checkpoint was trained on.
+
+        Raises:
+            InputError: Their names or their order differ.
+        """
+        data = dict(test_dataloader=self.dataset)
+        for name, model in self.classifiers.items():
+            content = dict(
+                meta=dict(dataset_meta=getattr(model, '_dataset_meta', None))
+            )
+            file = self.checkpoints[name] or ''
+            logger = MMLogger.get_current_instance()
+            check_checkpoint_classes(content, data, file, logger)
+
+    def build(self, settings: dict[str, Any]) -> Any:
+        """Build a data set, by default with the test pipeline of the config."""
+        enter_scope(self.cfg)
+        loader = self.cfg.get('test_dataloader') or self.cfg.val_dataloader
+        pipeline = unwrap_dataset(loader['dataset'])['pipeline']
+        settings = dict(dict(pipeline=pipeline), **settings)
+        given = dict(
+            dataset=settings,
+            batch_size=1,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+        return TaskRunner.build_dataloader(given, seed=0).dataset
+
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the first test image."""
+        height, width = self.pictures(self.dataset)[0][0].shape[-2:]
+        return height, width
+
+    @cached_property
+    def processes(self) -> int:
+        """Number of processes that share the work."""
+        return dist.get_world_size()
+
+    def first_batch(self, count: int) -> Batch:
+        """Return a few of the images, evenly spread, on the device."""
+        pictures = self.pictures(self.dataset)
+        some = self.indices(len(pictures), count)
+        (batch,) = make_loader(pictures, some, len(some), 0)
+        return batch.to(self.device)
+
+    def pictures(self, dataset: Any, versions: tuple[Version, ...] = ()) -> Pictures:
+        """Return the images of a data set before normalisation."""
+        return Pictures(dataset, bgr=True, versions=versions)
+
+    def loader(self, dataset: Any, indices: Sequence[int]) -> DataLoader:
+        """Return a loader of images in this order."""
+        pictures = self.pictures(dataset)
+        return make_loader(pictures, indices, self.batch_size, self.workers)
+
+    def indices(self, count: int, limit: int | None = None) -> list[int]:
+        """Return which of ``count`` images are evaluated: evenly spread.
+
+        Args:
+            count: Images of the data set.
+            limit: At most so many. Defaults to None: the limit of the command.
+        """
+        limit = limit or self.options.limit or count
+        limit = min(limit, count)
+        return [place * count // limit for place in range(limit)]
+
+    def parts(self, name: str, *given: Any) -> PartFiles:
+        """Return the files of one measurement, which depend on all that changes it.
+
+        Args:
+            name: Of the measurement.
+            *given: What it depends on beside networks and images.
+        """
+        text = json.dumps([self.fingerprint, name, given], default=str, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return PartFiles(self.out / 'parts' / f'{name}-{digest}')
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What every number depends on."""
+        return dict(
+            model=self.cfg.model,
+            test=self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader'),
+            checkpoints={n: sha256(f) for n, f in self.checkpoints.items()},
+            weights=self.weights,
+            data=str(self.data),
+        )
+
+    def chosen(self, names: Collection[str]) -> dict[str, Any]:
+        """Return some of the options, with what tells whether their files changed."""
+        values = {name: getattr(self.options, name) for name in sorted(names)}
+        files = [value for value in values.values() if isinstance(value, str)]
+        return dict(values, files=[stamp(file) for file in files])
+
+    def own_share(self, places: Sequence[int], done: Collection[int]) -> list[int]:
+        """Return what this process measures: its share, less what is done.
+
+        The share does not depend on what is done, which processes may see differently.
+        """
+        share = places[dist.get_rank() :: dist.get_world_size()]
+        return [place for place in share if place not in done]
+
+
+def stamp(path: str | Path) -> list | None:
+    """Return what tells whether a file, or the files of a folder, are still the same.
+
+    Of a folder it is when it and the folders in it changed: a file that came, went, or
+    was replaced by another is noticed, one that was written over is not.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    state = path.stat()
+    inside = sorted(one for one in path.iterdir()) if path.is_dir() else []
+    times = [[one.name, one.stat().st_mtime] for one in inside if one.is_dir()]
+    return [str(path), state.st_size, state.st_mtime, times]
+
+
+def sha256(path: str | None) -> str | None:
+    """Return the hash of a file; None for None."""
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

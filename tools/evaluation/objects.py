@@ -1,0 +1,87 @@
+"""Images with masks or boxes of their objects: where they are, how they are read."""
+
+from pathlib import Path
+from typing import Any
+
+from mmtlalign.errors import InputError
+from tools.evaluation.context import Context
+
+COCO = ('coco/annotations/instances_val2017.json', 'coco/val2017')
+VOC = 'VOCdevkit/VOC2012'
+PACK = dict(
+    type='PackInputs', algorithm_keys=('gt_seg_map', 'object_mask', 'object_boxes')
+)
+PACK_BOXES = dict(type='PackInputs', algorithm_keys=('object_boxes',))
+BOXES = 'mmtlalign.BoxedObjects'
+
+
+def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
+    """Return the config of a data set with objects, or None and what to do.
+
+    It is what ``--objects`` names, or VOC 2012 or COCO in the data folder. Boxes alone
+    are of type :data:`BOXES`.
+
+    Raises:
+        InputError: What is named is neither.
+    """
+    named = context.options.objects
+    if named is not None:
+        return _config_of(context, Path(named)), named
+    for path in (context.data / VOC, context.data / COCO[0]):
+        if path.exists():
+            return _config_of(context, path), str(path)
+    return None, (
+        f'neither {context.data / VOC} nor {context.data / COCO[0]} is there; name '
+        'another by --objects'
+    )
+
+
+def masks_missing(context: Context) -> str | None:
+    """Return why there are no masks of objects, or None if there are some."""
+    settings, source = find_objects(context)
+    if settings is None:
+        return source
+    return f'{source} has boxes, no masks' if settings['type'] == BOXES else None
+
+
+def _config_of(context: Context, path: Path) -> dict[str, Any]:
+    masks = 'mmtlalign.SegmentedObjects'
+    if path.suffix == '.json' and path.is_file():
+        # instances_val2017.json lies beside the folder val2017.
+        split = path.stem.rpartition('_')[2]
+        folders = [path.parent.parent / split, path.parent / split, path.parent]
+        images = next((folder for folder in folders if folder.is_dir()), path.parent)
+        prefix = dict(img_path=str(images))
+        return dict(type=masks, ann_file=str(path), data_prefix=prefix)
+    if (path / 'SegmentationClass').is_dir():
+        return dict(type=masks, data_root=str(path))
+    listed = path.suffix == '.txt' and path.is_file()
+    if listed or (path.is_dir() and next(path.rglob('*.xml'), None)):
+        prefix = dict(img_path=str(context.data / 'imagenet'))
+        return dict(type=BOXES, ann_file=str(path), data_prefix=prefix)
+    raise InputError(
+        f"--objects '{path}' is no file of COCO's instances (.json), no folder of "
+        'Pascal VOC with SegmentationClass, and has no boxes of ImageNet (a folder of '
+        '.xml, or localization.txt). Name one of them.'
+    )
+
+
+def build_objects(context: Context, squash: bool) -> Any:
+    """Build the images with objects at the size of the network.
+
+    Args:
+        context: Its options name the data.
+        squash: Whether images are squashed, as measures of boxes want them; else
+            resized by 256 / 224 and cut to the middle.
+    """
+    settings, reason = find_objects(context)
+    if settings is None:
+        raise InputError(reason)
+    height, width = context.image_size
+    shape: dict[str, Any] = dict(resize=(height, width))
+    if settings['type'] == BOXES:
+        return context.build(dict(settings, pipeline=[PACK_BOXES], **shape))
+    if not squash:
+        short = round(min(height, width) * 256 / 224)
+        shape = dict(resize=short, crop=(height, width))
+    return context.build(dict(settings, pipeline=[PACK], **shape))

@@ -1,0 +1,357 @@
+"""Other test sets of ImageNet's classes: C, A, R, O, Sketch, V2, ReaL."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine import dist
+
+from mmtlalign.datasets.imagenet_classes import subset_indices
+from mmtlalign.evaluation import calibration
+from mmtlalign.evaluation.conditions import CLEAN, Predictions, predict
+from mmtlalign.evaluation.corruptions import CORRUPTIONS, corruption_errors
+from mmtlalign.evaluation.out_of_distribution import detect_unknown
+from tools.evaluation.context import Context, stamp
+from tools.evaluation.items import MeasuredItem
+from tools.evaluation.rows import Results, Row, accuracy_rows
+from tools.output import track
+
+SUITE = 'robustness'
+CLASSES = 1000
+V2_VARIANTS = ('matched-frequency', 'threshold0.7', 'top-images')
+# Top-1 %, (A, R, V2, ReaL, Sketch); crop 0.9, bicubic.
+TIMM = "timm's result tables of 2026-08-08, with timm's weights, crop 0.9 bicubic"
+PUBLISHED = {
+    'deit-tiny': (7.21, 32.71, 59.92, 80.03, 20.14),
+    'deit-small': (18.72, 42.27, 68.53, 85.67, 29.44),
+    'deit-base': (27.17, 44.91, 70.97, 86.83, 32.39),
+    'swin-tiny': (21.12, 41.40, 69.45, 86.68, 29.35),
+    'swin-small': (32.37, 45.11, 71.75, 87.69, 32.35),
+    'swin-base': (35.77, 46.50, 72.40, 87.87, 32.64),
+}
+SETS = ('imagenet-a', 'imagenet-r', 'v2', 'real', 'sketch')
+
+
+class TestSet(MeasuredItem):
+    """Accuracy on a test set of ImageNet's classes.
+
+    Args:
+        name: Of the item.
+        about: What it measures.
+        folder: Of the set, in the data folder.
+        target: Of ``prepare_data.py``, which makes it.
+    """
+
+    suite = SUITE
+    __test__ = False  # to pytest
+
+    def __init__(self, name: str, about: str, folder: str, target: str):
+        self.name, self.about, self.folder, self.target = name, about, folder, target
+
+    def missing(self, context: Context) -> str | None:
+        """Return that the classes are others, or that the data are not there."""
+        if context.num_classes != CLASSES:
+            return (
+                f'it has the {CLASSES} classes of ImageNet, the network '
+                f'{context.num_classes}'
+            )
+        path = context.data / self.folder
+        if not path.is_dir():
+            return (
+                f'{path} is not there: python tools/dataset_converters/prepare_data.py '
+                f'{self.target}'
+            )
+        return None
+
+    def images(self, context: Context) -> int:
+        """Return how many images are evaluated."""
+        sets = [context.build(one) for one in self.sets(context).values()]
+        return sum(len(context.indices(len(one))) for one in sets)
+
+    def files(self, context: Context) -> list:
+        """Return what tells whether the data of the set changed."""
+        return [stamp(context.data / self.folder)]
+
+    def sets(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return name to config of the data sets."""
+        raise NotImplementedError
+
+    def classes(self) -> Sequence[int] | None:
+        """Return the classes that the network chooses from; None for all."""
+        return None
+
+    def measure(self, context: Context) -> list[Row]:
+        """Return the accuracy on each set."""
+        results = {
+            n: self.predictions(context, n, s) for n, s in self.sets(context).items()
+        }
+        rows = []
+        for name, own in results.items():
+            rows += accuracy_rows(self.name, name, own, ['clean'], more=[5])
+        return rows
+
+    def predictions(self, context: Context, name: str, settings: dict) -> Results:
+        """Return the predictions of every network on one data set."""
+        dataset = context.build(settings)
+        indices = context.indices(len(dataset))
+        given = (settings, indices, self.files(context))
+        parts = context.parts(f'{self.name}-{name}'.rstrip('-'), *given)
+        own = context.own_share(indices, parts.saved_indices())
+        with track(f'{self.name} {name}', len(own)) as count:
+            predict(
+                context.networks,
+                context.pictures(dataset),
+                [CLEAN],
+                parts,
+                own,
+                context.batch_size,
+                context.workers,
+                self.classes(),
+                count,
+            )
+        dist.barrier()
+        arrays = parts.collect()
+        return {
+            (network, 'clean'): Predictions.read(arrays, network, 'clean')
+            for network in context.networks
+        }
+
+    def refer(self, context: Context, rows: list[Row]) -> list[Row]:
+        """Add the published value of a network of this kind, where there is one."""
+        backbone = context.cfg.model.backbone
+        arch = str(backbone.get('arch', ''))
+        kind = arch if arch.startswith('deit') else f'swin-{arch}'
+        if kind in PUBLISHED and self.name in SETS and rows:
+            value = PUBLISHED[kind][SETS.index(self.name)]
+            rows[0].reference = dict(value=value, source=f'{kind}: {TIMM}')
+        return rows
+
+
+class Subset(TestSet):
+    """ImageNet-A or -R: top-1 among its 200 classes, beside the clean images."""
+
+    def __init__(self, which: str):
+        title = f'imagenet-{which}'
+        super().__init__(
+            title,
+            f'accuracy on ImageNet-{which.upper()}, among its 200 classes',
+            title,
+            title,
+        )
+        self.which = which
+
+    def classes(self) -> Sequence[int]:
+        """Return the 200 classes."""
+        return subset_indices(self.which)
+
+    def sets(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return the set, and ImageNet's own images of its classes if there are any."""
+        given = dict(type='mmtlalign.ImageNetSubset', which=self.which)
+        found = {'': dict(given, data_root=str(context.data / self.folder))}
+        clean = context.data / 'imagenet' / 'val'
+        if clean.is_dir():
+            found['clean'] = dict(given, data_root=str(clean), clean=True)
+        return found
+
+    def measure(self, context: Context) -> list[Row]:
+        """Return accuracy, RMS calibration error and AURRA."""
+        rows = []
+        for name, settings in self.sets(context).items():
+            results = self.predictions(context, name, settings)
+            own = accuracy_rows(self.name, name, results, ['clean'], more=[5])
+            for row in own:
+                found = results.get((row.network, 'clean'))
+                if found is not None:
+                    pair = found.confidence, found.correct()
+                    rms = calibration.adaptive_rms_error(*pair)
+                    row.metrics['RMS calibration error %'] = 100 * rms
+                    row.metrics['AURRA %'] = 100 * calibration.aurra(*pair)
+            rows += own
+        return self.refer(context, rows)
+
+
+class OutOfDistribution(TestSet):
+    """ImageNet-O: whether unknown images are told by low confidence."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'imagenet-o',
+            'how well low confidence tells images of no known class',
+            'imagenet-o',
+            'imagenet-o',
+        )
+
+    def missing(self, context: Context) -> str | None:
+        """Return what is missing: the set, or ImageNet's validation images."""
+        clean = context.data / 'imagenet' / 'val'
+        if reason := super().missing(context):
+            return reason
+        return None if clean.is_dir() else f'{clean} is not there, its other half'
+
+    def classes(self) -> Sequence[int]:
+        """Return the 200 classes."""
+        return subset_indices('o')
+
+    def sets(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return both halves."""
+        given = dict(type='mmtlalign.ImageNetSubset', which='o')
+        clean = context.data / 'imagenet' / 'val'
+        return dict(
+            out=dict(given, data_root=str(context.data / self.folder)),
+            known=dict(given, data_root=str(clean), clean=True),
+        )
+
+    def measure(self, context: Context) -> list[Row]:
+        """Return AUPR, AUROC and the false positive rate."""
+        both = {
+            n: self.predictions(context, n, s) for n, s in self.sets(context).items()
+        }
+        rows = []
+        for key, out in both['out'].items():
+            known = both['known'][key]
+            found = detect_unknown(known.confidence, out.confidence)
+            metrics = {
+                'AUPR %': 100 * found.aupr,
+                'AUROC %': 100 * found.auroc,
+                'false positives at 95 % recall %': 100 * found.fpr,
+                'AUPR of chance %': 100 * found.base_rate,
+            }
+            count = len(known.confidence) + len(out.confidence)
+            rows.append(Row(self.name, '', key[0], metrics, count))
+        return rows
+
+
+class Plain(TestSet):
+    """Sketch, V2 or ReaL: accuracy among all classes."""
+
+    def __init__(self, name: str, about: str, folder: str, target: str, types: dict):
+        super().__init__(name, about, folder, target)
+        self.types = types
+
+    def sets(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return the sets that are there."""
+        root = str(context.data / self.folder)
+        return {name: dict(one, data_root=root) for name, one in self.types.items()}
+
+    def measure(self, context: Context) -> list[Row]:
+        """Return the accuracies."""
+        return self.refer(context, super().measure(context))
+
+
+class V2(Plain):
+    """ImageNetV2: its variants that are there, matched frequency first."""
+
+    def sets(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return the variants that are there."""
+        root = context.data / self.folder
+        return {
+            variant: dict(
+                type='mmtlalign.ImageNetV2', variant=variant, data_root=str(root)
+            )
+            for variant in V2_VARIANTS
+            if list(root.glob(f'imagenetv2-{variant}*'))
+        }
+
+    def missing(self, context: Context) -> str | None:
+        """Return that no variant is there."""
+        if reason := super().missing(context):
+            return reason
+        if self.sets(context):
+            return None
+        return f'{context.data / self.folder} has no folder imagenetv2-*'
+
+
+class ImageNetC(TestSet):
+    """The published files of ImageNet-C, with mCE."""
+
+    options = ('limit', 'severities')
+
+    def __init__(self) -> None:
+        super().__init__(
+            'imagenet-c',
+            'errors on the files of ImageNet-C, and mCE',
+            'imagenet-c',
+            'imagenet-c',
+        )
+
+    def sets(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return the cells of the chosen severities; images are cropped already."""
+        pipeline = [
+            dict(type='LoadImageFromFile'),
+            dict(type='CenterCrop', crop_size=224),
+            dict(type='PackInputs'),
+        ]
+        return {
+            f'{name} {severity}': dict(
+                type='mmtlalign.ImageNetC',
+                corruption=name,
+                severity=severity,
+                data_root=str(context.data / self.folder),
+                pipeline=pipeline,
+            )
+            for name in CORRUPTIONS
+            for severity in context.options.severities
+        }
+
+    def images(self, context: Context) -> int:
+        """Return how many images are evaluated, all cells together."""
+        sets = self.sets(context)
+        first = context.build(next(iter(sets.values())))
+        return len(sets) * len(context.indices(len(first)))
+
+    def measure(self, context: Context) -> list[Row]:
+        """Return mCE, the mean error, and that of every corruption."""
+        cells = {
+            n: self.predictions(context, n, s) for n, s in self.sets(context).items()
+        }
+        rows, details = [], []
+        for name, results in cells.items():
+            details += accuracy_rows(self.name, name, results, ['clean'], detail=True)
+        severities = context.options.severities
+        for network in context.networks:
+            errors = {
+                name: [
+                    1 - cells[f'{name} {s}'][network, 'clean'].correct().mean()
+                    for s in severities
+                ]
+                for name in CORRUPTIONS
+            }
+            count = sum(row.n for row in details if row.network == network)
+            mean = 100 * float(np.mean([*errors.values()]))
+            metrics = {'mean error %': mean}
+            if len(severities) == 5:
+                found = corruption_errors(errors)
+                metrics = {'mCE': found.mce, **metrics}
+            rows.append(Row(self.name, 'all', network, metrics, count))
+            for name, own in errors.items():
+                metrics = {'mean error %': 100 * float(np.mean(own))}
+                if len(severities) == 5:
+                    metrics['CE'] = found.by_corruption[name]
+                rows.append(
+                    Row(self.name, name, network, metrics, count // len(CORRUPTIONS))
+                )
+        rows[0].notes = ['mCE divides by the errors of AlexNet, as the paper does.']
+        return rows + details
+
+
+ITEMS = (
+    ImageNetC(),
+    Subset('a'),
+    Subset('r'),
+    OutOfDistribution(),
+    Plain(
+        'sketch',
+        'accuracy on ImageNet-Sketch',
+        'imagenet-sketch',
+        'imagenet-sketch',
+        {'': dict(type='mmtlalign.ImageNetSketch')},
+    ),
+    V2('v2', 'accuracy on ImageNetV2', 'imagenetv2', 'imagenetv2', {}),
+    Plain(
+        'real',
+        'accuracy with the labels of ImageNet-ReaL',
+        'imagenet/val',
+        'imagenet-real',
+        {'': dict(type='mmtlalign.ImageNetReaL')},
+    ),
+)

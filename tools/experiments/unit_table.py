@@ -1,0 +1,228 @@
+"""The table of a plan's units: means, differences to the control, image by image.
+
+Differences are taken seed by seed, since the units of a seed start from the same
+weights and see the same pictures in the same order. Their interval is Student's, of
+n - 1 degrees of freedom.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from mmtlalign.errors import InputError
+from mmtlalign.evaluation.accuracy import compare_paired
+from tools.experiments.plan import Plan
+from tools.experiments.table import NOT_MEASURED, mean_and_spread
+from tools.experiments.units import Unit, check_unit, read_unit, unpack_predictions
+from tools.output import format_table
+
+CONFIDENCE = 0.95
+# What stands behind a row with fewer seeds than the plan has.
+UNFINISHED = '†'
+# … and behind a difference without pairs of two versions of the code.
+MIXED = '‡'
+
+
+class Interval(NamedTuple):
+    """Mean of paired differences, with a t interval (NaN for one pair)."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def read_units(units: Mapping[str, Unit]) -> list[dict[str, Any]]:
+    """Read the units that are there.
+
+    Args:
+        units: Of a plan, by name.
+
+    Returns:
+        Their contents, in the order of the plan.
+
+    Raises:
+        InputError: None is there, or one is of other settings than the plan's.
+    """
+    found = []
+    for unit in units.values():
+        if unit.path.is_file():
+            content = read_unit(unit.path)
+            check_unit(content, unit)
+            found.append(content)
+    if not found:
+        folder = next(iter(units.values())).path.parent
+        raise InputError(
+            f'{folder} holds no result of this plan yet. Run it without --table first.'
+        )
+    return found
+
+
+def paired_interval(differences: Sequence[float]) -> Interval:
+    """Return the mean of paired differences and its t interval of 95 %."""
+    n = len(differences)
+    middle = mean(differences)
+    if n < 2:
+        return Interval(middle, math.nan, math.nan, n)
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(differences) / n**0.5
+    return Interval(middle, middle - half, middle + half, n)
+
+
+def version_of(unit: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what makes two units comparable: the sources, and torch."""
+    return unit['source'], unit['versions'].get('torch', '')
+
+
+def pairs_with_control(
+    units: Iterable[Mapping[str, Any]], start: str, control: str
+) -> tuple[list[tuple[Mapping, Mapping]], int]:
+    """Return (unit, control of its seed) of a start, and how many are left out.
+
+    Left out are pairs of two versions of the code.
+    """
+    by_place = {(unit['start'], unit['seed']): unit for unit in units}
+    pairs = [
+        (unit, by_place[control, seed])
+        for (own, seed), unit in by_place.items()
+        if own == start and (control, seed) in by_place
+    ]
+    same = [(a, b) for a, b in pairs if version_of(a) == version_of(b)]
+    return same, len(pairs) - len(same)
+
+
+def differences_of(pairs: Iterable[tuple[Mapping, Mapping]], column: str) -> list:
+    """Return the differences of the pairs in which both measured a column."""
+    found = []
+    for unit, control in pairs:
+        values = [one['metrics'].get(column) for one in (unit, control)]
+        if None not in values:
+            found.append(values[0] - values[1])
+    return found
+
+
+def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
+    """Return all tables of a plan's units in Markdown.
+
+    Args:
+        plan: Names the rows, their order, the seeds and the control.
+        units: As of :func:`read_units`.
+    """
+    columns = list(dict.fromkeys(c for unit in units for c in unit['metrics']))
+    parts = [format_table(mean_cells(plan, units, columns), markdown=True)]
+    parts += [caption(plan, units)]
+    cells = difference_cells(plan, units, columns)
+    if len(cells) > 1:
+        parts += [
+            'Less the control of the same seed: mean, and in brackets the t interval '
+            f'of {CONFIDENCE:.0%} over the seeds.'
+        ]
+        parts += [format_table(cells, markdown=True)]
+    cells = image_cells(plan, units)
+    if len(cells) > 1:
+        parts += [
+            'Image by image, each seed by itself: test images that one of the two '
+            "alone names rightly, and McNemar's exact p."
+        ]
+        parts += [format_table(cells, markdown=True)]
+    return '\n\n'.join(parts)
+
+
+def mean_cells(plan: Plan, units: Sequence[Mapping], columns: Sequence[str]) -> list:
+    """Return mean ± sample standard deviation of every start, as cells."""
+    cells = [['', 'seeds', *columns]]
+    for key, start in plan.starts.items():
+        own = [unit for unit in units if unit['start'] == key]
+        if not own:
+            continue
+        mark = UNFINISHED if len(own) < len(plan.seeds) else ''
+        row = [start.title + mark, str(len(own))]
+        for column in columns:
+            found = [u['metrics'][column] for u in own if column in u['metrics']]
+            short = UNFINISHED if len(found) < len(own) else ''
+            row.append(mean_and_spread(found) + short)
+        cells.append(row)
+    return cells
+
+
+def difference_cells(
+    plan: Plan, units: Sequence[Mapping], columns: Sequence[str]
+) -> list:
+    """Return the differences to the control with their intervals, as cells."""
+    cells = [['', 'pairs', *columns]]
+    for key, start in plan.starts.items():
+        pairs, left_out = pairs_with_control(units, key, plan.control)
+        if key == plan.control or not pairs and not left_out:
+            continue
+        row = [start.title + (MIXED if left_out else ''), str(len(pairs))]
+        for column in columns:
+            row.append(interval_text(differences_of(pairs, column)))
+        cells.append(row)
+    return cells
+
+
+def interval_text(differences: Sequence[float]) -> str:
+    """Return ``'+1.2 (-0.3 to +2.7)'``, or the mean alone of one pair, or a dash."""
+    if not differences:
+        return NOT_MEASURED
+    found = paired_interval(differences)
+    text = f'{found.mean:+.2f}'
+    return text if found.n < 2 else f'{text} ({found.low:+.2f} to {found.high:+.2f})'
+
+
+def image_cells(plan: Plan, units: Sequence[Mapping]) -> list:
+    """Return McNemar's test of every start against the control, by seed, as cells."""
+    cells = [['', *(f'seed {seed}' for seed in plan.seeds)]]
+    for key, start in plan.starts.items():
+        pairs, _ = pairs_with_control(units, key, plan.control)
+        by_seed = {unit['seed']: (unit, control) for unit, control in pairs}
+        if key == plan.control or not by_seed:
+            continue
+        cells.append(
+            [start.title, *(image_text(by_seed.get(seed)) for seed in plan.seeds)]
+        )
+    return cells
+
+
+def image_text(pair: tuple[Mapping, Mapping] | None) -> str:
+    """Return ``'+412 −389, p 0.44'``: right alone, wrong alone, and McNemar's p."""
+    if pair is None or not all(one['correct'] for one in pair):
+        return NOT_MEASURED
+    found = compare_paired(*(unpack_predictions(one['correct']) for one in pair))
+    return f'+{found.only_a} −{found.only_b}, p {found.p:.2g}'
+
+
+def caption(plan: Plan, units: Sequence[Mapping]) -> str:
+    """Return what the numbers are means of, and of which versions and machines."""
+    total = len(plan.starts) * len(plan.seeds)
+    hours = sum(sum(unit['seconds'].values()) for unit in units) / 3600
+    parts = [
+        'Mean ± sample standard deviation over the seeds',
+        f'{len(units)} of {total} units, {hours:.1f} hours',
+    ]
+    processors = Counter(unit['machine']['processor'] for unit in units)
+    parts += [f'measured on {", ".join(processors)}']
+    text = '; '.join(parts) + '.'
+    if len(units) < total:
+        text += f' {UNFINISHED} Unfinished: not all of the seeds {list(plan.seeds)}.'
+    versions = Counter(version_of(unit) for unit in units)
+    if len(versions) > 1:
+        told = ', '.join(
+            f'{source} with torch {torch} ({count})'
+            for (source, torch), count in versions.items()
+        )
+        text += (
+            f' **Units of {len(versions)} versions of the code**: {told}; the means '
+            f'above mix them, differences are of pairs of one version alone ({MIXED} '
+            'others are left out).'
+        )
+    else:
+        ((source, torch),) = versions
+        text += f' One version of the code: sources {source}, torch {torch}.'
+    missing = sorted({name for unit in units for name in unit['not_measured']})
+    if missing:
+        text += f' Not measured in some units: {", ".join(missing)}.'
+    return text

@@ -1,0 +1,212 @@
+"""Units: a start with a seed, trained and evaluated, and its result as one JSON file.
+
+A plan with ``results`` has a unit for each start and seed. Its file is small enough to
+be committed and says all that a table needs, so runs of days are done in parts, on any
+machine, and a unit whose file is there is never run again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmtlalign.errors import InputError
+from tools.experiments.jobs import Job, fingerprint
+from tools.experiments.measured import RESULTS
+from tools.experiments.plan import find_config
+from tools.experiments.progress import metric_by_step
+from tools.machine import code_version, describe_machine, source_digest, versions
+from tools.output import write_json
+
+if TYPE_CHECKING:
+    from tools.experiments.runner import PlanRunner
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = 1
+TOP1 = 'accuracy/top1'
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One start with one seed.
+
+    Attributes:
+        start: Short name of the start.
+        seed: The seed.
+        path: Its JSON file.
+        jobs: Names of its jobs: the training, then the suites.
+        fingerprint: Of config, options, seed and suites, wherever the data lies.
+    """
+
+    start: str
+    seed: int
+    path: Path
+    jobs: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Name of the unit and of its file."""
+        return self.path.stem
+
+
+def find_units(runner: PlanRunner) -> dict[str, Unit]:
+    """Return the units of a plan, by name, in the order in which they run.
+
+    Raises:
+        InputError: The file of one holds the result of other settings.
+    """
+    found = {}
+    for seed in runner.plan.seeds:
+        for start in runner.plan.starts:
+            name = f'{start}-seed{seed}'
+            own = [
+                job.name
+                for job in runner.jobs.values()
+                if (job.start, job.seed) == (start, seed)
+            ]
+            path = ROOT / runner.plan.results / f'{name}.json'
+            mark = unit_fingerprint(runner, start, seed)
+            found[name] = Unit(start, seed, path, tuple(own), mark)
+    for unit in found.values():
+        if unit.path.is_file():
+            check_unit(read_unit(unit.path), unit)
+    return found
+
+
+def unit_fingerprint(runner: PlanRunner, start: str, seed: int) -> str:
+    """Return 16 digits that change with all that the result depends on."""
+    plan = runner.plan
+    path = find_config(plan.starts[start].config)
+    options = {**plan.options, **plan.starts[start].options}
+    # ``{data}`` stays as it is: not where the pictures lie, but which they are.
+    cfg = runner.load_config(path, options)
+    suites = [
+        (name, task.suite, task.items, task.arguments)
+        for name, task in plan.tasks.items()
+    ]
+    return fingerprint(cfg.to_dict(), seed, plan.arguments, suites)
+
+
+def read_unit(path: Path) -> dict[str, Any]:
+    """Read the file of a unit.
+
+    Raises:
+        InputError: It is no such file, or of another version of this tool.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        schema = content['schema']
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f'{path} is no result of a unit ({type(error).__name__}: {error}). Restore '
+            'it, or remove it and run the unit again.'
+        ) from error
+    if schema != SCHEMA:
+        raise InputError(
+            f'{path} has schema {schema}, and this version reads {SCHEMA}. Remove it '
+            'and run the unit again.'
+        )
+    return content
+
+
+def check_unit(content: dict[str, Any], unit: Unit) -> None:
+    """Check that a result is of the settings that the plan has now.
+
+    Raises:
+        InputError: It is of others.
+    """
+    if content['fingerprint'] != unit.fingerprint:
+        raise InputError(
+            f'{unit.path} was measured with other settings (fingerprint '
+            f'{content["fingerprint"]}) than the plan has now ({unit.fingerprint}). '
+            'Undo the change of the plan or its configs, or remove the file and run '
+            'the unit again.'
+        )
+
+
+def write_unit(runner: PlanRunner, unit: Unit) -> Path:
+    """Write the file of a unit whose jobs are done, and return its path."""
+    plan = runner.plan
+    training, *suites = (runner.jobs[name] for name in unit.jobs)
+    start = plan.starts[unit.start]
+    results = [json.loads((job.folder / RESULTS).read_text()) for job in suites]
+    metrics = {}
+    for job in suites:
+        metrics.update({k: round(v, 4) for k, v in job.state['metrics'].items()})
+    content = dict(
+        schema=SCHEMA,
+        plan=Path(runner.work_dir).name,
+        start=unit.start,
+        title=start.title,
+        seed=unit.seed,
+        fingerprint=unit.fingerprint,
+        config=start.config,
+        options={**plan.options, **start.options},
+        arguments=list(plan.arguments),
+        parameters=results[0]['parameters'],
+        top1_by_epoch=metric_by_step(training.folder, TOP1),
+        metrics=metrics,
+        rows=list(_rows(results)),
+        not_measured={
+            name: item['skipped']
+            for result in results
+            for name, item in result['items'].items()
+            if item['skipped']
+        },
+        correct=read_predictions(suites),
+        seconds={job.task: round(job.state['seconds']) for job in (training, *suites)},
+        code=code_version(ROOT),
+        source=source_digest(ROOT),
+        device=results[0]['device'],
+        threads=runner.threads,
+        machine=describe_machine(),
+        versions=versions(),
+    )
+    unit.path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(unit.path, content)
+    return unit.path
+
+
+def _rows(results: Iterable[dict]) -> Iterable[dict]:
+    """Yield what the suites measured of the network, without details."""
+    for result in results:
+        for name, item in result['items'].items():
+            for row in item['rows']:
+                if row['network'] == 'model' and not row['detail']:
+                    metrics = {
+                        k: v if v is None else round(v, 4)
+                        for k, v in row['metrics'].items()
+                    }
+                    yield dict(
+                        item=name, setting=row['setting'], n=row['n'], metrics=metrics
+                    )
+
+
+def read_predictions(suites: Iterable[Job]) -> dict[str, Any] | None:
+    """Return which images of the test set are named rightly; None if no suite says.
+
+    Returns:
+        ``n`` and ``bits``: a bit an image, in its order, as base64 of whole bytes.
+    """
+    for job in suites:
+        path = job.folder / 'images/clean.npz'
+        if path.is_file():
+            with np.load(path) as arrays:
+                order = np.argsort(arrays['index'])
+                correct = arrays['model/clean/correct'][order].astype(bool)
+            bits = base64.b64encode(np.packbits(correct)).decode()
+            return dict(n=len(correct), bits=bits)
+    return None
+
+
+def unpack_predictions(packed: dict[str, Any]) -> np.ndarray:
+    """Return what :func:`read_predictions` packed, bool (n,)."""
+    data = np.frombuffer(base64.b64decode(packed['bits']), np.uint8)
+    return np.unpackbits(data, count=packed['n']).astype(bool)
