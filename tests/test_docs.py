@@ -24,7 +24,8 @@ from tools.dataset_converters.prepare import DATA_SETS
 
 DOCS = ROOT / 'docs'
 PAGES = [
-    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
+    *(ROOT / name for name in ('CONTRIBUTING.md', 'CHANGELOG.md')),
+    *sorted(ROOT.glob('README*.md')),
     *sorted(DOCS.rglob('*.md')),
     *sorted((ROOT / 'configs').rglob('README.md')),
 ]
@@ -226,7 +227,7 @@ def test_pre_commit_has_the_ruff_of_the_tests():
 
 
 def test_readme_upgrades_a_recipe(tmp_path):
-    config, _ = code_blocks(ROOT / 'README.md')
+    (config,) = code_blocks(ROOT / 'README.md')
     file = tmp_path / 'my_config.py'
     file.write_text(config)
     init_default_scope('mmpretrain')
@@ -235,9 +236,9 @@ def test_readme_upgrades_a_recipe(tmp_path):
     assert model.head.num_classes == 1000
 
 
-def test_readme_loads_a_model(monkeypatch):
+def test_quick_start_loads_a_model(monkeypatch):
     monkeypatch.chdir(ROOT)
-    _, block = code_blocks(ROOT / 'README.md')
+    (block,) = code_blocks(DOCS / 'quickstart.md')
     names = {}
     exec(block, names)
     assert names['features'].shape == (2, 384)

@@ -11,7 +11,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from golden_attack import check_attack
+from golden_attention import check_attention_quality
 from golden_dhvt import check_dhvt, check_dhvt_single_precision, check_dhvt_tlalign
+from golden_emptybox import check_emptybox
 from golden_esvit import (
     check_esvit_eval,
     check_esvit_head,
@@ -21,13 +24,25 @@ from golden_esvit import (
     check_esvit_viewloss,
 )
 from golden_files import FILES, HERE, close
+from golden_heads import check_heads
 from golden_labelmap import check_labelmap_crop
+from golden_labels import check_labels
 from golden_lvvit import (
     check_lvvit,
     check_lvvit_mixtoken,
     check_lvvit_single_precision,
 )
+from golden_mixers import check_timm, check_timm1
+from golden_mixers_external import check_external
+from golden_mixers_guided import check_attentive, check_saliency, check_smmix
+from golden_mixers_maskmix import check_maskmix
+from golden_mixers_mlp import check_depthwise, check_mixer, check_resmlp
+from golden_mixers_puzzle import check_puzzle
+from golden_mixers_tokenmix import check_tokenmix
 from golden_mmcv_ops import check_mmcv_ops
+from golden_occlusion import check_occlusion
+from golden_presence import check_presence
+from golden_robust import check_robust
 from golden_tokenlabel import check_tokenlabel_loss
 from mmengine.registry import MODELS, init_default_scope
 
@@ -252,6 +267,26 @@ CHECKS = {
     'tokenlabel_loss': check_tokenlabel_loss,
     'lvvit_mixtoken': check_lvvit_mixtoken,
     'lvvit_': check_lvvit,
+    'presence_': check_presence,
+    'labels_': check_labels,
+    'emptybox_': check_emptybox,
+    'attention_quality_': check_attention_quality,
+    'heads_': check_heads,
+    'attack': check_attack,
+    'occlusion': check_occlusion,
+    'robust': check_robust,
+    'mixers_timm_': check_timm,
+    'mixers_timm1_': check_timm1,
+    'mixers_maskmix': check_maskmix,
+    'mixers_attentive': check_attentive,
+    'mixers_smmix': check_smmix,
+    'mixers_mlp_mixer': check_mixer,
+    'mixers_mlp_resmlp': check_resmlp,
+    'mixers_mlp_depthwise': check_depthwise,
+    'mixers_saliency': check_saliency,
+    'mixers_puzzle': check_puzzle,
+    'mixers_external': check_external,
+    'mixers_tokenmix': check_tokenmix,
 }
 DHVT = [n for n in FILES if n.startswith(('dhvt_cifar', 'dhvt_patch'))]
 LVVIT = [n for n in FILES if n.startswith('lvvit_')]

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 import yaml
 from repository import ROOT
+from tiny_run import write_images
 
 import mmtlalign
 from mmtlalign.compat import hosts
@@ -80,14 +81,21 @@ def test_wheel_carries_the_model_index_and_the_licence(wheel):
     assert list(wheel.glob('*.dist-info/**/LICENSE'))
 
 
-def test_wheel_carries_every_module(wheel, source):
-    modules = {f for f in files(source / 'mmtlalign') if f.endswith('.py')}
-    assert modules <= files(wheel / 'mmtlalign')
+def test_wheel_carries_every_module_and_what_it_reads(wheel, source):
+    here = {f for f in files(source / 'mmtlalign') if not f.endswith('.pth')}
+    assert here <= files(wheel / 'mmtlalign')
+    assert 'evaluation/microscope/page.js' in here
     assert {p.name for p in wheel.iterdir()} == {
         'mmtlalign',
         'mmtlalign.pth',
         f'mmtlalign-{mmtlalign.__version__}.dist-info',
     }
+
+
+def test_wheel_carries_every_table(wheel, source):
+    tables = {f for f in files(source / 'mmtlalign') if f.endswith(('.json', '.txt'))}
+    assert 'datasets/imagenet_o_indices.txt' in tables
+    assert tables <= files(wheel / 'mmtlalign')
 
 
 def test_wheel_says_that_it_is_typed(wheel):
@@ -150,7 +158,7 @@ def test_rooms_of_ideas_need_torch_alone(wheel, room):
     subprocess.run([sys.executable, '-c', code], check=True, env=environment, cwd=wheel)
 
 
-def test_citation_names_the_five_papers():
+def test_citation_names_the_papers():
     cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
     numbers = {r['identifiers'][0]['value'] for r in cited['references']}
     assert numbers == {
@@ -159,6 +167,13 @@ def test_citation_names_the_five_papers():
         'arXiv:2104.10858',
         'arXiv:2106.09785',
         'arXiv:2210.05958',
+        # Of the mixers.
+        'arXiv:2003.13048',
+        'arXiv:2006.01791',
+        'arXiv:2009.06962',
+        'arXiv:2207.08409',
+        'arXiv:2212.12977',
+        'arXiv:2304.12043',
     }
 
 
@@ -166,3 +181,61 @@ def test_model_index_imports_metafiles_that_the_wheel_has(wheel):
     mim = wheel / 'mmtlalign' / '.mim'
     index = yaml.safe_load((mim / 'model-index.yml').read_text())
     assert index['Import'] and all((mim / file).is_file() for file in index['Import'])
+
+
+# A shipped recipe, on a tiny network and on pictures of one's own.
+OWN = """
+_base_ = 'mmtlalign::tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py'
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=16,
+            num_layers=2,
+            num_heads=2,
+            feedforward_channels=32,
+        ),
+        img_size=32,
+        patch_size=8,
+    ),
+    head=dict(num_classes=2, in_channels=16),
+    train_cfg=dict(augments=[dict(type='mmtlalign.TokenCutMix', patch_size=8)]),
+)
+data_preprocessor = dict(num_classes=2)
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+own = dict(_delete_=True, type='CustomDataset', data_root={data!r}, pipeline=pipeline)
+train_dataloader = dict(
+    batch_size=8, num_workers=0, persistent_workers=False,
+    dataset=dict(own, data_prefix='train'),
+)
+val_dataloader = dict(
+    batch_size=8, num_workers=0, persistent_workers=False,
+    dataset=dict(own, data_prefix='val'),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(topk=(1,))
+test_evaluator = val_evaluator
+param_scheduler = []
+train_cfg = dict(max_epochs=1)
+"""
+
+
+@pytest.mark.slow  # installs, and trains in a process
+def test_a_config_builds_on_one_of_the_installed_wheel(wheel, tmp_path):
+    (file,) = wheel.parent.glob('*.whl')
+    site = tmp_path / 'site'
+    options = ['--quiet', '--no-deps', '--no-index', '--target', str(site)]
+    command = [sys.executable, '-m', 'pip', 'install', *options, str(file)]
+    subprocess.run(command, check=True)
+    config, work = tmp_path / 'own.py', tmp_path / 'work'
+    config.write_text(OWN.format(data=str(write_images(tmp_path / 'data'))))
+    tool = site / 'mmtlalign/.mim/tools/train.py'
+    ended = subprocess.run(
+        [sys.executable, str(tool), str(config), '--work-dir', str(work)],
+        env=os.environ | dict(PYTHONPATH=str(site)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (work / 'epoch_1.pth').exists()

@@ -11,6 +11,7 @@ from mmcv_stand_in import TOLERANCE, compare, run
 
 DTYPES = pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 HALF = pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16], ids=str)
+OLD_TORCH = torch.__version__.startswith('2.1.')
 pytestmark = pytest.mark.usefixtures('ours')
 
 # Kernel; stride, padding, dilation, groups, groups of offsets.
@@ -309,6 +310,8 @@ def test_focal_loss_in_half_precision(kind, dtype):
     full = loss(x.float(), target, 2.0, 0.25, None, 'none')
     assert half.dtype == dtype
     torch.testing.assert_close(half.float(), full, rtol=0.05, atol=0.01)
+    if dtype == torch.float16 and OLD_TORCH:
+        return  # it has no autocast to float16 on a CPU
     with torch.autocast('cpu', dtype):
         mixed = loss(x.float(), target, 2.0, 0.25, None, 'none')
     torch.testing.assert_close(mixed, full, rtol=TOLERANCE[torch.float32], atol=1e-6)

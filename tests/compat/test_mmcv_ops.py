@@ -168,9 +168,10 @@ def exported(module, inputs):
     """Types of the nodes of the ONNX graph."""
     onnx = pytest.importorskip('onnx')
     file = io.BytesIO()
-    torch.onnx.export(
-        module, inputs, file, dynamo=False, opset_version=11, custom_opsets={'mmcv': 1}
-    )
+    options = dict(opset_version=11, custom_opsets={'mmcv': 1})
+    if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
+        options.update(dynamo=False)
+    torch.onnx.export(module, inputs, file, **options)
     graph = onnx.load_from_string(file.getvalue()).graph
     return [node.op_type for node in graph.node]
 

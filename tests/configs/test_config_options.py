@@ -38,7 +38,17 @@ def test_values_are_read_as_the_shell_hands_them_over():
     )
 
 
-@pytest.mark.parametrize('given', ['data_root', '=3', 'a..b=3', 'x=[1,2'])
+def test_a_plan_s_dicts_come_back_from_the_command_line():
+    options = {
+        'model.train_cfg.augments': [dict(type='mmtlalign.TokenMix', patch_size=16)],
+        'model.train_cfg': dict(augments=[dict(type='FMix')], probs=None),
+    }
+    assert parse(*(f'{key}={value}' for key, value in options.items())) == options
+
+
+@pytest.mark.parametrize(
+    'given', ['data_root', '=3', 'a..b=3', 'x=[1,2', "x=[{'type': FMix}]"]
+)
 def test_what_is_no_option_is_said(given, capsys):
     with pytest.raises(SystemExit):
         parse(given)
@@ -58,7 +68,7 @@ def test_a_number_is_a_folder_too():
         ('param_scheduler.-1.end', 'a list of 2'),
         ('param_scheduler.0', 'an item of a list cannot be set alone'),
         ('model.backbone.out_indices.0', 'Give the whole list, model.backbone.out_'),
-        ('train_cfg.max_iters.x', 'train_cfg.max_iters is 520, which has no'),
+        ('train_cfg.max_iters.x', 'train_cfg.max_iters is 360, which has no'),
         ('model.backbone.type.x', 'is .SwinTransformer., which has no'),
     ],
 )

@@ -35,14 +35,22 @@ CONFIGS = {
 }
 REGISTRIES = [r for r in vars(roots).values() if isinstance(r, Registry)]
 OTHER_TASKS = ('quickstart', 'small', 'segmentation', 'detection', 'transfer')
+OTHER_TASKS += ('evaluation',)
 RECIPES = [n for n in CONFIGS if n.split('/')[0] not in OTHER_TASKS]
 # More of these in test_token_label_configs.py and test_token_label_starts.py …
-WITH_MAPS = [n for n in RECIPES if n.startswith(('token_labeling/', 'relabel/'))]
+WITH_MAPS = [
+    n
+    for n in RECIPES
+    if n.startswith(('token_labeling/', 'relabel/', 'mixers/tokenmix_'))
+]
 # … and in test_esvit_recipe.py.
 WITHOUT_LABELS = [n for n in RECIPES if n.startswith('esvit/')]
 CLASSIFICATION = [n for n in RECIPES if n not in WITH_MAPS + WITHOUT_LABELS]
 METHODS = [n for n in CLASSIFICATION if n.startswith(('tlalign/', 'transmix/'))]
-CONTROLS = [n for n in CLASSIFICATION if n not in METHODS]
+MIXERS = [n for n in RECIPES if n.startswith('mixers/')]
+# … and in test_ablations.py.
+ABLATIONS = [n for n in CLASSIFICATION if n.startswith('ablations/')]
+CONTROLS = [n for n in CLASSIFICATION if n not in METHODS + MIXERS + ABLATIONS]
 DOMAINNET = [n for n in CONFIGS if n.endswith('_domainnet.py')]
 
 
@@ -110,9 +118,16 @@ def test_parses_and_names_only_types_that_exist(name):
 def test_classification_config_builds(name):
     cfg = load(name)
     model = build(cfg)
-    traced = name in METHODS
+    traced = name in METHODS + ABLATIONS
+    if name in MIXERS:
+        traced = cfg.model.head.type.startswith('mmtlalign.')
     assert model.traces is traced
-    assert hasattr(model.backbone, 'trace_context') is traced
+    # A guide looks at the attention of the network as well.
+    guide = cfg.model.train_cfg.get('guide', dict(type=''))
+    if 'teacher' in cfg.model.head:  # whose attention is read in place of its own
+        traced = cfg.model.head.teacher.type == 'mmtlalign.EMAAttention'
+    looked_at = traced or guide['type'].endswith('Attention')
+    assert hasattr(model.backbone, 'trace_context') is looked_at
     assert model.head.num_classes == cfg.data_preprocessor.num_classes
     for augment in cfg.model.train_cfg.augments:
         if augment.type == 'mmtlalign.TokenCutMix':  # boxes on the grid of tokens
@@ -171,8 +186,11 @@ def weight_decays(model, cfg):
 def without_method(name):
     """A config without what makes the method: head, its options, token grid."""
     cfg = parsed(name).to_dict()
-    for option in ('type', 'ratio', 'looks', 'layers', 'residual', 'merge'):
+    for option in ('type', 'ratio', 'looks', 'layers', 'residual', 'merge', 'teacher'):
         cfg['model']['head'].pop(option, None)
+    hooks = cfg.get('custom_hooks', [])
+    # It shows the teacher of a head the averaged copy, which all runs have.
+    hooks[:] = [hook for hook in hooks if hook['type'] != 'mmtlalign.EMAGuideHook']
     for augment in cfg['model']['train_cfg']['augments']:
         if augment['type'] == 'mmtlalign.TokenCutMix':
             augment['type'] = 'mmtlalign.CutMix'
@@ -194,6 +212,47 @@ def test_method_has_one_control_that_differs_in_nothing_but_head_and_augment(nam
 @pytest.mark.parametrize('name', CONTROLS)
 def test_control_is_of_some_method(name):
     assert any(without_method(other) == without_method(name) for other in METHODS)
+
+
+@pytest.mark.parametrize(
+    'name', [n for n in MIXERS if not n.startswith('mixers/mixup-cutmix_')]
+)
+def test_mixer_has_a_control_with_the_same_network_data_and_schedule(name):
+    rest = name.split('_', 1)[1]
+    controls = f'mixers/mixup-cutmix_{rest}', f'cutmix/cutmix_{rest}'
+    control = next(n for n in controls if n in CONFIGS)
+    ours, other = (without_maps(parsed(n)) for n in (name, control))
+    shared = ('data_preprocessor', 'train_dataloader', 'val_dataloader', 'train_cfg')
+    for key in (*shared, 'optim_wrapper', 'param_scheduler'):
+        assert ours[key] == other[key], key
+    for key in ('type', 'arch', 'img_size', 'patch_size', 'drop_path_rate'):
+        assert ours.model.backbone.get(key) == other.model.backbone.get(key), key
+
+
+def without_maps(cfg):
+    """A config whose pipeline neither loads label maps nor takes them along."""
+    cfg = copy.deepcopy(cfg)
+
+    def plain(steps):
+        for step in steps:
+            kind = step['type'].split('.')[-1]
+            if kind in ('LoadLabelMap', 'PoolLabelMap'):
+                continue
+            if kind.endswith('WithMap'):
+                kind = kind.removesuffix('WithMap').replace('Flip', 'RandomFlip')
+                step['type'] = f'mmtlalign.{kind}'
+            step.pop('algorithm_keys', None)
+            if 'transforms' in step:
+                step['transforms'] = [
+                    list(plain(inner)) for inner in step['transforms']
+                ]
+            yield step
+
+    dataset = cfg.train_dataloader.dataset
+    dataset.pipeline = list(plain(dataset.pipeline))
+    if cfg.train_dataloader.collate_fn['type'] == 'mmtlalign.collate_label_maps':
+        cfg.train_dataloader.collate_fn = dict(type='default_collate')
+    return cfg
 
 
 @pytest.mark.parametrize('name', [n for n in CONFIGS if parsed(n).get('pretrained')])

@@ -16,6 +16,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from repository import ROOT
 from small_runs import losses, scores, small_pictures, train, without_memory
+from tiny_configs import tiny
 from torch import nn
 
 from mmtlalign.checkpoint.load import load_backbone
@@ -28,6 +29,13 @@ from mmtlalign.validation.coco import (
 from mmtlalign.validation.config import load_config
 
 pytest.importorskip('mmcv.ops', reason='detection needs the compiled mmcv')
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
+from mmengine.structures import InstanceData
+
+ONE_HEAD = 'detection/mask-rcnn_swin-tiny-p4-w7_tlalign-pre_fpn_amp-ms-crop-1x_coco.py'
+CASCADE = 'quickstart/cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96.py'
 CONFIGS = {p.stem: p for p in sorted((ROOT / 'configs/detection').glob('*.py'))}
 # Millions of parameters: official tables of Swin (spec of the 3x and 1x recipes) and
 # of PVT; ViTDet's 111 for ViT-B. The others are counted from these: a DeiT-S is 64
@@ -326,6 +334,32 @@ def test_trains_and_evaluates_from_a_classifier(name, tmp_path):
     model.parse_losses(model(**data, mode='loss'))[0].backward()
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     assert not [n for n, p in trained if p.grad is None]
+
+
+@pytest.mark.parametrize('name', [ONE_HEAD, CASCADE])
+def test_a_batch_without_any_object(name, tmp_path):
+    """Crops and `filter_empty_gt=False` leave such."""
+    init_default_scope('mmdet')
+    model = MODELS.build(tiny(name, tmp_path).model).train()
+    samples = []
+    for _ in range(2):
+        objects = InstanceData(
+            bboxes=HorizontalBoxes(torch.zeros(0, 4)),
+            labels=torch.zeros(0, dtype=torch.long),
+            masks=BitmapMasks([], 64, 64),
+        )
+        info = dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0))
+        sample = DetDataSample(gt_instances=objects, ignored_instances=InstanceData())
+        sample.set_metainfo(info)
+        sample.ignored_instances.bboxes = HorizontalBoxes(torch.zeros(0, 4))
+        samples.append(sample)
+    batch = dict(inputs=[torch.zeros(3, 64, 64).byte()] * 2, data_samples=samples)
+    data = model.data_preprocessor(batch, training=True)
+    loss, _ = model.parse_losses(model(**data, mode='loss'))
+    loss.backward()
+    assert loss.isfinite()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert grads and all(grad.isfinite().all() for grad in grads)
 
 
 @pytest.mark.parametrize('name', ['mask-rcnn_swin-tiny', 'mask-rcnn_pvt-small'])

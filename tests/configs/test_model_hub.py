@@ -20,6 +20,8 @@ MODELS = {
     'tlalign': 'tlalign_deit-tiny-p4_1xb128-coslr-200e_cifar10-32px',
     'transmix': 'transmix_pvt-tiny_8xb128-coslr-300e_in1k',
     'cutmix': 'cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k',
+    'ablations': 'tlalign-last-layer_deit-small-p16_8xb128-coslr-300e_in1k',
+    'mixers': 'mixpro_deit-tiny-p16_8xb128-coslr-300e_in1k',
     'token_labeling': 'token-label_lvvit-tiny-p16_8xb128-coslr-310e_in1k',
     'relabel': 'relabel_resnet50_8xb128-coslr-300e_in1k',
     'esvit': 'esvit_swin-mini-p4-w4_digits-32px',
@@ -68,7 +70,7 @@ def test_a_wheel_brings_its_own_index(tmp_path):
         'import mmpretrain\n'
         f'model = mmpretrain.get_model({MODELS["tlalign"]!r})\n'
         f'assert model._config.filename.startswith({str(package / ".mim")!r})\n'
-        "assert len(mmpretrain.list_models('tlalign*')) == 33\n"
+        "assert len(mmpretrain.list_models('tlalign*')) == 38\n"
     )
     environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
     command = [sys.executable, '-c', code]

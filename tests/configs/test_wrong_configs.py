@@ -1,6 +1,7 @@
 """A wrong config stops before the first step, with one line that names the key."""
 
 import copy
+import os
 import random
 from collections import Counter
 
@@ -46,8 +47,9 @@ def bases(tmp_path_factory):
 def outcome(mutation, folder, monkeypatch):
     """How a run of a wrong config ends, in a word or two, and what it says."""
     config = folder / 'config.py'
-    # Runs of one name would share their default scope.
-    settings = dict(mutation.settings, experiment_name=f'wrong_{folder.name}')
+    # Runs of one name, begun in the same second, would share their default scope.
+    name = '_'.join(folder.parts[-2:])
+    settings = dict(mutation.settings, experiment_name=name)
     lines = [f'{key} = {value!r}' for key, value in settings.items()]
     config.write_text('\n'.join(lines))
 
@@ -100,7 +102,6 @@ def run_all(bases, count, seed, folder, monkeypatch):
 
 
 def test_the_bases_are_right(bases, tmp_path, monkeypatch):
-
     for number, name in enumerate(BASES):
         (tmp_path / str(number)).mkdir()
         right = Mutation('', (), (), bases[name])
@@ -111,10 +112,9 @@ def test_the_bases_are_right(bases, tmp_path, monkeypatch):
 
 
 def judge(counts, faults):
-    """None may end in a traceback, and nine of ten are named.
+    """None may end in a traceback, and nineteen of twenty are named.
 
-    What is left: arguments of mmdet's assigners and samplers, and of transforms and
-    hooks, that are read when they are used; files that only validation reads.
+    What is left are values of arguments that nobody declares a type for.
     """
     for fault in faults:
         print(*fault, sep=' | ')
@@ -123,21 +123,32 @@ def judge(counts, faults):
     for (_, result), count in counts.items():
         results[result] += count
     assert not results['traceback'] + results['several lines']
-    assert results['named'] >= 0.9 * sum(results.values())
+    assert results['named'] >= 0.95 * sum(results.values())
 
 
 def test_some_wrong_configs(bases, tmp_path, monkeypatch):
     judge(*run_all(bases, 32, 3, tmp_path, monkeypatch))
 
 
-@pytest.mark.slow  # 240 starts of a run
+@pytest.mark.slow  # a start of a run each
 def test_wrong_configs(bases, tmp_path, monkeypatch):
-    judge(*run_all(bases, 240, 0, tmp_path, monkeypatch))
+    count = int(os.environ.get('MMTLALIGN_WRONG_CONFIGS', 96))
+    judge(*run_all(bases, count, 0, tmp_path, monkeypatch))
 
 
-@pytest.mark.parametrize('key, value', [('collate_fn', 7), ('dataset', 'text')])
+LOADER = [('collate_fn', 7), ('dataset', 'text'), ('drop_lat', True)]
+
+
+@pytest.mark.parametrize('key, value', LOADER)
 def test_a_loader_of_a_hook_is_explained(bases, tmp_path, monkeypatch, key, value):
     settings = copy.deepcopy(bases['esvit/esvit_swin-mini-p4-w4_digits-32px.py'])
     settings['custom_hooks'][2]['queries'][key] = value
     wrong = Mutation('wrong type', (), (key,), settings)
+    assert outcome(wrong, tmp_path, monkeypatch)[0] == 'named'
+
+
+def test_a_misspelt_type_of_the_collate_function_is_named(bases, tmp_path, monkeypatch):
+    settings = copy.deepcopy(bases[BASES[0]])
+    settings['val_dataloader']['collate_fn'] = dict(tyqpe='default_collate')
+    wrong = Mutation('misspelt key', (), ('collate_fn.tyqpe',), settings)
     assert outcome(wrong, tmp_path, monkeypatch)[0] == 'named'

@@ -7,9 +7,9 @@ import functools
 import oracles
 import pytest
 import torch
-from contract_rows import HOOKS, ROWS
+from contract_rows import EVERY, HOOKS
 from contract_rows.mmpretrain_vit import VIT
-from contract_steps import attached, every_row, flat, mixed, plain, run, stock
+from contract_steps import attached, every_traced_row, flat, mixed, plain, run, stock
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.checkpoint import checkpoint
 
@@ -22,7 +22,7 @@ from mmtlalign.tracing.trace import MixTracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
 
-@every_row
+@every_traced_row
 def test_state_dict_and_class_are_the_stock_ones(row):
     ours, theirs = attached(row), stock(row)
     assert type(ours) is type(theirs)
@@ -31,7 +31,7 @@ def test_state_dict_and_class_are_the_stock_ones(row):
         assert torch.equal(tensor, theirs.state_dict()[key])
 
 
-@pytest.mark.parametrize('row', [row for row in ROWS if 'of mmdet' not in row])
+@pytest.mark.parametrize('row', [row for row in EVERY if 'of mmdet' not in row])
 def test_reading_changes_no_bit_where_nothing_rides(row, monkeypatch):
     monkeypatch.setattr(value_channels, '_BACKWARD', None)  # as on a GPU
     mix = mixed(row)
@@ -40,7 +40,7 @@ def test_reading_changes_no_bit_where_nothing_rides(row, monkeypatch):
     assert torch.equal(out, expected)
 
 
-@every_row
+@every_traced_row
 def test_outputs_and_gradients_are_the_stock_ones(row):
     mix = mixed(row)
     theirs = copy.deepcopy(stock(row))
@@ -61,7 +61,7 @@ def test_outputs_and_gradients_are_the_stock_ones(row):
             assert ((parameter.grad - golden) / scale).abs().max() < 1e-4, name
 
 
-@every_row
+@every_traced_row
 def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
     mix, backbone = mixed(row), attached(row)
     _, tracer = run(backbone, mix)
@@ -69,7 +69,7 @@ def test_shares_equal_the_oracle_for_every_token_of_every_layer(row):
     history, way = oracles.dense_rollout(stock(row), mix.images, HOOKS)
     prefix = backbone_spec(stock(row)).prefix(stock(row))
     begin = oracles.start(
-        mix.mask, ROWS[row].patch, prefix, len(mix.images), ROWS[row].cut
+        mix.mask, EVERY[row].patch, prefix, len(mix.images), EVERY[row].cut
     )
     assert len(history) == len(tracer.history) == tracer.seen
     for ours, matrix in zip(tracer.history, history):
@@ -94,7 +94,7 @@ def test_residuals_of_any_weight_equal_the_oracle(row, options, parts, residual)
     _, tracer = run(backbone, mix, residual=residual, **options)
     history, _ = oracles.dense_rollout(stock(row), mix.images, HOOKS, residual, parts)
     prefix = backbone_spec(backbone).prefix(backbone)
-    begin = oracles.start(mix.mask, ROWS[row].patch, prefix, len(mix.images))
+    begin = oracles.start(mix.mask, EVERY[row].patch, prefix, len(mix.images))
     for ours, matrix in zip(tracer.history, history):
         torch.testing.assert_close(ours.double(), matrix @ begin, rtol=0, atol=2e-6)
 
@@ -114,7 +114,7 @@ def test_residuals_that_are_no_weight(residual):
         MixTracer(attached('ViT'), mixed('ViT'), residual=residual)
 
 
-@every_row
+@every_traced_row
 def test_identity_gives_rows_that_sum_to_one(row):
     mix, backbone = mixed(row), attached(row)
     first = MixTracer(backbone, mix)
@@ -129,7 +129,7 @@ def test_identity_gives_rows_that_sum_to_one(row):
         assert share.min() >= -1e-6
 
 
-@every_row
+@every_traced_row
 def test_constant_share_stays_constant(row):
     mix, backbone = mixed(row), attached(row)
     mix = Mix(mix.images, mix.labels, mix.partner, torch.full_like(mix.mask, 0.3))
@@ -138,7 +138,7 @@ def test_constant_share_stays_constant(row):
         assert (share - 0.3).abs().max() < 1e-6
 
 
-@every_row
+@every_traced_row
 def test_share_is_float32_and_has_no_gradient(row):
     mix, backbone = mixed(row), attached(row)
     with torch.autocast('cpu', dtype=torch.bfloat16):
@@ -157,7 +157,7 @@ def test_share_is_float32_and_has_no_gradient(row):
     assert all(s.min() >= 0 and s.max() <= 1 + 1e-6 for s in tracer.history)
 
 
-@every_row
+@every_traced_row
 def test_exception_leaves_no_tracer_behind(row):
     mix, backbone = mixed(row), attached(row)
     with (
@@ -170,14 +170,14 @@ def test_exception_leaves_no_tracer_behind(row):
     run(backbone, mix)
 
 
-@every_row
+@every_traced_row
 @pytest.mark.parametrize('reentrant', [True, False])
 def test_checkpointing_changes_nothing(row, reentrant):
     mix, ours = mixed(row), attached(row)
     expected, before = run(ours, mix)
     expected.square().sum().backward()
     again = attached(row)
-    for block in ROWS[row].blocks(again):
+    for block in EVERY[row].blocks(again):
         block.forward = checkpointed(block.forward, reentrant)
     out, tracer = run(again, mix)
     torch.manual_seed(99)
@@ -201,7 +201,7 @@ def checkpointed(forward, reentrant):
     return call
 
 
-@every_row
+@every_traced_row
 def test_copies_are_independent(row):
     mix, backbone = mixed(row), attached(row)
     twin = copy.deepcopy(backbone)
@@ -214,7 +214,7 @@ def test_copies_are_independent(row):
     assert other.seen == tracer.seen
 
 
-@every_row
+@every_traced_row
 def test_one_forward_exactly(row):
     mix, backbone = mixed(row), attached(row)
     with (
@@ -224,10 +224,10 @@ def test_one_forward_exactly(row):
         pass
 
 
-@every_row
+@every_traced_row
 @pytest.mark.slow  # compiles every backbone
 def test_compiles_as_one_graph_where_the_stock_model_does(row):
-    if ROWS[row].same_graph:
+    if EVERY[row].same_graph:
         pytest.skip('the same graph as another row')
     # The whole way to the kernels for two of them, the graph alone for all.
     backend = 'aot_eager' if row in ('ViT', 'Swin') else 'eager'
@@ -260,10 +260,10 @@ def compiled_steps(row, backend, fullgraph):
     return steps
 
 
-@every_row
+@every_traced_row
 def test_family_knows_the_output(row):
     backbone = stock(row)
-    assert backbone_spec(backbone).output(backbone) == ROWS[row].output
+    assert backbone_spec(backbone).output(backbone) == EVERY[row].output
 
 
 def test_unknown_attention_is_refused_by_name():

@@ -130,6 +130,14 @@ def test_rule_follows_the_file_of_measurements(monkeypatch, tmp_path):
     assert [chosen(n) for n in (1024, 1025)] == ['explicit', 'fused']
 
 
+def test_windows_of_a_device_that_nobody_has_measured_stay_as_they_are():
+    query = torch.empty(1, 1, 49, 8, device='meta')
+    assert choose_kernel(query, query, torch.empty(1, 49, 49)) == 'explicit'
+    assert choose_kernel(query, query) == 'fused'
+    long = torch.empty(1, 1, 1025, 8, device='meta')
+    assert choose_kernel(long, long, torch.empty(1, 1025, 1025)) == 'fused'
+
+
 def test_measurements_of_the_package_are_whole():
     found = json.loads(attention.TIMES.read_text())
     assert 'thread' in found['machines']['cpu']

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from contract_rows import ROWS
+from contract_rows import EVERY, ROWS
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing.cutmix import CutMix
@@ -14,13 +14,14 @@ from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.trace import MixTracer, trace, trace_forward
 
 every_row = pytest.mark.parametrize('row', ROWS)
+every_traced_row = pytest.mark.parametrize('row', EVERY)
 
 
 def build(row, **changes):
     """A stock backbone in training mode whose attention is far from uniform."""
-    init_default_scope(ROWS[row].scope)
+    init_default_scope(EVERY[row].scope)
     torch.manual_seed(7)
-    backbone = MODELS.build(dict(copy.deepcopy(ROWS[row].config), **changes))
+    backbone = MODELS.build(dict(copy.deepcopy(EVERY[row].config), **changes))
     for name, parameter in backbone.named_parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.15 if 'patch' in name else 0.25)
@@ -41,13 +42,13 @@ def stock(row):
 def attached(row):
     """A copy of the row's backbone that can be traced."""
     backbone = copy.deepcopy(stock(row))
-    attach(backbone)
+    attach(backbone, EVERY[row].learnt_weights)
     return backbone
 
 
 def mixed(row, batch=3, seed=1):
     """A mixed batch of the row's size."""
-    return mix_images(ROWS[row].size, batch, seed)
+    return mix_images(EVERY[row].size, batch, seed)
 
 
 def mix_images(size, batch=3, seed=1):

@@ -13,6 +13,7 @@ from mat4py import savemat as write_mat
 from PIL import Image
 from scipy.io import savemat
 
+from mmtlalign.datasets.corrupted import CORRUPTIONS
 from tools.dataset_converters.prepare import DATA_SETS
 
 
@@ -211,6 +212,53 @@ def domainnet(folder):
     return with_numbers('domainnet', classes=2, sets=sets)
 
 
+def class_folders(name, archive, write=write_tar, top=None):
+    """Function that writes an archive of two class folders and a README."""
+
+    def make(folder):
+        wnids = [*DATA_SETS[name].published['folders']()][:2]
+        files = {f'{top or name}/{w}/{i}.jpg': picture() for w in wnids for i in 'ab'}
+        write(folder / archive, files | {f'{top or name}/README.txt': b'read'})
+        return with_numbers(name, images=4, folders=lambda: wnids)
+
+    return make
+
+
+def imagenet_c(folder):
+    wnids = 'n01440764', 'n02102040'
+    groups = dict(noise=0, blur=1, weather=2, digital=3)
+    content = picture(size=(224, 224))
+    for group, place in groups.items():
+        files = {
+            f'{name}/{level}/{wnid}/a.JPEG': content
+            for name in CORRUPTIONS[place::4]
+            for level in range(1, 6)
+            for wnid in wnids
+        }
+        write_tar(folder / f'{group}.tar', files)
+    return with_numbers('imagenet-c', images=2, folders=lambda: wnids)
+
+
+def imagenetv2(folder):
+    for variant in ('matched-frequency', 'threshold0.7', 'top-images'):
+        name = f'imagenetv2-{variant}'
+        files = {f'{name}-format-val/{n}/a.jpeg': picture() for n in range(12)}
+        write_tar(folder / f'{name}.tar.gz', files, 'w:gz')
+    return with_numbers('imagenetv2', images=12, classes=12)
+
+
+def cifar10_c(folder):
+    arrays = {name: np.zeros((10, 32, 32, 3), np.uint8) for name in CORRUPTIONS}
+    arrays['labels'] = np.array([3, 9] * 5, np.uint8)
+    files = {}
+    for name, array in arrays.items():
+        stream = io.BytesIO()
+        np.save(stream, array)
+        files[f'CIFAR-10-C/{name}.npy'] = stream.getvalue()
+    write_tar(folder / 'CIFAR-10-C.tar', files)
+    return with_numbers('cifar10-c', images=2)
+
+
 FAKES = {
     'imagenet': imagenet,
     'imagenette': imagenette,
@@ -222,4 +270,13 @@ FAKES = {
     'flowers102': flowers102,
     'stanford-cars': stanford_cars,
     'domainnet': domainnet,
+    'imagenet-a': class_folders('imagenet-a', 'imagenet-a.tar'),
+    'imagenet-r': class_folders('imagenet-r', 'imagenet-r.tar'),
+    'imagenet-o': class_folders('imagenet-o', 'imagenet-o.tar'),
+    'imagenet-sketch': class_folders(
+        'imagenet-sketch', 'ImageNet-Sketch.zip', write_zip, 'sketch'
+    ),
+    'imagenet-c': imagenet_c,
+    'imagenetv2': imagenetv2,
+    'cifar10-c': cifar10_c,
 }

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from dense_pictures import write_coco
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.datasets.categories import CIFAR10_CATEGORIES
 from mmpretrain.models import PCPVT, SVT, BEiTViT, SwinTransformer, VisionTransformer
 from repository import ROOT
 from scipy.io import savemat
@@ -21,10 +23,12 @@ from mmtlalign.validation.config import load_config
 CONFIGS = {
     str(path.relative_to(ROOT / 'configs')): path
     for path in sorted((ROOT / 'configs').rglob('*.py'))
-    if '_base_' not in path.parts and 'plans' not in path.parts
+    # Of evaluation: no training, see tests/configs/test_evaluation.py.
+    if not {'_base_', 'plans', 'evaluation'} & set(path.parts)
 }
 WIDTH, LAYERS = 16, 4
 SIZES = ('scale', 'crop_size', 'size', 'stride', 'scales', 'img_scale')
+CIFAR10_PICTURES = dict(train=2, test=1)
 DIGITS = 'zero one two three four five six seven eight nine'.split()
 
 
@@ -50,6 +54,11 @@ def thin(model: dict) -> None:
             backbone['out_indices'] = tuple(range(LAYERS))
         if 'global_layers' in backbone:
             backbone['global_layers'] = [LAYERS - 1]
+        head = model.get('head') or {}
+        if 'layer' in head:  # ablations
+            head['layer'] = min(head['layer'], LAYERS - 1)
+        if 'layers' in head:
+            head['layers'] = sorted({min(i, LAYERS - 1) for i in head['layers']})
     elif kind in ('SwinTransformer', 'CASwin'):
         old, stages = width_of(backbone), stages_of(backbone)
         backbone['arch'] = dict(
@@ -216,8 +225,11 @@ def patches(cfg: Config, factor: int) -> None:
     if 'img_size' in backbone and kind != 'TIMMBackbone':
         backbone.img_size //= factor
     for augment in (cfg.model.get('train_cfg') or {}).get('augments') or []:
-        if 'patch_size' in augment:
-            augment.patch_size //= factor
+        for key in ('patch_size', 'cell'):
+            if augment.get(key):
+                augment[key] //= factor
+        if augment['type'] == 'mmtlalign.PuzzleMix':
+            augment['blocks'] = (2, 4)  # which divide small pictures
 
 
 # ---------------------------------------------------------------------- whole config
@@ -245,8 +257,24 @@ def tiny(name: str, data: Path) -> Config:
         small_pictures(cfg, factor)
         patches(cfg, factor)
     thin(cfg.model)
+    tiny_teacher(cfg.model, data)
     one_step(cfg)
     return cfg
+
+
+def tiny_teacher(model: dict, data: Path) -> None:
+    """Give the teacher of a head the size of the network, and random weights."""
+    teacher = (model.get('head') or {}).get('teacher') or {}
+    if 'backbone' not in teacher:
+        return
+    kept = ('type', 'arch', 'img_size', 'patch_size')
+    backbone = {key: model.backbone[key] for key in kept}
+    backbone['type'] = teacher['backbone']['type']
+    teacher['backbone'] = backbone
+    teacher['checkpoint'] = str(data / f'{backbone["type"]}.pth')
+    init_default_scope('mmpretrain')
+    network = MODELS.build(backbone)
+    torch.save(dict(state_dict=network.state_dict()), teacher['checkpoint'])
 
 
 def one_step(cfg: Config) -> None:
@@ -352,6 +380,11 @@ def write_all(root: Path) -> Path:
     write_data('pascal_context_59', root / 'voc59', [0, 1, 5, 10])
     write_lists(root, link)
     write_cifar(root / 'cifar')
+    # Of CIFAR10Folders: two pictures of each class, and one to test.
+    for name in CIFAR10_CATEGORIES:
+        for split, count in CIFAR10_PICTURES.items():
+            for number in range(count):
+                link(root / f'cifar/{split}/{name}/{number:04d}.jpg')
     return root
 
 

@@ -10,6 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from no_sync import NoSync
 
+from mmtlalign.errors import InputError
+from mmtlalign.methods import base, classifier, smmix
 from mmtlalign.methods.mixer import BatchMixer
 from mmtlalign.methods.preprocessor import batch_labels
 from mmtlalign.mixing.augments import Mixup
@@ -385,8 +387,8 @@ def test_missing_labels_name_the_image():
 
 
 def test_patch_that_does_not_divide_the_image_stops_training():
-    model = build(train_cfg=dict(augments=[dict(AUGMENTS[0], patch_size=12)]))
-    with pytest.raises(ValueError, match='patch_size=12 does not divide.*32x32'):
+    model = build(train_cfg=dict(augments=[dict(AUGMENTS[0], patch_size=24)]))
+    with pytest.raises(ValueError, match='patch_size=24 does not divide.*32x32'):
         losses(model, data())
 
 
@@ -507,3 +509,68 @@ def test_a_gpu_is_not_waited_for(head, backbone, options):
         model.train_step(data(), wrapper)
     finally:
         torch.cuda.set_sync_debug_mode('default')
+
+
+# -------------------------------------------------- what a user leaves out, or mixes
+
+
+@pytest.mark.parametrize('method', ['TLAlign', 'TransMix'])
+def test_a_head_of_ours_asks_for_our_classifier(method):
+    head = dict(type=f'mmtlalign.{method}VisionTransformerClsHead', loss=LOSS)
+    head.update(num_classes=7, in_channels=16)
+    model = MODELS.build(dict(type='ImageClassifier', backbone=VIT, head=head))
+    samples = [DataSample().set_gt_label(y) for y in (0, 1)]
+    with pytest.raises(InputError, match='mmtlalign.MixClassifier'):
+        model.loss(torch.rand(2, 3, 32, 32), samples)
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """What was logged as a warning."""
+    found = []
+    for module in (base, classifier, smmix):
+        monkeypatch.setattr(module, 'print_log', lambda text, *_: found.append(text))
+    return found
+
+
+@pytest.mark.parametrize(
+    'augments, named',
+    [
+        ([dict(type='CutMix', alpha=1.0)], ['mmtlalign.CutMix']),
+        ([dict(type='ResizeMix', alpha=1.0), *AUGMENTS], ['mmtlalign.ResizeMix']),
+        ([dict(type='Mixup', alpha=0.8), *AUGMENTS], []),
+        (AUGMENTS, []),
+    ],
+)
+@pytest.mark.parametrize('method', ['TLAlign', 'TransMix'])
+def test_augments_that_nothing_can_trace_are_told(warned, method, augments, named):
+    head = f'mmtlalign.{method}VisionTransformerClsHead'
+    build(head, train_cfg=dict(augments=augments))
+    assert len(warned) == len(named)
+    assert all(f'Write {name}.' in text for name, text in zip(named, warned))
+
+
+def test_smmix_without_its_head_or_its_augment_is_told(warned):
+    guide = dict(type='mmtlalign.OwnAttention')
+    train_cfg = dict(augments=[dict(type='mmtlalign.SMMix')], guide=guide)
+    build(train_cfg=train_cfg)
+    (text,) = warned
+    assert 'mmtlalign.SMMix…ClsHead' in text
+    head = 'mmtlalign.SMMixVisionTransformerClsHead'
+    backbone = dict(VIT, out_type='raw')
+    build(head, backbone, train_cfg=train_cfg)
+    assert len(warned) == 1
+    build(head, backbone)
+    assert len(warned) == 2 and 'no augment asks one' in warned[1]
+
+
+def test_boxes_that_cut_through_tokens_are_refused():
+    for patch in (8, 16):
+        build(train_cfg=dict(augments=[dict(AUGMENTS[0], patch_size=patch)]))
+    with pytest.raises(InputError, match='tokens of 8 x 8 pixels'):
+        build(train_cfg=dict(augments=[dict(AUGMENTS[0], patch_size=4)]))
+
+
+def test_saliency_mix_without_guide_names_that_of_its_paper():
+    with pytest.raises(InputError, match='mmtlalign.FineGrainedSaliency'):
+        build(train_cfg=dict(augments=[dict(type='mmtlalign.SaliencyMix')]))

@@ -12,6 +12,7 @@ from benchmark_nets import DEIT, SWIN
 from PIL import Image
 from repository import ROOT, tool
 
+from tools.benchmarks import timing
 from tools.benchmarks.step import measuring, models
 from tools.benchmarks.step.plot import draw
 from tools.benchmarks.step.report import print_times, print_waits
@@ -58,6 +59,25 @@ def test_settings_are_multiplied():
     assert len(settings) == 8
     names = {name for _, variants in cases for name in variants}
     assert names == {'mmpretrain', 'control', 'transmix', 'tlalign', 'dense'}
+
+
+def test_a_sample_of_several_steps_is_their_mean(monkeypatch):
+    calls, clock = [], iter(range(0, 1000, 6))
+    monkeypatch.setattr(timing.time, 'perf_counter', lambda: next(clock))
+    steps = dict(a=lambda: calls.append('a'), b=lambda: calls.append('b'))
+    _, wall = timing.take_turns(steps, 2, before=calls.append, steps_per_sample=3)
+    a, b = (lambda n: [n, 'a'] * 3), (lambda n: [n, 'b'] * 3)
+    assert calls == [*a(0), *b(0), *b(1), *a(1), *a(2), *b(2)]
+    assert wall == dict(a=[2.0, 2.0], b=[2.0, 2.0])
+
+
+def test_waits_are_as_far_apart_as_asked(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: calls.append('wait'))
+    timing.take_turns(
+        dict(a=lambda: calls.append('a')), 1, device='cuda', steps_per_sample=2
+    )
+    assert calls == ['wait', 'a', 'a', 'wait'] * 2
 
 
 def test_ratios_are_to_the_faster_plain_one_round_by_round(run):
@@ -129,6 +149,7 @@ def test_time_of_a_gpu_has_two_names():
 def test_file_says_what_was_run_and_on_what(run):
     found = run[0]
     assert found['options']['repeats'] == 3
+    assert found['options']['steps_per_sample'] == 1
     assert {'torch', 'timm'} <= set(found['versions'])
     assert found['machine']['processor'] and found['machine']['cores'] > 0
 
@@ -201,6 +222,7 @@ def test_groups_name_models_that_exist():
     [
         ('nonsense', "unknown models ['nonsense']; known are"),
         ('--repeats 0', '--repeats 0: takes 1 or more'),
+        ('--steps-per-sample 0', '--steps-per-sample 0: takes 1 or more'),
         ('--threads 2 0', '--threads 0: takes 1 or more'),
         ('--lengths 197 200', '--lengths 200: a class token and a square'),
         ('--batch 3', "--batch 3: timm's CutMix takes an even number"),
@@ -248,3 +270,17 @@ def test_runs_without_compiled_operators_and_other_hosts():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('| deit-tiny |') == done.stdout.count('| swin-tiny |') == 2
+
+
+def test_cost_of_reading_attentions(capsys, tmp_path):
+    file = tmp_path / 'out.json'
+    words = '--networks vit timm-vit --repeats 2 --json'
+    tool('benchmarks/measure_tracing').main([*words.split(), str(file)])
+    vit, timm_vit = json.loads(file.read_text())['rows']
+    assert vit['attentions'] == timm_vit['attentions'] == 2
+    assert 'intercepted' not in vit['microseconds']
+    assert timm_vit['intercepted_calls'] > 5
+    operations = timm_vit['operations']
+    assert operations['intercepted'] == operations['traced'] > operations['plain']
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split()[1] for line in lines] == ['vit', 'timm-vit']

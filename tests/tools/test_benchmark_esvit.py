@@ -9,12 +9,13 @@ import torch
 from repository import tool
 
 from mmtlalign.methods.esvit import loss
+from tools.benchmarks import esvit_steps
 from tools.benchmarks.peak_memory import peak_bytes
 
 BENCHMARK = tool('benchmarks/benchmark_esvit')
 TINY = (
     '--tokens 49 196 --batch 1 2 --channels 8 --prototypes 16 --repeats 3 '
-    '--step-batch 1 --size 64 --local-size 32'
+    '--step-batch 1 --size 64 --local-size 32 --largest-batch 3'
 )
 SMALL = Namespace(channels=8, prototypes=16, device='cpu', amp=False)
 
@@ -25,7 +26,7 @@ def run(tmp_path_factory):
     arch = dict(embed_dims=8, depths=[1, 1, 1, 2], num_heads=[1, 1, 1, 1])
     file = tmp_path_factory.mktemp('esvit') / 'times.json'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BENCHMARK, 'MINI', arch)
+        patch.setattr(esvit_steps, 'MINI', arch)
         BENCHMARK.main([*TINY.split(), '--json', str(file)])
     return json.loads(file.read_text())
 
@@ -47,6 +48,45 @@ def test_every_size_is_compared_round_by_round(run):
         peaks = row['peak_bytes']
         assert row['peak_ratio'] == peaks['direct'] / peaks['ours']
         assert (row.get('growth') is None) == (row.get('tokens') != 196)
+
+
+def test_region_loss_is_compared_batch_by_batch(run):
+    assert [row['batch'] for row in run['batches']] == [1, 2]
+    for row in run['batches']:
+        without, both = (row['seconds'][name] for name in ('V', 'V+R'))
+        assert len(without) == len(both) == 3 and min(without + both) > 0
+        pairs = [a / b for a, b in zip(both, without)]
+        assert row['time_ratio']['median'] == pytest.approx(statistics.median(pairs))
+        peaks = row['peak_bytes']
+        assert row['peak_ratio'] == peaks['V+R'] / peaks['V'] > 1
+    first, second = (row['peak_bytes']['V'] for row in run['batches'])
+    assert first < second < 2.2 * first
+
+
+def test_batches_end_with_the_memory(monkeypatch, capsys):
+    def peak(step, device):
+        if not left.pop():
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+        return 1
+
+    left = [False, True, True]
+    monkeypatch.setattr(esvit_steps, 'peak_bytes', peak)
+    monkeypatch.setattr(esvit_steps, 'build', lambda *given, **options: None)
+    monkeypatch.setattr(esvit_steps, 'backward_of', lambda *given: lambda: None)
+    options = Namespace(
+        **dict(vars(SMALL), largest_batch=64, repeats=1, size=2, local_size=1)
+    )
+    assert [row['batch'] for row in BENCHMARK.compare_batches(options)] == [1]
+    assert 'ends below a batch of 2' in capsys.readouterr().out
+
+
+def test_without_regions_the_loss_is_that_of_the_views():
+    options = Namespace(**dict(vars(SMALL), arch='deit-tiny', size=32, local_size=16))
+    model = BENCHMARK.build(options, regions=False)
+    crops = BENCHMARK.draw_crops(1, options)
+    assert model.region_head is None
+    found = BENCHMARK.loss_of(model, crops)
+    torch.testing.assert_close(found, model.loss(crops)['loss_view'])
 
 
 def test_both_sides_compute_the_same(run):
@@ -123,6 +163,7 @@ def test_table_tells_ratio_and_growth(capsys):
         ('--repeats 0', '--repeats takes 1'),
         ('--tokens 49 0', '--tokens takes 1'),
         ('--step-batch -1', '--step-batch takes 0'),
+        ('--largest-batch -1', '--largest-batch takes 0'),
         ('--size 96', '--local-size takes less'),
     ],
 )

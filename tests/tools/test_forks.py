@@ -1,10 +1,14 @@
 """Tools as forks of one process: the same as programs of their own."""
 
+import multiprocessing.connection
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +69,41 @@ def test_what_a_fork_prints_is_in_the_log_of_its_job(tmp_path):
         job.run([sys.executable, script], forked=True)
     assert 'the reason' in str(error.value)
     assert str(error.value).count('far away') < 20
+
+
+def test_two_threads_may_ask_for_a_status(script, monkeypatch):
+    # Starting a process polls all others, whose status can be read once. A slow reader
+    # makes sure that both have seen that there is one.
+    def read_slowly(fd, read=forkserver.read_signed):
+        time.sleep(0.2)
+        return read(fd)
+
+    script.write_text('import sys; sys.exit(7)')
+    tool, _ = start(script)
+    multiprocessing.connection.wait([tool.process.sentinel], 60)
+    monkeypatch.setattr(forkserver, 'read_signed', read_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda _: tool.poll(), range(2)))
+    assert found == [7, 7] and tool.poll() == 7
+
+
+AUTOGROUP = Path('/proc/self/autogroup')
+
+
+@pytest.mark.skipif(not AUTOGROUP.exists(), reason='no groups of sessions here')
+@pytest.mark.parametrize('forked', [True, False])
+def test_a_job_stands_back_as_far_as_who_started_it(tmp_path, forked):
+    script = tmp_path / 'script.py'
+    script.write_text("print(open('/proc/self/autogroup').read())")
+    lines = [
+        'import os, sys',
+        'from pathlib import Path',
+        'from tools.experiments.jobs import Job',
+        'os.nice(7)',
+        f"job = Job('one', Path({str(tmp_path)!r}) / 'one', 'mark')",
+        f'job.run([sys.executable, {str(script)!r}], forked={forked})',
+    ]
+    env = {**os.environ, 'PYTHONPATH': os.getcwd()}
+    command = [sys.executable, '-c', '\n'.join(lines)]
+    subprocess.run(command, env=env, check=True)
+    assert (tmp_path / 'one/console.log').read_text().rstrip().endswith('nice 7')

@@ -1,7 +1,7 @@
 """The page's table of models is what is registered, and each has its contract."""
 
 import pytest
-from contract_rows import ROWS
+from contract_rows import EVERY
 from contract_steps import stock
 from repository import ROOT, tool
 
@@ -19,7 +19,7 @@ def test_page_is_up_to_date():
 
 def test_every_registered_backbone_has_a_row_of_the_contract():
     known, met = supported_backbones(), set()
-    for row in ROWS:
+    for row in EVERY:
         for module in stock(row).modules():
             met.add(next((c for c in type(module).__mro__ if c in known), None))
     assert not known.keys() - met
@@ -32,7 +32,10 @@ def test_table_names_every_registered_backbone_and_no_refused_one():
     for cls in supported_backbones():
         assert f'`{cls.__name__}`' in table
     assert '`SVT`' in table and '`DeiT3`' in table
-    assert not [name for name in UNSUPPORTED if f'`{name}`' in table]
+    # timm's ConvNeXt is refused by its name, which mmpretrain's has, too.
+    refused = UNSUPPORTED.keys() - {cls.__name__ for cls in supported_backbones()}
+    assert len(refused) > 30
+    assert not [name for name in refused if f'`{name}`' in table]
 
 
 def test_command_writes_the_page(tmp_path, capsys):

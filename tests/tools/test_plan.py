@@ -21,6 +21,7 @@ from tools.experiments.plan import (
     Plan,
     Start,
     Task,
+    check_plan,
     metrics_of,
     plan_from_configs,
     read_plan,
@@ -72,6 +73,72 @@ def test_plans_of_the_project_can_be_run(path, tmp_path):
     if plan.smoke:
         little = PlanRunner(plan.smoke_plan(str(path)), tmp_path)
         assert little.jobs['pretrain-tlalign-seed0'].total == 12
+
+
+# ------------------------------------------------------------------------ suites
+
+
+def suite_plan(**changes):
+    task = Task('labels', suite=['labels'], items=['rmse'], arguments=['--pairs', '8'])
+    return small_plan(tasks=dict(labels=dataclasses.replace(task, **changes)))
+
+
+def test_a_suite_evaluates_what_was_pretrained(tmp_path):
+    runner = PlanRunner(suite_plan(), tmp_path)
+    job = runner.jobs['labels-control-seed1']
+    assert job.needs == ['pretrain-control-seed1']
+    # Of random weights there is no classifier.
+    assert 'labels-scratch-seed0' not in runner.jobs
+    run = tmp_path / 'pretrain-control-seed1'
+    run.mkdir()
+    (run / 'iter_24.pth').touch()
+    (run / 'last_checkpoint').write_text('iter_24.pth')
+    command = list(map(str, runner.command_of(job)))
+    assert command[1].endswith('tools/evaluate.py')
+    assert command[3] == str(run / 'iter_24.pth')
+    given = ' '.join(command[4:])
+    assert '--suite labels' in given and '--items rmse --pairs 8' in given
+    assert f'--out {job.folder} --resume' in given
+    assert 'train_cfg.max_iters=24' in given and 'randomness.seed=1' in given
+
+
+def test_other_arguments_of_a_suite_are_measured_anew(tmp_path):
+    marks = [
+        PlanRunner(suite_plan(**changes), tmp_path).jobs['labels-tlalign-seed0']
+        for changes in ({}, dict(arguments=['--pairs', '16']), dict(items=[]))
+    ]
+    assert len({job.fingerprint for job in marks}) == 3
+
+
+def test_first_numbers_of_a_suite_are_the_columns(tmp_path):
+    rows = [
+        dict(setting='a', metrics={'top-1 %': 70.0, 'top-5 %': 90.0}),
+        dict(setting='b', metrics={'top-1 %': 60.0}),
+    ]
+    items = dict(
+        clean=dict(headline='', rows=rows),
+        pgd=dict(headline='b', rows=rows),
+        microscope=dict(headline=None, rows=rows),
+        v2=dict(headline='', rows=[]),
+    )
+    (tmp_path / 'results.json').write_text(json.dumps(dict(items=items)))
+    found = runner_module.headlines(tmp_path / 'results.json')
+    assert found == {'clean, a: top-1 %': 70.0, 'pgd, b: top-1 %': 60.0}
+    columns = {'attacked': 'pgd', 'picture': 'microscope', 'not run': 'sketch'}
+    named = runner_module.headlines(tmp_path / 'results.json', columns)
+    assert named == {'attacked': 60.0}
+
+
+def test_columns_of_a_suite_name_items_that_are_measured():
+    check_plan(suite_plan(metrics={'RMSE': 'rmse'}))
+    with pytest.raises(InputError, match='not among its items'):
+        check_plan(suite_plan(metrics={'RMSE': 'mse'}))
+
+
+@pytest.mark.parametrize('changes', [dict(config=UPERNET), dict(options={'a': 1})])
+def test_a_suite_takes_no_training(changes):
+    with pytest.raises(InputError, match='Remove them, or the suite'):
+        check_plan(suite_plan(**changes))
 
 
 GOOD = f"""

@@ -14,6 +14,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_archives import FAKES, mask, picture, write_tar, write_zip
 from PIL import Image
@@ -63,7 +64,7 @@ def test_archives_become_a_folder_in_order(made, name, tmp_path, capsys):
 
 
 def test_every_data_set_says_where_it_comes_from(tmp_path):
-    assert set(DATA_SETS) == {*FAKES, 'cifar100', 'pascal-context'}
+    assert set(DATA_SETS) == {*FAKES, 'cifar100', 'pascal-context', 'imagenet-real'}
     for data in DATA_SETS.values():
         assert 'http' in data.source and 'openmmlab' not in data.source.lower()
 
@@ -72,7 +73,7 @@ def test_every_data_set_says_where_it_comes_from(tmp_path):
 def test_folders_are_where_the_recipes_look(name):
     """Fashion-MNIST has no recipe; DomainNet's name one of its sets."""
     files = (ROOT / 'configs').glob('*/_base_/*.py')
-    files = [*files, *(ROOT / 'configs/_base_/datasets').glob('*.py')]
+    files = [*files, *(ROOT / 'configs/_base_').glob('*/*.py')]
     roots = [re.search(r"^data_root = '([^']+)", f.read_text(), re.M) for f in files]
     roots = {found[1] for found in roots if found}
     root = DATA_SETS[name].root
@@ -217,6 +218,39 @@ DAMAGE = {
         Path.unlink,
         'comes beside car_devkit.tgz',
     ),
+    'class of A gone': (
+        'imagenet-a',
+        'n01498041',
+        shutil.rmtree,
+        'n01498041',
+    ),
+    'class of R in A': (
+        'imagenet-a',
+        'n01498041',
+        lambda p: p.rename(p.with_name('n01443537')),
+        'n01443537',
+    ),
+    'V2 by WordNet': (
+        'imagenetv2',
+        'imagenetv2-top-images-format-val/7',
+        lambda p: p.rename(p.with_name('n01443537')),
+        'n01443537',
+    ),
+    'severity gone': ('imagenet-c', 'fog/3', shutil.rmtree, '3/n01440764'),
+    'corruption gone': ('imagenet-c', 'fog', shutil.rmtree, 'MISSING'),
+    'not cropped': (
+        'imagenet-c',
+        'fog/3/n01440764/a.JPEG',
+        lambda p: p.write_bytes(picture(size=(256, 256))),
+        '1: 3/n01440764/a.JPEG',
+    ),
+    'array cut': ('cifar10-c', 'fog.npy', cut, 'fog.npy'),
+    'labels differ': (
+        'cifar10-c',
+        'labels.npy',
+        lambda p: np.save(p, np.array([3, 9] * 4 + [9, 3], np.uint8)),
+        '1: 5',
+    ),
 }
 
 
@@ -230,6 +264,31 @@ def test_damage_is_reported(made, capsys, damage):
     assert said in out
     assert 'WRONG' in out or 'MISSING' in out
     assert 'Where to get it: ' in out
+
+
+def test_another_set_is_named(tmp_path, capsys):
+    for wnid in DATA_SETS['imagenet-a'].published['folders']():
+        (tmp_path / wnid).mkdir()
+        (tmp_path / wnid / 'a.jpg').write_bytes(picture())
+    assert check(DATA_SETS['imagenet-a'], tmp_path, subset=True)
+    assert not check(DATA_SETS['imagenet-r'], tmp_path, subset=True)
+    assert 'it looks like ImageNet-A' in capsys.readouterr().out
+
+
+def test_labels_of_real_go_by_the_names_of_the_pictures(tmp_path, capsys):
+    data = DATA_SETS['imagenet-real']
+    (tmp_path / 'val/n01440764').mkdir(parents=True)
+    assert not check(data, tmp_path)
+    for number in (1, 2):
+        name = f'val/n01440764/ILSVRC2012_val_{number:08d}.JPEG'
+        (tmp_path / name).write_bytes(picture())
+    assert check(data, tmp_path, subset=True)
+    (tmp_path / 'val/n01440764/cat.JPEG').write_bytes(picture())
+    capsys.readouterr()
+    assert not check(data, tmp_path, subset=True)
+    assert 'keep the official names' in capsys.readouterr().out
+    with pytest.raises(InputError, match='prepare_data.py imagenet; the labels come'):
+        make(data, tmp_path / 'none', tmp_path)
 
 
 def test_pascal_context_names_what_its_lists_lack(tmp_path, capsys):

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,10 +17,15 @@ from test_figures import count, picture, pixels
 from tiny_run import run_tool
 from torch import nn
 
-from mmtlalign.evaluation.last_attention import last_attention
-from mmtlalign.evaluation.regions import attention_entropy
-from tools.analysis_tools.draw_regions import draw_attention, draw_pairs, most_of
-from tools.analysis_tools.regions import find_pairs, pairs_of, second_view
+from mmtlalign.evaluation.attention_maps import last_attention
+from mmtlalign.evaluation.regions import attention_entropy, query_masks
+from tools.analysis_tools.region_figures import draw_attention, draw_pairs
+from tools.analysis_tools.regions import (
+    find_matches,
+    find_pairs,
+    pairs_of,
+    second_view,
+)
 
 SIDE, CELL = 4, 8
 SIZE = SIDE * CELL
@@ -91,28 +95,28 @@ def test_regions_are_a_square(count):
 
 def test_lines_are_green_where_right(tmp_path):
     ends = np.array([[[4.0, 4.0], [28.0, 4.0]], [[4.0, 20.0], [28.0, 20.0]]])
+    colours = [60, 180, 75], [230, 25, 75], [67, 99, 216]
     shown = {}
-    for right in (0, 1, 2):
-        pairs = SimpleNamespace(
-            ends=ends, right=np.arange(2) < right, accuracy=right / 2, distance=0.0
-        )
+    for right in (0, 1, 2, None):
         path = tmp_path / f'{right}.png'
-        draw_pairs(picture(), picture(255, 16), pairs, path)
-        image = pixels(path)
-        shown[right] = [count(image, c) for c in ([60, 180, 75], [230, 25, 75])]
+        good = None if right is None else np.arange(2) < right
+        draw_pairs(picture(), picture(255, 16), ends, path, 'Title', good)
+        shown[right] = [count(pixels(path), colour) for colour in colours]
     assert shown[0][0] == shown[2][1] == 0
     assert shown[1][0] > 1000 and shown[1][1] > 1000
     assert shown[2][0] == pytest.approx(2 * shown[1][0], rel=0.1)
+    # Of two different images nobody knows.
+    assert shown[None] == pytest.approx([0, 0, shown[2][0]], rel=0.1)
 
 
-def test_most_of_keeps_the_mass():
-    maps = np.random.rand(5, 6, 7)
-    kept = most_of(maps, 0.6)
+def test_masks_keep_the_mass():
+    maps = torch.rand(5, 6, 7)
+    kept = query_masks(maps, 0.6)
     for share, places in zip(maps, kept):
         inside, rest = share[places], share[~places]
         assert inside.sum() >= 0.6 * share.sum() > inside.sum() - inside.min()
         assert inside.min() >= rest.max()
-    assert most_of(maps, 1.0).all()
+    assert query_masks(maps, 1.0).all()
 
 
 def test_attention_is_drawn(tmp_path):
@@ -187,6 +191,47 @@ def test_tool_draws_both_pictures(draw, tmp_path):
     assert 'of at most 4.00 bits' in said
     for name in ('regions', 'attention'):
         assert pixels(tmp_path / 'out' / f'image_{name}.png').std() > 10
+
+
+def test_tool_draws_the_attention_of_a_token(draw, tmp_path):
+    said = draw(model_settings(), '--query', 1, 2, '--layer', 0)
+    assert 'token (1, 2) of 8x8, attention entropy' in said
+    image = pixels(tmp_path / 'out' / 'image_query_1_2.png')
+    # Three quarters of the map are outside of the window, and hatched.
+    grey = [217, 217, 217]
+    panel = (1.5 * 150) ** 2
+    assert 0.3 * panel < count(image, grey) < 0.75 * panel
+    assert 'numbered from 0' in draw(model_settings(), '--query', 4, 0)
+
+
+def test_tool_matches_two_images(draw, tmp_path):
+    other = tmp_path / 'other.png'
+    cv2.imwrite(str(other), np.random.randint(0, 255, (32, 32, 3), np.uint8))
+    said = draw(model_settings(), other, '--pairs', 4)
+    assert '4 pairs of 16 regions, cosines:' in said and 'accuracy' not in said
+    assert pixels(tmp_path / 'out' / 'image_other_regions.png').std() > 10
+    assert 'mutual pairs of 16 regions' in draw(model_settings(), other, '--mutual')
+    assert 'does not exist' in draw(model_settings(), tmp_path / 'none.png')
+    assert draw(model_settings(), '--mutual') == '2'  # --mutual is for two images
+
+
+def test_pairs_of_two_images_connect_what_is_alike():
+    # Regions 0 and 5 of the first look like 10 and 3 of the second, which has no other.
+    features = torch.eye(16, 40)
+    others = torch.eye(16, 40).roll(20, 1)
+    others[10], others[3] = features[0], 2 * features[5] + 0.1
+
+    class Fixed(nn.Module):
+        def forward(self, images):
+            maps = torch.stack([features, others])
+            return (maps.mT.unflatten(2, (SIDE, SIDE)),)
+
+    images = torch.zeros(2, 3, SIZE, SIZE)
+    found = find_matches(Fixed(), images, pairs=2)
+    assert found.similarities[0] == pytest.approx(1)
+    np.testing.assert_array_equal(found.ends[0], [[4, 4], [20, 20]])
+    np.testing.assert_array_equal(found.ends[1], [[12, 12], [28, 4]])
+    assert len(find_matches(Fixed(), images, 16, mutual=True).ends) < 16
 
 
 VIT = dict(

@@ -23,6 +23,7 @@ WRONG = {
     'analysis_tools/list_models.py': (['--wrong'], 'unrecognized arguments'),
     'analysis_tools/measure_regions.py': (['none.pth', 'tools'], 'does not exist'),
     'configs/generate.py': (['--wrong'], 'unrecognized arguments'),
+    'dataset_converters/check_data.py': (['coco', 'none'], 'is no folder'),
     'dataset_converters/make_label_maps.py': (
         ['none', 'out', '--annotator', 'timm:x'],
         'is not a folder',
@@ -30,6 +31,8 @@ WRONG = {
     'dataset_converters/prepare_data.py': (['imagenett'], 'invalid choice'),
     'experiments/draw_runs.py': (['out', 'none'], 'is no folder'),
     'experiments/pretrain_to_downstream.py': (['none.py'], 'does not exist'),
+    'analysis_tools/draw_mixers.py': (['mixers.pdf'], 'ends with .png'),
+    'docs/notebooks.py': (['none.ipynb'], 'does not exist'),
     'model_converters/convert_weights.py': (['deit', 'no.pth', 'x.pth'], 'not exist'),
     'model_converters/export_backbone.py': (['no.pth', 'x.pth'], 'does not exist'),
 }

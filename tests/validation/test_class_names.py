@@ -16,9 +16,11 @@ from tiny_run import run_tool, train_to_end, write_config, write_images
 from mmtlalign.engine.console import import_host
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
+from mmtlalign.methods.knn import KNNHook
 from mmtlalign.validation.classes import (
     check_checkpoint_classes,
     check_class_names,
+    check_mixed_labels,
     check_single_class,
     check_topk,
 )
@@ -125,6 +127,52 @@ def test_fine_tuning_on_other_classes_is_told(caplog):
     with caplog.at_level('WARNING'):
         check_checkpoint_classes(content, datasets, 'x.pth', LOGGER)
     assert 'Fine-tuning on other classes' in caplog.text
+
+
+def test_a_test_split_is_compared_when_training_begins(train, data):
+    shutil.copytree(data / 'val', data / 'test')
+    split = 'test_dataloader = dict(val_dataloader, dataset=dict(dataset))\n'
+    split += "test_dataloader['dataset']['data_prefix'] = 'test'\n"
+    short = ('--cfg-options', 'train_cfg.max_epochs=1')
+    (data / 'test/class1').rename(data / 'test/Class1')
+    message = train(*short, text=split)
+    assert 'Class1' in message and 'test_dataloader' in message
+    shutil.rmtree(data / 'test')  # told in the test
+    assert train(*short, text=split) is None
+
+
+def test_data_of_hooks_are_compared():
+    runner = TaskRunner.__new__(TaskRunner)
+    hook = KNNHook(bank={}, queries={})
+    data = {name: types.SimpleNamespace() for name in ('bank', 'queries')}
+    data['bank'].dataset = metainfo('a', 'b')
+    data['queries'].dataset = metainfo('b', 'a')
+    hook.loaders = data
+    hook.before_train = lambda runner: None
+    runner._hooks = [hook]
+    with pytest.raises(InputError, match='classes of KNNHook.queries'):
+        runner.call_hook('before_train')
+
+
+def test_a_margin_for_one_label_does_not_go_with_mixing():
+    head = type('ArcFaceClsHead', (torch.nn.Module,), {})()
+    model = torch.nn.Module()
+    check_mixed_labels(model, [('head', head)])
+    model.data_preprocessor = types.SimpleNamespace(batch_augments=object())
+    with pytest.raises(InputError, match='model.head: ArcFaceClsHead .* mixes'):
+        check_mixed_labels(model, [('head', head)])
+
+
+def test_pictures_of_validation_are_looked_for_at_the_start(train, data, tmp_path):
+    names = [f'class{number}/{index:02d}.png {number}'
+             for number in range(2) for index in range(8)]  # fmt: skip
+    (tmp_path / 'list.txt').write_text('\n'.join(names))
+    lists = f"val_dataloader['dataset']['ann_file'] = '{tmp_path}/list.txt'\n"
+    short = ('--cfg-options', 'train_cfg.max_epochs=1')
+    assert train(*short, text=lists) is None
+    (data / 'val/class1/07.png').unlink()
+    message = train('--overwrite', *short, text=lists)
+    assert 'val_dataloader: image' in message and 'class1/07.png' in message
 
 
 def test_classes_of_a_checkpoint_in_a_test(monkeypatch, train, tmp_path, data):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import types
 
 import numpy as np
@@ -310,3 +311,68 @@ def test_byte_order_mark(tmp_path):
     path = write(tmp_path / 'bom.json', content(), bom='\ufeff')
     assert len(built(tmp_path / 'd', path)) == 4
     assert len(CocoMetric(path)._coco_api.anns) == 12
+
+
+XML = """<annotation><size><width>64</width><height>64</height></size>
+{objects}</annotation>"""
+OBJECT = """<object><name>{name}</name><difficult>0</difficult><bndbox>
+<xmin>5</xmin><ymin>5</ymin><xmax>25</xmax><ymax>25</ymax></bndbox></object>"""
+
+
+def write_voc(folder, *names):
+    """Two pictures of Pascal VOC with an object of each name."""
+    (folder / 'Annotations').mkdir(parents=True)
+    for number in range(2):
+        objects = ''.join(OBJECT.format(name=name) for name in names)
+        (folder / f'Annotations/{number}.xml').write_text(XML.format(objects=objects))
+    (folder / 'list.txt').write_text('0\n1\n')
+    return dict(
+        type='VOCDataset', data_root=str(folder), ann_file='list.txt',
+        data_prefix=dict(sub_data_root=''), metainfo=dict(classes=('cat', 'dog')),
+    )  # fmt: skip
+
+
+def test_objects_of_pascal_voc_that_are_left_out(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr('mmtlalign.validation.reading.print_log',
+                        lambda line, **more: told.append(line))  # fmt: skip
+    dataset = built(tmp_path, '', **write_voc(tmp_path / 'a', 'cat', 'dog', 'Dog'))
+    assert len(dataset.get_data_info(0)['instances']) == 2
+    (line,) = told
+    assert '2 of 6 objects are left out' in line and 'Dog' in line
+    with pytest.raises(InputError, match='None is left: set metainfo'):
+        built(tmp_path, '', **write_voc(tmp_path / 'b', 'Dog'))
+
+
+class FakeLVIS:
+    """What mmdet calls of the package lvis."""
+
+    def __init__(self, path):
+        with open(path) as file:
+            self.dataset = json.load(file)
+        self.cat_img_map = {}
+
+    def get_cat_ids(self):
+        return [one['id'] for one in self.dataset['categories']]
+
+    def get_img_ids(self):
+        return [one['id'] for one in self.dataset['images']]
+
+    def load_imgs(self, ids):
+        return [one for one in self.dataset['images'] if one['id'] in ids]
+
+    def get_ann_ids(self, img_ids):
+        found = self.dataset['annotations']
+        return [one['id'] for one in found if one['image_id'] in img_ids]
+
+    def load_anns(self, ids):
+        return [one for one in self.dataset['annotations'] if one['id'] in ids]
+
+
+def test_annotations_of_lvis_that_are_left_out(tmp_path, monkeypatch, warned):
+    monkeypatch.setitem(sys.modules, 'lvis', types.SimpleNamespace(LVIS=FakeLVIS))
+    dataset = built(tmp_path, content(bbox=[200, 4, 20, 20]), type='LVISV05Dataset')
+    assert len(dataset.get_data_info(0)['instances']) == 2
+    (line,) = warned
+    assert '1 of 12 annotations are left out, outside of the picture' in line
+    assert sys.modules['lvis'].LVIS is FakeLVIS

@@ -119,6 +119,19 @@ def test_the_copy_in_the_work_directory_passes(name, tmp_path):
     assert load_config(str(copy)).to_dict() == cfg.to_dict()
 
 
+def test_a_dump_keeps_the_variables_of_its_recipe(write, tmp_path):
+    cfg = load_config(write('model = dict(_delete_=True, type="M")'))
+    cfg.merge_from_dict({'train_dataloader.dataset.at': 'elsewhere'})
+    cfg.dump(tmp_path / 'dumped.py')
+    assert load_config(str(tmp_path / 'dumped.py')).unit == 3
+    # Another value of a variable that nobody reads any more does not matter, a
+    # misspelt key does.
+    for name, near in dict(train_dataloadr='train_dataloader', modl='model').items():
+        (tmp_path / 'dumped.py').write_text(f"model = dict(type='M')\n{name} = dict()")
+        with pytest.raises(UnreadKeyError, match=f"Did you mean '{near}'"):
+            load_config(str(tmp_path / 'dumped.py'))
+
+
 def test_label_maps_move_apart_from_the_images(write):
     child = (
         "label_map_root = 'data/here_maps'\n"

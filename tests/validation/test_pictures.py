@@ -16,6 +16,7 @@ from mmtlalign.engine.console import import_host
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
 from mmtlalign.validation.data import check_batch_of_one
+from mmtlalign.validation.label_maps import find_marks
 from mmtlalign.validation.masks import check_masks
 from mmtlalign.validation.samples import BrokenSampleError
 from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
@@ -258,3 +259,17 @@ def test_masks_of_a_wrapped_data_set_are_looked_at(tmp_path):
     with pytest.raises(InputError, match='in place of 255'):
         check_masks(wrapped, 'train_dataloader', LOGGER)
     assert cv2.imread(str(tmp_path / 'images/0.jpg')) is not None
+
+
+def test_marks_of_images_with_label_maps_are_told(tmp_path):
+    for number, mark in enumerate((1, 6, 1)):
+        picture(tmp_path / f'{number}.jpg', mark=mark)
+
+    class Images(list):
+        def get_data_info(self, number):
+            return dict(img_path=str(self[number]))
+
+    images = Images(sorted(tmp_path.glob('*.jpg')))
+    (line,) = find_marks(images, 'train_dataloader')
+    assert '1 of 3 images looked at have an EXIF mark' in line and '1.jpg' in line
+    assert not find_marks(Images(images[::2]), 'train_dataloader')

@@ -1,16 +1,17 @@
 """One row for each backbone that can be traced, one file for each kind.
 
 A file has ``ROWS``, name to :class:`Row`, and ``HOOKS``, what its oracle needs
-(see ``oracles.py``).
+(see ``oracles.py``). ``EVERY`` is all of them, ``ROWS`` those with attention.
 """
 
 import importlib
 import pkgutil
 
-ROWS, HOOKS = {}, {}
+EVERY, HOOKS = {}, {}
 for _file in sorted(m.name for m in pkgutil.iter_modules(__path__)):
     if _file != 'row':
         _module = importlib.import_module(f'{__name__}.{_file}')
-        assert not ROWS.keys() & _module.ROWS.keys()
-        ROWS.update(_module.ROWS)
+        assert not EVERY.keys() & _module.ROWS.keys()
+        EVERY.update(_module.ROWS)
         HOOKS.update(_module.HOOKS)
+ROWS = {name: row for name, row in EVERY.items() if row.learnt_weights is None}

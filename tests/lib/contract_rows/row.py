@@ -26,6 +26,7 @@ class Row:
         scope: Default scope of the config.
         cut: Whether pixels that fill no whole token are left out.
         same_graph: Whether another row compiles the same graph.
+        learnt_weights: The rule of a network without attention.
     """
 
     config: dict
@@ -36,3 +37,4 @@ class Row:
     scope: str = 'mmpretrain'
     cut: bool = False
     same_graph: bool = False
+    learnt_weights: str | None = None
