@@ -8,6 +8,10 @@
 # (calculated, as its base says). Every number is ours; see docs/results.md.
 _base_ = './cifar10_vit-mini.py'
 
-options = {'train_dataloader.dataset.every': 10, 'train_cfg.max_epochs': 40}
+start_options = {
+    'train_dataloader.dataset.every': 10,
+    'train_cfg.max_epochs': 40,
+    'default_hooks.checkpoint.interval': 10,
+}
 results = 'docs/results/cifar10-10pct_vit-mini'
 smoke = dict(results='work_dirs/cifar10-10pct-smoke-results')

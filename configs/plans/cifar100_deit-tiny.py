@@ -3,7 +3,7 @@
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR --resume
 #
-# DIR is where CIFAR-100 downloads itself to. Cost: not measured by us; the time is
+# CIFAR-100 downloads itself to DIR/cifar100; the rest of DIR is as in its base. Cost: not measured by us; the time is
 # estimated from a few steps, and printed before anything is trained. Every number is
 # ours.
 _base_ = './cifar10_vit-mini.py'
@@ -33,8 +33,18 @@ starts = dict(
         config='configs/mixers/mixpro_deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
     ),
 )
-options = dict(_delete_=True, data_root='{data}')
-data = 'data/cifar100'
+tasks = {
+    name: dict(
+        options={'model.backbone.arch': 'deit-tiny', 'model.head.in_channels': 192}
+    )
+    for name in ('imagenette', 'imagenette200')
+}
+start_options = {
+    '_delete_': True,
+    'data_root': '{data}/cifar100',
+    'default_hooks.checkpoint.interval': 10,
+    'default_hooks.checkpoint.max_keep_ckpts': -1,
+}
 results = 'docs/results/cifar100_deit-tiny'
 nice = 0
 threads = None

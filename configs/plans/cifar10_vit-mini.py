@@ -6,8 +6,9 @@
 #   ... --starts mixpro --seeds 3    one unit
 #   ... --table                      the table of the units that are there
 #
-# DIR holds train/<class>/*.jpg and test/<class>/*.jpg, all 60,000 pictures. Cost: a unit
-# is about 60 minutes of one CPU core in bfloat16, SMMix 70 (calculated from 220 and 179
+# DIR holds cifar10/{train,test}/<class>/*.jpg (all 60,000 pictures), coco200seg/ (for the
+# statistic of empty boxes) and imagenette224/{train,val} (the tasks). Cost: a unit is
+# about 60 minutes of one CPU core in bfloat16, SMMix 70 (calculated from 220 and 179
 # pictures a second), at the lowest priority; all 50,000 pictures for 40 epochs would be
 # 150. Every number is ours; see docs/results.md.
 starts = dict(
@@ -32,6 +33,7 @@ starts = dict(
     mixpro=dict(
         title='MixPro', config='configs/small/mixpro_vit-mini-p4_cifar10-32px.py'
     ),
+    scratch=dict(title='random weights'),
 )
 control = 'cutmix'
 tasks = dict(
@@ -41,36 +43,98 @@ tasks = dict(
         suite=['robustness'],
         items=['clean', 'calibration'],
         arguments=['--workers', '0', '--batch-size', '250'],
+        metrics={'top-1 %': 'clean', 'ECE %': 'calibration'},
     ),
     # 1,000 of them, evenly spread, to stay within minutes.
     hard=dict(
         title='',
-        suite=['robustness', 'occlusion', 'labels'],
-        items=['corruptions', 'random', 'rmse'],
+        suite=['robustness', 'occlusion'],
+        items=['corruptions', 'random'],
         arguments=[
             *('--workers', '0', '--batch-size', '250', '--limit', '1000'),
-            *('--severities', '1', '3', '--pairs', '1000'),
+            *('--severities', '1', '3'),
         ],
+        metrics={
+            'corrupted: top-1 %': 'corruptions',
+            'dropped patches: area %': 'random',
+        },
+    ),
+    # Where labels go, at the end and through training.
+    labels=dict(
+        title='labels',
+        suite=['labels'],
+        items=['rmse', 'presence', 'similarity', 'empty-box'],
+        arguments=[
+            *('--workers', '0', '--batch-size', '250', '--limit', '1000'),
+            *('--pairs', '1000'),
+            *('--objects', '{data}/coco200seg/annotations/instances_val2017.json'),
+        ],
+        metrics={
+            'RMSE %': 'rmse',
+            'spread of presence %': 'presence',
+            'phantom points': 'empty-box',
+        },
+    ),
+    **{
+        f'labels{percent}': dict(
+            title=f'after {percent} %',
+            suite=['labels'],
+            items=['rmse', 'presence'],
+            arguments=[
+                *('--workers', '0', '--batch-size', '250', '--limit', '1000'),
+                *('--pairs', '1000'),
+            ],
+            metrics={'RMSE %': 'rmse', 'spread of presence %': 'presence'},
+            after=percent / 100,
+        )
+        for percent in (25, 50, 75)
+    },
+    # Tasks in which the control's backbones are ahead of random weights.
+    imagenette=dict(
+        title='Imagenette',
+        config='configs/small/vit-mini-p4_imagenette-32px.py',
+        options={'data_root': '{data}/imagenette224'},
+    ),
+    imagenette200=dict(
+        title='200 of Imagenette',
+        config='configs/small/vit-mini-p4_imagenette-32px.py',
+        options={
+            'data_root': '{data}/imagenette224',
+            # every tenth picture, 20 of each class
+            'train_dataloader.dataset.indices': [*range(0, 2000, 10)],
+        },
     ),
 )
 seeds = [0, 1, 2, 3, 4]
-options = {
-    'data_root': '{data}',
+start_options = {
+    'data_root': '{data}/cifar10',
     'train_dataloader.dataset.every': 4,
     'train_cfg.max_epochs': 60,
+    # Labels are measured through training.
+    'default_hooks.checkpoint.interval': 15,
+    'default_hooks.checkpoint.max_keep_ckpts': -1,
 }
-data = 'data/cifar10'
+data = 'data/real'
 arguments = ['--amp']
+headlines = {
+    'top-1 %': 'accuracy',
+    'corrupted: top-1 %': 'under corruptions',
+    'dropped patches: area %': 'patches dropped',
+    'ECE %': 'calibration error\n(less is better)',
+    'Imagenette: top-1 %': 'then on Imagenette',
+    '200 of Imagenette: top-1 %': 'on 200 of its pictures',
+}
 results = 'docs/results/cifar10_vit-mini'
 nice = 19
 threads = 1
 at_a_time = 1
 # A few minutes, to see whether all runs; its results are kept nowhere else.
 smoke = dict(
-    options={
+    start_options={
         'train_dataloader.dataset.every': 500,
         'train_cfg.max_epochs': 12,
         'test_dataloader.dataset.every': 100,
+        'default_hooks.checkpoint.interval': 3,
     },
     seeds=[0],
     nice=0,

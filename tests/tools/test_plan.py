@@ -26,6 +26,7 @@ from tools.experiments.plan import (
     plan_from_configs,
     read_plan,
 )
+from tools.experiments.plan_jobs import PlanJobs
 from tools.experiments.report import summarise, write_report
 from tools.experiments.runner import PlanRunner
 from tools.experiments.table import caption, differences, mean_and_spread, table_cells
@@ -345,7 +346,7 @@ def tools(tmp_path, monkeypatch):
         path = folder / f'{name}.py'
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    monkeypatch.setattr(runner_module, 'TOOLS', folder)
+    monkeypatch.setattr(PlanJobs, 'tools', folder)
     return folder
 
 
@@ -353,7 +354,7 @@ def test_a_plan_from_beginning_to_report(tools, tmp_path, capsys):
     runner = PlanRunner(small_plan(), tmp_path / 'runs')
     runner.run()
     log = (tmp_path / 'runs/segment-control-seed1/console.log').read_text()
-    assert 'backbone ' + str(runner.backbone_file('control', 1)) in log
+    assert 'backbone ' + str(runner.listing.backbone_file('control', 1)) in log
     assert capsys.readouterr().out.count('mIoU %') == 6
 
     files = write_report(summary := summarise(runner, 1.0), runner)
@@ -416,7 +417,7 @@ def test_a_stopped_run_goes_on_from_its_last_checkpoint(tools, tmp_path):
 def test_an_export_that_was_deleted_is_made_again(tools, tmp_path):
     runner = PlanRunner(small_plan(seeds=(0,)), tmp_path / 'runs')
     runner.run()
-    file = runner.backbone_file('tlalign', 0)
+    file = runner.listing.backbone_file('tlalign', 0)
     file.unlink()
     PlanRunner(small_plan(seeds=(0,)), tmp_path / 'runs').run()
     assert file.is_file()

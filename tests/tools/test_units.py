@@ -17,10 +17,12 @@ from mmtlalign.errors import InputError
 from mmtlalign.evaluation.classifier import enter_scope, load_classifier
 from mmtlalign.validation.config import load_config
 from tools.experiments import pretrain_to_downstream as command
-from tools.experiments import runner as runner_module
+from tools.experiments.jobs import JobError
 from tools.experiments.plan import Plan, Start, Task, check_plan, read_plan
+from tools.experiments.plan_jobs import PlanJobs
 from tools.experiments.rehearsal import rehearse
 from tools.experiments.runner import PlanRunner
+from tools.experiments.unit_figure import draw_differences
 from tools.experiments.unit_table import (
     image_text,
     interval_text,
@@ -35,6 +37,14 @@ METHODS = ('cutmix', 'plain', 'tlalign', 'token-cutmix', 'transmix', 'smmix', 'm
 SMALL = 'configs/small/{}_vit-mini-p4_cifar10-32px.py'
 LARGE = 'deit-tiny-p4_1xb128-coslr-200e_cifar100-32px.py'
 CLASSES = CIFAR10Folders.METAINFO['classes']
+TASKS = dict(
+    clean=Task('', suite=['robustness'], items=['clean']),
+    things=Task(
+        'Things',
+        'configs/small/vit-mini-p4_imagenette-32px.py',
+        {'train_dataloader.batch_size': 16},
+    ),
+)
 
 
 def unit_plan(folder, **changes):
@@ -89,29 +99,56 @@ def test_a_result_depends_on_settings_and_not_on_where_the_data_lies(tmp_path):
         assert not set(other.values()) & set(plain.values())
 
 
-@pytest.mark.parametrize(
-    'changes',
-    [
-        dict(starts=dict(scratch=Start('random weights'))),
-        dict(tasks=dict(segment=Task('Digits', SMALL.format('cutmix')))),
-    ],
-)
-def test_units_are_classifiers_and_what_suites_measure(changes, tmp_path):
-    with pytest.raises(InputError, match='every start a config and every task a suite'):
-        unit_plan(tmp_path, **changes)
+def test_random_weights_need_a_task_that_is_trained(tmp_path):
+    starts = dict(scratch=Start('random weights'))
+    with pytest.raises(InputError, match="'random weights' has no config, and every"):
+        unit_plan(tmp_path, starts=starts)
+    runner = PlanRunner(unit_plan(tmp_path, starts=starts, tasks=TASKS), tmp_path)
+    assert runner.units['scratch-seed0'].jobs == ('things-scratch-seed0',)
+
+
+def test_a_suite_reads_the_checkpoint_of_a_share_of_the_training(tmp_path):
+    half = Task('', suite=['labels'], items=['rmse'], after=0.5)
+    tasks = dict(half=half, clean=unit_plan(tmp_path).tasks['clean'])
+    kept = {'data_root': '{data}', 'default_hooks.checkpoint.interval': 10}
+    kept['default_hooks.checkpoint.max_keep_ckpts'] = 3
+    runner = PlanRunner(
+        unit_plan(tmp_path, tasks=tasks, options=kept), tmp_path / 'runs'
+    )
+    run = tmp_path / 'runs/pretrain-cutmix-seed0'
+    run.mkdir(parents=True)
+    for epoch in (20, 30, 40):
+        (run / f'epoch_{epoch}.pth').touch()
+    (run / 'last_checkpoint').write_text('epoch_40.pth')
+    for task, epoch in (('half', 20), ('clean', 40)):
+        command = runner.command_of(runner.jobs[f'{task}-cutmix-seed0'])
+        assert run / f'epoch_{epoch}.pth' in command
+    (run / 'epoch_20.pth').unlink()
+    with pytest.raises(JobError, match='keeps no checkpoint of step 20'):
+        runner.command_of(runner.jobs['half-cutmix-seed0'])
+
+    for key, value in (('interval', 15), ('max_keep_ckpts', 2)):
+        options = {**kept, f'default_hooks.checkpoint.{key}': value}
+        plan = unit_plan(tmp_path, tasks=tasks, options=options)
+        with pytest.raises(InputError, match='the checkpoint of step 20 of 40'):
+            PlanRunner(plan, tmp_path / 'runs')
+    for wrong in (0, 1.5):
+        tasks = dict(half=dataclasses.replace(half, after=wrong))
+        with pytest.raises(InputError, match=f'after={wrong}: it is a share'):
+            unit_plan(tmp_path, tasks=tasks)
 
 
 @pytest.mark.parametrize('path', PLANS, ids=lambda path: path.stem)
 def test_plans_for_cifar_are_matched_and_low_in_priority(path):
     plan = read_plan(str(path))
-    assert {Path(s.config).name.split('_')[0] for s in plan.starts.values()} == set(
-        METHODS
-    )
+    configs = [s.config for s in plan.starts.values() if s.config]
+    assert {Path(config).name.split('_')[0] for config in configs} == set(METHODS)
     assert plan.nice == 19 and plan.threads == plan.at_a_time == 1
     assert len(plan.seeds) >= 5 and plan.control in plan.starts
     trained = [
-        load_config(str(ROOT / s.config), {**plan.options, **s.options})
-        for s in plan.starts.values()
+        load_config(str(ROOT / start.config), plan.options_of(name))
+        for name, start in plan.starts.items()
+        if start.config
     ]
     for cfg in trained:
         assert cfg.train_cfg.max_epochs >= 40
@@ -194,6 +231,10 @@ np.savez(
     out / 'images/clean.npz', **{'index': order, 'model/clean/correct': right[order]}
 )
 """
+EXPORT = r"""
+import pathlib, sys
+pathlib.Path(sys.argv[2]).touch()
+"""
 
 
 @pytest.fixture
@@ -202,7 +243,7 @@ def tools(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / 'train.py').write_text(TRAIN)
     (folder / 'evaluate.py').write_text(EVALUATE)
-    monkeypatch.setattr(runner_module, 'TOOLS', folder)
+    monkeypatch.setattr(PlanJobs, 'tools', folder)
     return folder
 
 
@@ -242,6 +283,42 @@ def test_a_unit_is_written_once_and_says_all(tools, tmp_path, capsys):
     assert names == ['clean-plain-seed0', 'pretrain-plain-seed0']
 
 
+def test_tasks_and_random_weights_are_part_of_a_plan_with_units(tools, tmp_path):
+    (tools / 'model_converters').mkdir()
+    (tools / 'model_converters/export_backbone.py').write_text(EXPORT)
+    starts = dict(
+        cutmix=Start('CutMix', SMALL.format('cutmix')),
+        scratch=Start('random weights'),
+    )
+    plan = unit_plan(
+        tmp_path,
+        starts=starts,
+        tasks=TASKS,
+        seeds=(0,),
+        options={},
+        start_options={'data_root': '{data}'},
+    )
+    runner = run(plan, tmp_path / 'runs')
+    files = [read_unit(unit.path) for unit in runner.units.values()]
+    assert [set(one['seconds']) for one in files] == [
+        {'pretrain', 'export', 'clean', 'things'},
+        {'things'},
+    ]
+    assert files[0]['metrics'] == {'clean: top-1 %': 62.5, 'Things: top-1 %': 20.0}
+    assert files[1]['metrics'] == {'Things: top-1 %': 20.0}
+    assert files[1]['correct'] is None and files[1]['rows'] == []
+    assert files[1]['options'] == {'data_root': '{data}'}
+    lines = lines_of(table_text(plan, read_units(runner.units)))
+    assert '| CutMix | 1 | 62.5 | 20.0 |' in lines
+    assert '| random weights | 1 | – | 20.0 |' in lines
+    assert '| random weights | 1 | – | +0.00 |' in lines
+    # Another budget of a task is another result.
+    task = dataclasses.replace(TASKS['things'], options={'train_cfg.max_iters': 80})
+    changed = dataclasses.replace(plan, tasks=dict(TASKS, things=task))
+    with pytest.raises(InputError, match='was measured with other settings'):
+        PlanRunner(changed, tmp_path / 'runs')
+
+
 def test_a_result_of_other_settings_is_refused(tools, tmp_path):
     plan = unit_plan(tmp_path, seeds=(0,))
     run(plan, tmp_path / 'runs')
@@ -264,7 +341,7 @@ def test_starts_are_chosen_by_name():
     assert name == 'cifar10_vit-mini'
     with pytest.raises(InputError, match='--starts mixup: the plan has cutmix'):
         command.make_plan(command.parse_args([args[0], '--starts', 'mixup']))
-    with pytest.raises(InputError, match='Leave out --table'):
+    with pytest.raises(InputError, match='Leave them out'):
         command.make_plan(
             command.parse_args(['configs/plans/quickstart.py', '--table'])
         )
@@ -289,7 +366,7 @@ def unit(start, seed, top1, source='aaa', **changes):
         machine=dict(processor='P'),
         seconds=dict(pretrain=1800),
         not_measured={},
-        **changes,
+        **dict(dict(config='config.py'), **changes),
     )
 
 
@@ -341,6 +418,34 @@ def test_unfinished_rows_are_marked(tmp_path):
     assert '| TL-Align | 1 | +1.00 |' in lines
     (note,) = [line for line in lines if '3 of 4 units' in line]
     assert '† Unfinished' in note and 'Not measured in some units: corruptions' in note
+
+
+def test_headlines_stand_in_the_first_table_and_are_drawn(tmp_path):
+    titles = {'top-1 %': 'accuracy', 'ECE %': 'calibration'}
+    plan = unit_plan(tmp_path, seeds=(0, 1, 2), headlines=titles)
+    units = [
+        unit(start, seed, 50.0 + seed * step)
+        for start, step in (('cutmix', 10), ('tlalign', 11))
+        for seed in plan.seeds
+    ]
+    for one in units:
+        one['metrics'].update({'ECE %': 3.0, 'more': 1.0})
+    tables = [line for line in lines_of(table_text(plan, units)) if 'seeds |' in line]
+    assert tables == ['| | seeds | top-1 % | ECE % |', '| | seeds | more |']
+    path = tmp_path / 'figure.png'
+    draw_differences(plan, units, path)
+    with Image.open(path) as picture:
+        assert picture.size[0] > picture.size[1] > 100
+        assert len(picture.convert('RGB').getcolors(1 << 20)) > 20
+
+    with pytest.raises(InputError, match='no unit of the control'):
+        draw_differences(plan, units[:3], path)
+    plan = dataclasses.replace(plan, headlines={'top-2 %': 'accuracy'})
+    for make in (table_text, lambda plan, units: draw_differences(plan, units, path)):
+        with pytest.raises(InputError, match="headlines name 'top-2 %', but the units"):
+            make(plan, units)
+    with pytest.raises(InputError, match='has no headlines'):
+        draw_differences(dataclasses.replace(plan, headlines={}), units, path)
 
 
 def test_a_control_alone_has_no_differences(tmp_path):

@@ -178,6 +178,20 @@ def last_checkpoint(folder: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def checkpoint_at(folder: Path, step: int) -> Path:
+    """Return the checkpoint of an iteration, or epoch, of a run of mmengine.
+
+    Raises:
+        JobError: It was removed.
+    """
+    for path in (p for p in folder.glob('*_*.pth') if _step(p) == step):
+        return path
+    raise JobError(
+        f'{folder} keeps no checkpoint of step {step}. Remove the folder, so that the '
+        'run is done again.'
+    )
+
+
 def resume_point(folder: Path, total: int) -> Path | None:
     """Return the checkpoint to go on from, None for the beginning.
 

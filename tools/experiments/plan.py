@@ -50,6 +50,8 @@ class Task:
         items (list[str]): Of the suites. Defaults to all.
         arguments (list[str]): More arguments of ``tools/evaluate.py``, such as
             ``['--limit', '1000']``.
+        after (float): Share of the training, in (0, 1], whose checkpoint the suites
+            evaluate. Defaults to 1: the last one.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Task:
     suite: list | None = None
     items: list = field(default_factory=list)
     arguments: list = field(default_factory=list)
+    after: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,12 @@ class Plan:
         task_seeds (tuple[int] | None): Those of them with which the tasks are trained.
             Defaults to None: all.
         options (dict): Dotted key to value for every run.
+        start_options (dict): The same, for the pretraining of every start alone.
         data (str): Folder that ``{data}`` in a value stands for.
         before (list[list[str]]): Arguments of Python, run before all else, such as
             ``['tools/demo/quickstart_data.py', '{data}']``.
-        smoke (dict): What ``--smoke`` changes: the keys ``options``, ``before`` and
-            ``data``, as above.
+        smoke (dict): What ``--smoke`` changes: keys of the plan, such as ``options``
+            (added to those above), ``before`` and ``data``.
         at_a_time (int | None): Runs side by side. Defaults to None: two where there
             are two cores and no GPU, else one.
         processes (int): Of one run; more than 1 start ``torchrun``.
@@ -88,6 +92,9 @@ class Plan:
         note (str): Stands in the report.
         results (str): Folder, from the top of the project, that gets a JSON file for
             each start and seed, see :mod:`.units`. Defaults to '': a report instead.
+        headlines (dict[str, str]): Columns of units that the figure shows and the
+            first table has, to the titles of their panels. Defaults to {}: one table
+            of every column.
         nice (int): How far all runs stand back for other processes, up to 19.
         threads (int | None): Of a run. Defaults to None: the cores, shared out.
     """
@@ -97,6 +104,7 @@ class Plan:
     seeds: tuple = (0,)
     task_seeds: tuple | None = None
     options: dict = field(default_factory=dict)
+    start_options: dict = field(default_factory=dict)
     data: str = ''
     before: list = field(default_factory=list)
     smoke: dict = field(default_factory=dict)
@@ -107,6 +115,7 @@ class Plan:
     weights: str = 'auto'
     note: str = ''
     results: str = ''
+    headlines: dict = field(default_factory=dict)
     nice: int = 0
     threads: int | None = None
 
@@ -124,8 +133,16 @@ class Plan:
                 f'{file} has no `smoke`, so a short run is not described. Add '
                 "smoke = dict(options={'train_cfg.max_iters': 8}) or leave out --smoke."
             )
-        options = {**self.options, **self.smoke.get('options', {})}
-        return replace(self, **{**self.smoke, 'options': options})
+        changed = {
+            name: {**getattr(self, name), **self.smoke.get(name, {})}
+            for name in ('options', 'start_options')
+        }
+        return replace(self, **{**self.smoke, **changed})
+
+    def options_of(self, start: str) -> dict:
+        """Return the options of the pretraining of a start, by its short name."""
+        own = self.starts[start].options
+        return {**self.options, **self.start_options, **own}
 
 
 def read_plan(path: str) -> Plan:
@@ -242,6 +259,11 @@ def check_plan(plan: Plan) -> Plan:
                 'they are, so config and options are for nothing. Remove them, or the '
                 'suite.'
             )
+        if not 0 < task.after <= 1 or (task.config and task.after != 1):
+            raise InputError(
+                f'task {task.title!r} has after={task.after}: it is a share of the '
+                'training in (0, 1], and for suites alone. Correct or remove it.'
+            )
         unknown = set((task.metrics or {}).values()) - set(task.items)
         if task.suite and task.items and unknown:
             raise InputError(
@@ -251,15 +273,13 @@ def check_plan(plan: Plan) -> Plan:
     for entry in [*plan.starts.values(), *plan.tasks.values()]:
         if entry.config:
             find_config(entry.config)
-    if plan.results and (
-        not all(start.config for start in plan.starts.values())
-        or not all(task.suite for task in plan.tasks.values())
-    ):
-        raise InputError(
-            f'results={plan.results!r} keeps what suites measure of classifiers that '
-            'the plan trains: give every start a config and every task a suite, or '
-            'remove results.'
-        )
+    trained = any(task.config for task in plan.tasks.values())
+    for start in plan.starts.values():
+        if plan.results and not start.config and not trained:
+            raise InputError(
+                f'start {start.title!r} has no config, and every task is a suite, so '
+                'there is nothing to train or evaluate from it. Add a config or a task.'
+            )
     if len(set(plan.seeds)) != len(plan.seeds) or not plan.seeds:
         raise InputError(f'seeds={plan.seeds}: name each seed once, and at least one.')
     if plan.task_seeds is not None and not set(plan.task_seeds) <= set(plan.seeds):

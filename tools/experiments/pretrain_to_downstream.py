@@ -9,7 +9,7 @@ random weights), tasks (the columns) and seeds; see configs/plans. Without a pla
 configs that read `pretrained` are the tasks. What is finished is kept: after Ctrl-C or
 an error, --resume goes on with the jobs that were interrupted. At the end there is a
 report: table, curves, figures, commands, versions, seeds. A plan with `results` keeps
-one JSON file of each start and seed there instead: --table makes the table of them.
+one JSON file of each start and seed there instead: --table and --figure show them.
 """
 
 import argparse
@@ -60,6 +60,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='print the table of the results that are there, and run nothing',
     )
+    parser.add_argument(
+        '--figure',
+        type=Path,
+        metavar='FILE',
+        help='draw the differences of these results to the control, as PNG or SVG',
+    )
     parser.add_argument('--data', help="data folder instead of the plan's")
     parser.add_argument(
         '--work-dir', type=Path, help='default work_dirs/<name of the plan>'
@@ -83,10 +89,10 @@ def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
         given.update(seeds=tuple(args.seeds), task_seeds=None)
     if args.starts:
         given.update(starts=choose_starts(plan, args.starts))
-    if args.table and not plan.results:
+    if (args.table or args.figure) and not plan.results:
         raise InputError(
-            f'--table reads results of units, and {args.plan[0]} keeps none: its table '
-            'is in report.md of its work directory. Leave out --table.'
+            f'--table and --figure read results of units, and {args.plan[0]} keeps '
+            'none: its table is in report.md of its work directory. Leave them out.'
         )
     return dataclasses.replace(plan, **given), name
 
@@ -120,6 +126,7 @@ def main() -> None:
     from tools.experiments.rehearsal import rehearse
     from tools.experiments.report import summarise, write_report
     from tools.experiments.runner import PlanRunner
+    from tools.experiments.unit_figure import draw_differences
     from tools.experiments.unit_table import read_units, table_text
 
     # SIGINT too: a shell that starts this in the background has it ignored.
@@ -133,8 +140,12 @@ def main() -> None:
             plan, name = make_plan(args)
             work_dir = args.work_dir or Path('work_dirs') / name
             runner = PlanRunner(plan, work_dir)
-            if args.table:
-                print(table_text(plan, read_units(runner.units)))
+            if args.table or args.figure:
+                units = read_units(runner.units)
+                if args.table:
+                    print(table_text(plan, units))
+                if args.figure:
+                    draw_differences(plan, units, args.figure)
                 return
             os.nice(plan.nice)
             if runner.forked:

@@ -15,7 +15,8 @@ from mmtlalign.engine.precision import mixed_precision
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.evaluation.classifier import enter_scope, load_classifier, quiet_log
 from tools.benchmarks.timing import time_call
-from tools.experiments.runner import PRETRAIN, PlanRunner
+from tools.experiments.plan_jobs import PRETRAIN
+from tools.experiments.runner import PlanRunner
 
 STEPS = 3
 AMP = '--amp'
@@ -40,6 +41,8 @@ def rehearse(runner: PlanRunner) -> str:
     lines, total, chosen = [], 0.0, AMP in runner.plan.arguments
     for start in dict.fromkeys(unit.start for unit in left):
         own = [unit for unit in left if unit.start == start]
+        if not runner.plan.starts[start].config:
+            continue  # no pretraining
         cfg = runner.jobs[f'{PRETRAIN}-{start}-seed{own[0].seed}'].cfg
         if not lines:
             lines.append(compare_precisions(cfg, chosen))

@@ -111,16 +111,22 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
         plan: Names the rows, their order, the seeds and the control.
         units: As of :func:`read_units`.
     """
-    columns = list(dict.fromkeys(c for unit in units for c in unit['metrics']))
-    parts = [format_table(mean_cells(plan, units, columns), markdown=True)]
-    parts += [caption(plan, units)]
-    cells = difference_cells(plan, units, columns)
-    if len(cells) > 1:
-        parts += [
-            'Less the control of the same seed: mean, and in brackets the t interval '
-            f'of {CONFIDENCE:.0%} over the seeds.'
-        ]
-        parts += [format_table(cells, markdown=True)]
+    found = list(dict.fromkeys(c for unit in units for c in unit['metrics']))
+    check_headlines(plan, units)
+    groups = [[c for c in plan.headlines if c in found]]
+    groups += [[c for c in found if c not in plan.headlines]]
+    parts = []
+    for columns in filter(None, groups):
+        parts += [format_table(mean_cells(plan, units, columns), markdown=True)]
+        if len(parts) == 1:
+            parts += [caption(plan, units)]
+        cells = difference_cells(plan, units, columns)
+        if len(cells) > 1:
+            parts += [
+                'Less the control of the same seed: mean, and in brackets the t '
+                f'interval of {CONFIDENCE:.0%} over the seeds.'
+            ]
+            parts += [format_table(cells, markdown=True)]
     cells = image_cells(plan, units)
     if len(cells) > 1:
         parts += [
@@ -129,6 +135,21 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
         ]
         parts += [format_table(cells, markdown=True)]
     return '\n\n'.join(parts)
+
+
+def check_headlines(plan: Plan, units: Sequence[Mapping]) -> None:
+    """Check that a unit that was pretrained has every headline of its plan.
+
+    Raises:
+        InputError: It lacks one.
+    """
+    for unit in (unit for unit in units if unit['config']):
+        for name in plan.headlines:
+            if name not in unit['metrics']:
+                raise InputError(
+                    f'headlines name {name!r}, but the units have '
+                    f'{", ".join(unit["metrics"])}. Correct the name.'
+                )
 
 
 def mean_cells(plan: Plan, units: Sequence[Mapping], columns: Sequence[str]) -> list:
@@ -142,7 +163,7 @@ def mean_cells(plan: Plan, units: Sequence[Mapping], columns: Sequence[str]) -> 
         row = [start.title + mark, str(len(own))]
         for column in columns:
             found = [u['metrics'][column] for u in own if column in u['metrics']]
-            short = UNFINISHED if len(found) < len(own) else ''
+            short = UNFINISHED if 0 < len(found) < len(own) else ''
             row.append(mean_and_spread(found) + short)
         cells.append(row)
     return cells

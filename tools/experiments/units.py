@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from mmengine.device import get_device
 
 from mmtlalign.errors import InputError
-from tools.experiments.jobs import Job, fingerprint
+from tools.experiments.jobs import fingerprint
 from tools.experiments.measured import RESULTS
 from tools.experiments.plan import find_config
+from tools.experiments.plan_jobs import PRETRAIN
 from tools.experiments.progress import metric_by_step
 from tools.machine import code_version, describe_machine, source_digest, versions
 from tools.output import write_json
@@ -82,16 +84,24 @@ def find_units(runner: PlanRunner) -> dict[str, Unit]:
 
 def unit_fingerprint(runner: PlanRunner, start: str, seed: int) -> str:
     """Return 16 digits that change with all that the result depends on."""
-    plan = runner.plan
-    path = find_config(plan.starts[start].config)
-    options = {**plan.options, **plan.starts[start].options}
+    plan, origin = runner.plan, runner.plan.starts[start]
     # ``{data}`` stays as it is: not where the pictures lie, but which they are.
-    cfg = runner.load_config(path, options)
-    suites = [
-        (name, task.suite, task.items, task.arguments)
-        for name, task in plan.tasks.items()
+    trained = [(origin.config, plan.options_of(start))] if origin.config else []
+    trained += [
+        (task.config, {**plan.options, **task.options})
+        for task in plan.tasks.values()
+        if task.config
     ]
-    return fingerprint(cfg.to_dict(), seed, plan.arguments, suites)
+    configs = [
+        runner.listing.load_config(find_config(config), options).to_dict()
+        for config, options in trained
+    ]
+    suites = [
+        (name, task.suite, task.items, task.arguments, task.after)
+        for name, task in plan.tasks.items()
+        if task.suite and origin.config
+    ]
+    return fingerprint(configs, origin.checkpoint, seed, plan.arguments, suites)
 
 
 def read_unit(path: Path) -> dict[str, Any]:
@@ -133,13 +143,20 @@ def check_unit(content: dict[str, Any], unit: Unit) -> None:
 
 def write_unit(runner: PlanRunner, unit: Unit) -> Path:
     """Write the file of a unit whose jobs are done, and return its path."""
-    plan = runner.plan
-    training, *suites = (runner.jobs[name] for name in unit.jobs)
-    start = plan.starts[unit.start]
-    results = [json.loads((job.folder / RESULTS).read_text()) for job in suites]
+    plan, start = runner.plan, runner.plan.starts[unit.start]
+    jobs = [runner.jobs[name] for name in unit.jobs]
+    suites = [job for job in jobs if (job.folder / RESULTS).is_file()]
+    results = {
+        job.task: json.loads((job.folder / RESULTS).read_text()) for job in suites
+    }
+    top1 = [metric_by_step(job.folder, TOP1) for job in jobs if job.task == PRETRAIN]
     metrics = {}
-    for job in suites:
-        metrics.update({k: round(v, 4) for k, v in job.state['metrics'].items()})
+    for job in jobs:
+        for name, value in job.state['metrics'].items():
+            title = plan.tasks[job.task].title if job.task in plan.tasks else ''
+            # Of the training's own evaluation there is the suite's.
+            if job.task in plan.tasks:
+                metrics[f'{title}: {name}' if title else name] = round(value, 4)
     content = dict(
         schema=SCHEMA,
         plan=Path(runner.work_dir).name,
@@ -148,23 +165,23 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
         seed=unit.seed,
         fingerprint=unit.fingerprint,
         config=start.config,
-        options={**plan.options, **start.options},
+        options=plan.options_of(unit.start),
         arguments=list(plan.arguments),
-        parameters=results[0]['parameters'],
-        top1_by_epoch=metric_by_step(training.folder, TOP1),
+        parameters=next((one['parameters'] for one in results.values()), None),
+        top1_by_epoch=top1[0] if top1 else {},
         metrics=metrics,
         rows=list(_rows(results)),
         not_measured={
             name: item['skipped']
-            for result in results
+            for result in results.values()
             for name, item in result['items'].items()
             if item['skipped']
         },
-        correct=read_predictions(suites),
-        seconds={job.task: round(job.state['seconds']) for job in (training, *suites)},
+        correct=read_predictions(job.folder for job in jobs),
+        seconds={job.task: round(job.state['seconds']) for job in jobs},
         code=code_version(ROOT),
         source=source_digest(ROOT),
-        device=results[0]['device'],
+        device=get_device(),
         threads=runner.threads,
         machine=describe_machine(),
         versions=versions(),
@@ -174,9 +191,9 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
     return unit.path
 
 
-def _rows(results: Iterable[dict]) -> Iterable[dict]:
-    """Yield what the suites measured of the network, without details."""
-    for result in results:
+def _rows(results: Mapping[str, dict]) -> Iterable[dict]:
+    """Yield what the suites, by task, measured of the network, without details."""
+    for task, result in results.items():
         for name, item in result['items'].items():
             for row in item['rows']:
                 if row['network'] == 'model' and not row['detail']:
@@ -184,19 +201,21 @@ def _rows(results: Iterable[dict]) -> Iterable[dict]:
                         k: v if v is None else round(v, 4)
                         for k, v in row['metrics'].items()
                     }
-                    yield dict(
-                        item=name, setting=row['setting'], n=row['n'], metrics=metrics
-                    )
+                    place = dict(task=task, item=name, setting=row['setting'])
+                    yield dict(place, n=row['n'], metrics=metrics)
 
 
-def read_predictions(suites: Iterable[Job]) -> dict[str, Any] | None:
+def read_predictions(folders: Iterable[Path]) -> dict[str, Any] | None:
     """Return which images of the test set are named rightly; None if no suite says.
+
+    Args:
+        folders: Of the suites.
 
     Returns:
         ``n`` and ``bits``: a bit an image, in its order, as base64 of whole bytes.
     """
-    for job in suites:
-        path = job.folder / 'images/clean.npz'
+    for folder in folders:
+        path = folder / 'images/clean.npz'
         if path.is_file():
             with np.load(path) as arrays:
                 order = np.argsort(arrays['index'])
