@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from mmtlalign.errors import InputError
 from tools.experiments.plan import Plan
 from tools.experiments.unit_table import (
+    check_headlines,
     differences_of,
     paired_interval,
     pairs_with_control,
@@ -37,6 +38,7 @@ def draw_differences(plan: Plan, units: Sequence[Mapping], path: Path) -> None:
             'The plan has no headlines, the columns that a figure shows. Add '
             "headlines={'top-1 %': 'accuracy'}."
         )
+    check_headlines(plan, units)
     pairs = {
         key: pairs_with_control(units, key, plan.control)[0] for key in plan.starts
     }
