@@ -42,7 +42,7 @@ def short_errors(config: str) -> Iterator[None]:
     Args:
         config: The config file, for the message.
     """
-    from mmtlalign.compat.build_errors import explained_builds
+    from mmtlalign.compat.build_errors import explained_builds, name_near_type
 
     try:
         with explained_builds():
@@ -98,8 +98,11 @@ def short_errors(config: str) -> Iterator[None]:
             )
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise
-        message = name_built_class(message, error)
-        end(f'config {config}: {message}. Correct the key or remove it.')
+        told = name_near_type(message)
+        if told == message:
+            message = name_built_class(message, error)
+            told = f'{message}. Correct the key or remove it.'
+        end(f'config {config}: {told}')
 
 
 def some_of(names: Sequence, most: int = 5) -> str:

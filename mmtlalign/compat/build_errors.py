@@ -1,6 +1,8 @@
 """Say in one line which dict of a config could not be built, and why."""
 
 import contextlib
+import difflib
+import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from types import FrameType
@@ -77,6 +79,35 @@ def explain_building(error: BaseException) -> str | None:
     text += f' ({type(error).__name__}, {last.f_code.co_filename}:{last.f_lineno})'
     of = f' ({kind})' if kind and kind != place else ''
     return f'{place or kind}{of} cannot be built: {text}'
+
+
+def name_near_type(message: str) -> str:
+    """Return what a registry says of a type that it lacks, with the nearest name.
+
+    Args:
+        message: Of the registry; another text is returned as it is.
+    """
+    name, sign, rest = message.partition(' is not in the ')
+    of, registry, _ = rest.partition(' registry')
+    if not sign or not registry:
+        return message
+    from mmengine.registry import Registry
+
+    owners = {
+        one
+        for name_of, module in list(sys.modules.items())
+        if name_of.endswith('.registry')
+        for one in vars(module).values()
+        if isinstance(one, Registry) and one.name == of.rpartition('::')[2]
+    }
+    known = {
+        f'{owner.scope}.{kind}' if '.' in name else kind
+        for owner in owners
+        for kind in owner.module_dict
+    }
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    hint = f"Did you mean '{near[0]}'?" if near else 'Import what registers it.'
+    return f"type='{name}' is not in the {of} registry. {hint}"
 
 
 def _config_of(frame: FrameType) -> Any:

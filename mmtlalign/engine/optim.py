@@ -12,6 +12,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
+from mmtlalign.compat.build_errors import name_near_type
+from mmtlalign.errors import InputError
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 Built = TypeVar('Built')
@@ -52,11 +54,20 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return fuse_if_possible(build_with)
 
     def may_fuse(self) -> bool:
-        """Return whether the optimizer has a fused step and nothing forbids it."""
+        """Return whether the optimizer has a fused step and nothing forbids it.
+
+        Raises:
+            InputError: No optimizer has the name of the config.
+        """
         kind = self.optimizer_cfg['type']
         if isinstance(kind, str):
             with OPTIMIZERS.switch_scope_and_registry(None) as registry:
                 kind = registry.get(kind)
+        if kind is None:
+            name = self.optimizer_cfg['type']
+            raise InputError(
+                name_near_type(f'{name} is not in the mmengine::optimizer registry')
+            )
         if 'Amp' in str(self.optim_wrapper_cfg.get('type')):
             return False
         chosen = {'fused', 'foreach'} & set(self.optimizer_cfg)

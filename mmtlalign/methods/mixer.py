@@ -3,11 +3,13 @@
 Shapes: ``B`` batch, ``K`` classes, ``C`` channels, ``H, W`` pixels.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmpretrain.registry import BATCH_AUGMENTS
 from torch import Tensor, nn
 
@@ -94,8 +96,16 @@ class BatchMixer:
                 )
 
     def _check_guide(self) -> None:
-        for augment in self.augments:
-            needs: frozenset[str] = getattr(augment, 'needs', frozenset())
+        needed = [getattr(augment, 'needs', frozenset()) for augment in self.augments]
+        if self.guide is not None and not any(needed):
+            # Not an error: a hook may switch to augments that do.
+            print_log(
+                f'guide={type(self.guide).__name__}: no augment of train_cfg reads it. '
+                'Remove it, or name an augment that does, such as mmtlalign.SMMix.',
+                'current',
+                logging.WARNING,
+            )
+        for augment, needs in zip(self.augments, needed):
             if not needs:
                 continue
             if self.guide is None:

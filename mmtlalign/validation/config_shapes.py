@@ -90,7 +90,8 @@ def check_shapes(cfg: Config) -> None:
         for index, one in enumerate(value if isinstance(value, (list, tuple)) else ()):
             if isinstance(one, (str, int, float, list)):
                 refuse(f'{name}.{index}', one, 'dict')
-        if isinstance(value, (str, int, float)):
+        single = name == 'custom_hooks' and hasattr(value, 'items')
+        if single or isinstance(value, (str, int, float)):
             refuse(name, value, 'list of dicts')
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if isinstance(hook, (str, int, float, list)):

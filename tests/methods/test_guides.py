@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -78,8 +79,11 @@ def test_it_is_asked_once_and_only_for_a_mixed_batch(prob, looks):
 
 
 def test_augments_that_need_nothing_are_not_looked_at():
-    model = build()
-    model = build(augment=dict(type='mmtlalign.CutMix'))
+    with patch('mmtlalign.methods.mixer.print_log') as told:
+        model = build(augment=dict(type='mmtlalign.CutMix'))
+        assert 'guide=OwnAttention: no augment' in told.call_args[0][0]
+        build()
+        assert told.call_count == 1
     calls = []
     model.backbone.register_forward_hook(lambda *_: calls.append(1))
     model(small_images(), samples(), mode='loss')

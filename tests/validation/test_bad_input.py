@@ -1,6 +1,7 @@
 """Unreadable images and checkpoints stop a run with the file's name."""
 
 import functools
+import importlib
 import json
 
 import cv2
@@ -270,6 +271,43 @@ def test_an_unknown_key_names_the_class_of_the_config(config):
         short_errors('my.py'),
     ):
         MODELS.build(dict(config, wrong=1))
+
+
+@pytest.mark.parametrize(
+    'registry, name, meant',
+    [
+        ('MODELS', 'mmtlalign.TLAlignLinearClsHed', 'mmtlalign.TLAlignLinearClsHead'),
+        ('MODELS', 'TLAlignLinearClsHed', 'TLAlignLinearClsHead'),
+        ('BATCH_AUGMENTS', 'mmtlalign.CutMx', 'mmtlalign.CutMix'),
+        ('BATCH_AUGMENTS', 'CutMx', 'CutMix'),
+    ],
+)
+def test_a_misspelt_type_names_the_nearest(registry, name, meant):
+    registries = importlib.import_module('mmtlalign.registry')
+    ours = getattr(registries, registry)
+    with (
+        pytest.raises(SystemExit, match=rf"my.py: type='{name}' .* mean '{meant}'\?$"),
+        short_errors('my.py'),
+    ):
+        ours.build(dict(type=name))
+    with (
+        pytest.raises(SystemExit, match='registry. Import what registers it.$'),
+        short_errors('my.py'),
+    ):
+        ours.build(dict(type='Xyzzy123'))
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ("custom_hooks = dict(type='EMAHook')", 'custom_hooks=.* is no list of dicts'),
+        ("optim_wrapper = dict(optimizer=dict(type='AdmW'))", "Did you mean 'AdamW'"),
+    ],
+)
+def test_hooks_and_optimizers_that_are_none(text, message, tmp_path, monkeypatch):
+    config = write_config(tmp_path, write_images(tmp_path / 'data'), text + '\n')
+    with pytest.raises(SystemExit, match=message):
+        run_tool(monkeypatch, 'train', config, '--work-dir', tmp_path / 'w')
 
 
 def test_a_warm_up_longer_than_the_training(tmp_path, monkeypatch, capsys):
