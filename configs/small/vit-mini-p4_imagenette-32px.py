@@ -1,5 +1,5 @@
-# Imagenette (2,000 pictures) at 32 pixels on the ViT of the CIFAR-10 comparison, without
-# mixing: how far a backbone carries to other pictures of things.
+# Imagenette (2,000 pictures) at 32 pixels on the ViT of the CIFAR-10 comparison,
+# without mixing: how far a backbone carries to other pictures of things.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
 #   python tools/train.py configs/small/vit-mini-p4_imagenette-32px.py --cfg-options pretrained=FILE.pth
 # Expected: in no paper.

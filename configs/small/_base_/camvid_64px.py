@@ -10,7 +10,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=(120, 90))
 tta_pipeline = _base_.tta_pipeline
 for resize in tta_pipeline[1].transforms[0]:
-    resize.update(scale=tuple(side // 2 for side in resize.scale))
+    resize.update(scale=tuple(round(side / 2) for side in resize.scale))
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
