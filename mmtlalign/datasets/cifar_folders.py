@@ -32,6 +32,7 @@ class CIFAR10Folders(ClassFolders):
 
     METAINFO = dict(classes=CIFAR10_CATEGORIES)
     title = 'CIFAR-10'
+    parts_fine = False  # all have 5,000 pictures, or it is another set
 
     def __init__(
         self, data_root: str, split: str = 'train', every: int = 1, **kwargs: Any

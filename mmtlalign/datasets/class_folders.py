@@ -28,6 +28,7 @@ class ClassFolders(BaseDataset):
         title: Name of the set.
         images: Published number; 0 if it is not compared.
         others_fine: Whether folders of other classes are left out.
+        parts_fine: Whether a part of the classes may be asked for.
     """
 
     METAINFO = dict(classes=IMAGENET_CATEGORIES)
@@ -35,6 +36,7 @@ class ClassFolders(BaseDataset):
     title = ''
     images = 0
     others_fine = False
+    parts_fine = True
 
     def __init__(self, data_root: str, allow_missing: bool = False, **kwargs: Any):
         self.allow_missing = allow_missing
@@ -97,9 +99,14 @@ class ClassFolders(BaseDataset):
         if missing:
             text += (
                 f'of {len(self.labels())} classes {len(missing)} have no picture: '
-                f'{some_of(missing)}; unpack it again, or set allow_missing=True if a '
-                'part is what you want; '
+                f'{some_of(missing)}; '
             )
+        # Other classes are another data set.
+        if missing and not other:
+            text += 'unpack it again, '
+            if self.parts_fine:
+                text += 'or set allow_missing=True if a part is what you want, '
+            text += 'or '
         return text + 'correct data_root'
 
 

@@ -504,6 +504,7 @@ def test_another_folder_is_refused_before_training(classes, message, tmp_path):
         rehearse(PlanRunner(plan, tmp_path / 'runs'))
     assert message in str(caught.value) and '\n' not in str(caught.value)
     assert 'is not CIFAR-10' in str(caught.value)
+    assert 'allow_missing' not in str(caught.value)
 
 
 def test_a_part_of_cifar_keeps_the_classes_equal(tmp_path, monkeypatch):
