@@ -117,12 +117,12 @@ start_options = {
 data = 'data/real'
 arguments = ['--amp']
 headlines = {
-    'top-1 %': 'accuracy',
-    'corrupted: top-1 %': 'under corruptions',
-    'dropped patches: area %': 'patches dropped',
-    'ECE %': 'calibration error\n(less is better)',
-    'Imagenette: top-1 %': 'then on Imagenette',
-    '200 of Imagenette: top-1 %': 'on 200 of its pictures',
+    'top-1 %': 'top-1 %',
+    'corrupted: top-1 %': '15 corruptions:\ntop-1 %',
+    'dropped patches: area %': '0 to 90 % of patches\ndropped: mean top-1 %',
+    'ECE %': 'ECE %\n(less is better)',
+    'Imagenette: top-1 %': 'Imagenette:\ntop-1 %',
+    '200 of Imagenette: top-1 %': 'Imagenette,\n200 images: top-1 %',
 }
 results = 'docs/results/cifar10_vit-mini'
 nice = 19

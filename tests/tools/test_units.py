@@ -421,7 +421,7 @@ def test_unfinished_rows_are_marked(tmp_path):
 
 
 def test_headlines_stand_in_the_first_table_and_are_drawn(tmp_path):
-    titles = {'top-1 %': 'accuracy', 'ECE %': 'calibration'}
+    titles = {'top-1 %': 'accuracy', 'ECE %': 'ECE\n(less)'}
     plan = unit_plan(tmp_path, seeds=(0, 1, 2), headlines=titles)
     units = [
         unit(start, seed, 50.0 + seed * step)
@@ -431,7 +431,7 @@ def test_headlines_stand_in_the_first_table_and_are_drawn(tmp_path):
     for one in units:
         one['metrics'].update({'ECE %': 3.0, 'more': 1.0})
     tables = [line for line in lines_of(table_text(plan, units)) if 'seeds |' in line]
-    assert tables == ['| | seeds | top-1 % | ECE % |', '| | seeds | more |']
+    assert tables == ['| | seeds | accuracy | ECE (less) |', '| | seeds | more |']
     path = tmp_path / 'figure.png'
     draw_differences(plan, units, path)
     with Image.open(path) as picture:
@@ -473,6 +473,14 @@ def test_committed_results_are_of_the_plan_as_it_is(path, tmp_path):
     runner = PlanRunner(plan, tmp_path)  # refuses those of other settings
     names = {p.stem for p in (ROOT / plan.results).glob('*.json')}
     assert names <= set(runner.units)
+    page = (ROOT / 'docs/results.md').read_text(encoding='utf-8')
+    _, begin, rest = page.partition(f'configs/plans/{path.name} --table -->')
+    assert bool(names) == bool(begin)
+    if names:
+        table = rest.partition('<!-- end of units -->')[0].strip()
+        assert table == table_text(plan, read_units(runner.units)), (
+            'docs/results.md: put the output of --table between its markers'
+        )
 
 
 # ---------------------------------------------------------------------------- the data

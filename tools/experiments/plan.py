@@ -92,9 +92,9 @@ class Plan:
         note (str): Stands in the report.
         results (str): Folder, from the top of the project, that gets a JSON file for
             each start and seed, see :mod:`.units`. Defaults to '': a report instead.
-        headlines (dict[str, str]): Columns of units that the figure shows and the
-            first table has, to the titles of their panels. Defaults to {}: one table
-            of every column.
+        headlines (dict[str, str]): Columns of units that the figure and the first
+            table show, to their headings there. Defaults to {}: one table of every
+            column, and no figure.
         nice (int): How far all runs stand back for other processes, up to 19.
         threads (int | None): Of a run. Defaults to None: the cores, shared out.
     """

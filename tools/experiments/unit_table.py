@@ -152,9 +152,14 @@ def check_headlines(plan: Plan, units: Sequence[Mapping]) -> None:
                 )
 
 
+def titles_of(plan: Plan, columns: Sequence[str]) -> list[str]:
+    """Return the headings of columns: of headlines, the titles that the plan gives."""
+    return [' '.join(plan.headlines.get(name, name).split()) for name in columns]
+
+
 def mean_cells(plan: Plan, units: Sequence[Mapping], columns: Sequence[str]) -> list:
     """Return mean ± sample standard deviation of every start, as cells."""
-    cells = [['', 'seeds', *columns]]
+    cells = [['', 'seeds', *titles_of(plan, columns)]]
     for key, start in plan.starts.items():
         own = [unit for unit in units if unit['start'] == key]
         if not own:
@@ -173,7 +178,7 @@ def difference_cells(
     plan: Plan, units: Sequence[Mapping], columns: Sequence[str]
 ) -> list:
     """Return the differences to the control with their intervals, as cells."""
-    cells = [['', 'pairs', *columns]]
+    cells = [['', 'pairs', *titles_of(plan, columns)]]
     for key, start in plan.starts.items():
         pairs, left_out = pairs_with_control(units, key, plan.control)
         if key == plan.control or not pairs and not left_out:
