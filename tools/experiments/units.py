@@ -18,9 +18,9 @@ import numpy as np
 from mmengine.device import get_device
 
 from mmtlalign.errors import InputError
-from tools.experiments.jobs import fingerprint
+from tools.experiments.jobs import Job, fingerprint
 from tools.experiments.measured import RESULTS
-from tools.experiments.plan import find_config
+from tools.experiments.plan import Plan, find_config
 from tools.experiments.plan_jobs import PRETRAIN
 from tools.experiments.progress import metric_by_step
 from tools.machine import code_version, describe_machine, source_digest, versions
@@ -145,21 +145,12 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
     """Write the file of a unit whose jobs are done, and return its path."""
     plan, start = runner.plan, runner.plan.starts[unit.start]
     jobs = [runner.jobs[name] for name in unit.jobs]
-    suites = [job for job in jobs if (job.folder / RESULTS).is_file()]
-    results = {
-        job.task: json.loads((job.folder / RESULTS).read_text()) for job in suites
-    }
+    files = {job.task: job.folder / RESULTS for job in jobs}
+    results = {t: json.loads(f.read_text()) for t, f in files.items() if f.is_file()}
     top1 = [metric_by_step(job.folder, TOP1) for job in jobs if job.task == PRETRAIN]
-    metrics = {}
-    for job in jobs:
-        for name, value in job.state['metrics'].items():
-            title = plan.tasks[job.task].title if job.task in plan.tasks else ''
-            # Of the training's own evaluation there is the suite's.
-            if job.task in plan.tasks:
-                metrics[f'{title}: {name}' if title else name] = round(value, 4)
     content = dict(
         schema=SCHEMA,
-        plan=Path(runner.work_dir).name,
+        plan=Path(plan.results).name,
         start=unit.start,
         title=start.title,
         seed=unit.seed,
@@ -169,7 +160,7 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
         arguments=list(plan.arguments),
         parameters=next((one['parameters'] for one in results.values()), None),
         top1_by_epoch=top1[0] if top1 else {},
-        metrics=metrics,
+        metrics=dict(_metrics(plan, jobs)),
         rows=list(_rows(results)),
         not_measured={
             name: item['skipped']
@@ -189,6 +180,14 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
     unit.path.parent.mkdir(parents=True, exist_ok=True)
     write_json(unit.path, content)
     return unit.path
+
+
+def _metrics(plan: Plan, jobs: Iterable[Job]) -> Iterable[tuple[str, float]]:
+    """Yield column and value of what the tasks measured."""
+    for job in (job for job in jobs if job.task in plan.tasks):
+        title = plan.tasks[job.task].title
+        for name, value in job.state['metrics'].items():
+            yield f'{title}: {name}' if title else name, round(value, 4)
 
 
 def _rows(results: Mapping[str, dict]) -> Iterable[dict]:
