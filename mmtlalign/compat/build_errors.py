@@ -89,16 +89,16 @@ def name_near_type(message: str) -> str:
     """
     name, sign, rest = message.partition(' is not in the ')
     of, registry, _ = rest.partition(' registry')
-    if not sign or not registry:
+    # Loaded, since one of its registries said this.
+    host = sys.modules.get('mmengine.registry')
+    if not sign or not registry or host is None:
         return message
-    from mmengine.registry import Registry
-
     owners = {
         one
         for name_of, module in list(sys.modules.items())
         if name_of.endswith('.registry')
         for one in vars(module).values()
-        if isinstance(one, Registry) and one.name == of.rpartition('::')[2]
+        if isinstance(one, host.Registry) and one.name == of.rpartition('::')[2]
     }
     known = {
         f'{owner.scope}.{kind}' if '.' in name else kind

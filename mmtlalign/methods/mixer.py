@@ -96,7 +96,8 @@ class BatchMixer:
                 )
 
     def _check_guide(self) -> None:
-        needed = [getattr(augment, 'needs', frozenset()) for augment in self.augments]
+        none: frozenset[str] = frozenset()
+        needed = [getattr(augment, 'needs', none) for augment in self.augments]
         if self.guide is not None and not any(needed):
             # Not an error: a hook may switch to augments that do.
             print_log(
