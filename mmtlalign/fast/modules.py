@@ -1,4 +1,4 @@
-"""Subclasses of mmpretrain's and mmcv's modules that train faster, same results.
+"""Subclasses of mmpretrain's and mmcv's modules: faster training, same results.
 
 A module becomes an object of its fast class in place, with its parameters and hooks. In
 evaluation it runs the stock forward, so that inference and exported graphs stay as they
