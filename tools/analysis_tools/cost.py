@@ -29,7 +29,7 @@ from mmtlalign.errors import InputError, UnsupportedError, short_errors, some_of
 from tools.analysis_tools.published_costs import NOTES, notes, published
 from tools.output import format_table, write_json
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.optim import OptimWrapper

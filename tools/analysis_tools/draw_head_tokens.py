@@ -31,7 +31,7 @@ from tools.analysis_tools.options import (
 )
 from tools.output import format_table
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from mmtlalign.evaluation.head_tokens import HeadTokenFigures
 

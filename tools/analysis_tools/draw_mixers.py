@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from torch import Tensor
 

@@ -12,7 +12,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import short_errors
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 
 def parse_args() -> argparse.Namespace:

@@ -23,7 +23,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, short_errors
 from tools.analysis_tools.options import add_network_options
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     import numpy as np
 

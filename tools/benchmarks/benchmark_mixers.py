@@ -19,7 +19,7 @@ from typing import Any
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 BEGIN = '<!-- made by: python tools/benchmarks/benchmark_mixers.py --write {} -->'
 END = '<!-- end of the measurement -->'
