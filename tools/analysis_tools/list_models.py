@@ -12,7 +12,7 @@ import functools
 import sys
 from pathlib import Path
 
-# What imports the hosts comes after the command line.
+# Imports of the hosts come after the command line is read.
 COMMAND = 'python tools/analysis_tools/list_models.py --write docs/backbones.md'
 BEGIN = f'<!-- made by: {COMMAND} -->'
 END = '<!-- end of the table -->'

@@ -88,7 +88,7 @@ class ReferenceTLAlign:
 
     @torch.no_grad()
     def propagate(self, module: nn.Module, weights: Tensor) -> None:
-        """Move labels by attention (B, H, Nq, Nk): the mean of before and after."""
+        """Move labels by attention (B, H, Nq, Nk), and average with those before."""
         before = keys = self.labels
         if isinstance(module, SpatialReductionAttention) and module.sr_ratio > 1:
             keys = self.pooled(module.sr_ratio)
