@@ -84,7 +84,7 @@ class PVT(BaseBackbone):
     the official release; with ``--reverse`` it gives ours the official names, which
     the ``init_cfg`` of mmdet's PVT configs reads. For weights in mmdet's own layout
     see :mod:`mmtlalign.checkpoint.key_maps.pvt`. The official recipe has no weight
-    decay for norms, biases and the class token, but for position embeddings::
+    decay for norms, biases and the class token; position embeddings do decay::
 
         optim_wrapper=dict(paramwise_cfg=dict(
             norm_decay_mult=0.0, bias_decay_mult=0.0,
