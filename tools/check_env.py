@@ -1,8 +1,8 @@
-"""Say before a set-up what would fail late, and the line that mends it.
+"""Check before a set-up for what would fail late, and print how to repair it.
 
-Standard library only, and in syntax that a Python 3.5 can read: it runs before anything
-is installed. `tools/setup_env.sh` calls it. What is known of the hosts is in
-mmtlalign/compat/hosts.py, which is imported once Python is known to be new enough.
+It uses the standard library only, in syntax that Python 3.5 can parse, because it runs
+before anything is installed. `tools/setup_env.sh` calls it. The versions of the hosts
+are in mmtlalign/compat/hosts.py, which is imported once Python is new enough.
 """
 
 import argparse
@@ -29,19 +29,19 @@ OLDEST_PYTHON = (3, 10)
 # CUDA that the pinned torch was built with; another major version is refused.
 CUDA_MAJOR = {'onedl': 13, 'classic': 12}
 
-# GB, measured on Linux x86-64 (torch brings NVIDIA's libraries): what the
-# environment takes, and what pip holds in its cache and temporary folder.
+# GB, measured on Linux x86-64 (torch brings NVIDIA's libraries): size of the
+# environment, and of pip's cache and temporary folder.
 ENVIRONMENT_GB = 6.5
 DOWNLOAD_GB = 2.5
 
-# What each library that OpenCV loads is called by the package managers.
+# The packages that contain each library that OpenCV loads, by package manager.
 OPENCV_LIBRARIES = {
     'libGL.so.1': {'apt_get': 'libgl1', 'dnf': 'mesa-libGL'},
     'libgthread-2.0.so.0': {'apt_get': 'libglib2.0-0', 'dnf': 'glib2'},
 }
 
-# What an environment of the user's own must import besides the hosts, and the
-# distribution that brings it.
+# What an environment of the user's own must be able to import besides the hosts, and
+# the distribution that contains it.
 IMPORTS = {
     'torch': 'torch',
     'torchvision': 'torchvision',
@@ -59,7 +59,7 @@ INSTALL = sys.executable + ' -m pip install '
 
 
 def main() -> int:
-    """Check what the command line names; return the exit code."""
+    """Run the checks that the command line asks for; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     what = ['interpreter', 'machine', 'hosts', 'foreign', 'repair', 'kernels']
     parser.add_argument('what', choices=what)
@@ -99,12 +99,12 @@ def report(findings: list) -> int:
 
 
 def to_install(problem: str, **packages: str) -> list:
-    """Return a finding that system packages mend, see `install_line`."""
+    """Return a finding whose remedy is to install packages, see `install_line`."""
     return [Finding(problem, install_line(**packages))]
 
 
 def install_line(**packages: str) -> str:
-    """Return the line that installs system packages here.
+    """Return the command that installs system packages on this machine.
 
     Args:
         **packages: Package name by package manager, `apt_get=` and `dnf=`.
@@ -139,7 +139,7 @@ def check_python(stack: str, version: tuple = sys.version_info[:2]) -> list:
 
 
 def check_headers(include: str = sysconfig.get_paths()['include']) -> list:
-    """Check that there are Python's headers, for mmcv."""
+    """Check that Python's headers are installed, for mmcv."""
     if (Path(include) / 'Python.h').exists():
         return []
     name = 'python{}.{}'.format(*sys.version_info[:2])
@@ -148,7 +148,7 @@ def check_headers(include: str = sysconfig.get_paths()['include']) -> list:
 
 
 def check_venv() -> list:
-    """Check that Python can make environments."""
+    """Check that Python can make virtual environments."""
     if importlib.util.find_spec('venv') and importlib.util.find_spec('ensurepip'):
         return []
     name = 'python{}.{}'.format(*sys.version_info[:2])
@@ -165,7 +165,7 @@ def check_compiler() -> list:
 
 
 def check_opencv_libraries(libraries: dict = OPENCV_LIBRARIES) -> list:
-    """Check the system libraries that OpenCV loads and a bare machine lacks."""
+    """Check the system libraries that OpenCV loads and that a minimal system lacks."""
     missing = []
     for library in libraries:
         try:
@@ -187,7 +187,7 @@ def check_cuda_compiler(
     """Check that there is the nvcc that mmcv's CUDA operators are compiled with.
 
     Args:
-        stack: Its torch was built with the CUDA of `CUDA_MAJOR`.
+        stack: The stack, whose torch was built with the CUDA of `CUDA_MAJOR`.
         gpu: Whether there is a GPU; without one nothing is needed.
     """
     if not gpu or os.environ.get('CUDA_VISIBLE_DEVICES') == '':
@@ -221,7 +221,7 @@ def check_disk(
 
     Args:
         target: Folder of the environment, which need not exist yet.
-        free: From a folder to the bytes free on its file system.
+        free: Function that returns the free bytes of the file system of a folder.
     """
     has_torch = any(
         Path(target).glob('lib/python*/site-packages/torch/lib/libtorch_cpu.so')
@@ -266,7 +266,7 @@ def check_hosts() -> list:
 
 
 def describe_share_kernel() -> str:
-    """Return by what shares move in half precision where this Python runs."""
+    """Describe by which kernel shares move in half precision on this machine."""
     sys.path.insert(0, str(ROOT))
     import torch
 
@@ -276,10 +276,10 @@ def describe_share_kernel() -> str:
 
 
 def imports_of(stack: str, tests: bool = False) -> dict:
-    """Return what an environment must import: module to distribution.
+    """Return what an environment must be able to import: module to distribution.
 
     Args:
-        stack: Whose distributions.
+        stack: The stack of the distributions.
         tests: Whether the tests are to run there.
     """
     from mmtlalign.compat.hosts import DISTRIBUTIONS
@@ -289,7 +289,7 @@ def imports_of(stack: str, tests: bool = False) -> dict:
 
 
 def check_imports(stack: str, tests: bool = False) -> list:
-    """Check that an environment of the user's own has what a set-up installs."""
+    """Check that an environment of the user's own has all that a set-up installs."""
     pins = {m: pin(d, stack) for m, d in imports_of(stack, tests).items()}
     missing = [module for module in pins if importlib.util.find_spec(module) is None]
     if missing:
@@ -323,10 +323,10 @@ def pin(distribution: str, stack: str) -> str:
 
 
 def remove_half_installed(site: str) -> list:
-    """Forget distributions whose installation was interrupted.
+    """Remove the metadata of distributions whose installation was interrupted.
 
     pip writes INSTALLER after the files; without it the distribution may lack files,
-    and yet pip would take it as installed.
+    but pip would treat it as installed.
 
     Args:
         site: A site-packages folder.

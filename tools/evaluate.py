@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tools.evaluation.items import Item
 
-# What imports PyTorch comes later, so that a wrong command line is answered at once.
+# Imports of PyTorch come later, so that a wrong command line fails at once.
 SUITES = ('robustness', 'occlusion', 'attention', 'labels', 'cost')
 
 
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Evaluate what the command line names; returns the exit status."""
+    """Evaluate the networks of the command line, and return the exit status."""
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()
@@ -129,7 +129,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def evaluate_into(
     out: Path, cfg: 'Config', items: 'Sequence[Item]', args: argparse.Namespace
 ) -> int:
-    """Evaluate, writing to a folder that nobody else writes to; returns the status."""
+    """Evaluate into a folder that this process has locked, and return the status."""
     from mmengine import dist
 
     from mmtlalign.engine.precision import join_cpu_processes, leave_processes

@@ -1,4 +1,4 @@
-"""The machine, the versions and the state of the code that numbers come from."""
+"""Describe the machine, the versions and the code behind measured numbers."""
 
 import hashlib
 import os
@@ -50,10 +50,10 @@ def code_version(root: Path) -> str:
     """Return the commit of the code, and whether files were changed since.
 
     Args:
-        root: Top of the project.
+        root: Top folder of the project.
 
     Returns:
-        The version of the package where git knows nothing.
+        The commit; without git the version of the package.
     """
     try:
         commit, changed = (
@@ -70,17 +70,17 @@ def code_version(root: Path) -> str:
     return commit[:12] + (' with changes' if changed else '')
 
 
-# What training and evaluation run, relative to the top of the project.
+# The code that training and evaluation run, relative to the top folder.
 SOURCES = ('mmtlalign', 'tools/evaluation', 'tools/evaluate.py', 'tools/train.py')
 
 
 def source_digest(root: Path) -> str:
-    """Return 12 digits that change with any line that trains or evaluates.
+    """Return 12 hex digits that change with the code of training and evaluation.
 
-    Unlike the commit they stay when documentation, tests or other tools change.
+    Unlike the commit, they do not change with documentation, tests or other tools.
 
     Args:
-        root: Top of the project.
+        root: Top folder of the project.
     """
     digest = hashlib.sha256()
     for source in SOURCES:

@@ -1,4 +1,4 @@
-"""What the tools write: tables and progress on the console, and JSON files."""
+"""Output of the tools: tables and progress on the console, and JSON files."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mmtlalign.compat.files import atomic_write
 
-# Lines that go into a pipe or a file are never wrapped.
+# Width for output to a pipe or a file, so that lines are never wrapped.
 UNWRAPPED = 10_000
 
 
@@ -21,8 +21,8 @@ def open_console(stream: TextIO | None = None, stderr: bool = False) -> Console:
     """Return a console for plain text, as wide as the terminal.
 
     Args:
-        stream: Where to write, instead of the standard streams.
-        stderr: Whether that is standard error instead of standard output.
+        stream: Stream to write to, instead of the standard ones.
+        stderr: Whether to write to standard error instead of standard output.
     """
     console = Console(
         file=stream, stderr=stderr, markup=False, highlight=False, emoji=False
@@ -36,9 +36,9 @@ class Progress(progress.Progress):
     """Progress bars of rich; a pipe or a log file gets plain lines now and then.
 
     Args:
-        *columns: What is shown of each task; bars on a terminal only.
-        console: Where to draw. Defaults to standard output.
-        interval: Seconds between two outputs if that is no terminal.
+        *columns: Columns shown for each task; bars on a terminal only.
+        console: Console to draw on. Defaults to standard output.
+        interval: Seconds between two outputs if it is not a terminal.
         **options: Other arguments of ``rich.progress.Progress``.
     """
 
@@ -65,7 +65,7 @@ class Progress(progress.Progress):
             self.console.print(self.get_renderable())
 
     def stop(self) -> None:
-        """Stop drawing; what is done stays visible unless it is transient."""
+        """Stop drawing; the last state stays visible unless it is transient."""
         super().stop()
         if self.disable and not self.live.transient:
             self.console.print(self.get_renderable())
@@ -75,16 +75,16 @@ class Progress(progress.Progress):
 def track(
     title: str, total: int, in_bytes: bool = False, console: Console | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """Show the progress of one long piece of work on standard error.
+    """Show the progress of one long task on standard error.
 
     Args:
-        title: Stands in front.
-        total: Bytes or things in all; 0 if that is not known.
-        in_bytes: Whether bytes are counted, whose last line stays.
-        console: Where to draw instead.
+        title: Text before the bar.
+        total: Number of bytes or items in all; 0 if it is not known.
+        in_bytes: Whether bytes are counted; then the last line stays visible.
+        console: Console to draw on instead.
 
     Yields:
-        A function that counts on by a number.
+        A function that advances the progress by a number.
     """
     bars = Progress(
         progress.TextColumn('{task.description}', markup=False),
@@ -104,12 +104,12 @@ def format_table(
     markdown: bool = False,
     left: Collection[int] = (0,),
 ) -> str:
-    """Return rows of text as a table, the first column left, the others right.
+    """Return rows of text as a table.
 
     Args:
         rows: Cells, the headings first.
-        markdown: Whether the table is one of Markdown, rather than of a terminal.
-        left: Columns that are aligned to the left.
+        markdown: Whether to return Markdown, rather than a table for a terminal.
+        left: Columns that are aligned left, the others right. Defaults to the first.
     """
     frame = box.MARKDOWN if markdown else box.SIMPLE_HEAD
     table = Table(box=frame, show_edge=markdown, pad_edge=markdown)
@@ -119,11 +119,11 @@ def format_table(
         table.add_row(*row)
     stream = io.StringIO()
     open_console(stream).print(table)
-    # A frame of Markdown has blank lines in place of its upper and lower edge.
+    # rich draws the upper and lower edge of a Markdown table as blank lines.
     return '\n'.join(line for line in stream.getvalue().splitlines() if line.strip())
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file in one step, so that nobody reads half of it."""
+    """Write a JSON file atomically, so that nobody can read a partial file."""
     with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')

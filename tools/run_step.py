@@ -1,4 +1,4 @@
-"""Run one command of a set-up behind one live line: what, how far, how long.
+"""Run one command of a set-up, and show one live line with its progress and time.
 
     python tools/run_step.py --log FILE NAME -- COMMAND ...
 
@@ -29,7 +29,7 @@ PIP = re.compile(
 
 
 def progress(line: str) -> str | None:
-    """Return what a line of pip's or ninja's output says about the progress, if any."""
+    """Return the progress in a line of pip's or ninja's output, or None."""
     match = COMPILES.match(line)
     if match:
         return f'file {match[1]} of {match[2]}, {match[3]}'
@@ -51,8 +51,8 @@ class Line:
     """The live line of a step.
 
     Args:
-        name: Of the step.
-        stream: Where the line is written.
+        name: Name of the step.
+        stream: Stream to write to.
     """
 
     def __init__(self, name: str, stream: TextIO):
@@ -62,7 +62,7 @@ class Line:
         self.start = self.last = time.monotonic()
 
     def show(self, detail: str) -> None:
-        """Rewrite the line, or print one more if the last is long ago."""
+        """Rewrite the line, or print another one if enough time has passed."""
         now = time.monotonic()
         if now - self.last < (0.2 if self.live else SECONDS_BETWEEN_LINES):
             return
@@ -76,7 +76,7 @@ class Line:
         self.stream.flush()
 
     def end(self, result: str) -> None:
-        """Print the line that stays."""
+        """Print the final line."""
         start = '\r\033[K' if self.live else ''
         time_taken = clock(time.monotonic() - self.start)
         self.stream.write(f'{start}  {self.name}: {result}, {time_taken}\n')
@@ -84,9 +84,9 @@ class Line:
 
 
 def errors(lines: list[str], last: int = 40) -> list[str]:
-    """Return the lines that explain a failure: every error, then the end.
+    """Return the lines that explain a failure: every error, then the last lines.
 
-    A compiler's command lines contain -Werror and the like: they are not errors.
+    Compiler commands contain -Werror and the like, which are not errors.
     """
     tail = lines[-last:]
     found = [
@@ -101,7 +101,7 @@ def run(name: str, command: list[str], log: str) -> int:
     """Run a command behind a live line.
 
     Args:
-        name: What is shown.
+        name: Name of the step, which is shown.
         command: Program and arguments.
         log: File that the whole output is appended to.
 
@@ -143,7 +143,7 @@ def run(name: str, command: list[str], log: str) -> int:
                 line.show(detail)
         code = process.wait()
     except KeyboardInterrupt:
-        # Ctrl-C has reached the command too: let it tidy up.
+        # Ctrl-C has reached the command, too: let it clean up.
         process.wait()
         line.end('stopped; the same command starts this step again')
         return 130
@@ -157,7 +157,7 @@ def run(name: str, command: list[str], log: str) -> int:
 
 
 def main() -> int:
-    """Run the command of the command line; return its exit code."""
+    """Run the given command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--log', required=True)
     parser.add_argument('name')

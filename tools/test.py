@@ -1,4 +1,4 @@
-"""Test a checkpoint with its config, for any host: mmpretrain, mmseg, mmdet."""
+"""Test a checkpoint with its config, for mmpretrain, mmseg or mmdet."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import InputError, short_errors
 
-# What imports PyTorch comes later, so that a wrong command line is answered at once.
+# Imports of PyTorch come later, so that a wrong command line fails at once.
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Write the command line into the config.
+    """Apply the options of the command line to the config.
 
     Raises:
         InputError: The config lacks what an option needs.
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def test(args: argparse.Namespace) -> None:
-    """Test the checkpoint of a command line that has been read."""
+    """Test a checkpoint by the parsed command line."""
     from mmtlalign.engine.console import filter_known_warnings
     from mmtlalign.engine.precision import join_cpu_processes, leave_processes
     from mmtlalign.engine.run_folder import make_folder

@@ -1,4 +1,4 @@
-"""Train a config of any of the three hosts: mmpretrain, mmseg or mmdet."""
+"""Train the model of a config of mmpretrain, mmseg or mmdet."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import InputError, short_errors
 
-# What imports PyTorch comes later, so that a wrong command line is answered at once.
+# Imports of PyTorch come later, so that a wrong command line fails at once.
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,7 +64,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Write the command line into the config.
+    """Apply the options of the command line to the config.
 
     Raises:
         InputError: The recipe lacks what an option needs.
@@ -74,7 +74,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     folder = osp.dirname(args.config)
     if not args.work_dir and osp.isfile(osp.join(folder, 'last_checkpoint')):
-        cfg.work_dir = folder  # the copy of a config in the folder of its run
+        cfg.work_dir = folder  # the config is the copy in the folder of its run
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train the model of a command line that has been read."""
+    """Train a model by the parsed command line."""
     from mmtlalign.engine.console import filter_known_warnings
     from mmtlalign.engine.nan_guard_hook import add_nan_guard
     from mmtlalign.engine.precision import join_cpu_processes, leave_processes

@@ -1,4 +1,4 @@
-"""Networks and necks that no host library has. One network, one file."""
+"""Backbones and necks that the OpenMMLab libraries lack, one network per file."""
 
 from mmtlalign.backbones.caswin import CASwin
 from mmtlalign.backbones.dhvt import DHVT

@@ -1,4 +1,4 @@
-"""Swin whose last block is class attention: a class token for TransMix.
+"""Swin whose last block is class attention, which gives TransMix a class token.
 
 Shapes: ``B`` batch, ``D`` width, ``H`` heads, ``d = D / H``, ``h, w`` token grid,
 ``N = h * w``.
@@ -40,9 +40,9 @@ class ClassAttention(nn.Module):
         scale: Factor of the logits.
 
     Attributes:
-        scaled_dot_product_attention: What computes attention; tracing takes its place.
-            Called with one query (B, H, 1, d), keys and values (B, H, 1 + N, d),
-            ``dropout_p`` and ``scale``.
+        scaled_dot_product_attention: The function that computes attention; tracing
+            replaces it. Called with one query (B, H, 1, d), keys and values
+            (B, H, 1 + N, d), ``dropout_p`` and ``scale``.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ClassAttention(nn.Module):
         self.scaled_dot_product_attention = F.scaled_dot_product_attention
 
     def forward(self, x: Tensor) -> Tensor:
-        """Update the first of normalised tokens (B, 1 + N, D): (B, 1, D)."""
+        """Return the update (B, 1, D) of the first of normed tokens (B, 1 + N, D)."""
         query = self.q(x[:, :1]).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         pairs = self.kv(x).unflatten(-1, (2, self.num_heads, -1))
         key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
@@ -78,11 +78,11 @@ class ClassAttention(nn.Module):
 
 
 class ClassBlock(nn.Module):
-    """A block that updates the class token alone, pre-norm as Swin's blocks.
+    """A pre-norm block, like Swin's, that updates the class token alone.
 
     Args:
         block: The Swin block that it replaces. Norms, feed-forward and dropouts
-            are taken over, so that every option of the backbone holds here too;
+            are reused, so that every option of the backbone holds here too;
             there is no table of relative positions, because a class token has
             no position.
     """
@@ -103,7 +103,7 @@ class ClassBlock(nn.Module):
         self.ffn = block.ffn
 
     def forward(self, x: Tensor) -> Tensor:
-        """Update the first of tokens (B, 1 + N, D), the class token (B, 1, D)."""
+        """Return the updated class token (B, 1, D) from tokens (B, 1 + N, D)."""
         token = x[:, :1] + self.drop(self.attn(self.norm1(x)))
         return self.ffn(self.norm2(token), identity=token)
 
@@ -114,8 +114,8 @@ class CASwin(SwinTransformer):
 
     The last block of the last stage becomes a class-attention block of the same
     width: a class token attends to all tokens of the last map, and is the output.
-    The paper gives sizes and results only. This block is the reconstruction that
-    fits them: 28.3 million parameters and 4.20 instead of 4.49 billion
+    The paper gives only sizes and results. This block is a reconstruction that
+    matches them: 28.3 million parameters and 4.20 instead of 4.49 billion
     multiplications, 6.4 % less (the paper says 7 %). Parameters with a linear head
     of 1000 classes:
 
@@ -127,20 +127,21 @@ class CASwin(SwinTransformer):
     'base'  87,763,840 87,768,224
     ======= ========== =============
 
-    The norm of the last stage is applied to what is output: the class token, or
-    the patches of the last map.
+    The norm of the last stage is applied to the output: the class token, or the
+    patches of the last map.
 
     Args:
-        *args: As of mmpretrain's ``SwinTransformer``.
+        *args: Arguments of mmpretrain's ``SwinTransformer``.
         out_type (str): ``'cls_token'`` (B, D), or ``'featmap'``, maps (B, D, h, w)
-            of the stages. No map depends on the class-attention block; it is kept
-            in the state dict, so that a classifier's file fills the backbone,
-            and neither computed nor trained. Defaults to ``'cls_token'``.
+            of the stages. No map depends on the class-attention block; the block
+            stays in the state dict, so that a classifier's checkpoint can be loaded,
+            but is neither run nor trained. Defaults to ``'cls_token'``.
         from_swin (bool): Whether a state dict of a stock Swin may be loaded: its
             last block is left out with a line in the log, and the class token and
-            its block keep their start values. Defaults to False: it is an error.
-        **kwargs: As of mmpretrain's ``SwinTransformer``. ``with_cp`` does not concern
-            the class block, which has one query.
+            its block keep their initial values. Defaults to False, which makes
+            loading one an error.
+        **kwargs: Arguments of mmpretrain's ``SwinTransformer``. ``with_cp`` does not
+            affect the class block, which has one query.
 
     Raises:
         InputError: An argument is impossible, or a state dict is that of a stock
@@ -148,7 +149,7 @@ class CASwin(SwinTransformer):
     """
 
     OUT_TYPES = ('cls_token', 'featmap')
-    # What a stock Swin does not have, for `new_layers` of PretrainedBackboneHook.
+    # Parameters that a stock Swin lacks, for `new_layers` of PretrainedBackboneHook.
     NEW_LAYERS = ('cls_token', 'class_block')
 
     def __init__(
@@ -213,7 +214,7 @@ class CASwin(SwinTransformer):
         """Return the depth of a parameter and the number of depths, for layer decay.
 
         Depths are those of ``SwinTransformer``, counted from the patch embedding (0) to
-        the head; the class token counts with its block.
+        the head; the class token has the depth of its block.
         """
         depth, depths = super().get_layer_depth(param_name, prefix)
         if param_name.startswith((f'{prefix}class_block.', f'{prefix}cls_token')):
@@ -247,7 +248,7 @@ class CASwin(SwinTransformer):
 
 
 def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[int]]:
-    """Return blocks and width of every stage; nothing if the state dict is a part."""
+    """Return blocks and width of every stage; {} if the state dict has no block."""
     stages: dict[int, list[int]] = {}
     for name, tensor in state_dict.items():
         block = re.fullmatch(

@@ -13,15 +13,15 @@ def read_arch(
     zoo: Mapping[str, dict[str, Any]],
     keys: Sequence[str],
 ) -> Mapping[str, Any]:
-    """Return the settings that ``arch`` names or is.
+    """Return the settings of an architecture, given by name or as a dict.
 
     Args:
-        arch: A key of ``zoo``, or the settings.
+        arch: A key of ``zoo``, or the settings themselves.
         zoo: Settings by name.
         keys: Names of the settings.
 
     Raises:
-        InputError: There is no such name, or a setting is missing or unknown.
+        InputError: The name is not known, or a setting is missing or unknown.
     """
     if isinstance(arch, str):
         if arch not in zoo:
@@ -40,7 +40,7 @@ def read_arch(
 
 
 def check_heads(embed_dims: int, num_heads: int) -> None:
-    """Check that the heads share the width equally."""
+    """Check that the number of heads divides the width."""
     if embed_dims % num_heads:
         raise InputError(
             f'num_heads={num_heads} does not divide embed_dims={embed_dims}: every '
@@ -49,13 +49,13 @@ def check_heads(embed_dims: int, num_heads: int) -> None:
 
 
 def check_out_type(out_type: str, known: Sequence[str]) -> None:
-    """Check that an output is known."""
+    """Check that ``out_type`` is one of the known ones."""
     if out_type not in known:
         raise InputError(f'out_type={out_type!r} is not known; choose one of {known}.')
 
 
 def check_frozen_stages(frozen_stages: int, most: int) -> None:
-    """Check that what is to be frozen exists."""
+    """Check that ``frozen_stages`` is -1 to ``most``."""
     if not -1 <= frozen_stages <= most:
         raise InputError(
             f'frozen_stages={frozen_stages}: give -1, which freezes nothing, to {most}.'
@@ -69,11 +69,11 @@ def read_out_indices(
 
     Args:
         out_indices: One or several; negative ones count from the end.
-        count: How many layers or stages there are.
-        kind: What they are called. Defaults to ``'layers'``.
+        count: Number of layers or stages.
+        kind: What they are called in the message. Defaults to ``'layers'``.
 
     Raises:
-        InputError: There is none, or one that does not exist.
+        InputError: No index is given, or one is out of range.
     """
     given = [out_indices] if isinstance(out_indices, int) else list(out_indices)
     if not given or any(not -count <= i < count for i in given):
@@ -90,10 +90,13 @@ def check_not_official(
     """Check that a state dict does not have the names of the official code.
 
     Args:
-        state_dict: What is to be loaded.
-        name: A name that only the official code has.
-        network: The network, for the message.
-        family: What ``convert_weights.py`` calls it.
+        state_dict: The state dict to load.
+        name: A parameter name that only the official code has.
+        network: Name of the network, for the message.
+        family: Its name in ``convert_weights.py``.
+
+    Raises:
+        InputError: The state dict has that name.
     """
     if name in state_dict:
         raise InputError(
@@ -106,14 +109,17 @@ def check_not_official(
 def check_variant(
     network: str, given: Mapping[str, Any], own: Mapping[str, Any], remedy: str
 ) -> None:
-    """Check that a state dict is of this variant, instead of tensor by tensor.
+    """Check that a state dict is of this variant, before PyTorch lists every tensor.
 
     Args:
-        network: The network, for the message.
-        given: What the shapes in the state dict tell of its variant; less, if it is a
-            part.
-        own: The same of the network to fill.
+        network: Name of the network, for the message.
+        given: Properties of the variant, read from the shapes in the state dict; fewer
+            if it holds only a part of the network.
+        own: The same properties of the network that is to load it.
         remedy: Arguments to change, for the message.
+
+    Raises:
+        InputError: A property differs.
     """
     if any(given[key] != own[key] for key in given):
         theirs, ours = (

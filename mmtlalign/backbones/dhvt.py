@@ -1,8 +1,8 @@
 """DHVT, a vision transformer for data sets of any size.
 
-How it is traced is a rule of ours, in no paper: a head token is made from the mean of
-all tokens, so that is where its share starts; afterwards its share joins that of the
-class token, as its content does (``append_tokens`` of the tracer).
+The tracing rule is ours and in no paper: a head token is made from the mean of all
+tokens, so its share starts at their mean share; after attention its share is added to
+that of the class token, as the token itself is (``append_tokens`` of the tracer).
 """
 
 import dataclasses
@@ -58,11 +58,11 @@ class DHVT(BaseBackbone):
 
     A ViT with a class token and without position embedding: patches come from
     overlapping convolutions, heads exchange tokens, the feed-forward is
-    convolutional (see :mod:`mmtlalign.backbones.dhvt_layers`). Nothing depends on
-    the size of the images: any size runs, also one that is not square or not a
-    multiple of the patch size; (H, W) pixels are (ceil(H/P), ceil(W/P)) tokens.
+    convolutional (see :mod:`mmtlalign.backbones.dhvt_layers`). Images may have any
+    size, also one that is not square or not a multiple of the patch size: (H, W)
+    pixels give (ceil(H/P), ceil(W/P)) tokens.
 
-    The published variants (parameters with a linear head of that many classes):
+    The published variants (parameters include a linear head for that many classes):
 
     ================== ========== ============== ===================
     arch               patch_size published for  parameters (classes)
@@ -77,7 +77,7 @@ class DHVT(BaseBackbone):
     'small-imagenet'   16         ImageNet, 224  24,040,606 (1000)
     ================== ========== ============== ===================
 
-    What a recipe of the paper needs in its config besides ``drop_path_rate=0.1``::
+    The paper's recipe needs in the config, besides ``drop_path_rate=0.1``::
 
         # Synchronised norm in the patch embedding, as in the official code; the
         # norms of the feed-forward stay local.
@@ -111,7 +111,7 @@ class DHVT(BaseBackbone):
             ``dict(type='BN')``, which runs everywhere; see above for ``'SyncBN'``.
         ffn_norm_cfg (dict): Norms of the feed-forwards. Defaults to
             ``dict(type='BN')``.
-        final_norm (bool): Norm after the last layer. Maps of earlier layers are not
+        final_norm (bool): Norm after the last layer. Outputs of earlier layers are not
             normed, as in mmpretrain's VisionTransformer. Defaults to True.
         out_type (str): ``'cls_token'`` (B, D); ``'featmap'`` (B, D, h, w) of the
             patches; ``'avg_featmap'`` (B, D), their mean; ``'raw'`` (B, 1 + h*w, D).
@@ -121,7 +121,7 @@ class DHVT(BaseBackbone):
             Defaults to -1.
         init_cfg (dict | list, optional): Defaults to None: linear weights from a
             normal distribution (std 0.02) cut at +-2, their biases 0; convolutions as
-            PyTorch starts them.
+            PyTorch initialises them.
 
     Raises:
         InputError: An argument is impossible, or a state dict that is loaded is that
@@ -238,7 +238,7 @@ class DHVT(BaseBackbone):
         return patches.transpose(1, 2).unflatten(2, grid).contiguous()
 
     def train(self, mode: bool = True) -> 'DHVT':
-        """Set the mode; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
         return self
@@ -254,8 +254,9 @@ class DHVT(BaseBackbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter and the number of depths, for layer decay.
 
-        The patch embedding and the class token are at 0, layer i at i + 1, then comes
-        all that follows. ``prefix`` is what the backbone's names begin with.
+        The patch embedding and the class token are at 0, layer i is at i + 1, and all
+        that follows is at the last depth. ``prefix`` is what the backbone's names begin
+        with.
         """
         depths = self.num_layers + 2
         parts = param_name[len(prefix) :].split('.')
@@ -277,7 +278,7 @@ class DHVT(BaseBackbone):
 
 
 def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, int]:
-    """Return what the shapes in a state dict tell of the variant."""
+    """Return properties of the variant, read from the shapes in a state dict."""
     names = [n[len(prefix) :] for n in state_dict if n.startswith(prefix)]
     found = {}
     units = [n for n in names if n.startswith('patch_embed.') and 'conv.weight' in n]

@@ -4,7 +4,7 @@ Shapes: ``B`` batch, ``D`` width, ``H`` heads, ``d = D / H``, ``h, w`` token gri
 ``N = h * w``. Token sequences are (B, 1 + N, D), class token first.
 
 Source: DHVT (NeurIPS 2022, arXiv 2210.05958), §3.2 SOPE, §3.3 DAFF, §3.4 HI-MHSA.
-Where the paper and its official code differ, the code is followed, and a comment
+Where the paper and its official code differ, this follows the code, and a comment
 says so.
 """
 
@@ -34,14 +34,15 @@ class Affine(nn.Module):
 
 
 class HalvingConv(nn.Sequential):
-    """Overlapping 3x3 convolution with stride 2, then a norm: (ceil(h/2), ceil(w/2)).
+    """Overlapping 3x3 convolution with stride 2, then a norm.
 
-    The paper's listing gives the convolution a bias; the code does not.
+    Maps (h, w) become (ceil(h/2), ceil(w/2)). The paper's listing gives the
+    convolution a bias; the code does not.
 
     Args:
-        in_channels: Channels of the maps that come in.
-        out_channels: Channels of the maps that go out.
-        norm_cfg: Norm over these.
+        in_channels: Channels of the input maps.
+        out_channels: Channels of the output maps.
+        norm_cfg: Norm of the output.
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm_cfg: dict):
@@ -54,13 +55,13 @@ class SequentialOverlapPatchEmbed(nn.Module):
     """SOPE (§3.2): patches through a chain of overlapping convolutions.
 
     Each unit halves the map, so P = 2^k takes k of them, and an image of (H, W)
-    pixels gives (ceil(H / P), ceil(W / P)) tokens. GELU stands between units. A
-    chain of a single unit (P = 2) also ends with one; longer chains do not, other
-    than in the paper's Eq. 2 and 3.
+    pixels gives (ceil(H / P), ceil(W / P)) tokens. There is a GELU between units. A
+    chain of a single unit (P = 2) also ends with a GELU; longer chains do not, unlike
+    the paper's Eq. 2 and 3.
 
     Args:
         in_channels: Channels of the images.
-        embed_dims: Width D. The chain ends with D and halves towards its begin.
+        embed_dims: Width D. The last unit has D channels, each one before it half.
         patch_size: P, a power of two.
         norm_cfg: Norm after every convolution.
     """
@@ -79,7 +80,7 @@ class SequentialOverlapPatchEmbed(nn.Module):
         self.post_affine = Affine(embed_dims)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turn images (B, C, H, W) into tokens (B, N, D), row by row, and a grid."""
+        """Turn images (B, C, H, W) into tokens (B, N, D), row by row, and the grid."""
         # Channels last, so that the tokens are a view of the last map.
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.post_affine(self.projection(self.pre_affine(images)))
@@ -87,10 +88,11 @@ class SequentialOverlapPatchEmbed(nn.Module):
 
 
 class HeadInteractedAttention(nn.Module):
-    """HI-MHSA (§3.4): every head adds a token that sums up its channels.
+    """HI-MHSA (§3.4): attention with one more token for each head.
 
-    The head tokens are made anew in every layer, take part in attention as queries,
-    keys and values, and are merged into the class token afterwards.
+    A head token is made from the mean of the head's channels. Head tokens are made
+    anew in every layer, take part in attention as queries, keys and values, and are
+    averaged and added to the class token afterwards.
 
     Args:
         embed_dims: Width D.
@@ -100,9 +102,9 @@ class HeadInteractedAttention(nn.Module):
         proj_drop: Dropout of the output, after the merge.
 
     Attributes:
-        scaled_dot_product_attention: What computes attention; tracing takes its place.
-            Called with q, k, v (B, H, L, d) and ``dropout_p``, L = 1 + N + H, head
-            tokens last.
+        scaled_dot_product_attention: The function that computes attention; tracing
+            replaces it. Called with q, k, v (B, H, L, d) and ``dropout_p``,
+            L = 1 + N + H, head tokens last.
     """
 
     def __init__(
@@ -121,22 +123,22 @@ class HeadInteractedAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
         self.head_proj = nn.Linear(width, embed_dims)
-        # Eq. 6 of the paper has no norm here; its listing A.3 and the code do. Its
-        # eps is PyTorch's 1e-5, unlike that of all other norms.
+        # Eq. 6 of the paper has no norm here; its listing A.3 and the code do. The
+        # norm's eps is PyTorch's 1e-5, unlike that of all other norms.
         self.head_norm = nn.LayerNorm(width, eps=1e-5)
         self.head_embed = nn.Parameter(torch.empty(1, num_heads, embed_dims))
         trunc_normal_(self.head_embed, std=0.02)
         self.scaled_dot_product_attention = F.scaled_dot_product_attention
 
     def head_tokens(self, x: Tensor) -> Tensor:
-        """Make one token for each head (B, H, D) of tokens (B, 1 + N, D)."""
+        """Make one token for each head, (B, H, D), from tokens (B, 1 + N, D)."""
         # The mean is over all tokens, the class token included.
         means = x.mean(dim=1).unflatten(-1, (self.num_heads, -1))
         parts = self.head_proj(means).unflatten(-1, (self.num_heads, -1))
         return F.gelu(self.head_norm(parts)).flatten(2) + self.head_embed
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute attention of normalised tokens (B, 1 + N, D), of the same shape."""
+        """Compute attention of normalised tokens (B, 1 + N, D); the shape stays."""
         tokens = x.shape[1]
         x = torch.cat([x, self.head_tokens(x)], dim=1)
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
@@ -172,7 +174,7 @@ class DynamicAggregationFFN(nn.Module):
         self.excite = nn.Linear(embed_dims // self.reduction, embed_dims)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Compute the branch of normalised tokens (B, 1 + N, D) on a grid (h, w)."""
+        """Compute the update of normalised tokens (B, 1 + N, D) on a grid (h, w)."""
         # A permuted view is in channels-last order, and so are all maps after it.
         maps = x[:, 1:].unflatten(1, grid).permute(0, 3, 1, 2)
         maps = F.gelu(self.norm1(self.expand(maps)))

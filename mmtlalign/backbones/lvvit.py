@@ -1,10 +1,10 @@
 """LV-ViT, the vision transformer that token labels were made for.
 
-How it is traced: its attention is mmpretrain's, and shares move by the plain rule,
-half from the token and half from attention, although ``skip_lam`` weakens the
-branches: the published rule knows no such weight. A rule that does is a proposal of
-ours, off by default: ``residual=skip_lam`` in the head, 2 for LV-ViT-S and M, 3 for L,
-which is ``p <- (skip_lam p + A p) / (skip_lam + 1)``.
+Tracing: its attention is mmpretrain's, and shares move by the published rule, half
+from the token and half from attention. That rule ignores that ``skip_lam`` scales the
+branches down. A rule of ours that does not is off by default: ``residual=skip_lam`` in
+the head, 2 for LV-ViT-S and M, 3 for L, which is
+``p <- (skip_lam p + A p) / (skip_lam + 1)``.
 """
 
 import dataclasses
@@ -59,13 +59,12 @@ class LVViT(VisionTransformer):
 
     A ViT with a class token, a convolutional stem before the patches, no bias of
     queries, keys and values, and layers whose branches are divided by ``skip_lam``
-    (see :mod:`mmtlalign.backbones.lvvit_layers`). Images of any size run, also ones
-    that are not square or no multiple of the patch size: (H, W) pixels are
+    (see :mod:`mmtlalign.backbones.lvvit_layers`). Images may have any size, also one
+    that is not square or not a multiple of the patch size: (H, W) pixels give
     (ceil(H / P), ceil(W / P)) tokens, and the position embedding is resized.
 
-    The published variants at 224 pixels (parameters with two linear layers for 1000
-    classes, that of the class token and that of all other tokens, which are parts
-    of the head):
+    The published variants at 224 pixels (parameters include the two linear layers of
+    the head for 1000 classes, one for the class token and one for all other tokens):
 
     ======== ======= ===== ===== ======== ============= ===========
     arch     layers  width heads skip_lam stem_channels parameters
@@ -76,10 +75,10 @@ class LVViT(VisionTransformer):
     'large'  24      768   12    3        128           150,021,968
     ======== ======= ===== ===== ======== ============= ===========
 
-    What a recipe of the paper needs in its config::
+    The paper's recipe needs in the config::
 
-        # The stem's norms are not synchronised; patch_norm_cfg=dict(type='SyncBN')
-        # would. drop_path_rate: 0.1 for T and S, 0.2 for M, 0.3 for L.
+        # The stem's norms are not synchronised, unless patch_norm_cfg is
+        # dict(type='SyncBN'). drop_path_rate: 0.1 for T and S, 0.2 for M, 0.3 for L.
         # The classifiers start like all other linear layers.
         head=dict(init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02)),
 
@@ -94,8 +93,8 @@ class LVViT(VisionTransformer):
             ``num_layers``, ``num_heads``, ``feedforward_channels``, ``skip_lam`` and
             ``stem_channels``.
         img_size (int | tuple): Height and width of the images in pretraining, which
-            is the size of the position embedding; a state dict of another size is
-            resized to it. Defaults to 224.
+            set the size of the position embedding; that of a state dict of another
+            size is resized to it. Defaults to 224.
         patch_size (int): An even number. Defaults to 16.
         in_channels (int): Channels of the images. Defaults to 3.
         out_indices (int | Sequence[int]): Layers to output; negative ones count from
@@ -109,14 +108,14 @@ class LVViT(VisionTransformer):
             growing linearly from 0 at the first, in place of ``drop_rate`` there. The
             official segmentation has this where classification has stochastic
             depth. Defaults to None: ``drop_rate`` in every layer.
-        skip_lam (float, optional): Takes the place of the variant's. The official
+        skip_lam (float, optional): Replaces the ``skip_lam`` of ``arch``. The official
             segmentation runs 'large' with 1. Defaults to None.
         norm_cfg (dict): Norms of the layers and the final one. Defaults to
             ``dict(type='LN', eps=1e-5)``.
         patch_norm_cfg (dict): Norms of the stem. Defaults to ``dict(type='BN')``.
         final_norm (bool): Norm after the last layer. Outputs of earlier layers are
-            not normed. Without it, the norm of a state dict that is loaded is left
-            out, which the log says. Defaults to True.
+            not normed. With False, the final norm of a state dict that is loaded is
+            left out, with a line in the log. Defaults to True.
         out_type (str): ``'cls_token'`` (B, D); ``'featmap'`` (B, D, h, w) of the
             patches; ``'raw'`` (B, 1 + h*w, D), all tokens, class token first, which
             a head for token labels needs. Defaults to ``'cls_token'``.
@@ -129,7 +128,7 @@ class LVViT(VisionTransformer):
         interpolate_mode (str): How positions are resized. Defaults to 'bicubic'.
         init_cfg (dict | list, optional): Defaults to None: linear weights from a
             normal distribution (std 0.02) cut at +-2, their biases 0; convolutions as
-            PyTorch starts them.
+            PyTorch initialises them.
 
     Raises:
         InputError: An argument is impossible, or a state dict that is loaded has the
@@ -176,7 +175,7 @@ class LVViT(VisionTransformer):
         if init_cfg is None:
             init_cfg = dict(type='TruncNormal', layer='Linear', std=0.02)
         super().__init__(
-            # The parent's layers would be built in vain.
+            # No layers of the parent: those of LV-ViT are added below.
             dict(settings, num_layers=0),
             img_size,
             patch_size,
@@ -202,7 +201,7 @@ class LVViT(VisionTransformer):
             patch_size,
             patch_norm_cfg,
         )
-        # Read where a state dict is loaded, to resize its positions.
+        # The parent reads it when it loads a state dict, to resize positions.
         self.patch_embed.init_out_size = self.patch_resolution
         depths = [i / max(layers - 1, 1) for i in range(layers)]
         self.layers.extend(
@@ -251,13 +250,13 @@ class LVViT(VisionTransformer):
         return tuple(outs)
 
     def train(self, mode: bool = True) -> 'LVViT':
-        """Set the mode; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
         return self
 
     def _freeze_stages(self) -> None:
-        # The parent freezes the stem together with the first layer at the earliest.
+        # The parent's method freezes the stem in any case, even with -1.
         if self.frozen_stages >= 0:
             super()._freeze_stages()
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 
 class ConvUnit(nn.Sequential):
-    """A convolution, usually without bias, then norm and ReLU.
+    """A convolution, then norm and ReLU.
 
     Args:
-        conv: The convolution.
-        norm_cfg: Norm over its channels.
+        conv: The convolution, usually without bias.
+        norm_cfg: Norm of its output.
     """
 
     def __init__(self, conv: nn.Module, norm_cfg: dict):
@@ -35,8 +35,8 @@ class ConvUnit(nn.Sequential):
 class ConvStem(nn.Module):
     """Patches from three convolutions at half resolution and a projection.
 
-    Images whose sides are no multiples of P are filled up with zeros at the bottom
-    and at the right, so that (H, W) pixels give (ceil(H / P), ceil(W / P)) tokens.
+    Images whose sides are not multiples of P are padded with zeros at the bottom and
+    at the right, so that (H, W) pixels give (ceil(H / P), ceil(W / P)) tokens.
 
     Args:
         in_channels: Channels of the images.
@@ -66,7 +66,7 @@ class ConvStem(nn.Module):
         self.projection = nn.Conv2d(stem_channels, embed_dims, half, half)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Turn images (B, C, H, W) into tokens (B, N, D), row by row, and a grid."""
+        """Turn images (B, C, H, W) into tokens (B, N, D), row by row, and the grid."""
         below, right = (-side % self.patch_size for side in images.shape[-2:])
         if below or right:
             images = F.pad(images, (0, right, 0, below))
@@ -75,11 +75,11 @@ class ConvStem(nn.Module):
 
 
 class ScaledResidualLayer(TransformerEncoderLayer):
-    """mmpretrain's layer, both of whose branches are divided by ``skip_lam``.
+    """mmpretrain's layer with both branches divided by ``skip_lam``.
 
-    ``x + attention(norm(x)) / skip_lam``, then the same with the feed-forward: what
-    is skipped stays as it is. Parameters, their names and other arguments are those
-    of ``TransformerEncoderLayer``.
+    ``x + attention(norm(x)) / skip_lam``, then the same with the feed-forward; the
+    skip connection is not scaled. Parameters, their names and other arguments are
+    those of ``TransformerEncoderLayer``.
 
     Args:
         skip_lam: The divisor of the branches.
@@ -100,7 +100,7 @@ class ScaledResidualLayer(TransformerEncoderLayer):
                     module.p = mlp_drop_rate
 
     def init_weights(self) -> None:
-        """Start the feed-forward as all linear layers, which the parent does not."""
+        """Initialise the feed-forward as all linear layers, unlike the parent."""
         BaseModule.init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Necks: pooling for classification, pyramids of maps for dense tasks."""
+"""Necks: pooling for classification, feature pyramids for dense tasks."""
 
 from mmengine.model import BaseModule
 from mmpretrain.models.necks import GlobalAveragePooling as StockPooling
@@ -17,14 +17,14 @@ LN2D = dict(type='LN2d', eps=1e-6)
 
 @MODELS.register_module()
 class GlobalAveragePooling(StockPooling):
-    """Mean over all places of a map, also for a list of maps.
+    """mmpretrain's ``GlobalAveragePooling``, also for a list of maps.
 
     mmdet's ``PyramidVisionTransformer`` outputs a list, which mmpretrain's neck
     refuses.
 
     Args:
-        *args: As of mmpretrain's ``GlobalAveragePooling``.
-        **kwargs: As of mmpretrain's ``GlobalAveragePooling``.
+        *args: Arguments of mmpretrain's ``GlobalAveragePooling``.
+        **kwargs: Arguments of mmpretrain's ``GlobalAveragePooling``.
     """
 
     def forward(self, inputs: tuple | list | Tensor) -> tuple[Tensor, ...] | Tensor:
@@ -34,15 +34,15 @@ class GlobalAveragePooling(StockPooling):
 
 @MODELS.register_module()
 class TokenPooling(BaseModule):
-    """Takes the class token, or the mean of the image tokens.
+    """Neck that outputs the class token, or the mean of the image tokens.
 
     For mmpretrain's ``TIMMBackbone``, which gives ViT tokens (B, P + N, C) and Swin
     maps (B, h, w, C) without pooling. ``mmtlalign.TIMMBackbone`` needs no neck.
 
     Args:
         output (str): ``'class'`` or ``'mean'``.
-        prefix (int): Number of special tokens P before the image tokens, which do
-            not count in the mean. Defaults to 0.
+        prefix (int): Number of special tokens P before the image tokens; the mean
+            leaves them out. Defaults to 0.
     """
 
     def __init__(self, output: str, prefix: int = 0):
@@ -53,7 +53,11 @@ class TokenPooling(BaseModule):
         self.prefix = prefix
 
     def check(self, backbone: nn.Module) -> None:
-        """Raise ValueError if the backbone's labels arrive elsewhere."""
+        """Check that this pools where the backbone's labels are traced to.
+
+        Raises:
+            InputError: It pools other tokens.
+        """
         family = backbone_spec(backbone)
         wanted = family.output(backbone), family.prefix(backbone)
         given = self.output, self.prefix if self.output == 'mean' else wanted[1]
@@ -77,17 +81,17 @@ class TokenPooling(BaseModule):
 class SimpleFeaturePyramid(BaseModule):
     """Simple feature pyramid (ViTDet, ECCV 2022, arXiv 2203.16527, section 3).
 
-    From a map of stride 16 come maps of strides 4 (two transposed convolutions with
-    LayerNorm and GELU between), 8 (one), 16 and 32 (maximum of 2 x 2), each followed
-    by a 1 x 1 and a 3 x 3 convolution with LayerNorm. The fifth is every second pixel
-    of the fourth. No map takes anything from another.
+    A map of stride 16 is turned into maps of strides 4 (two transposed convolutions
+    with LayerNorm and GELU between), 8 (one), 16 and 32 (2 x 2 max pooling), each
+    followed by a 1 x 1 and a 3 x 3 convolution with LayerNorm. The fifth map is every
+    second pixel of the fourth. Apart from that, no map depends on another.
 
     Args:
         in_channels (int): Channels of the map.
         out_channels (int): Channels of the five maps. Defaults to 256.
         norm_cfg (dict): Norm over the channels of a pixel. Defaults to
             ``dict(type='LN2d', eps=1e-6)``.
-        init_cfg (dict | list, optional): Defaults to None: as PyTorch starts
+        init_cfg (dict | list, optional): Defaults to None: as PyTorch initialises
             convolutions.
 
     Raises:
@@ -124,7 +128,7 @@ class SimpleFeaturePyramid(BaseModule):
         self.stages = nn.ModuleList(
             nn.Sequential(
                 *scale,
-                # A norm follows, so a bias would do nothing.
+                # A norm follows, which would cancel a bias.
                 nn.Conv2d(width, out_channels, 1, bias=False),
                 build_norm_layer(norm_cfg, out_channels),
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
@@ -134,7 +138,7 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def forward(self, inputs: tuple[Tensor]) -> tuple[Tensor, ...]:
-        """Make five maps of one.
+        """Make five maps from one.
 
         Args:
             inputs: A tuple with one map (B, in_channels, h, w) of stride 16, at least
@@ -157,17 +161,18 @@ class SimpleFeaturePyramid(BaseModule):
 class LVViTNeck(BaseModule):
     """Neck of LV-ViT's semantic segmentation (official code of arXiv 2104.10858).
 
-    Maps of stride P from four layers become maps of stride P / 4 (a transposed
-    convolution), P / 2 (another), P and P, the last one wide. Each map ends in a 1 x 1
-    convolution. Every convolution is without bias and followed by a norm and ReLU.
+    Maps of stride P from four layers become maps of stride P / 4 and P / 2 (by a
+    transposed convolution each), P and P, the last one with more channels. A 1 x 1
+    convolution follows on each map. Every convolution is without bias and followed by
+    a norm and ReLU.
 
     Args:
-        in_channels (int): Channels of the four maps, and of the first three that
-            come out.
-        last_channels (int): Channels of the fourth that comes out. Defaults to 2048.
+        in_channels (int): Channels of the four input maps, and of the first three
+            output maps.
+        last_channels (int): Channels of the fourth output map. Defaults to 2048.
         norm_cfg (dict): Norm after each convolution. Defaults to
             ``dict(type='BN')``.
-        init_cfg (dict | list, optional): Defaults to None: as PyTorch starts
+        init_cfg (dict | list, optional): Defaults to None: as PyTorch initialises
             convolutions.
 
     Raises:
@@ -195,7 +200,7 @@ class LVViTNeck(BaseModule):
             self.sides.append(nn.Sequential(*units))
 
     def forward(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Make maps of four strides.
+        """Turn the maps of four layers into a pyramid.
 
         Args:
             inputs: Four maps (B, in_channels, h, w), the earliest layer's first.

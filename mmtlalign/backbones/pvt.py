@@ -1,7 +1,7 @@
 """PVT, a pyramid of transformer stages, with the class token of its paper.
 
-How it is traced: shares of keys are pooled where the keys are, and the class token
-starts at the mean of all shares where it joins, in the last stage.
+Tracing: the shares of the keys are pooled where the keys are reduced, and the class
+token, which joins in the last stage, starts at the mean share of the tokens there.
 """
 
 import functools
@@ -65,8 +65,8 @@ class PVT(BaseBackbone):
 
     The network of the paper's classification experiments: a class token joins in
     the last stage and is the output. mmdet's ``PyramidVisionTransformer`` is the
-    same network without it, for dense prediction, and so is this one with
-    ``with_cls_token=False``. Parameters with a linear head of 1000 classes:
+    same network without the class token, for dense prediction, and so is this one
+    with ``with_cls_token=False``. Parameters with a linear head of 1000 classes:
 
     ======== ============== ==========
     arch     layers         parameters
@@ -77,15 +77,14 @@ class PVT(BaseBackbone):
     'large'  3, 8, 27, 3    61,369,320
     ======== ============== ==========
 
-    Pixels, and tokens of inner maps, that fill no whole patch at the right or at
-    the bottom are left out, as in the official code and mmdet.
+    Pixels, and tokens of inner maps, that do not fill a whole patch at the right or
+    at the bottom are dropped, as in the official code and mmdet.
 
-    Weights of the official release are renamed by ``python
-    tools/model_converters/convert_weights.py pvt IN OUT``; with ``--reverse`` ours
-    get the official names, which the ``init_cfg`` of mmdet's PVT configs reads. For
-    weights in mmdet's own layout see :mod:`mmtlalign.checkpoint.key_maps.pvt`. The
-    official recipe has no weight decay for norms, biases and the class token;
-    position embeddings do decay::
+    ``python tools/model_converters/convert_weights.py pvt IN OUT`` renames weights of
+    the official release; with ``--reverse`` it gives ours the official names, which
+    the ``init_cfg`` of mmdet's PVT configs reads. For weights in mmdet's own layout
+    see :mod:`mmtlalign.checkpoint.key_maps.pvt`. The official recipe has no weight
+    decay for norms, biases and the class token; position embeddings do decay::
 
         optim_wrapper=dict(paramwise_cfg=dict(
             norm_decay_mult=0.0, bias_decay_mult=0.0,
@@ -95,15 +94,15 @@ class PVT(BaseBackbone):
         arch (str | dict): A name of the table, or a dict with one number for each
             stage under ``embed_dims``, ``num_layers``, ``num_heads``,
             ``mlp_ratios``, ``sr_ratios`` and ``patch_sizes``.
-        img_size (int | tuple): Height and width of the images in pretraining: the
-            size of the position embeddings. It stays the same in fine-tuning and
-            downstream; images of any size of at least 32 pixels run, with
-            positions resized on the way. Defaults to 224.
+        img_size (int | tuple): Height and width of the images in pretraining, which
+            set the size of the position embeddings. Keep it in fine-tuning and
+            downstream tasks: images may have any size of at least 32 pixels, and
+            positions are resized in the forward pass. Defaults to 224.
         in_channels (int): Channels of the images. Defaults to 3.
-        out_indices (int | Sequence[int]): Stages to output, negative ones from the
-            end. Defaults to -1, the last.
-        drop_rate (float): Dropout after attention and in the feed-forward, and of
-            positions. Defaults to 0.
+        out_indices (int | Sequence[int]): Stages to output; negative ones count from
+            the end. Defaults to -1, the last.
+        drop_rate (float): Dropout after attention, in the feed-forward, and after
+            positions are added. Defaults to 0.
         attn_drop_rate (float): Dropout of attention weights. Defaults to 0.
         drop_path_rate (float): Stochastic depth of the last layer, growing
             linearly from 0 at the first. Defaults to 0.
@@ -113,8 +112,8 @@ class PVT(BaseBackbone):
             LayerNorm with 1e-5, as in the official code.
         with_cls_token (bool): Whether there is a class token, with its position
             and the final norm of the last stage. Without them this is the official
-            network for dense prediction, and what a classifier's state dict has
-            more is left out when it is loaded, with a line in the log. Defaults to
+            network for dense prediction, and these parts of a classifier's state
+            dict are left out when it is loaded, with a line in the log. Defaults to
             True.
         out_type (str): ``'cls_token'`` (B, D) of the last stage, ``'raw'`` all its
             tokens, class token first (B, 1 + N, D), or ``'featmap'`` (B, D, h, w) of
@@ -123,7 +122,7 @@ class PVT(BaseBackbone):
             -1.
         init_cfg (dict | list, optional): Defaults to None: linear weights from a
             normal distribution (std 0.02) cut at +-2, their biases 0; convolutions
-            as PyTorch starts them.
+            as PyTorch initialises them.
 
     Raises:
         InputError: An argument is impossible, images are too small, or a state
@@ -242,7 +241,7 @@ class PVT(BaseBackbone):
         return tuple(outs)
 
     def train(self, mode: bool = True) -> 'PVT':
-        """Set the mode; what is frozen stays in evaluation mode."""
+        """Set the mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
         return self
@@ -255,9 +254,10 @@ class PVT(BaseBackbone):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter and the number of depths, for layer decay.
 
-        The first patch embedding and positions are at 0, then comes a depth a layer;
-        those of a later stage count with its first layer; then all that follows.
-        ``prefix`` is what the backbone's names begin with.
+        The first patch embedding and positions are at 0, and each layer has the next
+        depth; patch embedding and positions of a later stage have the depth of its
+        first layer; all that follows is at the last depth. ``prefix`` is what the
+        backbone's names begin with.
         """
         depths = sum(self.num_layers) + 2
         parts = param_name[len(prefix) :].split('.')

@@ -1,4 +1,4 @@
-"""What PVT checks by itself: the settings of its stages, and state dicts."""
+"""Checks of PVT alone: of the settings of its stages, and of state dicts."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ KEYS = (
 def read_settings(
     arch: str | Mapping[str, Any], zoo: Mapping[str, dict], with_cls_token: bool
 ) -> dict[str, tuple]:
-    """Return the settings that ``arch`` names or is.
+    """Return the settings of an architecture, given by name or as a dict.
 
     Args:
         arch: A key of ``zoo``, or one sequence for each of :data:`KEYS`.
@@ -31,7 +31,7 @@ def read_settings(
         with_cls_token: Whether the last stage has a class token.
 
     Returns:
-        Tuples, one number a stage, by the names of :data:`KEYS`.
+        Tuples with one number per stage, by the names of :data:`KEYS`.
 
     Raises:
         InputError: The settings are incomplete or contradict one another.
@@ -55,7 +55,7 @@ def read_settings(
 def leave_out_class_token(
     state_dict: dict[str, Tensor], prefix: str, last: int
 ) -> None:
-    """Take what belongs to the class token of the last stage out, in place.
+    """Remove what belongs to the class token of the last stage, in place.
 
     Args:
         state_dict: Tensors of a PVT with or without class token.
@@ -78,7 +78,7 @@ def leave_out_class_token(
 
 
 def variant_of(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[int]]:
-    """Return what a state dict tells of the variant; nothing if it is a part."""
+    """Return properties of the variant of a state dict; {} if positions are missing."""
     tensors = {
         n[len(prefix) :]: v for n, v in state_dict.items() if n.startswith(prefix)
     }

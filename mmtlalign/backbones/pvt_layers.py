@@ -4,8 +4,8 @@ Shapes: ``B`` batch, ``D`` width, ``H`` heads, ``d = D / H``, ``h, w`` token gri
 ``N = h * w`` tokens, row by row, and one more in front where there is a class
 token.
 
-Source: PVT (ICCV 2021, arXiv 2102.12122), §3.2 and §3.3. Where norms have an eps
-of their own, it is that of the official code.
+Source: PVT (ICCV 2021, arXiv 2102.12122), §3.2 and §3.3. The eps of norms that
+``norm_cfg`` does not set is that of the official code.
 """
 
 from collections.abc import Iterable
@@ -25,16 +25,16 @@ class SpatialReductionAttention(nn.Module):
     Args:
         embed_dims: Width D.
         num_heads: H. A divisor of D.
-        sr_ratio: Side of the squares of tokens that become one key. With 1, keys
-            are the tokens, and there may be a class token.
+        sr_ratio: Side of the squares of tokens that are reduced to one key. With 1,
+            there is one key per token, and there may be a class token.
         qkv_bias: Bias of queries, keys and values.
         attn_drop: Dropout of the attention weights.
         proj_drop: Dropout of the output.
 
     Attributes:
-        scaled_dot_product_attention: What computes attention; tracing takes its place.
-            Called with queries (B, H, N, d), keys and values (B, H, N', d) and
-            ``dropout_p``.
+        scaled_dot_product_attention: The function that computes attention; tracing
+            replaces it. Called with queries (B, H, N, d), keys and values
+            (B, H, N', d) and ``dropout_p``.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Positions(nn.Module):
     """Learnt positions of a stage, and its class token if it has one.
 
     Args:
-        grid: Rows and columns (h, w) of the map in pretraining. Maps of another
-            size get positions resized to theirs, bilinearly.
+        grid: Rows and columns (h, w) of the map in pretraining. For maps of another
+            size positions are resized bilinearly.
         embed_dims: Width D.
         drop_rate: Dropout after the sum.
         class_token: Whether a class token is put before the tokens.
@@ -119,7 +119,7 @@ class PVTLayer(nn.Module):
         embed_dims: Width D.
         num_heads: H. A divisor of D.
         feedforward_channels: Channels inside the feed-forward.
-        sr_ratio: Side of the squares of tokens that become one key.
+        sr_ratio: Side of the squares of tokens that are reduced to one key.
         qkv_bias: Bias of queries, keys and values.
         attn_drop_rate: Dropout of the attention weights.
         drop_rate: Dropout of the output of attention and in the feed-forward.
@@ -164,7 +164,7 @@ class PVTStage(nn.Module):
     """Patch embedding, positions and layers of one resolution (§3.2).
 
     Args:
-        in_channels: Channels of the maps that come in.
+        in_channels: Channels of the input maps.
         embed_dims: Width D.
         patch_size: Side of a patch in pixels of those maps.
         grid: Rows and columns of the tokens in pretraining.

@@ -1,4 +1,4 @@
-"""Any model of timm as a backbone: pooled for classification, maps for dense tasks."""
+"""Any timm model as a backbone: pooled for classification, maps for dense tasks."""
 
 import difflib
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from mmtlalign.tracing.support import backbone_spec, register_backbone
 OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
 _POOLINGS = {'cls_token': 'token', 'avg_featmap': 'avg'}
 
-# What lets each of these files of timm take images of any size.
+# Arguments by which the models of a timm module take images of any size.
 _PLAIN = dict(dynamic_img_size=True, dynamic_img_pad=True)
-# Without the second, timm fixes at img_size which stages shift their windows.
+# Without the second, img_size decides for good which stages shift their windows.
 _WINDOWS = dict(strict_img_size=False, always_partition=True)
 _ANY_SIZE = {
     'vision_transformer': _PLAIN,
@@ -37,7 +37,7 @@ _ANY_SIZE = {
 
 @MODELS.register_module()
 class TIMMBackbone(BaseModule):
-    """A timm model that pools itself, or gives channel-first maps.
+    """A timm model that does its own pooling, or outputs channel-first maps.
 
     Parameters are named as in mmpretrain's ``TIMMBackbone`` (``timm_model.*``), so
     that checkpoints move between the two, and from classification to dense tasks.
@@ -47,25 +47,27 @@ class TIMMBackbone(BaseModule):
         out_type (str, optional): ``'cls_token'`` (B, C), for distilled models a
             tuple of the class and the distillation token; ``'avg_featmap'``
             (B, C), the mean of the tokens; both as timm pools, norm included.
-            ``'featmap'``: maps (B, C, h, w). ``'raw'``: as timm's
+            ``'featmap'``: maps (B, C, h, w). ``'raw'``: the output of timm's
             ``forward_features``. Defaults to None: ``'featmap'`` where
             ``out_indices`` are given, else the timm model's own pooling.
-        out_indices (int | Sequence[int], optional): Which maps, in ascending order:
-            blocks of plain transformers, stages of others; negative ones count from
-            the end. The map of the last one is normed as in classification. Defaults
-            to None: the last.
+        out_indices (int | Sequence[int], optional): Maps to output, in ascending
+            order: blocks of plain transformers, stages of others; negative ones count
+            from the end. The last map is normed as in classification. Defaults to
+            None: the last.
         pretrained (bool): Load timm's weights. Defaults to False.
         checkpoint_path (str): A file with weights of the timm model. Defaults to ''.
         in_channels (int): Channels of the images. Defaults to 3.
         init_cfg (dict, optional): Initialisation. Defaults to None.
         **kwargs: Arguments of the timm model. For maps, plain transformers default to
             ``dynamic_img_size=True, dynamic_img_pad=True`` and Swin to
-            ``strict_img_size=False, always_partition=True``: images of any size.
+            ``strict_img_size=False, always_partition=True``, which allow images of
+            any size.
 
     Attributes:
-        out_indices (tuple[int]): Which maps, counted from 0; None for other outputs.
-        channels (tuple[int]): Channels of each output, for ``in_channels``.
-        strides (tuple[int]): Pixels a cell of each map; None for other outputs.
+        out_indices (tuple[int]): Indices of the maps, from 0; None for other outputs.
+        channels (tuple[int]): Channels of each output, for ``in_channels`` of the
+            next module.
+        strides (tuple[int]): Stride of each map in pixels; None for other outputs.
 
     Raises:
         InputError: A name or an index is not known, or arguments contradict each
@@ -102,7 +104,7 @@ class TIMMBackbone(BaseModule):
             in_chans=in_channels,
             **kwargs,
         )
-        # Loaded weights are not started anew.
+        # Loaded weights must not be initialised again.
         self._is_init = pretrained or bool(checkpoint_path)
         self.out_type = 'featmap' if maps else out_type or self._own_pooling()
         self.out_indices: tuple[int, ...] | None = None
@@ -113,7 +115,7 @@ class TIMMBackbone(BaseModule):
             self._keep_pooling()
 
     def forward(self, images: Tensor) -> tuple:
-        """Turn images (B, 3, H, W) into features, see ``out_type``."""
+        """Turn images (B, C, H, W) into features, see ``out_type``."""
         if self.out_indices is not None:
             return self._maps(images, self.out_indices)
         if self.out_type == 'raw':
@@ -139,9 +141,10 @@ class TIMMBackbone(BaseModule):
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth of a parameter and the number of depths, for layer decay.
 
-        By timm's own grouping, which counts a final norm with the last block, unlike
-        mmpretrain. The last depth is that of timm's classifier and of everything
-        outside the backbone. ``prefix`` is what the backbone's names begin with.
+        Depths follow timm's own grouping, which counts a final norm with the last
+        block, unlike mmpretrain. The last depth is that of timm's classifier and of
+        everything outside the backbone. ``prefix`` is what the backbone's names begin
+        with.
 
         Raises:
             InputError: The timm model does not group its parameters.
@@ -154,14 +157,14 @@ class TIMMBackbone(BaseModule):
 
     @cached_property
     def _layers(self) -> dict[str, int]:
-        """Return the depth of every timm parameter, and of 'classifier'."""
+        """Return the depths of all timm parameters, and that of 'classifier'."""
         model = self.timm_model
         if not hasattr(model, 'group_matcher'):
             raise InputError(
                 f'{type(model).__name__} of timm has no group_matcher, which says how '
                 'deep its parameters lie; train it without layer-wise learning rates.'
             )
-        # The classifier is removed here, but counts.
+        # The model has no classifier any more, but it counts as a depth.
         head = model.pretrained_cfg.get('classifier') or 'head'
         head = f'{head if isinstance(head, str) else head[0]}.weight'
         named = chain(model.named_parameters(), [(head, None)])
@@ -177,7 +180,7 @@ class TIMMBackbone(BaseModule):
 
     def _own_pooling(self) -> str:
         pooling = getattr(self.timm_model, 'global_pool', 'avg')
-        # Convolutional networks hold a module there.
+        # Convolutional networks have a module as `global_pool`.
         pooling = getattr(pooling, 'pool_type', pooling)
         for out_type, name in _POOLINGS.items():
             if name == pooling:
@@ -227,7 +230,7 @@ class TIMMBackbone(BaseModule):
             )
         model.reset_classifier(0, '')
         if _is_channel_last(model) and hasattr(model, 'patch_embed'):
-            # Swin has no argument for sizes that the patches do not divide.
+            # Swin has no argument for sizes that are not multiples of the patch size.
             model.patch_embed.dynamic_img_pad = True
         self.out_indices = indices
         info = [model.feature_info[i] for i in indices]

@@ -20,9 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 
-# Of a classifier, in the order in which they precede the tokens of the image.
+# Tokens of a classifier, in the order in which they precede the image tokens.
 EXTRA_TOKENS = ('cls_token', 'dist_token')
-# Settings of the parent that have one value here.
+# Arguments of the parent that this class sets itself.
 FIXED = {'layer_cfgs', 'out_indices', 'out_type', 'with_cls_token'}
 
 
@@ -32,31 +32,31 @@ class WindowedViT(VisionTransformer):
 
     mmpretrain's ``VisionTransformer`` without a class token: the same parameters by
     the same names. When the state dict of a classifier is loaded, its class token,
-    the distillation token of a distilled one, and the first positions, which are
-    theirs, are left out; everything else has to fit.
+    the distillation token of a distilled one, and their position embeddings are left
+    out; everything else has to fit.
 
     The map is cut into windows that do not overlap and do not shift. Windows that
-    reach beyond its right or bottom side are filled up, and what fills them is masked:
-    no token attends to it, so that the outputs are those of attention among the tokens
-    of a window that exist. (ViTDet's own code lets its zeros take part.) Attention is
-    fused. ViTDet's relative positions are not there: no classifier has learnt them.
+    reach beyond its right or bottom side are padded, and the padding is masked: no
+    token attends to it. (In ViTDet's own code, tokens do attend to the padding.)
+    Attention is fused. ViTDet's relative positions are left out, because no classifier
+    has learnt them.
 
     Args:
-        arch (str | dict): As of mmpretrain's ``VisionTransformer``. Defaults to
-            'base'.
+        arch (str | dict): See mmpretrain's ``VisionTransformer``. Defaults to 'base'.
         img_size (int | tuple): Height and width of the images in pretraining, which
-            is the size of the position embedding; images of any size run, with
-            positions resized on the way (bicubic). Defaults to 224.
+            set the size of the position embedding; images may have any size, and
+            positions are resized in the forward pass (bicubic). Defaults to 224.
         window_size (int): Side of a window in tokens. Defaults to 14, that of a whole
             image in pretraining.
         global_layers (Sequence[int], optional): Layers that attend to the whole
-            image, counted from 0. Defaults to None: the last of each quarter, such
-            as 2, 5, 8, 11 of twelve.
+            image, counted from 0. Defaults to None: the last of each quarter of the
+            layers, such as 2, 5, 8, 11 of twelve.
         with_cp (bool): Compute each layer again in the backward pass instead of
             keeping its inner activations: less memory, about a third more time, the
             same gradients. Defaults to False.
-        **kwargs: As of mmpretrain's ``VisionTransformer``, without ``out_indices``,
-            ``out_type``, ``with_cls_token`` and ``layer_cfgs``, which are fixed here.
+        **kwargs: Arguments of mmpretrain's ``VisionTransformer``, except
+            ``out_indices``, ``out_type``, ``with_cls_token`` and ``layer_cfgs``, which
+            are fixed here.
 
     Raises:
         InputError: An argument is impossible; the message says which.
@@ -93,14 +93,14 @@ class WindowedViT(VisionTransformer):
         self.global_layers = tuple(global_layers)
         self.with_cp = with_cp
         for layer in self.layers:
-            # Parameters as they are; only the forward takes the grid as well.
+            # Keeps the parameters; only the forward changes, and takes the grid.
             layer.__class__ = GridLayer
             layer.attn.__class__ = WindowedAttention
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
-        """Turn images (B, C, height, width) into one map of the last layer, normed.
+        """Turn images (B, C, height, width) into the map of the last layer, normed.
 
-        With patches of P pixels it is (B, D, ceil(height / P), ceil(width / P)).
+        With patches of P pixels its shape is (B, D, ceil(height / P), ceil(width / P)).
         """
         x, grid = self.patch_embed(x)
         positions = resize_pos_embed(
@@ -122,14 +122,14 @@ class WindowedViT(VisionTransformer):
         return (x.transpose(1, 2).unflatten(2, tuple(grid)).contiguous(),)
 
     def train(self, mode: bool = True) -> 'WindowedViT':
-        """Set the mode; unlike the parent's this returns the backbone."""
+        """Set the mode and return the backbone, which the parent does not."""
         super().train(mode)
         return self
 
     def _prepare_pos_embed(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Leave out what precedes the tokens of the image, then resize.
+        """Leave out the special tokens and their positions, then resize.
 
         The parent, which registers this as a hook of loading, leaves out one
         position at most, and none where it has to resize.
@@ -149,7 +149,7 @@ def _ends_of_quarters(num_layers: int) -> list[int]:
 
 
 class GridLayer(TransformerEncoderLayer):
-    """mmpretrain's layer, which hands the grid of the tokens to its attention."""
+    """mmpretrain's layer, which passes the grid of the tokens to its attention."""
 
     def forward(self, x: Tensor, grid: tuple[int, int], window: int | None) -> Tensor:
         """Update tokens (B, h * w, D) on a grid (h, w).
@@ -163,8 +163,8 @@ class GridLayer(TransformerEncoderLayer):
 class WindowedAttention(MultiheadAttention):
     """mmpretrain's attention within windows.
 
-    Only queries, keys and values are cut, so that everything else, and stochastic
-    depth above all, is a matter of whole images.
+    Only queries, keys and values are cut into windows. Everything else, above all
+    stochastic depth, works on whole images.
     """
 
     def forward(self, x: Tensor, grid: tuple[int, int], window: int | None) -> Tensor:
@@ -188,7 +188,7 @@ class WindowedAttention(MultiheadAttention):
 def window_partition(
     tokens: Tensor, grid: tuple[int, int], window: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Cut tokens into windows, row by row, filled up with zeros.
+    """Cut tokens into windows, row by row, padded with zeros.
 
     Args:
         tokens: (B, h * w, ...), row by row.
@@ -196,8 +196,8 @@ def window_partition(
         window: Side M of a window.
 
     Returns:
-        Windows (B * n, M * M, ...), and a mask (B * n, 1, 1, M * M), True for tokens
-        that exist; None if all do.
+        Windows (B * n, M * M, ...), and a mask (B * n, 1, 1, M * M), True for real
+        tokens; None if there is no padding.
     """
     batch, inner = len(tokens), tokens.shape[2:]
     rows, columns = (-(-length // window) for length in grid)
@@ -217,7 +217,7 @@ def window_partition(
 
 
 def window_unpartition(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
-    """Put windows (B * n, M * M, ...) together again: tokens (B, h * w, ...)."""
+    """Join windows (B * n, M * M, ...) to tokens (B, h * w, ...) again."""
     rows, columns = (-(-length // window) for length in grid)
     inner = windows.shape[2:]
     x = windows.reshape(-1, rows, columns, window, window, inner.numel())

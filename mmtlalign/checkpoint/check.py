@@ -1,7 +1,8 @@
-"""Checks of what mmengine's own ``load_from`` and ``resume`` are about to load.
+"""Checks of checkpoints that mmengine's own ``load_from`` and ``resume`` load.
 
-mmengine loads what matches and warns about the rest, so that ``load_from`` with the
-file of another network trains from random weights. Here it is an error.
+mmengine loads the tensors that match and only warns about the rest, so that
+``load_from`` with the file of another network trains from random weights. Here it is
+an error.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from mmtlalign.checkpoint.io import read_checkpoint
 from mmtlalign.errors import InputError, some_of
 
-# What a checkpoint of mmengine must hold to continue a run.
+# Entries that a checkpoint of mmengine must have to continue a run.
 RESUMABLE = ('meta', 'state_dict', 'optimizer', 'message_hub')
 
 
@@ -25,12 +26,12 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
 
     Args:
         path: The file; ``~`` is expanded.
-        resume: Whether a run is to continue from it, which takes more than
+        resume: Whether a run is to continue from it, which needs more than
             weights.
 
     Raises:
-        InputError: It cannot be read, see :func:`read_checkpoint`, or lacks what is
-            needed.
+        InputError: It cannot be read, see :func:`read_checkpoint`, or lacks an entry
+            that is needed.
     """
     if '://' in path:
         return
@@ -45,12 +46,12 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
 
 
 def check_finite(content: Mapping[str, Any], path: str) -> None:
-    """Check that the tensors of a checkpoint are numbers.
+    """Check that the tensors of a checkpoint hold no NaN.
 
-    Infinity is left alone: masks of attention hold it.
+    Infinity is allowed, because attention masks hold it.
 
     Args:
-        content: Tensors by name; anything else passes.
+        content: Tensors by name; other values are not checked.
         path: The file, for the message.
 
     Raises:
@@ -73,29 +74,29 @@ def check_finite(content: Mapping[str, Any], path: str) -> None:
 def check_fit(
     model: nn.Module, content: Mapping[str, Any], path: str, resume: bool = False
 ) -> None:
-    """Check that the tensors of a checkpoint are those of a model.
+    """Check that a checkpoint is of the same architecture as a model.
 
-    Heads may differ, as they do in fine-tuning: of the backbone (of all, where
-    there is none) at least half of the names must be in the file, and of these half
-    in the same shape. What is resized on loading, such as position embeddings, is
-    less than that. A run that goes on needs every parameter.
+    Heads may differ, as they do in fine-tuning. At least half of the backbone's tensors
+    (of all tensors, if there is no backbone) must be in the file with the same name and
+    shape; those that loading resizes, such as position embeddings, are fewer than the
+    other half. A run that is resumed needs every parameter.
 
     Args:
         model: The model to fill, also in a wrapper.
-        content: What the file holds; tensors under ``state_dict`` or at the top.
+        content: Content of the file; tensors under ``state_dict`` or at the top level.
         path: The file, for the message.
         resume: Whether a run is to continue from it. Defaults to False.
 
     Raises:
-        InputError: They are those of another network, or of a student and a teacher.
+        InputError: The checkpoint is of another network, or of a student and a teacher.
     """
     if isinstance(model, FullyShardedDataParallel):
-        return  # its tensors lie in pieces, under other names
-    # As mmengine does before it fills one.
+        return  # its tensors are sharded, under other names
+    # As mmengine unwraps a model before it loads.
     if is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     given = content.get('state_dict', content)
-    # Wrappers for distribution put their own name in front.
+    # Wrappers for distribution add this prefix to every name.
     given = {name.removeprefix('module.'): value for name, value in given.items()}
     own = model.state_dict()
     needed = {name for name in own if name.startswith('backbone.')} or set(own)
@@ -124,7 +125,7 @@ def check_fit(
             f'{advice}. Files of other code bases must first be rewritten under the '
             "host's names: tools/model_converters/convert_weights.py"
         )
-    # Anything but a tensor in a file has no shape.
+    # Values other than tensors have no shape.
     shapes = {name: getattr(given[name], 'shape', None) for name in found}
     differ = [n for n in own if n in found and own[n].shape != shapes[n]]
     if differ and len(found) - len(differ) < least:

@@ -1,8 +1,8 @@
-"""Read the config that a checkpoint carries, as data.
+"""Read the config in a checkpoint as data, without running it.
 
 mmengine writes the text of the config into every checkpoint. It is Python, and
-``Config.fromstring`` runs it: whoever made the file would run code here. The text
-that mmengine writes holds plain values only, and those are read without running.
+``Config.fromstring`` would run it, with whatever code the author of the file put
+there. The text that mmengine writes holds plain values only, which are parsed here.
 """
 
 import ast
@@ -18,12 +18,12 @@ def read_config_text(text: str, source: str) -> dict[str, Any]:
     """Return the values of a config as mmengine writes it (``Config.pretty_text``).
 
     Args:
-        text: Lines ``name = value``; values of literals, lists, tuples and
+        text: Lines ``name = value``; values consist of literals, lists, tuples and
             ``dict(key=value)``.
         source: Where the text is from, for the message.
 
     Raises:
-        InputError: A line is anything else.
+        InputError: A line has another form.
     """
     try:
         lines = ast.parse(text).body
@@ -44,7 +44,7 @@ def read_config_text(text: str, source: str) -> dict[str, Any]:
 
 
 def _value(node: ast.expr, source: str) -> Any:
-    """Return a value of literals, or raise."""
+    """Return the value of an expression of literals; raise InputError for others."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.List | ast.Tuple):
@@ -70,7 +70,7 @@ def _value(node: ast.expr, source: str) -> Any:
 
 
 def _makes_dict(node: ast.Call) -> bool:
-    """Return whether a call is dict(a=1), or dict({'a.b': 1}) as mmengine has it."""
+    """Return whether a call is dict(a=1), or dict({'a.b': 1}), as mmengine writes."""
     is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
     of_dicts = all(isinstance(argument, ast.Dict) for argument in node.args)
     return is_dict and of_dicts and all(word.arg for word in node.keywords)

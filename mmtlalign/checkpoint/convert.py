@@ -15,20 +15,21 @@ Value = TypeVar('Value')
 def convert(
     state_dict: Mapping[str, Value], family: str, reverse: bool = False
 ) -> dict[str, Value]:
-    """Rename every weight; a value changes only where the table says how.
+    """Rename every weight, and convert the values for which the table has a ValueMap.
 
     Args:
         state_dict: Values by official name, or by ours if ``reverse``.
         family: A key of :data:`KEY_MAPS`.
-        reverse: From our names to the official ones. Defaults to False.
+        reverse: Whether to convert from our names to the official ones. Defaults to
+            False.
 
     Returns:
         The values in the same order under the other names, without those of
         :func:`left_out`.
 
     Raises:
-        InputError: The family is not known, a name is not in its table, or one of
-            several tensors that are one on the other side is not there.
+        InputError: The family is not known, a name is not in its table, or a tensor is
+            missing that is to be joined with others to one.
     """
     rules = _rules(find_key_map(family), reverse, state_dict)
     skipped = set(left_out(state_dict, family, reverse))
@@ -42,7 +43,7 @@ def convert(
             continue
         rule, fields = found
         sources = [source.format(**fields) for source in rule.sources]
-        # The first of several in the table brings the others with it.
+        # Tensors that are joined are handled together, at the first of them.
         if name != next((n for n in sources if n in state_dict), None):
             continue
         lacking = [source for source in sources if source not in state_dict]
@@ -68,7 +69,7 @@ def convert(
 
 
 def left_out(names: Iterable[str], family: str, reverse: bool = False) -> list[str]:
-    """Return the official names that ours has no use for; none if ``reverse``."""
+    """Return the names that are not part of our network; none if ``reverse``."""
     templates = () if reverse else find_key_map(family).left_out
     patterns = [pattern_of(template) for template in templates]
     return [name for name in names if any(p.fullmatch(name) for p in patterns)]
@@ -77,14 +78,14 @@ def left_out(names: Iterable[str], family: str, reverse: bool = False) -> list[s
 def unwrap(
     state_dict: Mapping[str, Value], family: str
 ) -> tuple[dict[str, Value], dict[str, int]]:
-    """Take the beginnings off that wrappers such as DDP put before every name.
+    """Remove the prefixes that wrappers such as DDP add to every name.
 
     Args:
         state_dict: Values by official name.
-        family: A key of :data:`KEY_MAPS`; its table says which are taken off.
+        family: A key of :data:`KEY_MAPS`; its table lists the prefixes.
 
     Returns:
-        The values under the shorter names, and how often each beginning was there.
+        The values under the shorter names, and the number of names with each prefix.
 
     Raises:
         InputError: Two names become one.
@@ -111,7 +112,7 @@ def find_key_map(family: str) -> KeyMap:
     """Return the table of a family.
 
     Raises:
-        InputError: There is none; the message names those there are.
+        InputError: There is none; the message lists the families.
     """
     if family not in KEY_MAPS:
         raise InputError(
@@ -123,7 +124,7 @@ def find_key_map(family: str) -> KeyMap:
 
 
 class _Rule(NamedTuple):
-    """A pair of a table, in one direction."""
+    """A pair of a table, for one direction of the conversion."""
 
     patterns: list[re.Pattern]  # of the sources
     sources: list[str]
@@ -152,7 +153,7 @@ def _rules(table: KeyMap, reverse: bool, names: Iterable[str]) -> list[_Rule]:
 
 
 def _match(name: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None:
-    """Return the rule for a name, and what stands for its fields."""
+    """Return the rule for a name, and the values of its fields; None without a rule."""
     for rule in rules:
         for pattern in rule.patterns:
             if match := pattern.fullmatch(name):
@@ -161,5 +162,5 @@ def _match(name: str, rules: list[_Rule]) -> tuple[_Rule, dict[str, str]] | None
 
 
 def pattern_of(template: str) -> re.Pattern:
-    """Return the pattern of a name with fields such as 'blocks.{i}.norm{n}'."""
+    """Return a regular expression for a template such as 'blocks.{i}.norm{n}'."""
     return re.compile(re.sub(r'\\{(\w+)\\}', r'(?P<\1>[^.]+)', re.escape(template)))

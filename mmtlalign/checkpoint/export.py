@@ -1,4 +1,4 @@
-"""Write the backbone of a checkpoint as a file of its own, with what it is."""
+"""Write the backbone of a checkpoint to a file of its own, with metadata."""
 
 import json
 import re
@@ -53,8 +53,8 @@ def _swin_of_timm(tensors: Tensors) -> Tensors:
     return convert(kept, 'timm_swin', reverse=True)
 
 
-# By format and type of the backbone, what makes its names (and values) of ours; `dict`
-# leaves them. Names of mmpretrain are those of every host that builds `mmpretrain.X`.
+# Functions that convert our names (and values), by format and type of the backbone;
+# `dict` keeps them. mmpretrain's names fit every host that builds `mmpretrain.X`.
 FORMATS: dict[str, dict[str, Callable[[Tensors], Tensors]]] = dict(
     mmpretrain={},
     timm=dict(
@@ -77,28 +77,29 @@ def export_backbone(
     layout: str = 'mmpretrain',
     config: str | None = None,
 ) -> dict[str, Any]:
-    """Write a backbone and nothing else of a checkpoint.
+    """Write the backbone of a checkpoint, and nothing else of it, to a file.
 
     Args:
         checkpoint: File of a training run, or one that this function wrote.
         out: File to write, ``.pth`` or ``.safetensors``; must not exist.
         weights: Which network of the file, as in :func:`select_weights`; ``'auto'``
-            is what the checkpoint is tested with.
+            is the one that training evaluates.
         prefix: What the names of the backbone's tensors begin with in the
             checkpoint. Defaults to ``'backbone.'``.
         layout: A key of :data:`FORMATS`.
-        config: Config file of the run; it is run, as training runs it. By default
-            the config in the checkpoint, which is only read.
+        config: Config file of the run; its code is run, as in training. Defaults to
+            None: the config in the checkpoint, which is read as data.
 
     Returns:
         The metadata that was written.
 
     Raises:
-        InputError: The checkpoint cannot be read, lacks the weights, the prefix or
-            a config, the format does not know the backbone, or ``out`` exists.
+        InputError: The checkpoint cannot be read, or lacks the weights, the prefix or
+            a config, the format does not support the backbone, or ``out`` exists.
     """
     advice = 'Name a checkpoint: export_backbone.py CHECKPOINT OUT'
-    if Path(checkpoint).expanduser().is_file():  # else that is said first
+    # If the checkpoint does not exist, that error comes first.
+    if Path(checkpoint).expanduser().is_file():
         check_target(out)
     content = read_checkpoint(checkpoint, 'CHECKPOINT', advice)
     saved = content.get('meta') or {}
@@ -125,14 +126,14 @@ def export_backbone(
         notes=notes_for(description['backbone'], layout),
         cfg=text,
     )
-    # The same plain values in both kinds of files.
+    # Plain JSON values, so that both kinds of files hold the same.
     meta = json.loads(json.dumps(meta, default=str))
     write_tensors(out, tensors, meta)
     return meta
 
 
 def _config(saved: Mapping, config: str | None, checkpoint: str) -> tuple[str, Mapping]:
-    """Return text and values of the config, of the file named or the checkpoint."""
+    """Return text and values of the config, from its file or else the checkpoint."""
     if config is not None:
         try:
             read = Config.fromfile(config)
@@ -151,7 +152,7 @@ def _config(saved: Mapping, config: str | None, checkpoint: str) -> tuple[str, M
 
 
 def _backbone_tensors(network: Mapping[str, Tensor], prefix: str, path: str) -> Tensors:
-    """Return the tensors under ``prefix``, by names that begin with ours."""
+    """Return the tensors under ``prefix``, renamed to begin with ``backbone.``."""
     found = {
         PREFIX + name[len(prefix) :]: value
         for name, value in network.items()
@@ -200,7 +201,7 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
 
     Returns:
         Plain values: method, backbone, number of classes, sizes of images and
-        normalisation. What the config does not say is None.
+        normalisation; None for what the config does not give.
 
     Raises:
         InputError: There is no ``model`` with a ``backbone``.
@@ -234,7 +235,7 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
 
 
 def _head(model: Mapping) -> Mapping:
-    """Return the head that says what a model is for: that of classes, of any task."""
+    """Return the head that predicts classes, of a model of any task; {} without one."""
     for key in ('head', 'decode_head', 'roi_head', 'bbox_head'):
         if head := model.get(key):
             last = head[-1] if isinstance(head, list | tuple) else head
@@ -248,16 +249,16 @@ def _by_iterations(config: Mapping) -> bool:
 
 
 def _pipeline(config: Mapping, kind: str) -> list:
-    """Return the transforms of a data loader, through data sets that wrap another."""
+    """Return the transforms of a data loader, also of a data set inside wrappers."""
     data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
     found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
     return next(found, None) or []
 
 
 def _image_size(pipeline: Sequence) -> list[int] | None:
-    """Return what the last transform that sets a size sets, (height, width)."""
+    """Return the size, (height, width), of the last transform that sets one."""
     for transform in reversed(pipeline):
-        # One of several is drawn; they differ in other things than the size.
+        # One of several is drawn at random; they do not differ in size.
         choices = transform.get('transforms') or []
         if choices:
             first = choices[0]
@@ -273,9 +274,9 @@ def _image_size(pipeline: Sequence) -> list[int] | None:
 
 
 def _channel_order(pipeline: list, pixels: Mapping) -> str | None:
-    """Return that of the network's input.
+    """Return the channel order of the network's input, 'RGB' or 'BGR'.
 
-    Files are read as BGR, arrays of data sets are RGB.
+    Files are read as BGR; arrays of data sets are RGB.
     """
     if not pipeline:
         return None

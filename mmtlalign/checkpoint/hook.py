@@ -15,9 +15,9 @@ from mmtlalign.registry import HOOKS
 class PretrainedBackboneHook(Hook):
     """Load the backbone that the top-level setting ``pretrained`` of a config names.
 
-    ``pretrained = None`` trains from random weights. Anything less than the
-    whole backbone is an error, see :func:`load_backbone`. A run that resumes
-    keeps the weights it resumed with.
+    ``pretrained = None`` trains from random weights. A file that does not hold the
+    whole backbone is an error, see :func:`load_backbone`. A run that is resumed keeps
+    its weights.
 
     A checkpoint may hold two networks: raw and averaged weights of a run with
     mmengine's ``EMAHook``, or student and teacher of EsViT. The averaged ones or the
@@ -26,7 +26,7 @@ class PretrainedBackboneHook(Hook):
     Args:
         new_layers (Sequence[str]): Modules of the backbone that pretraining
             does not have, such as ``('norm0', 'norm1', 'norm2')`` of a Swin
-            that hands all four stages on. Defaults to ().
+            that outputs all four stages. Defaults to ().
         prefix (str): What the names of the backbone's tensors begin with in
             the file. Defaults to ``'backbone.'``.
         whole (bool): Load the whole model, heads included, for a run on the same
@@ -37,10 +37,10 @@ class PretrainedBackboneHook(Hook):
             :func:`select_weights`.
 
     Raises:
-        InputError: The config has no ``pretrained``, or ``load_from`` beside it.
+        InputError: The config has no ``pretrained``, or also sets ``load_from``.
     """
 
-    # Before any hook that copies or counts the weights at the same moment.
+    # Before other `before_train` hooks that copy or count the weights.
     priority = 'VERY_HIGH'
 
     def __init__(
@@ -56,7 +56,7 @@ class PretrainedBackboneHook(Hook):
         self.weights = weights
 
     def before_train(self, runner: Runner) -> None:
-        """Load once, after the weights were initialised and nothing was resumed."""
+        """Load the weights after initialisation, unless the run was resumed."""
         if runner.iter > 0:
             runner.logger.info(
                 f'backbone: resumed at iteration {runner.iter}, so `pretrained` '

@@ -1,9 +1,9 @@
-"""Read checkpoint files as data, say what is wrong with them, and write new ones.
+"""Read checkpoint files as data, explain what is wrong with them, and write new ones.
 
-``torch.load`` answers a web page saved as ``.pth`` with a pickle error. The reader here
-looks at the file first, so that each wrong file gets the message that mends it.
+For a web page saved as ``.pth``, ``torch.load`` raises a pickle error. The reader here
+looks at the file first, so that the message says what is wrong and what to do.
 
-The suffix says the format: ``.safetensors`` holds tensors and strings and can run
+The suffix gives the format: ``.safetensors`` holds tensors and strings and can run
 no code; ``.pth`` (or ``.pt``, ``.bin``, ``.tar``) is what torch saves.
 """
 
@@ -47,14 +47,14 @@ def read_tensors(
 
     Args:
         path: A local file; ``~`` is expanded.
-        setting: What the user calls the path, for messages.
+        setting: Name of the setting or option that gives the path, for messages.
         advice: What to do if the file is missing or wrong, for messages.
-        keys: Entries that may hold the tensors; the first that is there does.
-            Defaults to ``('state_dict',)``. Safetensors has none.
-        bare: Whether the file may be the tensors alone. Defaults to True.
+        keys: Entries that may hold the tensors; the first that exists is read.
+            Defaults to ``('state_dict',)``. Safetensors files have no entries.
+        bare: Whether the file may hold the tensors alone. Defaults to True.
 
     Returns:
-        Tensors by name, with the version marks (``_metadata``) the file carries.
+        Tensors by name, with the version marks (``_metadata``) of the file.
 
     Raises:
         InputError: There is no such file, it is not a checkpoint, is damaged, holds
@@ -72,12 +72,12 @@ def tensors_in(
     """Return the tensors of what :func:`read_checkpoint` read.
 
     Args:
-        content: What the file holds.
+        content: Content of the file.
         path: The file, for the message.
         keys, bare: Where the tensors may be, see :func:`read_tensors`.
 
     Raises:
-        InputError: There are none.
+        InputError: There are no tensors.
     """
     file = Path(path).expanduser()
     if is_safetensors(file) and bare:
@@ -102,9 +102,9 @@ def read_checkpoint(path: str, setting: str, advice: str, device: str = 'cpu') -
 
     Args:
         path: A local file; ``~`` is expanded.
-        setting: What the user calls the path, for messages.
+        setting: Name of the setting or option that gives the path, for messages.
         advice: What to do if the file is missing or wrong, for messages.
-        device: Where the tensors go. Defaults to ``'cpu'``.
+        device: Device of the tensors. Defaults to ``'cpu'``.
 
     Raises:
         InputError: There is no such file, it is not a checkpoint, is damaged, or holds
@@ -188,14 +188,14 @@ def _check_format(file: Path, advice: str) -> None:
 
 
 def _load(file: Path, device: str) -> Any:
-    """Run ``torch.load`` without the code that a file brings along."""
+    """Run ``torch.load`` without running code of the file."""
     try:
         _check_sums(file)
         if not hasattr(torch.serialization, 'safe_globals'):  # before torch 2.5
             return torch.load(file, map_location=device, pickle_module=data_pickle)
         with data_pickle.trusted_types():
             return torch.load(file, map_location=device, weights_only=True)
-    except Exception as error:  # damage surfaces as any kind of exception
+    except Exception as error:  # a damaged file may raise any kind of exception
         needed = re.search(r'GLOBAL (\S+) was not', str(error))
         if isinstance(error, UnpicklingError) and needed:
             raise InputError(
@@ -212,7 +212,7 @@ def _load(file: Path, device: str) -> Any:
 
 
 def _check_sums(file: Path) -> None:
-    """Compare the checksums; torch loads overwritten numbers without a word."""
+    """Compare the checksums of the archive, which torch does not do."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -233,17 +233,17 @@ def read_safetensors(file: Path, device: str = 'cpu') -> dict:
 
     Args:
         file: The file.
-        device: Where the tensors go. Defaults to ``'cpu'``.
+        device: Device of the tensors. Defaults to ``'cpu'``.
 
     Raises:
         InputError: The file is damaged, or is not safetensors.
     """
     package = _safetensors()
     try:
-        with package.safe_open(str(file), 'pt') as stream:  # which knows no 'meta'
+        with package.safe_open(str(file), 'pt') as stream:  # knows no 'meta' device
             tensors = {k: stream.get_tensor(k).to(device) for k in list(stream.keys())}
             strings = stream.metadata() or {}
-    except Exception as error:  # the Rust reader has an exception of its own
+    except Exception as error:  # safetensors has an exception class of its own
         raise InputError(
             f'{file} is not a whole safetensors file ({error}). Copy or download it '
             'again; a file that torch.save wrote has the suffix .pth.'
@@ -252,8 +252,8 @@ def read_safetensors(file: Path, device: str = 'cpu') -> dict:
     return {'state_dict': tensors, 'meta': meta}
 
 
-# mmengine asks `torch.load` for every local file. With this, `init_cfg` of any host
-# takes safetensors as well; addresses are left to their own loaders.
+# mmengine calls `torch.load` for every local file. With this, `init_cfg` takes
+# safetensors as well; URLs keep their own loaders.
 @CheckpointLoader.register_scheme(prefixes=r'(?!\w+://).*\.safetensors$', force=True)
 def load_from_safetensors(filename: str, map_location: Any = None) -> dict:
     """Read safetensors for mmengine, onto the CPU by default."""
@@ -282,7 +282,7 @@ def _safetensors() -> ModuleType:
 
 
 def check_target(path: str | Path) -> Path:
-    """Check that a file can be written: it does not exist, and its suffix is known.
+    """Check that a file does not exist yet, and that its suffix is known.
 
     Raises:
         InputError: It exists, or has another suffix.
@@ -311,22 +311,22 @@ def write_tensors(
 
     Args:
         path: File to write, see :func:`check_target`. Its folder is made.
-        tensors: By name.
+        tensors: Tensors by name.
         meta: Plain values. ``.pth`` has them under ``meta``; safetensors has strings
             only, so each value is written as JSON under its own name.
-        key: What a ``.pth`` file has the tensors under. Safetensors has them bare.
+        key: Entry of a ``.pth`` file for the tensors. Safetensors has no entries.
 
     Raises:
         InputError: The file exists, or its suffix is not known.
     """
     file = check_target(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Memory of their own, in order: safetensors asks for it, and torch would write
-    # the whole storage of a view.
+    # Contiguous copies: safetensors requires them, and torch would write the whole
+    # storage of a view.
     copies = {name: t.detach().clone().contiguous() for name, t in tensors.items()}
     with atomic_write(file) as part:
         if is_safetensors(file):
-            # 'pt' is what readers of Hugging Face look for.
+            # Readers of Hugging Face expect the format 'pt'.
             strings = {name: json.dumps(value) for name, value in meta.items()}
             _safetensors().torch.save_file(copies, part, {'format': 'pt', **strings})
         else:
@@ -337,8 +337,8 @@ def hash_tensors(tensors: Mapping[str, Tensor], types: bool = True) -> str:
     """Return the SHA-256 over names and bytes of tensors, in the order of names.
 
     Args:
-        tensors: By name.
-        types: Whether types and shapes count as well, as they do in the ``sha256`` of
+        tensors: Tensors by name.
+        types: Whether dtypes and shapes are hashed as well, as in the ``sha256`` of
             exported files. Defaults to True.
     """
     total = hashlib.sha256()

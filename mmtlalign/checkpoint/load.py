@@ -1,4 +1,4 @@
-"""Fill a backbone from a checkpoint file: every tensor of it, or an error."""
+"""Load all tensors of a backbone from a checkpoint file, or raise an error."""
 
 import math
 from collections import Counter, OrderedDict
@@ -21,7 +21,7 @@ WEIGHTS = ('auto', 'raw', 'ema', 'teacher', 'student')
 TEACHER = 'teacher.'
 BIAS_TABLE = 'relative_position_bias_table'
 BIAS_INDEX = 'relative_position_index'
-# Geometry of a window. Every model computes its own; never learnt.
+# Buffers that describe the window; every model computes its own.
 WINDOW_BUFFERS = (BIAS_INDEX, 'relative_coords_table')
 
 
@@ -37,26 +37,26 @@ def load_backbone(
     """Load every tensor of a backbone from a checkpoint file, or raise.
 
     Position embeddings of another image size are resized by the backbone's own
-    load hook, bias tables of another window here (bicubic, as mmdet and mmseg
-    do it; mmpretrain's own way needs a SciPy function that is gone since 1.14).
+    load hook; bias tables of another window are resized here (bicubic, as in mmdet and
+    mmseg; mmpretrain's own way needs a function that SciPy removed in 1.14).
 
     Args:
         backbone: The module to fill, in place.
-        path: A local file; ``~`` is expanded. Its tensors carry ``prefix``, or it is
-            the state dict of exactly this backbone.
+        path: A local file; ``~`` is expanded. The names of its tensors begin with
+            ``prefix``, or it is the state dict of exactly this backbone.
         new_layers: Modules of the backbone that the file need not hold.
         prefix: What the backbone's names in the file begin with.
         weights: Which network of the file, as in :func:`select_weights`: by default
             the teacher, or else the averaged weights, where there are any.
-        setting: What names the file, for messages.
+        setting: Name of the setting that gives the file, for messages.
         remedy: What to do if it cannot be read, a sentence.
 
     Returns:
-        Lines for the log: how many tensors, and what was resized.
+        Lines for the log: how many tensors were loaded, and what was resized.
 
     Raises:
-        InputError: No such file, or it does not hold the whole of this backbone, or
-            NaN.
+        InputError: There is no such file, it does not hold the whole backbone, or it
+            holds NaN.
     """
     own = backbone.state_dict()
     new = _names_of(new_layers, own)
@@ -66,7 +66,7 @@ def load_backbone(
     network, kind = select_weights(content, weights, path, prefix)
     given = _backbone_tensors(network, own, new, prefix, path)
     check_finite(given, path)
-    # With few names in common it is another network; shapes would mislead.
+    # With few names in common it is another network, and shapes tell nothing.
     if len(set(given) & set(own)) > len(own) / 2:
         _check_shapes(given, own, path)
     else:
@@ -80,8 +80,8 @@ def load_backbone(
         raise InputError(
             f'{path} does not fit {type(backbone).__name__}: {error}'
         ) from error
-    # A tensor that the backbone's load hook took out of the file is one that
-    # the backbone computes by itself (SwinTransformerV2's window geometry).
+    # Tensors that the backbone's load hook removes are not missing: the backbone
+    # computes them by itself (SwinTransformerV2's window geometry).
     missing = [n for n in result.missing_keys if n not in shapes and n not in new]
     _check_names(missing, result.unexpected_keys, backbone, path)
 
@@ -104,7 +104,7 @@ def select_weights(
 ) -> tuple[Mapping[str, Tensor], str]:
     """Select one of the networks that a checkpoint holds.
 
-    Two settings leave more than one network in a file. mmengine's ``EMAHook`` swaps
+    A file can hold more than one network in two cases. mmengine's ``EMAHook`` swaps
     raw and averaged weights when it saves: the averaged ones are in ``state_dict``,
     the raw ones in ``ema_state_dict``. A model of self-distillation, such as
     :class:`EsViT`, holds its teacher under ``teacher.``, beside the student.
@@ -113,18 +113,18 @@ def select_weights(
         content: The checkpoint.
         weights: One of :data:`WEIGHTS`: ``'raw'`` as the optimizer left them,
             ``'ema'`` averaged by the hook, ``'teacher'``, ``'student'``, or
-            ``'auto'``, what is evaluated during training: the teacher or else the
+            ``'auto'``, the ones that training evaluates: the teacher, or else the
             averaged ones, where there are any.
         path: Its file, for the message.
         prefix: What the names of the part to load begin with. Defaults to ``''``,
             the whole model, which keeps its teacher.
 
     Returns:
-        The tensors by the names that this network has alone, ``_metadata`` kept, and
-        which they are: a word of ``WEIGHTS``.
+        The tensors by their names in that network alone, with ``_metadata``, and the
+        kind of weights: an item of ``WEIGHTS``.
 
     Raises:
-        InputError: There is no such word, or the file does not hold this network.
+        InputError: ``weights`` is not known, or the file does not hold this network.
     """
     if weights not in WEIGHTS:
         raise InputError(
@@ -166,7 +166,7 @@ def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> OrderedDict:
         for name, value in tensors.items()
         if name.startswith(prefix)
     )
-    # Version marks, which let a backbone upgrade the names of older releases.
+    # Version marks, by which a backbone upgrades the names of older releases.
     found._metadata = OrderedDict(  # type: ignore[attr-defined]  # as torch has it
         (name[len(prefix) :], mark)
         for name, mark in getattr(tensors, '_metadata', {}).items()
@@ -222,7 +222,7 @@ def _names_of(new_layers: Iterable[str], own: Mapping[str, Tensor]) -> set[str]:
 def _check_shapes(
     given: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str
 ) -> None:
-    """Check that shapes agree, but for what is resized along its token axis."""
+    """Check that shapes agree, except where loading resizes the token axis."""
     for name in own:
         if name not in given or name.endswith(WINDOW_BUFFERS):
             continue
@@ -266,7 +266,7 @@ def _check_names(
 def resize_bias_tables(
     given: dict[str, Tensor], own: Mapping[str, Tensor]
 ) -> list[str]:
-    """Bring bias tables of another window to the model's window, in place.
+    """Resize bias tables of another window size to the model's, in place.
 
     A table is ((2w-1)², heads), a map over relative positions for each head.
 
@@ -310,9 +310,9 @@ def resize_bias_tables(
 def _resized_positions(
     backbone: nn.Module, shapes: Mapping[str, torch.Size], own: Mapping[str, Tensor]
 ) -> list[str]:
-    """Return a line for a position embedding that the load hook resized."""
+    """Return log lines for position embeddings that the load hook resized."""
     if not hasattr(backbone, 'patch_resolution'):
-        return []  # Not mmpretrain's: its hook says by itself what it changed.
+        return []  # Not mmpretrain's: its own hook logs what it changed.
     lines = []
     for name in own:
         if not name.endswith('pos_embed') or name not in shapes:
@@ -321,7 +321,7 @@ def _resized_positions(
             continue
         side = math.isqrt(shapes[name][1] - getattr(backbone, 'num_extra_tokens', 0))
         high, wide = backbone.patch_resolution
-        # Else only the position of a class token was left out.
+        # If equal, only the position of a class token was left out.
         if (side, side) != (high, wide):
             lines.append(
                 f'backbone: {name} resized from {side}x{side} to {high}x{wide} tokens'

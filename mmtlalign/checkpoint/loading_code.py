@@ -1,4 +1,4 @@
-"""The line of code that loads an exported backbone, with the settings of its host."""
+"""The line of code that loads an exported backbone in timm or an OpenMMLab library."""
 
 import importlib
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from mmtlalign.backbones.pvt import PVT
 
-# timm builds from a name; sizes that differ from the name's are arguments.
+# timm builds a model from a name; arguments set the sizes of this backbone.
 TIMM_NAMES = dict(
     DistilledVisionTransformer='deit_base_distilled_patch16_224',
     SwinTransformer='swin_base_patch4_window7_224',
@@ -16,13 +16,14 @@ TIMM_NAMES = dict(
 
 
 def loading_code(backbone: Mapping[str, Any], layout: str, path: str = 'FILE') -> str:
-    """Return Python that loads an exported file with the settings it was trained with.
+    """Return Python code that loads an exported file with the settings of its training.
 
     Args:
         backbone: The dict of the backbone in the config of its training.
         layout: Whose names the file has, a key of ``FORMATS`` of
             :mod:`mmtlalign.checkpoint.export`.
-        path: The file; metadata, which go with it, do not name it.
+        path: The file. Defaults to a placeholder, because the code is stored in the
+            file itself.
     """
     if layout == 'timm':
         name, options = _timm(backbone)
@@ -41,7 +42,7 @@ PREFIX = dict(prefix='backbone.')
 
 
 def notes_for(backbone: Mapping[str, Any], layout: str) -> list[str]:
-    """Return what a user of the file must set besides, or know, one sentence each."""
+    """Return what else a user of the file must set or know, one item per note."""
     if not str(backbone.get('type')).endswith('SwinTransformer'):
         return []
     padded = bool(backbone.get('pad_small_map', False))
@@ -127,7 +128,7 @@ def _host(backbone: Mapping[str, Any], layout: str) -> dict[str, Any]:
         return dict(
             type='mmdet.PyramidVisionTransformer',
             pretrain_img_size=size,
-            # mmdet counts the width of the first stage for each head.
+            # mmdet's `embed_dims` is the width of one head in the first stage.
             embed_dims=arch['embed_dims'][0] // arch['num_heads'][0],
             num_layers=list(arch['num_layers']),
             num_heads=list(arch['num_heads']),

@@ -1,1 +1,1 @@
-"""What differs between versions of the hosts and of PyTorch."""
+"""Code for differences between versions of the hosts and of PyTorch."""

@@ -1,4 +1,4 @@
-"""Say in one line which dict of a config could not be built, and why."""
+"""Explain in one line which dict of a config could not be built, and why."""
 
 import contextlib
 import difflib
@@ -15,10 +15,10 @@ BUILDERS = ('build_from_cfg', 'build_model_from_cfg', 'build_runner_from_cfg')
 
 @contextlib.contextmanager
 def explained_builds() -> Iterator[None]:
-    """Turn an error that comes while a config is built into one line with its place.
+    """Turn errors while a config is built into one line that names the dict.
 
-    Left as they are: errors of files and of memory, and those that ``short_errors``
-    words by itself.
+    Errors of files and of memory are left as they are, and so are those for which
+    ``short_errors`` has a message of its own.
 
     Raises:
         InputError: Something of the config could not be built.
@@ -41,9 +41,9 @@ def explain_building(error: BaseException) -> str | None:
     """Return what could not be built of the config, or None if nothing was built.
 
     Args:
-        error: What the run ended with.
+        error: The error that ended the run.
     """
-    # mmengine names the hook in an error of its own, whose cause has the frames.
+    # mmengine re-raises errors of hooks; the cause has the frames.
     inner = error.__cause__ or error.__context__
     errors_of = [error, inner] if inner else [error]
     frames = [f for e in errors_of for f, _ in traceback.walk_tb(e.__traceback__)]
@@ -74,7 +74,7 @@ def explain_building(error: BaseException) -> str | None:
     if isinstance(error, KeyError) and error.args:
         text = f'it needs {" ".join(str(error.args[0]).split())!r}'
     text = text if len(text) < 400 else f'{text[:400]} …'
-    # Where it was raised, for those whose own class it is.
+    # The place where it was raised, for users whose own class failed.
     last = frames[-1]
     text += f' ({type(error).__name__}, {last.f_code.co_filename}:{last.f_lineno})'
     of = f' ({kind})' if kind and kind != place else ''
@@ -82,10 +82,10 @@ def explain_building(error: BaseException) -> str | None:
 
 
 def name_near_type(message: str) -> str:
-    """Return what a registry says of a type that it lacks, with the nearest name.
+    """Return a registry's message about an unknown type, with the nearest known name.
 
     Args:
-        message: Of the registry; another text is returned as it is.
+        message: Message of the registry; any other text is returned as it is.
     """
     name, sign, rest = message.partition(' is not in the ')
     of, registry, _ = rest.partition(' registry')

@@ -1,9 +1,9 @@
-"""What checkpoints may hold, so that reading them runs no code.
+"""The types that checkpoints may hold, so that reading them runs no code.
 
 From torch 2.5 on, ``torch.load(weights_only=True)`` reads mmengine's files within
-:func:`trusted_types`. Before, this module is the pickle module of ``torch.load(file,
-pickle_module=data_pickle)``, which reads the same files: names outside
-:data:`ALLOWED` are refused before anything is made of them.
+:func:`trusted_types`. Before, this module serves as the pickle module of
+``torch.load(file, pickle_module=data_pickle)``, which reads the same files: names
+outside :data:`ALLOWED` are refused before any object is made.
 """
 
 import codecs
@@ -20,15 +20,15 @@ from mmengine.logging.history_buffer import HistoryBuffer
 
 
 def _history_method(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``, which files need for methods of a HistoryBuffer."""
+    """Replace ``getattr``, which files call for methods of a HistoryBuffer."""
     if owner is not HistoryBuffer or name.startswith('_'):
         raise pickle.UnpicklingError(f'GLOBAL getattr({owner}, {name}) was not allowed')
     return getattr(owner, name)
 
 
-# What NumPy's pickles call, wherever this version keeps it.
+# The functions that NumPy's pickles call; their module depends on NumPy's version.
 MAKE_ARRAY, MAKE_SCALAR = (x.__reduce__()[0] for x in (np.zeros(1), np.float64(0)))
-# By the names that files have for them: Python 2's too, as protocol 2 writes.
+# Objects by their name in a file; protocol 2 writes Python 2's names.
 ALLOWED: dict[str, Any] = {
     '__builtin__.getattr': _history_method,
     'builtins.getattr': _history_method,
@@ -55,15 +55,15 @@ ALLOWED |= {str(v): v for v in vars(torch).values() if isinstance(v, torch.dtype
 def trusted_types() -> Iterator[None]:
     """Let ``torch.load(weights_only=True)`` read mmengine's own checkpoints.
 
-    It is the default from torch 2.6 on, and mmengine 0.10.7 does not know it:
-    the message hub of a checkpoint holds mmengine's and NumPy's types.
+    ``weights_only=True`` is the default from torch 2.6 on, which mmengine 0.10.7 does
+    not account for: the message hub of a checkpoint holds mmengine's and NumPy's types.
     """
     safe_globals = getattr(torch.serialization, 'safe_globals', None)
     if safe_globals is None:  # before torch 2.5; mmengine trusts what it loads there
         yield
         return
-    # HistoryBuffer names its own methods, which are read by `getattr`.
-    # A namespace is what DeiT and its descendants save their command line as.
+    # Pickles of HistoryBuffer read its methods by `getattr`. DeiT and its descendants
+    # save their command line as a Namespace.
     types = [HistoryBuffer, getattr, Namespace, np.ndarray, np.dtype]
     types += [MAKE_ARRAY, MAKE_SCALAR]
     types += [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', '?')]
@@ -72,7 +72,7 @@ def trusted_types() -> Iterator[None]:
 
 
 class Unpickler(pickle.Unpickler):
-    """Unpickler of allowed names; torch adds its storages in a subclass of its own."""
+    """Unpickler of allowed names; torch subclasses it to load storages."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the object of a name.

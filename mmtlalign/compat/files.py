@@ -1,4 +1,4 @@
-"""Files that are there, and files that appear whole or not at all."""
+"""Check that files exist, and write files atomically."""
 
 import difflib
 import os
@@ -11,10 +11,10 @@ from mmtlalign.errors import InputError
 
 @contextmanager
 def atomic_write(path: str | Path, sync: bool = False) -> Iterator[Path]:
-    """Write a file under another name, which becomes the file if all goes well.
+    """Write a file under a temporary name, and rename it if there was no error.
 
-    Nobody reads half a file, and an error or a stopped process leaves an earlier file
-    as it was::
+    Nobody can read a partial file, and after an error or a killed process an earlier
+    file is as it was::
 
         with atomic_write(path) as part:
             part.write_text(text)
@@ -44,11 +44,11 @@ def check_file(path: str | Path, what: str) -> None:
     """Check that a file exists, before anything slow is imported.
 
     Args:
-        path: The file; ``~`` is expanded, addresses pass.
-        what: What the user calls it, for the message.
+        path: The file; ``~`` is expanded, URLs are not checked.
+        what: Its name in the message, such as 'checkpoint'.
 
     Raises:
-        InputError: It does not; the nearest name in its folder is in the message.
+        InputError: It does not exist; the message has the nearest name in its folder.
     """
     file = Path(path).expanduser()
     if '://' in str(path) or file.is_file():

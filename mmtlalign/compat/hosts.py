@@ -7,9 +7,9 @@ from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
 from pathlib import Path
 
-# Import name: oldest version that works, newest that was tested. The ends are
-# the pins of requirements/, of the classic and the onedl stack; of torch the newest
-# in the table of docs/install.md.
+# Import name: oldest version that works, newest that was tested. They are the pins
+# in requirements/ of the classic and the onedl stack; the newest torch is the one in
+# the table of docs/install.md.
 HOSTS = {
     'torch': ('2.1.2', '2.15.0'),
     'mmengine': ('0.10.7', '0.10.12'),
@@ -18,8 +18,7 @@ HOSTS = {
     'mmdet': ('3.3.0', '3.5.1'),
     'mmseg': ('1.2.2', '1.4.2'),
 }
-# By stack, import name: the distributions that put their files there, the pinned one
-# first.
+# Stack -> import name -> the distributions that install it, the pinned one first.
 DISTRIBUTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     'classic': {
         'mmengine': ('mmengine', 'mmengine-lite'),
@@ -36,7 +35,7 @@ DISTRIBUTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         'mmseg': ('onedl-mmsegmentation',),
     },
 }
-# By stack: the first mmcv that its mmdet and mmseg refuse, and the one to install.
+# Stack -> the first mmcv that its mmdet and mmseg refuse, and the one to install.
 REFUSED_MMCV = {
     'classic': ('2.2.0', 'mmcv-lite==2.1.0'),
     'onedl': ('2.4.0', 'onedl-mmcv==2.3.6'),
@@ -45,11 +44,11 @@ REMEDY = 'The versions that work together are in requirements/.'
 
 
 def check_hosts() -> None:
-    """Check the hosts that are installed.
+    """Check the versions of the hosts that are installed.
 
     Raises:
-        ImportError: Hosts are too old or do not fit each other, or distributions
-            overwrite each other; one message names them all, and what to do.
+        ImportError: Hosts are too old or incompatible, or distributions overwrite each
+            other; the message says what to do.
 
     Warns:
         UserWarning: Hosts are newer than tested.
@@ -79,7 +78,7 @@ def check_hosts() -> None:
 
 
 def find_clashes() -> list[str]:
-    """Return the installed distributions that do not go together.
+    """Return the installed distributions that exclude each other.
 
     They come from both stacks, or are two of one stack for one import name, such as
     mmcv and mmcv-lite.
@@ -99,9 +98,9 @@ def find_clashes() -> list[str]:
 
 
 def find_unfit_torchvision() -> str | None:
-    """Return what is wrong if torchvision was built for another torch.
+    """Return what is wrong if torchvision was built for another torch, else None.
 
-    Its operators do not load then: "operator torchvision::nms does not exist".
+    Its operators then fail to load: "operator torchvision::nms does not exist".
     """
     torch, torchvision = host_version('torch'), installed('torchvision')
     if torch is None or torchvision is None:
@@ -122,7 +121,7 @@ def find_unfit_torchvision() -> str | None:
 
 
 def find_refused_mmcv() -> str | None:
-    """Return what is wrong if mmdet or mmseg refuse the installed mmcv as too new."""
+    """Return what is wrong if the installed mmcv is too new for mmdet or mmseg."""
     version = host_version('mmcv')
     for stack, (below, pinned) in REFUSED_MMCV.items():
         owners = (DISTRIBUTIONS[stack][name][0] for name in ('mmdet', 'mmseg'))
@@ -138,14 +137,15 @@ def find_refused_mmcv() -> str | None:
 def host_version(name: str) -> str | None:
     """Return the version of a host without importing it.
 
-    The literal in its `version.py` is the truth: it also holds for a host on
-    PYTHONPATH. The onedl hosts have none there and ask their distribution.
+    The literal in its `version.py` comes first, because it also holds for a host on
+    PYTHONPATH. The onedl hosts do not have one; their version is that of the
+    distribution.
 
     Args:
         name: Import name, a key of `HOSTS`.
 
     Returns:
-        The version; None where it is not installed or hides it.
+        The version; None if the host is not installed or the version is not found.
     """
     spec = find_spec(name)
     if spec is None or not spec.origin:

@@ -1,4 +1,4 @@
-"""Whether a file has to be downloaded and its host answers, without long waits."""
+"""Check quickly whether a file must be downloaded and whether its server answers."""
 
 import os
 import socket
@@ -13,18 +13,18 @@ from mmtlalign.errors import InputError
 
 
 def check_reachable(address: str, what: str, remedy: str, seconds: float = 4) -> None:
-    """Check that a host takes connections, or the proxy that stands before it.
+    """Check that a server, or the proxy in front of it, accepts connections.
 
-    Libraries that download try again for a minute before they say so.
+    Libraries that download would retry for a minute before they fail.
 
     Args:
-        address: A web address of the host.
+        address: A URL of the server.
         what: What is to be downloaded, for the message.
         remedy: What to do without a network, for the message.
-        seconds: How long an answer is waited for.
+        seconds: How long to wait for an answer. Defaults to 4.
 
     Raises:
-        InputError: Nobody answers in time.
+        InputError: There is no answer in time.
     """
     parts = urlsplit(address)
     proxy = urllib.request.getproxies().get(parts.scheme)
@@ -40,7 +40,7 @@ def check_reachable(address: str, what: str, remedy: str, seconds: float = 4) ->
         except OSError:
             pass
 
-    # Looking up a name has no time limit of its own.
+    # In a thread, because a DNS lookup has no time limit.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -52,15 +52,15 @@ def check_reachable(address: str, what: str, remedy: str, seconds: float = 4) ->
 
 
 def check_timm_download(model: str, what: str, remedy: str) -> None:
-    """Check that weights of timm are on this machine, or can be had.
+    """Check that weights of timm are in the cache or can be downloaded.
 
     Args:
-        model: A name of timm.
+        model: Name of a timm model.
         what: What is to be downloaded, for the message.
         remedy: What to do without a network, for the message.
 
     Raises:
-        InputError: They are not here, and their host does not answer.
+        InputError: They are not in the cache, and their server does not answer.
     """
     import timm
     from huggingface_hub import try_to_load_from_cache
@@ -70,7 +70,7 @@ def check_timm_download(model: str, what: str, remedy: str) -> None:
         return
     if cfg.hf_hub_id:
         if os.environ.get('HF_HUB_OFFLINE', '').lower() in ('1', 'true', 'yes', 'on'):
-            return  # the library says at once that there is none
+            return  # huggingface_hub then fails at once by itself
         files = ('model.safetensors', 'pytorch_model.bin')
         known = [try_to_load_from_cache(cfg.hf_hub_id, file) for file in files]
         cached = any(isinstance(file, str) for file in known)

@@ -1,4 +1,4 @@
-"""What mmengine lacks for config files: ``mmtlalign::`` and spaces in options."""
+"""Extensions of mmengine's configs: ``mmtlalign::`` paths and spaces in options."""
 
 import argparse
 import ast
@@ -15,10 +15,10 @@ SCOPE = 'mmtlalign::'
 
 
 def own_root() -> Path:
-    """Return the folder that has ``configs/``: of the wheel, or of the checkout.
+    """Return the folder that contains ``configs/``, in the wheel or in the checkout.
 
     Raises:
-        InputError: Neither has one.
+        InputError: There is none.
     """
     package = Path(__file__).resolve().parents[1]
     for root in (package / '.mim', package.parent):
@@ -53,9 +53,9 @@ def own_config(name: str) -> str:
 def read_own_configs() -> None:
     """Let ``_base_ = 'mmtlalign::…'`` name a config of this package.
 
-    mmengine knows a fixed list of packages, and gives the dicts of what it finds there
-    the scope of the package. Ours are read like files beside the config: their types
-    are those of the host. A second call changes nothing.
+    mmengine supports this for a fixed list of packages, and gives the dicts of such a
+    base the scope of its package. Ours are read like files beside the config, so their
+    types keep the default scope of the config. A second call changes nothing.
     """
     host = Config._get_cfg_path
     if getattr(host, 'reads_own', False):
@@ -73,9 +73,9 @@ def read_own_configs() -> None:
 class DictAction(HostDictAction):
     """mmengine's action for KEY=VALUE, which keeps the spaces of a value.
 
-    mmengine takes them out of every value, a path included. Here a value in brackets
-    is still read without them; any other is what the shell hands over. A value with
-    dicts, such as ``[{'type': 'mmtlalign.FMix'}]``, is read as Python.
+    mmengine removes spaces from every value, even from a path. Here they are removed
+    only from a value in brackets. A value with dicts, such as
+    ``[{'type': 'mmtlalign.FMix'}]``, is read as a Python literal.
     """
 
     def __call__(
@@ -85,7 +85,7 @@ class DictAction(HostDictAction):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the options to those that were given before."""
+        """Add the options to those that were already given."""
         for given in values or ():
             key, sign, value = str(given).partition('=')
             if not sign or not key.strip('.') or any(not k for k in key.split('.')):

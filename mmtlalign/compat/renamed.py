@@ -1,4 +1,4 @@
-"""Names of before that still work, with a warning that names the new one.
+"""Old names that still work, with a warning that gives the new one.
 
 Renamed arguments are declared where the class is (:func:`renamed_arguments`), renamed
 types where the new one is registered (:func:`register_old_name`). :data:`RENAMED` lists
@@ -14,13 +14,13 @@ Function = TypeVar('Function', bound=Callable)
 
 
 class Renamed(NamedTuple):
-    """One name of before.
+    """One old name.
 
     Attributes:
         owner: Class or function of an argument; ``'type'`` for a registered type.
-        old: The name of before.
-        new: The name of today.
-        values: Values of before that have new names, too.
+        old: The old name.
+        new: The new name.
+        values: Old values of the argument to new ones.
     """
 
     owner: str
@@ -35,11 +35,11 @@ RENAMED: list[Renamed] = []
 def renamed_arguments(
     values: Mapping[str, Mapping[Any, Any]] | None = None, **names: str
 ) -> Callable[[Function], Function]:
-    """Let a function take keyword arguments by their names of before, too.
+    """Let a function also take keyword arguments by their old names.
 
     Args:
         values: New argument name to {old value: new value}. Defaults to None.
-        **names: Old argument name to new one; the same name where only values
+        **names: Old argument name to new one; the same name if only values have
             changed.
 
     Returns:
@@ -74,11 +74,11 @@ def renamed_arguments(
 
 
 def register_old_name(registry: Any, old: str, new: type | Callable) -> None:
-    """Let a registry build a type by its name of before.
+    """Let a registry build a type by its old name.
 
     Args:
         registry: A registry of mmengine.
-        old: Name of before, without scope.
+        old: Old name, without scope.
         new: The class or function that has the new name.
     """
     RENAMED.append(Renamed('type', f'mmtlalign.{old}', f'mmtlalign.{new.__name__}', {}))
@@ -92,5 +92,5 @@ def register_old_name(registry: Any, old: str, new: type | Callable) -> None:
 
 
 def _warn(message: str) -> None:
-    # Seen by default, which DeprecationWarning is not outside __main__.
+    # FutureWarning is shown by default; DeprecationWarning only in __main__.
     warnings.warn(message, FutureWarning, stacklevel=3)

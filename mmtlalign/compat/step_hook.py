@@ -13,16 +13,16 @@ def before_step(
 ) -> Callable[[], None]:
     """Call a function inside every step of an optimizer, before parameters move.
 
-    It stands in for ``Optimizer.register_step_pre_hook``, whose hooks PyTorch 2.1 takes
-    from all optimizers, without a word, as soon as anything is compiled.
+    It replaces ``Optimizer.register_step_pre_hook``, whose hooks PyTorch 2.1 silently
+    removes from all optimizers as soon as anything is compiled.
 
     Args:
         optimizer: Its ``step`` is replaced, once for all functions.
-        function: Called with the optimizer. Gradients are unscaled by then, but for a
-            fused step in mixed precision.
+        function: Called with the optimizer. Gradients are unscaled by then, except for
+            a fused step in mixed precision.
 
     Returns:
-        A function without arguments that takes ``function`` away again.
+        A function without arguments that removes ``function`` again.
     """
     if not hasattr(optimizer, 'before_step'):
         stock_step = optimizer.step

@@ -1,4 +1,4 @@
-"""What older PyTorch does otherwise, for the classic stack (PyTorch 2.1)."""
+"""Replacements for what older PyTorch lacks, for the classic stack (PyTorch 2.1)."""
 
 import contextlib
 import re
@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 import torch
 
-# PyTorch 2.1 may have the function in its first place alone.
+# PyTorch 2.1 may have the function only in `torch._dynamo`.
 is_compiling: Callable[[], bool] = (
     getattr(torch.compiler, 'is_compiling', None) or torch._dynamo.is_compiling
 )
 
-# Before PyTorch 2.7 an export is not told from a compilation.
+# Before PyTorch 2.7 an export cannot be distinguished from a compilation.
 is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', is_compiling)
 
-# Whether torch.compile may take a tracer into its graph. Before PyTorch 2.5 it keeps
+# Whether torch.compile may take a tracer into its graph. Before PyTorch 2.5 it treats
 # tensors that it finds below a module as constants, so that every step would get the
-# shares of the first, and fails where calls of functions are intercepted.
+# shares of the first, and fails under a function mode.
 ONE_GRAPH = tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 5)
 
 
@@ -33,7 +33,7 @@ def methods_outside_old_graphs(cls: type) -> None:
 
 
 def math_attention() -> contextlib.AbstractContextManager:
-    """Return a context in which attention is two products and a softmax, not fused."""
+    """Return a context in which attention is computed without a fused kernel."""
     try:  # from PyTorch 2.3 on
         from torch.nn.attention import SDPBackend, sdpa_kernel
     except ImportError:

@@ -1,4 +1,4 @@
-"""Open what mmengine and the hosts put around models, data sets and transforms."""
+"""Unwrap models, data sets and transforms of mmengine and the hosts."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -7,14 +7,14 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import nn
 
 DataSet = TypeVar('DataSet')
-# Steps of a pipeline that hold others.
+# Steps of a pipeline that contain other steps.
 HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
     """Return the model inside wrappers for distribution and test-time augmentation.
 
-    mmpretrain's ``get_ori_model`` opens a single wrapper for distribution.
+    mmpretrain's ``get_ori_model`` removes only a single wrapper for distribution.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -24,7 +24,7 @@ def unwrap_model(model: nn.Module) -> nn.Module:
 def unwrap_dataset(dataset: DataSet) -> DataSet:
     """Return the innermost data set of wrappers such as ``RepeatDataset``.
 
-    A wrapper of several, such as ``ConcatDataset``, is returned as it is.
+    A wrapper of several data sets, such as ``ConcatDataset``, is returned as it is.
 
     Args:
         dataset: A data set of any host, or the config of one.
@@ -35,10 +35,10 @@ def unwrap_dataset(dataset: DataSet) -> DataSet:
 
 
 def walk_datasets(dataset: DataSet) -> Iterator[DataSet]:
-    """Iterate over a data set and all that are inside of it.
+    """Iterate over a data set and all data sets inside it.
 
-    Wrappers are handed out too, before what they hold: they may have a pipeline of
-    their own.
+    Wrappers come before the data sets that they contain, because they may have a
+    pipeline of their own.
 
     Args:
         dataset: A data set of any host, or the config of one.
@@ -57,7 +57,7 @@ def _get(dataset: DataSet, name: str) -> Any:
 
 
 def flat_steps(pipeline: Callable | None) -> Iterator[Any]:
-    """Iterate over the steps of a pipeline, and those inside of others."""
+    """Iterate over the steps of a pipeline, with containers replaced by their steps."""
     for step in getattr(pipeline, 'transforms', []):
         for views in getattr(step, 'subroutines', ()):  # of TestTimeAug
             yield from flat_steps(views)
@@ -68,5 +68,5 @@ def flat_steps(pipeline: Callable | None) -> Iterator[Any]:
 
 
 def is_a(step: Any, *kinds: str) -> bool:
-    """Return whether a step is of a class of these names, or of a subclass."""
+    """Return whether the class of a step, or a base of it, has one of these names."""
     return any(kind.__name__ in kinds for kind in type(step).__mro__)

@@ -1,4 +1,4 @@
-"""Pipeline steps for any method, test sets, and (in `seg_dataset`, with mmseg) data."""
+"""Pipeline steps, test sets, and (in `seg_dataset`, which needs mmseg) data sets."""
 
 from mmtlalign.datasets.boxed_objects import BoxedObjects
 from mmtlalign.datasets.cifar_folders import CIFAR10Folders

@@ -1,4 +1,4 @@
-"""Images with true boxes of their objects: ImageNet's own, or ``localization.txt``.
+"""Images with ground-truth boxes: ImageNet's own, or those of a ``localization.txt``.
 
 Boxes are ``x0, y0, x1, y1`` in pixels; ``n`` is their number.
 """
@@ -21,26 +21,26 @@ SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
 
 @DATASETS.register_module()
 class BoxedObjects(BaseDataset):
-    """Images with the boxes of their objects, for what localisation is held to.
+    """Images with the ground-truth boxes of their objects, to measure localisation.
 
     A sample has, beside ``img`` (BGR uint8), ``object_boxes`` (n, 4) int64 in pixels of
-    the squashed image, fractions cut off as wsolevaluation does (Choe et al., CVPR
-    2020). Images without a box are left out, as no accuracy counts them.
+    the resized image, fractions cut off as wsolevaluation does (Choe et al., CVPR
+    2020). Images without a box are left out, because no accuracy counts them.
 
     Args:
         ann_file (str): A folder of ImageNet's annotations (``ILSVRC2012_bbox_val_v3``,
-            an XML file an image, in folders or not), or a ``localization.txt`` of
+            one XML file per image, in subfolders or not), or a ``localization.txt`` of
             wsolevaluation, with lines ``name,x0,y0,x1,y1``.
         data_root (str): Folder that the other paths are in. Defaults to ''.
-        data_prefix (dict): ``img_path``, the folder of the images. Those of an XML file
-            lie in it or in one of its folders. Defaults to ``dict(img_path='')``.
-        resize (Sequence[int], optional): Height and width to which images are squashed.
-            Defaults to None: as they are.
-        interpolation (str): As of ``mmcv.imresize``. Defaults to 'bilinear'.
-        **kwargs: As of mmengine's ``BaseDataset``.
+        data_prefix (dict): ``img_path``, the folder of the images, which may lie in its
+            subfolders. Defaults to ``dict(img_path='')``.
+        resize (Sequence[int], optional): Height and width to which images are resized,
+            whatever their aspect ratio. Defaults to None: the size of the file.
+        interpolation (str): See ``mmcv.imresize``. Defaults to 'bilinear'.
+        **kwargs: Arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        InputError: The annotations are something else, an image is missing, or its
+        InputError: The annotations have another format, an image is missing, or its
             boxes are of an image of another size.
     """
 
@@ -76,7 +76,7 @@ class BoxedObjects(BaseDataset):
             boxes = read_boxes(self.ann_file)
             entries = [(name, None, boxes[name]) for name in boxes]
         folder = Path(self.data_prefix['img_path'])
-        # In folders of their classes, as ImageNet's are trained with, or not.
+        # Images may lie in class folders, as classifiers need them.
         places = {path.name: path for path in sorted(folder.rglob('*.JPEG'))}
         return [
             dict(
@@ -93,7 +93,7 @@ class BoxedObjects(BaseDataset):
         return self.pipeline(self.load(self.get_data_info(idx)))
 
     def load(self, info: dict) -> dict:
-        """Load and squash an image, and its boxes with it."""
+        """Load and resize an image, and its boxes with it."""
         path, boxes = info['img_path'], info['boxes']
         if not osp.isfile(path):
             raise InputError(
@@ -103,7 +103,7 @@ class BoxedObjects(BaseDataset):
         image = mmcv.imread(path)
         size = image.shape[:2]
         declared = info['size'] or size
-        # Ends may lie one past the last pixel.
+        # The end of a box may be one past the last pixel.
         if declared != size or (boxes[:, 2:].max(axis=0) > size[::-1]).any():
             raise InputError(
                 f"'{path}' has {size[1]} x {size[0]} pixels and its boxes are of an "
@@ -129,26 +129,27 @@ class BoxedObjects(BaseDataset):
 def scaled_boxes(
     boxes: np.ndarray, image_size: tuple[int, int], size: tuple[int, int]
 ) -> np.ndarray:
-    """Scale true boxes (n, 4) with the image; fractions are cut off.
+    """Scale ground-truth boxes (n, 4) with the image; fractions are cut off.
 
     Args:
         boxes: In pixels of the image.
         image_size: Height and width of the image.
-        size: Those it is squashed to.
+        size: Height and width it is resized to.
     """
-    # In this order, as in the official code: other roundings end below a whole number.
+    # First * and then /, as in the official code: the other order may round to just
+    # below a whole number.
     new, old = np.array([*size[::-1]] * 2), np.array([*image_size[::-1]] * 2, float)
     return (np.asarray(boxes, float).reshape(-1, 4) * new / old).astype(np.int64)
 
 
 def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
-    """Read true boxes of a ``localization.txt``: lines ``name,x0,y0,x1,y1``.
+    """Read the boxes of a ``localization.txt``: lines ``name,x0,y0,x1,y1``.
 
     Returns:
         Name of an image to its boxes (n, 4).
 
     Raises:
-        InputError: A line is something else.
+        InputError: A line has another form.
     """
     found: dict[str, list[list[float]]] = {}
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
@@ -170,7 +171,7 @@ def read_annotation(path: Path) -> tuple[str, tuple[int, int] | None, np.ndarray
         Name of the image, its height and width, and its boxes (n, 4).
 
     Raises:
-        InputError: The file is something else.
+        InputError: The file has another form.
     """
     try:
         root = ElementTree.parse(path).getroot()

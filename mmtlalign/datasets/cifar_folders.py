@@ -1,4 +1,4 @@
-"""CIFAR-10 as class folders of pictures, whole or in part."""
+"""CIFAR-10 as class folders of pictures, or an even part of it."""
 
 import os.path as osp
 from collections import Counter
@@ -11,28 +11,29 @@ from mmtlalign.datasets.class_folders import ClassFolders
 from mmtlalign.errors import InputError
 from mmtlalign.registry import DATASETS
 
-# Pictures of a class.
+# Pictures per class.
 SPLITS = dict(train=5000, test=1000)
 
 
 @DATASETS.register_module()
 class CIFAR10Folders(ClassFolders):
-    """CIFAR-10 as ``{train,test}/<class>/*.jpg``, with every picture there.
+    """CIFAR-10 as ``{train,test}/<class>/*.jpg``; no picture may be missing.
 
     Args:
         data_root (str): Folder of ``train`` and ``test``.
         split (str): ``'train'`` or ``'test'``. Defaults to ``'train'``.
-        every (int): Every n-th picture is taken, by class and name, so that the
-            classes stay equal: 10 of ``train`` gives 500 of each. Defaults to 1: all.
-        **kwargs: As of :class:`ClassFolders`, such as ``pipeline``.
+        every (int): Take every n-th picture, sorted by class and name, so that the
+            classes stay equal: 10 with ``train`` gives 500 of each. Defaults to 1: all.
+        **kwargs: Arguments of :class:`ClassFolders`, such as ``pipeline``.
 
     Raises:
-        InputError: The folder is not CIFAR-10, or a part cannot be even.
+        InputError: The folder is not CIFAR-10, or ``every`` does not divide the
+            number of pictures per class.
     """
 
     METAINFO = dict(classes=CIFAR10_CATEGORIES)
     title = 'CIFAR-10'
-    parts_fine = False  # all have 5,000 pictures, or it is another set
+    parts_fine = False  # with a class missing, it is another data set
 
     def __init__(
         self, data_root: str, split: str = 'train', every: int = 1, **kwargs: Any
@@ -48,7 +49,7 @@ class CIFAR10Folders(ClassFolders):
         super().__init__(data_root, **kwargs)
 
     def labels(self) -> dict[str, int]:
-        """Return name of a class folder to label."""
+        """Return the label of each class folder, by its name."""
         return {name: label for label, name in enumerate(CIFAR10_CATEGORIES)}
 
     def folders(self) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Pictures in class folders whose names, not whose order, say the label."""
+"""Pictures in class folders, whose label is given by the folder's name."""
 
 import logging
 import os.path as osp
@@ -17,18 +17,19 @@ PICTURES = ('.jpg', '.jpeg', '.png')
 
 
 class ClassFolders(BaseDataset):
-    """Pictures in class folders, whose names say the label whatever their order.
+    """Pictures in class folders; the label follows from the name, not from the order.
 
     Args:
-        data_root: The folder.
-        allow_missing: Whether classes without a picture are fine.
-        **kwargs: As of mmpretrain's ``BaseDataset``, such as ``pipeline``, ``indices``.
+        data_root: The folder of the class folders.
+        allow_missing: Whether classes without a picture are allowed.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``, such as ``pipeline`` and
+            ``indices``.
 
     Attributes:
-        title: Name of the set.
-        images: Published number; 0 if it is not compared.
-        others_fine: Whether folders of other classes are left out.
-        parts_fine: Whether a part of the classes may be asked for.
+        title: Name of the data set.
+        images: Published number of images, which is compared; 0 for no comparison.
+        others_fine: Whether folders of other classes are ignored; else an error.
+        parts_fine: Whether the error of missing classes offers ``allow_missing``.
     """
 
     METAINFO = dict(classes=IMAGENET_CATEGORIES)
@@ -43,18 +44,18 @@ class ClassFolders(BaseDataset):
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
     def labels(self) -> dict[str, int]:
-        """Return name of a class folder to label."""
+        """Return the label of each class folder, by its name."""
         return {name: label for label, name in enumerate(wordnet_ids())}
 
     def folders(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Iterate over (folder of class folders, more fields of its samples)."""
+        """Iterate over (folder of class folders, further fields of its samples)."""
         yield self.data_root, {}
 
     def load_data_list(self) -> list[dict]:
         """List the pictures by class.
 
         Raises:
-            InputError: The folder is not there, is another set, or lacks a class.
+            InputError: The folder is missing, is another data set, or lacks a class.
         """
         infos = []
         for folder, fields in self.folders():
@@ -85,7 +86,7 @@ class ClassFolders(BaseDataset):
     def explain(
         self, folder: str, missing: list[str], other: list[str], found: list[str]
     ) -> str:
-        """Say what is wrong with class folders."""
+        """Return the error message for missing or unknown class folders."""
         text = f"'{folder}' is not {self.title}: "
         likeness = describe_folders(found)
         if likeness and likeness != describe_folders(self.labels()):
@@ -101,7 +102,7 @@ class ClassFolders(BaseDataset):
                 f'of {len(self.labels())} classes {len(missing)} have no picture: '
                 f'{some_of(missing)}; '
             )
-        # Other classes are another data set.
+        # With folders of other classes it is another data set, not a broken copy.
         if missing and not other:
             text += 'unpack it again, '
             if self.parts_fine:
@@ -114,7 +115,7 @@ def list_pictures(folder: str, title: str) -> list[str]:
     """Return the pictures below a folder, relative to it.
 
     Raises:
-        InputError: It is not there, or holds none.
+        InputError: The folder is missing, or holds none.
     """
     found: list[str] = []
     if isdir(folder):

@@ -26,7 +26,7 @@ CORRUPTIONS = (
 )
 SEVERITIES = (1, 2, 3, 4, 5)
 SIDE = 224
-# Pictures of ImageNet-C whose size is looked at.
+# Number of pictures of ImageNet-C whose size is checked.
 CHECKED = 8
 
 
@@ -36,23 +36,23 @@ class ImageNetC(ClassFolders):
 
     They are cropped to 224 pixels already: the pipeline must not resize and crop again.
     Samples have the fields ``corruption`` and ``severity``, which
-    ``PackInputs(meta_keys=('corruption', 'severity'))`` hands on to
+    ``PackInputs(meta_keys=('corruption', 'severity'))`` passes to
     ``mmtlalign.CorruptionError``.
 
     Args:
         data_root (str): Folder with a folder for each corruption, or with the groups
-            of the archives (``noise``, ``blur``, …) and those below. Defaults to
+            of the archives (``noise``, ``blur``, …) that contain these. Defaults to
             'data/imagenet-c'.
-        corruption (str | Sequence[str]): One or several. Defaults to the 15 that are
-            averaged.
+        corruption (str | Sequence[str]): One or several. Defaults to the 15 that the
+            mean corruption error averages.
         severity (int | Sequence[int]): One or several of 1 to 5. Defaults to all.
-        allow_missing (bool): Whether classes without a picture are fine. Defaults to
-            False.
-        **kwargs: As of mmpretrain's ``BaseDataset``.
+        allow_missing (bool): Whether classes without a picture are allowed. Defaults
+            to False.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        InputError: A corruption, severity or class is not there, or pictures are not
-            as published.
+        InputError: A corruption, severity or class is missing, pictures are not
+            224x224, or the pipeline resizes and crops them.
     """
 
     METAINFO = dict(classes=IMAGENET_CATEGORIES, dataset_name='ImageNet-C')
@@ -85,7 +85,7 @@ class ImageNetC(ClassFolders):
             yield found[0], dict(corruption=corruption, severity=severity)
 
     def load_data_list(self) -> list[dict]:
-        """List the pictures; some are opened."""
+        """List the pictures, and open some of them to check their size."""
         infos = super().load_data_list()
         for number in np.linspace(0, len(infos) - 1, CHECKED).astype(int):
             path = infos[number]['img_path']
@@ -102,7 +102,11 @@ class ImageNetC(ClassFolders):
         return infos
 
     def check_pipeline(self) -> None:
-        """Raise InputError if pictures are resized and cropped a second time."""
+        """Check that pictures are not resized and cropped a second time.
+
+        Raises:
+            InputError: The pipeline does both.
+        """
         steps = [type(step).__name__ for step in flat_steps(self.pipeline)]
         resizes = [name for name in steps if 'Resize' in name]
         if resizes and any('Crop' in name for name in steps):
@@ -117,7 +121,7 @@ class ImageNetC(ClassFolders):
 class CIFARC(BaseDataset):
     """CIFAR-10-C or CIFAR-100-C: CIFAR's test pictures, corrupted, in RGB.
 
-    Samples have the fields ``corruption`` and ``severity``, as those of
+    Samples have the fields ``corruption`` and ``severity``, like those of
     ``mmtlalign.ImageNetC``.
 
     Args:
@@ -127,10 +131,11 @@ class CIFARC(BaseDataset):
             ImageNet-C.
         severity (int | Sequence[int]): One or several of 1 to 5. Defaults to all.
         num_classes (int): 10 or 100. Defaults to 10.
-        **kwargs: As of mmpretrain's ``BaseDataset``.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        InputError: A file is missing, has another form, or labels of other classes.
+        InputError: A file is missing, has another shape, or has labels beyond
+            ``num_classes``.
     """
 
     METAINFO = dict(dataset_name='CIFAR-C')
@@ -151,7 +156,7 @@ class CIFARC(BaseDataset):
         super().__init__(ann_file='', data_root=data_root, metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the pictures, (32, 32, 3) uint8, of each corruption and severity."""
+        """List the pictures of each corruption and severity; none is read yet."""
         labels = self.load('labels')
         if labels.ndim != 1 or not len(labels) or len(labels) % len(SEVERITIES):
             raise InputError(
@@ -178,13 +183,13 @@ class CIFARC(BaseDataset):
         return infos
 
     def get_data_info(self, idx: int) -> dict:
-        """Return a sample with its picture ``img``, read from the file of all."""
+        """Return a sample with its picture ``img``, (32, 32, 3) uint8."""
         info = super().get_data_info(idx)
         info['img'] = np.array(self.load(info['corruption'])[info['place']])
         return info
 
     def load(self, name: str) -> np.ndarray:
-        """Open an array without reading it."""
+        """Open an array file as a memory map."""
         path = osp.join(self.data_root, f'{name}.npy')
         try:
             return np.load(path, mmap_mode='r')
@@ -201,7 +206,7 @@ def cells(
     """Return each pair of a corruption and a severity.
 
     Raises:
-        InputError: A severity is none of 1 to 5, or there is no pair.
+        InputError: A severity is not 1 to 5, or there is no pair.
     """
     names = [corruption] if isinstance(corruption, str) else list(corruption)
     levels = [severity] if isinstance(severity, int) else list(severity)
@@ -214,5 +219,5 @@ def cells(
 
 
 def groups_of(folder: str) -> list[str]:
-    """Return the folders in a folder; none if it is not there."""
+    """Return the names of the folders in a folder; [] if it does not exist."""
     return sorted(list_dir_or_file(folder, list_file=False)) if isdir(folder) else []

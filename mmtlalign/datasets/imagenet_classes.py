@@ -1,8 +1,8 @@
 """Classes of ImageNet-1k, of its subsets A, R and O, and the labels of ReaL.
 
-A class is a WordNet id (``n01440764``), the name of its folder, or an index, its place
-among the sorted ids. The lists are timm's, equal to those of the authors; that of
-ImageNet-O is in ``imagenet_o_indices.txt``.
+A class is named by its WordNet id (``n01440764``), which is also the name of its
+folder, or by its index among the sorted ids. The lists are timm's, equal to those of
+the authors; that of ImageNet-O is in ``imagenet_o_indices.txt``.
 """
 
 import json
@@ -16,12 +16,12 @@ from mmtlalign.errors import InputError
 
 
 class Subset(NamedTuple):
-    """Test set of some classes of ImageNet-1k.
+    """A test set of some classes of ImageNet-1k.
 
     Attributes:
-        title: Its name.
+        title: Name of the test set.
         images: Published number of images.
-        file: Of the indices of its classes.
+        file: Name of the file with the indices of its classes.
     """
 
     title: str
@@ -34,7 +34,7 @@ SUBSETS = {
     'r': Subset('ImageNet-R', 30000, 'imagenet_r_indices.txt'),
     'o': Subset('ImageNet-O', 2000, 'imagenet_o_indices.txt'),
 }
-# Of the folders of a set, so many must be a set's own to name it.
+# Share of the class folders that must match a data set for it to be named.
 ALIKE = 0.95
 
 
@@ -63,18 +63,18 @@ def subset_indices(which: str) -> tuple[int, ...]:
 
 
 def subset_labels(which: str) -> dict[str, int]:
-    """Return WordNet id to index of the classes of a subset."""
+    """Return the indices of the classes of a subset, by WordNet id."""
     return {wordnet_ids()[index]: index for index in subset_indices(which)}
 
 
 def real_labels(file: str | None = None) -> list[list[int]]:
-    """Return the labels of the 50,000 validation images, none, one or several each.
+    """Return the labels of the 50,000 validation images: none, one or several each.
 
     Args:
-        file: ``real.json`` of the authors; timm's copy without.
+        file: ``real.json`` of the authors. Defaults to None: timm's copy.
 
     Raises:
-        InputError: The file is no list of lists of labels.
+        InputError: The file is not a list of lists of labels.
     """
     try:
         text = Path(file).read_text() if file else _read('imagenet_real_labels.json')
@@ -90,10 +90,10 @@ def real_labels(file: str | None = None) -> list[list[int]]:
 
 
 def describe_folders(names: Collection[str]) -> str:
-    """Return which set class folders look like; empty if like none.
+    """Return the name of the data set that class folders look like; '' if of none.
 
     Args:
-        names: Of the folders.
+        names: Names of the class folders.
     """
     if names and all(name.isdecimal() for name in names):
         return 'ImageNetV2, whose folders are numbers'
@@ -107,7 +107,7 @@ def describe_folders(names: Collection[str]) -> str:
 
 @cache
 def _read(name: str) -> str:
-    """Return the text of a list: of this folder, or of timm."""
+    """Return the text of a list, from this package or else from timm."""
     own = resources.files('mmtlalign.datasets') / name
     if own.is_file():
         return own.read_text(encoding='utf-8')

@@ -1,8 +1,8 @@
 """ImageNet-A, -R, -O, -Sketch, V2 and ReaL, for models of ImageNet-1k.
 
-Labels are indices of all 1000 classes, so that a model needs no other head;
-:class:`mmtlalign.SubsetAccuracy` compares the 200 of A and R alone. A folder that is
-another set, or lacks a class, is refused.
+Labels are indices among all 1000 classes, so that a model keeps its head;
+:class:`mmtlalign.SubsetAccuracy` scores only the 200 classes of A and R. A folder that
+holds another data set, or lacks a class, is an error.
 """
 
 import os.path as osp
@@ -26,21 +26,21 @@ V2_VARIANTS = ('matched-frequency', 'threshold0.7', 'top-images')
 class ImageNetSubset(ClassFolders):
     """ImageNet-A, -R or -O, of 200 classes each, or ImageNet's own pictures of these.
 
-    Pictures of ImageNet-O show none of the classes: their label is empty.
+    Pictures of ImageNet-O show none of the 1000 classes: their list of labels is empty.
 
     Args:
         which (str): ``'a'``, ``'r'`` or ``'o'``.
         data_root (str, optional): Folder of the class folders. Defaults to None:
             'data/imagenet-a' and so on, or 'data/imagenet/val' with ``clean=True``.
-        clean (bool): Whether to read, of ImageNet's validation pictures, those of the
-            200 classes, what A and R are compared with and O is told from. Defaults to
-            False.
-        allow_missing (bool): Whether classes without a picture are fine. Defaults to
-            False.
-        **kwargs: As of mmpretrain's ``BaseDataset``.
+        clean (bool): Whether to read ImageNet's validation pictures of the 200 classes
+            instead, which are the reference for A and R, and the in-distribution data
+            for O. Defaults to False.
+        allow_missing (bool): Whether classes without a picture are allowed. Defaults
+            to False.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        InputError: The folder is another set, or lacks a class.
+        InputError: The folder is another data set, or lacks a class.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class ImageNetSubset(ClassFolders):
         super().__init__(data_root=data_root or default, **kwargs)
 
     def labels(self) -> dict[str, int]:
-        """Return WordNet id to label of the 200 classes."""
+        """Return the labels of the 200 classes, by WordNet id."""
         return self._labels
 
     def find_pictures(self, folder: str) -> list[tuple[str, Any]]:
-        """Return name and label; of a picture of ImageNet-O there is none."""
+        """Return (name, label) of the pictures; the label is [] for ImageNet-O."""
         found = super().find_pictures(folder)
         return [(name, []) for name, _ in found] if self.is_out else found
 
@@ -75,12 +75,12 @@ class ImageNetSketch(ClassFolders):
     Args:
         data_root (str): Folder of the class folders. Defaults to
             'data/imagenet-sketch'.
-        allow_missing (bool): Whether classes without a picture are fine. Defaults to
-            False.
-        **kwargs: As of mmpretrain's ``BaseDataset``.
+        allow_missing (bool): Whether classes without a picture are allowed. Defaults
+            to False.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        InputError: The folder is another set, or lacks a class.
+        InputError: The folder is another data set, or lacks a class.
     """
 
     title = 'ImageNet-Sketch'
@@ -94,8 +94,8 @@ class ImageNetSketch(ClassFolders):
 class ImageNetV2(ClassFolders):
     """ImageNetV2: new pictures of the 1000 classes (ICML 2019).
 
-    A class folder is a number, which is the label; sorted as text (0, 1, 10, 100, …)
-    the labels would be wrong.
+    A class folder is named by its label; numbering the folders in alphabetical order
+    (0, 1, 10, 100, …) would give wrong labels.
 
     Args:
         variant (str): ``'matched-frequency'``, ``'threshold0.7'`` or ``'top-images'``.
@@ -103,12 +103,13 @@ class ImageNetV2(ClassFolders):
         data_root (str): Folder with ``imagenetv2-<variant>-format-val`` or
             ``imagenetv2-<variant>``, or that folder itself. Defaults to
             'data/imagenetv2'.
-        allow_missing (bool): Whether classes without a picture are fine. Defaults to
-            False.
-        **kwargs: As of mmpretrain's ``BaseDataset``.
+        allow_missing (bool): Whether classes without a picture are allowed. Defaults
+            to False.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        InputError: The variant is not known or not there, or a class is missing.
+        InputError: The variant is not known or its folder is missing, or a class is
+            missing.
     """
 
     images = 10000
@@ -130,7 +131,7 @@ class ImageNetV2(ClassFolders):
         super().__init__(**kwargs)
 
     def labels(self) -> dict[str, int]:
-        """Return name of a folder, a number, to that number."""
+        """Return the labels by folder name, which is the label as text."""
         return {str(number): number for number in range(len(self.CLASSES))}
 
 
@@ -139,17 +140,17 @@ class ImageNetReaL(BaseDataset):
     """ImageNet's validation pictures with the labels of ReaL (arXiv 2006.07159).
 
     A picture has one or several labels, found by its name; those without any are left
-    out, and their number is logged. Take ``mmtlalign.ReaLAccuracy``.
+    out, and their number is logged. Evaluate with ``mmtlalign.ReaLAccuracy``.
 
     Args:
         data_root (str): Folder of the validation pictures, in class folders or not.
             Defaults to 'data/imagenet/val'.
         real_json (str, optional): ``real.json`` of the authors. Defaults to None:
             timm's copy.
-        **kwargs: As of mmpretrain's ``BaseDataset``.
+        **kwargs: Arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        InputError: A picture has another name than a validation picture.
+        InputError: The name of a picture is not that of a validation picture.
     """
 
     METAINFO = dict(classes=IMAGENET_CATEGORIES)
@@ -165,7 +166,7 @@ class ImageNetReaL(BaseDataset):
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the pictures that have a label, by name of file."""
+        """List the pictures that have a label, sorted by file name."""
         labels = real_labels(self.real_json)
         infos, total = [], 0
         paths = list_pictures(self.data_root, "ImageNet's validation set")

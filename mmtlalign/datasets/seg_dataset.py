@@ -1,4 +1,4 @@
-"""Segmentation data whose pictures may have one of several endings."""
+"""Segmentation data whose pictures may have several file name suffixes."""
 
 import os.path as osp
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from mmtlalign.registry import DATASETS
 
 @DATASETS.register_module()
 class SegDataset(BaseSegDataset):
-    """mmseg's ``BaseSegDataset`` for pictures of several endings.
+    """mmseg's ``BaseSegDataset`` for pictures with several suffixes.
 
     Args:
-        img_suffix (str | Sequence[str]): Endings of the pictures, such as
+        img_suffix (str | Sequence[str]): Suffixes of the pictures, such as
             ``('.jpg', '.png')``. Defaults to ``'.jpg'``.
-        **kwargs: As of mmseg's ``BaseSegDataset``.
+        **kwargs: Arguments of mmseg's ``BaseSegDataset``.
 
     Raises:
-        InputError: A mask has two pictures.
+        InputError: Two pictures belong to the same mask.
     """
 
     img_suffix: Any
@@ -29,7 +29,7 @@ class SegDataset(BaseSegDataset):
         super().__init__(img_suffix=img_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the pictures of all endings, with their masks."""
+        """List the pictures of all suffixes, with their masks."""
         endings: str | Sequence[str] = self.img_suffix
         found: dict[str, dict] = {}
         for self.img_suffix in [endings] if isinstance(endings, str) else endings:
@@ -37,7 +37,7 @@ class SegDataset(BaseSegDataset):
                 path = info['img_path']
                 several = not isinstance(endings, str)
                 if several and self.ann_file and not osp.isfile(path):
-                    continue  # a name of the list may have any of the endings
+                    continue  # a picture of the list may have any of the suffixes
                 other = found.setdefault(path.removesuffix(self.img_suffix), info)
                 if other['img_path'] != path:
                     raise InputError(

@@ -38,35 +38,36 @@ KEYS = dict(
 
 @DATASETS.register_module()
 class SegmentedObjects(BaseDataset):
-    """Images with the masks and boxes of their objects, for what attention is held to.
+    """Images with the masks and boxes of their objects, to compare attention with.
 
     The *object* of an image is the category that covers most pixels after the crop, all
     its instances together. A sample has, beside ``img`` (BGR uint8): ``gt_seg_map`` (H,
     W) uint8, 0 background, 255 void, else the category from 1 on; ``object_class``,
-    that category, 0 without object; ``object_mask`` (H, W) bool; ``object_boxes`` (n,
-    4) of its instances. A config packs them by ``dict(type='PackInputs',
-    algorithm_keys=('gt_seg_map', 'object_mask', 'object_boxes'))``.
+    the category of the object, 0 if there is none; ``object_mask`` (H, W) bool;
+    ``object_boxes`` (n, 4) of its instances. A config packs them by
+    ``dict(type='PackInputs', algorithm_keys=('gt_seg_map', 'object_mask',
+    'object_boxes'))``.
 
-    Resize and crop are done here, so that image and masks stay together.
+    Resize and crop are done here, so that image and masks are treated alike.
 
     Args:
         ann_file (str): A file in COCO's format (``.json``), or VOC's list of names.
             Defaults to VOC's 'ImageSets/Segmentation/val.txt'.
         data_root (str): Folder that the other paths are in. Defaults to ''.
-        data_prefix (dict, optional): Folders: ``img_path``, of VOC also
-            ``seg_map_path`` and ``instance_path``. Defaults to None: VOC's, of COCO
-            ``data_root`` itself.
+        data_prefix (dict, optional): Folders: ``img_path``, and for VOC also
+            ``seg_map_path`` and ``instance_path``. Defaults to None: VOC's own names,
+            or ``data_root`` itself for COCO.
         resize (int | Sequence[int], optional): Short side in pixels, or height and
-            width, to which the image is squashed. Defaults to None: as it is.
-        crop (int | Sequence[int], optional): Side, or height and width, of the middle
-            that is cut out. Defaults to None: all.
-        interpolation (str): Of the image, as of ``mmcv.imresize``; masks are nearest.
-            Defaults to 'bilinear'.
-        **kwargs: As of mmengine's ``BaseDataset``.
+            width whatever the aspect ratio. Defaults to None: the size of the file.
+        crop (int | Sequence[int], optional): Side, or height and width, of a centre
+            crop. Defaults to None: no crop.
+        interpolation (str): Of the image, see ``mmcv.imresize``; masks are resized
+            with nearest neighbour. Defaults to 'bilinear'.
+        **kwargs: Arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        InputError: The file is of another kind, has too many categories, or a crop is
-            larger than its image.
+        InputError: The file has another format or too many categories, image and masks
+            differ in size, or a crop is larger than its image.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class SegmentedObjects(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """List the images, with what their masks are made of."""
+        """List the images, with the files or polygons of their masks."""
         return self._list_coco() if self.is_coco else self._list_voc()
 
     def prepare_data(self, idx: int) -> Any:
@@ -121,7 +122,7 @@ class SegmentedObjects(BaseDataset):
         """Resize and crop an image and its maps."""
         height, width = image.shape[:2]
         if isinstance(self.resize, int):
-            # As mmpretrain's ResizeEdge rounds.
+            # Rounded as by mmpretrain's ResizeEdge.
             short = self.resize
             if width < height:
                 height, width = int(short * height / width), short
@@ -198,8 +199,8 @@ def choose_object(classes: np.ndarray, instances: np.ndarray) -> dict[str, Any]:
         instances: (H, W), numbers of the instances.
 
     Returns:
-        ``object_class`` (of equals the lowest, 0 if there is none), ``object_mask`` (H,
-        W) bool, ``object_boxes`` (n, 4) int64.
+        ``object_class`` (the lowest in a tie, 0 if there is no object),
+        ``object_mask`` (H, W) bool, ``object_boxes`` (n, 4) int64.
     """
     counts = np.bincount(classes.ravel(), minlength=VOID + 1)
     counts[[0, VOID]] = 0
@@ -230,7 +231,7 @@ def _read_voc(info: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_coco(info: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the maps of classes and instances of COCO; small objects lie above large."""
+    """Draw COCO's maps of classes and instances, small objects on top of large ones."""
     classes = np.zeros(info['size'], np.uint8)
     instances = np.zeros(info['size'], np.uint16)
     masks = [_decode(segmentation, info['size']) for _, segmentation in info['objects']]
@@ -242,7 +243,7 @@ def _draw_coco(info: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decode(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """Decode polygons or run lengths of COCO, (height, width) bool."""
+    """Decode COCO's polygons or run-length encoding to a (height, width) bool mask."""
     try:
         from pycocotools import mask as coder
     except ImportError as error:

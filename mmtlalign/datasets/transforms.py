@@ -1,8 +1,8 @@
-"""Pipeline steps: the hosts' own ones in less time, and one that no host has.
+"""Pipeline steps: faster versions of mmcv's and mmpretrain's, and one of our own.
 
-The fast steps are the hosts' classes, draw their random values by the hosts' methods
-and make the same pictures. How much they save is measured by
-``tools/benchmarks/benchmark_loader.py``.
+The faster steps are subclasses, draw their random values by the methods of the parent
+and, but for the rounding of the PyTorch backend, make the same pictures.
+``tools/benchmarks/benchmark_loader.py`` measures how much they save.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ from mmtlalign.registry import TRANSFORMS
 
 @contextlib.contextmanager
 def record_random_params(step: BaseTransform, *names: str) -> Iterator[dict]:
-    """Record what methods of a step that draw at random return meanwhile.
+    """Record what the random methods of a step return while the context is open.
 
     (mmcv's ``cache_random_params`` is meant for this, but where a class inherits such
-    a method it leaves one more wrapper behind with every use, until Python's limit
-    of recursion ends the run.)
+    a method it leaves one more wrapper behind with every use, until the run ends with
+    a ``RecursionError``.)
 
     Args:
         step: Transform of a pipeline.
-        *names: Names of the methods.
+        *names: Names of its methods that draw random values.
 
     Yields:
-        Name of a method to its last result, filled as the step runs.
+        A dict from the name of a method to its last result, filled as the step runs.
     """
     params, own = {}, {name: vars(step)[name] for name in names if name in vars(step)}
 
@@ -58,20 +58,21 @@ def record_random_params(step: BaseTransform, *names: str) -> Iterator[dict]:
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(host.RandomResizedCrop):
-    """mmpretrain's ``RandomResizedCrop`` with one more backend, PyTorch.
+    """mmpretrain's ``RandomResizedCrop`` with PyTorch as one more backend.
 
-    It resizes bytes with the antialiased filters of Pillow and vector instructions,
-    as torchvision does. Weights are rounded otherwise: of the values of a picture
-    about 1 % differ from Pillow's, by 1 or, rarely, by 2 of 255.
+    PyTorch resizes uint8 pixels with the antialiasing filters of Pillow and SIMD
+    instructions, as torchvision does. It rounds the filter weights differently: about
+    1 % of the values of a picture differ from Pillow's, by 1 or, rarely, by 2 of 255.
 
     Args:
-        *args: As of mmpretrain's ``RandomResizedCrop``.
+        *args: Arguments of mmpretrain's ``RandomResizedCrop``.
         backend (str): ``'torch'``, with ``interpolation`` ``'bilinear'`` or
-            ``'bicubic'``, or as the host's. Defaults to ``'cv2'``, as the host's.
-        **kwargs: As of mmpretrain's ``RandomResizedCrop``.
+            ``'bicubic'``, or mmpretrain's ``'cv2'`` or ``'pillow'``. Defaults to
+            ``'cv2'``.
+        **kwargs: Arguments of mmpretrain's ``RandomResizedCrop``.
 
     Raises:
-        InputError: For a backend or an interpolation that is not known.
+        InputError: The backend or its interpolation is not known.
     """
 
     def __init__(self, *args: Any, backend: str = 'cv2', **kwargs: Any):
@@ -92,9 +93,9 @@ class RandomResizedCrop(host.RandomResizedCrop):
             return super().transform(results)
         img = results['img']
         top, left, height, width = self.rand_crop_params(img)
-        # A copy, as a flipped picture would not become a tensor.
+        # A flipped picture has negative strides, which torch does not take.
         crop = np.ascontiguousarray(img[top : top + height, left : left + width])
-        # With the strides of a batch, PyTorch hands on pixels in the same order.
+        # As a batch in channels-last order, which PyTorch keeps in the output.
         batch = torch.from_numpy(crop.reshape(1, height, width, -1))
         batch = interpolate(
             batch.permute(0, 3, 1, 2),
@@ -111,31 +112,31 @@ class RandomResizedCrop(host.RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class RandomFlip(mmcv_host.RandomFlip):
-    """mmcv's ``RandomFlip``, the picture copied at once by OpenCV.
+    """mmcv's ``RandomFlip`` with the picture flipped by OpenCV.
 
-    The host makes a view with strides below zero, which every later step that needs
-    an array in order copies at thirty times the cost.
+    mmcv makes a view with negative strides, which every later step that needs a
+    contiguous array copies at thirty times the cost.
 
     Args:
-        **kwargs: As of mmcv's ``RandomFlip``.
+        **kwargs: Arguments of mmcv's ``RandomFlip``.
     """
 
     def _flip(self, results: dict) -> None:
-        """Flip ``results['img']``, (H, W, C) or (H, W), and what else the host does."""
+        """Flip ``results['img']``, (H, W, C) or (H, W), and what else mmcv flips."""
         img = results['img']
         super()._flip(results)
-        # As the host has it by now, but in order.
+        # The same picture as mmcv's view, but contiguous.
         axis = dict(horizontal=1, vertical=0, diagonal=-1)[results['flip_direction']]
         results['img'] = cv2.flip(img, axis)
 
 
-# Every value a pixel may have, as a picture, (1, 256, 3).
+# All values of a byte, as a picture (1, 256, 3).
 RAMP = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
 
 
 def auto_contrast_table(img: np.ndarray) -> np.ndarray:
-    """Return what mmcv's ``auto_contrast`` makes of every value, (1, 256, 3)."""
-    # Not in one call, which would take fifty times as long.
+    """Return mmcv's ``auto_contrast`` as a lookup table (1, 256, 3)."""
+    # Axis by axis: over both at once takes fifty times as long.
     low, high = img.min(0).min(0).astype(float), img.max(0).max(0).astype(float)
     flat = high <= low
     scale = 255 / np.where(flat, 1, high - low)
@@ -144,7 +145,7 @@ def auto_contrast_table(img: np.ndarray) -> np.ndarray:
 
 
 def equalize_table(img: np.ndarray) -> np.ndarray:
-    """Return what mmcv's ``imequalize`` makes of every value, (1, 256, 3)."""
+    """Return mmcv's ``imequalize`` as a lookup table (1, 256, 3)."""
     table = RAMP.copy()
     for channel in range(3):
         counts = cv2.calcHist([img], [channel], None, [256], [0, 256])[:, 0]
@@ -157,7 +158,7 @@ def equalize_table(img: np.ndarray) -> np.ndarray:
 
 
 def contrast_table(img: np.ndarray, factor: float) -> np.ndarray:
-    """Return what mmcv's ``adjust_contrast`` makes of every value, (1, 256, 3)."""
+    """Return mmcv's ``adjust_contrast`` as a lookup table (1, 256, 3)."""
     grey = cv2.cvtColor(img, cv2.COLOR_BGR2GRAY)
     mean = round(cv2.sumElems(grey)[0] / grey.size)
     ramp = RAMP.astype(np.float32)
@@ -166,14 +167,14 @@ def contrast_table(img: np.ndarray, factor: float) -> np.ndarray:
 
 
 def draw_table(step: BaseTransform, img: np.ndarray) -> np.ndarray | None:
-    """Draw the table (1, 256, 3) of a policy as the host draws.
+    """Draw the random values of a policy, and return its lookup table (1, 256, 3).
 
     Args:
         step: One of :data:`BY_TABLE`.
         img: (H, W, 3) uint8.
 
     Returns:
-        None if the policy is to leave the image as it is.
+        The table; None if the policy is not applied this time.
     """
     if step.random_disable():
         return None
@@ -186,21 +187,21 @@ def draw_table(step: BaseTransform, img: np.ndarray) -> np.ndarray | None:
     return contrast_table(img, 1 + step.random_negative(amount))
 
 
-# Policies that ask for the histogram, for which NumPy takes more than a millisecond.
+# Policies that need image statistics, for which NumPy takes more than a millisecond.
 BY_TABLE = (auto_augment.AutoContrast, auto_augment.Contrast, auto_augment.Equalize)
 
 
 @TRANSFORMS.register_module()
 class RandAugment(host.RandAugment):
-    """mmpretrain's ``RandAugment`` with faster steps that depend on the histogram.
+    """mmpretrain's ``RandAugment`` with faster policies for contrast.
 
-    Automatic contrast, contrast and equalizing are done by a table of the 256 values
-    of a byte. Random values are drawn as by the host, in the same order, and pixels
-    are the same.
+    ``AutoContrast``, ``Contrast`` and ``Equalize`` are applied by a lookup table of 256
+    values. Random values are drawn as by mmpretrain, in the same order, and pixels are
+    the same.
 
     Args:
-        *args: As of mmpretrain's ``RandAugment``.
-        **kwargs: As of mmpretrain's ``RandAugment``.
+        *args: Arguments of mmpretrain's ``RandAugment``.
+        **kwargs: Arguments of mmpretrain's ``RandAugment``.
     """
 
     def transform(self, results: dict) -> dict:
@@ -225,20 +226,20 @@ class RandAugment(host.RandAugment):
 
 @TRANSFORMS.register_module()
 class IgnoreLabels(BaseTransform):
-    """Turn ids of a label map into the one that mmseg neither learns nor scores.
+    """Replace ids of a label map by the id that mmseg neither learns nor scores.
 
-    Losses, crops, padding and ``IoUMetric`` of mmseg all leave out 255. With
-    ``ignore_index=11`` each of them had to be told, and the one that was not
-    would count void as a mistake. Place it after ``LoadAnnotations``, in the
+    Losses, crops, padding and ``IoUMetric`` of mmseg all ignore 255 by default. With
+    ``ignore_index=11`` instead, each of them would have to be set, and one that was
+    forgotten would count void as a mistake. Place it after ``LoadAnnotations``, in the
     pipelines of training, test and test-time augmentation.
 
     Args:
-        labels (Sequence[int]): Ids of the label map, as ``LoadAnnotations`` hands
-            it on (after ``reduce_zero_label``), such as ``(11,)`` for CamVid.
-        ignore_index (int): What they become. Defaults to 255.
+        labels (Sequence[int]): Ids to replace, as in the output of ``LoadAnnotations``
+            (after ``reduce_zero_label``), such as ``(11,)`` for CamVid.
+        ignore_index (int): The id that replaces them. Defaults to 255.
 
     Raises:
-        InputError: If there are no labels.
+        InputError: There are no labels, or they are not integers.
     """
 
     def __init__(self, labels: Sequence[int], ignore_index: int = 255):
@@ -255,7 +256,7 @@ class IgnoreLabels(BaseTransform):
         self.ignore_index = ignore_index
 
     def transform(self, results: dict) -> dict:
-        """Change ``results['gt_seg_map']``, (H, W) uint8; a picture alone has none.
+        """Change ``results['gt_seg_map']``, (H, W) uint8, if the sample has a map.
 
         Raises:
             InputError: The label map is not loaded yet.
@@ -266,7 +267,7 @@ class IgnoreLabels(BaseTransform):
                     'IgnoreLabels stands before LoadAnnotations in the pipeline, so '
                     'there is no label map yet; place it behind'
                 )
-            return results  # of an inferencer
+            return results  # an inferencer has pictures alone
         label_map = results['gt_seg_map']
         label_map[np.isin(label_map, self.labels)] = self.ignore_index
         return results

@@ -1,4 +1,4 @@
-"""Checkpoints that replace others only when they are whole."""
+"""A checkpoint hook that deletes old checkpoints only after the next one is written."""
 
 import errno
 import os.path as osp
@@ -15,13 +15,13 @@ from mmtlalign.registry import HOOKS
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """mmengine's ``CheckpointHook``, which never has less than it had before.
+    """mmengine's ``CheckpointHook``, which loses no checkpoint if writing fails.
 
     The stock hook deletes the surplus checkpoint, and the best one so far, before it
     writes the next; if that fails, both are gone. Here they are deleted afterwards, or
     before only if the disk is full and another whole one remains. The folder of a run
-    may be renamed or moved.
-    ``tools/train.py`` has it in place of the stock hook, with the same arguments.
+    may be renamed or moved before it is resumed.
+    ``tools/train.py`` uses it in place of the stock hook, with the same arguments.
 
     Raises:
         InputError: A checkpoint cannot be written.
@@ -30,7 +30,7 @@ class WholeCheckpointHook(CheckpointHook):
     file_backend: Any
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, and the best checkpoints of a run that is resumed."""
+        """Update the paths of a resumed run's checkpoints to its present folder."""
         hub = runner.message_hub
         for key, path in list(hub.runtime_info.items()):
             if key.startswith(('best_ckpt', 'last_ckpt')) and isinstance(path, str):
@@ -69,7 +69,7 @@ class WholeCheckpointHook(CheckpointHook):
         )
 
     def _remove(self) -> int:
-        """Delete what was replaced; return how many files."""
+        """Delete the files that were replaced; return their number."""
         backend = self.file_backend
         if not isinstance(backend, LateRemoval):
             return 0
@@ -79,18 +79,18 @@ class WholeCheckpointHook(CheckpointHook):
 
 
 class LateRemoval(LocalBackend):
-    """Local files whose removal waits until it is asked for."""
+    """mmengine's local file backend with deferred removal of files."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pending: list[str] = []
 
     def remove(self, filepath: str) -> None:
-        """Note a file that is to be removed."""
+        """Mark a file for removal."""
         self.pending.append(filepath)
 
     def remove_now(self, kept: set[str | None]) -> int:
-        """Remove the files but those that were written anew; return how many."""
+        """Remove the marked files except ``kept``; return how many were removed."""
         removed = 0
         while self.pending:
             path = self.pending.pop()

@@ -1,8 +1,8 @@
-"""Keep the console readable: everything else stays in the log file.
+"""Keep long log records and known warnings off the console.
 
 mmengine writes the environment, the whole config, the table of hooks and one line per
-parameter with an own learning rate to the console. They are worth keeping, in the log
-file of the work directory, where they still go.
+parameter with its own learning rate to the console. Here these go only to the log file
+in the work directory.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import warnings
 
 import mmengine.logging.logger
 
-# How the records begin that a person does not read while a run starts.
+# How records begin that go to the log file only.
 BULK_STARTS = (
     '\n' + '-' * 60 + '\nSystem environment:',
     'Config:\n',
@@ -23,13 +23,13 @@ BULK_STARTS = (
     # mmengine's own use of its old file interface.
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
-    # Untrue: ExactResumeHook keeps them.
+    # It warns that accumulated gradients are lost, but ExactResumeHook saves them.
     'Resumed iteration number is not divisible by',
 )
-# How they end: mmengine names every tensor of a teacher that does not learn.
+# How such records end: mmengine names every tensor of a teacher that does not learn.
 BULK_ENDS = ('is skipped since its requires_grad=False',)
 
-# (message, module) of warnings at import that are harmless, and not the user's to mend.
+# (message, module) of harmless warnings that the user can do nothing about.
 KNOWN_WARNINGS = (
     # Hosts and mmengine import pkg_resources; setuptools is pinned below 82.
     ('.*pkg_resources is deprecated.*', '.*'),
@@ -37,27 +37,27 @@ KNOWN_WARNINGS = (
     ('Importing from timm.models.* is deprecated.*', '.*'),
     # torch tells mmcv and the hosts about names that moved.
     ('.*torch.cuda.amp.* is deprecated.*', '.*'),
-    # Swin and UperNet call meshgrid without `indexing`; the default is meant.
+    # Swin and UperNet call meshgrid without `indexing`, and want its default.
     ('torch.meshgrid: in an upcoming release.*', '.*'),
     # pin_memory=True is in every host's base config, also on a CPU.
     (".*'pin_memory' argument is set as true but no accelerator.*", '.*'),
-    # mmseg about its own default, which the recipes mean, and about the old place
-    # of a setting that its own data sets still use.
+    # mmseg warns of its own default, which the recipes want, and of the old place of
+    # a setting that its own data sets still use.
     ('Default ``avg_non_ignore`` is False.*', 'mmseg.*'),
     ('`reduce_zero_label` will be deprecated.*', 'mmseg.*'),
-    # mmdet about an optional metric; the recipes use CocoMetric.
+    # mmdet warns of an optional metric; the recipes use CocoMetric.
     ('faster_coco_eval is not installed.*', 'mmdet.*'),
     # One thread for each of several processes, as torchrun sets it too.
     ('Setting (OMP|MKL)_NUM_THREADS environment variable.*', 'mmengine.*'),
     # mmengine steps the schedulers by its own hooks.
     ('Detected call of `lr_scheduler.step.*', '.*'),
 )
-# Printed, not warned, at import: the hosts look for an optional data platform.
+# Beginnings of what the hosts print at import about an optional data platform.
 KNOWN_PRINTS = ('Could not import OneDL',)
 
 
 def hide_bulk(logger: logging.Logger) -> None:
-    """Keep the bulk off the console; log files stay complete."""
+    """Keep the records of the tables above off the console; log files keep them."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(_is_for_people)
@@ -71,7 +71,7 @@ def _is_for_people(record: logging.LogRecord) -> bool:
 def filter_known_warnings() -> None:
     """Silence the warnings of :data:`KNOWN_WARNINGS`; all others stay.
 
-    So it is with the prints of :data:`KNOWN_PRINTS`, if no host is imported yet.
+    The prints of :data:`KNOWN_PRINTS` are silenced, too, if no host is imported yet.
     """
     for message, module in KNOWN_WARNINGS:
         warnings.filterwarnings('ignore', message=message, module=module)

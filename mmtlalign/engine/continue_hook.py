@@ -11,18 +11,18 @@ from mmtlalign.registry import HOOKS
 class ContinueHook(Hook):
     """Continue the run that wrote ``load_from`` with a model that has more parameters.
 
-    EsViT's two phases (arXiv 2106.09785, official README): views alone for 200
-    epochs, then views and regions for the other 100 of the same schedules. Weights,
-    centres and teacher come from the file, and so do epoch, learning rate, weight
-    decay and loss scale. What the file has no weights for, the region heads, begins
-    anew. So do the moments of the optimizer, as in the official code, whose optimizer
-    refuses the old ones: the parameters are others.
+    For the two phases of EsViT (arXiv 2106.09785, official README): the view loss alone
+    for 200 epochs, then view and region loss for the last 100 of the same schedules.
+    Weights, centres and teacher come from the file, and so do epoch, learning rate,
+    weight decay and loss scale. The region heads, for which the file has no weights,
+    start from their initialisation. The moments of the optimizer start at zero, as in
+    the official code, whose optimizer cannot load the old ones for other parameters.
 
-    ``--resume`` of such a run continues it as any other; the hook does nothing then.
+    ``--resume`` continues such a run like any other; the hook does nothing then.
 
     Raises:
-        InputError: Nothing was loaded, the file has no state of a run, or that run
-            had other schedules, other rates or another length of an epoch.
+        InputError: Nothing was loaded, the file holds no training state, or that run
+            had other schedules, learning rates or iterations per epoch.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,11 @@ class ContinueHook(Hook):
         )
 
     def before_train(self, runner: Runner) -> None:
-        """Stop a run that was to continue and would begin at random weights."""
+        """Check that a checkpoint was loaded, else the run would start at random.
+
+        Raises:
+            InputError: None was.
+        """
         if not self.loaded:
             raise InputError(
                 'ContinueHook: no checkpoint was loaded, so there is nothing to '
@@ -81,7 +85,7 @@ class ContinueHook(Hook):
         loop._epoch, loop._iter = epoch, meta['iter']
 
     def _take_schedules(self, runner: Runner, checkpoint: dict, file: str) -> None:
-        """Set schedulers to their step, and what they schedule to its value."""
+        """Set the schedulers to their step, and the scheduled values to theirs."""
         schedulers, saved = runner.param_schedulers, checkpoint['param_schedulers']
         if not isinstance(schedulers, list) or not isinstance(saved, list):
             raise InputError('ContinueHook: several optimizers are not supported.')
@@ -94,7 +98,7 @@ class ContinueHook(Hook):
                 'schedules, global batch and data.'
             )
         names = list(dict.fromkeys(s.param_name for s in schedulers))
-        # Scheduled values of today by those that the parameters of a group began with.
+        # Current values of a group by its initial ones, which tell the groups apart.
         current = {
             tuple(group[f'initial_{n}'] for n in names): {n: group[n] for n in names}
             for group in checkpoint['optimizer']['param_groups']

@@ -1,10 +1,10 @@
-"""A run that is resumed goes on as if it had never stopped, to the bit on a CPU.
+"""Exact resuming: a resumed run goes on as if never stopped, bit for bit on a CPU.
 
-Checkpoints of mmengine hold no random generators, and data workers run ahead of the
-steps. So what is random here never depends on history: every step of the training, and
-every batch of the data workers, seeds the generators with the seed of the run and its
-own number. What the weights depend on beside, and mmengine does not save, goes into the
-checkpoint under :data:`KEY`.
+Checkpoints of mmengine hold no state of random generators, and data workers run ahead
+of the training. So random values must not depend on history: each training step, and
+each batch in a data worker, seeds the generators with the seed of the run and its own
+number. Other state that the weights depend on, and that mmengine does not save, goes
+into the checkpoint under :data:`KEY`.
 """
 
 import random
@@ -26,7 +26,7 @@ from mmtlalign.registry import HOOKS
 
 # Entry of a checkpoint.
 KEY = 'exact_resume'
-# What is seeded; streams of different purposes have nothing in common.
+# Purposes of seeding, each with an independent random stream.
 STEP, EPOCH, EVALUATION, DATA = range(4)
 
 
@@ -34,8 +34,8 @@ def seed_generators(*key: int) -> None:
     """Seed the generators of Python, NumPy and PyTorch from some numbers.
 
     Args:
-        *key: Seed of the run, purpose, and what else tells one draw from another; all
-            at least 0.
+        *key: Seed of the run, purpose, and further numbers that identify the stream,
+            all at least 0.
     """
     words = np.random.SeedSequence(key).generate_state(3).tolist()
     random.seed(words[0])
@@ -58,7 +58,7 @@ class NumberedBatch(list):
 
 
 class NumberedBatches:
-    """A batch sampler that numbers its batches, through all passes.
+    """A batch sampler that numbers its batches, counting on from pass to pass.
 
     Args:
         batches: Batch sampler of a data loader.
@@ -72,7 +72,7 @@ class NumberedBatches:
     def __iter__(self) -> Iterator[NumberedBatch]:
         batches, self._advanced = self._advanced or iter(self.batches), None
         for batch in batches:
-            # Counted before it is handed out: loaders ask ahead.
+            # Counted before it is handed out, as loaders prefetch.
             self.number += 1
             yield NumberedBatch(batch, self.number - 1)
 
@@ -85,10 +85,10 @@ class NumberedBatches:
         return getattr(self.batches, name)
 
     def advance(self, number: int, count: int, set_epoch: Callable[[int], None]) -> int:
-        """Skip batches of the next pass; nothing is loaded.
+        """Skip batches of the next pass without loading them.
 
         Args:
-            number: Of the batch that comes next.
+            number: Number of the batch that comes next.
             count: How many batches to skip; more than a pass has skips whole passes.
             set_epoch: Called with the number of passes that were skipped.
 
@@ -115,8 +115,8 @@ class SeededFetch:
 
     Args:
         dataset: The data set.
-        seed: Of the run.
-        rank: Of the process.
+        seed: Seed of the run.
+        rank: Rank of the process.
     """
 
     def __init__(self, dataset: Dataset, seed: int, rank: int):
@@ -132,20 +132,21 @@ class SeededFetch:
 
 
 def number_batches(loader: DataLoader, seed: int) -> None:
-    """Make what is random in a batch depend on its number alone.
+    """Make the random values of a batch depend only on the seed and its number.
 
-    Loaders of streams, or without batches, are left as they are.
+    Loaders of iterable data sets, or without batches, are left as they are.
 
     Args:
-        loader: Not started yet; changed in place.
-        seed: Of the run.
+        loader: Data loader that is not started yet; changed in place.
+        seed: Seed of the run.
     """
     dataset = loader.dataset
     if isinstance(dataset, IterableDataset) or loader.batch_sampler is None:
         return
     if isinstance(loader.batch_sampler, NumberedBatches):
         return
-    # A loader refuses to have it set, as its own settings would not fit; these do.
+    # A loader forbids setting `batch_sampler`, which might contradict its other
+    # settings; this one does not.
     loader.__dict__['batch_sampler'] = NumberedBatches(loader.batch_sampler)
     dataset.__getitems__ = SeededFetch(dataset, seed, get_rank())
 
@@ -171,7 +172,7 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
 
 
 def resume_exactly(loop: BaseLoop) -> BaseLoop:
-    """Return a training loop that can begin anywhere; other kinds are left alone."""
+    """Return a training loop that can start at any iteration, if mmengine's own."""
     for kind in (ExactEpochLoop, ExactIterLoop):
         if type(loop) is kind.__base__:
             loop.__class__ = kind
@@ -179,7 +180,7 @@ def resume_exactly(loop: BaseLoop) -> BaseLoop:
 
 
 class ExactEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which also begins within an epoch or with a validation."""
+    """mmengine's loop, which can also start within an epoch or with a validation."""
 
     owes_validation = False
 
@@ -205,11 +206,11 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         )
 
     def run_epoch(self) -> None:
-        """Train an epoch, or what is left of it."""
+        """Train one epoch, or the rest of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
-        # A run whose epoch had another length begins a new one, as in mmengine.
+        # If the length of an epoch has changed, a new one begins, as in mmengine.
         done = done if 0 < done <= len(self.dataloader) else 0
         advance_loader(self.dataloader, self._iter, done)
         for idx, data_batch in enumerate(self.dataloader, done):
@@ -219,7 +220,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
 
 
 class ExactIterLoop(IterBasedTrainLoop):
-    """mmengine's loop, which also begins anywhere in the data or with a validation."""
+    """mmengine's loop, which can also start at any batch or with a validation."""
 
     owes_validation = False
 
@@ -247,13 +248,13 @@ class ExactIterLoop(IterBasedTrainLoop):
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
 
     def _batches(self) -> Iterator[Any]:
-        """Return an iterator over batches without end, from the current step on."""
+        """Return an endless iterator over batches, from the current step on."""
         begun = getattr(self.dataloader_iterator, '_iterator', None)
         if begun is None:
             passes = advance_loader(self.dataloader, self._iter, self._iter)
             return self._endless(iter(self.dataloader), passes)
-        # Older mmengine begins to load when it makes the loop; nothing can be skipped
-        # without loading.
+        # Older mmengine starts loading when it builds the loop; then batches have to
+        # be loaded to be skipped.
         return islice(self._endless(begun, 0), self._iter, None)
 
     def _endless(self, batches: Iterator[Any], passes: int) -> Iterator[Any]:
@@ -271,19 +272,19 @@ class ExactIterLoop(IterBasedTrainLoop):
 class ExactResumeHook(Hook):
     """Seed every step, and save what mmengine's checkpoints lack.
 
-    That is: gradients accumulated since the last step of the optimizer (of one process;
-    several lose them), whether the validation of this step is done, and the state of
+    It saves the gradients accumulated since the last step of the optimizer (not in
+    distributed runs), whether the validation of this step is done, and the state of
     mmengine's ``EarlyStoppingHook``. ``tools/train.py`` adds it to every run.
     """
 
-    # Before all that draw.
+    # Before all hooks that draw random values.
     priority = 'HIGHEST'
 
     def __init__(self) -> None:
         self.validated = -1
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed what samplers draw when a pass begins."""
+        """Seed the generators, from which samplers draw when an epoch begins."""
         seed_generators(runner.seed, EPOCH, runner.epoch)
 
     def before_train_iter(
@@ -305,7 +306,7 @@ class ExactResumeHook(Hook):
         self.validated = runner.iter
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put into a checkpoint what mmengine does not save."""
+        """Add to a checkpoint what mmengine does not save."""
         stopping = early_stopping_hooks(runner)
         state: dict[str, Any] = dict(
             validated=self.validated,
@@ -324,7 +325,7 @@ class ExactResumeHook(Hook):
         checkpoint[KEY] = state
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take it back when a run is resumed."""
+        """Restore what ``before_save_checkpoint`` saved when a run is resumed."""
         state = checkpoint.get(KEY)
         if not runner._resume or state is None:
             return

@@ -1,7 +1,7 @@
-"""Hooks of mmengine and mmpretrain with the classes of this package.
+"""Make hooks of mmengine and mmpretrain work with this package, or refuse them.
 
-A hook that would do nothing without a word works, or is refused when the run is built;
-``tests/engine/test_host_hooks.py`` has the answer for each.
+A hook that would silently do nothing is an error when the run is built;
+``tests/engine/test_host_hooks.py`` tests each of them.
 """
 
 from types import SimpleNamespace
@@ -17,14 +17,14 @@ from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.validation.samples import name_broken_samples
 
-# In place of mmengine's.
+# Hooks that replace mmengine's.
 OURS = {'CheckpointHook': 'mmtlalign.WholeCheckpointHook'}
-# The end of a scheduler that has none.
+# mmengine's `end` of a scheduler without an end.
 ENDLESS = 10**9
 
 
 def our_hook(hook: Hook | dict) -> Hook | dict:
-    """Return the config of this package's hook for a host's, or what was given."""
+    """Return a hook's config with mmengine's type replaced by ours, if we have one."""
     if not isinstance(hook, dict):
         return hook
     kind = hook.get('type')
@@ -35,8 +35,8 @@ def our_hook(hook: Hook | dict) -> Hook | dict:
 def average_inner_model(runner: Runner) -> None:
     """Let an ``EMAHook`` average the network inside test-time augmentation.
 
-    Before anything is loaded: it would average the wrapper, find no weights for it in a
-    checkpoint, and evaluate random ones.
+    Call it before a checkpoint is loaded. The hook would average the wrapper, find no
+    weights for it in the checkpoint, and evaluate random ones.
     """
     model = runner.model
     model = model.module if is_model_wrapper(model) else model
@@ -50,10 +50,10 @@ def average_inner_model(runner: Runner) -> None:
 
 
 def check_hooks(runner: Runner) -> None:
-    """Check that every hook of a training can do what it is for.
+    """Check that every hook of a training run has an effect.
 
     Raises:
-        InputError: One would do nothing, or fail late.
+        InputError: A hook would do nothing, or fail late.
     """
     model = unwrap_model(runner.model)
     for hook in runner.hooks:
@@ -76,7 +76,8 @@ def check_switch(hook: Any, model: nn.Module, runner: Runner) -> None:
         if 'loss' in recipe:
             owner = model if hasattr(model, 'loss_module') else model.head
             old, new = getattr(owner, 'loss_module', None), recipe['loss']
-            # Token labels take a loss of their own, whose arguments others lack.
+            # The head for token labels calls its own loss with arguments that other
+            # losses do not take.
             own = type(old).__module__.startswith('mmtlalign.')
             if old is None or (own and not isinstance(new, type(old))):
                 raise UnsupportedError(
@@ -94,10 +95,10 @@ def check_switch(hook: Any, model: nn.Module, runner: Runner) -> None:
 
 
 def check_switched_augments(augments: Any, epoch: int, model: nn.Module) -> None:
-    """Check that a model can mix by other augments from an epoch on."""
+    """Check that a model can switch to other augments at an epoch."""
     preprocessor = getattr(model, 'data_preprocessor', None)
     if hasattr(model, 'make_switched_mixer') and hasattr(preprocessor, 'on_switch'):
-        model.make_switched_mixer(augments)  # an error shows now
+        model.make_switched_mixer(augments)  # so that errors show now
     elif hasattr(model, 'make_switched_mixer') or not hasattr(
         preprocessor, 'batch_augments'
     ):
@@ -109,7 +110,7 @@ def check_switched_augments(augments: Any, epoch: int, model: nn.Module) -> None
 
 
 def needs(test: Any, reason: str) -> Any:
-    """Return a check that raises UnsupportedError with a reason."""
+    """Return a check that raises UnsupportedError unless ``test`` holds."""
 
     def check(hook: Hook, model: nn.Module, runner: Runner) -> None:
         if not test(model, runner):
@@ -122,7 +123,7 @@ def needs(test: Any, reason: str) -> Any:
 
 
 def has_loss(name: str) -> Any:
-    """Return a test whether the loss of the head has an attribute."""
+    """Return a test of whether the loss of the head has an attribute."""
 
     def test(model: nn.Module, runner: Runner) -> bool:
         head = getattr(model, 'head', None)
@@ -132,7 +133,7 @@ def has_loss(name: str) -> Any:
 
 
 def has_fixed_rate(model: nn.Module, runner: Runner) -> bool:
-    """Return whether a group of the optimizer asks for a fixed learning rate."""
+    """Return whether a parameter group of the optimizer has ``fix_lr``."""
     groups = getattr(runner.optim_wrapper, 'optimizer', None)
     return any(g.get('fix_lr') for g in getattr(groups, 'param_groups', ()))
 
@@ -158,7 +159,7 @@ def check_parameter(hook: Any, model: nn.Module, runner: Runner) -> None:
         raise InputError(f'WarmupParamHook: {error}') from error
 
 
-# By class, as hosts name them: what must hold in a training.
+# Checks of a training run, by class name of the hook.
 CHECKS = {
     'SwitchRecipeHook': check_switch,
     'VisualizationHook': check_visualization,

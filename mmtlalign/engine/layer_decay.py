@@ -1,4 +1,4 @@
-"""Learning rates that fall towards the input, in any model with a backbone."""
+"""Layer-wise learning-rate decay for any model with a backbone."""
 
 from numbers import Real
 
@@ -11,8 +11,8 @@ from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmtlalign.validation.config import LAYER_DECAY_KEYS, UnreadKeyError
 
-# What joins at the input, but counts as the last layer in mmpretrain's answers. In
-# BEiT's and timm's rule all of it counts as the first.
+# Parameters at the input that mmpretrain assigns to the last layer. BEiT and timm
+# assign all of them to the first.
 AT_THE_INPUT = ('dist_token', 'absolute_pos_embed', 'pre_norm.')
 CUSTOM_KEYS = {'lr_mult', 'decay_mult'}
 
@@ -21,20 +21,20 @@ CUSTOM_KEYS = {'lr_mult', 'decay_mult'}
 class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
     """mmengine's default constructor with layer-wise learning-rate decay.
 
-    The rule of BEiT (ICLR 2022, §3.3): a parameter at depth d of D learns at
-    ``lr * decay_rate ** (D - 1 - d)``. The model's backbone says which depth that is:
+    The rule of BEiT (ICLR 2022, §3.3): a parameter at depth d of D has the learning
+    rate ``lr * decay_rate ** (D - 1 - d)``. The backbone gives the depth:
     ``backbone.get_layer_depth(name, prefix)`` returns (d, D), as in mmpretrain.
-    Everything outside the backbone learns at the full rate. Classifiers, segmentors
-    and detectors of all hosts are alike in this, wrapped for distribution or not.
+    Everything outside the backbone has the full learning rate. This holds for
+    classifiers, segmentors and detectors, wrapped for distribution or not.
 
-    Weight decay, and multipliers of the learning rate, are those of the default
-    constructor; the multipliers and the decay multiply. Parameters of equal settings
-    share a group, frozen ones have none, and one that is used in several places is
-    trained once. In a distilled ViT mmpretrain counts the distillation token as the
-    last layer; here it is at depth 0, with the class token.
+    Weight decay, and multipliers of the learning rate, work as in the default
+    constructor; the multipliers and the decay are multiplied. Parameters of equal
+    settings share a group, frozen ones have none, and one that is used in several
+    places is trained once. In a distilled ViT mmpretrain counts the distillation token
+    as the last layer; here it is at depth 0, with the class token.
 
-    An absolute ``eta_min`` of a scheduler is the same for all layers, and may lie
-    above the rate of the first; ``eta_min_ratio`` keeps the ratios::
+    An absolute ``eta_min`` of a scheduler is the same for all layers, and may be
+    above the learning rate of the first; ``eta_min_ratio`` keeps the ratios::
 
         optim_wrapper = dict(
             constructor='mmtlalign.LayerDecayOptimWrapperConstructor',
@@ -50,8 +50,8 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
 
     Raises:
         UnreadKeyError: A key is not known.
-        InputError: A value is impossible, there is no backbone, or it does not say the
-            depths of its parameters.
+        InputError: A value is impossible, there is no backbone, or it has no (valid)
+            ``get_layer_depth``.
     """
 
     def _validate_cfg(self) -> None:
@@ -80,7 +80,7 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
             )
 
     def adjust_groups(self, groups: list[dict], model: nn.Module) -> list[dict]:
-        """Scale the rate of every parameter; keep each parameter once."""
+        """Scale the learning rate of every parameter; keep each parameter once."""
         depths = parameter_depths(find_backbone(model))
         scaled = {}
         for group in groups:
@@ -104,7 +104,7 @@ def find_backbone(model: nn.Module) -> nn.Module:
     """Return the backbone of a model, both without wrappers.
 
     Raises:
-        InputError: There is none, or it does not say depths.
+        InputError: There is none, or it has no ``get_layer_depth``.
     """
     model = unwrap_model(model)
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
@@ -127,10 +127,10 @@ def parameter_depths(backbone: nn.Module) -> dict[int, tuple[int, int]]:
     """Return (depth, number of depths) by the ``id`` of a backbone's parameters.
 
     Raises:
-        InputError: An answer of the backbone is no depth, or no parameter lies at some
-            depth between the first and the last: mmpretrain's HiViT asks for names that
-            its layers do not have, and would put all of them at the output, where
-            nothing decays.
+        InputError: The backbone returns an impossible depth, or a depth between the
+            first and the last has no parameter. (mmpretrain's HiViT looks for names
+            that its layers do not have, and so puts all of them at the last depth,
+            without decay.)
     """
     kind = type(backbone).__name__
     depths = {}

@@ -28,8 +28,9 @@ class Step(NamedTuple):
 
     Attributes:
         iteration: Its number, from 0.
-        batch: Of the data loader.
-        finite: Whether the losses are, () bool, on the CPU once ``ready`` has happened.
+        batch: The batch of the data loader.
+        finite: Whether all losses are finite, () bool; valid once ``ready`` has
+            happened.
         ready: Event of the copy of ``finite`` from the GPU; None on the CPU.
         losses: Name to scalar tensor.
     """
@@ -45,19 +46,19 @@ class Step(NamedTuple):
 class NanGuardHook(Hook):
     """Stop the training at a loss, an input or a weight that is not finite.
 
-    The loss of every step is checked without making a GPU wait: its flag is copied to
-    the CPU in the background and read when it has arrived, as a rule one iteration
-    later. Before a checkpoint is written, the flags still under way and all weights are
-    checked, so that no checkpoint of a bad state is written and none is deleted in its
-    favour. mmdet's ``CheckInvalidLossHook`` asserts the loss of every 50th step, with a
-    wait for the GPU, and names neither iteration nor file.
+    The loss of every step is checked without synchronising with the GPU: a flag is
+    copied to the CPU asynchronously and read when it has arrived, as a rule one
+    iteration later. Before a checkpoint is written, all outstanding flags and all
+    weights are checked, so that no checkpoint of a bad state is written or replaces a
+    good one. mmdet's ``CheckInvalidLossHook`` asserts the loss of every 50th step,
+    synchronises with the GPU, and names neither iteration nor file.
 
     Raises:
-        NonFiniteError: Says the iteration and the files of the batch, of which the full
-            list is written to ``nonfinite_batch.txt`` in the work directory.
+        NonFiniteError: With the iteration and the files of the batch; the full list of
+            files is written to ``nonfinite_batch.txt`` in the work directory.
     """
 
-    # Before the hooks that write: LoggerHook (60) and CheckpointHook (90).
+    # Before LoggerHook (60) and CheckpointHook (90), which write.
     priority = 'ABOVE_NORMAL'
 
     def __init__(self) -> None:
@@ -65,14 +66,14 @@ class NanGuardHook(Hook):
         self.last: Step | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Forget an earlier run."""
+        """Reset the state, in case the hook has served another run."""
         self.pending.clear()
         self.last = None
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Check inputs that can hold NaN; images are bytes as a rule."""
+        """Check inputs of floating point; images are usually uint8."""
         batch = as_dict(data_batch)
         inputs = batch.get('inputs')
         if isinstance(inputs, (list, tuple, torch.Tensor)):
@@ -95,11 +96,11 @@ class NanGuardHook(Hook):
         self.check(runner, wait=self.saves_now(runner))
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Wait for every flag: a checkpoint or a validation may follow."""
+        """Check all flags and weights, as a checkpoint or validation may follow."""
         self.check(runner, wait=True)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check once more, for checkpoints of other hooks."""
+        """Check all flags and weights, for checkpoints that other hooks write."""
         self.check(runner, wait=True)
 
     def saves_now(self, runner: Runner) -> bool:
@@ -121,7 +122,15 @@ class NanGuardHook(Hook):
         )
 
     def check(self, runner: Runner, wait: bool) -> None:
-        """Read the flags that have arrived, or all of them and the weights."""
+        """Check the flags that have arrived.
+
+        Args:
+            runner: The runner.
+            wait: Whether to wait for all flags, and to check the weights as well.
+
+        Raises:
+            NonFiniteError: A loss or a weight is not finite.
+        """
         while self.pending:
             step = self.pending[0]
             if step.ready is not None:
@@ -161,7 +170,7 @@ class NanGuardHook(Hook):
 
 
 def take_step(runner: Runner, batch: dict, outputs: dict[str, torch.Tensor]) -> Step:
-    """Return the flag of one step, on its way to the CPU."""
+    """Return the record of one step, and start to copy its flag to the CPU."""
     losses = {
         name: value.detach()
         for name, value in outputs.items()
@@ -181,15 +190,15 @@ def take_step(runner: Runner, batch: dict, outputs: dict[str, torch.Tensor]) -> 
 
 
 def as_dict(batch: Any) -> dict:
-    """Return a batch of the hosts; {} for other kinds, of which no name is known."""
+    """Return a batch if it is a dict; {} for other kinds, whose files are unknown."""
     return batch if isinstance(batch, dict) else {}
 
 
 def is_finite(image: Any) -> bool:
     """Return whether an image of a batch holds finite numbers only.
 
-    An input that is on a GPU already shows in the loss; reading it here would make the
-    CPU wait.
+    Inputs on a GPU pass: checking them would make the CPU wait, and the loss shows NaN
+    anyway.
     """
     if isinstance(image, (list, tuple)):
         return all(map(is_finite, image))
@@ -209,7 +218,7 @@ def file_names(batch: dict) -> list[str]:
 
 
 def add_nan_guard(cfg: Config) -> None:
-    """Add the guard to the custom hooks of a config that has none."""
+    """Add NanGuardHook to the custom hooks of a config, unless it has one."""
     hooks = list(cfg.get('custom_hooks') or [])
     if not any(hook.get('type') == 'mmtlalign.NanGuardHook' for hook in hooks):
         cfg.custom_hooks = hooks + [dict(type='mmtlalign.NanGuardHook')]

@@ -1,7 +1,7 @@
-"""The default constructor of optimizers: few parameter groups and the fused step.
+"""The default optimizer constructor, with few parameter groups and the fused step.
 
-It stays in this room although it is about speed: a fused step rounds otherwise than the
-usual one, and what is in ``mmtlalign.fast`` changes no number.
+It is not in ``mmtlalign.fast`` because nothing there changes results, and a fused step
+rounds differently from the usual one.
 """
 
 import inspect
@@ -23,19 +23,18 @@ Built = TypeVar('Built')
 class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """mmengine's default constructor with few groups and the optimizer's fused step.
 
-    With ``paramwise_cfg`` the default constructor makes a group of every parameter, and
-    an optimizer does its work group by group: some hundred times a few kernels on a
-    GPU. Here parameters of equal settings share a group. The fused step of torch's
-    AdamW, Adam and SGD is taken where the device has it; ``optimizer.fused=False`` or
-    ``foreach`` decides otherwise. Float16 with loss scaling keeps the usual step: a
-    fused one is handed gradients that are still scaled, which hooks of the optimizer
-    would see.
+    With ``paramwise_cfg`` the default constructor makes a group for every parameter,
+    and an optimizer launches its kernels for each of some hundred groups. Here
+    parameters of equal settings share a group. The fused step of torch's AdamW, Adam
+    and SGD is used where the device has it, unless the config sets ``optimizer.fused``
+    or ``optimizer.foreach``. Float16 with loss scaling keeps the usual step: a fused
+    one gets gradients that are still scaled, which hooks of the optimizer would see.
 
     Args:
         optim_wrapper_cfg (dict): Optimizer wrapper: ``type`` (``'OptimWrapper'`` by
             default), ``optimizer``, and settings of the wrapper such as ``clip_grad``.
         paramwise_cfg (dict, optional): Multipliers of learning rate and weight decay,
-            such as ``norm_decay_mult``, as of mmengine's
+            such as ``norm_decay_mult``, see mmengine's
             ``DefaultOptimWrapperConstructor``. Defaults to None.
     """
 
@@ -54,10 +53,10 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return fuse_if_possible(build_with)
 
     def may_fuse(self) -> bool:
-        """Return whether the optimizer has a fused step and nothing forbids it.
+        """Return whether the optimizer has a fused step and the config allows it.
 
         Raises:
-            InputError: No optimizer has the name of the config.
+            InputError: No optimizer has the name in the config.
         """
         kind = self.optimizer_cfg['type']
         if isinstance(kind, str):
@@ -86,14 +85,14 @@ class FastOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             params[:] = merge_groups(self.adjust_groups(params, module))
 
     def adjust_groups(self, groups: list[dict], model: nn.Module) -> list[dict]:
-        """Change the groups, one for each parameter of a model; for subclasses."""
+        """Return the groups, one for each parameter; subclasses may change them."""
         return groups
 
 
 def fuse_if_possible(build: Callable[..., Built]) -> Built:
     """Return ``build(fused=True)``, or ``build()`` where there is no fused step.
 
-    Which devices have one is known to the optimizer alone.
+    Only the optimizer itself knows which devices have one.
     """
     try:
         return build(fused=True)
@@ -104,7 +103,7 @@ def fuse_if_possible(build: Callable[..., Built]) -> Built:
 
 
 def merge_groups(groups: list[dict]) -> list[dict]:
-    """Put parameters of equal settings into one group, in the order they come."""
+    """Merge groups of equal settings, in the order in which they come."""
     merged: dict[tuple, dict] = {}
     for group in groups:
         key = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))

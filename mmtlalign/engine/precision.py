@@ -1,8 +1,8 @@
 """Mixed precision on every device, and several processes on a CPU.
 
-mmengine's AMP wrapper insists on a GPU, its launchers call ``torch.cuda.set_device``,
+mmengine's AMP wrapper requires a GPU, its launchers call ``torch.cuda.set_device``,
 and its wrapper for distribution passes device ids to a model on the CPU. Small runs and
-tests need all three on a CPU.
+tests need all three to work on a CPU.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ BF16 = 'mmtlalign.Bf16OptimWrapper'
 class Bf16OptimWrapper(OptimWrapper):
     """Optimizer wrapper that autocasts to bfloat16 on any device; no loss scaling.
 
-    The norm of clipped gradients is kept for :class:`LazyRuntimeInfoHook`, where there
-    is one, rather than read.
+    With a :class:`LazyRuntimeInfoHook`, the norm of clipped gradients stays on the
+    device until the hook reads it.
 
     Args:
         optimizer (torch.optim.Optimizer): The optimizer.
@@ -58,7 +58,7 @@ class Bf16OptimWrapper(OptimWrapper):
 def join_cpu_processes(cfg: Config) -> None:
     """Connect the processes of ``torchrun`` over gloo if there is no GPU.
 
-    Does nothing on a machine with an accelerator or for a single process.
+    It does nothing on a machine with an accelerator or for a single process.
 
     Args:
         cfg: Its ``launcher`` is read; ``env_cfg`` and ``model_wrapper_cfg`` are
@@ -88,9 +88,9 @@ def join_cpu_processes(cfg: Config) -> None:
 
 
 def leave_processes() -> None:
-    """End a group of processes together.
+    """Leave the process group at the same time as all other processes.
 
-    One that exits while another still waits for it can abort that one.
+    A process that exits earlier can abort another that still waits for it.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
@@ -100,16 +100,17 @@ def leave_processes() -> None:
 def mixed_precision(cfg: Config) -> None:
     """Switch the optimizer wrapper of a config to mixed precision.
 
-    mmpretrain's models get :class:`Bf16OptimWrapper` on a CPU and on a GPU that
-    computes in bfloat16 (NVIDIA from Ampere on). Other GPUs, and the other hosts, whose
-    compiled operators know no bfloat16, get mmengine's ``AmpOptimWrapper``: float16
-    with dynamic loss scaling. On a GPU a config that names that wrapper keeps it.
+    On a CPU, all models get :class:`Bf16OptimWrapper`. On a GPU, mmpretrain's models
+    get it if the GPU computes in bfloat16 (NVIDIA from Ampere on). Other GPUs, and
+    mmseg and mmdet, whose compiled operators do not support bfloat16, get mmengine's
+    ``AmpOptimWrapper``: float16 with dynamic loss scaling. On a GPU a config that names
+    one of the two wrappers keeps it.
 
     Args:
         cfg: Its ``optim_wrapper`` is changed.
 
     Raises:
-        InputError: The wrapper of the config is of another kind.
+        InputError: The config has another kind of optimizer wrapper.
     """
     wrapper = cfg.optim_wrapper
     kind = wrapper.get('type', 'OptimWrapper')
@@ -134,5 +135,5 @@ def mixed_precision(cfg: Config) -> None:
 
 
 def gpu_has_bfloat16() -> bool:
-    """Return whether the GPU computes in bfloat16; older ones imitate it slowly."""
+    """Return whether the GPU computes in bfloat16; older ones emulate it slowly."""
     return get_device() == 'cuda' and torch.cuda.get_device_capability()[0] >= 8

@@ -22,7 +22,7 @@ except ImportError:  # not on Windows
 
 POINTER = 'last_checkpoint'
 LOCK = '.lock'
-# What a run leaves that a later --resume, or a hook, would take for its own.
+# Files of a run that a later --resume, or a hook, would take for its own.
 REMAINS = ('epoch_*.pth', 'iter_*.pth', 'best_*.pth', 'queue*.pth', POINTER)
 
 
@@ -31,7 +31,7 @@ REMAINS = ('epoch_*.pth', 'iter_*.pth', 'best_*.pth', 'queue*.pth', POINTER)
 
 @contextlib.contextmanager
 def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
-    """Hold the work directory of a training that begins.
+    """Claim the work directory of a training run for this process.
 
     Args:
         cfg: ``work_dir``, ``resume`` and ``randomness`` are read; a run that is resumed
@@ -40,7 +40,8 @@ def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
 
     Raises:
         InputError: The folder cannot be written, another process uses it, or it has
-            the checkpoints of an earlier run, and nothing says what to do with them.
+            the checkpoints of an earlier run and neither ``resume`` nor ``overwrite``
+            is set.
     """
     folder = Path(cfg.work_dir)
     main = is_first_process(cfg.get('launcher', 'none'))
@@ -65,20 +66,23 @@ def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
 
 
 def is_first_process(launcher: str) -> bool:
-    """Return whether this is the first process of a run, before they are joined."""
+    """Return whether this is the first process of a run; works before they connect."""
     ranks = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
     return launcher == 'none' or all(os.environ.get(r, '0') == '0' for r in ranks)
 
 
 def make_folder(folder: str | Path, option: str = '--work-dir') -> Path:
-    """Make a work directory; return its lock file, which shows that it can be written.
+    """Make a work directory, and check with its lock file that it can be written.
 
     Args:
         folder: The directory.
-        option: Of the command line that names it, for the message.
+        option: Command-line option that names it, for the message.
+
+    Returns:
+        The path of the lock file.
 
     Raises:
-        InputError: It cannot.
+        InputError: The directory cannot be written.
     """
     lock = Path(folder) / LOCK
     try:
@@ -97,8 +101,8 @@ def lock_folder(folder: Path, option: str = '--work-dir') -> Iterator[None]:
     """Lock a folder until the process ends, even by ``kill -9``.
 
     Args:
-        folder: The directory; it is made.
-        option: Of the command line that names it, for the message.
+        folder: The directory; it is made if it does not exist.
+        option: Command-line option that names it, for the message.
 
     Raises:
         InputError: It cannot be written, or another process has locked it.
@@ -106,7 +110,8 @@ def lock_folder(folder: Path, option: str = '--work-dir') -> Iterator[None]:
     with make_folder(folder, option).open('a+', encoding='utf-8') as file:
         try:
             if fcntl is not None:
-                # Of the process: data workers, which may outlive it, do not hold it.
+                # A lock of the process alone: data workers, which may outlive it, do
+                # not inherit it.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 file.truncate(0)
                 file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
@@ -123,7 +128,7 @@ def lock_folder(folder: Path, option: str = '--work-dir') -> Iterator[None]:
 
 
 def take_seed(cfg: Config) -> None:
-    """Give a run that is resumed the seed that it drew, before data are built."""
+    """Set the seed of a resumed run to the one in its checkpoint, unless it is set."""
     randomness = cfg.get('randomness') or {}
     if not cfg.get('resume') or randomness.get('seed') is not None:
         return
@@ -138,7 +143,7 @@ def take_seed(cfg: Config) -> None:
 
 
 def checkpoints_in(folder: str | Path) -> list[Path]:
-    """List the checkpoints ``epoch_*.pth`` and ``iter_*.pth``, the last one first."""
+    """List the checkpoints ``epoch_*.pth`` and ``iter_*.pth``, highest number first."""
     found = [*Path(folder).glob('epoch_*.pth'), *Path(folder).glob('iter_*.pth')]
     numbered = [path for path in found if _number(path) >= 0]
     return sorted(numbered, key=lambda path: (_number(path), path.name), reverse=True)
@@ -163,8 +168,8 @@ def _pointed_to(folder: str | Path) -> Path | None:
         return None
     if not text:  # the disk was full, or the run was killed
         return None
-    # mmengine writes the path of before, which is outside if `out_dir` is set, and
-    # elsewhere if the folder was renamed.
+    # mmengine wrote the path of that time: outside the folder if `out_dir` was set,
+    # and out of date if the folder was renamed.
     outside = Path(text)
     inside = Path(folder) / outside.name
     return outside if outside.is_file() and not inside.is_file() else inside
@@ -177,7 +182,7 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
         Its path; None if the run has written none yet.
 
     Raises:
-        InputError: There are some, and none is whole.
+        InputError: There are checkpoints, but none is whole.
     """
     candidates, last = checkpoints_in(folder), _pointed_to(folder)
     if last is not None:
@@ -205,7 +210,7 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
 
 
 def describe_last(folder: str | Path) -> str:
-    """Say which checkpoint is left to continue from."""
+    """Return a sentence about the checkpoint that a run can continue from."""
     last = last_checkpoint(folder)
     if last is None:
         return 'No checkpoint has been written yet.'

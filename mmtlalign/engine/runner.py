@@ -1,4 +1,4 @@
-"""mmengine's Runner with a readable console and errors that name the file."""
+"""mmengine's Runner with checks, exact resuming and a readable console."""
 
 import textwrap
 from logging import Logger
@@ -49,9 +49,9 @@ class TaskRunner(Runner):
     * refuses data, checkpoints and hooks that do not fit before the first step;
     * resumes exactly, from the last checkpoint that is whole;
     * names the file of a sample that fails;
-    * takes the optimizer's fused step where there is one;
-    * reads losses from the GPU when they are logged;
-    * keeps the bulk of the log off the console.
+    * uses the optimizer's fused step where there is one;
+    * reads losses from the GPU only when they are logged;
+    * keeps long log records off the console.
     """
 
     _is_test = False
@@ -59,7 +59,7 @@ class TaskRunner(Runner):
     _load_from: str | None
 
     def build_logger(self, *args: Any, **kwargs: Any) -> Logger:
-        """Build mmengine's logger with the bulk kept off the console."""
+        """Build mmengine's logger, with long records kept off the console."""
         logger = super().build_logger(*args, **kwargs)
         hide_bulk(logger)
         return logger
@@ -68,7 +68,7 @@ class TaskRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict, *args: Any, **kwargs: Any
     ) -> DataLoader:
-        """Build mmengine's data loader; a sample that fails names its file.
+        """Build mmengine's data loader, whose errors name the file of a bad sample.
 
         Raises:
             InputError: The data set is empty, its annotation file is wrong, or the
@@ -92,11 +92,11 @@ class TaskRunner(Runner):
         return built
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build mmengine's loop; those of epochs and iterations resume exactly."""
+        """Build mmengine's training loop, and make it resume exactly."""
         return resume_exactly(super().build_train_loop(loop))
 
     def load_or_resume(self) -> None:
-        """Check data and hooks against the model, then load; every run does."""
+        """Check data and hooks against the model, then load the checkpoint."""
         self.check_datasets()
         average_inner_model(self)
         if self._is_test:
@@ -117,7 +117,7 @@ class TaskRunner(Runner):
             )
 
     def check_datasets(self) -> None:
-        """Check what was built of the data before the first step."""
+        """Check the data of all loops before the first step."""
         splits = ('train', 'val', 'test')
         loops = {split: getattr(self, f'_{split}_loop') for split in splits}
         loaders = [self._test_dataloader, self._val_dataloader]
@@ -131,7 +131,8 @@ class TaskRunner(Runner):
         """Load a checkpoint.
 
         Raises:
-            InputError: The file is broken, of another architecture, or holds NaN.
+            InputError: The file is broken, of another architecture or other classes,
+                or holds NaN.
         """
         check_checkpoint(filename, resume=self._resume)
         with trusted_types():
@@ -145,10 +146,10 @@ class TaskRunner(Runner):
         return content
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call the hooks; those for a checkpoint find its tensors by mmengine's name.
+        """Call the hooks.
 
-        A file may hold the tensors alone. Classes of the data that a hook has built are
-        compared.
+        A checkpoint may hold bare tensors; hooks get them under ``state_dict``. After
+        ``before_train``, the classes of data sets that a hook has built are compared.
         """
         if fn_name == 'after_load_checkpoint':
             content = kwargs['checkpoint']
@@ -156,7 +157,7 @@ class TaskRunner(Runner):
                 content['state_dict'] = dict(content)
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_train':
-            for hook in self.hooks:  # such as the bank and the queries of a k-NN
+            for hook in self.hooks:  # such as a k-NN hook with its bank and queries
                 loaders = getattr(hook, 'loaders', None) or {}
                 names = [f'{type(hook).__name__}.{name}' for name in loaders]
                 datasets = [loader.dataset for loader in loaders.values()]
@@ -174,7 +175,7 @@ class TaskRunner(Runner):
             super().save_checkpoint(out_dir, part.name, *args, **kwargs)
 
     def test(self) -> dict:
-        """Test; unlike a start of training this needs every weight."""
+        """Test the model; the checkpoint must hold every weight."""
         self._is_test = True
         return super().test()
 
@@ -200,7 +201,7 @@ class TaskRunner(Runner):
             self.load_checkpoint(filename)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
-        """Build the wrapper by this package's constructor, or the one of the config.
+        """Build the wrapper by this package's constructor, unless the config has one.
 
         Raises:
             InputError: It trains in float16, and there is no GPU.
@@ -218,19 +219,19 @@ class TaskRunner(Runner):
     def register_hook(
         self, hook: Hook | dict, priority: str | int | None = None
     ) -> None:
-        """Register a hook, or this package's in place of a host's."""
+        """Register a hook, or this package's version of it."""
         super().register_hook(our_hook(hook), priority)
 
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict] | None = None
     ) -> None:
-        """Register the hooks; losses are read from the device when they are logged."""
+        """Register the default hooks, two of them this package's."""
         ours = dict(
             runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'),
             exact_resume=dict(type='mmtlalign.ExactResumeHook'),
         )
         chosen = ours | dict(hooks or {})
-        # None leaves a hook out; mmengine takes it for its own hooks alone.
+        # None leaves a hook out; mmengine allows it for its own hooks only.
         off = {name for name, hook in chosen.items() if hook is None} - STOCK_HOOKS
         hooks = {name: hook for name, hook in chosen.items() if name not in off}
         super().register_default_hooks(hooks)
@@ -238,9 +239,9 @@ class TaskRunner(Runner):
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None
     ) -> None:
-        """Scale the learning rate if asked, and log what is used.
+        """Scale the learning rate if the config asks for it, and log the result.
 
-        mmengine's own leaves accumulated steps out of the batch.
+        Unlike mmengine's, this counts accumulated steps in the global batch size.
         """
         options = auto_scale_lr or {}
         loader = self.train_dataloader
@@ -268,10 +269,10 @@ class TaskRunner(Runner):
 
 
 def check_workers(dataloader: DataLoader | dict) -> None:
-    """Check that settings of a loader that need data workers have some.
+    """Check that a loader whose settings need data workers has some.
 
     Raises:
-        InputError: There are none.
+        InputError: It has none.
     """
     if not isinstance(dataloader, dict) or dataloader.get('num_workers', 0):
         return
@@ -289,7 +290,7 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner that a config asks for.
 
     Returns:
-        A :class:`TaskRunner`, or what ``runner_type`` names.
+        A :class:`TaskRunner`, or the class that ``runner_type`` names.
     """
     import_host(cfg.get('default_scope', 'mmengine'))
     check_arguments(cfg)

@@ -1,4 +1,4 @@
-"""Read losses from the GPU when they are logged, not in every step."""
+"""A hook that reads losses from the GPU when they are logged, not in every step."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 from mmtlalign.registry import HOOKS
 
-# Steps whose losses are kept at most, should nobody log.
+# Losses are read at least every so many steps, even if nothing is logged.
 MAX_PENDING = 100
 
 
@@ -16,20 +16,20 @@ MAX_PENDING = 100
 class LazyRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's ``RuntimeInfoHook``, which reads the losses of many steps at once.
 
-    The stock hook reads every loss in every step, which makes the host wait until the
-    GPU is done. Here they are read before :class:`LoggerHook` logs, at the end of an
-    epoch, and before a checkpoint is written, so that every record is the same as with
-    the stock hook. What is on the CPU is read at once. ``tools/train.py`` has it in
-    place of the stock hook.
+    The stock hook reads every loss in every step, which makes the CPU wait for the GPU.
+    Here they are read before :class:`LoggerHook` logs, at the end of an epoch, and
+    before a checkpoint is written, so that every record is the same as with the stock
+    hook. Values on the CPU are read at once. ``tools/train.py`` uses it in place of the
+    stock hook.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Set the runtime information, and find out how often is logged."""
+        """Set the runtime information, and find the logging interval."""
         super().before_train(runner)
         self._pending: list[dict[str, Any]] = []
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
         self.interval = min([hook.interval for hook in loggers] + [MAX_PENDING])
-        # Its wrapper keeps the norm of gradients for this hook.
+        # Lets Bf16OptimWrapper keep the norm of gradients for this hook.
         runner.optim_wrapper.keeps_norm = True
 
     def after_train_iter(
@@ -39,7 +39,7 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Keep what a step returned, and read it if it is to be logged."""
+        """Keep the losses of a step, and read all that are kept if one is logged."""
         values = dict(outputs or {})
         norm = vars(runner.optim_wrapper).pop('grad_norm', None)
         if norm is not None:
@@ -60,7 +60,7 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
         self._read(runner)
 
     def _read(self, runner: Runner) -> None:
-        """Wait once, and put everything into the message hub."""
+        """Read all values with one synchronisation into the message hub."""
         steps = getattr(self, '_pending', [])
         values = [value for step in steps for value in step.values()]
         on_device = [v.detach().double().reshape(()) for v in values if waits(v)]
@@ -73,5 +73,5 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
 
 
 def waits(value: Any) -> bool:
-    """Return whether reading a value makes the host wait for a device."""
+    """Return whether reading a value makes the CPU wait for a device."""
     return isinstance(value, torch.Tensor) and value.device.type != 'cpu'

@@ -1,1 +1,1 @@
-"""Train faster with the same numbers. Opt-in: nothing else imports this package."""
+"""Faster training with the same results. Opt-in: nothing else imports this package."""

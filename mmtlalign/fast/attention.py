@@ -1,11 +1,12 @@
-"""One attention, two kernels: fused, or step by step; measurements choose.
+"""Attention by a fused or an explicit kernel, whichever was measured to be faster.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``G`` windows
 of an image.
 
-The fused kernel stores no map of N x N tokens. Step by step the map is stored for the
-backward pass; with few tokens, and in bfloat16 on a CPU, that is faster. The choice
-follows ``kernel_times.json``, which ``tools/benchmarks/measure_kernels.py`` writes.
+The fused kernel does not store the N x N attention map. The explicit one computes step
+by step and stores the map for the backward pass; with few tokens, and in bfloat16 on a
+CPU, that is faster. The choice follows ``kernel_times.json``, which
+``tools/benchmarks/measure_kernels.py`` writes.
 """
 
 import json
@@ -22,17 +23,17 @@ from mmtlalign.errors import InputError
 
 TIMES = Path(__file__).with_name('kernel_times.json')
 KERNELS = ('auto', 'fused', 'explicit')
-# A map of more tokens is never stored, however fast that would be.
+# For more tokens the map is never stored, because of its memory.
 MOST_TOKENS = 1024
-# A map is stored where that takes less than so much of the fused kernel's time.
+# The explicit kernel is chosen below this share of the fused kernel's time.
 WORTH_A_MAP = 0.95
 
 
 class AttentionKernel:
-    """Fused attention by the kernel for the case, as PyTorch's function is called.
+    """PyTorch's ``scaled_dot_product_attention`` with a choice of the kernel.
 
     Args:
-        kernel: ``'fused'``, ``'explicit'``, or ``'auto'``: what is faster.
+        kernel: ``'fused'``, ``'explicit'``, or ``'auto'``: the faster one.
 
     Raises:
         InputError: There is no such kernel.
@@ -63,10 +64,10 @@ class AttentionKernel:
 
         Args:
             query, key, value: (B, H, N, D).
-            attn_mask, dropout_p, is_causal, scale, **kwargs: As of
+            attn_mask, dropout_p, is_causal, scale, **kwargs: See
                 ``F.scaled_dot_product_attention``.
-            on_weights: Called with the weights (B, H, N, N) before dropout, where they
-                are stored. Defaults to None.
+            on_weights: Called with the weights (B, H, N, N) before dropout, if the
+                explicit kernel computes them. Defaults to None.
         """
         if is_causal or kwargs or not self.stores_weights(query, key, attn_mask):
             return F.scaled_dot_product_attention(
@@ -125,7 +126,7 @@ def explicit_attention(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     logits = (query * scale) @ key.mT
     if bias is not None:
-        # Windows of an image side by side, as their biases are.
+        # (B / G, G, H, Nq, N), so that each window gets its own bias.
         shape = logits.shape
         logits = logits.view(-1, *bias.shape) if bias.ndim == 4 else logits
         logits = (logits + bias).view(shape)
@@ -143,15 +144,16 @@ def fused_attention(
     scale: float | None = None,
     dropout_p: float = 0.0,
 ) -> Tensor:
-    """Compute the same by PyTorch's fused kernel.
+    """Compute the same as :func:`explicit_attention` by PyTorch's fused kernel.
 
-    Arguments as in :func:`explicit_attention`.
+    The arguments are the same.
     """
     if bias is None or bias.ndim == 3:
         return F.scaled_dot_product_attention(
             query, key, value, bias, dropout_p=dropout_p, scale=scale
         )
-    # Windows of an image become heads of it: one bias for all images, no copy of it.
+    # The windows of an image become heads, so that all images share one bias without
+    # a copy of it.
     groups = len(bias)
     out = F.scaled_dot_product_attention(
         *(t.unflatten(0, (-1, groups)).flatten(1, 2) for t in (query, key, value)),
@@ -163,12 +165,12 @@ def fused_attention(
 
 
 def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str:
-    """Return ``'fused'`` or ``'explicit'``: what was faster in the nearest case.
+    """Return ``'fused'`` or ``'explicit'``: the faster one in the nearest known case.
 
-    Explicit attention stores its map, which less than 5 % of time is not worth. A
-    type that nobody has measured gets the fused kernel, and so do more than 1,024
-    tokens, whose map would be large. On a device that nobody has measured windows stay
-    explicit, as in their host.
+    Explicit attention stores its map, so it has to save more than 5 % of the time. The
+    fused kernel is taken for more than 1,024 tokens, whose map would be large, and for
+    dtypes without a measurement. On a type of device without any measurement, attention
+    with a bias, as in windows, stays explicit as in mmpretrain.
 
     Args:
         query: (B, H, Nq, D).
@@ -180,7 +182,7 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
         return 'fused'
     cases = MEASURED.get((query.device.type, query.dtype, bias is not None))
     if cases is None:
-        # The gradient of a bias that learns is a map of its own in the fused kernel.
+        # With a learnt bias the fused kernel, too, stores a map: the bias's gradient.
         new = all(device != query.device.type for device, *_ in MEASURED)
         return 'explicit' if new and bias is not None else 'fused'
     nearest = min(cases, key=lambda n: abs(math.log(n / tokens)))
@@ -188,7 +190,7 @@ def choose_kernel(query: Tensor, key: Tensor, bias: Tensor | None = None) -> str
 
 
 def read_times(path: Path) -> dict[tuple[str, torch.dtype, bool], dict[int, float]]:
-    """Read the time of explicit over fused, by (device, type, bias) and tokens."""
+    """Read the ratio of explicit to fused time, by (device, dtype, bias) and tokens."""
     found: dict[tuple[str, torch.dtype, bool], dict[int, float]] = {}
     for row in json.loads(path.read_text(encoding='utf-8'))['cases']:
         case = row['device'], getattr(torch, row['dtype']), row['bias']
@@ -196,5 +198,5 @@ def read_times(path: Path) -> dict[tuple[str, torch.dtype, bool], dict[int, floa
     return found
 
 
-# Read once, so that a model that is compiled finds constants.
+# Read once at import, so that these are constants in a compiled model.
 MEASURED = read_times(TIMES)

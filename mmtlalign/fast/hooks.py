@@ -1,4 +1,4 @@
-"""Hooks that make a run faster: attention, and the memory format of convolutions."""
+"""Hooks that speed up a run: attention, and the memory format of convolutions."""
 
 import torch
 import torch.nn.functional as F
@@ -14,21 +14,21 @@ from mmtlalign.registry import HOOKS
 
 
 def speed_up(model: nn.Module, kernel: str = 'auto') -> int:
-    """Let the attentions of a model, in place, train by the kernel for the case.
+    """Speed up the attentions of a model in training, in place.
 
-    mmpretrain's plain and windowed attention become objects of their fast classes, and
-    what calls fused attention through an attribute ``scaled_dot_product_attention``
-    (mmpretrain's, and this package's backbones) chooses the kernel. Parameters and
-    state dict stay as they are, and so does the evaluation of windows.
+    mmpretrain's plain and windowed attention become objects of their fast classes.
+    Modules that call fused attention through an attribute
+    ``scaled_dot_product_attention`` (those of mmpretrain and of this package's
+    backbones) get an :class:`AttentionKernel`. Parameters and state dict stay as they
+    are, and so does windowed attention in evaluation.
 
     Args:
-        model: Any.
+        model: Any model.
         kernel: ``'fused'``, which stores no attention map; ``'explicit'``, which does;
-            or ``'auto'``, what was faster where it was measured. Defaults to
-            ``'auto'``.
+            or ``'auto'``, the faster one by measurement. Defaults to ``'auto'``.
 
     Returns:
-        How many attentions were changed.
+        The number of attentions that were changed.
 
     Raises:
         InputError: There is no such kernel.
@@ -43,10 +43,10 @@ def speed_up(model: nn.Module, kernel: str = 'auto') -> int:
 
 
 def _replace_function(module: nn.Module, attention: AttentionKernel) -> bool:
-    """Replace fused attention that a module calls through its attribute."""
+    """Replace the attribute by which a module calls fused attention, if it has one."""
     owner, name = module, 'scaled_dot_product_attention'
     function = vars(module).get(name)
-    # Whatever wraps the function keeps it under this name.
+    # Wrappers of the function, such as tracing's, keep it as `function`.
     while hasattr(function, 'function'):
         owner, name, function = function, 'function', function.function
     if function is not F.scaled_dot_product_attention and not isinstance(
@@ -67,11 +67,10 @@ class FastAttentionHook(Hook):
 
     Args:
         kernel (str): ``'fused'``, which stores no attention map; ``'explicit'``, which
-            does; or ``'auto'``, what was faster where it was measured. Defaults to
-            'auto'.
+            does; or ``'auto'``, the faster one by measurement. Defaults to 'auto'.
 
     Raises:
-        InputError: The model has no attention that is known here.
+        InputError: The model has no attention that :func:`speed_up` knows.
     """
 
     def __init__(self, kernel: str = 'auto'):
@@ -96,8 +95,8 @@ class FastAttentionHook(Hook):
 class ChannelsLastHook(Hook):
     """Put a model into PyTorch's ``channels_last`` memory format.
 
-    It pays for convolutional networks (docs/performance.md); transformers, whose only
-    convolution cuts patches, gain nothing. In a config of any host::
+    It speeds up convolutional networks (docs/performance.md), but not transformers,
+    whose only convolution is the patch embedding. In a config of any host::
 
         custom_hooks = [dict(type='mmtlalign.ChannelsLastHook')]
 

@@ -1,13 +1,13 @@
-"""Subclasses of mmpretrain's and mmcv's modules that train faster, same numbers.
+"""Subclasses of mmpretrain's and mmcv's modules: faster training, same results.
 
 A module becomes an object of its fast class in place, with its parameters and hooks. In
 evaluation it runs the stock forward, so that inference and exported graphs stay as they
-are. In training it takes queries, keys and values apart at once: the stock modules
-index them one by one, whose backward pass fills three tensors of the size of all with
+are. In training it splits queries, keys and values at once: the stock modules index
+them one by one, and the backward pass then fills three tensors of the full size with
 zeros.
 
 A fast class calls the attributes and submodules of the class that it ``stands_for`` as
-that one does, so that hooks on them keep working.
+that class does, so that hooks on them keep working.
 """
 
 import torch
@@ -28,7 +28,7 @@ from mmtlalign.fast.windows import WindowMasks, WindowOrder, reorder
 
 
 class FastMultiheadAttention(MultiheadAttention):
-    """Attention of mmpretrain's plain transformers."""
+    """mmpretrain's attention of plain transformers with a faster split."""
 
     stands_for = MultiheadAttention
 
@@ -46,11 +46,11 @@ class FastMultiheadAttention(MultiheadAttention):
 
 
 class FastWindowMSA(WindowMSA):
-    """Attention in windows, by the kernel for the case.
+    """mmpretrain's attention in windows with a choice of the kernel.
 
     Attributes:
-        kernel: ``'auto'``, ``'fused'`` or ``'explicit'``. Where somebody has put a hook
-            on the softmax module, weights are needed, and the kernel is explicit.
+        kernel: ``'auto'``, ``'fused'`` or ``'explicit'``. With a forward hook on the
+            softmax module, which needs the weights, the kernel is always explicit.
     """
 
     kernel = 'auto'
@@ -70,8 +70,8 @@ class FastWindowMSA(WindowMSA):
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor
     ) -> Tensor:
-        # A call of its own: when it returns, the packed projection is freed, and the
-        # layers behind can take its memory.
+        # A function of its own, so that the packed projection is freed when it
+        # returns, and later layers can use its memory.
         given = (query, key, value, bias, self.scale, self.attn_drop.p)
         kernel = 'explicit' if self.softmax._forward_hooks else self.kernel
         if kernel == 'auto':
@@ -85,13 +85,13 @@ class FastWindowMSA(WindowMSA):
 
 
 class FastShiftWindowMSA(ShiftWindowMSA):
-    """Shift a map and cut it into windows with one copy there and one back.
+    """Shift a map and cut it into windows with one copy, and one copy back.
 
-    The stock module pads, rolls and cuts one after the other, a copy each. A map that
-    does not fill its windows goes that way here, too.
+    The stock module pads, rolls and cuts with a copy each. Maps that need padding to
+    fill their windows still run its forward.
 
     Attributes:
-        order: Knows where tokens go; see :func:`share_windows`.
+        order: Order of the tokens in windows; see :func:`share_windows`.
     """
 
     stands_for = ShiftWindowMSA
@@ -116,7 +116,7 @@ class FastShiftWindowMSA(ShiftWindowMSA):
 
 
 class FastPatchMerging(PatchMerging):
-    """Merge 2 x 2 tokens with one copy in place of mmcv's unfolding."""
+    """Merge 2 x 2 tokens with one copy instead of mmcv's ``nn.Unfold``."""
 
     stands_for = PatchMerging
 
@@ -133,17 +133,17 @@ class FastPatchMerging(PatchMerging):
             return super().forward(x, input_size)
         batch, _, channels = x.shape
         x = x.view(batch, height // 2, 2, width // 2, 2, channels)
-        # The order of unfolding: all places of a channel side by side.
+        # In the order of nn.Unfold: the four tokens of a channel are adjacent.
         x = x.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, 4 * channels)
         x = x if self.norm is None else self.norm(x)
         return self.reduction(x), (height // 2, width // 2)
 
 
 class FastDropPath(DropPath):
-    """Stochastic depth with one product in place of mmcv's division and product.
+    """Stochastic depth with one product instead of mmcv's division and product.
 
-    Half precision stays as it is: ``1 / (1 - drop_prob)`` rounded to it would scale
-    the whole path by up to 0.4 %.
+    Half precision runs mmcv's forward: ``1 / (1 - drop_prob)`` rounded to it would
+    change the scale of the whole path by up to 0.4 %.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class FastDropPath(DropPath):
 
 
 def split(packed: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Take a projection (B, N, 3 C) apart: queries, keys and values (B, H, N, D)."""
+    """Split a projection (B, N, 3 C) into queries, keys and values (B, H, N, D)."""
     batch, tokens, width = packed.shape
     parts = packed.view(batch, tokens, 3, heads, width // (3 * heads))
     return parts.permute(2, 0, 3, 1, 4).unbind(0)
@@ -175,11 +175,12 @@ def make_fast(module: nn.Module, kernel: str | None = None) -> bool:
     """Make a module of mmpretrain or mmcv an object of its fast class, in place.
 
     Args:
-        module: A module of any class; those without a fast one are left alone.
-        kernel: Of a window attention. Defaults to None: as it is, at first 'auto'.
+        module: A module of any class; those without a fast class are left alone.
+        kernel: Kernel of a window attention. Defaults to None: unchanged, at first
+            'auto'.
 
     Returns:
-        Whether it is an attention, and a fast one now.
+        Whether the module is a fast attention now.
     """
     fast = FAST.get(type(module))
     if fast is not None:
@@ -190,11 +191,11 @@ def make_fast(module: nn.Module, kernel: str | None = None) -> bool:
 
 
 def share_windows(model: nn.Module) -> None:
-    """Let all shifted windows of a model, in place, use what one has made for a size.
+    """Let all shifted windows of a model share masks and orders, in place.
 
     Args:
-        model: With any number of ``ShiftWindowMSA``. Its outputs, its state dict and
-            its classes do not change.
+        model: Model with any number of ``ShiftWindowMSA``. Its outputs, its state dict
+            and its classes do not change.
     """
     masks, order = WindowMasks(), WindowOrder()
     for module in model.modules():

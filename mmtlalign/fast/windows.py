@@ -1,4 +1,4 @@
-"""Masks and orders of shifted windows, made once for each size of a map."""
+"""Caches for masks and token orders of shifted windows, by size of the map."""
 
 from collections import OrderedDict
 from typing import Any
@@ -10,15 +10,15 @@ from torch.autograd.function import once_differentiable
 
 from mmtlalign.compat.torch_2_1 import is_compiling
 
-# Sizes of maps, times shifts and devices, that are kept: far more than crops of a few
-# sizes need, and a bound where every batch has another size, as in detection.
+# Number of cached entries (size, shift, device): far more than crops of a few sizes
+# need, and a limit where every batch has another size, as in detection.
 KEPT = 16
 
 HW = tuple[int, int]
 
 
 class SizeCache:
-    """Keep what was made for a size; copies of a model, and files, start without."""
+    """A cache by size of the map; it is empty in copies and pickles of a model."""
 
     def __init__(self) -> None:
         self.known: OrderedDict[tuple, object] = OrderedDict()
@@ -30,7 +30,7 @@ class SizeCache:
         shift_size: int,
         device: torch.device | None,
     ) -> Any:
-        """Make what is kept for a map of ``hw_shape`` (h, w)."""
+        """Compute the entry for a map of ``hw_shape`` (h, w)."""
         raise NotImplementedError
 
     def __call__(
@@ -40,12 +40,12 @@ class SizeCache:
         shift_size: int,
         device: torch.device | None = None,
     ) -> Any:
-        """Return what was made for a map of ``hw_shape`` (h, w); make it once."""
+        """Return the entry for a map of ``hw_shape`` (h, w), computed once."""
         if is_compiling():
             return self.make(hw_shape, window_size, shift_size, device)
         key = (*hw_shape, window_size, shift_size, device)
         if key not in self.known:
-            # What is made in inference mode could not be used in training.
+            # Tensors made in inference mode could not be used in training.
             with torch.inference_mode(False), torch.no_grad():
                 self.known[key] = self.make(hw_shape, window_size, shift_size, device)
             if len(self.known) > KEPT:
@@ -60,8 +60,8 @@ class SizeCache:
 class WindowMasks(SizeCache):
     """Masks (windows, T, T), 0 or -100, of a padded map; None without shift.
 
-    Takes the place of ``get_attn_mask`` of mmpretrain's ``ShiftWindowMSA``, which
-    makes the mask anew in every forward, some twenty small kernels.
+    It replaces ``get_attn_mask`` of mmpretrain's ``ShiftWindowMSA``, which makes the
+    mask anew in every forward, with some twenty small kernels.
     """
 
     def make(
@@ -116,7 +116,7 @@ def reorder(tokens: Tensor, order: Tensor, back: Tensor) -> Tensor:
 
     Args:
         tokens: (B, N, C).
-        order: Which token stands at each place (N,).
+        order: Index of the token for each place (N,).
         back: The inverse (N,).
     """
     return _Reorder.apply(tokens, order, back)

@@ -1,1 +1,1 @@
-"""Refuse wrong configs, data, samples and label maps before training starts."""
+"""Checks of configs, data, samples and label maps before training starts."""

@@ -1,7 +1,8 @@
-"""Refuse classes that differ: of train, val and test, of a checkpoint, of a head.
+"""Check that train, val and test data, a checkpoint and a head have the same classes.
 
-Compared are names and order, not the number alone: of two folders ``cat, dog, fox``
-and ``Dog, cat, fox`` one is learnt and the other scored with the wrong labels.
+Names and their order are compared, not the number alone: with class folders
+``cat, dog, fox`` for training and ``Dog, cat, fox`` for validation, the sorted order
+differs, and scores would be computed with the wrong labels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError, some_of
 
 Heads = list[tuple[str, nn.Module]]
-# Where the hosts keep heads that count the classes of the data set.
+# Attributes of the hosts' models with heads that predict the classes of the data set.
 HEADS = (
     'head',
     'decode_head',
@@ -26,13 +27,13 @@ HEADS = (
     'roi_head.bbox_head',
     'roi_head.mask_head',
 )
-# Heads whose `num_classes` is another number: object or not, boundary or not, depth.
+# Heads whose `num_classes` does not count the classes of the data set.
 OTHER_COUNTS = ('RPNHead', 'STDCHead', 'VPDDepthHead')
 
 
 def class_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Iterate over name and module of the heads that count the data set's classes."""
-    # Open-vocabulary detectors count words.
+    """Iterate over (name, module) of the heads that predict the data set's classes."""
+    # `num_classes` of open-vocabulary detectors counts words.
     if hasattr(model, 'language_model'):
         return
     for name in HEADS:
@@ -51,9 +52,9 @@ def class_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def class_lists(dataset: Dataset) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Iterate over (kind, names) of all data sets inside of one.
+    """Iterate over (kind, names) of the classes of all data sets inside of one.
 
-    Kinds are ``'classes'``, of ``metainfo``, and ``'class folders'``.
+    Kinds are ``'classes'``, from ``metainfo``, and ``'class folders'``.
     """
     for one in walk_datasets(dataset):
         classes = (getattr(one, 'metainfo', None) or {}).get('classes')
@@ -68,8 +69,8 @@ def check_class_names(datasets: dict[str, Dataset]) -> None:
     """Check that data sets that are used together have the same classes.
 
     Args:
-        datasets: Setting, such as ``'train_dataloader'``, to data set; the first is
-            what the others are compared with.
+        datasets: Setting, such as ``'train_dataloader'``, to data set; all others are
+            compared with the first.
 
     Raises:
         InputError: Names or their order differ.
@@ -98,12 +99,12 @@ def check_checkpoint_classes(
     """Compare the classes that a checkpoint was trained on with those of a run.
 
     Args:
-        content: Of the checkpoint.
+        content: Content of the checkpoint.
         datasets: Setting of a loader to its data set; with ``'train_dataloader'`` the
-            checkpoint is trained on, without it evaluated.
-        file: Of the checkpoint.
-        logger: Warned of other classes when fine-tuning.
-        resume: Whether training goes on, which takes the same classes.
+            run trains the checkpoint further, without it the run evaluates it.
+        file: File of the checkpoint, for the message.
+        logger: Gets a warning if fine-tuning has other classes.
+        resume: Whether a training run is resumed, which needs the same classes.
 
     Raises:
         InputError: The order differs, or, unless fine-tuning, the names.
@@ -130,7 +131,11 @@ def check_checkpoint_classes(
 def compare(
     left: Sequence[str], left_name: str, right: Sequence[str], right_name: str
 ) -> None:
-    """Raise InputError if two lists of classes differ in names or order."""
+    """Check that two lists of classes have the same names in the same order.
+
+    Raises:
+        InputError: Names or order differ.
+    """
     if tuple(left) == tuple(right):
         return
     if sorted(left) == sorted(right):
@@ -153,7 +158,11 @@ def compare(
 
 
 def check_single_class(heads: Heads) -> None:
-    """Raise InputError for a softmax over one class, whose loss is always 0."""
+    """Check that no head has a softmax over one class, whose loss is always 0.
+
+    Raises:
+        InputError: One has.
+    """
     for path, head in heads:
         own = path.startswith(('head', 'decode_head', 'auxiliary_head'))
         sigmoid = any(
@@ -174,7 +183,11 @@ def check_single_class(heads: Heads) -> None:
 
 
 def check_mixed_labels(model: nn.Module, heads: Heads) -> None:
-    """Raise InputError if a head that learns one label meets mixed images."""
+    """Check that images are not mixed for a head that needs one label per image.
+
+    Raises:
+        InputError: They are.
+    """
     preprocessor = getattr(model, 'data_preprocessor', None)
     mixes = getattr(model, 'mixer', None) or getattr(
         preprocessor, 'batch_augments', None
@@ -191,10 +204,11 @@ def check_mixed_labels(model: nn.Module, heads: Heads) -> None:
 def check_topk(
     heads: Heads, evaluator: Evaluator | None, classes: int | None, name: str
 ) -> None:
-    """Check that metrics and accuracies count no more classes than there are.
+    """Check ``topk`` of heads and metrics, and ``num_classes`` of metrics.
 
     Raises:
-        InputError: A ``topk`` is larger, or a ``num_classes`` another one.
+        InputError: ``topk`` is larger than the number of classes, or ``num_classes``
+            differs from it.
     """
     counts = {f'model.{p}.topk': (h, h.num_classes) for p, h in heads}
     count = classes or next((h.num_classes for p, h in heads if p == 'head'), None)

@@ -1,12 +1,14 @@
-"""Refuse COCO data that do not fit the model or the metric, before the first step.
+"""Check that COCO data fit the model and the metric, before the first step.
 
-* a training set without an object that counts, or with none left by ``filter_cfg``;
+Errors are:
+
+* a training set without a valid object, or with none left by ``filter_cfg``;
 * objects without masks, or a pipeline that loads none, for a model with a mask head;
 * a metric that evaluates other pictures than the loader reads.
 
-What is wrong inside a file is refused where it is read
-(:mod:`mmtlalign.validation.coco_file`). mmdet answers with an error of NumPy, a
-``KeyError`` of the first sample, or with no word at all.
+The content of a file is checked where it is read
+(:mod:`mmtlalign.validation.coco_file`). mmdet itself raises an error of NumPy, a
+``KeyError`` at the first sample, or nothing at all.
 """
 
 import os.path as osp
@@ -23,16 +25,17 @@ from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_dataset
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.coco_file import OTHER_FILE, category_ids, read_json
 
-# Pictures whose masks are checked, spread over the data set: a second at most.
+# Number of pictures whose masks are checked, spread over the data set; takes at most a
+# second.
 CHECKED_PICTURES = 1000
 
 
 def explain_coco_file(dataset: dict, empty: bool) -> str:
-    """Say what is wrong with the annotation file of a data set that was not built.
+    """Explain what is wrong with the annotation file of a data set that did not build.
 
     Returns:
-        The message for the user; empty if it is no COCO data set, its file is not
-        there, or nothing is wrong with it.
+        The message for the user; '' if it is not a COCO data set, its file does not
+        exist, or no fault is found.
     """
     dataset = unwrap_dataset(dataset)
     path = osp.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
@@ -90,7 +93,11 @@ def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
 
 
 def check_object_masks(dataset: Dataset) -> None:
-    """Raise InputError if objects of the file have no mask."""
+    """Check that the objects of a file have masks.
+
+    Raises:
+        InputError: Some of those that are looked at have none.
+    """
     step = max(len(dataset) // CHECKED_PICTURES, 1)
     found = list(iterate_objects(dataset, range(0, len(dataset), step)))
     without = [path for path, instance in found if 'mask' not in instance]
@@ -111,11 +118,12 @@ def check_coco_metric(
     logger: Logger,
     model: nn.Module | None = None,
 ) -> None:
-    """Check that COCO metrics evaluate what the loader reads.
+    """Check that COCO metrics evaluate the pictures and classes that the loader reads.
 
     Raises:
-        InputError: The file of a metric lists other pictures, its figures by class
-            would be mixed up, or masks are to be scored and there are none.
+        InputError: The file of a metric lists other pictures, its results per class
+            would be assigned to wrong classes, or masks are to be scored and there are
+            none.
     """
     for metric in evaluator.metrics:
         coco = getattr(metric, '_coco_api', None)
@@ -128,7 +136,7 @@ def check_coco_metric(
         for info in infos:
             image = coco.imgs.get(info['img_id'])
             path = osp.normpath(info['img_path'])
-            # A name may begin with steps up and down.
+            # `file_name` may begin with '../'.
             end = image and osp.normpath(image['file_name']).split('../')[-1]
             if image is None or not path.endswith(end):
                 there = image and f'is {image["file_name"]!r} in'
@@ -148,7 +156,11 @@ def check_coco_metric(
 
 
 def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> None:
-    """Raise InputError if a metric is to score masks that are not there."""
+    """Check that there are masks for a metric that scores them.
+
+    Raises:
+        InputError: The model has no mask head, or an annotation has no mask.
+    """
     if 'segm' not in getattr(metric, 'metrics', ()):
         return
     roi_head = getattr(unwrap_model(model), 'roi_head', None)
@@ -168,15 +180,15 @@ def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> Non
 
 
 def order_labels(metric: Any, classes: Sequence[str], setting: str) -> None:
-    """Let mmdet's own metric count labels along the classes, not along its file.
+    """Make mmdet's metric number labels by the data set's classes, not by its file.
 
     Raises:
-        InputError: It would then give figures of one class to another.
+        InputError: The metric would still assign results to wrong classes.
     """
     coco = metric._coco_api
     ids = category_ids(coco.dataset['categories'], classes, f'ann_file of {setting}')
     if hasattr(metric, 'label_ids'):
-        return  # ours, by name
+        return  # mmtlalign.CocoMetric, which finds classes by name
     by_class = getattr(metric, 'classwise', False)
     if hasattr(metric, 'cat_ids') and not (by_class and ids != sorted(ids)):
         metric.cat_ids = ids
@@ -191,7 +203,7 @@ def order_labels(metric: Any, classes: Sequence[str], setting: str) -> None:
 def iterate_objects(
     dataset: Dataset, numbers: Sequence[int] | None = None
 ) -> Iterator[tuple[str, dict]]:
-    """Iterate over (path of the picture, instance) of every object that counts."""
+    """Iterate over (path of the picture, instance) of all objects not ignored."""
     for number in range(len(dataset)) if numbers is None else numbers:
         info = dataset.get_data_info(number)
         for instance in info['instances']:

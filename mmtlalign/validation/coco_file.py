@@ -1,6 +1,6 @@
-"""Read a COCO file so that labels follow names, and nothing is dropped in silence.
+"""Read a COCO file with labels by class name, and report what is left out.
 
-Used where mmdet's data sets read their file and by ``mmtlalign.CocoMetric``, so that
+mmdet's data sets and ``mmtlalign.CocoMetric`` read their files with this, so that
 training and both backends of the evaluation see the same annotations.
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 from mmtlalign.errors import InputError, some_of
 
 OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
-# A reason to leave annotations out that may be just what is meant.
+# A reason to leave annotations out that may be intended.
 UNUSED = 'of a category that is no class of the data set'
-# What mmdet and pycocotools take of every entry of a list.
+# Keys that mmdet and pycocotools need in every entry of a list.
 KEYS = dict(
     images=('id', 'file_name', 'height', 'width'),
     annotations=('id', 'image_id', 'category_id', 'bbox'),
@@ -27,7 +27,7 @@ def read_json(path: str) -> dict:
     """Read a COCO file, with or without a byte-order mark.
 
     Raises:
-        InputError: It is no JSON, or no COCO file.
+        InputError: It is not JSON, or not a COCO file.
     """
     try:
         with open(path, encoding='utf-8-sig') as stream:
@@ -44,13 +44,13 @@ def read_json(path: str) -> dict:
 
 
 def open_coco(api: type, path: str) -> Any:
-    """Return what ``api(path)`` makes, from a file that was checked and completed.
+    """Return ``api(path)`` with the content of the file checked and completed.
 
-    Its ``get_cat_ids`` gives ids in the order of the names that are asked for; the
-    host's gives them in the order of the file, whatever that is.
+    Its ``get_cat_ids`` returns ids in the order of the names that are passed; mmdet's
+    returns them in the order of the file.
 
     Raises:
-        InputError: The file is wrong.
+        InputError: The content of the file is wrong.
     """
     content = read_json(path)
     first = (content.get('annotations') or [{}])[0]
@@ -61,7 +61,7 @@ def open_coco(api: type, path: str) -> Any:
     coco.notices = complete(content, path) if is_detection else []
     coco.dataset = content
     coco.createIndex()
-    # mmdet keeps them under two names.
+    # mmdet uses both names.
     coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
     in_order = coco.get_cat_ids
 
@@ -78,11 +78,11 @@ def open_coco(api: type, path: str) -> Any:
 
 
 def check_entries(content: dict, path: str) -> None:
-    """Check that the lists of a COCO file fit together.
+    """Check that the lists of a COCO file are consistent.
 
     Raises:
-        InputError: Entries lack a key, ids or names stand twice, a box is none, or an
-            annotation is of a category that does not exist.
+        InputError: Entries lack a key, ids or names are not unique, a box is not four
+            numbers, or an annotation is of a category that does not exist.
     """
     for kind, keys in KEYS.items():
         for entry in content.setdefault(kind, []):
@@ -112,7 +112,11 @@ def check_entries(content: dict, path: str) -> None:
 
 
 def check_unique(path: str, what: str, values: Iterable) -> None:
-    """Raise InputError if a value stands twice."""
+    """Check that no value occurs twice.
+
+    Raises:
+        InputError: One does.
+    """
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise InputError(
@@ -122,10 +126,13 @@ def check_unique(path: str, what: str, values: Iterable) -> None:
 
 
 def check_links(content: dict, path: str, key: str, kind: str) -> None:
-    """Raise InputError for annotations that point at what is not there.
+    """Check that annotations refer to existing entries of the same type of id.
 
-    Those of pictures that the file does not list are let through, as in a file from
-    which pictures were taken out; they are counted later.
+    Annotations of pictures that the file does not list are allowed, because pictures
+    may have been removed from it; they are counted later.
+
+    Raises:
+        InputError: A category does not exist, or ids have different types.
     """
     ids = {entry['id'] for entry in content[kind]}
     lost = [one for one in content['annotations'] if one[key] not in ids]
@@ -150,7 +157,7 @@ def check_links(content: dict, path: str, key: str, kind: str) -> None:
 
 
 def is_box(box: Any) -> bool:
-    """Return whether this is a list of four finite numbers."""
+    """Return whether a value is a list of four finite numbers."""
     if not isinstance(box, (list, tuple)) or len(box) != 4:
         return False
     return all(isinstance(x, (int, float)) and math.isfinite(x) for x in box)
@@ -162,13 +169,13 @@ def shorten(entry: dict) -> str:
 
 
 def complete(content: dict, path: str) -> list[str]:
-    """Fill in what both backends of the evaluation need: ``iscrowd`` and ``area``.
+    """Fill in ``iscrowd`` and ``area``, which both backends of the evaluation need.
 
-    Without ``iscrowd`` an object is none; without ``area`` it is that of its box, as
-    where mmdet writes such a file itself.
+    A missing ``iscrowd`` becomes 0, a missing ``area`` that of the box, as in the files
+    that mmdet writes itself.
 
     Returns:
-        Lines for the user.
+        Lines for the user about what was missing.
     """
     found: Counter[str] = Counter()
     for one in content['annotations']:
@@ -203,7 +210,7 @@ def category_ids(
 
 
 def describe_categories(path: str, names: Sequence[str], classes: Sequence[str]) -> str:
-    """Return the message for a file whose categories are not the classes."""
+    """Return the error message for a file that has no category for some classes."""
     lacking = [name for name in classes if name not in names]
     return (
         f"'{path}' has no category for {len(lacking)} of the {len(classes)} classes of "
@@ -215,13 +222,13 @@ def describe_categories(path: str, names: Sequence[str], classes: Sequence[str])
 
 
 def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]:
-    """Say which annotations mmdet's loader leaves out, by reason.
+    """Count the annotations that mmdet's loader leaves out, by reason.
 
     Returns:
-        Lines for the user, the first example of each reason in them.
+        Lines for the user, with an example for each reason.
 
     Raises:
-        InputError: None is left.
+        InputError: No annotation is left.
     """
     images = {image['id']: image for image in content['images']}
     names = {c['id']: c['name'] for c in content['categories']}

@@ -1,16 +1,16 @@
-"""Read a config, and refuse keys that nobody reads.
+"""Read a config, and refuse keys that have no effect.
 
-Refused, with the nearest known key:
+Errors, which name the nearest known key, are:
 
 * a name at the top level of a config file that is neither a setting nor used as a
   variable: misspelt, or a variable of a base that the base has used already;
 * a ``--cfg-options`` key that nobody reads, or that comes too late;
-* a key that mmengine does not know in dicts that no constructor sees.
+* a key that mmengine does not know in dicts that are not passed to a constructor.
 
 A misspelt argument of a dict with a ``type`` is caught by the constructor; mmengine
-ignores all other unknown keys without a word. It evaluates a config file by file and
-keeps only the values: whether a name such as ``crop_size`` is a variable or a setting
-is seen in the source alone, so the files are parsed here once more.
+silently ignores all other unknown keys. It evaluates a config file by file and keeps
+only the values. Whether a name such as ``crop_size`` is a variable or a setting shows
+only in the source, so the files are parsed here once more.
 """
 
 import difflib
@@ -30,14 +30,14 @@ from mmtlalign.validation.config_shapes import SPLITS, check_shapes
 
 # Folders that --cfg-options moves, with every path below them.
 ROOTS = ('data_root', 'label_map_root')
-# What `Runner.from_cfg` reads, and what it asks `runner.cfg` for later.
+# Keys that `Runner.from_cfg` reads, and that mmengine reads from `runner.cfg` later.
 RUNNER_KEYS = {
     *(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}),
     *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval'),
     *('find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy'),
     'sync_bn',
 }
-# What mmengine, the tools and hooks of this package, and the hosts' inference read.
+# Keys read by mmengine, by this package's tools and hooks, and by the hosts' inference.
 SETTINGS = {
     *ROOTS,
     *('custom_imports', 'pretrained', 'test_pipeline', 'tta_model', 'tta_pipeline'),
@@ -64,7 +64,7 @@ CONSTRUCTORS = {
     'mmtlalign.FastOptimWrapperConstructor': PARAMWISE_KEYS,
     'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
 }
-# How alike a name is to a known key that it misspells.
+# Similarity from which on a name counts as a misspelt known key.
 MISSPELT = 0.88
 USED_ALREADY = 'has used its value already'
 
@@ -94,7 +94,7 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     for root in ROOTS:
         if root not in options:
             continue
-        # There is one: check_options has seen to it.
+        # check_options has made sure that there is one.
         old, new = find_root(cfg, root) or '', options.pop(root)
         new = '' if new is None else str(new)  # a folder named 2012 is no number
         if new and not new.endswith('/') and old.endswith('/'):
@@ -108,10 +108,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
 
 
 def find_root(cfg: Config, root: str) -> str | None:
-    """Return the folder that ``--cfg-options data_root=DIR`` moves.
+    """Return the folder that ``--cfg-options data_root=DIR`` replaces.
 
-    The top-level setting, or, in configs of hosts that have none, what all data sets
-    of the config share.
+    It is the top-level setting, or, in configs of the hosts that do not have it, the
+    one that all data sets of the config share.
     """
     if cfg.get(root):
         return cfg[root]
@@ -128,12 +128,12 @@ def find_root(cfg: Config, root: str) -> str | None:
 def check_top_level(cfg: Config, path: str) -> None:
     """Check the names that the files of a config set at their top level.
 
-    A name is read if the runner or a tool reads it, if its own file uses it as a
+    A name counts as read if the runner or a tool reads it, if its own file uses it as a
     variable, if a file that builds on it takes it as ``_base_.name``, or if its value
-    stands elsewhere in the config. In a file of values alone, as the copy that mmengine
-    writes to a work directory, variables of before are left over: there it is an error
-    only if it is nearly called as a known key. Files of the hosts are not the user's to
-    mend.
+    occurs elsewhere in the config. A file of values alone, such as the copy that
+    mmengine writes to a work directory, keeps former variables: there an unread name is
+    an error only if it resembles a known key. Files of the hosts are not checked,
+    because the user cannot change them.
 
     Raises:
         UnreadKeyError: For the first name that is not read.
@@ -144,8 +144,8 @@ def check_top_level(cfg: Config, path: str) -> None:
             continue
         taken = set().union(*(later.base_reads for later in sources[number + 1 :]))
         overrides = set().union(*(base.sets for base in sources[:number]))
-        # Moving the data in a file that builds on another comes too late.
-        # A data_root that nothing stands below moves nothing.
+        # Setting a root again in a file that builds on another comes too late, because
+        # the base has used it. A data_root without a path below it moves nothing.
         settings = known - {'data_root'} - (set(ROOTS) & overrides)
         for name in sorted(source.sets - settings - source.reads - taken):
             if name.startswith('_') or stands_elsewhere(cfg, name):
@@ -158,12 +158,13 @@ def check_top_level(cfg: Config, path: str) -> None:
 
 
 def check_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Check that ``--cfg-options`` changes what somebody reads.
+    """Check that every key of ``--cfg-options`` is read.
 
-    A new key is allowed where a constructor will check it: in a dict with a ``type``.
+    A new key is allowed where it is checked later, as in a dict with a ``type``.
 
     Raises:
-        UnreadKeyError: For the first key that is not read.
+        UnreadKeyError: A key is not read.
+        InputError: A key names an item of a list or a value that it cannot set.
     """
     where, known = '--cfg-options', known_keys(cfg)
     for key in options:
@@ -210,7 +211,7 @@ def item_of(node: Sequence, part: str, path: str, where: str) -> Any:
     """Return the item of a list that an option names by its number.
 
     Raises:
-        InputError: It is no number, or there is no such item.
+        InputError: It is not a number, or there is no such item.
     """
     if part.isdecimal() and int(part) < len(node):
         return node[int(part)]
@@ -248,14 +249,14 @@ def check_untyped(cfg: Config) -> None:
 
 def known_keys(cfg: Config) -> set[str]:
     """Return the top-level keys that are read for this config."""
-    # Of any form: that is checked later.
+    # By its text, because the form of custom_hooks is checked later.
     if "'mmtlalign.PretrainedBackboneHook'" in repr(cfg.get('custom_hooks')):
         return RUNNER_KEYS | SETTINGS
     return RUNNER_KEYS | SETTINGS - {'pretrained'}
 
 
 def is_checked_later(node: dict, path: str) -> bool:
-    """Return whether a call or check_untyped catches an unknown key of this dict."""
+    """Return whether a call or check_untyped will catch an unknown key of this dict."""
     known_path = path in CALLED or path in UNTYPED
     return (
         'type' in node
@@ -266,7 +267,7 @@ def is_checked_later(node: dict, path: str) -> bool:
 
 
 def stands_elsewhere(cfg: Config, name: str) -> bool:
-    """Return whether the value of a top-level name stands elsewhere in the config."""
+    """Return whether the value of a top-level name occurs elsewhere in the config."""
     value = cfg.get(name)
     if value is None:
         return True
@@ -286,19 +287,19 @@ def stands_elsewhere(cfg: Config, name: str) -> bool:
 
 
 def move(node: Any, old: str, new: str) -> Any:
-    """Replace the folder ``old`` at the beginning of every path of a config."""
+    """Replace the folder ``old`` by ``new`` at the beginning of every path."""
     if isinstance(node, dict):
         return {key: move(child, old, new) for key, child in node.items()}
     if isinstance(node, (list, tuple)):
         return type(node)(move(child, old, new) for child in node)
-    # Not what only has a longer name: data/imagenet is no part of data/imagenet_maps.
+    # Whole folder names only: data/imagenet must not match data/imagenet_maps.
     if isinstance(node, str) and f'{node}/'.startswith(f'{old.rstrip("/")}/'):
         return new + node[len(old) :]
     return node
 
 
 def raise_unread(name: str, known: Iterable[str], where: str, reason: str = '') -> None:
-    """Raise UnreadKeyError: what, where, the nearest known key, the remedy."""
+    """Raise UnreadKeyError with the place, the nearest known key and the remedy."""
     near = difflib.get_close_matches(name, list(known), n=1)
     remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
     if USED_ALREADY in reason or name in ROOTS:

@@ -1,8 +1,8 @@
 """Check arguments in a config against the signatures of the classes that take them.
 
-Python checks no types: a text in place of a number shows when it is used, which for a
-sampler, a transform or a hook may be late, and a misspelt argument of a class that
-hands on what it does not know may never show at all.
+Python does not check types: a string in place of a number fails only when it is used,
+which for a sampler, a transform or a hook may be late. A misspelt argument of a class
+that passes ``**kwargs`` on may never fail at all.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from mmengine.registry import Registry
 from mmtlalign.errors import InputError
 
 REGISTRIES = [one for one in vars(registry).values() if isinstance(one, Registry)]
-# What values of a config are of, and how messages call it.
+# Kinds of values in a config, and their names in messages.
 KINDS = {
     bool: 'True or False',
     float: 'a number',
@@ -32,17 +32,17 @@ KINDS = {
 KIND_OF: dict[Any, type] = {int: float, Number: float, tuple: list, Sequence: list}
 KIND_OF |= {kind: kind for kind in KINDS}
 Kinds = frozenset[type | None]
-# What is taken by an argument of a kind.
+# The kinds of values that an argument of a kind accepts.
 STRICT: dict[Any, Kinds] = {kind: frozenset({kind}) for kind in KINDS}
 STRICT |= dict.fromkeys((bool, float), frozenset({bool, float}))
-STRICT[dict] = frozenset({dict, list})  # of one, or of several
-# The hosts say `int` or a list where they take either.
+STRICT[dict] = frozenset({dict, list})  # one dict, or a list of them
+# The hosts annotate `int` or a list where they accept either.
 LOOSE = STRICT | dict.fromkeys((bool, float, list), frozenset({bool, float, list}))
-# Whose annotations are right.
+# Modules whose annotations are reliable.
 EXACT = ('mmengine.', 'mmtlalign.', 'torch.optim.')
-# mmengine takes a number for loss_scale, too, and declares a text.
+# mmengine annotates loss_scale as a string, but also accepts a number.
 UNCHECKED = ('type', '_scope_', '_delete_', 'loss_scale')
-# Steps that hand on what they do not know to another.
+# Transforms that pass unknown arguments to another transform.
 RESIZES = ('RandomResize', 'RandomChoiceResize')
 
 
@@ -53,8 +53,8 @@ def check_arguments(cfg: Config) -> None:
         cfg: A whole config, whose host is imported.
 
     Raises:
-        InputError: An argument is of another type than its class declares, or is
-            nearly called as one that the class reads.
+        InputError: An argument is of another type than its class declares, or looks
+            like a misspelt argument of the class.
     """
     scope = cfg.get('default_scope') or 'mmengine'
     for path, node in typed_dicts(cfg.to_dict()):
@@ -63,7 +63,7 @@ def check_arguments(cfg: Config) -> None:
             for kind in find_classes(node['type'], scope)
             if inspect.isclass(kind)
         ]
-        # Several registries may know the name.
+        # Several registries may have a class of that name: one that fits is enough.
         if faults and all(faults):
             raise InputError(f'{faults[0]} (in {cfg.filename}). Correct it.')
 
@@ -84,7 +84,7 @@ def typed_dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
 
 @cache
 def find_classes(kind: str | type, scope: str) -> list[Any]:
-    """Return what the registries know by a name, in its scope or that of a config."""
+    """Return the entries of all registries for a name, in its scope or ``scope``."""
     if not isinstance(kind, str):
         return [kind]
     prefix, _, name = kind.rpartition('.')
@@ -98,7 +98,7 @@ def find_classes(kind: str | type, scope: str) -> list[Any]:
 
 
 def find_fault(cls: type, node: dict, path: str) -> str:
-    """Return what is wrong with the first wrong argument; empty if none is."""
+    """Return what is wrong with the first wrong argument; '' if none is."""
     declared, is_open = arguments(cls)
     for name, value in node.items():
         if name in UNCHECKED:
@@ -109,7 +109,8 @@ def find_fault(cls: type, node: dict, path: str) -> str:
                 wanted = ' or '.join(KINDS[kind] for kind in KINDS if kind in accepted)
                 return f'{path}.{name}={value!r}: {cls.__name__} takes {wanted} there'
         elif is_open or cls.__module__.startswith('torch.optim.'):
-            # The rate is read before an optimizer is built.
+            # `lr` is read before the optimizer is built, so a misspelt one would not
+            # reach its constructor.
             cutoff = 0.85 if is_open else 0.6
             near = difflib.get_close_matches(name, declared, n=1, cutoff=cutoff)
             if near and near[0] not in node:
@@ -122,9 +123,10 @@ def find_fault(cls: type, node: dict, path: str) -> str:
 
 @cache
 def arguments(cls: type) -> tuple[dict[str, Kinds], bool]:
-    """Return the arguments of a class, with what they accept, and if it takes others.
+    """Return the arguments of a class with the kinds they accept, and if it takes more.
 
-    A class that hands on others has those of its base, too. An empty set accepts all.
+    A class with ``**kwargs`` has the arguments of its base, too. An empty set of kinds
+    means that any is accepted.
     """
     found: dict[str, Kinds] = {}
     for base in cls.__mro__:
@@ -145,17 +147,17 @@ def arguments(cls: type) -> tuple[dict[str, Kinds], bool]:
 
 
 def accepted_kinds(parameter: inspect.Parameter, rules: dict[Any, Kinds]) -> Kinds:
-    """Return the kinds of values of a parameter; empty if all, or if nobody knows."""
+    """Return the kinds that a parameter accepts; empty if any, or if unknown."""
     default = kind_of(parameter.default)
     if parameter.annotation is parameter.empty:
-        # A default of another kind is often one of several that are taken.
+        # Defaults of the other kinds say little: often several kinds are accepted.
         return LOOSE[default] if default in (bool, float, dict) else frozenset()
     declared = annotated_kinds(parameter.annotation, rules)
     return declared | {default} if declared and default else declared
 
 
 def annotated_kinds(annotation: Any, rules: dict[Any, Kinds]) -> Kinds:
-    """Return the kinds of values of an annotation; empty if all."""
+    """Return the kinds that an annotation allows; empty if any."""
     origin = typing.get_origin(annotation) or annotation
     if origin in (typing.Union, types.UnionType):
         parts = [annotated_kinds(one, rules) for one in typing.get_args(annotation)]
@@ -169,7 +171,7 @@ def annotated_kinds(annotation: Any, rules: dict[Any, Kinds]) -> Kinds:
 
 
 def kind_of(value: Any) -> type | None:
-    """Return the kind of a value of a config; None if it is of no kind."""
+    """Return the kind of a value of a config; None if it is not one of KINDS."""
     if isinstance(value, (bool, str, dict, list)):
         return type(value) if not isinstance(value, dict) else dict
     if isinstance(value, (int, float)):

@@ -1,4 +1,4 @@
-"""Read a config file and the source of all its bases; faults are one line."""
+"""Read a config file and the source of all its bases, with errors of one line."""
 
 import ast
 import os.path as osp
@@ -12,7 +12,7 @@ from mmengine.fileio import load
 from mmtlalign.compat.own_configs import read_own_configs
 from mmtlalign.errors import InputError
 
-# mmengine's words where a child config changes a list or a number as a dict.
+# mmengine's message where a child config has a dict and the base a list or a number.
 INHERIT = re.compile(
     r'\S*?(\w+)=\{.*\} (?:in child config )?cannot inherit from base because '
     r".* but is of type <class '([\w.]+)'> in base"
@@ -20,10 +20,11 @@ INHERIT = re.compile(
 
 
 def read_config(path: str) -> Config:
-    """Read a config file with its bases; one that cannot be read is one line.
+    """Read a config file with its bases.
 
     Raises:
-        InputError: There is no such file, or it cannot be read.
+        InputError: There is no such file, or it cannot be read; the message is one
+            line.
     """
     if not osp.isfile(path):
         raise InputError(f"config '{path}' does not exist; check the path")
@@ -65,7 +66,7 @@ def explain_reading(error: Exception, path: str) -> str:
 
 
 class Source(NamedTuple):
-    """What the source of one config file says.
+    """The names in the source of one config file.
 
     Attributes:
         path: The file.
@@ -81,7 +82,7 @@ class Source(NamedTuple):
 
     @property
     def is_data(self) -> bool:
-        """Whether it is a list of values, with neither a base nor code."""
+        """Whether the file holds values alone, with neither a base nor code."""
         return '_base_' not in self.sets and not self.sets & self.reads
 
 
@@ -90,7 +91,7 @@ def read_sources(path: str) -> list[Source]:
 
     Returns:
         Bases before the files that use them. Empty for the lazy style (``read_base``),
-        whose bases hand on every name they have.
+        which imports every name of a base.
     """
     path = osp.abspath(path)
     if path.endswith('.py') and Config._is_lazy_import(path):
@@ -108,7 +109,7 @@ def parse(path: str) -> Source:
     base_reads = set(re.findall(r'\{\{\s*_base_\.(\w+)[\w.]*\s*\}\}', text))
     if not path.endswith('.py'):
         return Source(path, set(load(path)), set(), base_reads)
-    # What is left in double braces is filled in by mmengine and may be no Python,
+    # mmengine fills in what else is in double braces, which need not be Python, such
     # as {{$VARIABLE:default}}.
     tree = ast.parse(re.sub(r'\{\{.*?\}\}', '0', text), path)
     reads = set()
@@ -122,7 +123,7 @@ def parse(path: str) -> Source:
                 value=ast.Name(id='_base_'), slice=ast.Constant(value=name)
             ):
                 base_reads.add(name)
-    # Names of loops and imports are no settings, and never become one by mistake.
+    # Names of loops and imports are not settings, so only assignments count.
     sets = {
         node.id
         for statement in tree.body

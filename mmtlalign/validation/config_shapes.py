@@ -1,4 +1,4 @@
-"""Check the form of a config: what is a dict, a list, a number, the name of a type."""
+"""Check the form of a config: which values are dicts, lists, numbers or type names."""
 
 import difflib
 from collections.abc import Callable
@@ -13,8 +13,8 @@ LOADER_DICTS = ('dataset', 'sampler', 'batch_sampler', 'collate_fn')
 NMS = dict(type=object, iou_threshold=float)
 PROPOSALS = dict(nms_pre=int, max_per_img=int, nms=dict, min_bbox_size=float)
 TARGETS = dict(assigner=dict, sampler=dict, pos_weight=float, debug=int)
-# Dicts without a type: their keys, and of what their values are. Whoever reads them
-# ignores others, and is read late.
+# Dicts without a type: their keys, and the types of their values. Their readers ignore
+# other keys, and fail late on wrong values.
 FORMS: dict[str, dict[str, Any]] = {
     '': dict.fromkeys(
         (
@@ -58,7 +58,7 @@ FORMS: dict[str, dict[str, Any]] = {
     | dict(max_per_img=int, nms=dict),
     'model.test_cfg.rcnn.nms': NMS,
 }
-# Those whose misspelt keys show nowhere else.
+# Dicts whose misspelt keys are not found by any other check.
 LATE = ('model.train_cfg.', 'model.test_cfg.', 'env_cfg.dist_cfg')
 WORDS = {dict: 'dict', int: 'whole number', float: 'number', str: 'text'}
 # The names that mmengine and the hosts give to the hooks of every run.
@@ -72,7 +72,7 @@ def check_shapes(cfg: Config) -> None:
     """Check that every part of a config has the form that the runner expects.
 
     Raises:
-        InputError: For the first that has not.
+        InputError: A part has another form.
     """
 
     def refuse(path: str, value: Any, wanted: str) -> None:
@@ -124,7 +124,7 @@ def check_form(
         if kind is None or value is None or several:
             continue
         if kind is dict:
-            # In the lazy style it may be a class, or built already.
+            # In the lazy style it may be a class or an object.
             if isinstance(value, (str, int, float, list, tuple)):
                 refuse(place, value, WORDS[kind])
             near = difflib.get_close_matches('type', value, n=1, cutoff=0.8)
@@ -138,17 +138,17 @@ def check_form(
 
 
 def value_at(cfg: Config, path: str) -> Any:
-    """Return what stands at a dotted path of a config, or None."""
+    """Return the value at a dotted path of a config, or None."""
     value: Any = cfg
     for key in filter(None, path.split('.')):
-        if isinstance(value, (list, tuple)):  # of stages, which are alike
+        if isinstance(value, (list, tuple)):  # such as stages, which are alike
             value = value[0] if value else None
         value = value.get(key) if hasattr(value, 'get') else None
     return value
 
 
 def check_types(node: Any, path: str, refuse: Callable[[str, Any, str], None]) -> None:
-    """Check that every ``type`` is a name or a class, and loaders of hooks as well."""
+    """Check that every ``type`` is a name or class, and parts of loaders are dicts."""
     items = node.items() if isinstance(node, dict) else enumerate(node)
     is_loader = isinstance(node, dict) and 'dataset' in node and 'batch_size' in node
     for key, value in items:

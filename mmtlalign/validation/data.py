@@ -1,20 +1,20 @@
-"""Refuse data that do not fit the model, before the first step.
+"""Check that the data fit the model, before the first step.
 
-Refused, whatever the host:
+Errors are, for data of mmpretrain, mmseg and mmdet:
 
 * a data set that is empty, or too small for one whole batch;
-* a head, or the one-hot labels, that count other classes than the data set;
-* class names given as one text, and those that differ between data sets
+* a head, or one-hot labels, with another number of classes than the data set;
+* class names given as one string, and class names that differ between data sets
   (:mod:`mmtlalign.validation.classes`);
 * masks (:mod:`mmtlalign.validation.masks`) and label maps that do not fit
   (:mod:`mmtlalign.validation.label_maps`);
-* a file of a sample that is not there;
-* a batch of one image for a batch normalization of one value.
+* a missing file of a sample;
+* a batch of one image for a batch normalization of one value per channel.
 
-A head with too many classes trains, and is scored, without a word. The hosts' own
-checks (mmpretrain's ``ClassNumCheckHook``, mmdet's ``NumClassCheckHook``) are
+A head with too many classes would train, and be scored, without a warning. The hosts'
+own checks (mmpretrain's ``ClassNumCheckHook``, mmdet's ``NumClassCheckHook``) are
 assertions on every module with a ``num_classes``: mmseg has none, heads that count
-something else fail, and neither files nor masks are looked at.
+something else fail, and neither files nor masks are checked.
 """
 
 import os.path as osp
@@ -56,20 +56,21 @@ from mmtlalign.validation.masks import check_masks
 from mmtlalign.validation.reading import Listing, find_bad_line, host_reading
 from mmtlalign.validation.samples import limit_labels, obeys_marks
 
-# Samples whose files are looked for, spread over the data set; step to its key.
+# Number of samples whose files must exist, spread over the data set; and the key of the
+# file that a pipeline step reads.
 CHECKED_FILES = 16
 LOADERS = {'LoadImageFromFile': 'img_path', 'LoadAnnotations': 'seg_map_path'}
 
 
 def explain_build_error(error: Exception, dataset: object, listing: Listing) -> str:
-    """Say what is wrong with a data set that a host could not build.
+    """Explain what is wrong with a data set that could not be built.
 
     Returns:
-        The message for the user; empty if the data are not the cause.
+        The message for the user; '' if the data are not the cause.
     """
     if not isinstance(dataset, dict) or isinstance(error, InputError):
-        return ''  # built before, or said already
-    # An error of NumPy, maybe put into other words on its way here.
+        return ''  # built before, or explained already
+    # An error of NumPy, which may be the cause of another error.
     text = f'{error} {error.__cause__}'
     empty = 'at least one array to concatenate' in text
     fault = explain_coco_file(dataset, empty)
@@ -92,7 +93,7 @@ def explain_build_error(error: Exception, dataset: object, listing: Listing) -> 
 
 
 def why_empty(dataset: dict, listing: Listing) -> str:
-    """Say what was looked for, and what was found in its place."""
+    """Explain which files were looked for, and which were found instead."""
     if dataset.get('filter_cfg'):
         return (
             f'no image was found there, or filter_cfg={dataset["filter_cfg"]!r} took '
@@ -115,20 +116,21 @@ def why_empty(dataset: dict, listing: Listing) -> str:
 def check_loops(
     model: nn.Module, loops: dict[str, Any], logger: Logger, test: Any = None
 ) -> dict[str, Dataset]:
-    """Check the data of every loop of a run, and that they fit each other.
+    """Check the data of every loop of a run, and that their classes agree.
 
     Args:
-        model: Of any host, maybe wrapped.
-        loops: ``'train'``, ``'val'`` or ``'test'`` to loop; others are left alone.
-        logger: As for :func:`check_data`.
-        test: Config of a test loader whose data are not built, of which the classes
-            are compared. Defaults to None.
+        model: Model of any host, also in a wrapper.
+        loops: ``'train'``, ``'val'`` and ``'test'`` to loop; those without a data
+            loader are skipped.
+        logger: Gets warnings.
+        test: Config of a test loader that is not built; its classes are compared as
+            well. Defaults to None.
 
     Returns:
         Setting of a loader, such as ``'train_dataloader'``, to its data set.
 
     Raises:
-        InputError: As for :func:`check_data`, or classes differ.
+        InputError: See :func:`check_data`, or classes differ.
     """
     datasets = {}
     for split, loop in loops.items():
@@ -153,9 +155,9 @@ def check_loops(
 
 
 def build_test_set(loader: dict | None) -> dict[str, Dataset]:
-    """Return the data set of a test loader by its setting; empty if that fails.
+    """Return the data set of a test loader by its setting; {} if building it fails.
 
-    Files that are not there yet, or wrong, are told in the test.
+    Missing or wrong files are reported when the test is run.
     """
     if not isinstance(loader, dict):
         return {}
@@ -178,7 +180,7 @@ def check_data(
     Raises:
         InputError: There are no samples or no whole batch, a head has another number
             of classes than the data, masks cannot be class ids, label maps do not
-            fit, or a metric evaluates something else.
+            fit, or a metric evaluates other data.
     """
     model, dataset = unwrap_model(model), loader.dataset
     check_length(loader, name)
@@ -200,7 +202,7 @@ def check_data(
 
 
 def check_length(loader: DataLoader, name: str) -> None:
-    """Raise InputError for a loader without a sample or without a whole batch."""
+    """Check that a loader has a sample and a whole batch, else raise InputError."""
     if not hasattr(loader.dataset, '__len__'):
         return  # a stream
     samples = len(loader.dataset)
@@ -218,7 +220,7 @@ def check_length(loader: DataLoader, name: str) -> None:
 
 
 def check_files(dataset: Dataset, name: str) -> None:
-    """Raise InputError if a picture or mask is not there; some are looked at."""
+    """Check for some samples that picture and mask exist, else raise InputError."""
     for one in walk_datasets(dataset):
         steps = list(flat_steps(getattr(one, 'pipeline', None)))
         loads = [
@@ -242,7 +244,11 @@ def check_files(dataset: Dataset, name: str) -> None:
 
 
 def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -> None:
-    """Raise InputError if a head, or the one-hot labels, count other classes."""
+    """Check that heads and one-hot labels have as many classes as the data set.
+
+    Raises:
+        InputError: A number differs.
+    """
     info = getattr(dataset, 'metainfo', None) or {}
     classes = info.get('classes')
     if classes is None:
@@ -252,7 +258,7 @@ def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -
             f'{name}: metainfo.classes is the text {classes!r}, of which each letter '
             f'would be a class; write a tuple, classes=({classes!r},)'
         )
-    # Panoptic data: detection heads see only the things.
+    # Panoptic data: detection heads predict only the things.
     right = {len(classes), len(info.get('thing_classes') or classes)}
     counts = {f'model.{path}': head.num_classes for path, head in heads}
     one_hot = getattr(getattr(model, 'data_preprocessor', None), 'num_classes', None)
@@ -277,9 +283,9 @@ def is_binary(head: nn.Module) -> bool:
 
 
 def label_range(heads: Heads) -> tuple[int, set[int]]:
-    """Return the number of labels that heads take (0: no limit) and the ignored ids.
+    """Return the number of labels that heads allow (0: no limit) and the ignored ids.
 
-    Detection heads are left out: their labels are made by the host.
+    Detection heads are left out, because mmdet makes their labels.
     """
     own = [head for path, head in heads if path.startswith(('head', 'decode_head'))]
     counts = [2 if is_binary(head) else head.num_classes for head in own]
@@ -289,9 +295,12 @@ def label_range(heads: Heads) -> tuple[int, set[int]]:
 
 
 def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
-    """Raise InputError if a batch of one image meets a normalization of one value.
+    """Check that no batch norm in training mode gets one value per channel.
 
-    Such as that of UPerNet and PSPNet after pooling to 1x1.
+    A batch of one image would do so after pooling to 1x1, as in UPerNet and PSPNet.
+
+    Raises:
+        InputError: There is such a layer and a batch of one image.
     """
     if not hasattr(loader.dataset, '__len__'):
         return  # a stream

@@ -1,18 +1,19 @@
-"""What a folder and the header of a picture file tell without decoding it."""
+"""Read names and headers of picture files, without decoding the pictures."""
 
 import os
 from typing import NamedTuple
 
 from PIL import Image
 
-# Endings of pictures, in lower case.
+# Suffixes of picture files, in lower case.
 PICTURES = (
     *('.avif', '.bmp', '.gif', '.heic', '.jp2', '.jpeg', '.jpg', '.pgm', '.png'),
     *('.ppm', '.tif', '.tiff', '.webp'),
 )
-# Folders that systems make beside pictures.
+# Folders that operating systems make beside pictures.
 MADE_BY_SYSTEMS = ('__MACOSX', '@eaDir', 'lost+found')
-# EXIF tag; what the marks do when a picture is read. From 5 on sides are swapped.
+# The EXIF tag, and what its values do to a picture that is read. From 5 on width and
+# height are swapped.
 ORIENTATION = 0x0112
 TURNS = {
     2: 'mirrored',
@@ -23,24 +24,24 @@ TURNS = {
     7: 'turned and mirrored',
     8: 'turned by 90 degrees',
 }
-# OpenCV and Pillow, as mmcv calls them, obey the mark of these.
+# Formats whose mark OpenCV and Pillow obey, as mmcv calls them.
 OBEYED = ('JPEG', 'MPO', 'PNG', 'TIFF')
 Size = tuple[int, int]
 
 
 def is_hidden(path: str) -> bool:
-    """Return whether a file or a folder above it is hidden, or a system's own."""
+    """Return whether a file, or a folder above it, is hidden or made by a system."""
     parts = path.replace(os.sep, '/').split('/')
     return any(part.startswith('.') or part in MADE_BY_SYSTEMS for part in parts)
 
 
 class Header(NamedTuple):
-    """What the header of a picture says.
+    """The header of a picture file.
 
     Attributes:
         size: Width and height as they are stored.
-        mark: Orientation of EXIF, 1 to 8; 1 means as it is.
-        mode: Pillow's name of the kind of its pixels.
+        mark: EXIF orientation, 1 to 8; 1 means upright.
+        mode: Pillow's image mode, such as 'RGB'.
     """
 
     size: Size
@@ -49,7 +50,7 @@ class Header(NamedTuple):
 
     @property
     def read_size(self) -> Size:
-        """Width and height as training reads it."""
+        """Width and height after the EXIF orientation is applied."""
         return self.size[::-1] if self.mark >= 5 else self.size
 
 
@@ -60,11 +61,11 @@ def read_header(path: str) -> Header | None:
     try:
         with Image.open(path) as image:
             mark = 1
-            # Of a PNG the mark is asked for without decoding it all.
+            # `getexif` would decode a PNG without EXIF as a whole.
             if image.format in OBEYED and (
                 image.format != 'PNG' or 'exif' in image.info
             ):
                 mark = image.getexif().get(ORIENTATION, 1)
             return Header(image.size, mark if mark in TURNS else 1, image.mode)
     except Exception:
-        return None  # whoever decodes it names the fault
+        return None  # the fault is reported when the picture is decoded

@@ -1,14 +1,14 @@
-"""Refuse label maps that do not fit the images, the classes or the tokens.
+"""Check that label maps fit the images, the classes and the tokens.
 
-Refused before the first step, for pipelines with ``LoadLabelMap``:
+For pipelines with ``LoadLabelMap``, errors before the first step are:
 
-* a step that moves an image without its map, or one in the wrong order: not an error
-  of the host at all, the run would learn the labels of other places;
+* a step that moves an image without its map, or steps in the wrong order; without this
+  check the run would silently learn labels of other places;
 * maps, the steps that read them, and heads with different numbers of classes;
 * maps pooled to another grid than that of the tokens they label;
-* images without a map where none may be missing, or maps of other images altogether.
+* images without a map where none may be missing, or no image with a map.
 
-What is loaded or pooled for nobody is a warning.
+Maps that no step or head uses are a warning.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,7 @@ from mmtlalign.tracing.trace import token_grid
 from mmtlalign.validation.classes import Heads
 from mmtlalign.validation.image_files import read_header
 
-# Steps of the hosts that show another part of an image, or show it elsewhere, and
-# what to write instead.
+# Steps of the hosts that crop an image or move its content, and what to write instead.
 MOVING = dict(
     RandomFlip='FlipWithMap',
     RandAugment='RandAugmentWithMap',
@@ -38,14 +37,14 @@ MOVING = dict(
         *('RandomTranslatePad', 'Rotate', 'Shear', 'Translate'),
     )
 )
-# Those that leave a label of the whole crop as right as any label of an image.
+# Steps after which one label for the whole crop is still right.
 MILD = ('AutoAugment', 'RandAugment', 'RandomFlip', 'Rotate', 'Shear', 'Translate')
 CROP = 'RandomResizedCropWithMap'
 POLICIES = {
     'skip': 'others are drawn in their place',
     'hard label': 'each has its label in every cell',
 }
-# Images whose headers are read.
+# Number of images whose headers are read.
 HEADERS = 200
 MAKER = 'tools/dataset_converters/make_label_maps.py'
 
@@ -74,7 +73,7 @@ def check_label_maps(
 
 
 def check_order(steps: list[BaseTransform], name: str) -> None:
-    """Raise InputError for a step that moves an image and leaves its map behind."""
+    """Check that no step moves an image without its map, else raise InputError."""
     pooled = max((i for i, s in enumerate(steps) if is_a(s, 'PoolLabelMap')), default=0)
     named = max((i for i, s in enumerate(steps) if is_a(s, 'ReLabel')), default=0)
     for place, step in enumerate(steps):
@@ -99,7 +98,11 @@ def check_order(steps: list[BaseTransform], name: str) -> None:
 def check_counts(
     load: BaseTransform, steps: list[BaseTransform], heads: Heads, name: str
 ) -> None:
-    """Raise InputError where maps, their readers and the heads differ in classes."""
+    """Check that maps, their readers and the heads have the same number of classes.
+
+    Raises:
+        InputError: The numbers differ.
+    """
     counts = {
         f'{type(step).__name__} of its pipeline': step.num_classes
         for step in steps
@@ -117,13 +120,13 @@ def check_counts(
 
 
 def check_grid(model: nn.Module, steps: list[BaseTransform], name: str) -> None:
-    """Raise InputError if maps are pooled to another grid than that of the tokens."""
+    """Check that maps are pooled to the grid of the tokens, else raise InputError."""
     if not getattr(getattr(model, 'head', None), 'dense', False):
         return
     sized = [step for step in steps if hasattr(step, 'scale')]
     scales = {tuple(step.scale) for step in sized if is_a(step, CROP)}
     if len(scales) != 1 or not is_a(sized[-1], CROP):
-        return  # not known before the first batch, and named there
+        return  # not known before the first batch, where it is checked
     try:
         grid = token_grid(model.backbone, *scales)
     except TypeError:
@@ -139,7 +142,7 @@ def check_grid(model: nn.Module, steps: list[BaseTransform], name: str) -> None:
 
 
 def find_unused(steps: list[BaseTransform], heads: Heads, name: str) -> Iterator[str]:
-    """Iterate over lines about what is loaded or pooled for nobody."""
+    """Iterate over warnings about maps that are loaded or pooled but not used."""
     if not any(is_a(step, 'PoolLabelMap', 'ReLabel') for step in steps):
         yield (
             f'{name}: LoadLabelMap loads label maps, but neither PoolLabelMap nor '
@@ -158,10 +161,12 @@ def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
     """Check that the images of a data set have maps.
 
     Returns:
-        Lines where images have no map and the pipeline allows for it, or are turned.
+        Warnings about images without a map, if the pipeline allows them, and about
+        images with an EXIF mark.
 
     Raises:
-        InputError: It does not, or no image has one.
+        InputError: Images have no map and the pipeline does not allow it, or no image
+            has one.
     """
     if not hasattr(dataset, 'get_data_info'):
         return []  # a stream
@@ -190,10 +195,10 @@ def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:
 
 
 def find_marks(dataset: Dataset, name: str) -> list[str]:
-    """Return a line if images are turned by an EXIF mark; arguments as above.
+    """Return a warning if training turns images by an EXIF mark, else [].
 
-    Maps of the official code, and stores of before, were made of images as they are
-    stored, and none says so.
+    Maps of the official code, and of early versions of this package, were made of
+    images as they are stored, which the files do not record.
     """
     numbers = np.unique(np.linspace(0, len(dataset) - 1, HEADERS).astype(int))
     paths = [dataset.get_data_info(int(number))['img_path'] for number in numbers]

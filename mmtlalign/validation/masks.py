@@ -1,4 +1,4 @@
-"""Look at masks before the start: ids beyond the classes, and classes in no mask."""
+"""Check segmentation masks before training: ids beyond 8 bits, classes in no mask."""
 
 import io
 import time
@@ -12,20 +12,20 @@ from torch.utils.data import Dataset
 from mmtlalign.compat.wrappers import flat_steps, is_a, walk_datasets
 from mmtlalign.errors import InputError, some_of
 
-# Masks read before the start, spread over the data set, and seconds that it may take.
+# Number of masks to read, spread over the data set, and the limit in seconds.
 MASKS = 400
 SECONDS = 3.0
 
 
 def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
-    """Read masks of segmentation data sets as they are in the files.
+    """Check masks of segmentation data sets as they are in the files.
 
-    The host reads ids as 8 bits, and shifts them if ``reduce_zero_label`` says so;
-    afterwards some mistakes cannot be told from other data.
+    mmseg reads ids as 8 bits, and shifts them with ``reduce_zero_label``; afterwards
+    some mistakes can no longer be seen.
 
     Raises:
-        InputError: Ids need more than 8 bits, or masks of 0 and 255 are to have two
-            classes.
+        InputError: Ids need more than 8 bits, or masks of the ids 0 and 255 are used
+            for two classes.
     """
     for one in walk_datasets(dataset):
         steps = list(flat_steps(getattr(one, 'pipeline', None)))
@@ -36,7 +36,7 @@ def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
 
 
 def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) -> None:
-    """Check one data set; ``void`` are the ids that its pipeline ignores."""
+    """Check the masks of one data set, whose pipeline ignores the ids ``void``."""
     classes = tuple(dataset.metainfo.get('classes') or ())
     raw, looked = read_ids(dataset, name)
     if dataset.reduce_zero_label and 255 in raw:
@@ -68,10 +68,11 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
 
 
 def read_ids(dataset: Dataset, name: str) -> tuple[dict[int, str], int]:
-    """Read masks, evenly spread, all of them if they are not many.
+    """Read masks spread evenly over the data set, or all if there are few.
 
     Returns:
-        Id in the files to the first mask that has it, and how many were read.
+        A dict from each id in the files to the first mask that has it, and the number
+        of masks that were read.
 
     Raises:
         InputError: Ids need more than 8 bits.
@@ -79,12 +80,12 @@ def read_ids(dataset: Dataset, name: str) -> tuple[dict[int, str], int]:
     raw: dict[int, str] = {}
     looked, end = 0, time.monotonic() + SECONDS
     numbers = np.unique(np.linspace(0, len(dataset) - 1, MASKS).astype(int))
-    # Spread over the data set also where time is up.
+    # In random order, so that the masks are spread even if time runs out.
     for number in np.random.default_rng(0).permutation(numbers):
         path = dataset.get_data_info(int(number)).get('seg_map_path')
         mask = read_mask(path) if path else None
         if mask is None or mask.ndim != 2:
-            continue  # a file that cannot be read is named when its sample is
+            continue  # reported when the sample is loaded
         fault = depth_fault(mask)
         if fault:
             raise InputError(f"{name}: mask '{path}' {fault}")
@@ -105,7 +106,7 @@ def class_of(number: int, dataset: Dataset, void: set[int]) -> int:
 
 
 def depth_fault(mask: np.ndarray | None) -> str:
-    """Return what is wrong if ids, (H, W), need more than 8 bits; else empty."""
+    """Return what is wrong if ids, (H, W), need more than 8 bits; else ''."""
     if mask is None or (mask.max(initial=0) <= 255 and mask.min(initial=0) >= 0):
         return ''
     return (

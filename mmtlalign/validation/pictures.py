@@ -1,9 +1,9 @@
-"""Refuse annotations that do not lie on the picture they were drawn on.
+"""Check that annotations lie on the picture as it was when it was annotated.
 
-A picture that was resized after it was annotated, or that an orientation mark (EXIF)
-turns or mirrors when it is read, is learnt and scored with boxes and masks of other
-places. Compared are, for every sample, the size that the annotation declares, that of
-the file and that of the picture as it was read.
+If a picture was resized after it was annotated, or if an orientation mark (EXIF) turns
+or mirrors it when it is read, its boxes and masks are at the wrong places. For every
+sample, this compares the size that the annotation declares with that of the picture
+as it was read, and looks at its mark.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from mmtlalign.compat.wrappers import flat_steps, is_a
 from mmtlalign.validation.image_files import TURNS, Size, read_header
 from mmtlalign.validation.masks import depth_fault, read_mask
 
-# Ends of color_type and imdecode_backend with which mmcv ignores them.
+# Endings of color_type and imdecode_backend with which mmcv ignores EXIF marks.
 IGNORING = ('ignore_orientation', 'unchanged', 'turbojpeg', 'tifffile')
 
 
 class AnnotationError(Exception):
-    """An annotation cannot be right; whoever catches it knows the files."""
+    """An annotation cannot be right; the caller adds the names of the files."""
 
 
 class PictureCheck:
     """The check of the pictures of one data set.
 
     Args:
-        pipeline: Of the data set.
+        pipeline: Pipeline of the data set.
     """
 
     def __init__(self, pipeline: Callable):
@@ -43,7 +43,7 @@ class PictureCheck:
         self.what, self.done = '', True
 
     def start(self, results: dict) -> None:
-        """Take what the annotation of a sample says, before the pipeline runs.
+        """Read the size that the annotation declares, before the pipeline runs.
 
         Raises:
             AnnotationError: A mask has ids of more than 8 bits.
@@ -68,12 +68,12 @@ class PictureCheck:
         self.done |= self.declared is None or not isinstance(self.path, str)
 
     def check(self, results: dict) -> None:
-        """Check the picture as soon as it was read.
+        """Check the picture as soon as it is read.
 
         Raises:
-            AnnotationError: The annotation is of another size, or the picture was
-                turned or mirrored when it was read and the sizes cannot tell whether
-                the annotation was, too.
+            AnnotationError: The annotation has another size, or the picture was turned
+                or mirrored when it was read, and the sizes do not show whether the
+                annotation was made before or after that.
         """
         declared = self.declared
         if self.done or declared is None or 'ori_shape' not in results:

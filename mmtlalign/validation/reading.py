@@ -1,9 +1,9 @@
-"""How the hosts' data sets read folders, lists and COCO files while they are built.
+"""Patch how the hosts' data sets read folders, lists and COCO files.
 
-The hosts take ``.ipynb_checkpoints`` for a class, a byte-order mark for a part of the
-first name, leave out pictures of another suffix in silence, and number labels along
-the categories of a file instead of the names of the classes. The three functions that
-all their data sets read with are exchanged for the time that a data set is built.
+The hosts take ``.ipynb_checkpoints`` for a class and a byte-order mark for a part of
+the first name, silently leave out pictures of another suffix, and number labels by
+the categories of a file instead of the names of the classes. The functions by which
+their data sets read are replaced while a data set is built.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.coco_file import UNUSED, count_dropped, open_coco
 from mmtlalign.validation.image_files import PICTURES, is_hidden
 
-# Lines of a list that are looked at.
+# Number of lines of a list that are checked.
 LINES = 10_000
 
 
 class Listing:
-    """What was found in the folders of a data set.
+    """The files that were found while a data set was built.
 
     Attributes:
-        counts: Ending of pictures, as it is written, to their number.
-        examples: Ending to the first of them.
-        texts: Lists that were read: path to content.
+        counts: Suffix of pictures, case preserved, to their number.
+        examples: Suffix to the path of the first of them.
+        texts: Path to content of the text files that were read.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Listing:
             self.examples.setdefault(suffix, path)
 
     def describe(self, suffixes: Iterable[str] | None = None) -> str:
-        """Return the endings and their numbers, in words."""
+        """Return a text with the suffixes, their numbers and examples."""
         suffixes = self.counts if suffixes is None else suffixes
         return ', '.join(
             f'{self.counts[s]} {s} (such as {self.examples[s]})' for s in suffixes
@@ -60,11 +60,12 @@ class Listing:
 
 @contextlib.contextmanager
 def host_reading(listing: Listing) -> Iterator[None]:
-    """Exchange how the hosts read while a data set is built.
+    """Replace how the hosts read files while the context is open.
 
-    * Hidden folders are neither classes nor hold pictures.
-    * A byte-order mark and blank last lines of a list are left out.
-    * Labels of COCO files follow the names of the classes; what is left out is told.
+    * Hidden files and folders are skipped.
+    * A byte-order mark and blank last lines of a list are removed.
+    * Labels of COCO files follow the names of the classes, and annotations that are
+      left out are logged.
     """
     list_folder, read_text = LocalBackend.list_dir_or_file, LocalBackend.get_text
 
@@ -115,7 +116,7 @@ def host_reading(listing: Listing) -> Iterator[None]:
 
 
 def method(function: Callable, *given: Any) -> Callable:
-    """Return a method that calls a function with ``given`` before the object."""
+    """Return a method that calls ``function(*given, self)``."""
     return lambda self: function(*given, self)
 
 
@@ -127,10 +128,10 @@ def _exchange(
 
 
 def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
-    """Load a COCO data set with labels by name, and say what is left out.
+    """Load a COCO data set with labels by name, and log what is left out.
 
     Raises:
-        InputError: The file is wrong.
+        InputError: The content of the file is wrong.
     """
     opened = []
 
@@ -152,14 +153,14 @@ def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
 
 
 def load_lvis(load: Callable, dataset: Dataset) -> list[dict]:
-    """Load an LVIS data set, and say what is left out.
+    """Load an LVIS data set, and log what is left out.
 
     Raises:
         InputError: No annotation is left.
     """
     try:
         module = import_module('lvis')
-    except ImportError:  # mmdet says what to do
+    except ImportError:  # mmdet's own error explains it
         return load(dataset)
     opened, host = [], module.LVIS
 
@@ -177,7 +178,7 @@ def load_lvis(load: Callable, dataset: Dataset) -> list[dict]:
 
 
 def load_xml(load: Callable, dataset: Dataset) -> list[dict]:
-    """Load a data set of XML files, as Pascal VOC's, and say what is left out.
+    """Load a data set of XML files, such as Pascal VOC's, and log what is left out.
 
     Raises:
         InputError: No object is left.
@@ -210,14 +211,14 @@ def load_xml(load: Callable, dataset: Dataset) -> list[dict]:
 
 
 def tell(lines: Iterable[str]) -> None:
-    """Log what is left out; what may be just what is meant is no warning."""
+    """Log lines about what is left out, as warnings unless it may be intended."""
     for line in lines:
         level = logging.INFO if UNUSED in line else logging.WARNING
         print_log(line, logger='current', level=level)
 
 
 def tell_left_out(dataset: Dataset, listing: Listing) -> None:
-    """Warn of pictures that a data set leaves out because of their ending."""
+    """Warn of pictures that a data set leaves out because of their suffix."""
     accepted: set[str] = set()
     for one in walk_datasets(dataset):
         accepted.update(getattr(one, 'extensions', ()))
@@ -244,7 +245,7 @@ def tell_left_out(dataset: Dataset, listing: Listing) -> None:
 
 
 def find_bad_line(texts: dict[str, str]) -> str:
-    """Return what is wrong with the first bad line of a list of images and labels."""
+    """Explain the first bad line of a list of images and labels; '' without one."""
     for path, text in texts.items():
         for number, line in enumerate(text.splitlines()[:LINES], 1):
             name, _, label = line.strip().rpartition(' ')

@@ -1,19 +1,20 @@
-"""Refuse samples that cannot be prepared, and labels that cannot be right.
+"""Check that samples can be prepared, and that their labels can be right.
 
-Refused with the names of the files, when a sample is prepared:
+Errors, which name the files, when a sample is prepared are:
 
 * an image or label image that is missing, empty, cut short or of another format;
 * a mask that is a colour picture, or has ids of more than 8 bits;
 * annotations of a picture of another size, or turned or mirrored
   (:mod:`mmtlalign.validation.pictures`);
 * a label, or an id in a mask, that the model does not have;
-* masks without a single class, from the first on;
+* many masks in a row, from the first on, that are all void;
 * a sample on which the data pipeline fails otherwise.
 
-OpenCV answers an empty file with an assertion of its C++ code and a broken label image
-with ``None``; a wrong class id is an assertion of a GPU kernel; a mask of another size
-trains on shifted labels without a word. The pipeline of every data set is wrapped where
-the data loader is built, so that the stock data sets of all hosts are covered.
+Without these checks, OpenCV fails on an empty file with an assertion of its C++ code
+and returns ``None`` for a broken label image; a wrong class id is an assertion of a GPU
+kernel; with a mask of another size, training silently uses shifted labels. The pipeline
+of every data set is wrapped where the data loader is built, so that the stock data sets
+of all hosts are covered.
 """
 
 import os
@@ -33,7 +34,7 @@ from mmtlalign.validation.pictures import AnnotationError, PictureCheck
 
 # The keys under which the hosts keep the files of a sample.
 FILES = ('img_path', 'seg_map_path')
-# So many masks without a single class, from the first on, are no accident.
+# So many void masks in a row, from the first on, are an error.
 VOID_MASKS = 32
 
 
@@ -42,11 +43,11 @@ class BrokenSampleError(InputError):
 
 
 class LabelError(AnnotationError):
-    """The labels of a sample cannot be right; whoever catches it knows the files."""
+    """The labels of a sample cannot be right; the caller adds the file names."""
 
 
 def name_broken_samples(dataset: Dataset) -> None:
-    """Wrap the pipelines of a data set and of those inside it."""
+    """Wrap the pipelines of a data set and of those inside it in NamedPipeline."""
     for one in walk_datasets(dataset):
         pipeline = getattr(one, 'pipeline', None)
         if callable(pipeline) and not isinstance(pipeline, NamedPipeline):
@@ -60,12 +61,12 @@ def limit_labels(
     ignored: Iterable[int] = (),
     needs_labels: bool = False,
 ) -> None:
-    """Tell the checks of a data set which labels the model takes.
+    """Set which labels the checks of a data set allow.
 
     Args:
-        dataset: As :func:`name_broken_samples` left it.
+        dataset: Data set that :func:`name_broken_samples` has wrapped.
         classes: Labels are ``0 … classes - 1``; 0 for no limit.
-        ignored: Ids of pixels that count for nothing.
+        ignored: Ids of pixels that are ignored.
         needs_labels: Whether every image must have a label.
     """
     for one in walk_datasets(dataset):
@@ -99,10 +100,10 @@ class NamedPipeline:
         self.pictures = PictureCheck(pipeline)
 
     def __call__(self, results: dict) -> Any:
-        """Run the pipeline.
+        """Run the pipeline and check the labels.
 
         Raises:
-            BrokenSampleError: For any error.
+            BrokenSampleError: A step or a check has failed.
         """
         files = {key: results[key] for key in FILES if results.get(key)}
         try:
@@ -128,8 +129,8 @@ class NamedPipeline:
         return results
 
     def __getattr__(self, name: str) -> Any:
-        # Hosts look into `dataset.pipeline.transforms`. Copies and pickles
-        # ask for attributes before there is a pipeline.
+        # Hosts read `dataset.pipeline.transforms`. Copying and unpickling read
+        # attributes before there is a pipeline.
         if name == 'pipeline':
             raise AttributeError(name)
         return getattr(self.pipeline, name)
@@ -139,11 +140,11 @@ class LabelCheck:
     """The checks of one data set's labels.
 
     Args:
-        reduce_zero_label: Of a segmentation data set; None where samples have no masks.
+        reduce_zero_label: That of a segmentation data set; None if there are no masks.
 
     Attributes:
         classes: Labels are ``0 … classes - 1``; 0 for no limit.
-        ignored: Ids of pixels that count for nothing.
+        ignored: Ids of pixels that are ignored.
         needs_labels: Whether every image must have a label.
     """
 
@@ -152,11 +153,11 @@ class LabelCheck:
         self.classes: int = 0
         self.ignored: frozenset[int] = frozenset()
         self.needs_labels = False
-        # Counted until the first mask that has a class.
+        # Void masks so far; None after the first mask with a class.
         self._void_masks: int | None = 0
 
     def check_loaded(self, results: dict) -> None:
-        """Check a mask, ``gt_seg_map`` (H, W), just after it was read.
+        """Check a mask, ``gt_seg_map`` (H, W), right after it is read.
 
         Raises:
             LabelError: It is a colour picture.
@@ -169,15 +170,15 @@ class LabelCheck:
             )
 
     def check_packed(self, results: Any) -> None:
-        """Check the labels of a sample as the model gets it.
+        """Check the labels of a packed sample, which the model will get.
 
         Raises:
-            LabelError: A label is none of the model's.
+            LabelError: A label is missing or out of range.
         """
         sample: Any = None
         if isinstance(results, dict):
             sample = results.get('data_samples')
-        # Test-time augmentation packs one for each view of the image.
+        # Test-time augmentation packs one sample for each view of the image.
         sample = sample[0] if isinstance(sample, list) and sample else sample
         if not self.classes or not hasattr(sample, 'get'):
             return
@@ -203,8 +204,8 @@ class LabelCheck:
 
     def _check_mask(self, mask: torch.Tensor) -> None:
         """Check the ids of a mask, (1, H, W)."""
-        # One pass over all pixels, more only over those that are no class; below
-        # zero is far beyond as an unsigned number.
+        # One pass over all pixels, and more only over those that are not a class;
+        # negative ids are large as unsigned numbers.
         values = mask.numpy().astype(np.int64, copy=False)
         beyond = values[values.view(np.uint64) >= self.classes]
         wrong = beyond
@@ -224,7 +225,7 @@ class LabelCheck:
             )
 
     def _explain(self, ids: list[int]) -> str:
-        """Say which ids are wrong, and what usually makes them so."""
+        """Return a message with the wrong ids and their usual causes."""
         causes = []
         if self.reduce_zero_label:
             causes.append(
@@ -251,7 +252,7 @@ class LabelCheck:
 
 
 def explain(files: dict[str, str], error: Exception) -> str:
-    """Say which file cannot be read, or that the pipeline fails on it."""
+    """Return a message about the file that cannot be read, or the step that fails."""
     names = ', '.join(f"{key} '{path}'" for key, path in files.items())
     if isinstance(error, AnnotationError):
         return f'{names or "a sample"}: {error}'
@@ -270,7 +271,7 @@ def explain(files: dict[str, str], error: Exception) -> str:
 
 
 def why_unreadable(path: str) -> str:
-    """Return the fault of an image file in a few words; empty if there is none."""
+    """Return the fault of an image file in a few words; '' if there is none."""
     if '://' not in path and not os.path.exists(path):
         return 'it does not exist'
     try:

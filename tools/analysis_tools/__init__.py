@@ -1,1 +1,1 @@
-"""Evaluation and pictures of trained backbones."""
+"""Tools that evaluate trained backbones and draw figures of them."""

@@ -1,4 +1,4 @@
-"""Figure of a mixed batch: image, partner, mixed image and mask, line by line."""
+"""Figure of a mixed batch: image, partner, mixed image and mask in each row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ def draw_batch(rows: Sequence[Any], path: Path, known: bool = True) -> None:
     """Draw the images of a mixed batch.
 
     Args:
-        rows: :class:`mmtlalign.evaluation.mixed_batches.MixedImage`, one line each.
-        path: Where the PNG goes.
-        known: Whether partners and masks are known; without, only image and mixed
+        rows: :class:`mmtlalign.evaluation.mixed_batches.MixedImage`, one row each.
+        path: Path of the PNG.
+        known: Whether partners and masks are known; if not, only image and mixed
             image are drawn. Defaults to True.
     """
     columns = TITLES if known else ('image', 'mixed')

@@ -12,7 +12,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import short_errors
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def browse(args: argparse.Namespace) -> None:
-    """Draw the batches of a command line, write their pictures and print numbers."""
+    """Draw the batches, write the pictures and print the numbers."""
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()
@@ -75,7 +75,7 @@ def browse(args: argparse.Namespace) -> None:
 
 
 def number_table(rows: list[Any], known: bool) -> list[list[str]]:
-    """Return the numbers of images as cells, the headings first.
+    """Return the numbers of the images as cells of a table, the headings first.
 
     Args:
         rows: The images.

@@ -5,13 +5,13 @@ r"""Count parameters and multiply-accumulates of classifiers, and time them.
         --throughput --control configs/cutmix/cutmix_deit-small-*_8xb128-*_in1k.py
 
 GMAC are 10^9 multiply-accumulates of one image, which papers call GFLOPs: matrix
-products and convolutions, attention's two products included, head included. Nothing
-is run, so that any size takes a second.
+products and convolutions, including attention's two products and the head. Nothing
+is computed, so any size takes a second.
 
-With --throughput each network infers and trains (the config's losses, mixing and
-optimizer, random images in memory), all in turns. The ratio to the control, the first
-config by default, is taken within a round; it is what can be compared, images a second
-are of this machine alone.
+With --throughput the networks take turns at inference and at training (the config's
+losses, mixing and optimizer, random images in memory). The ratio to the control, by
+default the first config, is taken within a round. Compare ratios: images per second
+depend on this machine.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from mmtlalign.errors import InputError, UnsupportedError, short_errors, some_of
 from tools.analysis_tools.published_costs import NOTES, notes, published
 from tools.output import format_table, write_json
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.optim import OptimWrapper
@@ -115,7 +115,7 @@ def build(cfg: 'Config', path: str) -> 'nn.Module':
 
 
 def cost_of(path: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what is counted of a config, with its model and config.
+    """Return the counts of a config, with its model and config.
 
     Raises:
         InputError: The size is unknown, or the network does not run at it.
@@ -150,7 +150,7 @@ def cost_of(path: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def random_batch(model: 'nn.Module', size: int, count: int) -> dict[str, Any]:
-    """Return a batch as a loader gives it: images (B, 3, s, s) and their samples.
+    """Return a random batch as a loader gives it: images (B, 3, s, s) and samples.
 
     A head that reads label maps gets random ones.
     """
@@ -175,7 +175,7 @@ def random_batch(model: 'nn.Module', size: int, count: int) -> dict[str, Any]:
 
 
 def make_optimizer(model: 'nn.Module', cfg: 'Config') -> 'OptimWrapper':
-    """Build the optimizer of a config; the precision is that of the command line."""
+    """Build the optimizer of a config in the precision of the command line."""
     from mmengine.optim import build_optim_wrapper
 
     if cfg.get('optim_wrapper') is None:
@@ -227,12 +227,12 @@ def throughput(
 
 
 def table(rows: list[dict], known: dict[str, int], control: str | None) -> str:
-    """Return the table of what was counted and timed.
+    """Return the table of counts and times.
 
     Args:
-        rows: Of :func:`cost_of`, with ``throughput`` where it was timed.
+        rows: Results of :func:`cost_of`, with ``throughput`` if it was timed.
         known: Keys of notes -> their number.
-        control: Config that ratios are to; None if nothing was timed.
+        control: Config to which ratios are taken; None if nothing was timed.
     """
     heads = ['network', 'pixels', 'parameters M', 'GMAC', 'published']
     if control:

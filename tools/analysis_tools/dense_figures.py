@@ -1,8 +1,8 @@
-"""Figures of dense predictions beside the truth, one column a picture.
+"""Figures of dense predictions beside the ground truth, one column per picture.
 
-Drawn here and not by mmdet's ``DetLocalVisualizer``: that jitters the colours of masks,
-so that truth and prediction of one class differ and no legend fits, and it writes at
-the resolution of the picture: on the small ones of the demos names cover the objects.
+mmdet's ``DetLocalVisualizer`` is not used: it jitters the colours of masks, so that
+truth and prediction of one class differ and no legend fits, and it draws at the
+resolution of the picture, so that on small pictures names cover the objects.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def overlay(
     Args:
         picture: (H, W, 3), 0 to 255.
         mask: (H, W) bool.
-        colour: As matplotlib names it.
+        colour: A colour of matplotlib.
         strength: 0 leaves the picture as it is, 1 covers it.
 
     Returns:
@@ -105,10 +105,10 @@ def draw_detection(
 
     Args:
         pictures: (H, W, 3) uint8.
-        truths: One entry a picture.
-        predictions: One entry a picture, with scores.
-        classes: Names.
-        path: Where the PNG goes.
+        truths: One entry per picture.
+        predictions: One entry per picture, with scores.
+        classes: Names of the classes.
+        path: Path of the PNG.
     """
     figure, axes = new_figure(2, len(pictures), 'Detection')
     for row, instances in zip(axes, (truths, predictions)):
@@ -157,7 +157,7 @@ def _legend(
     colours: Sequence[ColorType | None],
     labels: np.ndarray,
 ) -> None:
-    """Name the classes that are to be seen; of many, the most frequent ones."""
+    """Add a legend of the classes that occur; of many, the most frequent ones."""
     labels = np.asarray(labels, int)
     found, times = np.unique(labels[labels < len(classes)], return_counts=True)
     shown = sorted(found[np.argsort(-times)][:MOST_NAMED])

@@ -3,10 +3,10 @@ r"""Draw the entropy of every head, layer by layer, of several networks (EsViT, 
     python tools/analysis_tools/draw_entropies.py IMAGE_OR_FOLDER \
         --networks V=dino.pth V+R=esvit.pth --random --config CONFIG
 
-A panel is a layer; in it the heads of each network stand by falling entropy, the mean
-over queries and images, in bits. 0 is attention to one token, the dashed line to all
-alike. --random adds a network with random weights, the control. The networks have the
-same number of layers.
+Each panel shows a layer: the heads of each network, sorted by entropy (mean over
+queries and images, in bits). 0 is attention to a single token, the dashed line uniform
+attention. --random adds a network with random weights, the control. All networks must
+have the same number of layers.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from mmtlalign.errors import InputError, short_errors
 from tools.analysis_tools.options import add_network_options, add_random_options
 
 COLUMNS = 4
-# Of CLASS_COLOURS, those that stay apart as lines.
+# Indices of CLASS_COLOURS that are easy to tell apart as lines.
 LINES = (5, 0, 3, 6, 1, 4)
 
 
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace, checkpoint: str | None) -> tuple[list, list]:
-    """Return the entropies of the heads of each layer, falling, and the most bits."""
+    """Return the entropies of each layer's heads, descending, and their maximum."""
     from mmtlalign.evaluation.attention_maps import read_attention
     from mmtlalign.evaluation.regions import attention_entropy, sort_entropies
     from tools.analysis_tools.networks import read_images, read_network
@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace, checkpoint: str | None) -> tuple[list, lis
     found = []
     for images in batches:
         layers = read_attention(model.backbone, images)
-        # Of each image the same number of windows.
+        # A plain mean is right: every image has the same number of windows.
         found.append([attention_entropy(one.weights).mean(dim=0) for one in layers])
     bits = [sum(parts) / len(parts) for parts in zip(*found)]
     most = [float(np.log2(one.weights.shape[-1])) for one in layers]
@@ -77,9 +77,9 @@ def draw(found: dict[str, list], most: list[float], path: Path) -> None:
     """Draw a panel for each layer, in it a line for each network.
 
     Args:
-        found: Name of a network -> layers -> entropies of heads, falling.
-        most: Entropy of an even attention of each layer.
-        path: Where the PNG goes.
+        found: Name of a network -> layers -> entropies of heads, descending.
+        most: Entropy of uniform attention in each layer.
+        path: Path of the PNG.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

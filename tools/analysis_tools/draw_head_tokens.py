@@ -5,11 +5,11 @@ r"""Draw what DHVT's head tokens attend to, layer by layer (Fig. 4 and 5 of the 
     python tools/analysis_tools/draw_head_tokens.py IMAGE_OR_FOLDER --random \
         --config CONFIG
 
-Of the first image: the attention of each head token on the patches, layers by head
-tokens, the mean over heads (Fig. 4 does not say which average) and head i of token i;
-the attention matrices of all layers, head mean, in the order class token, patches, head
-tokens, log colours (Fig. 5). Of all images: the mass on head tokens and the mean
-distance that patches attend over, by layer, as picture and as CSV.
+For the first image it draws the attention of each head token on the patches, layers by
+head tokens, as the mean over heads (Fig. 4 does not say which average) and for head i
+of token i; and the attention matrices of all layers, head mean, in the order class
+token, patches, head tokens, log colours (Fig. 5). Over all images: the mass on head
+tokens and the mean distance that patches attend over, by layer, as picture and as CSV.
 """
 
 import argparse
@@ -31,12 +31,12 @@ from tools.analysis_tools.options import (
 )
 from tools.output import format_table
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from mmtlalign.evaluation.head_tokens import HeadTokenFigures
 
 COLUMNS = 4  # of matrices
-# What is below this share of an even attention has the darkest colour.
+# Attention below this share of uniform attention has the darkest colour.
 DARKEST = 1e-2
 
 
@@ -61,7 +61,7 @@ def draw_maps(maps: np.ndarray, path: Path, title: str) -> None:
 
     Args:
         maps: (layers, head tokens, h, w).
-        path: Where the PNG goes.
+        path: Path of the PNG.
         title: Heading.
     """
     from tools.analysis_tools.style import new_figure

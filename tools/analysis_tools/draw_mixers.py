@@ -2,10 +2,9 @@
 
     python tools/analysis_tools/draw_mixers.py docs/images/mixers.png
 
-The images are digits that people wrote (tools/demo/digits.py). Mixers that look at the
-images before they mix are told where the ink lies, in place of a network's attention.
-The draw of each mixer is the first whose share of the partner lies between a fifth and
-a half.
+The images are handwritten digits (tools/demo/digits.py). Mixers that need saliency get
+the position of the ink instead of a network's attention. For each mixer the figure
+shows the first draw whose share of the partner is between a fifth and a half.
 """
 
 import argparse
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -50,7 +49,7 @@ def mixers() -> dict[str, Any]:
 
 
 def paint_pair(seed: int = 5) -> tuple['Tensor', 'Tensor']:
-    """Paint two digits, and say where their ink lies.
+    """Paint two digits, and return where their ink is.
 
     Returns:
         Images (2, 3, H, W) from 0 to 1, and the share of ink in each token (2, h, w).
@@ -112,7 +111,7 @@ def draw(path: Path) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Draw."""
+    """Run the tool."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

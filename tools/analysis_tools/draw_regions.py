@@ -1,12 +1,12 @@
-"""Draw which regions of two images a checkpoint takes for one, and its attention.
+"""Draw which regions of two images a checkpoint matches, and its attention.
 
     python tools/analysis_tools/draw_regions.py CHECKPOINT IMAGE
     python tools/analysis_tools/draw_regions.py CHECKPOINT IMAGE OTHER --mutual
     python tools/analysis_tools/draw_regions.py CHECKPOINT IMAGE --query 3 5
 
-Without OTHER the image is matched with its grey mirror image, where it is known which
-pairs are right. --query draws the attention of one token, its own row head by head; in
-Swin that is its window, and the rest is hatched.
+Without OTHER the image is matched with its grey mirror image, for which the right pairs
+are known. --query draws the attention of one token, head by head; in Swin it covers
+only the token's window, and the rest is hatched.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.errors import short_errors
 from tools.analysis_tools.options import add_network_options
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -134,7 +134,7 @@ def draw_heads(
     if args.query:
         row, column = args.query
         maps = attention.query_map(row, column)[0].numpy()
-        # The mask of a shifted window leaves less than e^-99 of what it takes away.
+        # The mask of a shifted window leaves less than e^-99 of a masked weight.
         maps[:, maps.max(axis=0) < MASKED] = np.nan
         bits = attention_entropy(query_rows(maps)).tolist()
         path = f'{name}_query_{row}_{column}.png'
@@ -154,7 +154,7 @@ def draw_heads(
 
 
 def query_rows(maps: np.ndarray) -> 'Tensor':
-    """Return rows of a query (heads, 1, N) of its maps (heads, h, w), summing to 1."""
+    """Turn the maps (heads, h, w) of a query into rows (heads, 1, N) that sum to 1."""
     import torch
 
     rows = torch.from_numpy(maps).nan_to_num(0.0).flatten(1)[:, None]

@@ -8,8 +8,8 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import short_errors
 
-# Of mmtlalign.evaluation.frozen_features, which imports PyTorch: it comes after the
-# command line.
+# Copies of choices in mmtlalign.evaluation.frozen_features, which imports PyTorch and
+# so is imported after the command line is read.
 WEIGHT_CHOICES = ('auto', 'raw', 'ema', 'teacher', 'student', 'random')
 FEATURE_CHOICES = ('view', 'blocks', 'pixels')
 
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Return everything that is printed and written."""
+    """Return the results that are printed and written."""
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()

@@ -1,4 +1,4 @@
-"""Write a label microscope: one HTML file in which to see where labels go."""
+"""Write a label microscope: one HTML file that shows where labels go."""
 
 import argparse
 import hashlib
@@ -12,7 +12,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import short_errors
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def write(args: argparse.Namespace) -> Path:
-    """Write the page of a command line, and return its path."""
+    """Write the page that the command line asks for, and return its path."""
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()

@@ -12,7 +12,7 @@ import functools
 import sys
 from pathlib import Path
 
-# What imports the hosts comes after the command line.
+# Imports of the hosts come after the command line is read.
 COMMAND = 'python tools/analysis_tools/list_models.py --write docs/backbones.md'
 BEGIN = f'<!-- made by: {COMMAND} -->'
 END = '<!-- end of the table -->'
@@ -21,7 +21,7 @@ HOSTS = ('mmpretrain', 'mmdet', 'timm', 'mmtlalign')
 
 @functools.cache
 def registered():
-    """All classes that mmpretrain and mmdet have registered."""
+    """Return all classes that mmpretrain and mmdet have registered."""
     import mmdet.registry
     import mmpretrain.registry
 
@@ -32,12 +32,12 @@ def registered():
 
 
 def host_of(cls):
-    """The library that a class comes from."""
+    """Return the library that a class comes from."""
     return cls.__module__.partition('.')[0]
 
 
 def names_of(cls, known):
-    """A class and those of its host that inherit all that is known of it."""
+    """Return a class and its host's subclasses that inherit all that is known of it."""
     from mmtlalign.tracing.support import UNSUPPORTED
 
     heirs = [
@@ -54,7 +54,7 @@ def names_of(cls, known):
 
 
 def row_of(cls, known):
-    """A line of the table."""
+    """Return a row of the table."""
     note = known[cls].note
     reads = []
     if 'class' in note:
@@ -68,7 +68,7 @@ def row_of(cls, known):
 
 
 def table():
-    """All lines, without the markers."""
+    """Return all lines of the table, without the markers."""
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()
@@ -87,7 +87,7 @@ def table():
 
 
 def insert(text):
-    """Text with the table of today between its markers; SystemExit if there are none.
+    """Return a text with the new table between its markers; SystemExit without them.
 
     Args:
         text (str): a page with both markers.

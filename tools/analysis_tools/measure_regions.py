@@ -4,9 +4,9 @@
     # the control
     python tools/analysis_tools/measure_regions.py FOLDER --random --config CONFIG
 
-As EsViT (§4.4) measures it: every image against its mirror image in grey, whose colours
-are jittered first in four of five images; of each image the ten pairs of regions that
-are most alike are judged.
+The protocol is that of EsViT (§4.4): each image is matched with its mirror image in
+grey, whose colours are jittered first in four of five images, and the ten most similar
+pairs of regions of each image are judged.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, short_errors
 from tools.analysis_tools.options import add_network_options
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
     import numpy as np
 
@@ -66,7 +66,7 @@ def jittered(picture: 'np.ndarray') -> 'np.ndarray':
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """Return everything that is printed and written."""
+    """Return the results that are printed and written."""
     if not Path(args.folder).is_dir():
         raise InputError(f"'{args.folder}' is no folder: name one with images.")
     for path in filter(None, (args.config, args.checkpoint)):
@@ -81,7 +81,7 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def measure_images(args: argparse.Namespace) -> dict:
-    """Return it, without gradients."""
+    """Return the results over the images, computed without gradients."""
     import numpy as np
     import torch
     from mmengine.device import get_device
@@ -116,7 +116,7 @@ def measure_images(args: argparse.Namespace) -> dict:
         images, mirror_images = normalised(views, model.data_preprocessor).chunk(2)
         found += find_pairs(model.backbone, images, mirror_images, args.pairs)
         attention = last_attention(model.backbone, images)
-        # The same number of windows for every image.
+        # Every image has the same number of windows.
         entropies = attention_entropy(attention.weights).unflatten(0, (len(part), -1))
         bits += entropies.mean(dim=(1, 2)).tolist()
     return dict(
@@ -132,7 +132,7 @@ def measure_images(args: argparse.Namespace) -> dict:
 
 
 def mean(values: list[float]) -> dict[str, float]:
-    """Return the mean over images and its standard error, 0 of a single one."""
+    """Return the mean over images and its standard error, which is 0 for one image."""
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return dict(mean=statistics.fmean(values), error=error)
 

@@ -34,7 +34,7 @@ END = '<!-- end of the tables -->'
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain', 'mmtlalign')
 MODES = {'loss': 'training', 'predict': 'testing'}
 DEVICES = {'cuda': 'GPU', 'cpu': 'CPU'}
-# Names of folders in a cell of the first table.
+# Number of folder names in a cell of the first table.
 SHOWN = 8
 
 # Function of mmcv._ext: the modes and devices in which a model can call it.
@@ -42,7 +42,7 @@ Calls = Mapping[str, Collection[tuple[str, str]]]
 
 
 class Answer(NamedTuple):
-    """What a config of a family, such as 'mmdet: faster_rcnn', needs."""
+    """The operators that a config of a family, such as 'mmdet: faster_rcnn', needs."""
 
     family: str
     calls: Calls
@@ -66,7 +66,7 @@ def stock_configs() -> list[tuple[str, Path, Path]]:
 def ask(
     configs: Sequence[tuple[str, Path, Path]],
 ) -> tuple[list[Answer], dict[str, str]]:
-    """Return what configs with a model need, and why some cannot be loaded, by file."""
+    """Return what configs with a model need, and errors of others by file."""
     answers, failures, known = [], {}, {}
     with track('configs', len(configs)) as advance:
         for library, folder, file in configs:

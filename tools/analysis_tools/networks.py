@@ -1,4 +1,4 @@
-"""Networks and images as the tools of this folder read them from the command line."""
+"""Networks and images that the tools of this folder read by the command line."""
 
 import argparse
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tools.dataset_converters.label_maps.images import list_images
 def read_network(
     args: argparse.Namespace, checkpoint: str | None
 ) -> tuple[FrozenFeatures, str, int]:
-    """Return a network in eval mode, what its weights are, and its image size.
+    """Return a network in eval mode, the kind of its weights, and its image size.
 
     Args:
         args: With the options of ``add_network_options`` and ``seed``.
@@ -32,7 +32,7 @@ def read_network(
     for path in filter(None, (args.config, checkpoint)):
         check_file(path, 'file')
     filter_known_warnings()
-    # Else every weight that is drawn gets a line.
+    # Otherwise every initialised weight gets a line in the log.
     MMLogger.get_current_instance().setLevel('WARNING')
     cfg = config_of(args, checkpoint)
     weights = args.weights if checkpoint else 'random'
@@ -62,9 +62,9 @@ def read_images(
 
     Args:
         place: An image, or a folder of images at any depth.
-        size: Pixels of a side.
-        data_preprocessor: Of the network.
-        limit: Only so many of a folder, spread over it. Defaults to None: all.
+        size: Side of the images in pixels.
+        data_preprocessor: Data preprocessor of the network.
+        limit: Most images of a folder, spread evenly over it. Defaults to None: all.
 
     Returns:
         Paths, and an iterator over images (1, 3, size, size).

@@ -1,4 +1,4 @@
-"""Arguments of the command line that several tools of this folder have."""
+"""Command-line options that several tools of this folder share."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from tools.analysis_tools.knn import WEIGHT_CHOICES
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which weights of a checkpoint, and how large images."""
+    """Add the options for the weights of a checkpoint and for the image size."""
     add = parser.add_argument
     add('--config', help='config of the run, if it is not in the checkpoint')
     add(
@@ -21,7 +21,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_random_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a control with random weights, and of a folder of images."""
+    """Add the options for a control with random weights and for a folder of images."""
     add = parser.add_argument
     add('--random', action='store_true', help='random weights of --config')
     add('--seed', type=int, default=0, help='of random weights')

@@ -1,7 +1,7 @@
 """Published counts of multiply-accumulates, and why some differ from ours.
 
-A count without its tool is not worth much: each stands with who says so. Values that
-nobody could read in its source are left out.
+Tools count differently, so each value has its source. Values that could not be checked
+in their source are left out.
 """
 
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ NOTES = {
 
 
 class Published(NamedTuple):
-    """What is published of a network at a size.
+    """Published counts of a network at one image size.
 
     Attributes:
         backbone: Settings that its config must have; the type without scope.
-        size: Pixels of a side.
+        size: Side of the images in pixels.
         macs: Values in units of 10^9, each with its source.
     """
 

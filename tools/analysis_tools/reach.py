@@ -1,4 +1,4 @@
-"""The compiled operators that a model can reach, found in the source of its classes."""
+"""Find the compiled operators that a model can call, in the source of its classes."""
 
 import ast
 import inspect
@@ -28,7 +28,7 @@ def resolve(name: Any, scope: str) -> Any:
 
 @lru_cache(None)
 def defaults_of(cls: type) -> tuple[tuple[str, Any], ...]:
-    """Return the default arguments of a class' own ``__init__``, by name."""
+    """Return the default arguments of a class's own ``__init__``, by name."""
     if cls is object or '__init__' not in vars(cls):
         return ()
     parameters = inspect.signature(cls.__init__).parameters.values()
@@ -37,7 +37,7 @@ def defaults_of(cls: type) -> tuple[tuple[str, Any], ...]:
 
 @lru_cache(None)
 def find_method(cls: type, name: str, after: type | None) -> tuple:
-    """Return a method as a class inherits it, and the base that it is from, or None.
+    """Return a method as a class inherits it (or None), and the base it comes from.
 
     Args:
         cls: The class.
@@ -55,13 +55,13 @@ def find_method(cls: type, name: str, after: type | None) -> tuple:
 
 
 class Reach:
-    """Finds what one model can reach, in training or testing, on one device.
+    """Search for the operators that one model can call in a mode and on a device.
 
     Every class that the config names counts as built, and so does every class that a
     reached function names. A method of a built class is reached when any reached
-    function names an attribute of that name. A branch whose condition cannot hold, by
-    an argument of the config, the mode or the device, is left out. Nothing is built
-    or run, so what is found may be more than what a model calls, but hardly less.
+    function names an attribute of that name. A branch whose condition cannot hold,
+    given the config, the mode or the device, is left out. Nothing is built or run, so
+    the result may contain more than what a model calls, but hardly less.
 
     Args:
         model: The model of a config.
@@ -92,11 +92,11 @@ class Reach:
             self.follow(*self.queue.pop())
 
     def collect(self, node: Any, within: str = '') -> None:
-        """Build all that a piece of a config names.
+        """Count all classes that a part of a config names as built.
 
         Args:
-            node: The piece.
-            within: 'train_cfg' or 'test_cfg' if it stands below one.
+            node: The part.
+            within: 'train_cfg' or 'test_cfg' if it is inside one of these.
         """
         if isinstance(node, list | tuple):
             for item in node:
@@ -113,7 +113,7 @@ class Reach:
                 self.collect(value, below)
 
     def build_type(self, name: Any, arguments: Mapping | None, within: str) -> None:
-        """Build what a `type` names, if it is registered and of this mode."""
+        """Count the class of a `type` as built, if registered and of this mode."""
         if isinstance(name, str) and 'nms' in name:
             for place in [within] if within else self.nms:
                 self.nms[place].add(name)
@@ -212,7 +212,7 @@ class Reach:
 
 
 def simplify(node: Any) -> Any:
-    """Return a model's config without what no condition asks for.
+    """Return a model's config without values that no condition depends on.
 
     Those of a ResNet-50 and a ResNet-101 become the same: numbers are 0 or 1.
     """

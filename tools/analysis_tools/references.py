@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-# Whose code is followed.
+# Packages whose code is followed.
 PACKAGES = ('mmcv', 'mmdet', 'mmseg', 'mmpretrain', 'mmtlalign')
 
 unparse = lru_cache(None)(ast.unparse)
@@ -21,7 +21,7 @@ class Reference(NamedTuple):
         kind: 'name' (``a.b.c``), 'attribute' (``f().c``), 'super' (``super(a).c``) or
             'type' (``dict(type='c')``).
         text: The name.
-        guards: The conditions that it stands under, and whether each has to hold.
+        guards: The conditions around it, and whether each has to hold.
     """
 
     kind: str
@@ -143,7 +143,7 @@ class _Visitor(ast.NodeVisitor):
 
 
 class _Spelled(ast.NodeTransformer):
-    """Puts conditions in place of the names that they were given."""
+    """Replaces names by the conditions that were assigned to them."""
 
     def __init__(self, conditions: Mapping[str, ast.expr]) -> None:
         self.conditions = conditions
@@ -187,7 +187,7 @@ def truth(test: ast.expr, known: Mapping[str, Any]) -> bool | None:
 def _compare(
     left: str, operator: ast.cmpop, right: ast.expr, known: Mapping[str, Any]
 ) -> bool | None:
-    """Judge a comparison with a constant, and ``index < 0``, as `truth` does."""
+    """Evaluate a comparison with a constant, or ``index < 0``, for `truth`."""
     if left.endswith('.device.type'):
         left = 'device'
     if left in known and isinstance(right, ast.Constant):

@@ -1,4 +1,4 @@
-"""Pictures of regions that are alike, and of what attention looks at.
+"""Figures of similar regions, and of attention maps.
 
 Shapes: ``s`` pixels of a side, ``h, w`` token grid.
 """
@@ -28,16 +28,16 @@ def draw_pairs(
     title: str,
     right: Iterable[bool] | None = None,
 ) -> None:
-    """Draw two images side by side, a line from region to region.
+    """Draw two images side by side, with a line between matched regions.
 
     Args:
         first: (s, s, 3) uint8.
-        second: Of the same shape.
-        ends: (n, 2, 2), for each line where it is in the first and in the second image,
+        second: (s, s, 3) uint8.
+        ends: (n, 2, 2), for each line its end in the first and in the second image,
             (x, y) in pixels.
-        path: Where the PNG goes.
+        path: Path of the PNG.
         title: Heading.
-        right: Of every line, whether both ends show the same place: green or red.
+        right: For every line, whether both ends show the same place: green or red.
             Defaults to None: not known.
     """
     size = first.shape[0]
@@ -76,13 +76,13 @@ def draw_attention(
 
     Args:
         picture: (s, s, 3) uint8.
-        maps: Attention (heads, h, w); NaN, which is hatched, where the query cannot
-            attend to.
+        maps: Attention (heads, h, w); NaN, which is hatched, at places that the query
+            cannot attend to.
         entropies: Entropy of each head, in bits.
-        path: Where the PNG goes.
-        mass: Only places that hold this share of it are drawn.
-        query: Row and column of the token whose attention it is. Defaults to None: of
-            the class token or of all.
+        path: Path of the PNG.
+        mass: Only the strongest places, which hold this share of attention, are drawn.
+        query: Row and column of the query token. Defaults to None: attention of the
+            class token or of all tokens.
     """
     kept = query_masks(torch.as_tensor(maps), mass).numpy()
     shown = np.where(kept, np.nan_to_num(maps), 0)
@@ -109,7 +109,7 @@ def draw_attention(
 def mark(
     axis: Axes, query: tuple[int, int], cell: np.ndarray, start: float = 0.0
 ) -> None:
-    """Frame a token; ``cell`` is its height and width, ``start`` where the grid is."""
+    """Frame a token; ``cell`` is its height and width, ``start`` the grid's origin."""
     row, column = (start + place * side for place, side in zip(query, cell))
     frame = Rectangle((column, row), cell[1], cell[0], fill=False, edgecolor='#42d4f4')
     frame.set_linewidth(1.2)

@@ -36,7 +36,7 @@ def read_config(path: str | None, checkpoint: str, options: dict | None) -> Conf
     Args:
         path: A config file, or None.
         checkpoint: A local file.
-        options: Dotted key -> value, as of ``--cfg-options``.
+        options: Dotted key -> value, of ``--cfg-options``.
 
     Raises:
         InputError: No config is named, and the checkpoint holds none.
@@ -54,10 +54,10 @@ def read_config(path: str | None, checkpoint: str, options: dict | None) -> Conf
 
 
 def read_picture(path: str, size: int) -> np.ndarray:
-    """Read an RGB image (size, size, 3): shorter side to 8/7 of that, then its centre.
+    """Read an RGB image (size, size, 3): resize the short side to 8/7 size, then crop.
 
     Raises:
-        InputError: The file is no image.
+        InputError: The file is not an image.
     """
     fault = why_unreadable(path)
     if fault:
@@ -72,7 +72,7 @@ def read_picture(path: str, size: int) -> np.ndarray:
 
 
 def second_view(picture: np.ndarray) -> np.ndarray:
-    """Return the mirror image (s, s, 3) in grey of an RGB picture, uint8 both."""
+    """Return the grey mirror image (s, s, 3) of an RGB picture, both uint8."""
     grey = np.rint(picture[:, ::-1] @ np.array(GREY)).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
@@ -90,15 +90,15 @@ def normalised(pictures: list[np.ndarray], data_preprocessor: nn.Module) -> Tens
 
 @dataclass(frozen=True)
 class RegionPairs:
-    """Pairs of regions that are most alike.
+    """The most similar pairs of regions.
 
     Attributes:
         ends: (n, 2, 2), for each pair the centre (x, y) of the region in the image and
             in the mirror image, in pixels.
         right: (n,) bool, whether both show the same place.
-        accuracy: Share of those.
-        distance: From the true place, the mean in pixels.
-        regions: T, of which they were chosen.
+        accuracy: Share of pairs that do.
+        distance: Mean distance from the true place, in pixels.
+        regions: T, the number of regions to choose from.
     """
 
     ends: np.ndarray
@@ -137,7 +137,7 @@ def pairs_of(regions: Tensor, flipped: Tensor, size: int, pairs: int) -> RegionP
 
 
 def side_of(regions: Tensor) -> int:
-    """Return how many of the regions (T, P) of a square image stand in a row.
+    """Return the number of regions per row, for the regions (T, P) of a square image.
 
     Raises:
         InputError: They are no square grid.
@@ -153,20 +153,20 @@ def side_of(regions: Tensor) -> int:
 
 
 def centres(places: Tensor, side: int, cell: float) -> np.ndarray:
-    """Return the centres (..., 2), (x, y) in pixels, of numbers of regions (...)."""
+    """Return the centres (..., 2), (x, y) in pixels, of regions by number (...)."""
     rows = torch.div(places, side, rounding_mode='floor')
     return (cell * (torch.stack([places % side, rows], dim=-1) + 0.5)).numpy()
 
 
 @dataclass(frozen=True)
 class ImageMatches:
-    """Regions of two different images that are most alike.
+    """The most similar pairs of regions of two different images.
 
     Attributes:
         ends: (n, 2, 2), for each pair the centre (x, y) of the region in the first and
             in the second image, in pixels.
-        similarities: Cosines (n,), falling.
-        regions: T, of which they were chosen.
+        similarities: Cosines (n,), descending.
+        regions: T, the number of regions to choose from.
     """
 
     ends: np.ndarray

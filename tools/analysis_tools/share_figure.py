@@ -1,4 +1,4 @@
-"""Figure of TL-Align's shares: that of the partner image after every layer."""
+"""Figure of TL-Align's shares of the partner image after every layer."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,9 @@ def draw_shares(rows: list[ShareRow], layers: list[str], path: str | Path) -> No
     """Draw mixed images beside the partner's share in every layer.
 
     Args:
-        rows: One line of panels each.
-        layers: Names of the layers, one a map.
-        path: Where the PNG goes.
+        rows: One row of panels each.
+        layers: Names of the layers, one for each map.
+        path: Path of the PNG.
 
     Raises:
         ValueError: A row has more or fewer maps than there are names.

@@ -1,4 +1,4 @@
-"""Panels and colours that the figures have in common."""
+"""Panels and colours that the figures share."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def new_figure(
 
 
 def blank(axis: Axes) -> None:
-    """Take ticks and frame off a panel."""
+    """Remove ticks and frame of a panel."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
 

@@ -7,19 +7,19 @@ r"""Measure what mixing and tracing cost: a training step beside that of plain C
     python tools/benchmarks/benchmark.py papers --device cuda --precision bf16 \
         --batch 128 --measure train --sync-check
 
-Compared are plain CutMix in mmpretrain, in timm, and with this package's classifier
+The variants are plain CutMix in mmpretrain, in timm, and with this package's classifier
 (the control), TransMix, TL-Align, and TL-Align's reference implementation with dense
-attention and K label columns (dense); on request TL-Align with mmengine's moving
-average of the weights (ema). They take turns, round by round; a ratio is taken within
+attention and K label columns (dense); on request also TL-Align with mmengine's moving
+average of the weights (ema). They take turns, round by round; ratios are taken within
 a round, to the faster one of mmpretrain and timm. The table has the median of the
-rounds and, in brackets, their middle half. Where a network has no variant there is a
-dash.
+rounds and, in brackets, their quartiles. A dash stands for a variant that a network
+does not have.
 
-A step is mixing, forward, backward; `--measure train` adds AdamW, each host's own
-way. Longer sequences get fewer images, as many tokens in all, two at least. On a
-CPU the time is that of the process's own work (all threads), which other processes
-hardly change; `--clock wall` takes the wall clock, better with several threads on a
-quiet machine. --json has both, all samples.
+A step is mixing, forward and backward; `--measure train` adds AdamW, in each library's
+own way. Longer sequences get fewer images, with the same number of tokens in all, but
+at least two images. On a CPU the time is the CPU time of the process (all threads),
+which other processes hardly change; `--clock wall` takes the wall clock, which is
+better with several threads on a quiet machine. --json writes both, with all samples.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def lengths_of(
 
 
 def batch_of(batch: int, own: int | None, tokens: int | None) -> int:
-    """Return the even number of images with as many tokens as ``batch`` usual ones."""
+    """Return the even number of images that has the tokens of ``batch`` usual ones."""
     if tokens == own:
         return batch
     return max(2, 2 * round(batch * own / tokens / 2))
@@ -116,7 +116,7 @@ def batch_of(batch: int, own: int | None, tokens: int | None) -> int:
 def run(
     cases: list[tuple[Case, list[str]]], options: argparse.Namespace, found: dict
 ) -> Iterator[dict]:
-    """Measure case by case; each row is kept and written as soon as it is there."""
+    """Measure case by case; keep and write each row as soon as it is measured."""
     for case, variants in cases:
         row = measure(
             MODELS[case.model],
@@ -215,7 +215,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def variant_name(name: str) -> str:
-    """Return the name of a variant, whose name of before is accepted, too."""
+    """Return the name of a variant; an old name is accepted, too."""
     if name == 'textbook':
         warnings.warn('--variants: textbook is called dense now.', FutureWarning, 2)
         return 'dense'
@@ -223,7 +223,7 @@ def variant_name(name: str) -> str:
 
 
 def problems(options: argparse.Namespace) -> Iterator[str]:
-    """Yield what is wrong with the arguments: the value, the rule, the remedy."""
+    """Yield messages about wrong arguments: the value, the rule, the remedy."""
     unknown = sorted(set(options.models) - set(MODELS))
     if unknown:
         yield f'unknown models {unknown}; known are {", ".join([*GROUPS, *MODELS])}'
@@ -292,7 +292,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.profile:
         print_operations(found['rows'])
     if options.plot:
-        # Only here: a bare machine has no matplotlib.
+        # Imported only here: a machine for benchmarks may not have matplotlib.
         from tools.benchmarks.step.plot import draw
 
         draw(found['rows'], options.plot, options.clock)

@@ -5,21 +5,22 @@ r"""Measure EsViT's region loss, beside a direct implementation of its formulas.
         --batch 32 --prototypes 65536 --channels 768 --arch tiny --step-batch 32 \
         --repeats 20
 
-With --largest-batch also what the region loss adds to the view loss, over batches of 1,
-2, 4, ... images until the memory ends or that many are reached: forward and backward of
-a whole step with both losses (V+R) by one without regions (V).
+With --largest-batch it also measures what the region loss adds to the view loss, for
+batches of 1, 2, 4, ... images until memory runs out or that number is reached: forward
+and backward of a whole step with both losses (V+R), divided by one without regions (V).
 
-Ours: crops of one size in one batch, similarities and cross-entropy in chunks. The
-direct implementation: the formulas as they stand, one crop and one pair of crops at a
-time, the whole matrix of similarities, gradients by autograd. Both are given the same
+Ours has crops of one size in one batch, and similarities and cross-entropy in chunks.
+The direct implementation follows the formulas, one crop and one pair of crops at a
+time, with the whole matrix of similarities and gradients by autograd. Both get the same
 features and logits of two global and eight local crops. In the whole step both have
-the same networks, with ``FastAttentionHook`` as the recipes of Swin have it.
+the same networks, with ``FastAttentionHook`` as in the recipes of Swin.
 
-What is compared takes turns; every figure is the median of the rounds and, in
-brackets, their middle half; a ratio is the direct one by ours. Peak memory is what
-a call holds beyond its inputs, and its growth is the exponent p of tokens^p from one
-number of tokens to the next: 1 is linear, 2 is quadratic. Similarities of less than a
-chunk, 16 MiB, are made at once here too. --json writes all samples.
+The implementations take turns; every figure is the median of the rounds and, in
+brackets, their quartiles; a ratio is the direct implementation divided by ours. Peak
+memory is what a call allocates beyond its inputs, and its growth is the exponent p of
+tokens^p from one number of tokens to the next: 1 is linear, 2 is quadratic. Ours, too,
+computes similarities below the size of a chunk, 16 MiB, at once. --json writes all
+samples.
 """
 
 import argparse
@@ -75,8 +76,8 @@ class Case:
     """Features and logits of a batch, drawn anew for each size.
 
     Args:
-        tokens: Of a global crop.
-        batch: Images.
+        tokens: Number of tokens of a global crop.
+        batch: Number of images.
         options: With ``channels``, ``prototypes``, ``device`` and ``amp``.
     """
 
@@ -152,7 +153,7 @@ class Case:
         return step
 
     def parts(self) -> dict[str, tuple[Callable, Callable]]:
-        """Return what is compared: ours first, then the direct implementation."""
+        """Return the calls to compare: ours first, then the direct implementation."""
         return {
             'matching': (self.our_match, self.direct_match),
             'region loss': (
@@ -165,7 +166,7 @@ class Case:
 def compare(
     ours: Callable, direct: Callable, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Measure seconds of both, by round, peak bytes, and ratios of the two."""
+    """Measure seconds by round, peak bytes, and ratios of two implementations."""
     steps = dict(ours=ours, direct=direct)
     work, wall = timing.take_turns(steps, options.repeats, options.device)
     peaks = {name: peak_bytes(step, options.device) for name, step in steps.items()}

@@ -4,13 +4,13 @@ r"""Measure what token labels cost: reading maps, pooling them, and a training s
     python tools/benchmarks/benchmark_labels.py --device cuda --amp --batch 128 \
         --repeats 20
 
-Maps are made up, of the size of the published ones, and read in random order from
-a store of this package and from the official layout, one .pt file a map. A training
-step is forward, backward and AdamW of LV-ViT-S with MixToken. What is compared takes
-turns; every figure is the median of the rounds and, in brackets, their middle half.
+Maps are synthetic, of the size of the published ones, and are read in random order
+from a store of this package and from the official layout, one .pt file per map. A
+training step is forward, backward and AdamW of LV-ViT-S with MixToken. The variants
+take turns; every figure is the median of the rounds and, in brackets, their quartiles.
 
-On a CPU the time of a step is that of the process's own work; reading is timed by
-the wall clock. --json writes all samples.
+On a CPU the time of a step is the CPU time of the process; reading is timed by the
+wall clock. --json writes all samples.
 """
 
 import argparse
@@ -78,11 +78,11 @@ def build(dense: bool, options: argparse.Namespace) -> nn.Module:
 
 
 class Batches:
-    """Batches that are collated anew before each step, as a step writes into them.
+    """Batches that are collated anew before each step, because steps change them.
 
     Args:
         packed: Samples of the data pipeline, by form of their labels.
-        batch: Images.
+        batch: Number of images.
     """
 
     def __init__(self, packed: dict[str, list[dict]], batch: int):
@@ -126,7 +126,7 @@ def label_step(
     precision: Callable,
     options: argparse.Namespace,
 ) -> Callable[[], None]:
-    """Return a call from the samples to the loss and back, without the network."""
+    """Return a call of everything but the network, from samples to loss and back."""
     tokens = (options.size // PATCH) ** 2
     shapes = ((options.batch, CLASSES), (options.batch, tokens, CLASSES))
     dtype = torch.bfloat16 if options.amp else torch.float32
@@ -153,7 +153,7 @@ def label_step(
 def aux_step(
     model: nn.Module, precision: Callable, options: argparse.Namespace
 ) -> Callable[[], None]:
-    """Return a call of the classifier of the tokens, forward and backward."""
+    """Return a forward and backward call of the token classifier."""
     layer = copy.deepcopy(model.head.layers.aux_head)
     shape = (options.batch, (options.size // PATCH) ** 2)
     tokens = torch.randn(*shape, layer.in_features, device=options.device)
@@ -232,7 +232,7 @@ def shares(
 def report_reading(
     found: dict[str, dict], sizes: dict[str, tuple[int, int]], count: int
 ) -> None:
-    """Print the speeds of both layouts, and what ImageNet takes."""
+    """Print the speeds of both layouts, and the disk space for ImageNet."""
     timing.print_table(
         f'Reading {count} maps, random order',
         ('', 'store, maps/s', '.pt files, maps/s', 'ratio'),
@@ -259,7 +259,7 @@ def report_steps(
     found: dict[str, dict[str, float]],
     options: argparse.Namespace,
 ) -> None:
-    """Print the costs of the workers' steps, of the training step, and together."""
+    """Print the costs of the workers' steps, of the training step, and their sum."""
     timing.print_table(
         'In a worker, microseconds an image',
         ('', 'time'),

@@ -1,18 +1,18 @@
-r"""Measure what a core that loads images spends its time on, step by step.
+r"""Measure the CPU time of loading images, step by step.
 
     python tools/benchmarks/benchmark_loader.py data/imagenet/train
     python tools/benchmarks/benchmark_loader.py data/coco/val2017 --long-side 500 \
         --quality 95
 
-The pipeline of a config, as it is and with the hosts' own steps in place of this
-package's faster ones (mmtlalign/datasets/transforms.py) and mmengine's own collating.
-Steps of both take turns; so do both loaders, with one worker each. Every figure is work
-of the processor, worker and receiving process together, median of the rounds and, in
-brackets, their middle half; a ratio is taken within a round.
+It compares the pipeline of a config with the same one with the hosts' own steps in
+place of this package's faster ones (mmtlalign/datasets/transforms.py), and with
+mmengine's collating. Steps of both take turns; so do both loaders, with one worker
+each. Every figure is CPU time, of worker and receiving process together: the median of
+the rounds and, in brackets, their quartiles; ratios are taken within a round.
 
-Steps are timed on what their own pipeline hands them, random values drawn anew every
-round, the same for both. 'collate and send' is a loader of images that are ready.
-Files are in the memory of the operating system after the first round.
+Each step gets the samples of its own pipeline; random values are drawn anew every
+round, the same for both. 'collate and send' is a loader of finished samples. After the
+first round, files are in the cache of the operating system.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from tools.output import write_json
 
 RECIPE = 'configs/tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py'
 CONFIG = str(Path(__file__).resolve().parents[2] / RECIPE)
-# Each stands in for the hosts' step of its name.
+# Each replaces the hosts' step of the same name.
 FASTER = {step.__name__ for step in (RandAugment, RandomFlip, RandomResizedCrop)}
 SUFFIXES = ('.jpg', '.jpeg', '.png')
 HOSTS, OURS = "hosts' steps", 'this config'
@@ -68,11 +68,11 @@ def with_host_steps(node: Any) -> Any:
 
 
 def pipelines_of(config: Config) -> dict[str, tuple]:
-    """Return steps and the function that collates, of the hosts and of the config."""
+    """Return steps and collate function, with the hosts' steps and of the config."""
     loader = config.train_dataloader
     steps = [dict(step) for step in loader.dataset.pipeline]
     collate = loader.get('collate_fn', dict(type='pseudo_collate'))['type']
-    # Several views of an image are of no use but stacked.
+    # Several views of an image have to be stacked.
     views = any(step['type'] == 'MultiView' for step in steps)
     host = collate if views else 'pseudo_collate'
     given = {HOSTS: (with_host_steps(steps), host), OURS: (steps, collate)}
@@ -83,14 +83,14 @@ def pipelines_of(config: Config) -> dict[str, tuple]:
 
 
 def seed(number: int) -> None:
-    """Seed what steps draw from."""
+    """Seed the generators that steps draw from."""
     random.seed(number)
     np.random.seed(number)
     torch.manual_seed(number)
 
 
 def step_inputs(steps: list, files: list[str]) -> list[list[dict]]:
-    """Return what each step is handed, and at the end what the last one makes."""
+    """Return the input of each step, and at the end the output of the last one."""
     seed(0)
     stages = [[dict(img_path=file, gt_label=0) for file in files]]
     for step in steps:
@@ -105,8 +105,8 @@ class Images(torch.utils.data.Dataset):
     """Data set of samples as the steps make them.
 
     Args:
-        samples: What the first step is handed.
-        steps: Of the pipeline.
+        samples: Inputs of the first step.
+        steps: Steps of the pipeline.
     """
 
     def __init__(self, samples: list[dict], steps: list):
@@ -123,7 +123,7 @@ class Images(torch.utils.data.Dataset):
 
 
 class TimedCollate:
-    """Collate function that adds the worker's seconds of work, and its threads.
+    """Collate function that adds the worker's CPU seconds and number of threads.
 
     Args:
         collate: Function that collates.
@@ -133,7 +133,7 @@ class TimedCollate:
         self.collate = collate
 
     def __call__(self, batch: list[dict]) -> tuple[Any, float, tuple[int, int]]:
-        """Return the batch, seconds of work so far, and threads."""
+        """Return the batch, CPU seconds so far, and numbers of threads."""
         threads = cv2.getNumThreads(), torch.get_num_threads()
         return self.collate(batch), time.process_time(), threads
 
@@ -141,10 +141,10 @@ class TimedCollate:
 def load(
     dataset: Images, collate: Callable, batch: int, round_: int
 ) -> tuple[float, tuple]:
-    """Measure seconds of work an image, from the first batch to the last.
+    """Measure CPU seconds per image, from the first batch to the last.
 
-    Those of the worker and of this process, which stacks images that come one by one,
-    as the data preprocessor does.
+    They include those of the worker and of this process, which stacks images that are
+    not stacked yet, as the data preprocessor does.
     """
 
     def init(worker):
@@ -172,7 +172,7 @@ def load(
 
 
 def on_all(step: Callable, samples: list[dict]) -> Callable[[], None]:
-    """Return a call of a step on all samples; as in a loader, no result is kept."""
+    """Return a call of a step on all samples, which keeps no result, like a loader."""
 
     def run():
         for sample in samples:
@@ -184,7 +184,7 @@ def on_all(step: Callable, samples: list[dict]) -> Callable[[], None]:
 def compare(
     pipelines: dict, files: list[str], batch: int, repeats: int
 ) -> tuple[dict[str, dict[str, list[float]]], set[tuple]]:
-    """Measure seconds of work an image by part and pipeline; threads of a worker."""
+    """Measure CPU seconds per image by part and pipeline, and threads of a worker."""
     turns, seconds, threads, now = {}, {}, set(), [0]
 
     def before(round_):
@@ -219,7 +219,7 @@ def compare(
 
 
 def report(work: dict) -> None:
-    """Print milliseconds an image, and images a second."""
+    """Print milliseconds per image, and images per second."""
     timing.print_table(
         'Milliseconds of one core an image',
         ('', HOSTS, OURS, 'ratio'),
@@ -245,7 +245,7 @@ def report(work: dict) -> None:
 
 
 def list_images(folder: str, count: int) -> list[str]:
-    """List ``count`` images of a folder and those in it, evenly spread."""
+    """List ``count`` images of a folder and its subfolders, evenly spread."""
     found = sorted(
         str(file) for file in Path(folder).rglob('*') if file.suffix.lower() in SUFFIXES
     )
@@ -253,7 +253,7 @@ def list_images(folder: str, count: int) -> list[str]:
 
 
 def rewrite(files: list[str], folder: str, side: int, quality: int) -> list[str]:
-    """Write images with a long side of so many pixels, as JPEG files."""
+    """Write images as JPEG files, with a long side of ``side`` pixels."""
     written = []
     for number, file in enumerate(files):
         image = cv2.imread(file)
@@ -302,7 +302,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def problems(options: argparse.Namespace) -> Iterator[str]:
-    """Yield what is wrong with the arguments: the value, the rule, the remedy."""
+    """Yield messages about wrong arguments: the value, the rule, the remedy."""
     for name in ('count', 'batch', 'repeats', 'long_side'):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -340,7 +340,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_args(arguments)
     timing.silence_hosts()
     config = Config.fromfile(options.config)
-    # As the runner does.
+    # As the runner of a training does.
     set_multi_processing(**config.get('env_cfg', {}).get('mp_cfg', {}))
     torch.set_num_threads(1)
     files = list_images(options.images, options.count)

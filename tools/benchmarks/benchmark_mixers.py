@@ -5,10 +5,10 @@
     python tools/benchmarks/benchmark_mixers.py deit-small --mixers cutmix smmix
 
 Time is that of mixing, forward and backward, as a ratio to plain CutMix: steps take
-turns, and a ratio is taken within a round. A cell has the median of the rounds and
-their range. Memory is the peak of what a step holds beyond model and images, as a ratio
-as well. Every batch is mixed by the mixer of its row: a recipe that draws between two
-lies between their ratios.
+turns, and ratios are taken within a round. A cell has the median of the rounds and
+their range. Memory is the peak that a step allocates beyond model and images, also as a
+ratio. Every batch is mixed by the mixer of its row; the cost of a recipe that draws one
+of two mixers is between their ratios.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 BEGIN = '<!-- made by: python tools/benchmarks/benchmark_mixers.py --write {} -->'
 END = '<!-- end of the measurement -->'
@@ -57,7 +57,7 @@ def check_names(options: argparse.Namespace) -> None:
     """Check networks and mixers.
 
     Raises:
-        SystemExit: One is not known; the message names those that are.
+        SystemExit: One is not known; the message lists the known ones.
     """
     from tools.benchmarks.step.mixers import MIXERS
     from tools.benchmarks.step.models import MODELS
@@ -73,10 +73,10 @@ def check_names(options: argparse.Namespace) -> None:
 
 
 def rows(found: dict, options: argparse.Namespace) -> list[list[str]]:
-    """Return the lines of a table, a mixer each.
+    """Return the rows of a table, one for each mixer.
 
     Args:
-        found: Of ``mixers.measure``.
+        found: Result of ``mixers.measure``.
         options: With ``mixers`` and ``targets``.
     """
     from tools.benchmarks.step.mixers import MIXERS, Variant
@@ -109,7 +109,7 @@ def table(found: dict, options: argparse.Namespace) -> str:
 
 
 def caption(name: str, found: dict, options: argparse.Namespace, where: dict) -> str:
-    """Return what a table was measured on."""
+    """Return a sentence on how a table was measured."""
     import torch
 
     from tools.benchmarks.step.mixers import CUTMIX, PLAIN, Variant
@@ -128,7 +128,7 @@ def insert(page: str, text: str, path: str) -> str:
     """Return a page with the measurement between its markers.
 
     Raises:
-        SystemExit: The page has no such lines.
+        SystemExit: The page has no such markers.
     """
     begin = BEGIN.format(path)
     head, mark, rest = page.partition(begin)
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     page = None
     if options.write:
         page = Path(options.write).read_text(encoding='utf-8')
-        insert(page, '', options.write)  # before the hours, not after
+        insert(page, '', options.write)  # fails now rather than after hours
     import torch
 
     from tools.benchmarks import timing

@@ -1,4 +1,4 @@
-"""Whole steps of EsViT, and what the region loss adds to one over batch sizes."""
+"""Whole steps of EsViT, and the cost of the region loss at several batch sizes."""
 
 import argparse
 import copy
@@ -18,14 +18,14 @@ from tools.benchmarks.reference.esvit import GLOBAL, TEACHER_TEMP
 
 MODELS_DIR = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'models'
 VITS = ('deit-tiny', 'deit-small', 'deit-base')
-# Of FastAttentionHook in the recipes of Swin.
+# The kernel of FastAttentionHook in the recipes of Swin.
 KERNEL = 'explicit'
 MINI = dict(embed_dims=24, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8])
 LOCAL = 8
 
 
 def build(options: argparse.Namespace, regions: bool = True) -> nn.Module:
-    """Build EsViT as in the recipes, backbone and heads as large as asked.
+    """Build EsViT as in the recipes, with the sizes that the options ask for.
 
     Args:
         options: With ``arch``, ``prototypes`` and ``device``.
@@ -60,7 +60,7 @@ def loss_of(model: nn.Module, crops: list[Tensor]) -> Tensor:
     """Return the sum of a model's losses, as in a training step."""
     losses = model.loss(crops)
     for center in model.centers.values():
-        center.batch_means.clear()  # which a step of the optimizer would
+        center.batch_means.clear()  # as a step of the optimizer would
     return sum(loss for name, loss in losses.items() if name.startswith('loss_'))
 
 
@@ -82,7 +82,7 @@ def backward_of(
 def compare_batches(options: argparse.Namespace) -> list[dict]:
     """Measure a step without and with the region loss; a row for each batch size.
 
-    Batches double until the memory ends, or ``largest_batch`` is reached.
+    Batches double until memory runs out, or ``largest_batch`` is reached.
     """
     if not options.largest_batch:
         return []

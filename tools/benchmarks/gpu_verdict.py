@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.benchmarks import timing
 
-# Most that a step may take of plain CutMix, in time and in memory.
+# Limits of a step's time and memory, as a ratio to plain CutMix.
 TIME = dict(tlalign=1.02, transmix=1.01)
 MEMORY = 1.01
-# Goals nobody promises: reported, whatever comes out.
+# Networks whose ratios are reported but are no criterion.
 REPORTED = ('deit-tiny',)
 
 

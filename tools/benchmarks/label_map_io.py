@@ -1,9 +1,9 @@
 """Speed of reading label maps, and of data pipelines with them.
 
-The same maps, made up, in a store of this package and in the official layout, are read
-in random order by one process or by the workers of a dataloader, from the disk as far
-as the operating system can be made to forget them (cold), or from its memory (warm).
-Steps of a pipeline with maps are measured beside those without.
+The same synthetic maps, in a store of this package and in the official layout, are read
+in random order by one process or by the workers of a dataloader, from the disk, as far
+as the cache of the operating system can be cleared (cold), or from that cache (warm).
+Steps of a pipeline with maps are compared with those without.
 """
 
 import os
@@ -24,16 +24,16 @@ from mmtlalign.methods.token_labeling.targets import FIELDS
 from tools.benchmarks import timing
 
 LAYOUTS = ('store', 'official')
-# Those of the published files.
+# The values of the published files.
 CLASSES, GRID, TOPK = 1000, (18, 18), 5
 PATCH = 16
 MAP_TRANSFORMS = ('flip', 'RandAugment', 'crop')
-# ImageNet's images are of this size or so.
+# A typical size of ImageNet's images.
 IMAGE = (375, 500, 3)
 
 
 def draw_maps(count: int, named: int) -> Iterator[LabelMap]:
-    """Yield maps that name a number of classes each, logits falling with the rank."""
+    """Yield maps with ``named`` classes each, whose logits fall with the rank."""
     rng = np.random.default_rng(0)
     for _ in range(count):
         classes = rng.choice(CLASSES, named, replace=False)
@@ -47,8 +47,8 @@ def write_maps(folder: Path, count: int, named: int) -> list[str]:
 
     Args:
         folder: Parent of both.
-        count: How many.
-        named: Classes that each of them names.
+        count: Number of maps.
+        named: Number of classes in each of them.
 
     Returns:
         Relative paths of their images.
@@ -66,7 +66,7 @@ def write_maps(folder: Path, count: int, named: int) -> list[str]:
         file.parent.mkdir(parents=True, exist_ok=True)
         planes = np.stack([p.astype(np.float16) for p in maps[row % len(maps)]])
         torch.save(torch.from_numpy(planes), file)
-    # What is not on the disk yet cannot be forgotten.
+    # Only files that are on the disk can be dropped from the cache.
     os.sync()
     return names
 
@@ -79,9 +79,9 @@ def open_maps(folder: Path, layout: str) -> Any:
 
 
 class PlainFiles:
-    """Reader of official files as the official code reads them, without checks.
+    """Reader of official files as in the official code, without checks.
 
-    This package's own reader of them takes longer, as it checks what it reads.
+    This package's own reader of them takes longer, because it checks what it reads.
 
     Args:
         root: Folder of the files.
@@ -96,7 +96,7 @@ class PlainFiles:
 
 
 class MapReads(torch.utils.data.Dataset):
-    """Data set that reads maps in workers, which hand on one number of each.
+    """Data set that reads maps in workers, which return one number of each.
 
     Args:
         maps: Reader.
@@ -114,7 +114,7 @@ class MapReads(torch.utils.data.Dataset):
 
 
 def read(folder: Path, layout: str, names: Sequence[str], workers: int) -> float:
-    """Return maps a second by the wall clock, from a reader that is opened anew."""
+    """Return maps per second by the wall clock, with a newly opened reader."""
     maps = open_maps(folder, layout)
     if not workers:
         _, seconds = timing.time_call(lambda: [maps[name] for name in names])
@@ -123,14 +123,14 @@ def read(folder: Path, layout: str, names: Sequence[str], workers: int) -> float
         MapReads(maps, names), batch_size=16, num_workers=workers
     )
     batches = iter(loader)
-    # From the first batch on: processes start alike for all layouts.
+    # Timed after the first batch, so that starting processes does not count.
     first = len(next(batches))
     _, seconds = timing.time_call(lambda: list(batches))
     return (len(names) - first) / seconds
 
 
 def forget(folder: Path) -> None:
-    """Let the operating system drop its copies of the files, where it can."""
+    """Drop the files from the cache of the operating system, where it allows that."""
     for file in folder.rglob('*'):
         if file.is_file() and hasattr(os, 'posix_fadvise'):
             with open(file, 'rb') as stream:
@@ -140,13 +140,13 @@ def forget(folder: Path) -> None:
 def compare_reading(
     folder: Path, names: Sequence[str], workers: int, repeats: int
 ) -> dict[str, dict]:
-    """Measure maps a second of each layout, the layouts taking turns.
+    """Measure maps per second of each layout, with the layouts taking turns.
 
     Args:
-        folder: What :func:`write_maps` filled.
-        names: What it returned.
-        workers: Of the dataloader.
-        repeats: Rounds.
+        folder: Folder that :func:`write_maps` filled.
+        names: The paths that it returned.
+        workers: Number of workers of the dataloader.
+        repeats: Number of rounds.
 
     Returns:
         By processes and caches: speeds of the rounds of each layout, and ``ratio``.
@@ -169,7 +169,7 @@ def compare_reading(
 
 
 def bytes_of(folder: Path) -> tuple[int, int]:
-    """Return the bytes of the files of a folder, and what they take on the disk."""
+    """Return the bytes of the files of a folder, and the space that they take."""
     stats = [f.stat() for f in folder.rglob('*') if f.is_file()]
     return sum(s.st_size for s in stats), sum(s.st_blocks * 512 for s in stats)
 
@@ -208,17 +208,17 @@ def pipeline_steps(folder: Path, size: int, topk: int | None) -> dict:
 def compare_pipelines(
     folder: Path, names: Sequence[str], size: int, topk: int, repeats: int
 ) -> tuple[dict[str, list[float]], dict[str, list[dict]]]:
-    """Measure seconds of work an image of each step, the steps taking turns.
+    """Measure CPU seconds per image of each step, with the steps taking turns.
 
     Args:
-        folder: What :func:`write_maps` filled.
+        folder: Folder that :func:`write_maps` filled.
         names: The images of a round.
-        size: Side of the crops in pixels, in patches of 16.
-        topk: Classes kept of each token.
-        repeats: Rounds.
+        size: Side of the crops in pixels, a multiple of 16.
+        topk: Number of classes kept for each token.
+        repeats: Number of rounds.
 
     Returns:
-        Seconds, a list of rounds each; and the images of a round as packed for
+        Seconds of each step, a list by round; and the images of a round as packed for
         training, with labels of the ``'top k'`` and of ``'all'`` classes.
     """
     steps = pipeline_steps(folder, size, topk)

@@ -50,7 +50,7 @@ WORTH = 0.97
 
 
 def draw(shape: tuple, dtype: torch.dtype, columns: int = 1) -> tuple[Tensor, ...]:
-    """Return queries, keys and values as a projection leaves them, and a share."""
+    """Return queries, keys and values with the strides of a projection, and a share."""
     batch, heads, queries, keys, width = shape
     query, key, value = (
         torch.randn(batch, n, heads, width, device='cuda', dtype=dtype).transpose(1, 2)
@@ -76,7 +76,7 @@ def microseconds(call: Callable, *arguments: object, rounds: int = 20) -> float:
 
 
 def measure_shapes() -> Iterator[dict]:
-    """Yield the times of a layer: by kernel, by PyTorch, of the network itself."""
+    """Yield the times for a layer: by the kernel, by PyTorch, and of the attention."""
     for name, shape in SHAPES.items():
         query, key, value, share = draw(shape, torch.bfloat16)
         before = torch.rand(shape[0], shape[2], 1, device='cuda')
@@ -99,7 +99,7 @@ def is_usual(row: dict) -> bool:
 
 
 def split(rows: list[dict]) -> Iterator[dict]:
-    """Yield the rows, the first usual one apart for short and long sequences."""
+    """Yield the rows, with the first usual one split by short and long sequences."""
     done = any('keys' in row for row in rows)
     for row in rows:
         if not done and is_usual(row):
@@ -127,7 +127,7 @@ def candidates(row: dict) -> Iterator[Block]:
 
 
 def calls_of(row: dict) -> Callable[[Block], Tensor]:
-    """Return what launches the kernel of a row with a tile."""
+    """Return a function that launches the kernel of a row with a tile."""
     dtype = torch.float32 if row.get('bits') == 32 else torch.bfloat16
     shape, columns = shape_of(row), row.get('columns', 1)
     if row['kernel'] == 'weigh_windows':
@@ -158,7 +158,7 @@ def tune(rows: list[dict]) -> Iterator[dict]:
             try:
                 if (call(block) - expected).abs().max() < gpu.BOUND:
                     times[block] = microseconds(call, block, rounds=7)
-            except Exception as error:  # more than the GPU has
+            except Exception as error:  # the tile needs more than the GPU has
                 print(f'  {tuple(block)}: {gpu.first_line(error)}', flush=True)
         old = Block(*row['block'])
         best = min(times, key=times.get)
@@ -171,7 +171,7 @@ def tune(rows: list[dict]) -> Iterator[dict]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what the command line names."""
+    """Run the tool."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def format_table(table: dict[str, list[dict]]) -> str:
-    """Return the table as JSON, a line a row."""
+    """Return the table as JSON with one line per row."""
     parts = []
     for capability in sorted(table, key=int):
         rows = ',\n'.join(f'  {json.dumps(row)}' for row in table[capability])

@@ -4,9 +4,9 @@
     python tools/benchmarks/measure_kernels.py --device cuda    # adds a GPU
     python tools/benchmarks/measure_kernels.py --out FILE       # elsewhere
 
-Forward and backward take turns; a case is a device, a type, with or without a bias that
-learns, as in windows, and a number of tokens. The result replaces the cases of that
-device in mmtlalign/fast/kernel_times.json, from which attention is chosen.
+Each case is a device, a dtype, a number of tokens, with or without a learnt bias, as in
+windows. The two kernels take turns at forward and backward. The result replaces the
+cases of that device in mmtlalign/fast/kernel_times.json, by which attention is chosen.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mmtlalign.fast.attention import TIMES, explicit_attention, fused_attention
 from tools.benchmarks import timing
 from tools.machine import processor
 
-# Windows of 4, 7, 8 and 14 tokens a side; classifiers at 32 to 512 pixels.
+# Windows with sides of 4, 7, 8 and 14 tokens; classifiers at 32 to 512 pixels.
 TOKENS = {True: [16, 49, 64, 196], False: [17, 50, 65, 197, 577, 1025]}
 HEADS, WIDTH = 6, {True: 32, False: 64}
 
@@ -56,7 +56,7 @@ def make_steps(
 
 
 def measure(options: argparse.Namespace) -> list[dict]:
-    """Measure every case, a row each."""
+    """Measure every case, and return a row for each."""
     rows = []
     for dtype in options.dtypes:
         for biased, lengths in TOKENS.items():

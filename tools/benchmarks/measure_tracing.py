@@ -1,14 +1,14 @@
-"""Measure what reading the attentions of a network costs the host.
+"""Measure what reading the attentions of a network costs on the CPU.
 
     python tools/benchmarks/measure_tracing.py
     python tools/benchmarks/measure_tracing.py --networks timm-vit swin --json FILE
 
-Networks are so small that nearly all of their time is the host's. A forward that is
-traced takes turns with one that is not, and, where attention is computed inside of a
-host's forward, with one whose calls are intercepted by a function mode, as all of these
-were once. Counted are the operations that tracing adds, views left out, and the calls
-of PyTorch that pass the mode. Times are the least of all rounds, of the process's work:
-what else the machine does only adds to them.
+Networks are so small that nearly all of their time is overhead of Python and PyTorch. A
+traced forward takes turns with one without tracing, and, where attention is computed
+inside a library's forward, with one whose calls are intercepted by a function mode, as
+an earlier version did. It counts the operations that tracing adds, without views, and
+the PyTorch calls that pass the mode. Times are the least CPU time of all rounds, as
+other load on the machine can only add to them.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def _timm(name: str, **options: Any) -> dict:
     return dict(type='mmtlalign.TIMMBackbone', model_name=name, **options)
 
 
-# Two attentions each, so short that a forward is seldom interrupted.
+# Two attentions each: so short that other processes seldom interrupt a forward.
 NETWORKS = {
     'vit': _mmpretrain('VisionTransformer', arch=_ARCH, patch_size=16),
     'swin': _mmpretrain(
@@ -105,11 +105,11 @@ def count_intercepted() -> Iterator[list]:
 
 
 def make_network(config: dict, intercepted: bool = False) -> nn.Module:
-    """Return a network that can be traced; all of one config are equal.
+    """Return a network that can be traced; networks of one config have equal weights.
 
     Args:
-        config: Of the backbone.
-        intercepted: Whether attention inside of a forward is read by a function mode.
+        config: Config of the backbone.
+        intercepted: Whether attention inside a forward is read by a function mode.
     """
     torch.manual_seed(0)
     network = MODELS.build(dict(config))
@@ -166,7 +166,7 @@ def measure(name: str, config: dict, options: argparse.Namespace) -> dict:
 
 
 def cells(row: dict) -> list[str]:
-    """Return the cells of a line of the table, all for one attention."""
+    """Return the cells of a row of the table, as numbers per attention."""
     operations, times = row['operations'], row['microseconds']
     plain, old = times['plain'], times.get('intercepted')
     return [

@@ -9,7 +9,7 @@ import torch
 
 
 def peak_bytes(step: Callable[[], object], device: str = 'cpu') -> int:
-    """Return the most bytes of tensors that a call holds beyond what is there before.
+    """Return the peak bytes of tensors that a call allocates beyond what exists before.
 
     Args:
         step: Called once.

@@ -1,8 +1,8 @@
-"""Timing that allows comparisons on a machine that also does other things.
+"""Timing that allows comparisons on a machine with other load.
 
-What is compared takes turns, round by round, and a ratio is taken within a round:
-what slows the machine for a while slows both. A table has the median of the rounds
-and their middle half.
+The variants take turns, round by round, and ratios are taken within a round: what slows
+the machine for a while slows both. A table has the median of the rounds and their
+quartiles.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 
 
 def set_up(options: argparse.Namespace) -> None:
-    """Set threads and scope, silence the hosts, and print what the benchmark runs on.
+    """Set threads and scope, silence the hosts, and print a description of the machine.
 
     Args:
         options: With ``threads``, ``device``, ``repeats`` and ``amp``.
@@ -36,7 +36,7 @@ def set_up(options: argparse.Namespace) -> None:
 
 
 def silence_hosts() -> None:
-    """Silence the hosts, and set the scope that names of types are looked up in."""
+    """Silence the hosts, and set the scope in which types are looked up."""
     warnings.simplefilter('ignore')
     MMLogger.get_instance('benchmark').setLevel(logging.ERROR)
     init_default_scope('mmpretrain')
@@ -48,16 +48,17 @@ def time_call(
     count: int = 1,
     between: Callable[[], object] = lambda: None,
 ) -> tuple[float, float]:
-    """Return the seconds of a call, of work and by the wall clock.
+    """Return the seconds of a call: of work, and by the wall clock.
 
-    On a CPU the work is that of this process, all threads, which other processes
-    hardly change. On a GPU, which is waited for before and after, it is the wall clock.
+    On a CPU, work is the CPU time of this process, all threads, which other processes
+    hardly change. On a GPU, which is synchronised before and after, it is the wall
+    clock.
 
     Args:
-        step: What is timed.
+        step: The call to time.
         device: ``'cpu'`` or ``'cuda'``.
-        count: Calls in a row, of which the mean is returned.
-        between: Called between them, on the clock.
+        count: Number of calls in a row, of which the mean is returned.
+        between: Called between them, and timed as well.
     """
     if device == 'cuda':
         torch.cuda.synchronize()
@@ -82,20 +83,20 @@ def take_turns(
     """Time steps that take turns: seconds of work and by the wall clock, by round.
 
     Args:
-        steps: What is timed, by name.
-        repeats: Rounds; one more comes first and warms up.
+        steps: The calls to time, by name.
+        repeats: Number of rounds; one more comes first and warms up.
         device: ``'cpu'`` or ``'cuda'``.
         before: Called with the number of the round before every step.
-        steps_per_sample: Steps between two waits for a GPU, whose host may run ahead
-            of it as in training.
+        steps_per_sample: Steps between two synchronisations with the GPU, so that the
+            CPU may run ahead as in training.
     """
     names = list(steps)
     work, wall = {n: [] for n in names}, {n: [] for n in names}
     gc.collect()
-    # Else each collection walks through all that the libraries have imported.
+    # Otherwise each collection visits all objects of the imported libraries.
     gc.freeze()
     for round_ in range(repeats + 1):
-        # No step is always first.
+        # Rotate, so that no step is always first.
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
             renew = functools.partial(before, round_)
@@ -131,9 +132,9 @@ def cell(found: Mapping[str, float], scale: float = 1.0, digits: int = 0) -> str
 def print_table(
     title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
-    """Print a Markdown table, each row as soon as it is there.
+    """Print a Markdown table, each row as soon as it is available.
 
-    A table of rich would wait for its last row, which may take an hour.
+    A table of rich would be printed only after its last row, maybe in an hour.
     """
     print(f'\n{title}\n\n| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
     for row in rows:

@@ -1,8 +1,8 @@
-"""Recipes that are another recipe with one method changed, and how each is written.
+"""Recipes that are derived from another recipe by a change of the method.
 
-A row of `ROWS` says: these recipes (a pattern below configs/), with that method. So a
-new backbone is one recipe of its own; its TL-Align, its TransMix and their controls
-are written by `python tools/configs/generate.py`.
+A row of `ROWS` names recipes (a pattern below configs/) and a method. So a new backbone
+needs one recipe of its own; its TL-Align, its TransMix and their controls are written
+by `python tools/configs/generate.py`.
 """
 
 import re
@@ -23,7 +23,7 @@ MIXES_HALF = 'unchanged, Mixup and CutMix in half of the batches each'
 
 @dataclass(frozen=True)
 class Row:
-    """A method on all recipes that match a pattern, and what their headers say."""
+    """A method for all recipes that match a pattern, and the texts of their headers."""
 
     method: str
     bases: str
@@ -32,7 +32,7 @@ class Row:
     ours: str
 
 
-# In this order, since the controls rest on the others.
+# In this order, because the controls build on the others.
 ROWS = (
     Row(
         'tlalign',
@@ -111,7 +111,7 @@ ROWS = (
     ),
     Row('mixtoken', 'token_labeling/token-label_*', UNKNOWN, BASE, CONTROL),
 )
-# What is known of single ones.
+# Known results of single recipes.
 EXPECTED = {
     'transmix_caswin-tiny-p4-w7_16xb64-coslr-300e_in1k': 'top-1 81.8 (without TransMix '
     '81.6; CVPR 2022, §4.5).',
@@ -170,17 +170,17 @@ def rename(base: Path, method: str) -> str:
 
 
 def derive(base: Path, path: Path, row: Row) -> str:
-    """Write a recipe that rests on another.
+    """Return the text of a recipe that builds on another.
 
     Args:
-        base: The recipe below it.
-        path: Where it will lie.
+        base: The recipe that it builds on.
+        path: The path that it will have.
         row: Its method and its texts.
     """
     header, relative = read_header(base), f'../{base.parent.name}/{base.name}'
     if base.parent == path.parent:
         relative = f'./{base.name}'
-    # Where token labels are trained, all but the command is about maps and weights.
+    # With token labels, all lines but the command are about maps and weights.
     run = header.run[:1] if row.method == 'mixtoken' else header.run
     folder = f'configs/{path.parent.name}/'
     run = [
@@ -206,7 +206,7 @@ def derive(base: Path, path: Path, row: Row) -> str:
 
 
 def title_of(title: str, method: str) -> str:
-    """Return what a recipe is, from what its base is."""
+    """Return the title of a recipe, from the title of its base."""
     title = (
         title.partition('. ')[0].removesuffix('.').removesuffix(': the official recipe')
     )
@@ -216,7 +216,7 @@ def title_of(title: str, method: str) -> str:
 
 
 def body(base: Path, method: str) -> str:
-    """Write the settings: the head of the method and what it mixes with."""
+    """Return the settings: the head of the method and its mixing."""
     config = Config.fromfile(base)
     if method == 'mixtoken':
         start = config.get('pretrained') or ''

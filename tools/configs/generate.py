@@ -1,4 +1,4 @@
-"""Write all of configs/ that follows from the rest of it.
+"""Write the generated files of configs/, and the tables of the READMEs.
 
     python tools/configs/generate.py            # write
     python tools/configs/generate.py --check    # say what is not up to date
@@ -16,19 +16,19 @@ from pathlib import Path
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS = ('tlalign', 'transmix', 'cutmix', 'mixtoken')
 
 
 def generate(root: Path, count: bool = True) -> Iterator[tuple[Path, str]]:
-    """Yield (path, text) of every generated file, each after what it rests on.
+    """Yield (path, text) of every generated file, each after what it builds on.
 
     Args:
         root: Folder of the repository.
-        count: Count the parameters of every model anew, which takes a minute; else
-            take them from the metafiles that are there.
+        count: Whether to count the parameters of every model anew, which takes a
+            minute, or to take them from the existing metafiles.
     """
     from tools.configs.derived import derived_recipes
     from tools.configs.metafiles import metafiles
@@ -43,7 +43,7 @@ def generate(root: Path, count: bool = True) -> Iterator[tuple[Path, str]]:
 
 
 def leftovers(root: Path, written: set[Path]) -> list[Path]:
-    """Return generated recipes that no table has any more."""
+    """Return generated recipes that are in no table any more."""
     from tools.configs.headers import MARK
 
     recipes = (root / 'configs').rglob('*.py')

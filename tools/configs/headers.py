@@ -1,4 +1,4 @@
-"""The comment that opens every recipe: what, command, results, cost, source, ours.
+"""The comment at the top of every recipe: title, command, results, cost and sources.
 
     # DeiT-S with TL-Align on ImageNet-1k, from scratch.
     #   bash tools/dist_train.sh configs/tlalign/NAME.py 8 --amp
@@ -8,9 +8,9 @@
     # Source: official TL-Align script and ICCV 2023, §4.1.
     # Ours: see schedules/deit_300e.py.
 
-`Expected` quotes others, with their name; `Measured` is ours, with seeds and the page
-that has the command; `Ours` is what no source says. Tables and metafiles are made from
-these lines, so a number is changed there and nowhere else.
+`Expected` quotes the results of others, with the source; `Measured` is ours, with seeds
+and the page that has the command; `Ours` lists the choices that are in no source.
+Tables and metafiles are made from these lines, so numbers are changed only there.
 """
 
 import textwrap
@@ -46,7 +46,7 @@ class Header:
 
 
 def wrap(text: str) -> list[str]:
-    """Break a text into lines of a comment; names and paths stay whole."""
+    """Break a text into lines of a comment, without breaking names and paths."""
     return textwrap.wrap(
         text,
         WIDTH,

@@ -1,7 +1,7 @@
-"""`metafile.yml` of every folder of configs/, and `model-index.yml`, their list.
+"""`metafile.yml` of every folder of configs/, and `model-index.yml`, which lists them.
 
-The form is OpenMMLab's, so that `mim` and mmpretrain's model hub read it. A model has
-results only where we measured it.
+The format is OpenMMLab's, so that `mim` and mmpretrain's model hub can read it. A model
+has results only if we measured it.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ COLLECTIONS = {
     'quickstart': ('Quickstart', None, None),
     'small': ('Small', None, None),
 }
-# How the name of a recipe ends -> its data set.
+# End of a recipe's name -> its data set.
 DATA = {
     'ade20k': 'ADE20K',
     'camvid': 'CamVid',
@@ -122,8 +122,8 @@ def metafiles(root: Path, count: bool) -> Iterator[tuple[Path, str]]:
 
     Args:
         root: Folder of the repository.
-        count: Count parameters and multiply-accumulates anew; else take those of the
-            present metafiles.
+        count: Whether to count parameters and multiply-accumulates anew, or to take
+            those of the existing metafiles.
     """
     imports = [f'configs/{folder}/metafile.yml' for folder in COLLECTIONS]
     yield root / 'model-index.yml', NOTE + dump(dict(Import=imports))
@@ -136,12 +136,12 @@ def metafiles(root: Path, count: bool) -> Iterator[tuple[Path, str]]:
 
 
 def recipes_of(folder: Path) -> list[Path]:
-    """Return the recipes of a folder, without what they rest on."""
+    """Return the recipes of a folder, without their bases."""
     return sorted(p for p in folder.rglob('*.py') if '_base_' not in p.parts)
 
 
 def dump(contents: dict) -> str:
-    """Write YAML in the order given."""
+    """Return YAML with keys in the given order."""
     return yaml.safe_dump(contents, sort_keys=False, allow_unicode=True, width=88)
 
 
@@ -158,7 +158,7 @@ def entry(path: Path, root: Path, known: dict[str, dict[str, int]]) -> dict:
     Args:
         path: The recipe.
         root: Folder of the repository.
-        known: Costs of models by name; of others they are counted.
+        known: Costs of models by name; those of other models are counted.
     """
     config, folder = Config.fromfile(path), path.relative_to(root / 'configs').parts[0]
     train = config.get('train_cfg') or {}  # recipes of evaluation have none
@@ -186,7 +186,7 @@ def data_of(stem: str) -> str:
 
 
 def results_of(path: Path, scope: str) -> list[dict]:
-    """Return what we measured: the first figure of each metric in the header."""
+    """Return our results: the first number of each metric in the header."""
     measured = read_header(path).measured
     names = sorted(METRICS, key=len, reverse=True)
     found = re.findall(rf'({"|".join(names)}) (\d+\.\d)', measured)
@@ -199,7 +199,7 @@ def results_of(path: Path, scope: str) -> list[dict]:
 
 
 def costs_in(path: Path) -> dict[str, dict[str, int]]:
-    """Return what :func:`costs` gave for the models of a metafile, by name."""
+    """Return the costs in a metafile, as :func:`costs` returns them, by model name."""
     models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
     names = ('Parameters', 'FLOPs', 'Image Size')
     return {
@@ -208,14 +208,14 @@ def costs_in(path: Path) -> dict[str, dict[str, int]]:
     }
 
 
-# What was counted in this process, by network.
+# Costs that were counted in this process, by network.
 _COUNTED: dict[str, dict[str, int]] = {}
 
 
 def costs(config: Config, folder: str) -> dict[str, int]:
-    """Count parameters of a recipe's network and, if it classifies, its work.
+    """Count the parameters of a recipe's network and, for a classifier, its FLOPs.
 
-    ``FLOPs`` are multiply-accumulates of one image, as OpenMMLab uses the word. Of
+    ``FLOPs`` are multiply-accumulates of one image, as OpenMMLab uses the word. For
     EsViT, both are those of its backbone.
     """
     init_default_scope(config.default_scope)
@@ -226,7 +226,7 @@ def costs(config: Config, folder: str) -> dict[str, int]:
         config.model.backbone.pretrained = False  # nothing is downloaded
     classifies = config.default_scope == 'mmpretrain'
     size = image_size(config) if classifies else None
-    # How images are mixed changes no network, and many recipes share one.
+    # train_cfg, the mixing, does not change the network, which many recipes share.
     kept = {key: value for key, value in model.to_dict().items() if key != 'train_cfg'}
     key = repr((config.default_scope, size, kept))
     if key not in _COUNTED:
@@ -242,14 +242,14 @@ def costs(config: Config, folder: str) -> dict[str, int]:
 
 
 def without_memory(model: dict) -> torch.nn.Module:
-    """Build a network in its full size without memory behind its weights."""
+    """Build a network of full size without memory for its weights."""
     with meta_device():
         return MODELS.build(model)
 
 
 @contextlib.contextmanager
 def meta_device() -> Iterator[None]:
-    """Make tensors without memory; rates of stochastic depth, read as numbers, with."""
+    """Make tensors without memory, except stochastic-depth rates, which are read."""
     linspace = functools.partial(torch.linspace, device='cpu')
     with torch.device('meta'), patch.object(torch, 'linspace', linspace):
         yield

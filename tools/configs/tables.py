@@ -1,8 +1,8 @@
 """The tables of the READMEs, of docs/backbones.md and of docs/model_zoo.md.
 
-Recipes of a folder, networks by methods and by tasks, and what the networks cost. A
-table stands between `<!-- table: NAME, … -->` and `<!-- end -->`; `TABLES` says what
-makes it. All is read from the names, the headers and the metafiles.
+They list the recipes of a folder, networks by methods and by tasks, and the costs of
+networks. A table is between `<!-- table: NAME, … -->` and `<!-- end -->`; `TABLES` has
+the function that makes it. All content is read from names, headers and metafiles.
 """
 
 import re
@@ -19,7 +19,7 @@ from tools.configs.metafiles import COLLECTIONS, DATA, costs_in, data_of, recipe
 
 MARKS = re.compile(r'(<!-- table: (\w+), .*?-->\n).*?(<!-- end -->)', re.DOTALL)
 NONE = '·'
-# How a name begins -> column of the matrix, and what the column does not say.
+# Prefix of a name -> column of the matrix, and what else to write in the cell.
 METHODS = {
     'tlalign': ('TL-Align', ''),
     'transmix': ('TransMix', ''),
@@ -41,7 +41,7 @@ METHODS = {
 STARTS = dict(in1k='ImageNet-1k', beit="BEiT's pretraining")
 PLAIN = 'own recipe'
 COSTS = ['parameters', 'GMAC']
-# Whose networks are as their papers have them, and which have no head.
+# Methods whose networks are those of the papers, and methods without a head.
 OWN = ('', 'tlalign', 'transmix', 'token-label')
 WITHOUT_HEAD = ('esvit', 'dino')
 PRETRAINING = ('tlalign', 'transmix', 'cutmix', 'token_labeling', 'relabel', 'esvit')
@@ -55,7 +55,7 @@ DOWNSTREAM = {
 
 
 def pages(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield (path, text) of every page with tables, with those of today."""
+    """Yield (path, text) of every page with tables, with the tables made anew."""
     others = [root / 'docs' / 'backbones.md', root / 'docs' / 'model_zoo.md']
     for page in [*sorted((root / 'configs').glob('**/README.md')), *others]:
         text = page.read_text(encoding='utf-8')
@@ -68,7 +68,7 @@ def pages(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def recipes(folder: Path) -> str:
-    """Return the recipes of a folder: what is quoted, what we measured, how large."""
+    """Return the recipes of a folder with quoted and measured results and costs."""
     costs = costs_in(folder / 'metafile.yml')
     classify = any('FLOPs' in cost for cost in costs.values())
     rows = []
@@ -89,7 +89,7 @@ def cost_cells(cost: dict[str, int]) -> list[str]:
 
 
 def pretraining(configs: Path) -> str:
-    """Return networks by methods: what pretrains, on which data, and what it costs."""
+    """Return networks by methods of pretraining, with their data and costs."""
     cells = defaultdict(lambda: defaultdict(list))
     runs = list(pretraining_runs(configs))
     first = first_runs(runs, lambda run: (run.network, run.data))
@@ -104,7 +104,7 @@ def pretraining(configs: Path) -> str:
 
 
 class Run(NamedTuple):
-    """What the name of a recipe of pretraining says, and what its network costs."""
+    """The parts of a pretraining recipe's name, and the cost of its network."""
 
     path: Path
     method: str
@@ -134,7 +134,7 @@ def pretraining_runs(configs: Path) -> Iterator[Run]:
 def first_runs(
     runs: Iterable[Run], key: Callable[[Run], Hashable]
 ) -> dict[Hashable, Run]:
-    """Return of every key the run whose network stands for it: as the paper has it.
+    """Return for every key the run whose network is closest to that of the paper.
 
     Some methods add a classifier of all tokens, and EsViT has none.
     """
@@ -175,7 +175,7 @@ def families(configs: Path) -> str:
 
 
 def networks(configs: Path) -> str:
-    """Return networks, what they cost and what is published, with notes below."""
+    """Return networks with their costs and the published ones, and notes below."""
     runs = first_runs(
         pretraining_runs(configs), lambda run: (run.network, run.cost['Image Size'])
     )
@@ -223,8 +223,8 @@ def downstream(
 
     Args:
         configs: The folder configs/.
-        folders: Those below it whose recipes are listed.
-        page: Folder of the page, which links begin at; configs if None.
+        folders: Folders below it whose recipes are listed.
+        page: Folder of the page, to which links are relative; configs if None.
     """
     cells, columns = defaultdict(lambda: defaultdict(list)), {}
     for folder in folders:
@@ -239,13 +239,13 @@ def downstream(
 
 
 def resolution(stem: str) -> str:
-    """Return the side of pictures that a name says: ` at 384 px`."""
+    """Return the image size in a name, such as ` at 384 px`."""
     side = re.search(r'-(\d+)px$', stem)
     return f' at {side[1]} px' if side else ''
 
 
 def length(run: str) -> str:
-    """Return how long a run is: `300e`."""
+    """Return the length of a run, such as `300e`."""
     epochs = re.search(r'(\d+e)_', run)
     return epochs[1] if epochs else 'short'
 
@@ -271,7 +271,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def folders(configs: Path) -> str:
-    """Return every folder, what it is, and how many recipes it has."""
+    """Return every folder with a description and its number of recipes."""
     rows = []
     for folder in COLLECTIONS:
         title = (configs / folder / 'README.md').read_text(encoding='utf-8')

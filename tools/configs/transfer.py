@@ -1,7 +1,7 @@
 """The recipes of configs/transfer: every backbone to every data set by each optimiser.
 
-One table a choice; `python tools/configs/generate.py` writes a file for each
-combination. What they share lies in configs/transfer/_base_ and in configs/_base_.
+There is one table for each choice; `python tools/configs/generate.py` writes a file for
+each combination. Shared settings are in configs/transfer/_base_ and configs/_base_.
 """
 
 from collections.abc import Iterator
@@ -37,12 +37,12 @@ class Data:
     base: str
     classes: int
     steps: str
-    confirmed: tuple[str, ...] = ()  # optimisers that the source has for it
+    confirmed: tuple[str, ...] = ()  # optimisers that the source used for it
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """A recipe of DeiT's author: where it stands, and what its values are of."""
+    """A recipe of DeiT's author: its source, and the data set of its values."""
 
     title: str
     source: str
@@ -108,8 +108,8 @@ def transfer_recipes(configs: Path) -> Iterator[tuple[Path, str]]:
 
 
 def write(stem: str, backbone: Backbone, optimiser: str, data: str) -> str:
-    """Write the recipe of one combination."""
-    # CIFAR-100 has a rate of its own.
+    """Return the text of the recipe of one combination."""
+    # CIFAR-100 has its own learning rate.
     own_rate = (optimiser, data) == ('adamw', 'cifar100-224px')
     pretrained = f"pretrained = '{backbone.checkpoint(backbone.method)}'"
     if len(pretrained) > 88:

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if not args.root.is_dir():
         sys.exit(f'error: {args.root} is no folder')
-    # Later than the command line, as they import PyTorch.
+    # After the command line is read, because they import PyTorch.
     from tools.dataset_converters.prepare import own_data
     from tools.dataset_converters.prepare.check_report import CheckReport
     from tools.output import open_console

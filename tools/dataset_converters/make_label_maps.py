@@ -1,7 +1,7 @@
 """Make dense label maps of the images of a folder with a classifier.
 
-Run it again after a kill, or after a file was damaged: finished files are verified
-and kept, what is missing is made. --dry-run says how large it will be.
+Run it again if it was killed, or if a file was damaged: finished files are verified and
+kept, and missing ones are made. --dry-run prints how large the result will be.
 """
 
 import argparse
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.errors import InputError
 
-# What imports PyTorch comes after the command line.
+# Imports of PyTorch come after the command line is read.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     print(make.estimate(metadata)[1])
     if args.dry_run:
         return
-    # With several processes, one alone looks after what is damaged.
+    # With several processes, only the first one removes damaged files.
     if args.part[0] == 0:
         store = create_store(args.out, metadata, images.names)
         make.verify(store, remove=True)
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run the tool; end with one line for an error of the user."""
+    """Run the tool; an error of the user ends it with one line."""
     try:
         run(parse_args())
     except InputError as error:

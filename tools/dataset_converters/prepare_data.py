@@ -1,9 +1,9 @@
 """Check the folder of a data set; make it from its archives if it is not there.
 
 A folder that exists is only checked: counts, classes, broken files, class ids of masks,
-in one table; the exit status is 1 if something is wrong. One that does not is made from
-the archives in --archives; CIFAR and Fashion-MNIST are downloaded. It gets its name
-when it is whole, and not before.
+in one table; the exit status is 1 if something is wrong. A folder that does not exist
+is made from the archives in --archives; CIFAR and Fashion-MNIST are downloaded. It gets
+its name only when it is complete.
 """
 
 import argparse
@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.errors import InputError
 
-# Of tools.dataset_converters.prepare, which imports PyTorch: it comes after the command
-# line.
+# Names in tools.dataset_converters.prepare, which imports PyTorch and so is imported
+# after the command line is read.
 NAMES = (
     *('imagenet', 'imagenette', 'ade20k', 'camvid', 'pascal-context', 'coco'),
     *('cifar10', 'cifar100', 'fashion-mnist', 'flowers102', 'stanford-cars'),
@@ -50,9 +50,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Make the folder if it is not there, and check it."""
+    """Make the folder if it does not exist, and check it."""
     args = parse_args()
-    # An exit, unlike the signal itself, removes what is unfinished.
+    # An exit, unlike the signal itself, removes unfinished files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from tools.dataset_converters.prepare import DATA_SETS
     from tools.dataset_converters.prepare.data_set import check_data_set, make_data_set

@@ -1,9 +1,9 @@
 """Images of the quickstart: real handwritten digits on textured canvases.
 
-scikit-learn ships 1,797 digits that people wrote (8x8 pixels, UCI "Optical Recognition
-of Handwritten Digits", Alpaydin & Kaynak 1998). Each is used as it is; the paper under
-it and the colour of its ink are drawn. Everything is a pure function of a seed, so two
-machines with the same library versions write the same bytes.
+scikit-learn has 1,797 handwritten digits (8x8 pixels, UCI "Optical Recognition of
+Handwritten Digits", Alpaydin & Kaynak 1998). Each is used as it is; the paper under it
+and the colour of its ink are drawn at random. Everything is a pure function of a seed,
+so two machines with the same library versions write the same bytes.
 
 Shapes: ``n`` digits, ``H`` and ``W`` pixels.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-# A pixel counts as ink from half coverage on. Paler rims belong to neither
-# side: ADE20K has its label 0 for such pixels, see `Canvas.unlabelled`.
+# A pixel counts as ink from half coverage on. Paler rims are neither ink nor paper:
+# ADE20K has its label 0 for such pixels, see `Canvas.unlabelled`.
 INK, RIM = 0.5, 0.2
 
 
@@ -59,7 +59,7 @@ def load_digits(split: str, val_every: int = 5) -> Digits:
 
     Args:
         split: ``'train'`` (1,442 digits) or ``'val'`` (355 digits).
-        val_every: One digit in so many is for validation.
+        val_every: One of this many digits is for validation.
 
     Returns:
         The split, in scikit-learn's order.
@@ -88,13 +88,13 @@ def paint_digit(
     rng: np.random.Generator,
     sides: tuple[float, float] = (0.55, 0.7),
 ) -> np.ndarray:
-    """Paint one digit, alone and anywhere, on paper of its own.
+    """Paint one digit, alone and at a random place, on its own paper.
 
     Args:
         digits: Split to take it from.
         index: Its position in the split.
         size: Side of the image in pixels.
-        rng: Source of paper, ink, size and place.
+        rng: Generator for paper, ink, size and place.
         sides: Smallest and largest digit, as a share of the image.
 
     Returns:
@@ -111,14 +111,14 @@ def paint_digit(
 def place_digit(
     digits: Digits, index: int, size: int, side: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw one digit, white on black, anywhere on an image.
+    """Draw one digit, white on black, at a random place of an image.
 
     Args:
         digits: Split to take it from.
         index: Its position in the split.
         size: Side of the image in pixels.
         side: Side of the digit in pixels, the same for all.
-        rng: Source of the place.
+        rng: Generator for the place.
 
     Returns:
         Image (size, size, 3), uint8.
@@ -142,7 +142,7 @@ def paint_canvas(
     Args:
         digits: Split to draw from.
         size: Side of the canvas in pixels.
-        rng: Source of every choice.
+        rng: Generator for every choice.
         count: Fewest and most digits to try to place.
         sides: Smallest and largest digit, as a share of the canvas.
 
@@ -177,8 +177,8 @@ def paint_canvas(
 
 def _stroke(digits, index, side):
     """Enlarge a digit smoothly to (side, side), float32 in [0, 1]."""
-    # Ink reaches the rim of the 8x8 images: one empty pixel around it keeps
-    # the enlarged stroke from being cut off hard.
+    # Ink reaches the border of the 8x8 images: with one empty pixel around it, the
+    # enlarged stroke is not cut off.
     small = Image.fromarray(np.pad(np.uint8(digits.strokes[index] * 255), 1))
     return np.asarray(small.resize((side, side), Image.BICUBIC), np.float32) / 255
 

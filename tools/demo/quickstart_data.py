@@ -9,10 +9,11 @@
     ROOT/coco/annotations/instances_{train,val}2017.json       as COCO's
     ROOT/coco/{train,val}2017/
 
-Under ``digits`` one digit stands anywhere on textured paper, for training 60 of each
-class. Under ``anywhere`` it stands white on black. A digit has one image for training,
-two for validation. The same canvases are annotated twice, as label maps and as
-instances. Digits of the validation split stand on validation images only.
+Under ``digits`` each image has one digit at a random place on textured paper, with 60
+training images of each class. Under ``anywhere`` it is white on black, and each digit
+has one image for training or two for validation. The same canvases are annotated twice,
+as label maps and as instances. Digits of the validation split are on validation images
+only.
 
 Run ``python tools/demo/quickstart_data.py ROOT``.
 """
@@ -45,12 +46,12 @@ CLASSES = tuple('zero one two three four five six seven eight nine'.split())
 SEG_CLASSES = ('paper', *CLASSES)
 
 SEED = 0
-# Of the images under `anywhere`: their side, the digit's side.
+# Images under `anywhere`: their side, and the digit's side.
 ANYWHERE = dict(size=32, side=18)
-# Images of each digit with one digit alone.
+# Number of images under `anywhere` of each digit.
 PLACES = {'train': 1, 'val': 2}
-# Digits of a class under `digits`. Few: what labels that follow the tokens are worth
-# shows where images are few.
+# Digits per class under `digits`. Few, because the benefit of labels that follow the
+# tokens shows with few images.
 PER_CLASS = {'train': 60, 'val': 1000}
 SPLITS = {'train': 'training', 'val': 'validation'}
 
@@ -86,7 +87,7 @@ def write_quickstart(
     import sklearn
 
     root = Path(root)
-    # Images that other code made are made anew.
+    # Images are made anew if this code has changed.
     here = Path(__file__).parent
     code = [here / name for name in ('quickstart_data.py', 'digits.py')]
     stamp = dict(
@@ -144,7 +145,7 @@ def label_map(canvas: Canvas) -> np.ndarray:
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """Return a mask as COCO's uncompressed run lengths.
+    """Return a mask in COCO's uncompressed run-length encoding.
 
     Runs go down the columns and begin with the zeros.
 
@@ -242,7 +243,7 @@ def main() -> None:
     parser.add_argument('--train', type=int, default=60, help='training canvases')
     parser.add_argument('--val', type=int, default=96, help='validation canvases')
     args = parser.parse_args()
-    # An exit, unlike the signal itself, removes what is unfinished.
+    # An exit, unlike the signal itself, removes unfinished files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         written = write_quickstart(args.root, args.train, args.val)

@@ -1,10 +1,9 @@
-"""What mkdocs does not do by itself: links out of ``docs/``, notebooks, the API.
+"""Hooks of mkdocs: for links out of ``docs/``, for notebooks, and for the API.
 
-A page of ``docs/`` may link to any file of the repository, as a forge shows it. The
-site carries a page for each of these files below ``repository/``, so that it is whole
-without a forge and without a network. Notebooks become pages, with the outputs that
-they hold. The pages below ``reference/`` are made of docstrings, which are read without
-an import.
+A page of ``docs/`` may link to any file of the repository, as on GitHub. The site has a
+page for each of these files below ``repository/``, so that it is complete without
+GitHub and without a network. Notebooks become pages with their stored outputs. The
+pages below ``reference/`` are made from docstrings, which are read without an import.
 
 mkdocs calls the functions whose names begin with ``on_``.
 """
@@ -19,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / 'mmtlalign'
 LINK = re.compile(r'(?<=\]\()(?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))')
 LANGUAGES = {'.py': 'python', '.sh': 'bash', '.yml': 'yaml', '.cff': 'yaml'}
-# Sources are found by their names; their text would bury the pages in a search.
+# Source files are left out of the search, where they would hide the other pages.
 UNSEARCHED = '---\nsearch:\n  exclude: true\n---\n'
-# The pages that explain come first.
+# These pages rank below the guides in the search.
 BELOW = '---\nsearch:\n  boost: 0.5\n---\n'
 
 
@@ -35,7 +34,7 @@ def site_uri(path: str) -> str:
         path: Path of a file or folder, from the root of the repository.
 
     Returns:
-        Path as mkdocs has it: from ``docs/``, there or generated.
+        Path relative to ``docs/``, as in mkdocs, of an existing or generated page.
     """
     if path.startswith('docs/'):
         path = path.removeprefix('docs/')
@@ -81,7 +80,7 @@ def repository_pages(first: list[str]) -> dict[str, str]:
     """Return the pages of all files outside of ``docs/`` that are linked to.
 
     Args:
-        first: Paths of the Markdown files to begin with, from the root.
+        first: Paths of the Markdown files to start from, relative to the root.
 
     Returns:
         Markdown of each page by its `site_uri`.
@@ -174,7 +173,7 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Add the pages that are made of other files."""
+    """Add the pages that are made from other files."""
     from mkdocs.structure.files import File
 
     docs = Path(config.docs_dir)
@@ -200,5 +199,5 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Leave out the roles of Sphinx, such as ``:class:``, that docstrings have."""
+    """Remove the Sphinx roles of docstrings, such as ``:class:``."""
     return re.sub(r':(?:attr|class|data|func|meth|mod):(?=<code>)', '', html)

@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:e[+-]?\d+)?')
-# Sums in another order: after some training steps processors differ by so much.
+# Tolerances: processors sum in different orders, which training steps amplify.
 RELATIVE, ABSOLUTE = 0.05, 0.05
 
 
@@ -90,14 +90,14 @@ def run_cell(code: str, names: dict, count: int) -> list[dict]:
 
 
 def shown(data: dict, **fields: object) -> dict:
-    """Return an output that holds data by their kinds."""
+    """Return an output of a notebook with data by MIME type."""
     return dict(data=data, metadata={}, **fields)
 
 
 def differences(old: dict, new: dict) -> list[str]:
     """Return what differs between the outputs of two runs, cell by cell.
 
-    Words must be the same, numbers nearly; of pictures only that they are there.
+    Words must be equal and numbers nearly equal; pictures only have to exist.
     """
     found = []
     for number, cells in enumerate(zip(old['cells'], new['cells'], strict=True), 1):
@@ -109,7 +109,7 @@ def differences(old: dict, new: dict) -> list[str]:
 
 
 def text_of(output: dict) -> str:
-    """Return the text of an output; of a picture, that it is one."""
+    """Return the text of an output, or a placeholder for a picture."""
     data = output.get('data', {})
     return ''.join(output.get('text') or data.get('text/plain') or sorted(data))
 

@@ -1,1 +1,1 @@
-"""The suites of ``tools/evaluate.py``: what is measured, and what is written of it."""
+"""The suites of ``tools/evaluate.py``: their measurements and the report."""

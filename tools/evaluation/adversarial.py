@@ -1,4 +1,4 @@
-"""Attacks: FGSM, PGD, AutoAttack, and signs that their figures cannot be believed."""
+"""Attacks: FGSM, PGD, AutoAttack, and signs that their results are not reliable."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,7 +23,7 @@ SUITE = 'robustness'
 EPSILONS = (0.25, 0.5, 1, 2, 4)  # in 1/255
 STEPS = 10
 LIMIT = 1000
-STEP_FORWARDS = 3  # a step of an attack, in forward passes
+STEP_FORWARDS = 3  # cost of a step of an attack, in forward passes
 AUTO_STEPS = 1100  # steps of the standard AutoAttack on an image that withstands all
 
 
@@ -43,7 +43,7 @@ class Attack(ConditionItem):
         return context.options.limit or LIMIT
 
     def missing(self, context: Context) -> str | None:
-        """Return why there is no gradient, if there is none."""
+        """Return why the network has no gradient, or None."""
         batch = context.first_batch(4)
         try:
             for network in context.networks.values():
@@ -143,18 +143,18 @@ class AutoAttack(MeasuredItem):
         return len(self._indices(context))
 
     def missing(self, context: Context) -> str | None:
-        """Return what to install."""
+        """Return what to install, or None."""
         if find_spec('pyautoattack') is None:
             return "pip install pyautoattack==0.2.0 (or this package's extra 'robust')"
         return None
 
     def seconds(self, context: Context, forward: float) -> float:
-        """Return an upper limit: images that fall early cost less."""
+        """Return an upper limit: images that are fooled early cost less."""
         steps = AUTO_STEPS * STEP_FORWARDS * len(self.sizes)
         return self.images(context) * steps * forward * 0.5
 
     def measure(self, context: Context) -> list[Row]:
-        """Attack the images that are not done, and return the accuracies."""
+        """Attack the images that are not done yet, and return the accuracies."""
         indices = self._indices(context)
         parts = context.parts(self.name, indices, self.sizes)
         own = context.own_share(indices, parts.saved_indices())

@@ -1,4 +1,4 @@
-"""Attention quality: against masks and boxes of objects, and its entropy."""
+"""Quality of attention: agreement with masks and boxes of objects, and entropy."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,7 +22,7 @@ SUITE = 'attention'
 MASSES = (0.6, 0.9)
 MAPS = ('auto', 'chain')
 ENTROPY_IMAGES = 64
-# Of a ResNet-free table: DeiT at 512 pixels, lambda 0.9, best head.
+# Published values of DeiT at 512 pixels, lambda 0.9, best head.
 NASEER = (
     'DeiT-T 32.2, DeiT-S 29.2 at 512 pixels on VOC 2012, best head, mass 0.9 (Naseer '
     'et al.)'
@@ -30,12 +30,12 @@ NASEER = (
 
 
 class ObjectItem(MeasuredItem):
-    """Item of images with objects."""
+    """Base of items that need images with objects."""
 
     suite, options = SUITE, ('limit', 'objects')
 
     def missing(self, context: Context) -> str | None:
-        """Return that there are no objects, or no such attention."""
+        """Return a message if there are no objects or no attention to read."""
         settings, reason = find_objects(context)
         if settings is None:
             return reason
@@ -63,11 +63,11 @@ class Jaccard(ObjectItem):
     name, about = 'jaccard', 'overlap of the attention with masks of objects'
 
     def missing(self, context: Context) -> str | None:
-        """Return that there are no masks, or no such attention."""
+        """Return a message if there are no masks or no attention to read."""
         return masks_missing(context) or super().missing(context)
 
     def measure(self, context: Context) -> list[Row]:
-        """Return the index of the best head, of the mean, and of the foreground."""
+        """Return the Jaccard index of the best head, the mean, and the foreground."""
         arrays, rows = measure_maps(context), []
         kinds = dict(
             best_head='best head, chosen with the truth at hand',
@@ -141,13 +141,13 @@ class Boxes(ObjectItem):
 
 
 class Entropy(MeasuredItem):
-    """How wide attention looks, layer by layer."""
+    """Entropy of attention, layer by layer."""
 
     suite, name, alone = SUITE, 'entropy', True
     about = 'entropy of the attention of every layer, in bits'
 
     def missing(self, context: Context) -> str | None:
-        """Return why attention cannot be read, if it cannot."""
+        """Return why attention cannot be read, or None."""
         try:
             inputs = context.networks[MODEL].normalise(context.first_batch(1).images)
             read_attention(context.classifiers[MODEL], inputs)
@@ -207,7 +207,7 @@ MAP_TITLES = dict(auto='last attention', chain='chain')
 
 
 def measure_maps(context: Context) -> dict[str, np.ndarray]:
-    """Return arrays with a row an image, under every network; measured once."""
+    """Return arrays with a row for each image, for every network; measured once."""
     dataset = build_objects(context, squash=True)
     indices = context.indices(len(dataset))
     parts = context.parts('maps', context.chosen(['objects']), indices)
@@ -236,7 +236,7 @@ def measure_maps(context: Context) -> dict[str, np.ndarray]:
 
 
 def judge(maps: torch.Tensor, truth: DataSample) -> Iterator[tuple[str, object]]:
-    """Yield what is measured of one image's maps (heads, h, w), by name."""
+    """Yield the measures (name, value) of one image's maps (heads, h, w)."""
     boxes, size = np.asarray(truth.object_boxes), truth.img_shape
     for mass in MASSES:
         if 'gt_seg_map' in truth:
@@ -245,7 +245,7 @@ def judge(maps: torch.Tensor, truth: DataSample) -> Iterator[tuple[str, object]]
                 yield f'{kind}@{mass}', value
         found = is_located(map_box(maps, size, mass), boxes) if len(boxes) else np.nan
         yield f'located@{mass}', float(found)
-    if len(maps) == 1:  # the chain
+    if len(maps) == 1:  # the map of the whole chain of layers, without heads
         return
     scores = score_map(maps.mean(dim=0).numpy(), size)
     for name, every in (('largest', False), ('every', True)):
@@ -263,7 +263,7 @@ def paired_rows(
     setting: str,
     metric: str,
 ) -> list[Row]:
-    """Return the mean of a value of every image, and the paired difference."""
+    """Return rows with the mean of a value over images, and the paired difference."""
     networks: Sequence[str] = list(context.networks)
     values = {name: arrays[f'{name}/{key}'] for name in networks}
     known = ~np.isnan(next(iter(values.values())))

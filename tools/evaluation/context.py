@@ -1,4 +1,4 @@
-"""What all items share: the networks, the images, and the options of the command."""
+"""The networks, images and command-line options that all items share."""
 
 import hashlib
 import json
@@ -30,15 +30,15 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass
 class Options:
-    """Options of the command that change a number.
+    """Command-line options that change results.
 
     Attributes:
-        limit: Images at most; None for all.
-        seeds: Of random conditions, one draw each.
-        severities: Of corruptions.
-        saliency: ``'self'``, or a folder of stored maps.
-        objects: Data set with masks of objects; None for what the data folder has.
-        pairs: Mixed pairs of the suite ``labels``.
+        limit: Most images; None for all.
+        seeds: Seeds of random conditions, one draw each.
+        severities: Severities of corruptions.
+        saliency: ``'self'``, or an ``.npy`` file of stored maps.
+        objects: Data set with masks of objects; None for the one in the data folder.
+        pairs: Number of mixed pairs of the suite ``labels``.
     """
 
     limit: int | None = None
@@ -51,19 +51,19 @@ class Options:
 
 @dataclass
 class Context:
-    """Networks to compare, and the images to do it on.
+    """The networks to compare, and the images to compare them on.
 
     Attributes:
         cfg: Config of the networks.
         config: Its file.
         checkpoints: Name (``'model'``, ``'control'``) to file, or None for random
             weights.
-        weights: Which weights of a file.
+        weights: Which weights of a file to use.
         data: Folder of data sets that the config does not name.
         out: Folder of the results.
-        options: Options that change a number.
-        batch_size: Of a forward pass.
-        workers: Processes that decode images.
+        options: Options that change results.
+        batch_size: Batch size of a forward pass.
+        workers: Number of processes that decode images.
     """
 
     cfg: Config
@@ -186,22 +186,22 @@ class Context:
         return make_loader(pictures, indices, self.batch_size, self.workers)
 
     def indices(self, count: int, limit: int | None = None) -> list[int]:
-        """Return which of ``count`` images are evaluated: evenly spread.
+        """Return the indices of the images to evaluate, evenly spread.
 
         Args:
-            count: Images of the data set.
-            limit: At most so many. Defaults to None: the limit of the command.
+            count: Number of images of the data set.
+            limit: Most images. Defaults to None: the limit of the command.
         """
         limit = limit or self.options.limit or count
         limit = min(limit, count)
         return [place * count // limit for place in range(limit)]
 
     def parts(self, name: str, *given: Any) -> PartFiles:
-        """Return the files of one measurement, which depend on all that changes it.
+        """Return the files of one measurement, named by all that it depends on.
 
         Args:
-            name: Of the measurement.
-            *given: What it depends on beside networks and images.
+            name: Name of the measurement.
+            *given: What it depends on besides networks and images.
         """
         text = json.dumps([self.fingerprint, name, given], default=str, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -209,7 +209,7 @@ class Context:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What every number depends on."""
+        """All that every result depends on."""
         return dict(
             model=self.cfg.model,
             test=self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader'),
@@ -219,25 +219,25 @@ class Context:
         )
 
     def chosen(self, names: Collection[str]) -> dict[str, Any]:
-        """Return some of the options, with what tells whether their files changed."""
+        """Return some of the options, with stamps that show if their files changed."""
         values = {name: getattr(self.options, name) for name in sorted(names)}
         files = [value for value in values.values() if isinstance(value, str)]
         return dict(values, files=[stamp(file) for file in files])
 
     def own_share(self, places: Sequence[int], done: Collection[int]) -> list[int]:
-        """Return what this process measures: its share, less what is done.
+        """Return the places that this process still has to measure.
 
-        The share does not depend on what is done, which processes may see differently.
+        Its share does not depend on ``done``, which processes may see differently.
         """
         share = places[dist.get_rank() :: dist.get_world_size()]
         return [place for place in share if place not in done]
 
 
 def stamp(path: str | Path) -> list | None:
-    """Return what tells whether a file, or the files of a folder, are still the same.
+    """Return a value that changes when a file, or a folder, changes; None without it.
 
-    Of a folder it is when it and the folders in it changed: a file that came, went, or
-    was replaced by another is noticed, one that was written over is not.
+    For a folder it has the modification times of the folder and its subfolders: files
+    that are added, removed or replaced are noticed, but not files written in place.
     """
     path = Path(path)
     if not path.exists():

@@ -34,7 +34,7 @@ class Size(MeasuredItem):
         return 1
 
     def measure(self, context: Context) -> list[Row]:
-        """Return both; of one network, since the control is of the same config."""
+        """Return both, for one network, because the control has the same config."""
         backbone = context.cfg.model.backbone
         model = context.classifiers[MODEL]
         cost = count(model, context.image_size)
@@ -58,7 +58,7 @@ class Size(MeasuredItem):
 
 
 class Speed(MeasuredItem):
-    """Images a second, of the model and the same network with random weights."""
+    """Images per second, of the model and the same network with random weights."""
 
     suite, alone, options = SUITE, True, ()
 
@@ -68,7 +68,7 @@ class Speed(MeasuredItem):
         self.about = f'images a second of {what}, on this machine'
 
     def images(self, context: Context) -> int:
-        """Return the images of all timed steps."""
+        """Return the number of images in all timed steps."""
         return BATCH * REPEATS
 
     def seconds(self, context: Context, forward: float) -> float:
@@ -77,14 +77,14 @@ class Speed(MeasuredItem):
         return self.images(context) * forward * passes
 
     def missing(self, context: Context) -> str | None:
-        """Return that there is no optimizer to train with."""
+        """Return a message if there is no optimizer to train with."""
         if self.name == 'training' and context.cfg.get('optim_wrapper') is None:
             return 'the config has no optim_wrapper'
         return None
 
     def measure(self, context: Context) -> list[Row]:
         """Return the median over the steps."""
-        # Training changes weights: not those that are evaluated.
+        # A new network, because training changes weights.
         model = context.new_classifier()
         height, _ = context.image_size
         batch = random_batch(model, height, BATCH)

@@ -1,4 +1,4 @@
-"""The empty box: how much of a mixed label names an object that cannot be seen."""
+"""The empty box: the share of a mixed label for an object that cannot be seen."""
 
 import numpy as np
 from mmengine import dist
@@ -18,7 +18,7 @@ RULES = {'tlalign': 'TL-Align', 'transmix': 'TransMix'}
 
 
 class EmptyBox(LabelItem):
-    """Label mass that names something that cannot be seen, under every rule."""
+    """Label mass of objects that cannot be seen, under every rule."""
 
     name = 'empty-box'
     about = 'how much of the label names an object that cannot be seen'
@@ -26,11 +26,11 @@ class EmptyBox(LabelItem):
     options = ('limit', 'pairs', 'objects')
 
     def missing(self, context: Context) -> str | None:
-        """Return that there are no masks of objects, or that nothing is traced."""
+        """Return a message if there are no masks of objects or no tracing."""
         return masks_missing(context) or super().missing(context)
 
     def measure(self, context: Context) -> list[Row]:
-        """Return the phantom label mass of every rule, and what it takes off CutMix."""
+        """Return each rule's phantom label mass, and its reduction from CutMix's."""
         dataset = build_objects(context, squash=False)
         arrays = self._shares(context, dataset)
         images, places = np.unique(arrays['own'], return_inverse=True)

@@ -1,4 +1,4 @@
-"""What a suite consists of.
+"""Base classes of the items of which a suite consists.
 
 An item is one line of the plan. Items that change the images of the config
 (:class:`ConditionItem`) are measured together, in one pass over the data; others
@@ -19,10 +19,10 @@ class Item:
         suite: Name of its suite.
         name: Its name in ``--items``.
         about: What it measures, in a few words.
-        headline: Setting of the row that stands in the summary; by default the first.
-            None for an item whose numbers are for nobody to compare.
-        options: Names of the :class:`Options` that its numbers depend on; with another
-            value of one it is measured anew.
+        headline: Setting of the row that is shown in the summary; by default the first.
+            None for an item whose numbers are not meant for comparison.
+        options: Names of the :class:`Options` that its numbers depend on; if one of
+            them changes, the item is measured anew.
     """
 
     suite: str
@@ -32,11 +32,11 @@ class Item:
     options: tuple[str, ...] = ('limit',)
 
     def files(self, context: Context) -> list:
-        """Return what tells whether data beside those of the config changed."""
+        """Return stamps of the data that it uses besides those of the config."""
         return []
 
     def missing(self, context: Context) -> str | None:
-        """Return why the item cannot be measured, and what to do; None if it can."""
+        """Return why the item cannot be measured and what to do, or None if it can."""
         return None
 
     def images(self, context: Context) -> int:
@@ -48,7 +48,7 @@ class Item:
 
         Args:
             context: Networks and images.
-            forward: Seconds of a forward pass, an image.
+            forward: Seconds of a forward pass per image.
         """
         return self.images(context) * forward
 
@@ -57,7 +57,7 @@ class ConditionItem(Item):
     """Item that changes the images of the config."""
 
     def limit(self, context: Context) -> int | None:
-        """Return how many images at most; None for the limit of the command."""
+        """Return the most images to use; None for the limit of the command."""
         return None
 
     def images(self, context: Context) -> int:
@@ -65,7 +65,7 @@ class ConditionItem(Item):
         return len(context.indices(len(context.dataset), self.limit(context)))
 
     def conditions(self, context: Context) -> Sequence[Condition]:
-        """Return the conditions, by names of their own."""
+        """Return the conditions, which have unique names."""
         raise NotImplementedError
 
     def rows(self, context: Context, results: Results) -> list[Row]:

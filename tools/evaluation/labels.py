@@ -1,4 +1,4 @@
-"""Where labels go: shares by layer, their distance from the area, presence."""
+"""Label shares by layer, their distance from the area, and presence of tokens."""
 
 from collections.abc import Sequence
 
@@ -28,17 +28,17 @@ RULES = {
     'cutmix': 'CutMix',
 }
 PRESENCE_IMAGES = 64
-# Rules, similarities and two more forward passes of the batch before mixing.
+# Forward passes per pair: rules, similarities, and two for the batch before mixing.
 FORWARDS = 4
 
 
 class LabelItem(MeasuredItem):
-    """Item of mixed pairs, for every network and for random weights."""
+    """Base of items on mixed pairs, for every network and for random weights."""
 
     suite, options = SUITE, ('limit', 'pairs')
 
     def missing(self, context: Context) -> str | None:
-        """Return why labels cannot be traced, if they cannot."""
+        """Return why labels cannot be traced, or None."""
         images = len(context.indices(len(context.dataset)))
         if images < GROUP:
             return f'{images} images, and pairs are drawn from {GROUP} or more'
@@ -57,12 +57,12 @@ class LabelItem(MeasuredItem):
         return self.images(context) * FORWARDS * forward * 2 / len(ITEMS)
 
     def arrays(self, context: Context) -> dict[str, np.ndarray]:
-        """Return what every rule makes of every pair; measured once for all items."""
+        """Return the results of every rule for every pair; measured once for all."""
         return measure_pairs(context)
 
 
 class Rmse(LabelItem):
-    """Distance of what arrives from the area (TL-Align, Fig. 3)."""
+    """RMSE between the traced share at the output and the area (TL-Align, Fig. 3)."""
 
     name, about = 'rmse', 'how far the labels that arrive are from the area'
 
@@ -169,7 +169,7 @@ class RatioByLayer(LabelItem):
 
 
 class Similarity(LabelItem):
-    """Which rule agrees with the features (TL-Align, Fig. 4, as one number)."""
+    """Agreement of each rule with the features (TL-Align, Fig. 4, as one number)."""
 
     name, about = 'similarity', 'correlation of each rule with the token features'
 
@@ -198,7 +198,7 @@ class Similarity(LabelItem):
 
 
 class PresenceItem(LabelItem):
-    """How present every token is, by layer and accumulated (TL-Align, §3.2)."""
+    """Presence of every token, by layer and accumulated (TL-Align, §3.2)."""
 
     alone = True
     name, about = 'presence', 'how much of each token is left in the outputs, by layer'
@@ -208,7 +208,7 @@ class PresenceItem(LabelItem):
         return len(self._indices(context))
 
     def seconds(self, context: Context, forward: float) -> float:
-        """Return the estimate: as many passes as the tokens need columns."""
+        """Return the estimate, with as many passes as the tokens need columns."""
         return self.images(context) * 8 * forward
 
     def measure(self, context: Context) -> list[Row]:
@@ -265,7 +265,7 @@ class PresenceItem(LabelItem):
 
 
 def networks(context: Context) -> dict:
-    """Return the classifiers, and one of random weights beside them."""
+    """Return the classifiers, and one with random weights."""
     found = dict(context.classifiers)
     if context.checkpoints[MODEL] is not None:
         found[RANDOM] = context.random_classifier
@@ -279,7 +279,7 @@ def patch_side(context: Context) -> int:
 
 
 def measure_pairs(context: Context) -> dict[str, np.ndarray]:
-    """Return arrays with a row a pair; what earlier runs measured is kept."""
+    """Return arrays with a row for each pair; results of earlier runs are kept."""
     parts = context.parts('pairs', context.chosen(['limit', 'pairs']))
     done = parts.saved_indices()
     dataset, patch = context.dataset, patch_side(context)
@@ -294,7 +294,7 @@ def measure_pairs(context: Context) -> dict[str, np.ndarray]:
 
 
 def analyse(context: Context, batch: PairBatch) -> dict[str, np.ndarray]:
-    """Return what every rule makes of the pairs, under every network."""
+    """Return the results of every rule for the pairs, for every network."""
     arrays: dict[str, np.ndarray] = dict(
         own=batch.indices,
         partner=batch.indices[batch.partner.cpu().numpy()],
@@ -316,7 +316,7 @@ def _rows_of(found: MixAnalysis) -> dict[str, np.ndarray]:
     )
     arrays = {name: values.cpu().numpy() for name, values in by_layer.items()}
     for rule, sums in found.moments.items():
-        # Sums of the batch: its first row has them, the others nothing.
+        # Sums over the batch are in its first row, with zeros in the others.
         rows = np.zeros((len(found.area), len(sums)))
         rows[0] = sums.cpu().numpy()
         arrays[f'moments/{rule}'] = rows

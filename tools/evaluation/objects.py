@@ -1,4 +1,4 @@
-"""Images with masks or boxes of their objects: where they are, how they are read."""
+"""Find and read images with masks or boxes of their objects."""
 
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ BOXES = 'mmtlalign.BoxedObjects'
 def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
     """Return the config of a data set with objects, or None and what to do.
 
-    It is what ``--objects`` names, or VOC 2012 or COCO in the data folder. Boxes alone
-    are of type :data:`BOXES`.
+    It is the one that ``--objects`` names, or VOC 2012 or COCO in the data folder. Data
+    with boxes only have the type :data:`BOXES`.
 
     Raises:
-        InputError: What is named is neither.
+        InputError: ``--objects`` names neither.
     """
     named = context.options.objects
     if named is not None:
@@ -37,7 +37,7 @@ def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
 
 
 def masks_missing(context: Context) -> str | None:
-    """Return why there are no masks of objects, or None if there are some."""
+    """Return why there are no masks of objects, or None if there are."""
     settings, source = find_objects(context)
     if settings is None:
         return source
@@ -71,8 +71,9 @@ def build_objects(context: Context, squash: bool) -> Any:
 
     Args:
         context: Its options name the data.
-        squash: Whether images are squashed, as measures of boxes want them; else
-            resized by 256 / 224 and cut to the middle.
+        squash: Whether to resize images to the network's size whatever their aspect
+            ratio, as measures of boxes need; else resize to 256 / 224 of the size and
+            crop the centre.
     """
     settings, reason = find_objects(context)
     if settings is None:

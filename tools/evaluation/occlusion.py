@@ -21,13 +21,13 @@ from tools.evaluation.items import ConditionItem
 from tools.evaluation.rows import Results, Row, accuracy_rows, mean_rows
 
 SUITE = 'occlusion'
-MOST_CELLS = 14  # of a side, as of ViT at 224 pixels
+MOST_CELLS = 14  # per side, as for ViT at 224 pixels
 RATIOS = tuple(number / 10 for number in range(1, 10))
 SOURCE = 'Naseer et al., NeurIPS 2021, section 3'
 
 
 def patch_grid(size: tuple[int, int]) -> tuple[int, int]:
-    """Return rows and columns of patches: at most 14, and such that they divide."""
+    """Return rows and columns of patches: at most 14, and divisors of the size."""
     rows, columns = (
         max(count for count in range(1, MOST_CELLS + 1) if side % count == 0)
         for side in size
@@ -76,7 +76,7 @@ class SalientDrop(ConditionItem):
         self.about = f'accuracy without the {most} attended patches'
 
     def missing(self, context: Context) -> str | None:
-        """Return why there is no saliency, if there is none."""
+        """Return why there is no saliency, or None."""
         try:
             batch = context.first_batch(1)
             for network in context.networks.values():
@@ -176,7 +176,7 @@ def curve_rows(
     context: Context,
     seeds: Sequence[int] = (),
 ) -> list[Row]:
-    """Return the accuracy at each ratio, and before them the area under the curve."""
+    """Return the area under the curve, then the accuracy at each ratio."""
     grid = patch_grid(context.image_size)
     protocol = dict(
         source=SOURCE,
@@ -252,7 +252,7 @@ _last: list = [None, None]
 
 
 def _saliency(source: str, network: PixelModel, batch: Batch) -> Tensor:
-    """Return maps (B, h, w); of the last batch they are kept."""
+    """Return maps (B, h, w); those of the last batch are cached."""
     key = (source, id(network), batch.indices)
     if _last[0] != key:
         _last[:] = key, _read_saliency(source, network, batch)
@@ -269,11 +269,11 @@ def _read_saliency(source: str, network: PixelModel, batch: Batch) -> Tensor:
 
 
 def check_maps(source: str, images: int) -> None:
-    """Check stored maps of saliency.
+    """Check stored saliency maps.
 
     Args:
         source: ``.npy`` of (images, rows, columns), in the order of the test set.
-        images: Images of the test set.
+        images: Number of images of the test set.
 
     Raises:
         InputError: There is no such file, or it holds something else.

@@ -1,4 +1,4 @@
-"""Pictures of labels: the share in every token as a figure, and the microscope."""
+"""Pictures of labels: figures of the share in every token, and the microscope."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ PAIRS = 16
 
 
 class PageItem(LabelItem):
-    """Item that shows some pairs."""
+    """Base of items that show some pairs."""
 
     count: int
     alone = True

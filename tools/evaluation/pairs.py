@@ -1,7 +1,7 @@
-"""Mixed pairs of test images, the same whatever the batch size or the processes.
+"""Mixed pairs of test images, independent of batch size and number of processes.
 
-Images come in groups of eight, each the partner of the one before it, and every pair
-has a box of its own, drawn from its number.
+Images are in groups of eight, in which each is the partner of the one before it, and
+every pair has its own box, drawn by its number.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -25,14 +25,14 @@ GROUP = 8
 
 
 class PairBatch(NamedTuple):
-    """Pairs of whole groups.
+    """A batch of pairs in whole groups.
 
     Attributes:
-        numbers: Of the pairs (B,).
+        numbers: Numbers of the pairs (B,).
         images: (B, 3, H, W), 0 to 1, on the device.
-        labels: Of the own images (B,).
-        indices: Of the own images in the data set (B,).
-        partner: Place of the partner in the batch (B,).
+        labels: Labels of the own images (B,).
+        indices: Indices of the own images in the data set (B,).
+        partner: Index of the partner in the batch (B,).
         mask: Share of the partner in each pixel (B, 1, H, W).
         boxes: Top, bottom, left, right in pixels, ends exclusive (B, 4).
     """
@@ -57,9 +57,9 @@ def own_images(images: int, pairs: int, seed: int = 0) -> np.ndarray:
     """Return the own image of each pair; the partner is the next one of its group.
 
     Args:
-        images: Images there are.
-        pairs: Pairs, rounded up to whole groups.
-        seed: Of the order; each round takes another one.
+        images: Number of images of the data set.
+        pairs: Number of pairs, rounded up to whole groups.
+        seed: Seed of the order, which differs in each pass over the images.
 
     Raises:
         InputError: There are fewer images than a group takes.
@@ -80,7 +80,7 @@ def draw_box(number: int, size: tuple[int, int], patch: int, seed: int = 0) -> B
     """Return the box of a pair on the token grid, as ``TokenCutMix(alpha=1)`` draws it.
 
     Args:
-        number: Of the pair.
+        number: Number of the pair.
         size: Height and width of the images.
         patch: Side of a token in pixels.
         seed: Seed of all pairs.
@@ -108,13 +108,13 @@ def pair_batches(
     """Iterate over the pairs of this process that are not done.
 
     Args:
-        context: Its options count.
+        context: The context, with the number of pairs in its options.
         dataset: The images.
         patch: Side of a token in pixels.
-        done: Numbers of the pairs that are.
+        done: Numbers of the pairs that are done.
     """
     count = -(-context.options.pairs // GROUP)
-    # A group is done when its last pair is: rows of a batch are saved together.
+    # A group is done when its last pair is, because a batch is saved as a whole.
     last = range(GROUP - 1, count * GROUP, GROUP)
     mine = [place + 1 - GROUP for place in context.own_share(last, done)]
     size = max(1, context.batch_size // GROUP)
@@ -129,10 +129,10 @@ def load_pairs(
     """Iterate over batches of pairs.
 
     Args:
-        context: Its options count.
+        context: The context, for its loader and options.
         dataset: The images.
         patch: Side of a token in pixels.
-        chunks: Numbers of the pairs of each batch, whole groups.
+        chunks: Numbers of the pairs of each batch, in whole groups.
     """
     if not chunks:
         return

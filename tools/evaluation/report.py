@@ -1,4 +1,4 @@
-"""The report of an evaluation: tables, curves, and how it was made, in one file."""
+"""The report of an evaluation: tables, curves and protocols in one file."""
 
 import base64
 import csv
@@ -30,7 +30,7 @@ STYLE = (
     '@media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}'
     'pre{background:#222}td,th{border-color:#444}img{background:#fff}}'
 )
-# Of a curve, not of how it was measured.
+# Keys of a protocol that describe a curve rather than how it was measured.
 NETWORKS = (MODEL, CONTROL, RANDOM)
 CURVE_KEYS = ('x', 'x_label', 'curve')
 TITLES = dict(
@@ -43,7 +43,7 @@ TITLES = dict(
 
 
 def header(context: Context, command: str) -> dict[str, Any]:
-    """Return what stands above the rows of ``results.json``."""
+    """Return the metadata at the top of ``results.json``."""
     return dict(
         config=context.config,
         checkpoints={
@@ -62,7 +62,7 @@ def header(context: Context, command: str) -> dict[str, Any]:
 
 
 def write(context: Context, results: Results) -> list[Path]:
-    """Write curves, ``report.md`` and ``report.html``; returns the files to open."""
+    """Write curves, ``report.md`` and ``report.html``; return the files to open."""
     draw_curves(results, context.out / 'curves')
     images = sorted((context.out / 'curves').glob('*.png'))
     text = report_text(results, images, context.out)
@@ -83,7 +83,7 @@ def write(context: Context, results: Results) -> list[Path]:
 
 
 def report_text(results: Results, images: Sequence[Path], folder: Path) -> str:
-    """Return the report in Markdown; its numbers are those of ``results.json``."""
+    """Return the report in Markdown, with the numbers of ``results.json``."""
     top = results.header
     parts = [f'# Evaluation of {Path(top["config"]).stem}']
     parts += [
@@ -172,7 +172,7 @@ def item_text(item: dict[str, Any]) -> list[str]:
 
 
 def cells_of(rows: Sequence[dict]) -> list[list[str]]:
-    """Return a table with a line for each setting and metric, a column a network."""
+    """Return a table with a row per setting and metric, and a column per network."""
     networks = list(dict.fromkeys(row['network'] for row in rows))
     lines: dict[tuple[str, str], dict[str, str]] = {}
     images: dict[tuple[str, str], int] = {}
@@ -192,7 +192,7 @@ def cells_of(rows: Sequence[dict]) -> list[list[str]]:
 
 
 def number(value: float | None) -> str:
-    """Return a number with as many digits as it deserves; a dash for none."""
+    """Return a number with a sensible number of digits; a dash for None."""
     if value is None:
         return '–'
     if abs(value) >= 1000:
@@ -201,7 +201,7 @@ def number(value: float | None) -> str:
 
 
 def uncertainty(row: dict[str, Any]) -> str:
-    """Return what stands behind the first metric of a row."""
+    """Return the uncertainty to write after the first metric of a row."""
     text = ''
     if row['standard_error'] is not None:
         text += f' ± {number(row["standard_error"])}'
@@ -217,8 +217,8 @@ def uncertainty(row: dict[str, Any]) -> str:
 def draw_curves(results: Results, folder: Path) -> None:
     """Draw each item whose rows have an ``x`` in their protocol, and write its numbers.
 
-    Several curves over the same axis get a panel for each network; over axes of their
-    own, or where there is one, a panel for each curve.
+    Several curves over the same axis get a panel for each network; a single curve, and
+    curves over different axes, get a panel each.
     """
     for name, item in results.items.items():
         rows = [row for row in item['rows'] if 'x' in row['protocol']]

@@ -14,7 +14,8 @@ from tools.evaluation.items import ConditionItem
 from tools.evaluation.rows import Results, Row, accuracy_rows, mean_rows
 
 SUITE = 'robustness'
-# Milliseconds an image of 224 pixels takes, one thread (docs/evaluation.md).
+# Seconds for one corruption of an image of 224 pixels in one thread
+# (docs/evaluation.md).
 CORRUPTION_SECONDS = 0.195 / 15
 
 
@@ -40,7 +41,7 @@ class Clean(ConditionItem):
 
 
 class Calibration(ConditionItem):
-    """Whether the network is as often right as it is confident."""
+    """Calibration: agreement of confidence and accuracy."""
 
     suite, name, about = SUITE, 'calibration', 'errors of the confidence, clean images'
 
@@ -81,7 +82,7 @@ class Corruptions(ConditionItem):
     about = 'the 15 corruptions of ImageNet-C, made on the fly'
 
     def missing(self, context: Context) -> str | None:
-        """Return what to install, or that the images are too small."""
+        """Return what to install, or a message if the images are too small."""
         if find_spec('imagecorruptions') is None:
             return 'pip install imagecorruptions-imaug'
         if min(context.image_size) < corruptions.SMALLEST:
@@ -113,7 +114,7 @@ class Corruptions(ConditionItem):
         ]
 
     def rows(self, context: Context, results: Results) -> list[Row]:
-        """Return the mean, that of each severity, and every corruption."""
+        """Return the mean, the mean of each severity, and every corruption."""
         cells = self._cells(context)
         protocol = dict(
             made='on the fly by imagecorruptions, not the published files: do not '

@@ -19,19 +19,20 @@ class Row:
 
     Attributes:
         item: Name of the item.
-        setting: Which part of it, such as ``'gaussian_noise 3'``; empty if it has one.
-        network: ``'model'``, ``'control'``, or ``'difference'``, model less control.
-        metrics: Name to number; in percent where the name ends so.
-        n: Images, or pairs of images.
-        standard_error: Of the first metric, from the number of images.
+        setting: Part of the item, such as ``'gaussian_noise 3'``; '' if it has only
+            one.
+        network: ``'model'``, ``'control'``, or ``'difference'``, model minus control.
+        metrics: Name to number; in percent if the name ends in '%'.
+        n: Number of images, or pairs of images.
+        standard_error: Standard error of the first metric over images.
         interval: 95 % interval of the first metric.
         spread: Sample standard deviation of the first metric over the draws.
-        p: McNemar's exact p of a difference.
-        seeds: Of the draws.
+        p: Exact p value of McNemar's test of a difference.
+        seeds: Seeds of the draws.
         protocol: How it was measured.
         reference: ``value`` and ``source`` of a published number.
         notes: Warnings for the reader.
-        detail: Whether the report leaves it to ``results.json``.
+        detail: Whether the row is in ``results.json`` only, not in the report.
     """
 
     item: str
@@ -65,10 +66,10 @@ def accuracy_rows(
         item: Name of the item.
         setting: Part of the item.
         results: Predictions.
-        draws: Conditions of which the mean counts, one a seed.
-        seeds: Of the draws.
-        more: Other k whose top-k accuracy is given.
-        **settings: Of every :class:`Row`.
+        draws: Conditions to average, one for each seed.
+        seeds: Seeds of the draws.
+        more: Further k whose top-k accuracy is returned.
+        **settings: Fields of every :class:`Row`.
     """
     rows, correct = [], {}
     for network in dict.fromkeys(name for name, _ in results):
@@ -109,10 +110,10 @@ def mean_rows(
     conditions: Sequence[str],
     **settings: Any,
 ) -> list[Row]:
-    """Return the mean accuracy over conditions of the same images, which all count.
+    """Return the mean accuracy over conditions of the same images.
 
-    The standard error is that of the images' own means, since the conditions of an
-    image are not independent.
+    The standard error is computed over the means of each image, because the conditions
+    of an image are not independent.
     """
     rows, means = [], {}
     for network in dict.fromkeys(name for name, _ in results):
@@ -138,7 +139,7 @@ def _mean_row(
 def _difference(
     row: Row, model: np.ndarray, control: np.ndarray, settings: dict
 ) -> Row:
-    """Return model less control, image by image; hits are (draws, n)."""
+    """Return model minus control, paired by image; hits are (draws, n)."""
     p = None
     if len(model) == 1:
         p = compare_paired(model[0], control[0]).p

@@ -29,7 +29,7 @@ class Results:
 
     Args:
         path: The file.
-        header: What stands above the rows: command, machine, versions.
+        header: Metadata above the rows: command, machine, versions.
         resume: Whether rows of an earlier run are kept.
         order: Names of all items, in the order of the report.
     """
@@ -48,10 +48,10 @@ class Results:
         return kept.get('fingerprint') == fingerprint and not kept.get('skipped')
 
     def keep(self, fingerprints: dict[str, str]) -> list[str]:
-        """Drop the rows of other checkpoints, data or options; returns their items.
+        """Drop rows of other checkpoints, data or options, and return their items.
 
         Args:
-            fingerprints: Of every item, as it would be measured now.
+            fingerprints: Fingerprint of every item as it would be measured now.
         """
         other = [
             name
@@ -101,9 +101,9 @@ def measure(
 
     Args:
         context: Networks and images.
-        items: What to measure; what has results already is left out.
-        results: Where the rows go, on the main process.
-        say: Prints a line.
+        items: Items to measure; those with results are skipped.
+        results: Results to write to, on the main process.
+        say: Function that prints a line.
 
     Returns:
         Names of the items that failed.
@@ -125,7 +125,7 @@ def measure(
             passes.setdefault(tuple(chosen), []).append(item)
 
     def attempt(item: Item, work: Callable[[], None]) -> None:
-        # Of several processes the others would wait for one that goes on.
+        # If one of several processes skipped an error, the others would wait for it.
         if context.processes > 1:
             return work()
         try:
@@ -142,7 +142,7 @@ def measure(
         except (InputError, UnsupportedError):
             if context.processes > 1:
                 raise
-            for one in together:  # each by itself, to find which it was
+            for one in together:  # each by itself, to find the one that fails
                 attempt(one, partial(measure_conditions, context, [one], *given))
     for item in pending:
         if isinstance(item, MeasuredItem) and (
@@ -214,7 +214,7 @@ def measure_conditions(
 
 
 def save_images(path: Path, arrays: dict, predictions: dict) -> None:
-    """Write one bit and a confidence of every image, network and condition."""
+    """Write a bit (right or wrong) and a confidence per image, network, condition."""
     path.parent.mkdir(exist_ok=True)
     content = {'index': arrays['index']}
     for (network, condition), own in predictions.items():
@@ -225,7 +225,7 @@ def save_images(path: Path, arrays: dict, predictions: dict) -> None:
 
 
 def forward_seconds(context: Context) -> float:
-    """Measure about how many seconds a forward pass takes, an image."""
+    """Estimate the seconds of a forward pass per image by a measurement."""
     images = context.first_batch(16).images
     network = context.networks['model']
     with torch.no_grad():
@@ -236,7 +236,7 @@ def forward_seconds(context: Context) -> float:
 
 
 def fingerprint(context: Context, item: Item) -> str:
-    """Return 12 digits that change with all that the rows of an item depend on."""
+    """Return 12 hex digits that change with anything the rows of an item depend on."""
     settings = [
         context.fingerprint,
         context.chosen(item.options),
@@ -248,7 +248,7 @@ def fingerprint(context: Context, item: Item) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return numbers of NumPy as those of Python, and NaN as None."""
+    """Return a value with NumPy's numbers as Python's, and NaN as None."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""All items of the suites, which of them are chosen, and the plan that is printed."""
+"""The items of all suites, the choice among them, and the plan that is printed."""
 
 import difflib
 from collections.abc import Sequence
@@ -40,10 +40,10 @@ class Line:
     """One line of the plan.
 
     Attributes:
-        item: What is measured.
-        missing: Why it cannot be; None if it can.
-        images: How many images, or pairs.
-        seconds: About how long, of all networks.
+        item: The item.
+        missing: Why it cannot be measured; None if it can.
+        images: Number of images, or pairs.
+        seconds: Estimated time for all networks.
     """
 
     item: Item
@@ -56,7 +56,7 @@ def choose(suites: Sequence[str], names: Sequence[str] | None) -> list[Item]:
     """Return the items of some suites, or some of them by name.
 
     Raises:
-        InputError: A name is no item of the suites.
+        InputError: A name is not an item of the suites.
     """
     found = [item for item in ITEMS if 'all' in suites or item.suite in suites]
     known = [item.name for item in found]
@@ -72,10 +72,10 @@ def choose(suites: Sequence[str], names: Sequence[str] | None) -> list[Item]:
 
 
 def check(context: Context) -> None:
-    """Check what the command line names, before anything is measured.
+    """Check the data and files of the command line, before anything is measured.
 
     Raises:
-        InputError: The test set has other classes, or a file is not what it should be.
+        InputError: The test set has other classes, or a file is wrong.
     """
     classes = len(context.dataset.metainfo.get('classes') or ())
     if classes and classes != context.num_classes:
@@ -129,7 +129,7 @@ def describe(context: Context, lines: Sequence[Line]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration for people: ``'40 s'``, ``'12 min'``, ``'3.5 h'``."""
+    """Return a duration as text: ``'40 s'``, ``'12 min'``, ``'3.5 h'``."""
     if seconds < 90:
         return f'{max(1, seconds):.0f} s'
     if seconds < 5400:

@@ -19,7 +19,7 @@ from tools.output import track
 SUITE = 'robustness'
 CLASSES = 1000
 V2_VARIANTS = ('matched-frequency', 'threshold0.7', 'top-images')
-# Top-1 %, (A, R, V2, ReaL, Sketch); crop 0.9, bicubic.
+# Top-1 in percent on (A, R, V2, ReaL, Sketch); crop 0.9, bicubic.
 TIMM = "timm's result tables of 2026-08-08, with timm's weights, crop 0.9 bicubic"
 PUBLISHED = {
     'deit-tiny': (7.21, 32.71, 59.92, 80.03, 20.14),
@@ -36,20 +36,20 @@ class TestSet(MeasuredItem):
     """Accuracy on a test set of ImageNet's classes.
 
     Args:
-        name: Of the item.
+        name: Name of the item.
         about: What it measures.
-        folder: Of the set, in the data folder.
-        target: Of ``prepare_data.py``, which makes it.
+        folder: Folder of the set in the data folder.
+        target: Name of the set for ``prepare_data.py``.
     """
 
     suite = SUITE
-    __test__ = False  # to pytest
+    __test__ = False  # pytest must not collect it
 
     def __init__(self, name: str, about: str, folder: str, target: str):
         self.name, self.about, self.folder, self.target = name, about, folder, target
 
     def missing(self, context: Context) -> str | None:
-        """Return that the classes are others, or that the data are not there."""
+        """Return a message if the classes differ or the data are missing."""
         if context.num_classes != CLASSES:
             return (
                 f'it has the {CLASSES} classes of ImageNet, the network '
@@ -69,15 +69,15 @@ class TestSet(MeasuredItem):
         return sum(len(context.indices(len(one))) for one in sets)
 
     def files(self, context: Context) -> list:
-        """Return what tells whether the data of the set changed."""
+        """Return stamps that show whether the data of the set have changed."""
         return [stamp(context.data / self.folder)]
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return name to config of the data sets."""
+        """Return the configs of the data sets, by name."""
         raise NotImplementedError
 
     def classes(self) -> Sequence[int] | None:
-        """Return the classes that the network chooses from; None for all."""
+        """Return the classes among which the network chooses; None for all."""
         return None
 
     def measure(self, context: Context) -> list[Row]:
@@ -117,7 +117,7 @@ class TestSet(MeasuredItem):
         }
 
     def refer(self, context: Context, rows: list[Row]) -> list[Row]:
-        """Add the published value of a network of this kind, where there is one."""
+        """Add the published value of this kind of network, if there is one."""
         backbone = context.cfg.model.backbone
         arch = str(backbone.get('arch', ''))
         kind = arch if arch.startswith('deit') else f'swin-{arch}'
@@ -145,7 +145,7 @@ class Subset(TestSet):
         return subset_indices(self.which)
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the set, and ImageNet's own images of its classes if there are any."""
+        """Return the set, and ImageNet's own images of its classes if they exist."""
         given = dict(type='mmtlalign.ImageNetSubset', which=self.which)
         found = {'': dict(given, data_root=str(context.data / self.folder))}
         clean = context.data / 'imagenet' / 'val'
@@ -171,7 +171,7 @@ class Subset(TestSet):
 
 
 class OutOfDistribution(TestSet):
-    """ImageNet-O: whether unknown images are told by low confidence."""
+    """ImageNet-O: detection of unknown images by low confidence."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -182,7 +182,7 @@ class OutOfDistribution(TestSet):
         )
 
     def missing(self, context: Context) -> str | None:
-        """Return what is missing: the set, or ImageNet's validation images."""
+        """Return a message if the set or ImageNet's validation images are missing."""
         clean = context.data / 'imagenet' / 'val'
         if reason := super().missing(context):
             return reason
@@ -229,7 +229,7 @@ class Plain(TestSet):
         self.types = types
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the sets that are there."""
+        """Return the sets that exist."""
         root = str(context.data / self.folder)
         return {name: dict(one, data_root=root) for name, one in self.types.items()}
 
@@ -239,10 +239,10 @@ class Plain(TestSet):
 
 
 class V2(Plain):
-    """ImageNetV2: its variants that are there, matched frequency first."""
+    """ImageNetV2: the variants that exist, matched frequency first."""
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the variants that are there."""
+        """Return the variants that exist."""
         root = context.data / self.folder
         return {
             variant: dict(
@@ -253,7 +253,7 @@ class V2(Plain):
         }
 
     def missing(self, context: Context) -> str | None:
-        """Return that no variant is there."""
+        """Return a message if no variant exists."""
         if reason := super().missing(context):
             return reason
         if self.sets(context):

@@ -8,8 +8,8 @@ from pathlib import Path
 from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, some_of
 
-# Those of mmtlalign.checkpoint.key_maps, which imports PyTorch: it comes after the
-# command line.
+# Copies of texts in mmtlalign.checkpoint.key_maps, which imports PyTorch and so is
+# imported after the command line is read.
 FAMILIES = dict(
     deit='official DeiT and distilled DeiT',
     dhvt='official DHVT',
@@ -25,7 +25,7 @@ FAMILIES = dict(
     transmix='official TransMix',
     xcit='official XCiT',
 )
-# What holds the weights in a file of ours.
+# Entry for the weights in files that we write.
 OURS = 'state_dict'
 
 
@@ -58,22 +58,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def convert_file(
     family: str, source: str, target: str, reverse: bool = False, key: str | None = None
 ) -> list[str]:
-    """Rewrite a checkpoint file; nothing but the weights is kept.
+    """Convert a checkpoint file, keeping nothing but the weights.
 
     Args:
         family: A key of :data:`FAMILIES`.
-        source: File to read. Official ones hold their weights under an entry that
-            the family's table knows, ours under ``state_dict``, or the file is the
-            weights alone.
+        source: File to read. Official files hold their weights under an entry in the
+            family's table, ours under ``state_dict``; or the file is the weights alone.
         target: File to write, which must not exist.
-        reverse: From our names to the official ones. Defaults to False.
+        reverse: Whether to convert from our names to the official ones. Defaults to
+            False.
         key: The entry of ``source`` to read, if not the usual one.
 
     Returns:
-        Lines that say what was done.
+        Lines about what was done.
 
     Raises:
-        InputError: A file cannot be read or is there already, or a name is not known.
+        InputError: ``source`` cannot be read, ``target`` exists, or a name is not
+            known.
     """
     from mmtlalign.checkpoint.convert import convert, left_out, unwrap
     from mmtlalign.checkpoint.io import check_target, read_tensors, write_tensors
@@ -98,7 +99,7 @@ def convert_file(
 
 
 def main() -> None:
-    """Convert a file and say what was done."""
+    """Convert a file and print what was done."""
     args = parse_args()
     try:
         check_file(args.source, 'IN')

@@ -1,4 +1,4 @@
-"""Write the backbone of a checkpoint as a clean file: tensors, and what they are."""
+"""Write the backbone of a checkpoint to a clean file: its tensors and metadata."""
 
 import argparse
 import sys
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError
 
-# Of the modules that do it, which import PyTorch: they come after the command line.
+# Copies of choices in mmtlalign.checkpoint, which imports PyTorch and so is imported
+# after the command line is read.
 WEIGHTS = ('auto', 'raw', 'ema', 'teacher', 'student')
 FORMATS = ('mmpretrain', 'timm', 'mmdet', 'mmseg')
 
@@ -44,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Export a backbone and say what was written."""
+    """Export a backbone and print what was written."""
     args = parse_args()
     try:
         check_file(args.checkpoint, 'checkpoint')

@@ -1,4 +1,4 @@
-"""Names of weights in official code bases and in this package, one file a family.
+"""Names of weights in official code bases and in this package, one file per family.
 
 A new family is one more entry of :data:`KEY_MAPS`.
 """

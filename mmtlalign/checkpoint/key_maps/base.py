@@ -1,4 +1,4 @@
-"""The form of a table of names: pairs, and changes of values that have a way back."""
+"""The form of a table of names: pairs of names, and invertible changes of values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,21 +28,21 @@ Pair = tuple[Names, Names] | tuple[Names, Names, ValueMap]
 
 @dataclass(frozen=True)
 class KeyMap:
-    """A table of names that reads both ways, and where files keep the weights.
+    """A table of names for both directions, and where files hold the weights.
 
     Attributes:
         about: Whose files these are, for the command line.
         pairs: Official name, our name, and a :class:`ValueMap` where the values
-            differ. Where one tensor is several on the other side, that side is
-            a tuple. ``{field}`` is one part of a name between dots, or a piece of
-            it, and returns under the same field on the other side.
+            differ. Where several tensors correspond to one, their names are a tuple.
+            ``{field}`` stands for one part of a name between dots, or a piece of it,
+            which is the same on both sides.
         entries: Entries of an official file that may hold the weights; the first that
-            is there does, and a file written by us has the first.
-        left_out: Official names that are not part of the network of ours: what it
+            exists is read, and files that we write have the first of them.
+        left_out: Official names that are not part of our network: buffers that it
             computes by itself, or a head of pretraining.
-        stages: An official name and ours that every stage has once; its highest
-            number stands for ``{last}`` in ``pairs``.
-        wrappers: Beginnings of official names that are taken off.
+        stages: An official name and ours that every stage has once; the highest stage
+            number replaces ``{last}`` in ``pairs``.
+        wrappers: Prefixes of official names that are removed.
     """
 
     about: str

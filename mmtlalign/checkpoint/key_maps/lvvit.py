@@ -15,7 +15,7 @@ LVVIT = KeyMap(
             for k in range(3)
             for theirs, ours in (('conv', 'conv'), ('bn', 'norm'))
         ),
-        # The head of all tokens but the class token, for token labels.
+        # The head for the image tokens, which learn token labels.
         ('aux_head.{end}', 'head.layers.aux_head.{end}'),
     ),
     ('state_dict', 'model'),

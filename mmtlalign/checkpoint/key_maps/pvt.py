@@ -1,4 +1,4 @@
-"""Names of PVT: official code, and mmdet, whose weights differ in form as well."""
+"""Names of PVT: official code, and mmdet, whose weights differ in shape as well."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _STAGE = (
 PVT = KeyMap(
     'official PVT (the first version)',
     (
-        # The class token is of the last of the four stages.
+        # The class token belongs to the last of the four stages.
         ('cls_token', 'backbone.stages.3.positions.cls_token'),
         *(
             (official.replace('#', str(i + 1)), f'backbone.stages.{i}.{ours}')
@@ -35,8 +35,8 @@ PVT = KeyMap(
     ),
 )
 
-# Modules of ours and of mmdet, whose stages are lists: 0 the patch embedding, 1 the
-# positions and layers, 2 a norm that its first version leaves out.
+# Modules of ours and of mmdet, whose stages are lists: 0 is the patch embedding, 1 the
+# positions and layers, 2 a norm that mmdet's first version does not have.
 _OURS = re.compile(r'stages\.(\d+)\.(?:layers\.(\d+)\.)?(.+)\.(\w+)')
 _MMDET = re.compile(r'layers\.(\d+)\.(?:1\.([1-9]\d*)\.)?(.+)\.(\w+)')
 _IN_STAGE = {
@@ -56,12 +56,12 @@ _IN_LAYER = {
 
 
 def to_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights for mmdet's ``PyramidVisionTransformer``, which fill all of it.
+    """Return weights for all of mmdet's ``PyramidVisionTransformer``.
 
     mmdet keeps queries, keys and values in one matrix and its feed-forward in 1x1
-    convolutions. It sets the eps of two kinds of norms the other way round than the
+    convolutions. It exchanges the eps of two kinds of norms in comparison with the
     official code and this package (1e-6 in patch embeddings, 1e-5 in layers), so that
-    feature maps agree to about 1e-4, not to the last digit.
+    feature maps agree only to about 1e-4.
 
     Args:
         state_dict: Tensors of :class:`mmtlalign.backbones.PVT`, by name without
@@ -71,7 +71,7 @@ def to_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: A name is not one of PVT.
     """
-    # A class token comes with a position, the first of the last stage's.
+    # Position embeddings whose first row belongs to a class token.
     with_token = {
         name.replace('cls_token', 'pos_embed')
         for name in state_dict
@@ -99,10 +99,10 @@ def to_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def from_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of mmdet's ``PyramidVisionTransformer`` (first version).
+    """Convert weights of mmdet's ``PyramidVisionTransformer`` (first version) to ours.
 
     Args:
-        state_dict: Tensors of mmdet's backbone, names without ``backbone.``.
+        state_dict: Tensors of mmdet's backbone, by name without ``backbone.``.
 
     Returns:
         All weights of a PVT with ``with_cls_token=False``.
@@ -130,7 +130,7 @@ def from_mmdet(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fields(pattern: re.Pattern, name: str) -> tuple[str, str | None, str, str]:
-    """Return stage, layer if it is in one, module and kind of a weight."""
+    """Return stage, layer (or None), module and kind of a weight."""
     match = pattern.fullmatch(name)
     if match is None:
         raise _unknown(name)

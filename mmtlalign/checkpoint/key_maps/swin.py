@@ -19,9 +19,9 @@ def _from_unfold(value: Tensor) -> tuple[Tensor]:
     return (blocks[..., [0, 2, 1, 3], :].flatten(-2),)
 
 
-# The last axis of patch merging, 4C: the official Swin puts the four tokens after
-# each other, (row 0, column 0), (1, 0), (0, 1), (1, 1), C channels each;
-# `nn.Unfold` of mmcv puts the channels first and reads the four row by row.
+# The last axis of patch merging, 4C: the official Swin concatenates the four tokens
+# (row 0, column 0), (1, 0), (0, 1), (1, 1), C channels each; `nn.Unfold`, which mmcv
+# uses, puts the channels first and reads the four row by row.
 MERGE_ORDER = ValueMap(_to_unfold, _from_unfold)
 
 
@@ -39,7 +39,7 @@ def _window_index(table: Tensor) -> Tensor:
     return apart[..., 0] * side + apart[..., 1]
 
 
-# mmpretrain saves the index beside the table. Others compute it, as here.
+# mmpretrain saves the index beside the table. Others compute it, as is done here.
 BIAS_WITH_INDEX = ValueMap(
     lambda table: (table, _window_index(table)), lambda table, index: (table,)
 )
@@ -65,7 +65,7 @@ BODY: tuple[Pair, ...] = (
 
 
 def _merging(shift: int) -> tuple[Pair, ...]:
-    """Name patch merging, which timm counts to the stage after it (``shift`` 1)."""
+    """Return pairs for patch merging, which timm has one stage later (``shift`` 1)."""
     return tuple(
         (
             f'layers.{stage + shift}.downsample.{{part}}.{{end}}',
@@ -76,9 +76,9 @@ def _merging(shift: int) -> tuple[Pair, ...]:
     )
 
 
-# The mask of shifted windows and the index of the bias table.
+# Computed buffers: the mask of shifted windows and the index of the bias table.
 COMPUTED = (BLOCK + 'attn_mask', BLOCK + f'attn.{INDEX}')
-# The final norm of ours has the number of the last stage.
+# The name of our final norm has the number of the last stage.
 STAGES = (
     'layers.{last}.blocks.0.norm1.weight',
     'backbone.stages.{last}.blocks.0.norm1.weight',
@@ -100,7 +100,7 @@ TIMM = KeyMap(
     stages=STAGES,
 )
 
-# The view head and the region head are of pretraining alone.
+# The view head and the region head are used in pretraining alone.
 ESVIT = KeyMap(
     'official EsViT with Swin (--key student for the student)',
     (*BODY, *_merging(0), POSITIONS),
@@ -112,7 +112,7 @@ ESVIT = KeyMap(
             for head in ('head', 'head_dense')
             for part in ('mlp.{i}.{end}', 'last_layer.{end}')
         ),
-        # Batch norm's, and the one layer of a head without hidden ones.
+        # Batch norm, and the only layer of a head without hidden layers.
         'head.mlp.{end}',
         'head_dense.mlp.{end}',
     ),

@@ -4,7 +4,7 @@ from mmtlalign.checkpoint.key_maps.base import KeyMap, Pair
 
 LAYER = 'backbone.layers.{i}.'
 
-# What all of them have.
+# Names that all of them have.
 PLAIN: tuple[Pair, ...] = (
     ('cls_token', 'backbone.cls_token'),
     ('pos_embed', 'backbone.pos_embed'),
@@ -23,11 +23,11 @@ DISTILLED: tuple[Pair, ...] = (
     ('head_dist.{end}', 'head.layers.head_dist.{end}'),
 )
 
-# DeiT III is left out: mmpretrain's `DeiT3` normalises both halves of a layer with
-# the first norm, so that its weights mean another network there.
+# DeiT III is left out: mmpretrain's `DeiT3` uses the first norm of a layer for both
+# of its branches, so that the official weights would give another network there.
 DEIT = KeyMap('official DeiT and distilled DeiT', DISTILLED)
 
-# Both codes replace one file of timm 0.5.4 and keep its names.
+# Both code bases replace one file of timm 0.5.4 and keep its names.
 TLALIGN = KeyMap('official TL-Align', DISTILLED)
 TRANSMIX = KeyMap('official TransMix', DISTILLED, ('state_dict', 'model'))
 
@@ -38,7 +38,7 @@ TIMM = KeyMap(
         ('blocks.{i}.ls1.gamma', LAYER + 'attn.gamma1.weight'),
         ('blocks.{i}.ls2.gamma', LAYER + 'ffn.gamma2.weight'),
         ('norm_pre.{end}', 'backbone.pre_norm.{end}'),
-        # The norm behind the mean of the tokens.
+        # The norm after the mean of the tokens.
         ('fc_norm.{end}', 'backbone.ln2.{end}'),
     ),
     ('state_dict', 'model'),

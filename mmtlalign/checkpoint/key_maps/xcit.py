@@ -7,18 +7,18 @@ from mmtlalign.checkpoint.key_maps.base import KeyMap, Pair, ValueMap
 
 
 def _split(value: Tensor) -> tuple[Tensor, ...]:
-    # Copies: a file would hold the whole of it three times otherwise.
+    # Copies, because a file would hold the storage of a view as a whole, three times.
     return tuple(part.clone() for part in value.chunk(3))
 
 
-# Queries, keys and values apart.
+# Separate matrices for queries, keys and values.
 SPLIT_QKV = ValueMap(_split, lambda *parts: (torch.cat(parts),))
 
 XCA, CA = 'backbone.xca_layers.{i}.', 'backbone.ca_layers.{i}.'
 
 NAMES: tuple[Pair, ...] = (
     ('cls_token', 'backbone.cls_token'),
-    # Convolution, norm, activation: the activation counts in official names.
+    # Official indices also count the activation after each convolution and norm.
     *(
         (
             f'patch_embed.proj.{2 * k}.{n}.{{end}}',

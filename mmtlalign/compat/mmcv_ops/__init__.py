@@ -3,10 +3,10 @@
 mmcv calls its operators through one compiled module, ``mmcv._ext``. Where there is
 none, this package provides a module of that name: its functions take the arguments of
 the compiled ones and write into the same tensors, so all of ``mmcv.ops`` works
-unchanged. A compiled module always comes first.
+unchanged. A compiled module always takes precedence.
 
-Python finds the module through an import hook. Importing ``mmtlalign`` adds it; so does
-``mmtlalign.pth``, which an installation puts beside the package, in every Python
+Python finds the module through an import hook. Importing ``mmtlalign`` adds the hook;
+so does ``mmtlalign.pth``, which is installed beside the package, in every Python
 process of the environment, before any host is imported.
 
 This file imports neither PyTorch nor mmcv.
@@ -25,7 +25,7 @@ from mmtlalign.compat.hosts import host_version, installed
 from mmtlalign.errors import UnsupportedError
 
 MODULE = 'mmcv._ext'
-# By file of this package: the functions of mmcv._ext that it has.
+# File of this package -> functions of mmcv._ext that it implements.
 _FILES = {
     'boxes': ('bbox_overlaps', 'nms', 'nms_match', 'softnms'),
     'deform_conv': (
@@ -70,12 +70,12 @@ _FILES = {
         'psamask_forward',
     ),
 }
-# Function of mmcv._ext: the file of this package that has it.
+# Function of mmcv._ext -> file of this package that implements it.
 SUPPORTED = {name: file for file, names in _FILES.items() for name in names}
 
 
 def install() -> None:
-    """Let Python find the operators where mmcv was not compiled."""
+    """Add the import hook, which provides the operators if mmcv was not compiled."""
     this = sys.modules[__name__]
     if this not in sys.meta_path:
         sys.meta_path.append(this)  # type: ignore[arg-type]
@@ -98,14 +98,14 @@ class _Loader(Loader):
     """Loader of the module that stands in for ``mmcv._ext``."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module look its operators up here."""
+        """Make the module look up its operators in this package."""
         module.__getattr__ = _operator  # type: ignore[method-assign]
 
 
 def _operator(name: str) -> Any:
-    """Return an operator of ``mmcv._ext``, or a function that says that it is missing.
+    """Return an operator of ``mmcv._ext``, or a function that raises an error.
 
-    mmcv asks for all operators when it is imported, so a missing one must not fail
+    mmcv looks up all operators when it is imported, so a missing one must not fail
     before it is called.
     """
     if name.startswith('__'):
@@ -125,7 +125,7 @@ def _missing(name: str) -> Callable[..., NoReturn]:
 
 
 def unsupported(need: str) -> UnsupportedError:
-    """Return the error for what only a compiled mmcv has, with the remedy."""
+    """Return the error for a need that only a compiled mmcv meets."""
     return UnsupportedError(
         f'{need}, which only a compiled mmcv has. Compile it: bash tools/setup_env.sh '
         f'--compile-mmcv, or, in an environment of your own: {compile_command()}'

@@ -13,9 +13,9 @@ from mmtlalign.compat.mmcv_ops.precision import full_precision
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Return the indices of the boxes that stay, highest score first.
+    """Return the indices of the boxes that are kept, highest score first.
 
-    A box goes if its IoU with a better one that stays exceeds the threshold.
+    A box is dropped if its IoU with a kept box of higher score exceeds the threshold.
 
     Args:
         boxes: ``(N, 4)``.
@@ -27,7 +27,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         ``(K,)``, int64.
     """
     boxes, threshold = full_precision(boxes), np.float32(iou_threshold)
-    # Equal scores in the order of mmcv, whose sort is not stable.
+    # Sorted as by mmcv, not stably, so that equal scores have the same order.
     order = full_precision(scores).sort(descending=True).indices
     boxes = boxes[order]
     if offset:  # torchvision has none
@@ -71,8 +71,8 @@ def softnms(
     indices = np.arange(len(boxes))
     first, count = 0, len(boxes)
     while first < count:
-        # The best of the rest comes first; which of equal ones, and the order of the
-        # rest, are as in mmcv.
+        # The best of the rest comes first. Ties, and the order of the rest, are as in
+        # mmcv.
         left = rows[4, first:count]
         if not np.isnan(left[0]):
             best = first + int(np.nanargmax(left))
@@ -81,12 +81,12 @@ def softnms(
         rest = slice(first + 1, count)
         overlap = _iou(rows[:4, first], rows[:4, rest], offset)
         if method == 2:
-            # In double precision, since NumPy rounds otherwise than C.
+            # In double precision, because NumPy's float32 rounds differently from C.
             exponent = -(overlap * overlap) / np.float32(sigma)
             weight = np.exp(exponent, dtype=np.float64)
         else:
             lowered = 1 - overlap if method == 1 else np.zeros_like(overlap)
-            # NaN of two empty boxes is no overlap.
+            # NaN, from two empty boxes, counts as no overlap.
             weight = np.where(overlap >= np.float32(iou_threshold), lowered, 1)
         rows[4, rest] *= weight.astype(rows.dtype)
         kept = _fill_from_the_end(~(rows[4, rest] < np.float32(min_score)))
@@ -103,11 +103,11 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
     Args:
         dets: Boxes and scores ``(N, 5)``, on the CPU.
-        iou_threshold: A box goes to a better one whose IoU with it is at least that.
+        iou_threshold: Least IoU at which a box of higher score suppresses another.
 
     Returns:
-        A list for each box that stays: its index, then those that it suppresses,
-        highest score first.
+        A list for each kept box: its index, then those that it suppresses, highest
+        score first.
     """
     rows = full_precision(dets)
     order = rows[:, 4].sort(descending=True).indices
@@ -126,7 +126,7 @@ def bbox_overlaps(
         boxes2: ``(N, 4)``; N = M if aligned.
         ious: ``(M, N)``, or ``(M,)`` if aligned; written.
         mode: 0 divides the intersection by the union, 1 by the first box's area.
-        aligned: Whether row meets row, instead of each box each other.
+        aligned: Whether to compare row by row instead of all pairs.
         offset: 0 or 1.
     """
     boxes1, boxes2 = full_precision(boxes1), full_precision(boxes2)
@@ -150,7 +150,7 @@ def _groups(
     """Group boxes ``(4, N)``, the best first, by the box that suppresses them.
 
     Returns:
-        For each box that stays: its index, then those that it suppresses.
+        For each kept box: its index, then those that it suppresses.
     """
     groups, left = [], np.arange(boxes.shape[1])
     while len(left):
@@ -174,10 +174,10 @@ def _iou(box: np.ndarray, boxes: np.ndarray, offset: int) -> np.ndarray:
 
 
 def _fill_from_the_end(keep: np.ndarray) -> np.ndarray:
-    """Return which rows stay, in mmcv's order: a dropped one gives way to the last.
+    """Return the kept rows in mmcv's order: the last row replaces a dropped one.
 
     Args:
-        keep: Whether a row stays, ``(N,)``.
+        keep: Whether a row is kept, ``(N,)``.
 
     Returns:
         Indices of rows ``(K,)``.

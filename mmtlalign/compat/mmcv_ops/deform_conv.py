@@ -137,7 +137,7 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Return multi-scale deformable attention by mmcv's own form in PyTorch.
+    """Return multi-scale deformable attention by mmcv's own function in PyTorch.
 
     Args:
         value: ``(B, keys, heads, channels)``.
@@ -196,7 +196,7 @@ def _version_1(sizes: dict[str, int]) -> tuple[int, ...]:
 
 
 def _version_2(sizes: dict[str, int]) -> tuple[int, ...]:
-    """Return the same of the names of version 2."""
+    """Return the same from the names of version 2."""
     names = 'stride_h stride_w pad_h pad_w dilation_h dilation_w group deformable_group'
     return tuple(sizes[name] for name in names.split())
 

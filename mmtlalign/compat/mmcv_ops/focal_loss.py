@@ -105,7 +105,7 @@ def softmax_focal_loss_backward(
     """
     p, valid = _chosen(softmax, target)
     q = 1 - p
-    # Below gamma = 1 the power has a pole at q = 0, where the slope is finite.
+    # For gamma < 1 the power has a pole at q = 0, but the product is finite there.
     pole = q.clamp(min=TINY) ** (gamma - 1)
     slope = gamma * pole * p * p.clamp(min=TINY).log() - q**gamma
     slope = torch.where(valid, alpha * slope, 0)

@@ -1,11 +1,11 @@
-"""What mmcv says of its compiled operators in the report on an environment."""
+"""What mmcv reports about its compiled operators when it describes an environment."""
 
 
 def get_compiler_version() -> str:
-    """Return what stands in the place of the compiler."""
+    """Return a text in place of the compiler version."""
     return 'not compiled (mmtlalign: torchvision and PyTorch)'
 
 
 def get_compiling_cuda_version() -> str:
-    """Return what stands in the place of the CUDA version."""
+    """Return a text in place of the CUDA version."""
     return 'not compiled'

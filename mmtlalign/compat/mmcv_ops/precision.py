@@ -1,11 +1,11 @@
-"""In which precision the operators compute."""
+"""The precision in which the operators compute."""
 
 import torch
 from torch import Tensor
 
 
 def full_precision(tensor: Tensor) -> Tensor:
-    """Return a detached tensor in float32, or float64 if it has it.
+    """Return a detached tensor in float32, or in float64 if it is float64.
 
     Half precision is computed in float32 and rounded once, when the result is written,
     as torchvision's operators do under autocast.

@@ -32,12 +32,12 @@ def roi_align_forward(
         input: ``(B, C, H, W)``.
         rois: ``(R, 5)``.
         output: ``(R, C, P, Q)``; written.
-        argmax_y: Not used: they are of the maximum.
+        argmax_y: Not used, because only the maximum needs it.
         argmax_x: Not used.
         aligned_height: P.
         aligned_width: Q.
         spatial_scale: From pixels of the image to those of the input.
-        sampling_ratio: Samples along each side of a cell; 0 for one a pixel.
+        sampling_ratio: Samples along each side of a cell; 0 for one per pixel.
         pool_mode: 1, the average.
         aligned: Whether pixels have their centres at one half.
 
@@ -98,13 +98,13 @@ def roi_pool_forward(
 ) -> None:
     """Write RoIPool (ICCV 2015), the maximum of the pixels that a cell touches.
 
-    torchvision's rounds regions to whole pixels, mmcv's does not.
+    torchvision's RoIPool rounds regions to whole pixels; mmcv's does not.
 
     Args:
         input: ``(B, C, H, W)``.
         rois: ``(R, 5)``.
         output: ``(R, C, P, Q)``; written, 0 in cells outside the input.
-        argmax: The same, int32; written, -1 in these cells.
+        argmax: Place of the maximum, same shape, int32; written, -1 in these cells.
         pooled_height: P.
         pooled_width: Q.
         spatial_scale: From pixels of the image to those of the input.
@@ -113,9 +113,9 @@ def roi_pool_forward(
     x1, y1, x2, y2 = _like(rois, input)[:, 1:].unbind(1)
     columns = _cells(x1 * spatial_scale, (x2 + 1) * spatial_scale, pooled_width, width)
     rows = _cells(y1 * spatial_scale, (y2 + 1) * spatial_scale, pooled_height, height)
-    # Written at once, at the end: what export to ONNX records must change no part.
+    # `output` is written once, at the end: an export to ONNX records no partial writes.
     pooled, chosen = torch.zeros_like(output), torch.full_like(argmax, -1)
-    # Channels last, along which the maximum is fast: (B, H, W, C).
+    # Channels last, (B, H, W, C), where the maximum is fast.
     planes = input.detach().permute(0, 2, 3, 1).contiguous()
     for region, image in enumerate(rois[:, 0].long().tolist()):
         across = [q for q, (left, right) in enumerate(columns[region]) if left < right]
@@ -178,12 +178,13 @@ def deform_roi_pool_forward(
     Args:
         input: ``(B, C, H, W)``.
         rois: ``(R, 5)``.
-        offset: Shifts x, y in regions' sides over gamma ``(R, 2, P, Q)``, or empty.
+        offset: Shifts x, y ``(R, 2, P, Q)``, in units of gamma times the region's
+            sides; or empty.
         output: ``(R, C, P, Q)``; written.
         pooled_height: P.
         pooled_width: Q.
         spatial_scale: From pixels of the image to those of the input.
-        sampling_ratio: Samples along each side of a cell; 0 for one a pixel.
+        sampling_ratio: Samples along each side of a cell; 0 for one per pixel.
         gamma: Factor of the shifts.
     """
     sizes = (pooled_height, pooled_width, spatial_scale, sampling_ratio, gamma)
@@ -251,7 +252,7 @@ def _deform_roi_pool(
     else:
         samples = (side / cells).ceil()
     output = input.new_zeros(rois.size(0), input.size(1), pooled_height, pooled_width)
-    # Regions of the same image with as many samples are read at once.
+    # Regions of the same image with the same number of samples are read together.
     kinds, kind = torch.unique(
         torch.cat([rois[:, :1], samples], 1), dim=0, return_inverse=True
     )
@@ -282,7 +283,7 @@ def _sample(image: Tensor, points: Tensor) -> Tensor:
     """
     size = points.new_tensor([image.size(2), image.size(1)])
     inside = ((points >= -1) & (points <= size)).all(-1)
-    # grid_sample counts from -1 to 1, from the first pixel to the last.
+    # grid_sample's coordinates go from -1, the first pixel, to 1, the last.
     grid = points / (size - 1).clamp(min=1) * 2 - 1
     read = F.grid_sample(
         image[None], grid[None], padding_mode='border', align_corners=True
@@ -293,7 +294,7 @@ def _sample(image: Tensor, points: Tensor) -> Tensor:
 def _cells(
     first: Tensor, last: Tensor, count: int, length: int
 ) -> list[list[tuple[int, int]]]:
-    """Return first and last pixel + 1 of each cell along a side of each region."""
+    """Return (first pixel, last pixel + 1) of each cell along a side of each region."""
     steps = torch.arange(count + 1, device=first.device)
     size = (last - first) / count
     edges = first[:, None] + steps * size[:, None]
@@ -306,5 +307,5 @@ def _cells(
 
 
 def _like(rois: Tensor, other: Tensor) -> Tensor:
-    """Return regions in the precision in which the other tensor is computed."""
+    """Return regions in the precision in which ``other`` is computed."""
     return rois.detach().to(full_precision(other[:0]).dtype)

@@ -15,7 +15,7 @@ def sync_bn_forward_mean(input: Tensor, mean: Tensor) -> None:
 
 
 def sync_bn_forward_var(input: Tensor, mean: Tensor, var: Tensor) -> None:
-    """Write the mean square ``(C,)`` of an input ``(B, C, S)`` less a mean ``(C,)``."""
+    """Write the mean square deviation ``(C,)`` of ``(B, C, S)`` from ``mean``."""
     deviation = full_precision(input) - mean[:, None]
     var.copy_(deviation.square().mean((0, 2)))
 
@@ -45,11 +45,11 @@ def sync_bn_forward_output(
         bias: ``(C,)``, or empty.
         running_mean: ``(C,)``, updated, or empty.
         running_var: ``(C,)``, updated with the unbiased variance, or empty.
-        norm: Input without mean, over std ``(B, C, S)``; written.
+        norm: Input minus mean, divided by std, ``(B, C, S)``; written.
         std: ``(C,)``; written.
         output: norm times weight plus bias ``(B, C, S)``; written.
         eps: Added to the variance.
-        momentum: Share of this batch in the running statistics.
+        momentum: Weight of this batch in the running statistics.
         group_size: Number of processes.
     """
     std.copy_((var + eps).sqrt())

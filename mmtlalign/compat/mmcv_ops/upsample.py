@@ -64,7 +64,7 @@ def carafe_forward(
 ) -> None:
     """Write the same as `carafe_naive_forward`.
 
-    ``rfeatures`` gets a copy of the features, which mmcv hands to the backward;
+    ``rfeatures`` gets a copy of the features, which mmcv passes to the backward;
     ``routput`` and ``rmasks`` are not used.
     """
     rfeatures.copy_(features)
@@ -104,7 +104,7 @@ def _carafe(
     batch, channels, height, width = features.shape
     radius = (size - 1) // 2
     padded = F.pad(features, [radius] * 4)
-    # A pixel of the input and the scale × scale pixels of the output above it.
+    # Axes: a pixel of the input, and its scale × scale pixels in the output.
     kernels = masks.reshape(batch, groups, size**2, 1, height, scale, width, scale)
     output = features.new_zeros(())
     for place in range(size * size):
@@ -127,7 +127,7 @@ def masked_im2col_forward(
     pad_h: int,
     pad_w: int,
 ) -> None:
-    """Write the neighbourhoods of chosen pixels, for a convolution of these alone.
+    """Write the neighbourhoods of chosen pixels, for a convolution at these only.
 
     Args:
         im: ``(1, C, H, W)``.
@@ -177,8 +177,9 @@ def psamask_forward(
 
     Args:
         input: ``(B, h_mask · w_mask, H, W)``.
-        output: ``(B, H · W, H, W)``; written. With ``psa_type`` 0 (collect) channels
-            are the other pixels, with 1 (distribute) the pixel itself.
+        output: ``(B, H · W, H, W)``; written. With ``psa_type`` 0 (collect) the
+            channels of a pixel are the other pixels; with 1 (distribute) the axes are
+            exchanged.
         psa_type: 0 or 1.
         num_: B.
         h_feature: H.
@@ -225,17 +226,17 @@ def psamask_backward(
 def _mask_channels(
     like: Tensor, feature: tuple[int, int], mask: tuple[int, int], half: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Return where in a pixel's mask each other pixel is.
+    """Return the place of each other pixel in a pixel's mask.
 
     Args:
-        like: Tensor on the device.
+        like: A tensor on the device to use.
         feature: H and W.
         mask: Height and width of the masks.
         half: Row and column of their centre.
 
     Returns:
-        Channel ``(H · W, H · W)``, the other pixel first; and whether the other pixel
-        is in the mask at all.
+        Channel ``(H · W, H · W)``, indexed by the other pixel first; and whether the
+        other pixel is in the mask at all.
     """
     height, width = feature
     ys = torch.arange(height, device=like.device).repeat_interleave(width)

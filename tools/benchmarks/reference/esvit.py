@@ -1,7 +1,8 @@
-"""Reference implementation of EsViT's losses, as the formulas stand: slow and large.
+"""Reference implementation of EsViT's losses straight from the formulas, and slow.
 
-One crop and one pair of crops at a time, the whole matrix of similarities of a pair,
-gradients by autograd. EsViT (arXiv 2106.09785), §3; two global crops come first.
+It takes one crop and one pair of crops at a time, computes the whole matrix of
+similarities of a pair, and takes gradients by autograd. EsViT (arXiv 2106.09785), §3;
+two global crops come first.
 
 Shapes: ``B`` images, ``T`` tokens, ``P`` channels, ``K`` prototypes.
 """
@@ -36,7 +37,7 @@ def direct_match(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def direct_view_loss(student: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-    """Return the loss of views.
+    """Return the view loss.
 
     Args:
         student: Logits of each crop (B, K).
@@ -56,7 +57,7 @@ def direct_region_loss(
     features: Sequence[Tensor],
     keys: Sequence[Tensor],
 ) -> Tensor:
-    """Return the loss of regions.
+    """Return the region loss.
 
     Args:
         student: Logits of each crop (B, T, K).
@@ -76,7 +77,7 @@ def direct_region_loss(
 
 
 def direct_step(model: nn.Module, crops: Sequence[Tensor]) -> Tensor:
-    """Return the loss of a batch, each crop through the networks by itself.
+    """Return the loss of a batch, passing each crop through the networks separately.
 
     Args:
         model: EsViT.

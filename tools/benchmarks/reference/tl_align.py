@@ -1,8 +1,8 @@
-"""Reference implementation of TL-Align, as its paper writes it down: slow and large.
+"""Reference implementation of TL-Align straight from its paper: slow, much memory.
 
-Attention is dense and kept, its heads are averaged, and K label columns a token move
-through every layer (TL-Align, ICCV 2023, §3.3), for DeiT, Swin, DHVT and PVT. Nothing
-of this package's tracing is used but where labels start.
+Dense attention matrices are kept and averaged over heads, and K label columns per token
+move through every layer (TL-Align, ICCV 2023, §3.3), for DeiT, Swin, DHVT and PVT. Of
+this package's tracing it uses only the initial labels.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with class tokens first, ``K`` classes.
 """
@@ -25,7 +25,7 @@ from mmtlalign.tracing.trace import start_share, token_grid
 
 
 class ReferenceTLAlign:
-    """Moves label columns through a stock backbone, whose attention becomes dense.
+    """Trace of label columns through a stock backbone with dense attention.
 
     Args:
         backbone: Changed in place: its calls of fused attention are replaced, and it
@@ -88,7 +88,7 @@ class ReferenceTLAlign:
 
     @torch.no_grad()
     def propagate(self, module: nn.Module, weights: Tensor) -> None:
-        """Move labels by attention (B, H, Nq, Nk): the mean of before and after."""
+        """Move labels by attention (B, H, Nq, Nk), and average with those before."""
         before = keys = self.labels
         if isinstance(module, SpatialReductionAttention) and module.sr_ratio > 1:
             keys = self.pooled(module.sr_ratio)
@@ -120,13 +120,13 @@ class ReferenceTLAlign:
         maps = module.window_reverse(moved.unflatten(1, (side, side)), *padded, side)
         maps = maps.roll((shift, shift), dims=(1, 2))[:, :height, :width].flatten(1, 2)
         if padded != self.grid:
-            # Padding has no label: what is left of a row is its mass.
+            # Padding has no label, so the sum of a row is the share of real tokens.
             maps = maps / maps.sum(dim=-1, keepdim=True)
         self.labels = (self.labels + maps) / 2
 
     @torch.no_grad()
     def merge_patches(self, module: PatchMerging, inputs: tuple) -> None:
-        """Merge two by two tokens: the mean of the labels of the real ones."""
+        """Merge 2 x 2 tokens to the mean label of the real ones."""
         self.labels = self.pooled(2, ceil_mode=True)
         self.grid = tuple(-(-side // 2) for side in self.grid)
 
@@ -139,7 +139,7 @@ class ReferenceTLAlign:
         inputs: tuple,
         output: tuple,
     ) -> None:
-        """Begin a stage of PVT: tokens merge, and at the last a class token joins."""
+        """Start a stage of PVT: merge tokens, and add a class token in the last one."""
         if later:
             self.labels, self.grid = self.pooled(module.projection.stride[0]), output[1]
         if class_tokens:
@@ -148,7 +148,7 @@ class ReferenceTLAlign:
             self.prefix += class_tokens
 
     def pooled(self, side: int, ceil_mode: bool = False) -> Tensor:
-        """Return means over squares of tokens, class tokens as they are (B, N', K)."""
+        """Return labels (B, N', K) averaged over squares; class tokens stay."""
         maps = self.labels[:, self.prefix :].mT.unflatten(2, self.grid)
         maps = F.avg_pool2d(maps, side, ceil_mode=ceil_mode)
         return torch.cat([self.labels[:, : self.prefix], maps.flatten(2).mT], dim=1)

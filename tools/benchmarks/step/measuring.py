@@ -32,27 +32,27 @@ def measure(
     """Measure the times of all variants, which take turns, and their peak memory.
 
     Args:
-        network: Of the name in ``case``.
-        case: What is measured.
-        variants: Names of what is compared.
-        repeats: Rounds.
-        clock: ``'work'`` of the process or ``'wall'``, for the ratios.
+        network: The network that ``case`` names.
+        case: The case to measure.
+        variants: Names of the variants to compare.
+        repeats: Number of rounds.
+        clock: ``'work'``, the CPU time of the process, or ``'wall'``, for the ratios.
         compiled: Whether the networks are compiled.
-        sync_check: Whether to look for what waits for the GPU.
+        sync_check: Whether to look for calls that wait for the GPU.
         profiled: Whether to measure single operations, too.
         steps_per_sample: Steps between two waits for the GPU.
 
     Returns:
-        The case and, by variant, ``seconds`` of work and by the ``wall``
-        clock, a list of rounds each, and ``peak_bytes``; ``reference``, the faster
-        plain CutMix; ``ratios`` and ``peak_ratios`` to it; if asked for ``waits`` and
+        The case and, by variant, ``seconds`` of CPU time and by the ``wall`` clock, a
+        list of rounds each, and ``peak_bytes``; ``reference``, the faster plain
+        CutMix; ``ratios`` and ``peak_ratios`` to it; if asked for, ``waits`` and
         ``operations``.
     """
     torch.set_num_threads(case.threads)
     gc.collect()  # the networks of the case before
     if compiled:
-        # Networks of one class count as one for the limit of graphs, beyond which
-        # the rest would run eagerly without a word.
+        # The limit of graphs counts networks of one class together; beyond it the
+        # rest would silently run eagerly.
         torch.compiler.reset()
         torch._dynamo.config.cache_size_limit = 64
     batch = Batch(case.batch, case.size, case.device)
@@ -63,7 +63,7 @@ def measure(
         batch.renew()
 
     if compiled or case.device == 'cuda':
-        # Graphs are made, kernels chosen and memory taken before the clock runs.
+        # Compile, choose kernels and allocate memory before the clock runs.
         timing.take_turns(steps, 1, case.device, before)
     work, wall = timing.take_turns(
         steps, repeats, case.device, before, steps_per_sample
@@ -119,11 +119,11 @@ def profile_operations(
     """Return the seconds of each operation of each step, without those that it calls.
 
     Args:
-        steps: By name; they take turns.
+        steps: Steps by name; they take turns.
         before: Called with the number of the round before every step.
-        device: Whose time is taken, ``'cpu'`` or ``'cuda'``.
-        rounds: The median of so many. Profiling itself costs time: compare operations,
-            not whole steps.
+        device: Device whose time is measured, ``'cpu'`` or ``'cuda'``.
+        rounds: Number of rounds, of which the median is taken. Profiling itself costs
+            time: compare operations, not whole steps.
 
     Returns:
         Seconds by step and operation.
@@ -138,7 +138,7 @@ def profile_operations(
             with profile(activities=kinds) as profiled:
                 step()
             for event in profiled.key_averages():
-                # Older profilers end some calls before what they call.
+                # In older profilers some calls end before the calls inside them.
                 seconds = max(0.0, 1e-6 * _own_time(event, device))
                 found[name].setdefault(event.key, []).append(seconds)
     return {

@@ -23,7 +23,7 @@ from tools.benchmarks.step.variants import CLASSES
 
 CUTMIX = 'cutmix'
 PLAIN = 'plain'
-# Column: how the head of a target begins.
+# Column of the table -> prefix of the head's type.
 TARGETS = {PLAIN: '', 'tlalign': 'mmtlalign.TLAlign', 'transmix': 'mmtlalign.TransMix'}
 
 
@@ -35,9 +35,9 @@ class Mixer:
         title: Its name.
         augment: Config of the augment.
         guide: Config of its guide, where it needs one.
-        by_token: Whether its box or blocks lie on the grid of tokens.
-        head: What stands before the name of the head, after the target.
-        head_options: Of the head.
+        by_token: Whether its box or blocks are aligned to the grid of tokens.
+        head: Part of the head's type after the target.
+        head_options: Options of the head.
         tokens: Whether the head needs all tokens.
         targets: Targets that it has.
     """
@@ -103,7 +103,7 @@ class Variant:
 
 
 def variants_of(mixers: Sequence[str], targets: Sequence[str]) -> list[Variant]:
-    """Return the cells of a table, plain CutMix first, to which ratios are."""
+    """Return the cells of a table, starting with the reference, plain CutMix."""
     asked = [Variant(CUTMIX, PLAIN)]
     for name in mixers:
         asked += [Variant(name, t) for t in targets if t in MIXERS[name].targets]
@@ -152,7 +152,7 @@ def build(network: Network, variant: Variant, size: int) -> nn.Module:
 
 @contextmanager
 def count_passes(model: nn.Module) -> Iterator[list[int]]:
-    """Count the forward passes of a classifier's backbone, in the list's one number."""
+    """Count the forward passes of a classifier's backbone in a list of one number."""
     passes = [0]
 
     def count(*_: Any) -> None:
@@ -171,16 +171,16 @@ def measure(
     """Measure the steps of all cells, which take turns.
 
     Args:
-        network: Of the name in ``case``.
-        case: What is measured.
-        variants: The first is plain CutMix.
-        repeats: Rounds.
+        network: The network that ``case`` names.
+        case: The case to measure.
+        variants: The cells, plain CutMix first.
+        repeats: Number of rounds.
 
     Returns:
-        By cell ``seconds`` of each round; ``ratios`` to plain CutMix of the same
+        By cell: ``seconds`` of each round; ``ratios`` to plain CutMix of the same
         round, their ``median`` and ``range``; ``memory``, the ratio of peaks;
-        ``passes``, forward passes beside the step's own; ``parameters`` more than
-        plain CutMix has.
+        ``passes``, the number of extra forward passes; ``parameters``, the number of
+        extra parameters.
     """
     torch.set_num_threads(case.threads)
     gc.collect()

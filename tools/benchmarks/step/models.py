@@ -1,10 +1,10 @@
-"""Networks of the benchmark, in mmpretrain and perhaps in timm, and its cases."""
+"""Networks of the benchmark, in mmpretrain and (some) in timm, and its cases."""
 
 import copy
 import math
 from dataclasses import dataclass
 
-# Of both hosts alike: DeiT's recipe.
+# As in DeiT's recipe, in mmpretrain and timm alike.
 DROP_PATH = 0.1
 
 
@@ -13,11 +13,11 @@ class Network:
     """Network that is benchmarked.
 
     Attributes:
-        backbone: Config of the backbone in mmpretrain's way.
-        timm: Name of the same network in timm. Defaults to None: it has none.
-        size: Sides of the images in pixels that it is made for.
-        patch: Sides of a token in pixels, of plain transformers with a class token:
-            they take any number of tokens. Defaults to None: its own size alone.
+        backbone: Config of the backbone for mmpretrain.
+        timm: Name of the same network in timm. Defaults to None: timm lacks it.
+        size: Side of its usual images in pixels.
+        patch: Side of a token in pixels, for plain transformers with a class token,
+            which take any number of tokens. Defaults to None: only its usual size.
         has_reference: Whether ``ReferenceTLAlign`` knows its attention.
         host: A host that it needs beyond mmpretrain.
     """
@@ -31,11 +31,11 @@ class Network:
 
     @property
     def tokens(self) -> int | None:
-        """Number of tokens at its own size; None where that changes on the way."""
+        """Number of tokens at its usual size; None if it changes between layers."""
         return self.patch and (self.size // self.patch) ** 2 + 1
 
     def pixels(self, tokens: int | None) -> int | None:
-        """Return the sides of images of so many tokens, None if there are none."""
+        """Return the side of images with that many tokens, None if there is none."""
         if tokens in (None, self.tokens):
             return self.size
         return self.patch and self.patch * math.isqrt(tokens - 1)
@@ -54,13 +54,13 @@ class Case:
 
     Attributes:
         model: Name of the network.
-        size: Sides of the images in pixels.
-        tokens: How many they are; None where that changes on the way.
-        batch: Images.
+        size: Side of the images in pixels.
+        tokens: Number of tokens; None if it changes between layers.
+        batch: Number of images.
         measure: ``'step'`` or ``'train'``.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``.
-        attention: ``'stock'``, or the kernel that our variants are sped up with.
-        threads: Of the CPU.
+        attention: ``'stock'``, or the kernel that speeds up our variants.
+        threads: Number of CPU threads.
         device: ``'cpu'`` or ``'cuda'``.
     """
 

@@ -17,7 +17,7 @@ COLOURS = dict(
     dense='#d55e00',
     ema='#56b4e9',
 )
-# What tells cases of one model apart.
+# Fields in which the cases of one model differ.
 SETTING = ('tokens', 'measure', 'precision', 'attention', 'threads')
 
 
@@ -49,7 +49,7 @@ def _varying(rows: list[dict]) -> list[str]:
 
 
 def _names(rows: list[dict], leave_out: str | None = None) -> list[str]:
-    """Return the model of each row, and what else tells it from others."""
+    """Return the model of each row, with the fields that distinguish it."""
     keys = [key for key in _varying(rows) if key != leave_out]
     unit = dict(tokens=' tokens', threads=' threads')
     return [
@@ -61,7 +61,7 @@ def _names(rows: list[dict], leave_out: str | None = None) -> list[str]:
 
 
 def _ratios(axis: Axes, rows: list[dict]) -> None:
-    """Draw a dot for the median and a bar for the middle half; a line a case."""
+    """Draw a dot for the median and a bar between the quartiles, case by case."""
     shown = [v for v in VARIANTS if any(v in row['ratios'] for row in rows)]
     for place, variant in enumerate(shown):
         found = [(i, row['ratios'].get(variant)) for i, row in enumerate(rows)]
@@ -87,7 +87,7 @@ def _ratios(axis: Axes, rows: list[dict]) -> None:
 
 
 def _grown(rows: list[dict]) -> dict[str, list[dict]]:
-    """Group rows that differ in their length alone, by name; without single ones."""
+    """Group rows that differ only in their length, by name; drop single rows."""
     groups = {}
     for name, row in zip(_names(rows, leave_out='tokens'), rows):
         groups.setdefault(name, []).append(row)

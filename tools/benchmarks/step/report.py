@@ -1,4 +1,4 @@
-"""Tables of the benchmark, a line a case."""
+"""Tables of the benchmark, with one row per case."""
 
 from collections.abc import Iterable, Iterator
 from statistics import median
@@ -8,10 +8,10 @@ from tools.benchmarks.step.variants import VARIANTS
 
 
 def print_times(rows: Iterable[dict], variants: list[str], clock: str) -> None:
-    """Print what a step takes, each line as soon as its row is there.
+    """Print the times of a step, each row as soon as it is measured.
 
     Args:
-        rows: As of :func:`measure`; may be a generator.
+        rows: Results of :func:`measure`; may be a generator.
         variants: Names of the columns.
         clock: ``'work'`` or ``'wall'``.
     """
@@ -24,7 +24,7 @@ def print_times(rows: Iterable[dict], variants: list[str], clock: str) -> None:
 
 
 def print_peaks(rows: list[dict], variants: list[str]) -> None:
-    """Print what a step holds at most, beyond parameters, their state and images."""
+    """Print the peak memory of a step, beyond parameters, their state and images."""
     names = [VARIANTS[variant] for variant in variants]
     timing.print_table(
         'Peak memory of one step, as a ratio to the same reference',
@@ -45,8 +45,8 @@ def print_operations(rows: list[dict], most: int = 16) -> None:
     """Print where the time goes: for each case the operations that take the most.
 
     Args:
-        rows: As of :func:`measure`.
-        most: Operations of a table; what the others take is one more line.
+        rows: Results of :func:`measure`.
+        most: Number of operations in a table; one more row has the sum of the others.
     """
     for row in rows:
         found = list(row['operations'].values())
@@ -70,7 +70,7 @@ def print_operations(rows: list[dict], most: int = 16) -> None:
 
 
 def print_waits(rows: list[dict]) -> None:
-    """Print which variants wait for the GPU, and where first."""
+    """Print which variants wait for the GPU, and the first place where they do."""
     timing.print_table(
         'Waiting for the GPU',
         (*HEADS, 'variant', 'waits at'),

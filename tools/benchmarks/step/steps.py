@@ -1,9 +1,9 @@
 """One training step of each variant, to be timed.
 
-Both hosts do it as their own training loop does: mmpretrain through
+Each library runs it as its own training loop does: mmpretrain through
 ``model.train_step`` and an optimizer wrapper of mmengine, timm through a plain loop.
-Images lie on the device; labels lie where a loader of the host leaves them, with
-mmpretrain in the samples on the CPU, with timm on the device.
+Images are on the device; labels are where the loader of the library leaves them: for
+mmpretrain in the samples on the CPU, for timm on the device.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ MEASURES = {
     'step': 'mixing, forward, backward',
     'train': 'mixing, forward, backward, AdamW',
 }
-# 'stock': as the backbone is built; others as of FastAttentionHook, in our variants.
+# 'stock': as the backbone is built; the others are kernels of FastAttentionHook, for
+# our variants.
 ATTENTIONS = ('stock', 'auto', 'fused', 'explicit')
 RATES = dict(lr=1e-4, weight_decay=0.05)
 
@@ -38,8 +39,8 @@ class Batch:
     """Batch of random images and labels.
 
     Args:
-        count: Images, B.
-        size: Their sides in pixels.
+        count: Number of images B.
+        size: Their side in pixels.
         device: Device of the images.
     """
 
@@ -51,19 +52,19 @@ class Batch:
         self.samples: list[DataSample] = []
 
     def renew(self) -> None:
-        """Make new samples, as a step writes into them."""
+        """Make new samples, because a step changes them."""
         self.samples = [DataSample().set_gt_label(label) for label in self.labels]
 
 
 class NoStep(torch.optim.AdamW):
-    """Optimizer that holds gradients and leaves the parameters as they are."""
+    """Optimizer that does not change the parameters."""
 
     def step(self, closure: Callable | None = None) -> None:
         """Do nothing."""
 
 
 class Autocast(OptimWrapper):
-    """Optimizer wrapper whose forward runs in another precision, unscaled."""
+    """Optimizer wrapper that autocasts the forward pass, without loss scaling."""
 
     def __init__(self, device: str, dtype: torch.dtype, **kwargs: Any):
         super().__init__(**kwargs)
@@ -71,7 +72,7 @@ class Autocast(OptimWrapper):
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run a forward pass in the precision."""
+        """Autocast a forward pass."""
         with super().optim_context(model), torch.autocast(*self.autocast):
             yield
 
@@ -168,7 +169,7 @@ def _optimizer(model: nn.Module, case: Case, **options) -> torch.optim.Optimizer
 
 
 def _scales(case: Case) -> bool:
-    """Return whether losses are scaled, as in training in half precision."""
+    """Return whether losses are scaled, as in training in float16."""
     return case.precision == 'fp16' and case.measure == 'train'
 
 

@@ -1,6 +1,6 @@
-"""Variants of a training step that are compared: mmpretrain's classifiers, and timm's.
+"""Variants of a training step to compare: classifiers of mmpretrain and of timm.
 
-All mix every batch by CutMix, a box of pixels drawn with alpha 1.
+All mix every batch by CutMix with alpha 1, with a box in pixels.
 """
 
 from collections.abc import Sequence
@@ -47,8 +47,8 @@ class ReferenceClassifier(ImageClassifier):
     Its preprocessor makes the labels one-hot.
 
     Args:
-        *args: As of mmpretrain's ``ImageClassifier``.
-        **kwargs: As of mmpretrain's ``ImageClassifier``.
+        *args: Arguments of mmpretrain's ``ImageClassifier``.
+        **kwargs: Arguments of mmpretrain's ``ImageClassifier``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -114,7 +114,7 @@ def build_timm(network: Network, size: int) -> nn.Module:
 
 
 def _output(network: Network) -> tuple[Tensor, str]:
-    """Return the last feature of an image (1, C) or (1, C, h, w), and what it is of."""
+    """Return the last feature of an image, (1, C) or (1, C, h, w), and its kind."""
     probe = MODELS.build(network.config(network.size))
     probe.eval()
     with torch.no_grad():

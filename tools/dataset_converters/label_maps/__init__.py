@@ -1,1 +1,1 @@
-"""Label maps of the images of a folder, for ``make_label_maps.py``."""
+"""Make label maps for the images of a folder, for ``make_label_maps.py``."""

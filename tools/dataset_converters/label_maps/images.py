@@ -1,4 +1,4 @@
-"""The images of a folder as an annotator gets them: whole, or their centre."""
+"""The images of a folder as inputs of an annotator: whole, or centre-cropped."""
 
 import os
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ class AnnotatorImages(Dataset):
         root: Their folder.
         names: Relative paths.
         size: Rows and columns in pixels.
-        centre_crop: Resize the short side and cut out the centre, as the official
-            code does. It shows another part than training takes the map for, unless
-            the image is square. Defaults to False: both sides are resized.
+        centre_crop: Resize the short side and crop the centre, as the official code
+            does. Training assumes that the map covers the whole image, which is then
+            true of square images only. Defaults to False: both sides are resized.
     """
 
     root: str | Path
@@ -62,7 +62,7 @@ class AnnotatorImages(Dataset):
         """Return an image, RGB (3, H, W) uint8.
 
         Raises:
-            InputError: The file is no image.
+            InputError: The file is not an image.
         """
         file = os.path.join(self.root, self.names[index])
         try:
@@ -70,7 +70,7 @@ class AnnotatorImages(Dataset):
                 marked = opened.getexif().get(ORIENTATION, 1) != 1
                 image = opened.convert('RGB')
             if marked:
-                # Turned as training turns it, which depends on the kind of file.
+                # Read by mmcv, so that an EXIF mark is treated as in training.
                 image = Image.fromarray(mmcv.imread(file, channel_order='rgb'))
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Make a store of label maps: plan, annotate, verify; go on where it stopped."""
+"""Make a store of label maps: plan, annotate and verify; resume a stopped run."""
 
 import contextlib
 import shutil
@@ -39,15 +39,15 @@ def plan_store(
     classes: Sequence[str] | None = None,
     device: str = 'cpu',
 ) -> StoreMetadata:
-    """Find out what the store will hold, by annotating one blank image.
+    """Return the metadata that the store will have, by annotating one blank image.
 
     Args:
-        images: All of them.
+        images: All images.
         annotator: The classifier that labels them.
-        topk: Classes kept in each cell.
-        shard_size: Images a file.
+        topk: Number of classes kept in each cell.
+        shard_size: Number of images per file.
         classes: Names of the annotator's classes, in order. Defaults to None.
-        device: Where the annotator is.
+        device: Device of the annotator.
 
     Raises:
         InputError: The annotator has another number of classes than there are names.
@@ -79,7 +79,7 @@ def plan_store(
 
 
 def estimate(metadata: StoreMetadata) -> tuple[int, str]:
-    """Return the bytes of all shards, and a line that says so."""
+    """Return the bytes of all shards, and a line of text with them."""
     size = metadata.images * metadata.record_dtype.itemsize
     grid = '×'.join(map(str, metadata.grid))
     return size, (
@@ -99,17 +99,17 @@ def annotate(
     part: tuple[int, int] = (0, 1),
     device: str = 'cpu',
 ) -> LabelMapStore:
-    """Make the shards that are not there; each appears whole or not at all.
+    """Make the missing shards; each is written whole or not at all.
 
     Args:
         root: Folder of the store.
-        images: Of :func:`plan_store`.
-        annotator: Of :func:`plan_store`.
-        metadata: Of :func:`plan_store`.
-        batch_size: Images at a time.
-        workers: Processes that read images.
-        part: Which of how many processes this is; they share the missing shards.
-        device: Where the annotator is.
+        images: Images as for :func:`plan_store`.
+        annotator: Annotator as for :func:`plan_store`.
+        metadata: Result of :func:`plan_store`.
+        batch_size: Number of images per batch.
+        workers: Number of processes that read images.
+        part: Number of this process, and how many share the missing shards.
+        device: Device of the annotator.
 
     Raises:
         InputError: The folder holds something else, or the disk is too small.
@@ -124,9 +124,9 @@ def annotate(
             f'{store.root}: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB '
             'free. Make room, or name another folder.'
         )
-    # No batch reaches from one shard into the next: which images are in a batch
-    # together may change the last bit of a logit, and on one machine a shard is the
-    # same to the bit, whichever process makes it and after whatever interruption.
+    # No batch spans two shards: which images are in a batch together may change the
+    # last bit of a logit, and on one machine a shard should be bit-identical, whichever
+    # process makes it and after any interruption.
     batches = [
         (shard, list(rows[i : i + batch_size]))
         for shard in mine
@@ -154,8 +154,7 @@ def top_maps(logits: torch.Tensor, metadata: StoreMetadata) -> list[LabelMap]:
     """Keep the largest logits (B, K, h, w) of each cell, as B maps.
 
     Raises:
-        InputError: The annotator gave logits that cannot be stored or mean something
-            else.
+        InputError: The annotator's output cannot be stored, or is not logits.
     """
     values, indices = logits.topk(metadata.topk, dim=1)
     if not torch.isfinite(values.half()).all():
@@ -177,11 +176,11 @@ def top_maps(logits: torch.Tensor, metadata: StoreMetadata) -> list[LabelMap]:
 
 
 def verify(store: LabelMapStore, remove: bool = False) -> list[int]:
-    """Read all files that are there, from beginning to end.
+    """Read all existing files of a store completely.
 
     Args:
         store: The store.
-        remove: Remove the damaged ones, so that they are made again.
+        remove: Whether to remove damaged files, so that they are made again.
 
     Returns:
         Numbers of the damaged ones.
@@ -200,7 +199,7 @@ def verify(store: LabelMapStore, remove: bool = False) -> list[int]:
 
 
 class SpeedColumn(ProgressColumn):
-    """Images a second since the beginning."""
+    """Column with the images per second since the beginning."""
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
@@ -215,8 +214,8 @@ def progress_bar(total: int, every: float = 20.0) -> Iterator[Callable[[int], No
     printed now and then, and one at the end.
 
     Args:
-        total: Images to be done.
-        every: Seconds between two lines if it is no terminal.
+        total: Number of images to do.
+        every: Seconds between two lines if the output is not a terminal.
 
     Yields:
         A function to be called with the number of images just done.
@@ -224,7 +223,7 @@ def progress_bar(total: int, every: float = 20.0) -> Iterator[Callable[[int], No
     console = Console(stderr=True)
     columns = (BarColumn(20), TaskProgressColumn(), SpeedColumn())
     columns += (TimeRemainingColumn(compact=True), 'left')
-    # Without a thread that redraws, as the processes that read images are forked.
+    # Without a redrawing thread, because the processes that read images are forked.
     options = dict(console=console, auto_refresh=False, disable=not total)
     with Progress(*columns, **options) as progress:
         task, shown = progress.add_task('', total=total), time.monotonic()

@@ -1,4 +1,4 @@
-"""Data sets in the layout that the configs expect: checked, and made from archives."""
+"""Check data sets in the layout of the configs, and make them from archives."""
 
 from tools.dataset_converters.prepare.coco import COCO
 from tools.dataset_converters.prepare.domainnet import DOMAINNET

@@ -1,8 +1,8 @@
-"""Archives: found, downloaded, and unpacked with checked names and enough free space.
+"""Find, download and unpack archives, with checks of names and free space.
 
 Only regular files are written, under names that were checked. torchvision's
-``extract_archive`` trusts names and links, and its ``download_url`` neither tries again
-nor looks for free space.
+``extract_archive`` trusts names and links, and its ``download_url`` neither retries nor
+checks the free space.
 """
 
 import shutil
@@ -23,15 +23,15 @@ from mmtlalign.errors import InputError
 from tools.output import track
 
 CHUNK = 1 << 20
-# What the readers raise for a damaged archive; OSError also for the disk.
+# Errors that the readers raise for a damaged archive; OSError may also be the disk's.
 DAMAGE = (EOFError, OSError, LZMAError, zlib.error, tarfile.TarError)
 DAMAGE += (zipfile.BadZipFile,)
-# Images hardly shrink by compression; raw numbers by less than this.
+# Highest compression ratio: images hardly shrink, and raw numbers by less than this.
 COMPRESSED = 2.0
 
 
 class Archives:
-    """Folder in which the user keeps archives.
+    """The folder with the user's archives.
 
     Args:
         folder: Path.
@@ -48,7 +48,7 @@ class Archives:
             *names: File names, or patterns such as ``camvid*.tar*``.
 
         Raises:
-            InputError: One is not there; all that are missing are named.
+            InputError: An archive is missing; the message names all missing ones.
         """
         hits = {name: sorted(self.folder.glob(name)) for name in names}
         missing = [name for name, hit in hits.items() if not hit]
@@ -68,17 +68,18 @@ def unpack(
     """Unpack the regular files of a zip or tar archive.
 
     Args:
-        archive: File; a tar may be compressed.
+        archive: The file; a tar may be compressed.
         folder: Folder that is made; nothing is written outside.
-        place: Name in the archive to name below ``folder``; None leaves it out.
-        nested: Whether tars inside a tar are unpacked, too, their members called
+        place: Function from a name in the archive to a name below ``folder``; None
+            leaves the file out.
+        nested: Whether tars inside a tar are unpacked, too, with members named
             ``<name of the tar>/<name>``.
 
     Returns:
         Number of files that were written.
 
     Raises:
-        InputError: A name leads outside, a member is no file, or the archive is
+        InputError: A name leads outside, a member is not a file, or the archive is
             damaged.
     """
     exact = zipfile.is_zipfile(archive) or archive.suffix == '.tar'
@@ -99,7 +100,7 @@ def unpack(
                 count += 1
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
-            raise  # of the disk, not of the archive; gzip's own have no number
+            raise  # an error of the disk; those of gzip have no errno
         raise InputError(
             f'{archive} is damaged ({type(error).__name__}: {error}); download it again'
         ) from error
@@ -109,7 +110,7 @@ def unpack(
 def members(
     archive: Path | BinaryIO, nested: bool = False
 ) -> Iterator[tuple[str, BinaryIO | None]]:
-    """Yield name and stream of every member that is no folder; None for a link.
+    """Yield name and stream of every member but folders; the stream of a link is None.
 
     Args:
         archive: Path, or the stream of a tar inside a tar.
@@ -143,7 +144,7 @@ def safe_path(folder: Path, name: str, archive: Path) -> Path:
     """Return the path of a member below a folder.
 
     Raises:
-        InputError: The name is absolute or climbs out.
+        InputError: The name is absolute or leads outside.
     """
     pure = PurePosixPath(name)
     if pure.is_absolute() or '..' in pure.parts or '\\' in name or not pure.parts:
@@ -166,7 +167,7 @@ def write_stream(
 
 
 def unpacked_size(archive: Path) -> int:
-    """Return the bytes of an archive unpacked; of compressed tars an upper guess."""
+    """Return the unpacked bytes of an archive; a high estimate for compressed tars."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             return sum(info.file_size for info in opened.infolist())
@@ -178,7 +179,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     """Check that the disk of a folder has so many bytes free.
 
     Raises:
-        InputError: It has not.
+        InputError: It has less.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -189,23 +190,23 @@ def check_free_space(folder: Path, needed: int) -> None:
 
 
 def md5_fault(path: Path, md5: str) -> str:
-    """Return what is wrong with a file's checksum; empty if nothing is."""
+    """Return what is wrong with a file's checksum; '' if nothing is."""
     found = calculate_md5(path)
     return '' if found == md5 else f'md5 {found}, not {md5}'
 
 
 def download(url: str, path: Path, md5: str, tries: int = 3, wait: float = 3.0) -> None:
-    """Download a file, which appears when it is whole.
+    """Download a file; ``path`` exists only once the file is complete.
 
     Args:
         url: Address.
-        path: File.
+        path: Path of the file.
         md5: Its checksum.
-        tries: How often it is tried.
-        wait: Seconds between two tries.
+        tries: Number of attempts.
+        wait: Seconds between two attempts.
 
     Raises:
-        InputError: It cannot be had, or is another file.
+        InputError: The download fails, or the file has another checksum.
     """
     for number in range(tries):
         if number:
@@ -229,7 +230,7 @@ def download(url: str, path: Path, md5: str, tries: int = 3, wait: float = 3.0) 
 
 
 def _transfer(url: str, path: Path, name: str) -> None:
-    """Copy what an address answers into a file."""
+    """Write the response of an address into a file."""
     with urllib.request.urlopen(url, timeout=30) as answer:
         total = int(answer.headers.get('Content-Length') or 0)
         check_free_space(path.parent, total)

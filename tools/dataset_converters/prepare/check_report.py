@@ -1,4 +1,4 @@
-"""Report of the check of a data folder: rows of one table, and what to do."""
+"""Report of the check of a data folder: one table, and remedies."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-# Of many names, so many are shown.
+# Number of names shown of many.
 SHOWN = 3
 
 
@@ -16,9 +16,9 @@ class Row:
 
     Attributes:
         what: Its name.
-        found: What is there.
+        found: What was found.
         expected: What should be there.
-        verdict: ``'ok'``, ``'part'`` (less than published, and that is fine),
+        verdict: ``'ok'``, ``'part'`` (less than published, which is allowed),
             ``'wrong'`` or ``'missing'``.
         remedy: What to do about it.
     """
@@ -36,9 +36,9 @@ class CheckReport:
 
     Attributes:
         root: Data folder.
-        subset: Whether a part of the published data is fine.
+        subset: Whether a part of the published data is enough.
         full: Whether every file is decoded, rather than a sample.
-        rows: What was checked so far.
+        rows: Results so far.
     """
 
     root: Path
@@ -83,7 +83,7 @@ class CheckReport:
         self.rows.append(Row(what, found, '0', verdict, remedy if names else ''))
 
     def exists(self, path: str, remedy: str = '') -> bool:
-        """Return whether a file or folder is there; report it if it is not."""
+        """Return whether a file or folder exists; report it if not."""
         if (self.root / path).exists():
             return True
         self.rows.append(Row(path, 'not there', 'there', 'missing', remedy))

@@ -18,7 +18,7 @@ ARCHIVES = ('train2017.zip', 'val2017.zip', 'annotations_trainval2017.zip')
 
 
 def check(report: CheckReport, published: dict) -> None:
-    """Check images and annotations, and that they fit each other."""
+    """Check images and annotations, and that they match."""
     for split in ('train2017', 'val2017'):
         file = f'annotations/instances_{split}.json'
         files = list_files(report.root / split)
@@ -32,7 +32,7 @@ def check(report: CheckReport, published: dict) -> None:
 def check_json(
     report: CheckReport, split: str, path: Path, files: dict[str, int], published: dict
 ) -> None:
-    """Report one annotation file and its images: name to bytes."""
+    """Check one annotation file with its images (name to bytes), and report."""
     again = 'unpack annotations_trainval2017.zip again'
     try:
         content = json.loads(path.read_bytes())

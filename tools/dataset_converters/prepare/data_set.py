@@ -1,4 +1,4 @@
-"""Data sets: what they should hold, how a folder is checked, and how it is made."""
+"""Data sets: their published contents, and how a folder is checked and made."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from tools.output import open_console
 
 @dataclass(frozen=True)
 class DataSet:
-    """Data set in the layout that the configs of this project expect.
+    """A data set in the layout that the configs of this project expect.
 
     Attributes:
         title: Its name.
-        root: Where the configs look, relative to the project.
-        source: Where it comes from officially.
+        root: Folder in the configs, relative to the project.
+        source: Its official source.
         published: Published numbers, for ``check`` and ``build``.
         check: ``check(report, published)``; writes nothing.
         build: ``build(folder, archives, published)``; fills an empty folder.
@@ -47,11 +47,11 @@ def check_data_set(
     Args:
         data: What should be there.
         root: Data folder.
-        subset: Whether fewer images and classes than published are fine.
+        subset: Whether fewer images and classes than published are allowed.
         full: Whether to decode every file rather than a sample.
 
     Returns:
-        Whether all is as it should be.
+        Whether the check has passed.
     """
     report, console = CheckReport(Path(root), subset, full), open_console()
     console.print(f'{data.title} in {root}')
@@ -81,9 +81,9 @@ def make_data_set(
         data: What to make.
         root: Data folder; must not exist.
         archives: Folder with the archives; None downloads what may be downloaded.
-        address: Where the files are instead of their official addresses, such as a
-            mirror of one's own; their md5 must be the same.
-        wait: Seconds between two tries of a download.
+        address: Address to use instead of the official ones, such as a local mirror;
+            the md5 of the files must be the same.
+        wait: Seconds between two attempts of a download.
 
     Raises:
         InputError: The archives are missing, damaged or too large, or the data folder
@@ -119,10 +119,10 @@ def make_data_set(
 
 @contextlib.contextmanager
 def new_folder(root: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes ``root`` if all goes well.
+    """Yield a folder to fill, which is renamed to ``root`` if there is no error.
 
-    It is made beside ``root``, so on the same disk, as ``<root>.part-…``. After any
-    error, Ctrl-C and SystemExit too, it is removed and there is no ``root``.
+    It is made beside ``root``, hence on the same disk, as ``<root>.part-…``. After any
+    error, including Ctrl-C and SystemExit, it is removed and there is no ``root``.
 
     Args:
         root: Must not exist.
@@ -142,7 +142,7 @@ def new_folder(root: Path) -> Iterator[Path]:
         )
     part = Path(tempfile.mkdtemp(prefix=f'{root.name}.part-', dir=root.parent))
     try:
-        os.chmod(part, 0o777 & ~_umask())  # mkdtemp shuts out everybody else
+        os.chmod(part, 0o777 & ~_umask())  # mkdtemp allows the owner alone
         yield part
         _refuse_existing(root)
         os.rename(part, root)

@@ -16,7 +16,7 @@ from tools.dataset_converters.prepare.images import check_class_folders
 
 
 def check(report: CheckReport, published: dict) -> None:
-    """Check every set that is there; all six unless a part is fine."""
+    """Check every set that exists, or all six unless a part is enough."""
     there = [name for name in published['sets'] if (report.root / name).is_dir()]
     report.count('sets', len(there), len(published['sets']))
     for name in there:
@@ -26,7 +26,7 @@ def check(report: CheckReport, published: dict) -> None:
 
 
 def build(folder: Path, archives: Archives, published: dict) -> None:
-    """Unpack the zips that are there, each sorted by its two lists."""
+    """Unpack the existing zips, with each split by its two lists."""
     names = [n for n in published['sets'] if (archives.folder / f'{n}.zip').exists()]
     if not names:
         archives.find(*(f'{name}.zip' for name in published['sets']))

@@ -22,12 +22,12 @@ def read_mat(report: CheckReport, name: str, *keys: str) -> list | None:
     """Return the value under nested keys of a ``.mat`` file, read as mmpretrain does.
 
     Args:
-        report: Gets a row if the file is not as it should be.
+        report: Gets a row if the file is wrong.
         name: File below the data folder.
         *keys: One key inside the other.
 
     Returns:
-        The value, a single one as a list; None if it cannot be read.
+        The value, in a list if it is a single one; None if it cannot be read.
     """
     from mat4py import loadmat
 
@@ -125,7 +125,7 @@ def check_car_table(
     files: Container[str],
     classes: int,
 ) -> None:
-    """Report the annotations of some images."""
+    """Check the annotations of one split, and report."""
     report.count(f'{split}: classes', len(set(labels)), classes)
     wrong = sorted({label for label in labels if not 1 <= label <= classes})
     report.faults(f'{split}: labels beyond the classes', wrong, len(labels))

@@ -25,7 +25,7 @@ def check(report: CheckReport, published: dict) -> None:
     )
     others = check_class_folders(report, 'val', published['val'], published['classes'])
     if classes and others:
-        # Labels are the places in the sorted list of folders, of each split.
+        # Labels are positions in the sorted list of folders of each split.
         differ = sorted(set(classes) ^ set(others))
         report.faults('classes in one split only', differ, len(classes | others))
     if (report.root / 'meta').is_dir():
@@ -37,7 +37,7 @@ def check(report: CheckReport, published: dict) -> None:
 
 
 def build(folder: Path, archives: Archives, published: dict) -> None:
-    """Unpack a tar of a thousand tars, and a tar of images by the devkit's labels."""
+    """Unpack a tar of 1000 tars, and a tar of images sorted by the devkit's labels."""
     train, val, devkit = archives.find(TRAIN, VAL, DEVKIT)
     check_free_space(folder, train.stat().st_size + val.stat().st_size)
     wnids = validation_classes(devkit)
@@ -101,7 +101,7 @@ def build_imagenette(folder: Path, archives: Archives, published: dict) -> None:
 
 
 def place_imagenette(name: str) -> str | None:
-    """Return train/<wnid>/<file> without the folder above."""
+    """Return train/<wnid>/<file>, without the top folder."""
     parts = name.split('/')
     if len(parts) < 3 or parts[-3] not in ('train', 'val') or parts[-1].startswith('.'):
         return None

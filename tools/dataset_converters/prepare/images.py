@@ -15,7 +15,7 @@ from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.output import track
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
-# Decoded of each set of files unless all are asked for, evenly spread.
+# Number of files to decode of each set, evenly spread, unless all are asked for.
 SAMPLE = 200
 
 
@@ -23,8 +23,8 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, in
     """Return the files below a folder: relative name to bytes, sorted.
 
     Args:
-        folder: Need not exist.
-        suffixes: Endings in lower case.
+        folder: The folder, which need not exist.
+        suffixes: Suffixes in lower case.
     """
     found, waiting = {}, [str(folder)] if Path(folder).is_dir() else []
     while waiting:
@@ -48,7 +48,7 @@ def check_files(
     Args:
         report: Gets the rows.
         what: Name of the files in the report.
-        files: Name to bytes, as of :func:`list_files`.
+        files: Name to bytes, from :func:`list_files`.
         folder: Their folder.
     """
     empty = [name for name, size in files.items() if not size]
@@ -62,7 +62,7 @@ def check_files(
 def check_class_folders(
     report: CheckReport, split: str, images: int, classes: int
 ) -> set[str]:
-    """Report classes, images and files of ``<root>/<split>/<class>/*``.
+    """Check classes, images and files of ``<root>/<split>/<class>/*``, and report.
 
     The hosts number the classes in sorted order.
 
@@ -107,7 +107,7 @@ def check_class_folders(
 def check_mask_folders(
     report: CheckReport, split: str, images: str, masks: str, count: int, ids: range
 ) -> list[str]:
-    """Report images of one folder, and masks of the same names in another.
+    """Check images of one folder, and masks of the same names in another.
 
     Args:
         report: Gets the rows.
@@ -201,7 +201,7 @@ def read_pair(
 
 
 def decode_fault(path: Path) -> str:
-    """Return why an image does not decode; empty if it does."""
+    """Return why an image does not decode; '' if it does."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -223,7 +223,7 @@ def map_in_threads(function: Callable[[str], Any], names: list[str], what: str) 
         track(f'reading {what}', len(names)) as advance,
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        # A million at once would be a million waiting objects.
+        # In blocks, because a million tasks at once would take much memory.
         for start in range(0, len(names), 1000):
             results += pool.map(function, names[start : start + 1000])
             advance(len(results) - start)

@@ -1,4 +1,4 @@
-"""Data sets of one's own: folders of classes, pictures with masks, COCO files."""
+"""Checks of the user's own data: class folders, pictures with masks, COCO files."""
 
 import argparse
 import json
@@ -90,7 +90,7 @@ def check_segmentation(report: CheckReport, args: argparse.Namespace) -> None:
 
 
 class _Ids(frozenset):
-    """Ids that a mask may have, which a report shows by the first and last class."""
+    """Ids that a mask may have; a report shows the first and last class of them."""
 
     def __new__(cls, allowed: set[int], ids: range) -> '_Ids':
         self = super().__new__(cls, allowed)
@@ -104,7 +104,7 @@ class _Ids(frozenset):
 def check_occurring(
     report: CheckReport, split: str, masks: list[Path], ids: range
 ) -> None:
-    """Report the classes that no mask has; all masks are read for that."""
+    """Report the classes that occur in no mask, which reads all masks."""
     seen: set[int] = set()
     for path in masks:
         if seen >= set(ids):
@@ -124,7 +124,7 @@ def check_occurring(
 
 
 def check_coco(report: CheckReport, splits: list[str]) -> None:
-    """Check annotation files, that they fit their pictures, and one another."""
+    """Check annotation files, and that they match their pictures and each other."""
     first: list[tuple[int, str]] = []
     for pair in splits:
         name, _, folder = pair.rpartition(':')
@@ -169,7 +169,7 @@ def check_coco(report: CheckReport, splits: list[str]) -> None:
 def check_instances(
     report: CheckReport, name: str, instances: list, images: dict, known: set
 ) -> None:
-    """Report what a loader would drop or misread, by the id of the annotation."""
+    """Report annotations that a loader would drop or misread, by their ids."""
     faults: dict[str, list] = {
         'ids that are there twice': [],
         'of no picture': [],

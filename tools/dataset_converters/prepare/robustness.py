@@ -37,7 +37,7 @@ AGAIN = 'unpack the archive again'
 
 
 def check_names(report: CheckReport, what: str, found: Collection, own: set) -> None:
-    """Report class folders that are missing, or of another set."""
+    """Report class folders that are missing, or that belong to another set."""
     likeness = describe_folders(found)
     if likeness == describe_folders(own):
         likeness = ''
@@ -49,7 +49,7 @@ def check_names(report: CheckReport, what: str, found: Collection, own: set) -> 
 
 
 def check_classes(report: CheckReport, published: dict) -> None:
-    """Check class folders of certain names."""
+    """Check the class folders of a test set by name."""
     own = set(published['folders']())
     images = published['images'] or len(list_files(report.root))
     found = check_class_folders(report, '', images, len(own))
@@ -57,7 +57,7 @@ def check_classes(report: CheckReport, published: dict) -> None:
 
 
 def check_v2(report: CheckReport, published: dict) -> None:
-    """Check every variant that is there; all three unless a part is fine."""
+    """Check every variant that exists, or all three unless a part is enough."""
     there = sorted(p.name for p in report.root.glob('imagenetv2-*') if p.is_dir())
     report.count('variants', len(there), len(V2_VARIANTS))
     own = {str(number) for number in range(published['classes'])}
@@ -67,7 +67,7 @@ def check_v2(report: CheckReport, published: dict) -> None:
 
 
 def check_c(report: CheckReport, published: dict) -> None:
-    """Check each of the 15 corruptions, and of the four more those that are there."""
+    """Check each of the 15 corruptions, and those of the four extra ones that exist."""
     own, images = set(published['folders']()), published['images'] * len(SEVERITIES)
     for name in (*CORRUPTIONS, *EXTRA):
         places = [report.root / name, *sorted(report.root.glob(f'*/{name}'))]
@@ -101,7 +101,7 @@ def side_of(path: Path) -> int:
 
 
 def check_real(report: CheckReport, published: dict) -> None:
-    """Check that the validation pictures have the names that the labels go by."""
+    """Check that the validation pictures have the names by which labels are found."""
     if not report.exists('val', 'make it with prepare_data.py imagenet'):
         return
     files, labels = list_files(report.root / 'val'), real_labels()
@@ -147,15 +147,15 @@ def check_cifar_c(report: CheckReport, published: dict) -> None:
 def build(
     folder: Path, archives: Archives, published: dict, names: str, parts: int
 ) -> None:
-    """Unpack the archives that are there, each file under its last parts.
+    """Unpack the existing archives, each file under the last parts of its name.
 
     Args:
         folder: Folder to fill.
-        archives: Of the user.
-        published: Numbers, not asked for.
+        archives: Archives of the user.
+        published: Published numbers; not used.
         names: Patterns of archives, one of which is enough.
-        parts: How many parts of a name are kept; a file with fewer, such as a README,
-            is left out.
+        parts: Number of parts of a name that are kept; a file with fewer, such as a
+            README, is left out.
     """
     patterns = names.split(', ')
     found = [path for p in patterns for path in sorted(archives.folder.glob(p))]
@@ -179,7 +179,7 @@ def _data_set(
     name: str, title: str, source: str, archives: str, parts: int, check: Callable,
     **published: object,
 ) -> DataSet:  # fmt: skip
-    """Return the data set whose archives are unpacked as they are."""
+    """Return a data set whose archives are unpacked as they are."""
     return DataSet(
         title=title,
         root=f'data/{name}',
@@ -223,7 +223,7 @@ IMAGENET_R = _data_set(
     images=30000,
     folders=partial(subset_labels, 'r'),
 )
-# The authors say 50,000 pictures, their archive has 50,889: the number is not compared.
+# The authors say 50,000 pictures, but their archive has 50,889, so it is not compared.
 IMAGENET_SKETCH = _data_set(
     'imagenet-sketch',
     'ImageNet-Sketch',

@@ -55,7 +55,7 @@ def check_camvid(report: CheckReport, published: dict) -> None:
     for split in ('train', 'val', 'test'):
         folders = split, f'{split}annot'
         if split == 'test' and not (report.root / split).exists():
-            continue  # in the official archive; no config needs it
+            continue  # part of the official archive, but no config needs it
         ids = range(published['ids'])
         names = check_mask_folders(report, split, *folders, published[split], ids)
         report.faults(
@@ -77,7 +77,7 @@ def build_camvid(folder: Path, archives: Archives, published: dict) -> None:
 
 
 def below_camvid(name: str) -> str | None:
-    """Return what is below the first folder called camvid, in any case of letters."""
+    """Return the path below the first folder named camvid, in upper or lower case."""
     parts = name.split('/')
     lower = [part.lower() for part in parts]
     return '/'.join(parts[lower.index('camvid') + 1 :]) if 'camvid' in lower else None

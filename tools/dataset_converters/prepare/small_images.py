@@ -96,7 +96,7 @@ def check_fashion_mnist(report: CheckReport, published: dict) -> None:
 
 
 def idx_shape(content: bytes, axes: int) -> tuple[int, ...]:
-    """Return the shape in an IDX header of bytes; empty if it is none."""
+    """Return the shape in the IDX header of some bytes; () if there is no header."""
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) < 4 + 4 * axes:
         return ()
     return struct.unpack(f'>{axes}I', content[4 : 4 + 4 * axes])
