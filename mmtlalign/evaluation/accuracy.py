@@ -1,6 +1,6 @@
 """Accuracy: top k, subsets of classes, several labels, paired comparison.
 
-Shapes: ``n`` images, ``K`` classes, ``L`` labels an image at most.
+Shapes: ``n`` images, ``K`` classes, ``L`` largest number of labels per image.
 """
 
 import math

@@ -3,7 +3,7 @@
 Values are kept on the CPU. A metric then does not depend on the batch size and counts
 no image twice where several processes fill up their last batches.
 
-Shapes: ``B`` images of a batch, ``K`` classes, ``L`` labels an image at most.
+Shapes: ``B`` images of a batch, ``K`` classes, ``L`` most labels of an image.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Fractions are in percent, as in mmpretrain's ``Accuracy``.
 
-Shapes: ``B`` images of a batch, ``K`` classes, ``L`` labels an image at most.
+Shapes: ``B`` images of a batch, ``K`` classes, ``L`` most labels of an image.
 """
 
 from collections.abc import Sequence

@@ -80,7 +80,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             missing or do not fit.
     """
 
-    # Read by figures of shares: the class token, whatever the backbone outputs.
+    # Read by the analysis of shares: the label is that of the class token.
     output = 'class'
 
     def __init__(

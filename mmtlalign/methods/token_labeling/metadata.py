@@ -13,7 +13,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import index_dtype
 
 LAYOUT = 1
-# What makes stores, for the messages.
+# The tool that creates stores, for messages.
 TOOL = 'tools/dataset_converters/make_label_maps.py'
 
 
