@@ -81,7 +81,7 @@ class MixedImage:
 
 
 def find_mixer(model: nn.Module, name: str) -> BatchMixer:
-    """Return the mixer of a classifier, and remove it from the classifier.
+    """Return the mixer of a classifier, and disable mixing in its preprocessor.
 
     Args:
         model: A classifier of mmpretrain, ``mmtlalign.MixClassifier`` or any other.

@@ -164,11 +164,11 @@ def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceConte
             :func:`bare_model` removes.
         learnt_weights: How labels move through networks that mix tokens with learnt
             weights in place of attention (MLP-Mixer, ResMLP, depth-wise convolutions).
-            The rules are ours and not from a paper: ``'mean_gates'`` averages the gates
-            (activations) of a token MLP over channels, ``'no_gates'`` uses only its
-            weights, ``'exact'`` computes each channel, which is slow and meant for
-            analysis. Layers without gates are the same in all three. Defaults to None:
-            such networks are rejected.
+            The rules are ours and not from a paper. They differ in the gates of token
+            MLPs, the factors ``f(a) / a`` of an activation: ``'mean_gates'`` averages
+            them over channels, ``'no_gates'`` leaves them out, ``'exact'`` computes
+            each channel, which is slow and meant for analysis. Defaults to None: such
+            networks are rejected.
 
     Returns:
         The context that all hooks share.
