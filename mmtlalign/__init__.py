@@ -1,9 +1,9 @@
 """ViT pretraining with labels that follow the tokens, for OpenMMLab.
 
-What a person calls is here, imported when it is first used; `mmtlalign.mixing` and
-`mmtlalign.tracing` need PyTorch alone. In a config, types are written
-``mmtlalign.X``. Importing this package checks, without importing them, that the hosts
-that are installed fit.
+The public names are available here and imported on first use; `mmtlalign.mixing` and
+`mmtlalign.tracing` need only PyTorch. In a config, types are written ``mmtlalign.X``.
+Importing this package checks that the installed versions of the host libraries
+(mmengine, mmpretrain, timm, ...) are supported, without importing them.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from mmtlalign.compat.hosts import check_hosts
 
 __version__ = '0.1.0'
 
-# Public name: the module that has it.
+# Public name: the module that defines it.
 _HOME = {
     'AttentiveCutMix': 'mixing.salient',
     'BackboneSpec': 'tracing.support',
@@ -57,7 +57,7 @@ def __dir__() -> list[str]:
 def list_backbones() -> list[str]:
     """List the backbones whose labels can be traced, as ``'host.Class'``.
 
-    Hosts that are not installed are left out.
+    Hosts (mmpretrain, timm, ...) that are not installed are left out.
     """
     from mmtlalign.tracing.support import supported_backbones
 

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one base, shown by the tools without a traceback."""
+"""Errors that the user can fix; the tools show them without a traceback."""
 
 import contextlib
 import errno
@@ -11,33 +11,32 @@ from types import FrameType
 class InputError(ValueError):
     """Something the user gave is wrong: a setting, a file or the data.
 
-    Base of all errors of this package that a user can mend. The message names the
-    value, the rule and the remedy, so that the tools can print it alone.
+    Base of all errors of this package that the user can fix. The message names the
+    value, the rule that it breaks and the remedy, so that the tools can print it alone.
     """
 
 
 class UnsupportedError(InputError, TypeError):
-    """A network or an object is of a kind that this package cannot work with."""
+    """A network or an object is of a kind that this package does not support."""
 
 
 class TraceError(InputError, RuntimeError):
-    """A forward pass did not run as tracing needs it."""
+    """A forward pass did not run in the way that tracing requires."""
 
 
-# Of writing where there is no room, or where nobody may.
+# A write failed because the disk is full or the place is not writable.
 WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-# What Python and mmengine's registries say of an unknown argument or type.
+# Parts of the messages of Python and mmengine about an unknown argument or type.
 MISSPELT = ('unexpected keyword argument', 'is not in the')
 
 
 @contextlib.contextmanager
 def short_errors(config: str) -> Iterator[None]:
-    """End the program with the message of an :class:`InputError`, status 1.
+    """End the program with the message of an :class:`InputError` and status 1.
 
-    A key of the config that no constructor takes, a type that does not exist, a data
-    set whose files are missing, what a hook asserts before the training, a full disk
-    and a killed data worker end it in the same way. Any other error keeps its
-    traceback.
+    The same is done for a config key that no constructor takes, an unknown type,
+    missing files of a data set or checkpoint, a failed assertion of a hook before
+    training, a full disk and a killed data worker. Any other error keeps its traceback.
 
     Args:
         config: The config file, for the message.
@@ -48,8 +47,7 @@ def short_errors(config: str) -> Iterator[None]:
         with explained_builds():
             yield
     except InputError as error:
-        # An error of a data worker arrives with the worker's traceback in
-        # front of the message.
+        # An error of a data worker has the worker's traceback in front of its message.
         message = str(error).rsplit(f'{type(error).__name__}: ', 1)[-1].strip()
         end(message if config in message else f'{message} (config {config})')
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -73,7 +71,8 @@ def short_errors(config: str) -> Iterator[None]:
             'room or allow it; a run that has checkpoints continues with --resume'
         )
     except RuntimeError as error:
-        # Not "Caught … in DataLoader worker", an error of its own code.
+        # "DataLoader worker (pid ...) is killed". An error in the worker's own code
+        # reads "Caught ... in DataLoader worker" and keeps its traceback.
         if not str(error).startswith('DataLoader worker'):
             raise
         end(
@@ -106,13 +105,13 @@ def short_errors(config: str) -> Iterator[None]:
 
 
 def some_of(names: Sequence, most: int = 5) -> str:
-    """Return at most ``most`` of the names, and how many there are more."""
+    """Return the first ``most`` names, and how many more there are."""
     text = ', '.join(map(str, names[:most])) or 'none'
     return text + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
 def name_built_class(message: str, error: Exception) -> str:
-    """Name the class of the config in place of its base that met an unknown key."""
+    """Replace the base class that rejected a key by the class that the config names."""
     built = [
         frame.f_locals['obj_cls']
         for frame in frames(error)
@@ -125,13 +124,13 @@ def name_built_class(message: str, error: Exception) -> str:
 
 
 def frames(error: BaseException) -> list[FrameType]:
-    """List the frames that an error came through, the innermost last."""
+    """List the frames of an error's traceback, the innermost last."""
     return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def while_building(error: Exception) -> bool:
-    """Return whether mmengine was building something of a config."""
-    # Of a hook it raises an error of its own in place of the first.
+    """Return whether mmengine was building an object from a config."""
+    # While building a hook, mmengine raises a new error in place of the original one.
     first = error.__context__
     return any(
         frame.f_code.co_filename.endswith('mmengine/registry/build_functions.py')
@@ -141,12 +140,12 @@ def while_building(error: Exception) -> bool:
 
 
 def while_reading_data(error: Exception) -> bool:
-    """Return whether an error came through a data set or a metric."""
+    """Return whether an error was raised below a data set or a metric."""
     paths = [frame.f_code.co_filename for frame in frames(error)]
     places = ('/datasets/', '/mmengine/dataset/', '/evaluation/')
     return any(place in path for path in paths for place in places)
 
 
 def end(message: str) -> None:
-    """Print a message and leave with status 1."""
+    """Print a message and exit with status 1."""
     sys.exit(f'\nerror: {message}')

@@ -2,22 +2,22 @@
 
 from mmtlalign.compat.own_configs import own_root
 
-# Folders with models that mmpretrain does not build, that are in another folder too, or
-# that are demonstrations.
+# Folders whose models mmpretrain cannot build, are listed in another folder as well, or
+# are demonstrations.
 NOT_IN_THE_HUB = {'detection', 'evaluation', 'quickstart', 'segmentation', 'small'}
 
 
 def register_models() -> None:
-    """Let `mmpretrain.list_models` and `mmpretrain.get_model` find our classifiers.
+    """Add our classifiers to `mmpretrain.list_models` and `mmpretrain.get_model`.
 
-    Reads the model index of the wheel, or of the checkout that this package is in. A
-    second call changes nothing. There are no released weights: `pretrained` takes a
-    file of yours.
+    The model index comes from the installed wheel or from the checkout that this
+    package is in. A second call changes nothing. There are no released weights:
+    `pretrained` takes the path of your own file.
 
     Raises:
         InputError: If neither has a model index.
     """
-    from mmpretrain.apis.model import ModelHub  # only those who ask need mmpretrain
+    from mmpretrain.apis.model import ModelHub  # mmpretrain is optional
 
     root = own_root()
     for path in sorted((root / 'configs').glob('*/metafile.yml')):

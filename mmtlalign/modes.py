@@ -1,4 +1,4 @@
-"""Evaluation mode for a while, with every module back in its own mode afterwards."""
+"""Temporary evaluation mode that restores the mode of every module."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from torch import nn
 
 @contextlib.contextmanager
 def eval_mode(*networks: nn.Module) -> Iterator[None]:
-    """Put networks into evaluation mode; after the block every module is as before.
+    """Put networks into evaluation mode, and restore every module's mode afterwards.
 
-    ``network.train(mode)`` would not do: it also switches on what was frozen.
+    ``network.train(mode)`` would not do: it also sets frozen modules to training mode.
 
     Args:
         *networks: Networks, which may share modules.

@@ -2,11 +2,11 @@
 
 Types are written ``mmtlalign.X`` in a config; mmengine imports this module by
 itself when it meets the prefix, so no ``custom_imports`` are needed and the
-``default_scope`` of a config stays its host's.
+``default_scope`` of a config can stay that of its host library.
 
-The roots are mmengine's, not mmpretrain's, because mmseg and mmdet search
-their parents but never their siblings. Batch augments have no root in
-mmengine; theirs is mmpretrain's.
+The parents are mmengine's registries, not mmpretrain's, because mmseg and mmdet search
+their parents but never their siblings. mmengine has no registry of batch augments;
+the parent of that one is mmpretrain's.
 """
 
 from importlib.util import find_spec
@@ -17,13 +17,13 @@ from mmengine.registry import Registry
 
 
 def _child(root: Registry, *rooms: str) -> Registry:
-    """Make the registry below a root; its types are defined in these packages."""
+    """Create a child of a root registry whose types are defined in ``rooms``."""
     locations = [f'mmtlalign.{room}' for room in rooms]
     return Registry(root.name, parent=root, scope='mmtlalign', locations=locations)
 
 
 BATCH_AUGMENTS = _child(mmpretrain.registry.BATCH_AUGMENTS, 'methods')
-# Of segmentation data, whose room imports mmseg.
+# The segmentation data sets import mmseg, which is optional.
 SEGMENTATION = ('datasets.seg_dataset',) if find_spec('mmseg') else ()
 DATASETS = _child(roots.DATASETS, 'datasets', *SEGMENTATION)
 FUNCTIONS = _child(roots.FUNCTIONS, 'methods')

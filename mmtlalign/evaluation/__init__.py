@@ -1,5 +1,6 @@
 """Metrics and measurements.
 
-Rules are functions on tensors that need PyTorch and NumPy alone; nothing is imported
-here, so that they need no OpenMMLab. Registries know where metrics and steps are.
+The measures themselves are functions on tensors that need only PyTorch and NumPy. This
+module imports nothing, so that they can be used without OpenMMLab; the registries
+import the modules of metrics and transforms on demand.
 """

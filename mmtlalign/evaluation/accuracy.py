@@ -1,6 +1,6 @@
-"""Accuracy: best k classes, subsets of classes, several labels, paired comparison.
+"""Accuracy: top k, subsets of classes, several labels, paired comparison.
 
-Shapes: ``n`` images, ``K`` classes, ``L`` labels an image at most.
+Shapes: ``n`` images, ``K`` classes, ``L`` largest number of labels per image.
 """
 
 import math
@@ -38,18 +38,18 @@ def correct_in_top(
 ) -> Tensor:
     """Return which images have a label among their k best classes (n,).
 
-    Of equal scores the class with the lower index is better. An image whose scores are
-    NaN is wrong, and so is one without a label.
+    Of equal scores the class with the lower index ranks higher. An image whose scores
+    are NaN is wrong, and so is one without a label.
 
     Args:
         scores: (n, K).
-        labels: (n,), or (n, L) where each of several labels is right; -1 is none.
-        k: How many classes count.
+        labels: (n,), or (n, L) where any of several labels is right; -1 is no label.
+        k: Number of best classes.
         classes: Classes that the model may choose from, such as the 200 of ImageNet-A;
             None for all.
 
     Raises:
-        InputError: A label is no class of these, or shapes do not fit.
+        InputError: A label is not one of the classes, or shapes do not match.
     """
     labels = labels.reshape(len(labels), -1).to(scores.device)
     check_labels(labels[labels != NO_LABEL], scores.shape[1])
@@ -58,7 +58,7 @@ def correct_in_top(
     if classes is not None:
         scores, labels = restrict(scores, labels, classes)
     own = scores.gather(1, labels.clamp(min=0))
-    # Written so that NaN is above.
+    # Written so that a NaN ranks above the label.
     rank = (~(scores[:, None] <= own[..., None])).sum(-1)
     places = torch.arange(scores.shape[1], device=scores.device)
     ties = scores[:, None] == own[..., None]
@@ -67,9 +67,9 @@ def correct_in_top(
 
 
 def has_label(labels: Tensor) -> Tensor:
-    """Return which images have any of L labels (n,); the others do not count.
+    """Return which images have at least one of L labels (n,).
 
-    ImageNet-ReaL leaves them out of numerator and denominator.
+    ImageNet-ReaL leaves images without labels out of numerator and denominator.
     """
     return (labels.reshape(len(labels), -1) != NO_LABEL).any(1)
 
@@ -81,14 +81,14 @@ def restrict(
 
     Args:
         scores: (n, K).
-        labels: (n,) or (n, L), classes of K; -1 stays.
-        classes: k classes of K.
+        labels: (n,) or (n, L), among the K classes; -1 is kept.
+        classes: k of the K classes.
 
     Returns:
-        Scores (n, k), and labels as places among ``classes``.
+        Scores (n, k), and labels as positions in ``classes``.
 
     Raises:
-        InputError: A label is none of the classes, or a class is none of K.
+        InputError: A label is not one of ``classes``, or one of these is not among K.
     """
     chosen = torch.as_tensor(classes, device=scores.device).long()
     if len(chosen.unique()) != len(chosen):
@@ -107,7 +107,7 @@ def restrict(
 
 
 def check_labels(labels: Tensor, classes: int) -> None:
-    """Check that labels are whole numbers of 0 to K - 1.
+    """Check that labels are integers from 0 to K - 1.
 
     Raises:
         InputError: They are not.
@@ -123,14 +123,14 @@ def check_labels(labels: Tensor, classes: int) -> None:
 
 
 def accuracy(correct: Tensor, counts: Tensor | None = None) -> Accuracy:
-    """Return the share of right images, with standard error sqrt(a (1 - a) / n).
+    """Return the fraction of right images, with standard error sqrt(a (1 - a) / n).
 
     Args:
-        correct: Which are right (n,).
-        counts: Which count (n,), None for all; see :func:`has_label`.
+        correct: Which images are right (n,).
+        counts: Which images are included (n,), None for all; see :func:`has_label`.
 
     Raises:
-        InputError: No image counts.
+        InputError: No image is included.
     """
     correct = torch.as_tensor(correct)
     if counts is not None:
@@ -153,14 +153,14 @@ def compare_paired(correct_a: Tensor, correct_b: Tensor) -> PairedComparison:
     """Compare two models, image by image.
 
     The standard error is sqrt(b + c - (b - c)² / n) / n with the discordant counts b
-    and c; p is that of McNemar's exact test.
+    and c; p is the p-value of McNemar's exact test.
 
     Args:
         correct_a: Which images the first model has right (n,).
-        correct_b: The same for the second, images in the same order.
+        correct_b: The same for the second, with images in the same order.
 
     Raises:
-        InputError: They are not of the same images.
+        InputError: The numbers of images differ.
     """
     a, b = (torch.as_tensor(c).bool().cpu() for c in (correct_a, correct_b))
     n = len(a)

@@ -1,7 +1,7 @@
-"""Whether the figures of attacks can be believed: signs of a masked gradient.
+"""Checks of the results of attacks for signs of a masked gradient.
 
-Athalye et al. (ICML 2018) and Carlini et al. (2019) name the signs; the limits are
-ours. Functions return warnings, sentences to print beside the table.
+Athalye et al. (ICML 2018) and Carlini et al. (2019) describe the signs; the thresholds
+are ours. The functions return warnings as sentences to print beside the table.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from mmtlalign.evaluation.attacks import fgsm, loss_gradient
 
-RISING = 0.9  # share of the images whose loss rises in the first step
-NOISE = 0.05  # what noise may take of the accuracy
-# Weakest first: at one epsilon a later one leaves no higher accuracy.
+RISING = 0.9  # fraction of images whose loss should rise in the first step
+NOISE = 0.05  # largest drop of the accuracy that noise should cause
+# Weakest first: at the same epsilon a later one should not leave a higher accuracy.
 ATTACKS = ('noise', 'fgsm', 'pgd', 'autoattack')
 
 
 class AttackResult(NamedTuple):
-    """Accuracy under one attack, on the same images as the others."""
+    """Accuracy under one attack; all results are on the same images."""
 
     attack: str  # one of ATTACKS
     epsilon: float  # in pixels of [0, 1]
@@ -34,14 +34,14 @@ def first_step_warnings(
     """Try one small step along the gradient on a batch.
 
     Args:
-        model: From images to scores (B, K).
+        model: Maps images to scores (B, K).
         images: RGB (B, 3, H, W) in [0, 1].
         labels: (B,).
         epsilon: Size of the step.
 
     Returns:
-        Warnings: the gradient is 0 for some images, or the loss rises for 90 % of the
-        images or fewer.
+        Warnings if the gradient is 0 for some images, or if the loss does not rise for
+        more than 90 % of the images.
 
     Raises:
         UnsupportedError: There is no gradient at all.
@@ -72,12 +72,12 @@ def table_warnings(results: Sequence[AttackResult], clean_accuracy: float) -> li
     """Compare the rows of a table of attacks.
 
     Args:
-        results: Rows, on the same images.
+        results: Rows, all on the same images.
         clean_accuracy: Accuracy without attack, a fraction.
 
     Returns:
-        Warnings: an accuracy that rises with epsilon or steps, a stronger attack that
-        leaves more than a weaker one, noise that takes more than 5 points.
+        Warnings if the accuracy rises with epsilon or steps, if a stronger attack
+        leaves a higher accuracy than a weaker one, or if noise costs over 5 points.
     """
     warnings = []
     for row in results:
@@ -99,7 +99,7 @@ def table_warnings(results: Sequence[AttackResult], clean_accuracy: float) -> li
 
 
 def _stronger(one: AttackResult, other: AttackResult) -> str:
-    """Say why the first attack must leave no more; empty if it need not."""
+    """Return why the first attack should leave no higher accuracy; empty if unknown."""
     if one.attack == other.attack:
         if one.epsilon > other.epsilon and one.steps == other.steps:
             return 'the larger epsilon'

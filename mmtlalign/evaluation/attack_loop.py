@@ -1,4 +1,4 @@
-"""A test loop whose pictures are attacked before the model is judged."""
+"""A test loop that evaluates the model on adversarial images."""
 
 import torch
 from mmengine.evaluator import Evaluator
@@ -16,28 +16,29 @@ from mmtlalign.registry import LOOPS
 
 @LOOPS.register_module()
 class AttackLoop(TestLoop):
-    """Test on adversarial pictures, of FGSM or PGD, in the ball of the maximum norm.
+    """Test loop on adversarial images of FGSM or PGD, within a maximum-norm ball.
 
     In a config: ``test_cfg = dict(type='mmtlalign.AttackLoop', epsilon=1 / 255)``.
     Start and result do not depend on the batch size. Never report FGSM alone.
 
     Args:
-        runner (Runner): mmengine's.
-        dataloader (DataLoader | dict): Of pictures with one label, uint8 behind the
-            pipeline.
-        evaluator (Evaluator | dict | list): Judges the attacked pictures.
+        runner (Runner): Runner of mmengine.
+        dataloader (DataLoader | dict): Loader of images with one label each, uint8
+            after the pipeline.
+        evaluator (Evaluator | dict | list): Evaluator of the predictions.
         protocol (str, optional): A published attack, such as 'rvt-pgd', in place of
-            all of the following. Defaults to None.
+            all of the following arguments. Defaults to None.
         epsilon (float, optional): Largest change of a pixel in [0, 1], such as
             ``1 / 255``. Defaults to None.
         step (float, optional): Change in a step of PGD. Defaults to None: half of
             epsilon.
         steps (int): Steps of PGD; 0 is FGSM. Defaults to 0.
         random_start (bool): Whether PGD starts at random. Defaults to True.
-        seed (int): Of the starts. Defaults to 0.
+        seed (int): Seed of the random starts. Defaults to 0.
 
     Raises:
-        InputError: There is no such protocol, or not one of protocol and epsilon.
+        InputError: The protocol is unknown, or not exactly one of protocol and epsilon
+            is given.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class AttackLoop(TestLoop):
             )
 
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Attack a batch, and hand what the model says of it to the evaluator."""
+        """Attack a batch, and pass the model's predictions to the evaluator."""
         self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
         if isinstance(self.runner.model, BaseTTAModel):
             raise InputError('AttackLoop attacks a single view; leave out --tta')

@@ -1,10 +1,10 @@
-"""Adversarial images by the gradient of the loss, within a ball of pixels.
+"""Gradient-based adversarial images within a maximum-norm ball.
 
-All happens in RGB of [0, 1], in the maximum norm, by the cross-entropy with the true
-label; ``epsilon`` and ``step`` are in these units, such as ``4 / 255``. The model is a
-:class:`~mmtlalign.evaluation.pixel_model.PixelModel`, or any module from such images
-to scores. What is random comes from generators of each image, so that neither batch
-size nor number of processes matters.
+All attacks work on RGB in [0, 1], in the maximum norm, with the cross-entropy of the
+true label; ``epsilon`` and ``step`` are in these units, such as ``4 / 255``. The model
+is a :class:`~mmtlalign.evaluation.pixel_model.PixelModel`, or any module that maps such
+images to scores. Random numbers come from a generator per image, so that results do not
+depend on the batch size or the number of processes.
 
 Shapes: ``B`` images, ``H, W`` pixels, ``K`` classes.
 """
@@ -22,12 +22,12 @@ from mmtlalign.evaluation.accuracy import check_labels
 from mmtlalign.evaluation.draws import uniform_noise
 from mmtlalign.evaluation.pixel_model import check_images, evaluating
 
-# The curve of this package: a normally trained network is at 0 % at 4/255.
+# Points of this package's curve: normally trained networks reach 0 % at 4/255.
 EPSILONS = (0.25 / 255, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255)
 
 
 class Protocol(NamedTuple):
-    """A published attack: FGSM where ``steps`` is 0, else PGD."""
+    """A published attack: FGSM if ``steps`` is 0, else PGD."""
 
     epsilon: float
     step: float = 0.0
@@ -58,7 +58,7 @@ def loss_gradient(
     """Return the gradient of each image's loss.
 
     Args:
-        model: From images to scores (B, K).
+        model: Maps images to scores (B, K).
         images: RGB (B, 3, H, W) in [0, 1].
         labels: (B,).
 
@@ -66,11 +66,11 @@ def loss_gradient(
         Gradients (B, 3, H, W), losses (B,) in nats, and scores (B, K).
 
     Raises:
-        InputError: Images or labels are not such.
+        InputError: Images or labels are invalid.
         UnsupportedError: No gradient reaches the pixels, or it is not finite.
     """
     check_images(images)
-    # Within mmengine's test loops gradients are off.
+    # mmengine's test loops disable gradients.
     with torch.inference_mode(False), torch.enable_grad(), evaluating(model):
         pixels = images.detach().clone().requires_grad_()
         scores = model(pixels)
@@ -87,20 +87,20 @@ def loss_gradient(
 def fgsm(model: nn.Module, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
     """Attack by one step along the sign of the gradient.
 
-    Goodfellow et al. (ICLR 2015). It is weak: PGD with a fraction of its epsilon does
-    more, so never report it alone.
+    Goodfellow et al. (ICLR 2015). It is weak: PGD with a fraction of its epsilon is
+    stronger, so never report it alone.
 
     Args:
-        model: From images to scores (B, K).
+        model: Maps images to scores (B, K).
         images: RGB (B, 3, H, W) in [0, 1].
-        labels: (B,), the true ones.
+        labels: True labels (B,).
         epsilon: Largest change of a pixel.
 
     Returns:
         Adversarial images (B, 3, H, W) in [0, 1].
 
     Raises:
-        InputError: Images, labels or epsilon are not such.
+        InputError: Images, labels or epsilon are invalid.
         UnsupportedError: The gradient is masked, see :func:`check_gradient`.
     """
     _check_positive(epsilon=epsilon)
@@ -120,24 +120,24 @@ def pgd(
 ) -> Tensor:
     """Attack by steps along the sign of the gradient, each projected into the ball.
 
-    Madry et al. (ICLR 2018). The last step counts, also where an earlier one was
-    better.
+    Madry et al. (ICLR 2018). The result is that of the last step, even if an earlier
+    one had a higher loss.
 
     Args:
-        model: From images to scores (B, K).
+        model: Maps images to scores (B, K).
         images: RGB (B, 3, H, W) in [0, 1].
-        labels: (B,), the true ones.
+        labels: True labels (B,).
         epsilon: Largest change of a pixel.
-        step: Change of a pixel in a step.
-        steps: How many steps.
-        start: What is added before the first step (B, 3, H, W), within epsilon; see
-            :func:`random_start`. None for nothing.
+        step: Change of a pixel per step.
+        steps: Number of steps.
+        start: Change before the first step (B, 3, H, W), within epsilon; see
+            :func:`random_start`. None for no change.
 
     Returns:
         Adversarial images (B, 3, H, W) in [0, 1].
 
     Raises:
-        InputError: Images, labels or sizes of steps are not such.
+        InputError: Images, labels or step sizes are invalid.
         UnsupportedError: The gradient is masked, see :func:`check_gradient`.
     """
     _check_positive(epsilon=epsilon, step=step, steps=steps)
@@ -161,7 +161,7 @@ def pgd(
 def random_start(
     images: Tensor, epsilon: float, random: Sequence[np.random.Generator]
 ) -> Tensor:
-    """Draw where PGD starts: uniform in the ball, (B, 3, H, W).
+    """Draw the start of PGD uniformly in the ball, (B, 3, H, W).
 
     Args:
         images: (B, 3, H, W).
@@ -176,7 +176,7 @@ def add_noise(
 ) -> Tensor:
     """Change pixels at random within the ball, (B, 3, H, W) in [0, 1].
 
-    What a sound model hardly notices, so a control of every attack.
+    This is a control for every attack, as it should hardly affect a sound model.
 
     Args:
         images: RGB (B, 3, H, W) in [0, 1].
@@ -193,20 +193,20 @@ def run_protocol(
     protocol: Protocol | str,
     random: Sequence[np.random.Generator] = (),
 ) -> Tensor:
-    """Attack as published.
+    """Attack images by a published protocol.
 
     Args:
-        model: From images to scores (B, K).
+        model: Maps images to scores (B, K).
         images: RGB (B, 3, H, W) in [0, 1].
-        labels: (B,), the true ones.
+        labels: True labels (B,).
         protocol: One of :data:`PROTOCOLS` by name, or your own.
-        random: B generators, for those that start at random.
+        random: B generators, for protocols with a random start.
 
     Returns:
         Adversarial images (B, 3, H, W).
 
     Raises:
-        InputError: There is no such protocol, or generators are missing.
+        InputError: The protocol is unknown, or generators are missing.
     """
     if isinstance(protocol, str):
         if protocol not in PROTOCOLS:
@@ -229,9 +229,9 @@ _MASKED = (
 
 
 def check_gradient(gradient: Tensor, losses: Tensor) -> None:
-    """Check that gradients lead anywhere.
+    """Check that gradients are finite and not all zero.
 
-    An image with a loss of 0 has none in floating point; that is no fault.
+    An image with a loss of 0 has a zero gradient in floating point, which is allowed.
 
     Args:
         gradient: (B, 3, H, W).
@@ -243,7 +243,7 @@ def check_gradient(gradient: Tensor, losses: Tensor) -> None:
     """
     largest = gradient.flatten(1).abs().amax(1)
     with_loss = losses > 1e-6
-    # One copy from a device for both.
+    # Stacked, so that only one copy from the device is needed.
     finite, zero = torch.stack(
         [largest.isfinite().all(), with_loss.any() & (largest[with_loss] == 0).all()]
     ).tolist()
@@ -254,13 +254,13 @@ def check_gradient(gradient: Tensor, losses: Tensor) -> None:
 
 
 def checked_labels(labels: Tensor, images: Tensor, scores: Tensor) -> Tensor:
-    """Return labels (B,) on the scores' device, once they fit images and classes."""
+    """Return labels (B,) on the scores' device, checked against images and classes."""
     if labels.shape != (len(images),):
         raise InputError(
             f'labels {tuple(labels.shape)} for {len(images)} images: give (B,).'
         )
     check_labels(labels, scores.shape[1])
-    # A copy: a tensor of inference mode could not be kept for the gradient.
+    # A copy, as autograd cannot save a tensor that was made in inference mode.
     return labels.to(scores.device).long().clone()
 
 

@@ -1,4 +1,4 @@
-"""Maps of what a network attends to, for pictures, masks, boxes and measurements.
+"""Attention maps of a network, for pictures, masks, boxes and measurements.
 
 Shapes: ``B`` batch, ``G`` windows of an image (1 without), ``H`` heads, ``P`` special
 tokens, ``N`` image tokens, ``h, w`` their grid.
@@ -29,20 +29,20 @@ def attention_map(
     """Return maps of the attention to the image tokens (B, H, h, w), not negative.
 
     Args:
-        model: Backbone or classifier, known to tracing, in eval mode.
+        model: Backbone or classifier that can be traced, in eval mode.
         images: Normalised (B, 3, height, width).
-        which: ``'class'``: the class token's row, head by head. ``'columns'``: the mean
-            over the queries, for networks without class token (a rule of ours).
-            ``'chain'``: how much of each token of the first grid arrives at the output
-            of ``(I + A) / 2`` of all layers, of one head; attention rollout, and the
-            weights by which TL-Align averages the box. ``'auto'``: the class token's
-            where there is one, else the columns.
-        layer: Which attention, negative from the end; ``'chain'`` takes all.
+        which: ``'class'``: the class token's row, for each head. ``'columns'``: the
+            mean over the queries, for networks without class token (a rule of ours).
+            ``'chain'``: the share of each token of the first grid in the output, by the
+            product of ``(I + A) / 2`` over all layers, as a single head; this is
+            attention rollout, and the weights by which TL-Align averages the box.
+            ``'auto'``: ``'class'`` if there is a class token, else ``'columns'``.
+        layer: Index of the attention, negative from the end; ``'chain'`` uses all.
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
-        InputError: There is no such map or layer, no class token, or the keys of the
-            layer are pooled.
+        InputError: The map or layer does not exist, there is no class token, or the
+            keys of the layer are pooled.
     """
     if which not in ('auto', *MAPS):
         raise InputError(
@@ -59,15 +59,15 @@ def attention_map(
 
 @dataclass(frozen=True)
 class LayerAttention:
-    """The weights of one attention, and where its tokens stand.
+    """The weights of one attention, and the positions of its tokens.
 
     Attributes:
         weights: Softmax before dropout (B * G, H, Nq, Nk), float32. Tokens are P
-            special ones, N of the image, and those that were appended; in windows
-            those of the window.
+            special tokens, N image tokens, and appended ones; in windows they are those
+            of the window.
         grid: Rows and columns of the N image tokens.
-        prefix: P.
-        appended: How many tokens were appended, such as DHVT's head tokens.
+        prefix: Number of special tokens P.
+        appended: Number of appended tokens, such as DHVT's head tokens.
         windows: Arguments of :func:`propagate.window_places`; None without windows.
     """
 
@@ -78,17 +78,17 @@ class LayerAttention:
     windows: tuple | None = None
 
     def maps(self) -> Tensor:
-        """Return the class token's map, or without class token that of the columns."""
+        """Return the class token's map, or the column map without a class token."""
         return self.class_map() if self.prefix else self.column_map()
 
     def class_map(self, token: int = 0) -> Tensor:
-        """Return the row of a special token on the image tokens (B, H, h, w).
+        """Return the attention of a special token on the image tokens (B, H, h, w).
 
         Args:
-            token: Which one: 0 the class token, 1 that of distillation.
+            token: Index of the token: 0 is the class, 1 the distillation token.
 
         Raises:
-            InputError: There is no such token, or the keys are pooled.
+            InputError: The token does not exist, or the keys are pooled.
         """
         if not 0 <= token < self.prefix:
             raise InputError(
@@ -99,13 +99,13 @@ class LayerAttention:
         return self._image_keys(self.weights[:, :, token]).unflatten(-1, self.grid)
 
     def column_map(self) -> Tensor:
-        """Return the mean over the image's queries (B, H, h, w).
+        """Return the mean over the queries of image tokens (B, H, h, w).
 
-        In windows over those of the window; where a window is padded, padding neither
-        asks nor counts as a key.
+        In windows it is the mean over those of the window; padding is excluded from
+        queries and keys.
 
         Raises:
-            InputError: The keys are pooled, or there are no queries but special tokens.
+            InputError: The keys are pooled, or only special tokens are queries.
         """
         if self.windows is None:
             last = self.prefix + self.grid[0] * self.grid[1]
@@ -124,16 +124,16 @@ class LayerAttention:
         return self._from_places(columns.transpose(1, 2), places, 0.0)
 
     def query_map(self, row: int, column: int) -> Tensor:
-        """Return the row of one image token (B, H, h, w).
+        """Return the attention of one image token (B, H, h, w).
 
         Args:
-            row, column: Its place on the grid.
+            row, column: Its position on the grid.
 
         Returns:
-            NaN where the token cannot attend: outside of its window.
+            The map, NaN where the token cannot attend, outside its window.
 
         Raises:
-            InputError: There is no such place, or the keys are pooled.
+            InputError: The position does not exist, or the keys are pooled.
         """
         height, width = self.grid
         if not (0 <= row < height and 0 <= column < width):
@@ -162,13 +162,13 @@ class LayerAttention:
         return rows[..., self.prefix : self.prefix + count]
 
     def _windows(self) -> tuple[Tensor, Tensor]:
-        """Return places (G, T), -1 for padding, and weights (B, G, H, T, T)."""
+        """Return indices (G, T), -1 for padding, and weights (B, G, H, T, T)."""
         assert self.windows is not None
         places = propagate.window_places(*self.windows).to(self.weights.device).long()
         return places, self.weights.unflatten(0, (-1, len(places)))
 
     def _from_places(self, values: Tensor, places: Tensor, rest: float) -> Tensor:
-        """Put values (B, H, G, T) where they belong (B, H, h, w)."""
+        """Scatter values (B, H, G, T) to their positions on the grid (B, H, h, w)."""
         real = places >= 0
         count = self.grid[0] * self.grid[1]
         maps = values.new_full((*values.shape[:2], count), rest)
@@ -179,22 +179,22 @@ class LayerAttention:
 def read_attention(
     model: nn.Module, images: Tensor, layers: Sequence[int] | None = None
 ) -> list[LayerAttention]:
-    """Run a backbone and keep the weights of some attentions.
+    """Run a backbone and return the weights of some attentions.
 
-    It stores what no training may: all weights, tokens times tokens.
+    It stores whole attention matrices, which is too much memory for training.
 
     Args:
-        model: Backbone or classifier, known to tracing, in eval mode.
+        model: Backbone or classifier that can be traced, in eval mode.
         images: Normalised (B, 3, height, width).
-        layers: Which attentions, by index, negative ones from the end. Defaults to
-            None: all.
+        layers: Indices of the attentions, negative ones from the end. Defaults to None:
+            all.
 
     Returns:
-        In the order of the network.
+        The attentions, in the order of the network.
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
-        InputError: It has no such layer.
+        InputError: A layer does not exist.
     """
     backbone = backbone_of(model)
     reader = read_forward(
@@ -210,7 +210,7 @@ def read_attention(
 
 
 def last_attention(model: nn.Module, images: Tensor) -> LayerAttention:
-    """Run a backbone and keep its last attention, as :func:`read_attention` does."""
+    """Run a backbone and return its last attention; see :func:`read_attention`."""
     return read_attention(model, images, [-1])[0]
 
 
@@ -220,10 +220,10 @@ class AttentionReader(Reader):
     Args:
         grid: Token grid of the image.
         prefix: Number of special tokens.
-        layers: Which attentions; None for all.
+        layers: Indices of the attentions; None for all.
 
     Attributes:
-        kept: In their order.
+        kept: The attentions that were read, in the order of the network.
     """
 
     def __init__(self, grid: Pair, prefix: int, layers: frozenset | None = None):
@@ -253,7 +253,7 @@ class AttentionReader(Reader):
     def merge_tokens(
         self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
     ) -> None:
-        """Follow the grid."""
+        """Update the token grid."""
         tokens = torch.empty(1, self.grid[0] * self.grid[1])
         _, self.grid = propagate.merge_nearest(
             tokens, self.grid, kernel, stride, padding

@@ -1,6 +1,6 @@
-"""AutoAttack, in chunks that a stopped run need not repeat.
+"""AutoAttack in chunks, so that an interrupted run can continue.
 
-Croce and Hein (ICML 2020), through the package ``pyautoattack``, in the maximum norm.
+Croce and Hein (ICML 2020), with the package ``pyautoattack``, in the maximum norm.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from mmtlalign.evaluation.attacks import checked_labels
 from mmtlalign.evaluation.pixel_model import check_images, evaluating
 
 STANDARD = ('apgd-ce', 'apgd-t', 'fab-t', 'square')
-# What RobustBench uses; a normally trained network keeps 0 % at either.
+# The values of RobustBench; normally trained networks have 0 % at both.
 EPSILONS = {'imagenet': 4 / 255, 'cifar': 8 / 255}
-TARGETS = 9  # classes that the targeted attacks of the standard aim at
+TARGETS = 9  # target classes of the targeted attacks in the standard version
 
 
 class AttackPlan(NamedTuple):
-    """What is run on a model of so many classes."""
+    """The attacks that are run on a model, given its number of classes."""
 
     attacks: tuple[str, ...]
     targets: int
@@ -36,9 +36,9 @@ class AttackPlan(NamedTuple):
 
 
 def attack_plan(num_classes: int) -> AttackPlan:
-    """Return the standard attacks, or what few classes leave of them.
+    """Return the standard attacks, reduced for models with few classes.
 
-    The targeted loss needs four scores, and there are K - 1 classes to aim at.
+    The targeted loss needs four scores, and there are K - 1 target classes.
 
     Raises:
         InputError: There are fewer than two classes.
@@ -60,7 +60,7 @@ def attack_plan(num_classes: int) -> AttackPlan:
 
 
 class AutoAttackResult(NamedTuple):
-    """What AutoAttack leaves of one chunk of images."""
+    """Result of AutoAttack for one chunk of images."""
 
     robust: Tensor  # right before and after (B,), bool
     images: Tensor  # adversarial where one was found (B, 3, H, W)
@@ -76,21 +76,22 @@ def auto_attack(
     seed: int = 0,
     batch_size: int = 64,
 ) -> AutoAttackResult:
-    """Attack one chunk of images by all attacks in turn, each what is still right.
+    """Attack one chunk of images by all attacks in turn.
 
-    Images that are wrong from the start count as not robust. The package draws for a
-    batch at once, so that single images may depend on the chunk.
+    Each attack gets the images that are still classified correctly. Images that are
+    wrong without attack count as not robust. The package draws random numbers for a
+    whole batch, so that results of single images may depend on the chunk.
 
     Args:
-        model: From images to scores (B, K), in float32.
+        model: Maps images to scores (B, K), in float32.
         images: RGB (B, 3, H, W) in [0, 1], on the model's device.
-        labels: (B,), the true ones.
+        labels: True labels (B,).
         epsilon: Largest change of a pixel.
         seed: Seed of all attacks.
-        batch_size: Images that are attacked at once.
+        batch_size: Number of images that are attacked at once.
 
     Raises:
-        InputError: Images, labels or epsilon are not such.
+        InputError: Images, labels or epsilon are invalid.
         UnsupportedError: The package is not installed, or the model is not in float32.
     """
     check_images(images)
@@ -126,19 +127,19 @@ def auto_attack(
 
 
 class AutoAttackState:
-    """Which images of a data set AutoAttack is done with, kept in a file.
+    """Progress of AutoAttack over the images of a data set, kept in a file.
 
     Use it as ``for chunk in state.left(64): state.record(chunk, result.robust)``.
 
     Args:
-        path: The file, written after each chunk; a stopped run goes on from it.
-        count: Images n of the data set.
-        **settings: What the figures depend on, such as the checkpoint's hash, epsilon,
-            seed and data: a file of other settings is refused.
+        path: The file, written after each chunk; an interrupted run continues from it.
+        count: Number of images n of the data set.
+        **settings: All that the result depends on, such as the checkpoint's hash,
+            epsilon, seed and data. A file with other settings is rejected.
 
     Attributes:
         done: Which images are done (n,).
-        robust: Which of them withstood (n,).
+        robust: Which of them are robust (n,).
 
     Raises:
         InputError: The file belongs to other settings, or is damaged.
@@ -177,7 +178,7 @@ class AutoAttackState:
             yield indices[first : first + chunk]
 
     def record(self, indices: np.ndarray, robust: Tensor) -> None:
-        """Keep the outcome of images, and write the file."""
+        """Store the results of some images, and write the file."""
         self.robust[indices] = robust.cpu().numpy()
         self.done[indices] = True
         part = self.path.with_name(f'.{self.path.name}.part')
@@ -188,7 +189,7 @@ class AutoAttackState:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images done so far that withstood."""
+        """Return the fraction of robust images among those done so far."""
         return float(self.robust[self.done].mean()) if self.done.any() else float('nan')
 
 

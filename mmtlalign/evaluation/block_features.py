@@ -1,4 +1,4 @@
-"""Features of the tokens after every block that has an attention, and their likeness.
+"""Token features after every block with an attention, and their similarities.
 
 Shapes: ``B`` batch, ``T`` tokens, special ones first, ``D`` channels, ``h, w`` grid.
 """
@@ -22,13 +22,13 @@ SIMILARITIES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = dict(
 
 
 def attention_blocks(backbone: nn.Module) -> list[nn.Module]:
-    """Return what is around each attention: the block that ends with its last residual.
+    """Return the block around each attention, which ends with its last residual.
 
-    That is the parent of the attention, or the attention itself where the parent is a
+    This is the parent of the attention, or the attention itself if the parent is a
     list of blocks.
 
     Args:
-        backbone: Attached.
+        backbone: Backbone after ``attach``.
     """
     inside: tuple[str, ...] = ()
     blocks = {}
@@ -49,7 +49,7 @@ def attention_blocks(backbone: nn.Module) -> list[nn.Module]:
 def block_outputs(
     backbone: nn.Module, take: Callable[[object], None]
 ) -> Iterator[None]:
-    """Call a function with the output of each block of one forward, in its order."""
+    """Call a function with the output of each block during a forward pass, in order."""
     handles = [
         block.register_forward_hook(lambda module, args, output: take(output))
         for block in attention_blocks(backbone)
@@ -62,16 +62,16 @@ def block_outputs(
 
 
 def as_tokens(output: object, tokens: int, grid: Pair) -> Tensor:
-    """Bring the output of a block into the order of the tracer, (B, T, D).
+    """Convert the output of a block to tokens in the tracer's order, (B, T, D).
 
     Args:
-        output: Of a block: tokens (B, T, D), a map (B, h, w, D) or (B, D, h, w), or a
-            tuple that begins with one.
-        tokens: T.
+        output: Output of a block: tokens (B, T, D), a map (B, h, w, D) or (B, D, h, w),
+            or a tuple that begins with one of these.
+        tokens: Number of tokens T.
         grid: Token rows and columns.
 
     Raises:
-        UnsupportedError: It is something else.
+        UnsupportedError: The output has another form.
     """
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
@@ -96,10 +96,10 @@ def as_tokens(output: object, tokens: int, grid: Pair) -> Tensor:
 def comparing(
     backbone: nn.Module, images: Tensor, mix: Mix, names: Iterable[str]
 ) -> Iterator[dict[str, list[Tensor]]]:
-    """Compare the features of a traced forward to those of the images before mixing.
+    """Compare the features of a traced forward pass with those before mixing.
 
     Yields:
-        Name to similarities (B, T) of each block, filled in the forward.
+        Similarities (B, T) of each block by name, filled in the forward pass.
     """
     names = tuple(names)
     unknown = set(names) - SIMILARITIES.keys()
@@ -129,7 +129,7 @@ def comparing(
         tokens = tracer.history[-1].shape[1]
         after = as_tokens(output, tokens, tracer.grid)
         before = as_tokens(own[layer], tokens, tracer.grid)
-        own[layer] = None  # of no more use, and large
+        own[layer] = None  # frees memory
         for name in names:
             values = SIMILARITIES[name](before, before[mix.partner], after)
             found[name].append(values)

@@ -1,4 +1,4 @@
-"""Calibration: whether a model is as often right as it is confident.
+"""Calibration: how well a model's confidence matches its accuracy.
 
 Errors are fractions. Shapes: ``n`` images, ``K`` classes, ``M`` bins.
 """
@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError
 
 
 class ReliabilityBins(NamedTuple):
-    """The reliability diagram: M bins of confidence, NaN where one is empty."""
+    """A reliability diagram of M confidence bins, NaN where a bin is empty."""
 
     edges: np.ndarray  # (M + 1,), a bin is (edge, next edge]
     count: np.ndarray  # (M,)
@@ -33,7 +33,7 @@ class CalibrationErrors(NamedTuple):
 def confidences(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest softmax value (n,) and its class (n,) of scores (n, K).
 
-    Of a subset of classes, restrict the scores first.
+    For a subset of classes, restrict the scores first.
     """
     probability, predicted = scores.detach().double().softmax(1).max(1)
     return probability.cpu().numpy(), predicted.cpu().numpy()
@@ -46,11 +46,11 @@ def reliability_bins(
 
     Args:
         confidence: (n,) in 0...1.
-        correct: Which are right (n,).
-        bins: How many bins.
+        correct: Which images are right (n,).
+        bins: Number of bins.
 
     Raises:
-        InputError: Confidences and answers do not fit.
+        InputError: The shapes differ, or a confidence is out of range.
     """
     confidence, correct = _checked(confidence, correct)
     edges = np.linspace(0, 1, bins + 1)
@@ -77,17 +77,17 @@ def adaptive_rms_error(
     bin_size: int = 100,
     official_last_bin: bool = False,
 ) -> float:
-    """Return the RMS calibration error of bins of equally many images.
+    """Return the RMS calibration error of bins with equal numbers of images.
 
-    Hendrycks et al., Natural Adversarial Examples (CVPR 2021): sorted by confidence,
-    the last bin takes the rest.
+    Hendrycks et al., Natural Adversarial Examples (CVPR 2021): images are sorted by
+    confidence, and the last bin gets the remainder.
 
     Args:
         confidence: (n,).
-        correct: Which are right (n,).
-        bin_size: Images a bin.
-        official_last_bin: Whether to leave the last bin, the most confident images, out
-            of the sum as the official code does, to compare with published values.
+        correct: Which images are right (n,).
+        bin_size: Images per bin.
+        official_last_bin: Whether to leave out the last bin, of the most confident
+            images, as the official code does, to compare with published values.
     """
     confidence, correct = _sorted(confidence, correct)
     n = len(confidence)
@@ -101,8 +101,8 @@ def adaptive_rms_error(
 def aurra(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Return the area under the response rate accuracy curve.
 
-    That is the mean over k of the accuracy of the k most confident images
-    (Natural Adversarial Examples, CVPR 2021).
+    It is the mean over k of the accuracy of the k most confident images (Natural
+    Adversarial Examples, CVPR 2021).
     """
     _, correct = _sorted(confidence, correct)
     correct = correct[::-1]
@@ -110,7 +110,7 @@ def aurra(confidence: ArrayLike, correct: ArrayLike) -> float:
 
 
 def soft_f1(confidence: ArrayLike, correct: ArrayLike) -> float:
-    """Return the soft F1 score of finding wrong answers by 1 - confidence."""
+    """Return the soft F1 score of detecting wrong answers by 1 - confidence."""
     confidence, correct = _checked(confidence, correct)
     doubt, wrong = 1 - confidence, 1 - correct
     total = (doubt + wrong).sum()
@@ -150,9 +150,9 @@ def _checked(
 
 
 def _sorted(confidence: ArrayLike, correct: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Sort by rising confidence; of equal ones each counts as their mean.
+    """Sort by rising confidence, and average the answers of equal confidence.
 
-    So the order of the data set does not matter.
+    The result then does not depend on the order of the data set.
     """
     confidence, correct = _checked(confidence, correct)
     values, group = np.unique(confidence, return_inverse=True)

@@ -1,4 +1,4 @@
-"""The classifier of a config, with the weights of a checkpoint."""
+"""Loading of a classifier from a config and a checkpoint."""
 
 import contextlib
 import logging
@@ -22,21 +22,21 @@ RANDOM = 'random'
 def load_classifier(
     cfg: Config, checkpoint: str | None = None, weights: str = 'auto', seed: int = 0
 ) -> tuple[nn.Module, str]:
-    """Build the classifier of a config and fill all of it, in eval mode.
+    """Build the classifier of a config and load all its weights, in eval mode.
 
     Args:
         cfg: A config of mmpretrain; its model has a backbone and a head.
-        checkpoint: A local file, or None for weights as the config starts them.
+        checkpoint: A local file, or None for the initial weights of the config.
         weights: ``'auto'``, ``'raw'`` or ``'ema'``, see
             :func:`mmtlalign.checkpoint.load.select_weights`.
-        seed: Of random weights.
+        seed: Seed of random weights.
 
     Returns:
         The classifier, and which weights it has: ``'raw'``, ``'ema'`` (averaged) or
         ``'random'``.
 
     Raises:
-        InputError: The config is of no classifier, or the checkpoint does not fit.
+        InputError: The config has no classifier, or the checkpoint does not fit.
     """
     enter_scope(cfg)
     settings = dict(cfg.model)
@@ -63,16 +63,16 @@ def load_classifier(
             f'{checkpoint} does not fit the config: {str(error).splitlines()[-1]}. '
             'Give the config that it was trained with.'
         ) from error
-    # The hosts keep it there; it has the names of the classes.
+    # mmpretrain stores it there as well; it contains the class names.
     model._dataset_meta = (content.get('meta') or {}).get('dataset_meta')
     return model.eval(), kind
 
 
 def enter_scope(cfg: Config) -> None:
-    """Let types of a classifier's config be found without a prefix.
+    """Set the default scope of a config, so that its types are found without prefix.
 
     Raises:
-        InputError: The config is of no classifier.
+        InputError: The config has no classifier.
     """
     scope = cfg.get('default_scope', 'mmpretrain')
     if scope != 'mmpretrain' or 'head' not in cfg.model:
@@ -87,7 +87,7 @@ def enter_scope(cfg: Config) -> None:
 
 @contextlib.contextmanager
 def quiet_log() -> Iterator[None]:
-    """Log warnings alone: the hosts say a few words about every parameter."""
+    """Log only warnings, as mmengine logs the initialisation of every parameter."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""COCO's average precision, by a faster library where there is one."""
+"""COCO's average precision, computed by a faster library if it is installed."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -23,29 +23,29 @@ DISTRIBUTIONS = {'faster': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
 
 @METRICS.register_module()
 class CocoMetric(MMDetCocoMetric):
-    """mmdet's ``CocoMetric``, by names of classes, which may match in C++.
+    """mmdet's ``CocoMetric`` with matching by class name and an optional C++ backend.
 
-    Labels are those of the categories with the names of the classes, in whatever order
-    the file lists them; mmdet's own metric counts along the file.
+    Labels are mapped to the categories of the same name, in any order in the annotation
+    file; mmdet's own metric maps them by the order in the file.
 
     faster-coco-eval computes precision and recall, which differ from pycocotools' by
-    3e-16 at most (pycocotools adds 2.2e-16 to a divisor); the figures are then read
-    from them by pycocotools' own rules. So both backends report the same three
-    decimals. The log tells which one ran.
+    3e-16 at most (pycocotools adds 2.2e-16 to a divisor); the results are then read
+    from them by pycocotools' own rules. Both backends therefore report the same three
+    decimals. The log states which backend was used.
 
     Args:
         ann_file (str, optional): The COCO file. Defaults to None: the annotations of
             the samples.
-        *args: As of mmdet's ``CocoMetric``.
+        *args: As in mmdet's ``CocoMetric``.
         backend (str): ``'faster'`` (faster-coco-eval), ``'pycocotools'``, or
             ``'auto'``: the first if it is installed, else the second. Defaults to
             'auto'.
-        **kwargs: As of mmdet's ``CocoMetric``. ``use_mp_eval=True`` is pycocotools in
+        **kwargs: As in mmdet's ``CocoMetric``. ``use_mp_eval=True`` runs pycocotools in
             several processes.
 
     Raises:
-        InputError: ``backend`` is not known or not installed, or the annotation file
-            is wrong or has no annotations.
+        InputError: ``backend`` is unknown or not installed, or the annotation file
+            is invalid or has no annotations.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class CocoMetric(MMDetCocoMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Return mmdet's figures, from the matches of the chosen backend."""
+        """Return mmdet's results, from the matches of the chosen backend."""
         name = DISTRIBUTIONS[self.backend]
         logger = MMLogger.get_current_instance()
         logger.info(f'COCO evaluation by {name} {version(name)}')
         if self._coco_api is not None:
-            # The evaluation sorts them, and figures by class are read along them.
+            # The evaluation sorts them, and results per class are read in this order.
             self.cat_ids = sorted(self.label_ids())
         compute = MMDetCocoMetric.compute_metrics
         if self.backend == 'faster':
@@ -82,11 +82,11 @@ class CocoMetric(MMDetCocoMetric):
         return compute(self, results)
 
     def label_ids(self) -> list[int]:
-        """Return the id of the category of each label."""
+        """Return the category id of each label."""
         return self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes'])
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> dict:
-        """Write predictions, labels turned into ids of categories by name."""
+        """Write predictions, with labels mapped to category ids by name."""
         evaluated, self.cat_ids = self.cat_ids, self.label_ids()
         try:
             return super().results2json(results, outfile_prefix)
@@ -97,8 +97,8 @@ class CocoMetric(MMDetCocoMetric):
 def evaluating_by(compute: Callable, evaluation: type) -> Callable:
     """Return mmdet's method with another class in place of ``COCOeval``.
 
-    The method takes the class from the globals of its file and nowhere else. This copy
-    has globals of its own, so that mmdet's metric stays as it is.
+    The method looks the class up only in the globals of its module. This copy has its
+    own globals, so that mmdet's metric does not change.
     """
     names = dict(compute.__globals__, COCOeval=evaluation)
     return FunctionType(compute.__code__, names, closure=compute.__closure__)
@@ -108,7 +108,8 @@ def choose_backend(backend: str, use_mp_eval: bool = False) -> str:
     """Return 'faster' or 'pycocotools'.
 
     Raises:
-        InputError: The backend is not known, not installed, or cannot use processes.
+        InputError: The backend is unknown, not installed, or does not support several
+            processes.
     """
     if backend not in ('auto', *DISTRIBUTIONS):
         raise InputError(
@@ -133,10 +134,10 @@ def choose_backend(backend: str, use_mp_eval: bool = False) -> str:
 
 
 def faster_coco_eval() -> type:
-    """Return faster-coco-eval's class, with figures by the rules of pycocotools.
+    """Return faster-coco-eval's class, with results by the rules of pycocotools.
 
-    Its own summary takes the most detections of ``maxDets`` for mAP, mmdet's 1000,
-    where pycocotools always takes 100.
+    For mAP its own summary uses the largest value of ``maxDets``, 1000 in mmdet, where
+    pycocotools always uses 100 detections.
     """
     from faster_coco_eval import COCOeval_faster
 
@@ -148,7 +149,7 @@ def faster_coco_eval() -> type:
         def evaluate(self) -> None:
             ids = np.unique(self.params.imgIds).tolist()
             if ids and not isinstance(ids[0], int):
-                # The C++ code takes numbers only.
+                # The C++ code accepts only numbers as ids.
                 numbers = {name: number for number, name in enumerate(ids)}
                 self.params.imgIds = list(numbers.values())
                 self.cocoGt = number_images(self.cocoGt, numbers)
@@ -159,11 +160,11 @@ def faster_coco_eval() -> type:
 
 
 def number_images(coco: COCO, numbers: dict[Any, int]) -> COCO:
-    """Return annotations whose images have other ids.
+    """Return a copy of annotations with new image ids.
 
     Args:
         coco: Annotations or predictions.
-        numbers: Old to new id.
+        numbers: New id of each old id.
     """
     content = dict(coco.dataset)
     content['images'] = [

@@ -1,7 +1,7 @@
-"""Judge networks under many conditions of the same images, in one pass over the data.
+"""Evaluation of networks under many conditions, in one pass over the data.
 
 Every image is read, decoded and cropped once; all its conditions (corruptions, dropped
-patches, attacks) are made from it, and every network is given them.
+patches, attacks) are computed from it, and every network is run on them.
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``n`` images.
 """
@@ -30,12 +30,12 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to change images; without either function they stay as they are.
+    """One way to change images; without a function they are not changed.
 
     Attributes:
-        name: Stands in the results.
-        change: Makes the images of a batch (B, 3, H, W), 0 to 1, for a network.
-        version: Makes one image (H, W, 3) uint8 RGB, given its index, in a worker.
+        name: Name in the results.
+        change: Changes a batch of images (B, 3, H, W), 0 to 1, for a network.
+        version: Changes one image (H, W, 3) uint8 RGB, given its index, in a worker.
     """
 
     name: str
@@ -48,14 +48,14 @@ CLEAN = Condition('clean')
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of each image under one condition.
+    """Predictions of a network for each image under one condition.
 
     Attributes:
-        top: (n, 5) the most probable classes, best first; fewer of fewer classes.
-        confidence: (n,) probability of the best.
-        likelihood: (n,) log probability of the first label; NaN without one.
-        brier: (n,) squared distance of all probabilities from the first label.
-        labels: (n, L) true classes, -1 behind.
+        top: Most probable classes (n, 5), best first; fewer if there are fewer classes.
+        confidence: Probability of the best class (n,).
+        likelihood: Log probability of the first label (n,); NaN without a label.
+        brier: Squared distance of the probabilities from the first label (n,).
+        labels: True classes (n, L), padded with -1.
     """
 
     top: np.ndarray
@@ -75,8 +75,8 @@ class Predictions:
         """Return the predictions of one network under one condition.
 
         Args:
-            arrays: What :meth:`PartFiles.collect` gave after :func:`predict`.
-            network: Its name.
+            arrays: Output of :meth:`PartFiles.collect` after :func:`predict`.
+            network: Name of the network.
             condition: Name of the condition.
         """
         names = [f.name for f in fields(cls) if f.name != 'labels']
@@ -95,22 +95,22 @@ def predict(
     classes: Sequence[int] | None = None,
     count: Callable[[int], None] = lambda images: None,
 ) -> None:
-    """Run networks under all conditions, and store what they say of each image.
+    """Run networks under all conditions, and store their predictions for each image.
 
     Args:
-        networks: Name to network.
+        networks: Networks by name.
         pictures: The images; its ``versions`` are those of the conditions, in order.
         conditions: The conditions.
-        parts: Gets the rows; :meth:`Predictions.read` reads them.
-        indices: Images that this process measures.
-        batch_size: Of a forward pass.
-        workers: Processes that decode and corrupt.
-        classes: Classes among which the networks choose; predictions and labels are
-            then places among these. Defaults to None: all.
+        parts: Files that the results are added to; :meth:`Predictions.read` reads them.
+        indices: Indices of the images that this process evaluates.
+        batch_size: Images of a forward pass.
+        workers: Number of processes that decode and corrupt.
+        classes: Classes that the networks may choose from; predictions and labels are
+            then positions in this list. Defaults to None: all.
         count: Called with the number of images done.
 
     Raises:
-        InputError: A network gives NaN, or a label is none of its classes.
+        InputError: A network gives NaN, or a label is not one of its classes.
     """
     device = next(iter(networks.values())).mean.device
     versions = [c for c in conditions if c.version is not None]
@@ -126,7 +126,7 @@ def predict(
                 if condition.change is not None:
                     images = condition.change(network, given)
                 logits[condition.name] = _logits(network, images)
-            # The versions of the few images of a batch fill forward passes together.
+            # The versions of all images are joined, so that forward passes are full.
             if versions:
                 every = torch.cat(
                     [
@@ -157,7 +157,7 @@ def score(logits: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
         labels: (B, L), -1 for none.
 
     Raises:
-        InputError: Logits are not finite, or a label is none of the K.
+        InputError: Logits are not finite, or a label is not among the K classes.
     """
     classes = logits.shape[1]
     if not logits.isfinite().all():

@@ -1,4 +1,4 @@
-"""Correlations, and intervals by resampling images, with NumPy alone.
+"""Correlations, and bootstrap intervals over images, with NumPy.
 
 Shapes: ``P`` pairs.
 """
@@ -12,14 +12,14 @@ from mmtlalign.errors import InputError
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Pearson's correlation of two samples; NaN of a constant or of too few."""
+    """Return Pearson's correlation, NaN for constant samples or too few values."""
     x, y = _centred(x), _centred(y)
     spread = np.sqrt((x @ x) * (y @ y))
     return float(x @ y / spread) if len(x) > 1 and spread > 0 else float('nan')
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Spearman's correlation, equal values sharing their mean rank."""
+    """Return Spearman's correlation; equal values get their mean rank."""
     return pearson(mean_ranks(x), mean_ranks(y))
 
 
@@ -30,14 +30,14 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks from 0 on, equal values sharing the mean of theirs."""
+    """Return ranks from 0; equal values get their mean rank."""
     _, group, count = np.unique(values, return_inverse=True, return_counts=True)
     last = count.cumsum()
     return (last - (count + 1) / 2)[group]
 
 
 class Interval(NamedTuple):
-    """A figure, and where it lies in 95 of 100 resamplings."""
+    """A value, and the range that contains it in 95 % of the resamplings."""
 
     value: float
     low: float
@@ -51,20 +51,20 @@ def bootstrap_images(
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Return a figure of pairs and its interval, by resampling images.
+    """Return a statistic of pairs and its bootstrap interval over images.
 
-    Pairs are not independent where images repeat in them: a pair counts as often as its
-    two images are drawn, as the product.
+    Pairs that share images are not independent. Images are therefore resampled, and a
+    pair is repeated by the product of the numbers of draws of its two images.
 
     Args:
-        figure: Makes a number of some pairs, given by their indices (any,), in which a
-            pair may repeat. Draws that give NaN are left out.
-        own, partner: Numbers of the images of each pair (P,).
-        draws: How often images are drawn.
-        seed: Of the draws.
+        figure: Computes the statistic from indices of pairs (any,), which may repeat.
+            Resamplings with result NaN are left out.
+        own, partner: Indices of the images of each pair (P,).
+        draws: Number of resamplings.
+        seed: Seed of the resamplings.
 
     Raises:
-        InputError: There are no pairs, or the images of other pairs.
+        InputError: There are no pairs, or ``own`` and ``partner`` do not match.
     """
     own, partner = np.asarray(own), np.asarray(partner)
     if own.shape != partner.shape or not len(own):

@@ -1,4 +1,4 @@
-"""Corruptions of ImageNet-C: on the fly, and the errors of the published files.
+"""Corruptions of ImageNet-C on the fly, and the errors on the published files.
 
 Hendrycks and Dietterich, Benchmarking Neural Network Robustness (ICLR 2019). Errors
 are fractions.
@@ -13,7 +13,7 @@ import numpy as np
 
 from mmtlalign.errors import InputError, UnsupportedError
 
-# Mean top-1 error of AlexNet over the five severities, as AugMix's code has them.
+# Mean top-1 error of AlexNet over the five severities, from AugMix's code.
 ALEXNET_ERRORS = dict(
     gaussian_noise=0.886428,
     shot_noise=0.894468,
@@ -35,13 +35,12 @@ CORRUPTIONS = tuple(ALEXNET_ERRORS)
 EXTRA_CORRUPTIONS = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 32
-# These draw from generators of their own libraries, which numpy.random.seed does not
-# reach.
+# These draw from other generators than NumPy's global one, and take a seed instead.
 _TAKE_SEED = ('glass_blur', 'impulse_noise')
 
 
 class CorruptionErrors(NamedTuple):
-    """Errors on ImageNet-C. Percent, but for ``mean_error``, a fraction."""
+    """Errors on ImageNet-C in percent, except for ``mean_error``, a fraction."""
 
     by_corruption: dict[str, float]  # CE of each, normalised by AlexNet
     mce: float  # their mean
@@ -50,12 +49,13 @@ class CorruptionErrors(NamedTuple):
 
 
 def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:
-    """Corrupt an image, the same for the same seed.
+    """Corrupt an image, with the same result for the same seed.
 
     The package ``imagecorruptions`` differs from the published files (constants of
     motion blur and elastic transform, choice of frost, no JPEG step), so never divide
-    by AlexNet's errors. Its constants are those for 224 pixels: on small images they
-    are much stronger than CIFAR-10-C's. NumPy's global state is as before.
+    its errors by AlexNet's. Its constants are those for 224 pixels: on small images
+    the corruptions are much stronger than those of CIFAR-10-C. NumPy's global state is
+    restored.
 
     Args:
         image: RGB (H, W, 3), uint8, 32 pixels or more, after resize and crop. OpenMMLab
@@ -68,7 +68,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
         An image of the same shape, uint8.
 
     Raises:
-        InputError: Name, severity or image are none of these.
+        InputError: Name, severity or image are invalid.
         UnsupportedError: The package is not installed.
     """
     check_corruption(name, severity)
@@ -96,7 +96,7 @@ def check_corruption(name: str, severity: int) -> None:
     """Check name and severity of a corruption.
 
     Raises:
-        InputError: There is no such corruption.
+        InputError: The name or the severity does not exist.
     """
     if name not in CORRUPTIONS + EXTRA_CORRUPTIONS:
         raise InputError(
@@ -115,15 +115,15 @@ def corruption_errors(
     """Return the mean corruption error of the published files of ImageNet-C.
 
     CE of a corruption is the sum of its errors over severities, divided by AlexNet's,
-    in percent; mCE is the mean over the 15. Relative mCE takes the clean error off
-    both, and needs AlexNet's, which nobody publishes with the others (torchvision's has
-    0.43478).
+    in percent; mCE is the mean over the 15. Relative mCE subtracts the clean error from
+    both, which requires AlexNet's. It is not published with the other errors
+    (torchvision's AlexNet has 0.43478).
 
     Args:
         errors: Top-1 errors as fractions, five severities for each of
-            :data:`CORRUPTIONS`; other names are left out.
-        clean_error: On clean images.
-        alexnet_clean_error: AlexNet's.
+            :data:`CORRUPTIONS`; other names are ignored.
+        clean_error: Error on clean images.
+        alexnet_clean_error: AlexNet's error on clean images.
 
     Raises:
         InputError: Errors are missing, or are not fractions.
@@ -155,7 +155,7 @@ def corruption_errors(
 
 @cache
 def _library() -> ModuleType:
-    """Import the package late: it brings Numba and scikit-image along."""
+    """Import the package only on use, as it imports Numba and scikit-image."""
     try:
         import imagecorruptions
     except ImportError as error:

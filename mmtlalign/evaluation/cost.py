@@ -1,9 +1,9 @@
-"""What a network costs: parameters and multiply-accumulates.
+"""The cost of a network in parameters and multiply-accumulates.
 
-"FLOPs" of papers are multiply-accumulates (MACs): of matrix products and convolutions,
-the two of attention included. Element-wise operations, norms, softmax and interpolation
-count nothing, as in the papers. PyTorch's own counter counts; where attention is one
-fused call it would leave it out on a CPU, so attention is forced into two products.
+The "FLOPs" of papers are multiply-accumulates (MACs) of matrix products, including the
+two of attention, and of convolutions. Element-wise operations, norms, softmax and
+interpolation are not counted, as in the papers. The count is that of PyTorch's counter.
+It misses fused attention on a CPU, so attention is forced into two products.
 """
 
 import copy
@@ -22,7 +22,7 @@ from mmtlalign.errors import InputError, UnsupportedError, some_of
 from mmtlalign.modes import eval_mode
 
 Forward = Callable[[nn.Module, Tensor], Any]
-# Read several tensors, and multiply none with another but element by element.
+# Operators of several tensors that contain no matrix product or convolution.
 FREE = {
     *('cat', 'stack', 'copy', 'where', 'set', 'lerp', 'cudnn_batch_norm'),
     *('native_layer_norm', 'native_group_norm', 'native_batch_norm'),
@@ -38,10 +38,10 @@ class Cost:
     """Size of a network and the work of a forward pass.
 
     Attributes:
-        parameters: All of them; what several modules share counts once.
+        parameters: Number of parameters; shared ones are counted once.
         macs: Multiply-accumulates of one image.
         size: Height and width of the image in pixels.
-        unused: Parameters that the forward pass does not read.
+        unused: Number of parameters that the forward pass does not use.
     """
 
     parameters: int
@@ -54,7 +54,7 @@ def scores(model: nn.Module, images: Tensor) -> Any:
     """Run a network from images (B, 3, H, W) to its output.
 
     Args:
-        model: A classifier of OpenMMLab, or any module that takes images alone.
+        model: A classifier of OpenMMLab, or any module that takes only images.
         images: Normalised (B, 3, H, W).
     """
     if hasattr(model, 'data_preprocessor'):
@@ -67,17 +67,17 @@ def count(
 ) -> Cost:
     """Count parameters and multiply-accumulates.
 
-    The network runs in eval mode on one image without memory or values (PyTorch's
-    ``meta`` device); where its forward pass needs values, on a grey image.
+    The network runs in eval mode on one image on PyTorch's ``meta`` device, without
+    memory or values; if its forward pass needs values, on a grey image.
 
     Args:
-        model: Any network, on any device; it stays as it is.
-        size: Pixels of a side, or height and width.
+        model: Any network, on any device; it is not changed.
+        size: Side in pixels, or height and width.
         forward: Called with the model and images (1, 3, H, W).
 
     Raises:
         InputError: The network does not run at this size.
-        UnsupportedError: It calls operators whose cost PyTorch's counter does not know.
+        UnsupportedError: It calls operators that PyTorch's counter does not support.
     """
     height, width = (size, size) if isinstance(size, int) else size
     parameters = dict(model.named_parameters())
@@ -106,8 +106,8 @@ def count(
 def _count_on_meta(
     model: nn.Module, size: tuple[int, int], forward: Forward
 ) -> tuple[int, set[str]]:
-    """Return multiply-accumulates and names of the parameters read, without memory."""
-    # A copy, as some networks keep tensors of their last image size.
+    """Return multiply-accumulates and names of used parameters, on the meta device."""
+    # A copy, as some networks cache tensors for their last image size.
     model = _copy_on_meta(model)
     model.eval()
     images = torch.empty(1, 3, *size, device='meta', dtype=_dtype(model))
@@ -115,7 +115,7 @@ def _count_on_meta(
 
 
 def _copy_on_meta(model: nn.Module) -> nn.Module:
-    """Copy a network, without memory for its parameters and buffers."""
+    """Copy a network without allocating its parameters and buffers."""
     copies = {}
     for tensor in (*model.parameters(), *model.buffers()):
         new = torch.empty_like(tensor, device='meta', requires_grad=False)
@@ -128,7 +128,7 @@ def _copy_on_meta(model: nn.Module) -> nn.Module:
 def _count_with_values(
     model: nn.Module, size: tuple[int, int], forward: Forward
 ) -> tuple[int, set[str]] | Exception:
-    """Return the same from a run on the model's device, or why it does not run."""
+    """Return the same from a run on the model's device, or the error of that run."""
     tensors = dict(model.named_parameters())
     device = next((p.device for p in tensors.values()), 'cpu')
     images = torch.zeros(1, 3, *size, device=device, dtype=_dtype(model))
@@ -146,14 +146,14 @@ def _dtype(model: nn.Module) -> torch.dtype:
     return next(floats, torch.float32)
 
 
-# With gradients nn.MultiheadAttention and nn.TransformerEncoderLayer call what the
-# counter knows, not their fused form.
+# With gradients nn.MultiheadAttention and nn.TransformerEncoderLayer do not use their
+# fused fast path, which the counter does not support.
 @torch.enable_grad()
 def _run(
     call: Callable[[], Any], tensors: Mapping[str, Tensor]
 ) -> tuple[int, set[str]]:
     operators = _Operators()
-    # The counter takes a call apart, and then it comes by the outer mode.
+    # The counter decomposes composite calls, and the outer mode sees the parts.
     with math_attention(), operators, FlopCounterMode(display=False) as counter:
         call()
     counted = counter.get_flop_counts().get('Global', {})
@@ -169,11 +169,11 @@ def _run(
 
 
 class _Operators(TorchDispatchMode):
-    """Keep which operators may multiply tensors, and which tensors any has read.
+    """Mode that records the operators that may multiply tensors, and tensors read.
 
     Attributes:
-        seen: Those that take several tensors of real numbers and are not known to
-            work element by element, and those of other libraries.
+        seen: Operators that take several floating-point tensors and are not in
+            :data:`FREE`, and operators of other libraries.
         read: ``id`` of every tensor that was an argument.
     """
 
@@ -199,10 +199,10 @@ class _Operators(TorchDispatchMode):
 
 
 def image_size(cfg: Mapping[str, Any]) -> int | None:
-    """Return the pixels of a side that a classifier's config is for, None if unknown.
+    """Return the side in pixels of a classifier config's images, None if unknown.
 
-    That is the crop of its test, else ``img_size`` of the backbone, else the largest
-    crop of its training.
+    It is the crop of the test pipeline, else ``img_size`` of the backbone, else the
+    largest crop of the training pipeline.
 
     Args:
         cfg: A config of mmpretrain.

@@ -1,8 +1,8 @@
-"""Random numbers of each image, whatever its batch, its worker or its process.
+"""Random numbers per image, independent of batch, worker and process.
 
-An image's draws depend on the seed, on the condition and on the image's index in the
-data set alone. The official codes draw once a batch from the global generator, so that
-all images of a batch share a draw and results change with the batch size.
+An image's draws depend only on the seed, the condition and the image's index in the
+data set. Official code draws once per batch from the global generator, so that all
+images of a batch share a draw and results change with the batch size.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ def generator(seed: int, condition: int | str, index: int) -> np.random.Generato
     Args:
         seed: Seed of the measurement, 0 or more.
         condition: Number of the condition, 0 or more, or a name such as
-            ``'random drop 0.2'``, which stands for its CRC-32.
+            ``'random drop 0.2'``, of which the CRC-32 is used.
         index: Index of the image in the data set.
 
     Raises:
@@ -38,7 +38,7 @@ def generators(
 
 
 def integer_seed(seed: int, condition: int | str, index: int) -> int:
-    """Return a seed of 32 bits for libraries that take no generator.
+    """Return a 32-bit seed for libraries that do not take a generator.
 
     Args:
         seed: Seed of the measurement, 0 or more.
@@ -58,12 +58,12 @@ def uniform_noise(
     """Draw uniform noise in [-bound, bound] for each image.
 
     Args:
-        random: B generators, one an image.
-        images: (B, ...), whose shape, dtype and device the noise has.
+        random: B generators, one per image.
+        images: (B, ...), with the shape, dtype and device of the noise.
         bound: Largest absolute value.
 
     Raises:
-        InputError: There is not one generator an image.
+        InputError: The number of generators is not B.
     """
     if len(random) != len(images):
         raise InputError(

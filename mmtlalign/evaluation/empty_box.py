@@ -1,8 +1,8 @@
-"""The empty box: how much of a mixed label names an object that cannot be seen.
+"""The empty-box measure: the part of mixed labels for objects that are not visible.
 
-Ours; TransMix (CVPR 2022) opens with the complaint and does not measure it. Object
-masks are no attention: the background may carry evidence for a class, too. The terms
-are those of :mod:`mmtlalign.evaluation.visible_objects`.
+The measure is ours; TransMix (CVPR 2022) describes the problem and does not measure it.
+Note that the background, outside the object masks, may also carry evidence for a class.
+Terms are defined in :mod:`mmtlalign.evaluation.visible_objects`.
 
 Shapes: ``P`` pairs.
 """
@@ -19,7 +19,7 @@ from mmtlalign.evaluation.correlation import (
 )
 from mmtlalign.evaluation.visible_objects import VisibleObjects, ratio
 
-# Differences of shares in float32 that are rounding.
+# Differences of shares up to this size are float32 rounding.
 ROUNDING = 1e-6
 
 # Visible fractions up to which an object counts as not visible.
@@ -31,22 +31,24 @@ def describe_share(
     share: np.ndarray,
     thresholds: tuple[float, ...] = THRESHOLDS,
 ) -> dict[str, float]:
-    """Return the figures of one rule for labels.
+    """Return the results of one labelling rule.
 
-    The correlation beyond the area has no scale and misleads alone: hold it to random
-    weights, to masks of other images (:func:`other_images`) and to the slope.
+    The correlation beyond the area has no scale and is misleading by itself: compare it
+    with random weights, with masks of other images (:func:`other_images`) and with the
+    slope.
 
     Args:
-        visible: Of P pairs.
-        share: The partner's share in the label (P,): CutMix's is ``visible.area``.
-        thresholds: Fractions up to which an object is not visible.
+        visible: Visible objects of P pairs.
+        share: The partner's share in the label (P,); that of CutMix is
+            ``visible.area``.
+        thresholds: Fractions up to which an object counts as not visible.
 
     Returns:
-        ``pairs`` (usable), ``undefined`` (of these, nothing of either is visible:
-        not in what follows), ``rmse_to_ideal``, ``pearson``, ``spearman``,
-        ``spearman_beyond_area`` and ``slope_beyond_area`` (of ideal - area on
-        share - area; NaN where all are equal); for each threshold t
-        ``empty_partner@t``, ``empty_own@t`` (shares of pairs),
+        ``pairs`` (number of usable pairs), ``undefined`` (pairs of these that show
+        neither object, which the following leave out), ``rmse_to_ideal``, ``pearson``,
+        ``spearman``, ``spearman_beyond_area`` and ``slope_beyond_area`` (of
+        ideal - area on share - area; NaN if all are equal); for each threshold t
+        ``empty_partner@t``, ``empty_own@t`` (fractions of pairs),
         ``share_given_empty@t`` and ``phantom_mass@t``.
     """
     share = np.asarray(share, np.float64)
@@ -88,16 +90,17 @@ def compare_shares(
     """Compare two rules on the same pairs, with 95 % intervals over images.
 
     Args:
-        visible: Of P pairs.
-        share: Of the rule (P,).
-        reference: Of what it is held to (P,), such as CutMix's ``visible.area``.
-        own, partner: Numbers of the images of each pair (P,).
-        threshold: Visible fraction up to which an object is not visible.
-        draws, seed: Of :func:`bootstrap_images`.
+        visible: Visible objects of P pairs.
+        share: Shares of the rule (P,).
+        reference: Shares of the rule to compare with (P,), such as CutMix's
+            ``visible.area``.
+        own, partner: Indices of the images of each pair (P,).
+        threshold: Visible fraction up to which an object counts as not visible.
+        draws, seed: As in :func:`bootstrap_images`.
 
     Returns:
-        ``rmse_to_ideal`` and ``phantom_mass`` of the rule minus those of the reference;
-        times 100 they are points.
+        ``rmse_to_ideal`` and ``phantom_mass`` of the rule minus those of the reference,
+        as fractions.
     """
     error = (np.asarray([share, reference], np.float64) - visible.ideal) ** 2
     error = np.where(visible.usable, error, np.nan)
@@ -122,6 +125,6 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _mean_of_known(values: np.ndarray) -> np.ndarray:
-    """Return the mean of what is no NaN over the last axis, NaN without any."""
+    """Return the mean over the last axis without NaN values, NaN if there are none."""
     count = np.isfinite(values).sum(axis=-1)
     return ratio(np.nansum(values, axis=-1), count)

@@ -1,4 +1,4 @@
-"""Features of the backbone of a config, with the weights of a checkpoint."""
+"""Frozen features of a config's backbone with the weights of a checkpoint."""
 
 import torch
 from mmengine.config import Config
@@ -17,10 +17,10 @@ FEATURE_CHOICES = (*FEATURES, 'pixels')
 
 
 class FrozenFeatures(nn.Module):
-    """Backbone and its preprocessor, with the interface that :class:`KNNHook` needs.
+    """Backbone and preprocessor, with the interface that :class:`KNNHook` needs.
 
     Args:
-        backbone: Network whose features are taken.
+        backbone: Network that computes the features.
         data_preprocessor: Preprocessor of its model.
         kind: One of :data:`FEATURE_CHOICES`; ``'pixels'`` are the normalised images
             themselves.
@@ -40,7 +40,7 @@ class FrozenFeatures(nn.Module):
 
         Args:
             inputs: Normalised images.
-            network: Not used: there is one.
+            network: Not used, as there is only one network.
         """
         if self.kind == 'pixels':
             return inputs.flatten(1)
@@ -54,11 +54,11 @@ def frozen_features(
     kind: str = 'view',
     seed: int = 0,
 ) -> tuple[FrozenFeatures, str]:
-    """Build the model of a config and keep what features need, in eval mode.
+    """Build the model of a config and keep the parts for features, in eval mode.
 
     Args:
         cfg: A config of mmpretrain; its ``model`` has a ``backbone``.
-        checkpoint: A local file, or None for weights as the config starts them.
+        checkpoint: A local file, or None for the initial weights of the config.
         weights: Which network of the checkpoint, as in :func:`select_weights`, or
             ``'random'``.
         kind: One of :data:`FEATURE_CHOICES`.

@@ -1,8 +1,9 @@
-"""What DHVT's head tokens attend to, and how far patches look.
+"""Attention of DHVT's head tokens, and attention distance of patches.
 
-DHVT (NeurIPS 2022, arXiv 2210.05958), Fig. 4 and 5. Which layer and which average the
-figures show is not stated: all layers are given, and both averages. In the order of the
-official code the tokens of an attention are the class token, N patches, h head tokens.
+DHVT (NeurIPS 2022, arXiv 2210.05958), Fig. 4 and 5. The paper does not state which
+layer and which average the figures show, so all layers and both averages are computed.
+As in the official code, the tokens of an attention are the class token, N patches, and
+h head tokens, in this order.
 
 Shapes: ``L`` layers, ``B`` batch, ``h`` heads and head tokens, ``N`` patches, ``T`` = 1
 + N + h, ``gh, gw`` grid.
@@ -19,12 +20,12 @@ from mmtlalign.tracing.propagate import Pair
 
 
 class HeadTokenFigures(NamedTuple):
-    """Figures of a DHVT by layer, each (L,).
+    """Results of a DHVT by layer, each (L,).
 
     Attributes:
-        mass: Attention on head tokens, the mean over class token and patches.
-        class_mass: The same of the class token alone.
-        distance: Mean distance that patches attend over, in tokens.
+        mass: Attention on head tokens, mean over class token and patches.
+        class_mass: Attention of the class token on head tokens.
+        distance: Mean attention distance of patches, in tokens.
     """
 
     mass: Tensor
@@ -38,10 +39,10 @@ def head_token_maps(attention: Tensor, grid: Pair, own_head: bool = False) -> Te
     Args:
         attention: (..., h, T, T), rows are queries.
         grid: Rows and columns of the patches.
-        own_head: Take of head token i the head i alone; else the mean over heads.
+        own_head: Use only head i for head token i; else the mean over heads.
 
     Returns:
-        (..., h, gh, gw), one map a head token. Rows are not divided by their sum.
+        (..., h, gh, gw), one map per head token. Rows are not divided by their sum.
     """
     count = _patches(attention, grid)
     rows = attention[..., 1 + count :, 1 : 1 + count]  # (..., head, head token, N)
@@ -53,14 +54,14 @@ def head_token_maps(attention: Tensor, grid: Pair, own_head: bool = False) -> Te
 
 
 def head_token_mass(attention: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the attention on the head tokens, of all other tokens and of the class's.
+    """Return the attention mass on the head tokens.
 
     Args:
         attention: (..., h, T, T).
 
     Returns:
-        Of class token and patches, the mean over heads and queries; and of the class
-        token, the mean over heads; each (...).
+        That of class token and patches, mean over heads and queries; and that of the
+        class token, mean over heads; each (...).
     """
     heads = attention.shape[-3]
     mass = attention[..., :-heads, -heads:].sum(dim=-1)
@@ -68,9 +69,9 @@ def head_token_mass(attention: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_distance(attention: Tensor, grid: Pair, prefix: int = 1) -> Tensor:
-    """Return the mean distance between a patch and what it attends to, in tokens.
+    """Return the mean distance between a patch and those it attends to, in tokens.
 
-    Distances are Euclidean between places on the grid. Attention is averaged over the
+    Distances are Euclidean between positions on the grid. Attention is averaged over
     heads, then the patches' part of each row is divided by its sum.
 
     Args:
@@ -97,7 +98,7 @@ def attention_distance(attention: Tensor, grid: Pair, prefix: int = 1) -> Tensor
 
 
 def figures_by_layer(attention: Tensor, grid: Pair) -> HeadTokenFigures:
-    """Return the figures of all layers of a DHVT, means over the batch.
+    """Return the results of all layers of a DHVT, averaged over the batch.
 
     Args:
         attention: (L, B, h, T, T).
@@ -110,9 +111,9 @@ def figures_by_layer(attention: Tensor, grid: Pair) -> HeadTokenFigures:
 
 
 def head_token_attention(model: nn.Module, images: Tensor) -> tuple[Tensor, Pair]:
-    """Read all attentions of a DHVT, (L, B, h, T, T), and its grid.
+    """Return all attentions of a DHVT, (L, B, h, T, T), and its grid.
 
-    It stores what no training may: all weights of all layers.
+    It stores the weights of all layers, which is too much memory for training.
 
     Args:
         model: Backbone or classifier in eval mode.

@@ -1,9 +1,9 @@
-"""Base of metrics that are of values of single images.
+"""Base class of metrics that are computed from values of single images.
 
-Values are kept on the CPU, so that a metric is the same for every batch size and,
-where the last batches of several processes are filled up, counts no image twice.
+Values are kept on the CPU. A metric then does not depend on the batch size and counts
+no image twice where several processes fill up their last batches.
 
-Shapes: ``B`` images of a batch, ``K`` classes, ``L`` labels an image at most.
+Shapes: ``B`` images of a batch, ``K`` classes, ``L`` most labels of an image.
 """
 
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ from mmtlalign.evaluation.accuracy import NO_LABEL, restrict
 
 
 class ImageMetric(BaseMetric):
-    """Metric of values of single images.
+    """Metric that is computed from values of single images.
 
     Args:
-        which: Subset of ImageNet, ``'a'``, ``'r'`` or ``'o'``, whose classes alone a
-            model may choose from.
+        which: Subset of ImageNet, ``'a'``, ``'r'`` or ``'o'``, to whose classes the
+            model's choice is restricted.
         classes: Indices of these classes in place of ``which``.
-        **kwargs: As of mmengine's ``BaseMetric``.
+        **kwargs: As in mmengine's ``BaseMetric``.
 
     Attributes:
-        per_image: After the evaluation name of a value to those of all images, in the
-            order of the data set.
+        per_image: After the evaluation, values of all images by name, in the order of
+            the data set.
 
     Raises:
         InputError: Both ``which`` and ``classes`` are given.
@@ -55,21 +55,21 @@ class ImageMetric(BaseMetric):
     def values(
         self, scores: Tensor, labels: Tensor, samples: Sequence[dict]
     ) -> dict[str, Any]:
-        """Return the values of the images of a batch, B of each.
+        """Return the values of the images of a batch, by name.
 
         Args:
             scores: Log-probabilities (B, K).
             labels: (B, L), -1 where there is none.
-            samples: All that is known of them.
+            samples: Data samples of the images.
         """
         raise NotImplementedError
 
     def figures(self, values: dict[str, np.ndarray]) -> dict[str, float]:
-        """Return the metric of the values of all images."""
+        """Return the metric from the values of all images."""
         raise NotImplementedError
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the values of a batch."""
+        """Store the values of a batch."""
         if any('pred_score' not in sample for sample in data_samples):
             raise InputError(
                 f'{type(self).__name__} reads pred_score, the probabilities of all '
@@ -79,7 +79,7 @@ class ImageMetric(BaseMetric):
         scores = probability.double().clamp_min(1e-45).log()
         none = torch.empty(0, dtype=torch.long)
         own = [sample.get('gt_label', none).cpu() for sample in data_samples]
-        # One more, so that there is a column.
+        # One more label, so that there is at least one column.
         labels = [torch.cat([label, label.new_tensor([NO_LABEL])]) for label in own]
         padded = pad_sequence(labels, batch_first=True, padding_value=NO_LABEL)
         values = self.values(scores, padded, data_samples)
@@ -87,7 +87,7 @@ class ImageMetric(BaseMetric):
         self.results += [dict(zip(values, row)) for row in zip(*columns)]
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Return the metric, and keep the values of all images."""
+        """Return the metric, and store the values of all images."""
         self.per_image = {
             name: np.array([one[name] for one in results]) for name in results[0]
         }
@@ -97,7 +97,7 @@ class ImageMetric(BaseMetric):
         """Return the scores of the classes to choose from, and the labels among them.
 
         Raises:
-            InputError: The model has other classes, or a label is none of these.
+            InputError: The model has other classes, or a label is not one of them.
         """
         if self.classes is None:
             return scores, labels

@@ -1,9 +1,9 @@
-"""Figures of TL-Align's analysis: label shares by layer against area and features.
+"""Measures of TL-Align's analysis: label shares by layer against area and features.
 
 TL-Align (ICCV 2023), Fig. 3 and 4. The share of the partner image in a token is a
-number from 0 to 1, its *area* that of CutMix's box. What the paper leaves open is said
-where it is decided. The functions take tensors; what runs a network is in
-:mod:`mmtlalign.evaluation.mix_analysis`.
+number from 0 to 1, the *area* is the share by CutMix's box. Choices that the paper
+leaves open are stated with each function. The functions take tensors;
+:mod:`mmtlalign.evaluation.mix_analysis` runs the networks.
 
 Shapes: ``B`` mixed images, ``L`` attentions, ``T`` tokens, ``N`` image tokens, ``D``
 channels, ``K`` classes.
@@ -19,12 +19,12 @@ from mmtlalign.errors import InputError
 
 
 class ShareErrors(NamedTuple):
-    """How far shares are from the area, over the images; all shapes (...).
+    """Differences between shares and area over the images; all shapes are (...).
 
     Attributes:
         rmse_share: Root of the mean squared difference of shares.
-        rmse_vector: The same of label vectors, over images and classes.
-        bias: Mean difference; positive where the partner gains.
+        rmse_vector: The same for label vectors, over images and classes.
+        bias: Mean difference; positive if the partner gains.
         mean_abs: Mean absolute difference.
     """
 
@@ -46,11 +46,11 @@ def label_distance(own: Tensor, partner: Tensor) -> Tensor:
 def share_errors(share: Tensor, area: Tensor, distance: Tensor) -> ShareErrors:
     """Compare shares with the area, by both conventions of the RMSE (Fig. 3).
 
-    Which one the paper has is not known. That of label vectors,
-    ``sqrt(mean over images and classes (y_align - y_area)^2)``, falls with the number
-    of classes, as ``(1 - smoothing) * sqrt(2 / K)``, and with pairs of one class: it
-    cannot be compared between data sets. Times ``sqrt(K)`` it is the convention that
-    sums over classes.
+    The paper does not state which one it uses. That of label vectors,
+    ``sqrt(mean over images and classes (y_align - y_area)^2)``, decreases with the
+    number of classes as ``(1 - smoothing) * sqrt(2 / K)``, and with pairs of equal
+    class, so that it cannot be compared between data sets. Multiplied by ``sqrt(K)`` it
+    is the convention that sums over classes.
 
     Args:
         share: (..., B), such as (L + 1, B).
@@ -67,18 +67,19 @@ def share_errors(share: Tensor, area: Tensor, distance: Tensor) -> ShareErrors:
 
 
 def errors_by_area(share: Tensor, area: Tensor, bins: int = 10) -> dict[str, Tensor]:
-    """Split the comparison by area: differences are largest at middle ones.
+    """Compare shares with the area in bins of the area.
 
-    The bins are of equal width (ours), so that networks are compared on equal areas.
+    Differences are largest for areas around one half. The bins have equal width (our
+    choice), so that networks are compared on equal areas.
 
     Args:
         share: (B,).
         area: (B,).
-        bins: How many from 0 to 1; the last one holds 1.
+        bins: Number of bins from 0 to 1; the last one includes 1.
 
     Returns:
         ``edges`` (bins + 1,), ``count``, ``rmse_share`` and ``bias`` (bins,), NaN for
-        an empty one.
+        an empty bin.
     """
     difference = share.double() - area.double()
     index = (area.double() * bins).long().clamp(0, bins - 1)
@@ -93,12 +94,12 @@ def errors_by_area(share: Tensor, area: Tensor, bins: int = 10) -> dict[str, Ten
 
 
 def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
-    """Return how much of some attention falls on the partner, (...).
+    """Return the fraction of the attention that falls on the partner, (...).
 
     Args:
-        attention: On the image tokens, special ones left out (..., N), such as the
-            class token's row, averaged over heads.
-        mask: Which tokens are the partner's, 0 to 1 (..., N).
+        attention: Attention on the image tokens, without special tokens (..., N), such
+            as the class token's row, averaged over heads.
+        mask: Share of the partner in each token, 0 to 1 (..., N).
     """
     return (attention * mask).sum(dim=-1) / attention.sum(dim=-1)
 
@@ -106,10 +107,10 @@ def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
 def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor:
     """Return TransMix's share of the partner (CVPR 2022, §3).
 
-    The paper reads the last layer; the same formula at the others is ours.
+    The paper uses the last layer; to apply the formula at other layers is our choice.
 
     Args:
-        attended: :func:`attention_share` (..., B).
+        attended: Output of :func:`attention_share` (..., B).
         area: (B,).
         ratio: Weight of the area.
     """
@@ -117,24 +118,27 @@ def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor
 
 
 def total_variation(history: Sequence[Tensor]) -> Tensor:
-    """Return how much the share of each token varies over layers (B, T).
+    """Return the total variation of each token's share over layers (B, T).
 
-    ``sum over l of |p_l - p_(l - 1)|`` (ours): Fig. 4 shows "fluctuating" tokens and
-    does not say which.
+    ``sum over l of |p_l - p_(l - 1)|``. The measure is ours: Fig. 4 shows "fluctuating"
+    tokens without a definition.
 
     Args:
-        history: Shares (B, T) from the start on, of one token grid.
+        history: Shares (B, T) before the first and after each layer, on one token grid.
     """
     shares = torch.stack(list(history))
     return shares.diff(dim=0).abs().sum(dim=0)
 
 
 def fluctuating_tokens(variation: Tensor, count: int = 4) -> Tensor:
-    """Return the tokens of largest variation, falling (B, count).
+    """Return the indices of the tokens of largest variation, in falling order.
 
     Args:
-        variation: :func:`total_variation` (B, T).
-        count: How many.
+        variation: Output of :func:`total_variation` (B, T).
+        count: Number of tokens.
+
+    Returns:
+        Indices (B, count).
 
     Raises:
         InputError: There are fewer tokens.
@@ -147,18 +151,18 @@ def fluctuating_tokens(variation: Tensor, count: int = 4) -> Tensor:
 
 
 def similarity_projection(own: Tensor, partner: Tensor, mixed: Tensor) -> Tensor:
-    """Return the partner's share in a feature, by least squares (ours).
+    """Return the partner's share in a feature, by least squares.
 
     ``clip(<z - a, b - a> / |b - a|^2, 0, 1)`` is the mixture of a and b that is nearest
-    to z: 0 at z = a, 1 at z = b, exact for a linear network. Half where a equals b.
-    Fig. 4 has a "token similarity" without a formula.
+    to z: 0 at z = a, 1 at z = b, exact for a linear network. It is 0.5 if a equals b.
+    The formula is ours: Fig. 4 shows a "token similarity" without one.
 
     Args:
         own, partner, mixed: Features a, b, z of the same token after the same layer
             (..., D), from the own image, the partner and the mixed image.
 
     Returns:
-        (...).
+        The share (...), 0 to 1.
     """
     between = partner - own
     length = between.square().sum(dim=-1)
@@ -170,18 +174,19 @@ def similarity_projection(own: Tensor, partner: Tensor, mixed: Tensor) -> Tensor
 def similarity_cosine(
     own: Tensor, partner: Tensor, mixed: Tensor, mean: Tensor | None = None
 ) -> Tensor:
-    """Return ``s_b / (s_a + s_b)`` of cosines that are not negative (ours).
+    """Return the partner's share in a feature as ``s_b / (s_a + s_b)`` of cosines.
 
-    It may be nearer to the paper's word, but is drawn to a half, as features share a
-    large mean direction. Half where both are 0.
+    Negative cosines count as 0. The formula is ours. It may be closer to the paper's
+    "similarity", but is biased towards 0.5, as features share a large mean direction.
+    It is 0.5 if both cosines are 0.
 
     Args:
-        own, partner, mixed: As of :func:`similarity_projection`.
+        own, partner, mixed: As in :func:`similarity_projection`.
         mean: The data set's mean token (D,), which is subtracted first. Defaults to
-            None: nothing is.
+            None: nothing is subtracted.
 
     Returns:
-        (...).
+        The share (...), 0 to 1.
     """
     if mean is not None:
         own, partner, mixed = own - mean, partner - mean, mixed - mean
@@ -193,9 +198,9 @@ def similarity_cosine(
 
 
 def moments(x: Tensor, y: Tensor) -> Tensor:
-    """Return count, sums, squares and product of two samples (6,), float64.
+    """Return count, sums, sums of squares and of products of two samples (6,), float64.
 
-    They add up over batches; :func:`pearson_of` makes a correlation of them.
+    They can be added over batches; :func:`pearson_of` returns their correlation.
     """
     x, y = x.double().flatten(), y.double().flatten()
     count = torch.tensor(float(len(x)), dtype=x.dtype, device=x.device)
@@ -203,10 +208,10 @@ def moments(x: Tensor, y: Tensor) -> Tensor:
 
 
 def pearson_of(moments: Tensor) -> float:
-    """Return Pearson's correlation from :func:`moments`; NaN of a constant."""
+    """Return Pearson's correlation from :func:`moments`, NaN for a constant sample."""
     count, x, y, xx, yy, xy = moments.tolist()
     spread = (xx - x * x / count) * (yy - y * y / count)
-    # Constants leave a rest of rounding, 1e-12 of their squares or so.
+    # For constants rounding leaves about 1e-12 of their squares.
     if spread <= 1e-20 * xx * yy:
         return float('nan')
     return (xy - x * y / count) / spread**0.5

@@ -1,8 +1,8 @@
-"""Attention maps against objects: masks that hold a share of the attention, boxes.
+"""Comparison of attention maps with object masks and boxes.
 
-Jaccard as Naseer et al. measure it (NeurIPS 2021), which TransMix (CVPR 2022, §4.3)
-names by metric and data set only. Boxes from masks are TransMix's idea; which threshold
-and overlap it takes is not stated, so the rules here are ours.
+The Jaccard index follows Naseer et al. (NeurIPS 2021); TransMix (CVPR 2022, §4.3) names
+only metric and data set. Boxes from masks are TransMix's idea; it does not state
+threshold and overlap, so the rules here are ours.
 
 Shapes: ``H`` heads, ``h, w`` token grid, ``height, width`` pixels. Boxes are ``x0, y0,
 x1, y1`` in pixels, ends exclusive.
@@ -22,7 +22,7 @@ VOID = 255
 
 
 def foreground(maps: Tensor, mass: float) -> Tensor:
-    """Return the fewest strongest tokens that hold a share of the attention.
+    """Return the smallest set of strongest tokens with a given share of the attention.
 
     Args:
         maps: Attention (..., h, w), not negative.
@@ -35,7 +35,7 @@ def foreground(maps: Tensor, mass: float) -> Tensor:
 
 
 def to_pixels(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarge masks (..., h, w) to (..., height, width), nearest."""
+    """Enlarge masks (..., h, w) to (..., height, width) by nearest neighbour."""
     places = [np.arange(s) * g // s for s, g in zip(size, masks.shape[-2:])]
     return masks[..., places[0][:, None], places[1]]
 
@@ -44,10 +44,10 @@ class MaskScores(NamedTuple):
     """Jaccard indices of one image, 0 to 1; NaN without object.
 
     Attributes:
-        best_head: Mean over classes, of the head that fits the class best. The head is
-            chosen with the truth at hand, as in the papers: an oracle.
-        head_mean: Mean over classes, of the mask of the mean over heads.
-        foreground: Of that mask with all objects.
+        best_head: Mean over classes of the index of the head that fits the class best.
+            The head is chosen with the ground truth, as in the papers (an oracle).
+        head_mean: Mean over classes of the index of the mask from the mean over heads.
+        foreground: Index of that mask with the union of all objects.
     """
 
     best_head: float
@@ -63,9 +63,9 @@ def mask_jaccard(
     Args:
         maps: (H, h, w), not negative.
         labels: (height, width): 0 background, 255 void, else the class.
-        mass: Share of the attention that a mask holds. Defaults to 0.9, Naseer et
-            al.'s; DINO has 0.6.
-        official: Count void pixels as a miss, as the official code does by mistake
+        mass: Share of the attention inside a mask. Defaults to 0.9 as in Naseer et al.;
+            DINO uses 0.6.
+        official: Count void pixels as errors, as the official code does by mistake
             (its test for void is always true). Defaults to False: they are left out.
 
     Raises:
@@ -94,18 +94,18 @@ def mask_jaccard(
 
 
 def jaccard(mask: np.ndarray, truth: np.ndarray, counted: np.ndarray) -> float:
-    """Return intersection over union of masks where pixels count; NaN of nothing."""
+    """Return intersection over union of two masks over counted pixels, NaN if empty."""
     union = ((mask | truth) & counted).sum()
     return float((mask & truth & counted).sum() / union) if union else float('nan')
 
 
 def mask_box(mask: np.ndarray, largest: bool = True) -> np.ndarray:
-    """Return the tight box (4,) of a mask, zeros of an empty one.
+    """Return the tight box (4,) of a mask, zeros for an empty one.
 
     Args:
         mask: (height, width) bool.
-        largest: Take the largest component, with corners as neighbours (of equals
-            the first met, row by row); else all of the mask.
+        largest: Use only the largest 8-connected component (of equals the first one,
+            row by row); else the whole mask.
     """
     mask = np.asarray(mask, np.uint8)
     if largest:
@@ -131,25 +131,26 @@ def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def map_box(maps: Tensor, size: tuple[int, int], mass: float = 0.6) -> np.ndarray:
-    """Return the box of an image's attention: of the mask of the mean over heads.
+    """Return the box (4,) of an image's attention.
 
-    Its largest component, nearest to pixels (a rule of ours).
+    It encloses the largest component of the mask from the mean over heads, enlarged to
+    pixels by nearest neighbour (a rule of ours).
 
     Args:
         maps: (H, h, w).
         size: Height and width in pixels.
-        mass: Share of the attention that the mask holds.
+        mass: Share of the attention inside the mask.
     """
     mask = foreground(maps.mean(dim=0), mass).cpu().numpy()
     return mask_box(to_pixels(mask, size))
 
 
 def is_located(box: np.ndarray, truths: np.ndarray, overlap: float = 0.5) -> bool:
-    """Return whether a box overlaps any true one enough (``gt_known_loc``).
+    """Return whether a box overlaps any true box enough (``gt_known_loc``).
 
     Args:
         box: (4,).
-        truths: (n, 4).
-        overlap: Least intersection over union.
+        truths: True boxes (n, 4).
+        overlap: Smallest intersection over union.
     """
     return bool((box_iou(box, truths) >= overlap).any())

@@ -1,4 +1,4 @@
-"""Attention against object masks and boxes by a config: test loop and metrics.
+"""Test loop and metrics that compare attention with object masks and boxes.
 
 Shapes: ``H`` heads, ``h, w`` token grid, ``R, C`` rows and columns of the image in
 pixels, ``n`` boxes.
@@ -23,23 +23,23 @@ from mmtlalign.registry import LOOPS, METRICS
 
 @LOOPS.register_module()
 class AttentionLoop(TestLoop):
-    """Test loop that adds ``attention_map`` (H, h, w) to what the model says of images.
+    """Test loop that adds ``attention_map`` (H, h, w) to each image's prediction.
 
     In a config: ``test_cfg = dict(type='mmtlalign.AttentionLoop')``, with
-    ``mmtlalign.MaskJaccard`` or ``mmtlalign.BoxAccuracy`` and data of
-    ``mmtlalign.SegmentedObjects``. It takes two forward passes a batch, or for
+    ``mmtlalign.MaskJaccard`` or ``mmtlalign.BoxAccuracy`` and the data set
+    ``mmtlalign.SegmentedObjects``. It needs two forward passes per batch, or for
     ``'chain'`` one for every 256 tokens.
 
     Args:
-        runner (Runner): mmengine's.
-        dataloader (DataLoader | dict): Of images with masks or boxes.
-        evaluator (Evaluator | dict | list): Judges the maps.
+        runner (Runner): Runner of mmengine.
+        dataloader (DataLoader | dict): Loader of images with masks or boxes.
+        evaluator (Evaluator | dict | list): Evaluator of predictions and maps.
         which (str): Map of :func:`attention_map`: ``'auto'``, ``'class'``,
             ``'columns'`` or ``'chain'``. Defaults to 'auto'.
-        layer (int): Which attention. Defaults to -1, the last.
+        layer (int): Index of the attention. Defaults to -1, the last.
 
     Raises:
-        InputError: There is no such map, or not of this network.
+        InputError: The map does not exist, or not for this network.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AttentionLoop(TestLoop):
 
     @torch.no_grad()
     def run_iter(self, idx: int, data_batch: dict) -> None:
-        """Run the model on a batch, and hand predictions and maps to the evaluator."""
+        """Run the model on a batch, and pass predictions and maps to the evaluator."""
         self.runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
         model = unwrap_model(self.runner.model)
         batch = model.data_preprocessor(data_batch, False)
@@ -73,16 +73,16 @@ class AttentionLoop(TestLoop):
 
 
 class _MapMetric(BaseMetric):
-    """Metric of the attention maps of single images, kept on the CPU.
+    """Base class of metrics of the attention maps of single images.
 
     Attributes:
-        per_image: After the evaluation the values of every image, a dict each.
+        per_image: After the evaluation, a dict of values for every image.
     """
 
     needed: str
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the values of a batch."""
+        """Store the values of a batch."""
         for sample in data_samples:
             missing = {'attention_map', self.needed} - sample.keys()
             if missing:
@@ -100,11 +100,11 @@ class _MapMetric(BaseMetric):
         raise NotImplementedError
 
     def figures(self, values: list[dict]) -> dict[str, float]:
-        """Return the metric of the images with an object."""
+        """Return the metric from the values of the images with an object."""
         raise NotImplementedError
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Return the metric, the images that count, those that do not, and the grid."""
+        """Return the metric, the numbers of images used and left out, and the grid."""
         self.per_image = results
         valid = [one for one in results if one['valid']]
         if not valid:
@@ -125,16 +125,17 @@ class _MapMetric(BaseMetric):
 class MaskJaccard(_MapMetric):
     """Jaccard index of thresholded attention with the masks of objects, in percent.
 
-    ``best_head``: the head that fits each class best, chosen with the truth at hand as
-    in Naseer et al. (NeurIPS 2021); ``head_mean``: the mask of the mean over heads, by
-    class; ``foreground``: that mask with all objects. Images without object are left
-    out and counted. Compare networks of one grid only: it is among the figures.
+    ``best_head``: the head that fits each class best, chosen with the ground truth as
+    in Naseer et al. (NeurIPS 2021); ``head_mean``: the mask from the mean over heads,
+    by class; ``foreground``: that mask with the union of all objects. Images without
+    object are left out, and their number is reported. Compare only networks with the
+    same grid, which is reported as well.
 
     Args:
-        mass (float): Share of the attention that a mask holds. Defaults to 0.9.
-        official (bool): Count void pixels as a miss, as the official code does by
+        mass (float): Share of the attention inside a mask. Defaults to 0.9.
+        official (bool): Count void pixels as errors, as the official code does by
             mistake. Defaults to False.
-        **kwargs: As of mmengine's ``BaseMetric``.
+        **kwargs: As in mmengine's ``BaseMetric``.
     """
 
     default_prefix = 'jaccard'
@@ -163,18 +164,18 @@ class MaskJaccard(_MapMetric):
 class BoxAccuracy(_MapMetric):
     """Localisation accuracy of boxes from attention, in percent of the images.
 
-    ``gt_known@m``: the box of the mask that holds a share m of the mean over heads
-    overlaps a true box enough (a rule of ours: TransMix's own is not stated);
-    ``top1_loc@m`` also needs the right class, where the images have labels.
-    ``max_box_acc`` and ``max_box_acc_v2`` (Choe et al., CVPR 2020) are at the threshold
-    that is best for the images measured; they want them squashed to 224 x 224 pixels.
+    ``gt_known@m``: the box of the mask with a share m of the mean over heads overlaps a
+    true box enough (a rule of ours, as TransMix does not state its own);
+    ``top1_loc@m`` also requires the right class, if the images have labels.
+    ``max_box_acc`` and ``max_box_acc_v2`` (Choe et al., CVPR 2020) use the threshold
+    that is best for the evaluated images, which should be squashed to 224 x 224 pixels.
 
     Args:
         masses (Sequence[float]): Shares m. Defaults to (0.6, 0.9).
-        overlap (float): Least intersection over union. Defaults to 0.5.
-        max_box (bool): Whether to look for the best threshold, up to 0.1 s an image.
+        overlap (float): Smallest intersection over union. Defaults to 0.5.
+        max_box (bool): Whether to search the best threshold, up to 0.1 s per image.
             Defaults to True.
-        **kwargs: As of mmengine's ``BaseMetric``.
+        **kwargs: As in mmengine's ``BaseMetric``.
     """
 
     default_prefix = 'box'
@@ -193,7 +194,7 @@ class BoxAccuracy(_MapMetric):
         self.max_box = max_box
 
     def values(self, sample: dict) -> dict[str, Any]:
-        """Return which boxes are right, and for the best threshold, packed bits."""
+        """Return which boxes are right, and packed bits for the threshold search."""
         truths = np.asarray(sample['object_boxes']).reshape(-1, 4)
         if not len(truths):
             return dict(valid=False)
@@ -214,7 +215,7 @@ class BoxAccuracy(_MapMetric):
         return found
 
     def figures(self, values: list[dict]) -> dict[str, float]:
-        """Return shares of images."""
+        """Return percentages of images."""
         figures = {}
         located = np.array([one['located'] for one in values])
         for mass, right in zip(self.masses, located.T):

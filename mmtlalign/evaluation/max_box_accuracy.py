@@ -1,7 +1,7 @@
-"""MaxBoxAcc and MaxBoxAccV2 (Choe et al., CVPR 2020), as clovaai/wsolevaluation does.
+"""MaxBoxAcc and MaxBoxAccV2 (Choe et al., CVPR 2020), as in clovaai/wsolevaluation.
 
-Its conventions are kept so that figures can be compared: a predicted box ends one past
-its last pixel unless it is cut at the border, and overlap counts the end pixels in.
+Its conventions are kept so that results are comparable: a predicted box ends one past
+its last pixel unless it is cut at the border, and the overlap includes the end pixels.
 
 Shapes: ``R`` side of the squashed image, ``T`` thresholds, ``n`` boxes. Boxes are ``x0,
 y0, x1, y1`` in pixels.
@@ -22,10 +22,11 @@ def score_map(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         attention: (h, w).
-        size: Height and width; the code's is 224 x 224, the image squashed, not cut.
+        size: Height and width; the official code uses 224 x 224, with the image
+            squashed and not cropped.
 
     Returns:
-        Of this size; zeros for a map that is constant or holds NaN.
+        The map of this size; zeros for a map that is constant or contains NaN.
     """
     resized = cv2.resize(
         np.asarray(attention), size[::-1], interpolation=cv2.INTER_CUBIC
@@ -39,12 +40,12 @@ def score_map(attention: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def threshold_boxes(
     scores: np.ndarray, thresholds: Sequence[float], every: bool = False
 ) -> list[np.ndarray]:
-    """Return the boxes of what is above each threshold, (n, 4) each.
+    """Return the boxes of the regions above each threshold, (n, 4) each.
 
     Args:
         scores: (R, R), 0 to 1.
-        thresholds: T, as fractions of the largest score.
-        every: Return those of all contours, not of the largest alone.
+        thresholds: T thresholds, as fractions of the largest score.
+        every: Return boxes of all contours, not only of the largest.
     """
     image = (scores * 255).astype(np.uint8)
     levels = [int(threshold * image.max()) for threshold in thresholds]
@@ -54,7 +55,7 @@ def threshold_boxes(
 
 def _boxes_above(image: np.ndarray, level: int, every: bool) -> np.ndarray:
     binary = cv2.threshold(image, level, 255, cv2.THRESH_BINARY)[1]
-    # OpenCV 3 returns the image in front.
+    # OpenCV 3 returns the image as an additional first value.
     contours = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
     if not contours:
         return np.zeros((1, 4), np.int64)
@@ -68,7 +69,7 @@ def _boxes_above(image: np.ndarray, level: int, every: bool) -> np.ndarray:
 
 
 def inclusive_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return intersection over union (n, m), end pixels counted in."""
+    """Return intersection over union (n, m), with end pixels included."""
     boxes, others = np.asarray(boxes)[:, None], np.asarray(others)[None]
     low = np.maximum(boxes[..., :2], others[..., :2])
     high = np.minimum(boxes[..., 2:], others[..., 2:])
@@ -80,13 +81,13 @@ def inclusive_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 class MaxBoxAccuracy:
     """Accuracy of boxes at the threshold that is best for the whole data set.
 
-    The best threshold is taken on the images that are measured, as the official code
-    does. Papers choose it on another split.
+    The best threshold is chosen on the evaluated images, as in the official code.
+    Papers choose it on another split.
 
     Args:
-        thresholds: T; the code's are 0, 0.001, ... below 1.
-        every: Judge the boxes of all contours (V2), not of the largest.
-        overlaps: Least intersections over union.
+        thresholds: T thresholds; those of the code are 0, 0.001, ... below 1.
+        every: Evaluate the boxes of all contours (V2), not only of the largest.
+        overlaps: Smallest intersections over union.
     """
 
     def __init__(
@@ -102,11 +103,11 @@ class MaxBoxAccuracy:
         self.count = 0
 
     def add(self, scores: np.ndarray, truths: np.ndarray) -> None:
-        """Judge one image.
+        """Evaluate one image.
 
         Args:
-            scores: :func:`score_map` (R, R).
-            truths: (n, 4), one or more, in pixels of the squashed image.
+            scores: Output of :func:`score_map` (R, R).
+            truths: One or more true boxes (n, 4), in pixels of the squashed image.
         """
         best = self.best_overlaps(scores, truths)
         self.add_correct(best >= np.asarray(self.overlaps)[:, None])
@@ -116,26 +117,26 @@ class MaxBoxAccuracy:
         if not len(truths):
             raise InputError('An image without a true box: leave it out, and count it.')
         boxes = threshold_boxes(scores, self.thresholds, self.every)
-        # Of thousand thresholds there are at most 256 sets of boxes.
+        # A thousand thresholds give at most 256 different sets of boxes.
         different = {id(one): one for one in boxes}
         best = {at: inclusive_iou(one, truths).max() for at, one in different.items()}
         return np.array([best[id(one)] for one in boxes])
 
     def add_correct(self, correct: np.ndarray) -> None:
-        """Count one image, right (overlaps, T) or not."""
+        """Add one image, given whether it is right (overlaps, T)."""
         self.correct += correct
         self.count += 1
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Percent of images at each overlap and threshold (overlaps, T)."""
+        """Return the percentage of right images (overlaps, T)."""
         return 100.0 * self.correct / max(self.count, 1)
 
     def compute(self) -> dict[str, float]:
         """Return ``max_box_acc@o`` at each overlap o, and ``max_box_acc``, their mean.
 
-        In percent. The mean with ``every=True`` is MaxBoxAccV2; MaxBoxAcc is that at
-        0.5 with ``every=False``.
+        Values are in percent. MaxBoxAccV2 is the mean with ``every=True``; MaxBoxAcc is
+        the value at overlap 0.5 with ``every=False``.
         """
         best = self.accuracy.max(axis=1)
         found = {f'max_box_acc@{o:g}': float(b) for o, b in zip(self.overlaps, best)}

@@ -1,8 +1,8 @@
 """Metrics for a config's ``test_evaluator``: subsets, ReaL, corruptions, calibration.
 
-Shares are in percent, as of mmpretrain's ``Accuracy``.
+Fractions are in percent, as in mmpretrain's ``Accuracy``.
 
-Shapes: ``B`` images of a batch, ``K`` classes, ``L`` labels an image at most.
+Shapes: ``B`` images of a batch, ``K`` classes, ``L`` most labels of an image.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ from mmtlalign.evaluation.image_metric import ImageMetric
 from mmtlalign.evaluation.out_of_distribution import detect_unknown
 from mmtlalign.registry import METRICS
 
-# mmdet is of no use beside mmcv-lite, which has no operators.
+# mmdet cannot be imported with mmcv-lite, which has no operators.
 if find_spec('mmdet') and find_spec('mmcv._ext'):
     import mmtlalign.evaluation.coco_metric  # noqa: F401
 
@@ -43,20 +43,19 @@ if find_spec('mmdet') and find_spec('mmcv._ext'):
 class SubsetAccuracy(ImageMetric):
     """Accuracy among some of the classes, such as the 200 of ImageNet-A.
 
-    Figures: ``top1``, …, and ``standard_error`` of the first, in percent. An image with
-    several labels is right if one of them is; one without does not count.
+    It reports ``top1``, …, and ``standard_error`` of the first, in percent. An image
+    with several labels is right if one of them is; images without label are left out.
 
     Args:
         which (str, optional): Subset of ImageNet: ``'a'``, ``'r'`` or ``'o'``.
             Defaults to None.
         classes (Sequence[int], optional): Indices of the classes in its place; all
-            without either. Defaults to None.
-        topk (Sequence[int]): Of how many best classes one must be right. Defaults to
-            (1, 5).
-        **kwargs: As of mmengine's ``BaseMetric``: ``prefix``, ``collect_device``.
+            classes if both are None. Defaults to None.
+        topk (Sequence[int]): Values of k for top-k accuracy. Defaults to (1, 5).
+        **kwargs: As in mmengine's ``BaseMetric``: ``prefix``, ``collect_device``.
 
     Raises:
-        InputError: The model has other classes, or a label is none of the classes.
+        InputError: The model has other classes, or a label is not one of the classes.
     """
 
     default_prefix = 'subset'
@@ -78,7 +77,7 @@ class SubsetAccuracy(ImageMetric):
     def values(
         self, scores: Tensor, labels: Tensor, samples: Sequence[dict]
     ) -> dict[str, Any]:
-        """Return which images are right, and which count."""
+        """Return which images are right, and which have a label."""
         scores, labels = self.restricted(scores, labels)
         right = {f'top{k}': correct_in_top(scores, labels, k) for k in self.topk}
         return {**right, 'counts': has_label(labels)}
@@ -95,12 +94,11 @@ class SubsetAccuracy(ImageMetric):
 
 @METRICS.register_module()
 class ReaLAccuracy(SubsetAccuracy):
-    """Accuracy where each of several labels is right, for ``mmtlalign.ImageNetReaL``.
+    """Accuracy where any of several labels is right, for ``mmtlalign.ImageNetReaL``.
 
     Args:
-        topk (Sequence[int]): Of how many best classes one must be right. Defaults to
-            (1, 5).
-        **kwargs: As of mmengine's ``BaseMetric``.
+        topk (Sequence[int]): Values of k for top-k accuracy. Defaults to (1, 5).
+        **kwargs: As in mmengine's ``BaseMetric``.
     """
 
     default_prefix = 'real'
@@ -113,19 +111,20 @@ class ReaLAccuracy(SubsetAccuracy):
 class CorruptionError(ImageMetric):
     """Top-1 error by corruption, their mean, and mCE on the files of ImageNet-C.
 
-    Figures in percent: ``mean_error`` of all corruptions and severities, ``error/NAME``
-    of one corruption; with ``mmtlalign.ImageNetC`` and all 15 corruptions and 5
-    severities also ``mce`` and ``ce/NAME``, divided by AlexNet's errors.
+    It reports in percent ``mean_error`` over all corruptions and severities and
+    ``error/NAME`` of each corruption; with ``mmtlalign.ImageNetC`` and all 15
+    corruptions and 5 severities also ``mce`` and ``ce/NAME``, divided by AlexNet's
+    errors.
 
     Args:
         clean_error (float, optional): The model's error on clean images, a fraction.
             Defaults to None.
-        alexnet_clean_error (float, optional): AlexNet's; with both ``relative_mce`` is
-            given. Defaults to None.
-        **kwargs: As of mmengine's ``BaseMetric``.
+        alexnet_clean_error (float, optional): AlexNet's error on clean images; if both
+            are given, ``relative_mce`` is reported. Defaults to None.
+        **kwargs: As in mmengine's ``BaseMetric``.
 
     Raises:
-        InputError: Samples do not say how they were corrupted.
+        InputError: Samples lack the fields of their corruption.
     """
 
     default_prefix = 'corruption'
@@ -166,7 +165,7 @@ class CorruptionError(ImageMetric):
         found = {'mean_error': float(np.mean(list(means.values())))}
         found |= {f'error/{name}': value for name, value in means.items()}
         whole = all(len(errors.get(n, ())) == len(SEVERITIES) for n in CORRUPTIONS)
-        # AlexNet's errors are those on the published files.
+        # AlexNet's errors are only valid for the published files.
         if whole and (self.dataset_meta or {}).get('dataset_name') == 'ImageNet-C':
             by_alexnet = corruption_errors(errors, **self.clean)
             found['mce'] = by_alexnet.mce
@@ -178,22 +177,23 @@ class CorruptionError(ImageMetric):
 
 @METRICS.register_module()
 class Calibration(ImageMetric):
-    """Whether a model is as often right as it is confident.
+    """Calibration errors, which compare a model's confidence with its accuracy.
 
-    Figures: ``accuracy``, ``ece`` and ``max_error`` of bins of equal width, ``rms`` of
-    bins of equally many images, ``aurra`` and ``soft_f1`` (the last three as in Natural
-    Adversarial Examples, CVPR 2021), in percent; ``nll`` in nats and ``brier``, 0 to 2.
+    It reports in percent ``accuracy``, ``ece`` and ``max_error`` of bins of equal
+    width, ``rms`` of bins with equal numbers of images, ``aurra`` and ``soft_f1`` (the
+    last three as in Natural Adversarial Examples, CVPR 2021); and ``nll`` in nats and
+    ``brier``, 0 to 2.
 
     Args:
-        which (str, optional): Subset of ImageNet whose classes alone are compared:
-            ``'a'``, ``'r'`` or ``'o'``. Defaults to None.
+        which (str, optional): Subset of ImageNet to whose classes the model's choice is
+            restricted: ``'a'``, ``'r'`` or ``'o'``. Defaults to None.
         classes (Sequence[int], optional): Indices of the classes in its place.
             Defaults to None.
-        bins (int): Bins of equal width. Defaults to 15.
-        bin_size (int): Images a bin of ``rms``. Defaults to 100.
+        bins (int): Number of bins of equal width. Defaults to 15.
+        bin_size (int): Images per bin of ``rms``. Defaults to 100.
         official_last_bin (bool): Whether ``rms`` leaves out the most confident images,
             as the official code does by mistake. Defaults to False.
-        **kwargs: As of mmengine's ``BaseMetric``.
+        **kwargs: As in mmengine's ``BaseMetric``.
     """
 
     default_prefix = 'calibration'
@@ -229,7 +229,7 @@ class Calibration(ImageMetric):
         )
 
     def figures(self, values: dict[str, np.ndarray]) -> dict[str, float]:
-        """Return the errors of calibration."""
+        """Return the calibration errors."""
         pairs = values['confidence'], values['top1']
         errors = calibration_errors(reliability_bins(*pairs, self.bins))
         shares = dict(
@@ -246,21 +246,21 @@ class Calibration(ImageMetric):
 
 @METRICS.register_module()
 class OutOfDistribution(ImageMetric):
-    """How well low confidence tells images of no known class, as on ImageNet-O.
+    """Out-of-distribution detection by low confidence, as on ImageNet-O.
 
     The test data are both halves, ``mmtlalign.ImageNetSubset('o')`` and the same with
-    ``clean=True``, in one ``ConcatDataset``. Figures in percent: ``aupr``, ``auroc``,
+    ``clean=True``, in one ``ConcatDataset``. It reports in percent ``aupr``, ``auroc``,
     ``fpr95``, and ``base_rate``, the AUPR of chance.
 
     Args:
-        which (str, optional): Subset of ImageNet whose classes alone are compared.
-            Defaults to 'o'.
+        which (str, optional): Subset of ImageNet to whose classes the model's choice is
+            restricted. Defaults to 'o'.
         classes (Sequence[int], optional): Indices of the classes in its place, with
-            ``which=None``; all without either. Defaults to None.
-        field (str, optional): Field of the samples that is true out of distribution,
-            handed on by ``PackInputs(meta_keys=…)``. Defaults to None: images without
-            a label are.
-        **kwargs: As of mmengine's ``BaseMetric``.
+            ``which=None``; all classes if both are None. Defaults to None.
+        field (str, optional): Field of the samples that is true for images out of
+            distribution, kept by ``PackInputs(meta_keys=…)``. Defaults to None: images
+            without a label are out of distribution.
+        **kwargs: As in mmengine's ``BaseMetric``.
 
     Raises:
         InputError: All images are of one half, or a sample lacks the field.

@@ -1,7 +1,7 @@
-"""Run a network on a mixed batch once, and read what every rule makes of its labels.
+"""Analysis of a mixed batch by all labelling rules, in one forward pass.
 
-Nothing of tokens times tokens is stored: shares, TransMix's weights and the box itself
-go through the attention as columns of one trace.
+No attention matrix is stored: shares, TransMix's weights and the box itself are columns
+of one trace that moves through the attention.
 
 Shapes: ``B`` batch, ``L`` attentions, ``P`` special tokens, ``N`` image tokens, ``T``
 both, ``D`` channels, ``K`` classes.
@@ -33,28 +33,28 @@ from mmtlalign.tracing.support import backbone_spec
 
 @dataclass
 class MixAnalysis:
-    """What the rules make of one mixed batch.
+    """Labels of one mixed batch by all rules.
 
     Attributes:
         area: Share of the partner by area, CutMix's rule (B,).
         distance: :func:`label_shares.label_distance` of the pairs (B,).
-        output: ``'class'`` or ``'mean'``, which tokens the network's output is.
-        share_by_layer: TL-Align's share at the output tokens (L + 1, B), 0 the start.
-            The last is what TL-Align trains on. Before a late class token joins it is
-            the mean over the image tokens.
-        transmix_by_layer: TransMix's share from each attention (L, B); the last is
-            what TransMix trains on. NaN before a late class token joins. Without a
-            class token from the attention that tokens receive, an extension of ours.
+        output: ``'class'`` or ``'mean'``, the tokens that the network's output uses.
+        share_by_layer: TL-Align's share at the output tokens (L + 1, B); index 0 is
+            before the first layer, and TL-Align trains on the last. Before a late class
+            token joins it is the mean over the image tokens.
+        transmix_by_layer: TransMix's share from each attention (L, B); TransMix trains
+            on the last. NaN before a late class token joins. Without a class token it
+            is from the attention that tokens receive, an extension of ours.
         shares: TL-Align's share of every token after each attention, (B, T) each.
-        areas: Share of the box in the same tokens, not moved, (B, T) each: what Token
-            Labeling gives them.
-        start: Share of every token at the start (B, T).
-        grids, prefixes: Token grid and special tokens of each.
+        areas: Share of the box in the same tokens, without tracing, (B, T) each, as
+            Token Labeling uses it.
+        start: Share of every token before the first layer (B, T).
+        grids, prefixes: Token grid and number of special tokens of each.
         variation: :func:`label_shares.total_variation` of the tokens of the last grid
-            (B, T), over the layers that have it.
-        similarity: Name to similarities of the tokens after each block, (B, T) each.
-            Empty where it was not asked for.
-        moments: Rule to :func:`label_shares.moments` of its shares of the image tokens
+            (B, T), over the layers with this grid.
+        similarity: Similarities of the tokens after each block, (B, T) each, by name.
+            Empty if they were not requested.
+        moments: By rule, :func:`label_shares.moments` of its shares of the image tokens
             with the first similarity, over tokens and layers.
     """
 
@@ -73,7 +73,7 @@ class MixAnalysis:
     moments: dict[str, Tensor] = field(default_factory=dict)
 
     def similarity_by_layer(self, name: str = 'projection') -> Tensor:
-        """Return a similarity at the output tokens (L, B): of several, their mean."""
+        """Return a similarity at the output tokens (L, B), averaged over them."""
         pairs = zip(self.similarity[name], self.prefixes)
         return torch.stack([at_output(s, p, self.output) for s, p in pairs])
 
@@ -91,22 +91,22 @@ def analyse_mix(
     similarities: Iterable[str] = tuple(SIMILARITIES),
     **options: Any,
 ) -> MixAnalysis:
-    """Run a network on a mixed batch and return what every rule makes of its labels.
+    """Run a network on a mixed batch and return its labels by all rules.
 
     Args:
-        model: Backbone, or classifier with one; in eval mode. The options of a TL-Align
-            head count, and the output that it reads; of several the first.
+        model: Backbone, or classifier with one; in eval mode. If it has a TL-Align
+            head, the head's options are used, and the first output that it scores.
         mix: The mixed batch.
-        images: The batch before mixing (B, 3, H, W), for the token similarities; one
-            more forward pass. Defaults to None: no similarities.
+        images: The batch before mixing (B, 3, H, W), for the token similarities, which
+            need a second forward pass. Defaults to None: no similarities.
         ratio: Weight of the area in TransMix's share.
         similarities: Names of :data:`SIMILARITIES`.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of the tracer, in
             place of the head's.
 
     Raises:
-        UnsupportedError: The backbone cannot be traced, or its blocks have no features
-            of tokens.
+        UnsupportedError: The backbone cannot be traced, or the outputs of its blocks
+            are not token features.
         InputError: The model is in training mode, or the images do not fit.
     """
     backbone, head = backbone_of(model), getattr(bare_model(model), 'head', None)
@@ -149,18 +149,19 @@ def analyse_mix(
 
 
 def summarise(analyses: Iterable[MixAnalysis]) -> dict[str, Any]:
-    """Return the figures of many mixed batches of one network.
+    """Return summary statistics of many mixed batches of one network.
 
     Args:
-        analyses: Taken one by one, so that a generator needs the memory of one.
+        analyses: Processed one by one, so that a generator holds only one in memory.
 
     Returns:
-        ``pairs``; ``area``, its mean; by layer, 0 the start, ``share`` (mean),
-        ``rmse_share``, ``rmse_vector``, ``bias``, ``mean_abs``; from each attention
-        ``transmix`` (mean) and ``transmix_rmse_share``; ``by_area``, the errors of what
-        arrives by area (:func:`label_shares.errors_by_area`); where they were measured
-        ``similarity``, name to means by layer, and ``correlation``, rule to Pearson's
-        correlation with the first similarity over tokens, layers and images.
+        ``pairs`` (their number); ``area`` (mean); by layer, from before the first,
+        ``share`` (mean), ``rmse_share``, ``rmse_vector``, ``bias``, ``mean_abs``; by
+        attention ``transmix`` (mean) and ``transmix_rmse_share``; ``by_area``, the
+        errors of the share at the output (:func:`label_shares.errors_by_area`); and if
+        they were measured ``similarity``, means by layer for each name, and
+        ``correlation``, Pearson's correlation of each rule with the first similarity
+        over tokens, layers and images.
     """
     shares, rows, areas, distances = [], [], [], []
     sums: dict[str, Tensor] = {}
@@ -204,10 +205,10 @@ def summarise(analyses: Iterable[MixAnalysis]) -> dict[str, Any]:
 
 
 def _rule_moments(found: MixAnalysis, mix: Mix) -> dict[str, Tensor]:
-    """Hold every rule's shares of the image tokens to the first similarity."""
+    """Return moments of every rule's image token shares with the first similarity."""
     if not found.similarity:
         return {}
-    # An image that is its own partner has no share to tell.
+    # An image that is its own partner has no defined share.
     other = mix.partner != torch.arange(len(mix.partner), device=mix.partner.device)
     sums: dict[str, Tensor] = {}
     similarities = next(iter(found.similarity.values()))

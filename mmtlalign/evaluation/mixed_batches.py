@@ -1,4 +1,4 @@
-"""The mixed batches of a recipe, drawn as training draws them.
+"""The mixed batches of a recipe, drawn as in training.
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
 """
@@ -29,21 +29,20 @@ from mmtlalign.mixing.mixtoken import TokenSwap
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace
 
-# After so many batches in a row that no augment has mixed, there is no hope.
+# Give up after this number of successive batches that no augment has mixed.
 UNMIXED = 100
 
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """A batch of a recipe, mixed.
+    """A mixed batch of a recipe.
 
     Attributes:
-        mix: The record.
-        before: The same images, not mixed (B, 3, H, W), normalised.
+        mix: The record of the mixed batch.
+        before: The same images before mixing (B, 3, H, W), normalised.
         samples: B data samples.
-        skipped: How many batches before it were not mixed.
-        known: Whether the augment says which pixels are whose; mmpretrain's own
-            do not.
+        skipped: Number of batches before it that were not mixed.
+        known: Whether the augment records the mask; mmpretrain's own do not.
     """
 
     mix: Mix
@@ -65,9 +64,9 @@ class MixedImage:
         area: Share of the partner by area.
         classes: Class of the own image, and of the partner.
         files: Names of both files, or ''.
-        traced: Share of the partner that TL-Align finds at the first output, or None.
-        target: Weights of the own and of the partner's label that the head learns
-            from, or None.
+        traced: TL-Align's share of the partner at the first output, or None.
+        target: Weights of the own and of the partner's label in the head's target, or
+            None.
     """
 
     own: np.ndarray
@@ -82,14 +81,14 @@ class MixedImage:
 
 
 def find_mixer(model: nn.Module, name: str) -> BatchMixer:
-    """Return what mixes the batches of a classifier, and keep it from mixing them.
+    """Return the mixer of a classifier, and disable mixing in its preprocessor.
 
     Args:
         model: A classifier of mmpretrain, ``mmtlalign.MixClassifier`` or any other.
-        name: What the message calls it.
+        name: Name of the recipe, for the message.
 
     Raises:
-        InputError: It mixes none.
+        InputError: The classifier does not mix.
     """
     mixer = getattr(model, 'mixer', None)
     pre: Any = model.data_preprocessor
@@ -103,7 +102,7 @@ def find_mixer(model: nn.Module, name: str) -> BatchMixer:
         )
     for guide in guides_of(model):
         if isinstance(guide, EMAAttention):
-            # At the first step of a run the averaged copy is the network itself.
+            # At the first step of a run the EMA copy equals the network itself.
             guide.average = model
     return mixer
 
@@ -113,17 +112,20 @@ def mixed_batches(
 ) -> Iterator[MixedBatch]:
     """Draw the next mixed batches of a recipe.
 
-    Images come through the pipeline and the loader of the recipe, in this process;
-    random numbers of Python, NumPy and PyTorch are seeded.
+    Images are loaded by the recipe's pipeline and loader, in this process. The random
+    generators of Python, NumPy and PyTorch are seeded.
 
     Args:
-        cfg: The recipe, with a ``train_dataloader``.
+        cfg: Config of the recipe, with a ``train_dataloader``.
         model: Its classifier.
         count: Number of batches.
-        seed: Of the order of the images and of all draws.
+        seed: Seed of the order of the images and of all draws.
+
+    Yields:
+        The mixed batches.
 
     Raises:
-        InputError: The recipe mixes nothing, or has no images.
+        InputError: The recipe does not mix, or has no images.
     """
     name = cfg.filename or 'The config'
     mixer = find_mixer(model, name)
@@ -155,7 +157,7 @@ def mixed_batches(
 def _mixed(
     model: nn.Module, mixer: BatchMixer, data: dict, skipped: int
 ) -> MixedBatch | None:
-    """Mix a batch of the loader; None if it is left as it is."""
+    """Mix a batch of the loader; return None if no augment mixes it."""
     model.train()
     data = model.data_preprocessor(data, True)
     images, samples = data['inputs'], list(data['data_samples'])
@@ -177,19 +179,19 @@ def describe_images(
     Args:
         model: The classifier.
         batch: From :func:`mixed_batches`.
-        count: How many images.
-        traced: Whether the network is run for the shares that arrive, in evaluation
-            mode. Defaults to False.
+        count: Number of images.
+        traced: Whether to run the network, in evaluation mode, for TL-Align's shares.
+            Defaults to False.
 
     Raises:
-        UnsupportedError: They are asked for, and the backbone cannot be traced.
+        UnsupportedError: ``traced`` is set, and the backbone cannot be traced.
     """
     mix = batch.mix
     before = restore_pixels(model, batch.before)
     after = restore_pixels(model, mix.images)
     masks = mix.mask[:, 0].float().expand(len(before), -1, -1).cpu().numpy()
     if isinstance(mix, TokenSwap):
-        # Tokens are mixed in the network: this is how their pixels would look.
+        # MixToken mixes tokens in the network; show the corresponding pixels.
         other = before[mix.partner.cpu().numpy()]
         after = np.where(masks[..., None] > 0, other, before)
     area, partner = mix.area().tolist(), mix.partner.tolist()
@@ -216,7 +218,7 @@ def describe_images(
 
 @torch.no_grad()
 def traced_shares(model: nn.Module, mix: Mix) -> Tensor:
-    """Return the share of the partner that TL-Align finds at the first output (B,)."""
+    """Return TL-Align's share of the partner (B,) at the first output."""
     backbone: Any = model.backbone
     output = getattr(model.head, 'output', None) or backbone_spec(backbone).output(
         backbone
@@ -231,11 +233,11 @@ def traced_shares(model: nn.Module, mix: Mix) -> Tensor:
 def learnt_weights(
     model: nn.Module, batch: MixedBatch
 ) -> list[tuple[float, float]] | None:
-    """Return the weights of own and partner's label that the head learns from.
+    """Return the weights of own and partner's label in the head's target.
 
     Returns:
-        Of the first output; by area for heads of the hosts. None for heads that trace
-        labels of their own.
+        The weights of the first output for each image; those by area for heads without
+        tracing. None for heads that trace label vectors.
     """
     mix, head, backbone = batch.mix, model.head, model.backbone
     own, share = None, mix.area()
@@ -256,7 +258,7 @@ def learnt_weights(
 
 
 def _label_share(batch: MixedBatch) -> list[float]:
-    """Return the share of mixed labels that is not the own one (no mask is known)."""
+    """Return the part of mixed labels outside the own class, for unknown masks."""
     own = batch_labels(batch.samples)
     return (1 - torch.minimum(batch.mix.labels, own).sum(dim=1)).tolist()
 

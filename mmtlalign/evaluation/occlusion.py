@@ -1,7 +1,8 @@
-"""Drop patches of images, or shuffle their cells, before normalisation.
+"""Dropping of patches and shuffling of cells of images, before normalisation.
 
-Naseer et al., Intriguing Properties of Vision Transformers (NeurIPS 2021, §3). Patches
-become black, 0 in [0, 1]; the image keeps its size, so the network all its tokens.
+Naseer et al., Intriguing Properties of Vision Transformers (NeurIPS 2021, §3). Dropped
+patches become black, 0 in [0, 1]; the size of the image and the number of tokens do not
+change.
 
 Shapes: ``B`` images, ``H, W`` pixels, ``h, w`` a grid of patches or cells, numbered row
 by row, ``N = h * w``. Masks are True where a patch is dropped.
@@ -20,7 +21,7 @@ OFFICIAL_SHUFFLES = ((2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (14, 14), (16, 16))
 
 
 def patch_count(ratio: float, patches: int) -> int:
-    """Return floor(ratio * patches), of the exact product.
+    """Return floor(ratio * patches), for the exact product.
 
     Raises:
         InputError: The ratio is not 0 to 1.
@@ -34,18 +35,18 @@ def patch_count(ratio: float, patches: int) -> int:
 def random_patches(
     random: Sequence[np.random.Generator], grid: tuple[int, int], ratio: float
 ) -> Tensor:
-    """Choose patches at random, for each image its own.
+    """Choose random patches, separately for each image.
 
-    An equal generator gives nested choices: those of a ratio are among those of a
-    larger one.
+    With equal generators choices are nested: the patches of a ratio are among those of
+    a larger one.
 
     Args:
         random: B generators, see :mod:`mmtlalign.evaluation.draws`.
         grid: Rows and columns of patches.
-        ratio: Share of patches to drop, rounded down to whole patches.
+        ratio: Fraction of patches to drop, rounded down to whole patches.
 
     Returns:
-        What to drop (B, h, w).
+        Mask of the patches to drop (B, h, w).
     """
     count = patch_count(ratio, grid[0] * grid[1])
     dropped = torch.zeros(len(random), grid[0] * grid[1], dtype=torch.bool)
@@ -60,12 +61,12 @@ def ranked_patches(saliency: Tensor, ratio: float, salient: bool = True) -> Tens
 
     Args:
         saliency: (B, h, w).
-        ratio: Share of patches to drop, rounded down to whole patches.
-        salient: Whether the most salient; of equals the one that comes first in the
-            grid, either way.
+        ratio: Fraction of patches to drop, rounded down to whole patches.
+        salient: Whether to drop the most salient ones, else the least salient. Among
+            equals the first one in the grid is dropped.
 
     Returns:
-        What to drop (B, h, w).
+        Mask of the patches to drop (B, h, w).
     """
     flat = check_saliency(saliency).flatten(1)
     order = flat.argsort(dim=1, descending=salient, stable=True)
@@ -75,21 +76,21 @@ def ranked_patches(saliency: Tensor, ratio: float, salient: bool = True) -> Tens
 
 
 def mass_patches(saliency: Tensor, mass: float, foreground: bool = True) -> Tensor:
-    """Choose the fewest salient patches that hold a share of the saliency.
+    """Choose the smallest set of salient patches with a given share of the saliency.
 
-    Sorted by rising saliency, with shares of the sum, the foreground is where their
-    cumulative sum is above 1 - mass; the patch that crosses is in, and a mass of 1
-    takes all that are not 0. Of equals the one that comes first in the grid is more
-    salient. The rule of Naseer et al., and of DINO's pictures.
+    Patches are sorted by rising saliency, normalised to a sum of 1. The foreground is
+    where the cumulative sum exceeds 1 - mass, including the patch that crosses it; a
+    mass of 1 takes all patches that are not 0. Of equals the first one in the grid
+    counts as more salient. This is the rule of Naseer et al. and of DINO's figures.
 
     Args:
         saliency: (B, h, w), not negative; its sum need not be 1.
-        mass: Share of the saliency, 0 to 1: no share of patches.
-        foreground: Whether to drop the foreground; else all others, so that ``mass`` is
-            what is kept.
+        mass: Share of the saliency, 0 to 1, not of the patches.
+        foreground: Whether to drop the foreground; else all other patches are dropped,
+            so that ``mass`` of the saliency is kept.
 
     Returns:
-        What to drop (B, h, w).
+        Mask of the patches to drop (B, h, w).
 
     Raises:
         InputError: The saliency is negative or 0 everywhere, or the mass is not 0 to 1.
@@ -102,7 +103,7 @@ def mass_patches(saliency: Tensor, mass: float, foreground: bool = True) -> Tens
             'A saliency map is negative somewhere or 0 everywhere, so that it has no '
             'shares: choose by rank instead (ranked_patches).'
         )
-    # Reversed, since the sort is stable and the first of equals has to come last.
+    # Reversed: the sort is stable, and the first of equals must come last.
     values, order = saliency.flatten(1).flip(1).sort(dim=1, stable=True)
     shares = values / values.sum(dim=1, keepdim=True)
     chosen = shares.cumsum(1) > 1 - mass
@@ -120,19 +121,20 @@ def drop_patches(
 
     Args:
         images: RGB (B, 3, H, W) in [0, 1], before normalisation.
-        dropped: Which patches (B, h, w), or (1, h, w) for all images alike.
-        fill: Value of covered pixels in [0, 1], one or three for R, G, B: 0 is black,
-            the protocol of the papers; ``PixelModel.mean_colour`` is what the network
-            reads as zero, that of OpenMixup.
-        offset: Pixels that the mask is moved down and right, of the papers' variant
-            whose patches do not meet the network's. What it leaves free is kept.
+        dropped: Mask of the patches to drop (B, h, w), or (1, h, w) for all images.
+        fill: Value of covered pixels in [0, 1], one or three for R, G, B. 0 is black,
+            the protocol of the papers; ``PixelModel.mean_colour`` is zero after
+            normalisation, the protocol of OpenMixup.
+        offset: Pixels that the mask is moved down and right, for the papers' variant
+            in which patches do not coincide with the network's. Pixels that the moved
+            mask does not reach are kept.
 
     Returns:
-        (B, 3, H, W); images of which nothing is dropped are the same bit for bit.
+        (B, 3, H, W); images without dropped patches are bit-identical.
 
     Raises:
-        InputError: The grid does not divide the image, or there are as many masks as
-            images.
+        InputError: The grid does not divide the image, or the number of masks is
+            neither 1 nor B.
     """
     if dropped.ndim != 3 or len(dropped) not in (1, len(images)):
         raise InputError(
@@ -152,32 +154,32 @@ def drop_patches(
 
 
 def pixel_loss(dropped: Tensor) -> Tensor:
-    """Return the share of the pixels that a mask (B, h, w) covers (B,)."""
+    """Return the fraction (B,) of the pixels that a mask (B, h, w) covers."""
     return dropped.flatten(1).double().mean(1)
 
 
 def random_permutations(
     random: Sequence[np.random.Generator], grid: tuple[int, int]
 ) -> Tensor:
-    """Draw an order of the cells for each image (B, N); none is excluded."""
+    """Draw a permutation of the cells (B, N) for each image, uniform over all."""
     drawn = [rng.permutation(grid[0] * grid[1]) for rng in random]
     return torch.from_numpy(np.stack(drawn))
 
 
 def shuffle_cells(images: Tensor, permutation: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Put cells of images into another order.
+    """Permute the cells of images.
 
     Args:
         images: (B, C, H, W).
         permutation: (B, N): cell i of the result is cell ``permutation[i]`` of the
-            image; (1, N) for all alike.
+            image; (1, N) for the same order in all images.
         grid: Rows and columns of cells.
 
     Returns:
         (B, C, H, W).
 
     Raises:
-        InputError: The grid does not divide the image, or there are other cells.
+        InputError: The grid does not divide the image, or does not have N cells.
     """
     height, width = images.shape[-2:]
     rows, columns = cell_size((height, width), grid)
@@ -199,7 +201,7 @@ def shuffle_cells(images: Tensor, permutation: Tensor, grid: tuple[int, int]) ->
 
 
 def inverse_permutation(permutation: Tensor) -> Tensor:
-    """Return the order that undoes another one, (B, N)."""
+    """Return the inverse (B, N) of a permutation."""
     return permutation.argsort(dim=-1)
 
 
@@ -231,11 +233,11 @@ def check_saliency(saliency: Tensor) -> Tensor:
 
 
 def area_under_curve(loss: Sequence[float], accuracy: Sequence[float]) -> float:
-    """Return the mean height of a curve, by trapezoids.
+    """Return the mean height of a curve, by the trapezoidal rule.
 
     Args:
-        loss: Shares of what was taken away, rising, such as 0 to 0.9.
-        accuracy: At each.
+        loss: Fractions of information removed, rising, such as 0 to 0.9.
+        accuracy: Accuracy at each of them.
     """
     x, y = np.asarray(loss, np.float64), np.asarray(accuracy, np.float64)
     if x.shape != y.shape or len(x) < 2 or (np.diff(x) <= 0).any():

@@ -1,8 +1,8 @@
-"""Detect images of no known class by a score, as ImageNet-O is measured.
+"""Out-of-distribution detection by a score, as evaluated on ImageNet-O.
 
-Positive images are those out of the distribution, and the score is minus the
-confidence. Equal scores are one step: never round them. Equal to scikit-learn's
-``average_precision_score`` and ``roc_auc_score``.
+Positive images are those out of distribution, and the score is minus the confidence.
+Images of equal score form one step of the curve, so scores must not be rounded. Results
+equal scikit-learn's ``average_precision_score`` and ``roc_auc_score``.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError
 
 
 class Detection(NamedTuple):
-    """How well a score tells positive images from others, as fractions."""
+    """Detection performance of a score, as fractions."""
 
     aupr: float  # area under precision against recall, step-wise
     auroc: float
@@ -25,17 +25,17 @@ class Detection(NamedTuple):
 def detect_unknown(
     confidence_in: ArrayLike, confidence_out: ArrayLike, recall: float = 0.95
 ) -> Detection:
-    """Return how well low confidence tells images of no known class.
+    """Return how well low confidence detects images of unknown classes.
 
     Args:
-        confidence_in: Of images of known classes (n,), such as the largest softmax
-            value over the classes that the data set names.
-        confidence_out: Of images of none (m,).
-        recall: Where the false positive rate is read: at the threshold whose recall is
-            nearest to it, as in Hendrycks' code.
+        confidence_in: Confidence on images of known classes (n,), such as the largest
+            softmax value over the classes of the data set.
+        confidence_out: Confidence on images of unknown classes (m,).
+        recall: Recall at which the false positive rate is read: at the threshold with
+            the nearest recall, as in Hendrycks' code.
 
     Raises:
-        InputError: One of both is empty or not finite.
+        InputError: An argument is empty or not finite.
     """
     known, unknown = (
         np.asarray(c, np.float64) for c in (confidence_in, confidence_out)
@@ -46,15 +46,15 @@ def detect_unknown(
 
 
 def detection(score: ArrayLike, positive: ArrayLike, recall: float = 0.95) -> Detection:
-    """Return how well a score, high for positive images, tells them from others.
+    """Return how well a score, high for positive images, detects these.
 
     Args:
         score: (n,).
-        positive: Which are positive (n,).
-        recall: Where the false positive rate is read.
+        positive: Which images are positive (n,).
+        recall: Recall at which the false positive rate is read.
 
     Raises:
-        InputError: All are alike, or a score is not finite.
+        InputError: All or no images are positive, or a score is not finite.
     """
     score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
     if positive.all() or not positive.any() or not np.isfinite(score).all():
@@ -70,7 +70,7 @@ def detection(score: ArrayLike, positive: ArrayLike, recall: float = 0.95) -> De
     precision = hits / (hits + alarms)
     rise = np.diff(found, prepend=0)
     heights = false - np.diff(false, prepend=0) / 2
-    # Of two equally near recalls the larger one.
+    # Of two recalls at equal distance the larger one is used.
     complete = np.searchsorted(hits, hits[-1]) + 1
     distance = np.abs(found[:complete] - recall)[::-1]
     cut = complete - 1 - np.argmin(distance)

@@ -1,4 +1,4 @@
-"""Per-image results in files, so that a stopped measurement goes on where it was."""
+"""Per-image results in files, so that an interrupted evaluation can continue."""
 
 import time
 import uuid
@@ -14,13 +14,13 @@ INDEX = 'index'
 
 
 class PartFiles:
-    """Arrays with one row an image, in files that several processes may add to.
+    """Arrays with one row per image, in files that several processes may add to.
 
-    A file appears whole or not at all. What a killed process had not saved is measured
-    again, to the same numbers.
+    Files are written atomically. Rows that a killed process had not saved have to be
+    computed again, with the same results.
 
     Args:
-        folder: Holds the files of one measurement and nothing else.
+        folder: Folder for the files of this evaluation only.
     """
 
     def __init__(self, folder: str | Path):
@@ -29,18 +29,18 @@ class PartFiles:
         self._saved_at = time.monotonic()
 
     def add(self, indices: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
-        """Add rows, and save what has gathered every half a minute.
+        """Add rows, and save all unsaved rows every half minute.
 
         Args:
-            indices: Places of the images in their data set.
-            arrays: Name to array (len(indices), ...).
+            indices: Indices of the images in their data set.
+            arrays: Arrays (len(indices), ...) by name.
         """
         self._batches.append({INDEX: np.asarray(indices), **arrays})
         if time.monotonic() - self._saved_at > SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write the rows that no file has yet."""
+        """Write all unsaved rows."""
         if self._batches:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (
@@ -52,18 +52,18 @@ class PartFiles:
         self._saved_at = time.monotonic()
 
     def saved_indices(self) -> set[int]:
-        """Return the places of the images whose rows are in files."""
+        """Return the indices of the images whose rows are in files."""
         return {
             index for file in self._read((INDEX,)) for index in file[INDEX].tolist()
         }
 
     def collect(self) -> dict[str, np.ndarray]:
-        """Return all saved arrays with the rows sorted by ``index``, one of them."""
+        """Return all saved arrays, including ``index``, with rows sorted by it."""
         files = self._read()
         if not files:
             return {}
         arrays = _join(files)
-        # A row that two processes measured is the same in both.
+        # Rows that two processes computed are equal.
         _, order = np.unique(arrays[INDEX], return_index=True)
         return {name: array[order] for name, array in arrays.items()}
 

@@ -1,4 +1,4 @@
-"""Images before normalisation, each decoded once for all that is done to it.
+"""Images before normalisation, each decoded once for all its versions.
 
 Shapes: ``B`` batch, ``H, W`` pixels, ``V`` versions of an image.
 """
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmtlalign.errors import InputError
 
-# What a worker may hold of one batch; an image has up to 75 corrupted versions.
+# Memory of one batch in a worker; an image has up to 75 corrupted versions.
 BATCH_BYTES = 64 * 2**20
 NO_LABEL = -1
 MOST_LABELS = 10  # of ImageNet ReaL, an image has up to 9
@@ -22,14 +22,14 @@ Version = Callable[[np.ndarray, int], np.ndarray]
 
 
 class Batch(NamedTuple):
-    """Images as the networks see them, before normalisation.
+    """A batch of images before normalisation.
 
     Attributes:
         images: (B, 3, H, W), RGB; uint8 from the loader, float32 from 0 to 1 on the
             device.
-        labels: (B, 10) int64, the classes of each image, :data:`NO_LABEL` behind.
-        indices: Their places in the data set.
-        versions: (B, V, 3, H, W) uint8, what the workers made of the images.
+        labels: Classes of each image (B, 10), int64, padded with :data:`NO_LABEL`.
+        indices: Indices of the images in the data set.
+        versions: Versions of the images from the workers (B, V, 3, H, W), uint8.
     """
 
     images: Tensor
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     versions: Tensor
 
     def to(self, device: torch.device | str) -> 'Batch':
-        """Return the batch with images and labels on a device, from 0 to 1."""
+        """Return the batch on a device, with images as float32 from 0 to 1."""
         images = to_float(self.images.to(device, non_blocking=True))
         labels = self.labels.to(device, non_blocking=True)
         return self._replace(images=images, labels=labels)
@@ -48,10 +48,10 @@ class Pictures(Dataset):
     """Images of a data set with the samples of mmpretrain's ``PackInputs``.
 
     Args:
-        dataset: Gives a dict with ``inputs`` (3, H, W) uint8 and ``data_samples``.
+        dataset: Returns dicts with ``inputs`` (3, H, W) uint8 and ``data_samples``.
         bgr: Whether its channels are in OpenCV's order.
-        versions: Functions that make a version of one image (H, W, 3) uint8 RGB, given
-            its index; they run in the workers.
+        versions: Functions that compute a version of one image (H, W, 3) uint8 RGB,
+            given also its index; they run in the workers.
     """
 
     def __init__(self, dataset: Any, bgr: bool, versions: Sequence[Version] = ()):
@@ -74,7 +74,7 @@ class Pictures(Dataset):
         made = image.new_empty(0, *image.shape)
         if self.versions:
             array = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-            # A transform may write into its image.
+            # A copy, as a function may write into its image.
             arrays = [make(array.copy(), index) for make in self.versions]
             made = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
         return image, labels, index, made
@@ -86,10 +86,10 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def collate(samples: Sequence[tuple]) -> Batch:
-    """Make a batch of samples of :class:`Pictures`.
+    """Collate samples of :class:`Pictures` to a batch.
 
     Raises:
-        InputError: The images have several sizes.
+        InputError: The images differ in size.
     """
     images, labels, indices, versions = zip(*samples)
     sizes = {tuple(image.shape[-2:]) for image in images}
@@ -111,9 +111,9 @@ def make_loader(
 
     Args:
         pictures: The images.
-        indices: Which of them.
-        batch_size: At most; fewer where the versions of an image take much memory.
-        workers: Processes that decode; 0 for none.
+        indices: Indices of the images.
+        batch_size: Largest batch size; it is reduced if versions take much memory.
+        workers: Number of processes that decode; 0 for none.
     """
     if indices and pictures.versions:
         image, *_, made = pictures[indices[0]]

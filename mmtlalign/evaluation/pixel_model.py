@@ -1,4 +1,4 @@
-"""One model that takes pixels, for what happens to images before normalisation.
+"""A model that takes pixels, for changes of images before normalisation.
 
 Shapes: ``B`` images, ``H, W`` pixels, ``K`` classes. Images are RGB in [0, 1].
 """
@@ -14,17 +14,18 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.modes import eval_mode
 
-# Of resizing, which may overshoot; images in 0...255 or normalised are far beyond.
+# Tolerance for overshoot by resizing; normalised or 0...255 images are far outside.
 ROUNDING = 1e-3
 
 
 class PixelModel(nn.Module):
-    """A classifier with its normalisation: RGB images in [0, 1] to class scores.
+    """A classifier with its normalisation, from RGB images in [0, 1] to class scores.
 
-    Scores are those of evaluation, with gradients to the pixels: modules in eval mode,
-    autocast off, no gradient to parameters. Training flags and parameters are as
-    before after each call. The softmax of the scores is what mmpretrain's ``predict``
-    gives, to rounding: PyTorch's linear layers round otherwise where weights learn.
+    Scores are computed as in evaluation, with gradients to the pixels: modules are in
+    eval mode, autocast is off, and parameters get no gradient. After each call training
+    flags and parameters are restored. The softmax of the scores equals the output of
+    mmpretrain's ``predict`` up to rounding, as PyTorch's linear layers round
+    differently for parameters with gradient.
 
     Args:
         model: The network, in float32 (or float64).
@@ -33,16 +34,16 @@ class PixelModel(nn.Module):
         forward: Function from normalised images (B, 3, H, W) to scores (B, K). By
             default the model itself.
         bgr: Whether the network reads the channels as B, G, R.
-        backbone: What tracing knows; by default ``model.backbone``, or the model.
-        num_classes: K, if it is known.
+        backbone: Network for tracing; by default ``model.backbone``, or the model.
+        num_classes: Number of classes K, if it is known.
 
     Attributes:
         model: The network.
         backbone: Network that tracing can attach to.
-        num_classes: K, or None.
+        num_classes: Number of classes K, or None.
 
     Raises:
-        InputError: Mean or standard deviation are not of 0...255.
+        InputError: Mean or standard deviation are not on the scale 0...255.
         UnsupportedError: The model computes in half precision.
     """
 
@@ -66,7 +67,7 @@ class PixelModel(nn.Module):
         self._forward = forward
         self._arguments: dict[str, Any] = {}
         self._padding = (1, 0.0)
-        # In a tuple, so that it is no second child.
+        # In a tuple, so that it is not registered as a second submodule.
         self._backbone = (backbone or getattr(model, 'backbone', model),)
         for name, values in (('mean', mean), ('std', std)):
             values = torch.as_tensor(values).detach().to(torch.float64).flatten()
@@ -90,15 +91,15 @@ class PixelModel(nn.Module):
 
     @classmethod
     def of(cls, model: nn.Module) -> 'PixelModel':
-        """Wrap a classifier that says how its images are normalised.
+        """Wrap a classifier that stores how its images are normalised.
 
         Args:
-            model: A classifier of mmpretrain or of this package (its
-                ``data_preprocessor``, and ``mode='tensor'``), a timm model (its
-                ``pretrained_cfg``), or any with the same attributes.
+            model: A classifier of mmpretrain or of this package (with a
+                ``data_preprocessor``, and ``mode='tensor'``), a timm model (with a
+                ``pretrained_cfg``), or any model with one of these attributes.
 
         Raises:
-            InputError: It has no mean, so that black is not known.
+            InputError: It has no mean, so that the value of black is unknown.
             UnsupportedError: It has neither attribute.
         """
         name = type(model).__name__
@@ -131,7 +132,7 @@ class PixelModel(nn.Module):
         inner = getattr(model, 'backbone', getattr(model, 'model', model))
         parts = (getattr(model, 'head', None), inner)
         classes = [getattr(part, 'num_classes', None) for part in parts]
-        # mmengine's ImgDataPreprocessor has the other name, for the same.
+        # mmengine's ImgDataPreprocessor uses the second name.
         to_rgb = getattr(pre, 'to_rgb', getattr(pre, '_channel_conversion', False))
         pixels = cls(
             model,
@@ -152,15 +153,15 @@ class PixelModel(nn.Module):
 
     @property
     def mean_colour(self) -> Tensor:
-        """RGB in [0, 1] (3, 1, 1) that the network reads as zero."""
+        """RGB colour in [0, 1] (3, 1, 1) that is zero after normalisation."""
         mean = self.mean.expand(3, 1, 1) / 255
         return mean.flip(0) if self.bgr else mean
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Turn RGB images (B, 3, H, W) in [0, 1] into what the network reads.
+        """Normalise RGB images (B, 3, H, W) in [0, 1] for the network.
 
         Raises:
-            InputError: They are not such images.
+            InputError: The images are invalid.
         """
         check_images(images)
         images = images.flip(1) if self.bgr else images
@@ -176,8 +177,8 @@ class PixelModel(nn.Module):
         """Return the scores (B, K) of RGB images (B, 3, H, W) in [0, 1].
 
         Raises:
-            InputError: They are not such images.
-            UnsupportedError: The model returns anything else than (B, K).
+            InputError: The images are invalid.
+            UnsupportedError: The model's output is not of shape (B, K).
         """
         inputs = self.normalise(images)
         no_autocast = torch.autocast(images.device.type, enabled=False)
@@ -202,7 +203,7 @@ class PixelModel(nn.Module):
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set eval mode and freeze parameters; after the block all is as before."""
+    """Set eval mode and freeze parameters, and restore both afterwards."""
     learnt = [p for p in model.parameters() if p.requires_grad]
     try:
         for parameter in learnt:

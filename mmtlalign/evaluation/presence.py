@@ -1,11 +1,11 @@
-"""How much of every token is left in the outputs: contribution and presence.
+"""Contribution and presence: how much of every token is left in the outputs.
 
-TL-Align (ICCV 2023), §3.2. Of an operation with weights ``w`` from inputs to outputs,
+TL-Align (ICCV 2023), §3.2. For an operation with weights ``w`` from inputs to outputs,
 ``c(i -> j) = |w[j, i]| / sum_k |w[j, k]|`` is the contribution of input i to output j,
-and ``p(i) = sum_j c(i -> j)`` its presence, which sums to the number of outputs. The
-paper writes the two indices both ways round; with absolute values and rows as outputs
-there is one reading. How it accumulates over layers is not in the paper: the chain of
-``(I + A) / 2`` here is ours, the weights by which TL-Align itself moves labels.
+and ``p(i) = sum_j c(i -> j)`` its presence; presences sum to the number of outputs. The
+paper uses both orders of the two indices; with absolute values and rows as outputs only
+one reading is possible. The paper does not define how presence accumulates over layers:
+the product of ``(I + A) / 2`` is our choice, with which TL-Align itself moves labels.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``h, w`` token grid.
 """
@@ -22,51 +22,51 @@ from mmtlalign.tracing.propagate import Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid
 
-# Columns of the identity that one forward pass carries.
+# Columns of the identity that one forward pass traces.
 CHUNK = 256
 
 
 def contribution(weights: Tensor) -> Tensor:
-    """Return the share of each input in each output.
+    """Return the contribution of each input to each output.
 
     Args:
-        weights: (..., outputs, inputs), signs allowed. A row of zeros has no shares
-            and gives NaN.
+        weights: (..., outputs, inputs), which may be negative. A row of zeros gives
+            NaN.
 
     Returns:
-        The same shape; rows sum to one.
+        Contributions of the same shape; rows sum to one.
     """
     size = weights.abs()
     return size / size.sum(dim=-1, keepdim=True)
 
 
 def presence(weights: Tensor) -> Tensor:
-    """Return the presence of each input (..., inputs), which sums to the outputs.
+    """Return the presence of each input (..., inputs).
 
     Args:
-        weights: (..., outputs, inputs); of attention the softmax, averaged over heads
-            for the layer, or head by head.
+        weights: (..., outputs, inputs); for attention the softmax, averaged over heads
+            for the layer, or for each head.
     """
     return contribution(weights).sum(dim=-2)
 
 
 def convolution_presence(kernel: Tensor, grid: Pair) -> Tensor:
-    """Return the presence of each place under a 'same' convolution of stride 1.
+    """Return the presence of each position under a 'same' convolution of stride 1.
 
-    With zero padding and sides 2r + 1 it is exactly 1 where a place is 2r or more steps
-    from the border. From r to 2r - 1 steps it is more than 1, as some of its readers
-    have fewer other places to read; nearer it may be either.
+    With zero padding and sides 2r + 1 it is exactly 1 for positions at least 2r steps
+    from the border. From r to 2r - 1 steps it is above 1, as some outputs have fewer
+    other inputs; closer to the border it may be above or below 1.
 
     Args:
-        kernel: (kh, kw), odd sides, or of a layer (out, in, kh, kw), whose absolute
-            weights are summed over the channels (a rule of ours).
+        kernel: Kernel (kh, kw) of odd sides, or weights of a layer (out, in, kh, kw),
+            whose absolute values are summed over the channels (a rule of ours).
         grid: Rows and columns of the map.
 
     Returns:
-        (h, w), of the kernel's type.
+        Presence (h, w), of the kernel's type.
 
     Raises:
-        InputError: A side is even, where 'same' has no middle.
+        InputError: A side is even, so that 'same' has no centre.
     """
     size = kernel.detach().abs()
     size = size.sum(dim=(0, 1)) if size.ndim == 4 else size
@@ -85,12 +85,12 @@ class Presence(NamedTuple):
     """Presence of the tokens that enter a layer, or a chain of layers.
 
     Attributes:
-        presence: (B, P + N), special tokens first; sums to ``outputs``.
-        output_row: Share of each of these tokens in the output (B, P + N): the class
-            token's row, or the mean over the image tokens; sums to one.
-        outputs: Number of tokens that leave.
-        grid: Rows and columns of the image tokens that enter.
-        prefix: Number P of special tokens that enter.
+        presence: Presence (B, P + N), special tokens first; sums to ``outputs``.
+        output_row: Share of each of these tokens in the network's output (B, P + N):
+            the class token's row, or the mean over the image tokens; sums to one.
+        outputs: Number of output tokens.
+        grid: Rows and columns of the input image tokens.
+        prefix: Number P of input special tokens.
     """
 
     presence: Tensor
@@ -111,19 +111,19 @@ class Presence(NamedTuple):
 def layer_presence(
     model: nn.Module, images: Tensor, chunk: int = CHUNK
 ) -> list[Presence]:
-    """Compute the presence in each attention alone, on the grid it has.
+    """Compute the presence of tokens in each attention by itself, on its own grid.
 
-    Residual connections do not count: weights are the attention's, averaged over heads
-    (of DHVT with the head tokens that return to the class token). In class attention
-    the image tokens stay as they are.
+    Residual connections are left out: the weights are those of the attention, averaged
+    over heads (for DHVT including the head tokens that are merged into the class
+    token). In class attention the image tokens do not change.
 
     Args:
-        model: Backbone or classifier, known to tracing, in eval mode.
+        model: Backbone or classifier that can be traced, in eval mode.
         images: Normalised (B, 3, H, W).
-        chunk: Tokens that one forward pass follows; more take more memory.
+        chunk: Tokens that one forward pass traces; more need more memory.
 
     Returns:
-        One for each attention.
+        The presence for each attention.
     """
     return _collect(model, images, chunk, alone=True, residual=False)
 
@@ -131,28 +131,28 @@ def layer_presence(
 def accumulated_presence(
     model: nn.Module, images: Tensor, chunk: int = CHUNK, **options: Any
 ) -> list[Presence]:
-    """Compute how present the first tokens are after each attention.
+    """Compute the presence of the initial tokens after each attention.
 
     Args:
-        model, images, chunk: As of :func:`layer_presence`.
+        model, images, chunk: As in :func:`layer_presence`.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of the tracer; those
             of TL-Align by default.
 
     Returns:
-        One for each attention, all of the tokens that enter the first.
+        The presence after each attention, of the inputs of the first attention.
     """
     return _collect(model, images, chunk, alone=False, **options)
 
 
 def summarise(values: Tensor) -> dict[str, float]:
-    """Return figures of a scaled presence: how far it is from one everywhere.
+    """Return statistics of a scaled presence, which show how far it is from uniform.
 
     Args:
-        values: :meth:`Presence.mean_one`, of any shape.
+        values: Output of :meth:`Presence.mean_one`, of any shape.
 
     Returns:
-        ``min``, ``max``, ``std`` (sample standard deviation), and the shares of tokens
-        ``below_half`` and ``above_two``.
+        ``min``, ``max``, ``std`` (sample standard deviation), and the fractions of
+        tokens ``below_half`` (presence 0.5) and ``above_two``.
     """
     values = values.double().flatten()
     figures = dict(
@@ -166,19 +166,19 @@ def summarise(values: Tensor) -> dict[str, float]:
 
 
 class IdentityTracer(StepTracer):
-    """Follow some columns of the identity; of each result keep sums and output alone.
+    """Tracer of some columns of the identity, which stores only sums and output rows.
 
     Args:
-        backbone: Attached.
+        backbone: Backbone after ``attach``.
         images: (B, 3, H, W).
-        first: Number of the first token that is followed.
-        chunk: How many are.
-        alone: Whether the identity starts anew before each attention.
-        **options: Of the tracer.
+        first: Index of the first token that is traced.
+        chunk: Number of tokens that are traced.
+        alone: Whether to restart from the identity before each attention.
+        **options: Options of the tracer.
 
     Attributes:
-        steps: A :class:`Presence` of the tokens followed for each attention.
-        inputs: How many tokens enter, of each.
+        steps: A :class:`Presence` of the traced tokens for each attention.
+        inputs: Number of input tokens for each attention.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class IdentityTracer(StepTracer):
         super().__init__(start, grid, prefix, count, **options)
 
     def before_attention(self) -> None:
-        """Start from the identity of the tokens that are there now."""
+        """Restart from the identity of the current tokens."""
         if self.alone:
             self.share = self._identity(self.grid, self.prefix, self.share)
 
@@ -228,7 +228,7 @@ class IdentityTracer(StepTracer):
 def _collect(
     model: nn.Module, images: Tensor, chunk: int, **options: Any
 ) -> list[Presence]:
-    """Run as many forward passes as the tokens need, and join their columns."""
+    """Run forward passes until all tokens are traced, and join their columns."""
     if chunk < 1:
         raise InputError(f'chunk={chunk}: follow one token at a time at least.')
     backbone = backbone_of(model)

@@ -1,4 +1,4 @@
-"""Run a network once under a reader, and a tracer that looks at each attention alone.
+"""Running a network with a reader, and a tracer for single attentions.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns.
 """
@@ -22,7 +22,7 @@ SomeReader = TypeVar('SomeReader', bound=Reader)
 
 
 def backbone_of(model: nn.Module) -> nn.Module:
-    """Return the backbone of a classifier; other models are their own."""
+    """Return the backbone of a classifier, or the model itself if it has none."""
     model = bare_model(model)
     return bare_model(getattr(model, 'backbone', model))
 
@@ -38,7 +38,7 @@ def check_eval(backbone: nn.Module) -> None:
 
 @contextmanager
 def attached(backbone: nn.Module) -> Iterator[TraceContext]:
-    """Attach a backbone for a while, if it is not attached already."""
+    """Attach a backbone temporarily, unless it is attached already."""
     before = getattr(backbone, 'trace_context', None) is not None
     try:
         yield attach(backbone)
@@ -54,13 +54,13 @@ def read_forward(
     make_reader: Callable[[TraceContext], SomeReader],
     *around: AbstractContextManager,
 ) -> SomeReader:
-    """Run a backbone once, read by a reader, without gradient.
+    """Run a backbone once with a reader, without gradient.
 
     Args:
-        model: A backbone that tracing knows, or a classifier that has one; in eval
-            mode. One that is not attached is attached for this forward pass.
+        model: A backbone that can be traced, or a classifier with one; in eval mode. It
+            is attached for this forward pass if it is not attached already.
         images: Normalised (B, 3, H, W).
-        make_reader: Makes the reader once the backbone is attached.
+        make_reader: Creates the reader after the backbone is attached.
         *around: Other contexts for the forward pass.
 
     Returns:
@@ -82,7 +82,7 @@ def read_forward(
 
 
 class StepTracer(Tracer):
-    """Tracer that can set its columns anew before each attention, and see them after.
+    """Tracer that can reset its columns before each attention, and read them after.
 
     Subclasses override :meth:`before_attention` and :meth:`after_attention`.
     """
@@ -93,9 +93,9 @@ class StepTracer(Tracer):
         """Set ``self.share`` (B, P + N, S) just before an attention."""
 
     def after_attention(self, moved: Tensor) -> None:
-        """See what an attention alone makes of the share, (B, Nq, S).
+        """Read the share (B, Nq, S) moved by an attention, before the residual.
 
-        Queries of tokens that were appended are the last.
+        Appended tokens come last.
         """
 
     def key_share(self, batch: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Measures of EsViT's analysis: corresponding regions, attention of single queries.
 
-EsViT (arXiv 2106.09785), §4.4, numbers as in the official analysis code. Shapes: ``T``
+EsViT (arXiv 2106.09785), §4.4; settings as in the official analysis code. Shapes: ``T``
 regions of a view, ``P`` channels, ``N`` tokens of an attention, ``h, w`` their grid.
 """
 
@@ -29,7 +29,7 @@ def nearest_regions(regions: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         others: Features of the other view (T', P).
 
     Returns:
-        Cosine similarities (T,) and numbers of the other regions (T,).
+        Cosine similarities (T,) and indices of the other regions (T,).
     """
     cosines = F.normalize(regions, dim=-1) @ F.normalize(others, dim=-1).mT
     return cosines.max(dim=-1)
@@ -47,8 +47,8 @@ class Matches(NamedTuple):
         """Return the regions (pairs,) of the most similar pairs, or fewer.
 
         Args:
-            pairs: How many.
-            mutual: Only pairs in which each is the other's nearest.
+            pairs: Number of pairs.
+            mutual: Use only pairs in which each is the other's nearest.
         """
         order = self.order[self.mutual[self.order]] if mutual else self.order
         return order[:pairs]
@@ -69,24 +69,24 @@ def match_images(regions: Tensor, others: Tensor) -> Matches:
 
 
 def query_masks(rows: Tensor, mass: float = 0.6) -> Tensor:
-    """Return what a chosen query attends to, head by head (..., h, w) bool.
+    """Return masks (..., h, w) of the tokens that a query attends to, for each head.
 
     Args:
-        rows: Its attention on the tokens (..., h, w), such as
-            ``LayerAttention.query_map``; NaN outside of its window.
-        mass: Share of the attention that the mask holds.
+        rows: Attention of the query on the tokens (..., h, w), such as
+            ``LayerAttention.query_map``; NaN outside its window.
+        mass: Share of the attention inside the mask.
     """
     maps = rows.nan_to_num(0.0)
     return mass_patches(maps.flatten(0, -3), mass).view(rows.shape)
 
 
 def sort_entropies(bits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return entropies of heads (heads,) by falling value, and whose they are."""
+    """Return entropies of heads (heads,) in falling order, and the heads' indices."""
     return bits.sort(descending=True, stable=True)
 
 
 def mirrored(side: int) -> Tensor:
-    """Return where a left-right flip puts each place of a grid (side * side,)."""
+    """Return the index of each position of a grid after a left-right flip, (T,)."""
     return torch.arange(side * side).view(side, side).flip(1).flatten()
 
 
@@ -95,14 +95,15 @@ def flip_correspondence(
 ) -> Correspondence:
     """Match the regions of an image to those of its mirror image.
 
-    Each region goes to the most similar one; the most similar pairs are judged.
+    Each region is matched to the most similar one; the most similar pairs are
+    evaluated.
 
     Args:
         regions: Features of the image (side * side, P), row by row.
         flipped: Features of a view that is flipped left to right (side * side, P).
         side: Regions in a row.
         cell: Width of a region in pixels.
-        pairs: How many are judged.
+        pairs: Number of pairs that are evaluated.
     """
     similarity, partner = nearest_regions(regions, flipped)
     order = similarity.argsort(descending=True)
@@ -115,10 +116,10 @@ def flip_correspondence(
 
 
 def attention_entropy(attention: Tensor) -> Tensor:
-    """Return the entropy of each head in bits, the mean over queries.
+    """Return the entropy of each head in bits, averaged over queries.
 
-    0 bits is attention to one token, log2 N to all alike. The logarithm of 0 counts as
-    0, where the official code gives NaN.
+    0 bits is attention to a single token, log2 N uniform attention. The term of a zero
+    weight is 0, where the official code gives NaN.
 
     Args:
         attention: Weights of each query (..., heads, N, N), rows summing to 1.

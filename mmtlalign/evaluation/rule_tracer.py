@@ -1,4 +1,4 @@
-"""One trace that every rule for the labels of a mixed batch is read from.
+"""A single trace from which the labels of all rules are read.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``T`` both, ``S`` share
 columns.
@@ -16,25 +16,26 @@ from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import crop_to_tokens, start_share, token_grid
 
-# Columns of the trace: TL-Align's share; that of the box at rest; and, to read rows of
-# an attention, the partner's tokens and all image tokens.
+# Columns of the trace: TL-Align's share; the share of the box, not moved; and, to read
+# rows of an attention, the mask of the partner's tokens and that of all image tokens.
 SHARE, STILL, MASK = range(3)
 
 
 class RuleTracer(StepTracer):
-    """Tracer of the partner's share, of the box at rest, and of what TransMix reads.
+    """Tracer of the partner's share, of the unmoved box, and of TransMix's attention.
 
     Args:
-        backbone: Attached.
+        backbone: Backbone after ``attach``.
         mix: The mixed batch.
         output: ``'class'`` or ``'mean'``.
-        **options: Of the tracer.
+        **options: Options of the tracer.
 
     Attributes:
         start: Share of every token before the first attention (B, T).
-        at_output: TL-Align's share at the output (B,), first at the start.
-        attended: Attention on the partner (B,), of each attention: of the class token
-            (NaN before it joins), or that all image tokens receive.
+        at_output: TL-Align's share at the output (B,), before the first and after each
+            attention.
+        attended: Share of the attention on the partner (B,) for each attention: that of
+            the class token (NaN before it joins), or that from all image tokens.
         variation: Total variation of the share of the last tokens (B, T).
         history: (B, T, 2) after each attention: columns SHARE and STILL.
     """
@@ -60,21 +61,21 @@ class RuleTracer(StepTracer):
     def merge_tokens(
         self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
     ) -> None:
-        """Average the shares of a group; of TransMix's mask the first stands for it."""
+        """Average the shares of each group, and keep the first of TransMix's mask."""
         self.mask, _ = propagate.merge_nearest(
             self.mask, self.grid, kernel, stride, padding
         )
         super().merge_tokens(kernel, stride, padding)
 
     def before_attention(self) -> None:
-        """Set the columns of which TransMix's share is made."""
+        """Set the columns that TransMix's share is computed from."""
         fresh = self.share.new_zeros(*self.share.shape[:2], 2)
         fresh[:, self.prefix :, 0] = self.mask
         fresh[:, self.prefix :, 1] = 1
         self.share = torch.cat([self.share[..., :MASK], fresh], dim=-1)
 
     def after_attention(self, moved: Tensor) -> None:
-        """Read the attention on the partner, of the class token or of all."""
+        """Read the attention on the partner, of the class token or of all tokens."""
         if self.output == 'class':
             row = moved[:, 0, MASK:]
         else:
@@ -97,7 +98,13 @@ class RuleTracer(StepTracer):
 
 
 def at_output(values: Tensor, prefix: int, output: str) -> Tensor:
-    """Read values of the tokens (B, T) where the network reads its output (B,)."""
+    """Return the value (B,) of the class token, or the mean of the image tokens.
+
+    Args:
+        values: Values of the tokens (B, T).
+        prefix: Number of special tokens.
+        output: ``'class'`` or ``'mean'``.
+    """
     if output == 'class' and prefix:
         return values[:, 0]
     return values[:, prefix:].mean(dim=1)

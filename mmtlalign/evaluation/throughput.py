@@ -1,4 +1,4 @@
-"""How many images a second a network handles, beside a control that takes turns."""
+"""Throughput of networks in images per second, measured in turns with a baseline."""
 
 import gc
 import statistics
@@ -16,18 +16,18 @@ from mmtlalign.evaluation.cost import Forward, scores
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast a step is.
+    """Speed of a step.
 
     Attributes:
-        images_per_second: By the median step.
-        seconds: Of every step.
+        images_per_second: Throughput by the median step.
+        seconds: Duration of every step.
     """
 
     images_per_second: float
     seconds: tuple[float, ...]
 
     def ratio(self, control: 'Throughput') -> float:
-        """Return how many times as fast it is as a control, the median of the rounds.
+        """Return the speed relative to a baseline, as the median over the rounds.
 
         Both must come from one call of :func:`measure_throughput`.
         """
@@ -43,19 +43,19 @@ def measure_throughput(
     repeats: int = 20,
     clock: str = 'wall',
 ) -> dict[str, Throughput]:
-    """Time steps that take turns, so that what slows the machine slows all of them.
+    """Time several steps in turns, so that a slow machine affects all of them equally.
 
     Args:
-        steps: What is timed, by name; each handles a batch.
-        batch: Images of a step.
-        device: Where they run; a GPU is waited for before and after every step.
-        warm_up: Rounds before the timing.
-        repeats: Rounds that count.
-        clock: ``'wall'``, or ``'work'``: the time that the process works, all threads,
-            which other processes hardly change. On a CPU only.
+        steps: The steps by name; each processes a batch.
+        batch: Number of images of a step.
+        device: Device of the steps; a GPU is synchronised before and after every step.
+        warm_up: Number of rounds before the timing.
+        repeats: Number of rounds that are timed.
+        clock: ``'wall'``, or ``'work'``: the CPU time of the process over all threads,
+            which other processes hardly affect. On a CPU only.
 
     Raises:
-        InputError: There is no round, no image, or no such clock.
+        InputError: There is no round or no image, or the clock is unknown.
     """
     if repeats < 1 or warm_up < 0 or batch < 1:
         raise InputError(
@@ -74,7 +74,7 @@ def measure_throughput(
     try:
         for round_ in range(warm_up + repeats):
             gc.collect()
-            # No step is always first.
+            # Rotate the order, so that no step is always first.
             first = round_ % len(steps)
             for name in [*steps, *steps][first : first + len(steps)]:
                 wait()
@@ -102,7 +102,7 @@ def inference_step(
     Args:
         model: Network on the device of the images.
         images: Normalised (B, 3, H, W).
-        forward: Called with both.
+        forward: Called with model and images.
         dtype: Precision of autocast; None is the network's own.
     """
 
@@ -121,11 +121,11 @@ def training_step(
     data: Mapping[str, Any],
     dtype: torch.dtype | None = None,
 ) -> Callable[[], None]:
-    """Return a call that trains a step, and leaves the network in training mode.
+    """Return a call of one training step, which leaves the network in training mode.
 
     Args:
-        model: A classifier of OpenMMLab; what its ``data_preprocessor`` and ``loss`` do
-            (normalising, mixing, tracing) is part of the step.
+        model: A classifier of OpenMMLab; the step includes its ``data_preprocessor``
+            and ``loss`` (normalising, mixing, tracing).
         optimizer: An ``OptimWrapper`` of its parameters.
         data: ``inputs`` (B, 3, H, W) on the device of the model, and ``data_samples``.
         dtype: Precision of autocast in the forward pass; None is the network's own.
@@ -134,7 +134,7 @@ def training_step(
     def step() -> None:
         if not model.training:
             model.train()
-        # A step writes into the samples, and mmpretrain's CutMix into the images.
+        # Copies, as a step changes the samples, and mmpretrain's CutMix the images.
         samples = [sample.new() for sample in data['data_samples']]
         batch = dict(inputs=data['inputs'].clone(), data_samples=samples)
         batch = model.data_preprocessor(batch, training=True)
@@ -146,14 +146,14 @@ def training_step(
 
 
 def autocast(images: Tensor, dtype: torch.dtype | None) -> torch.autocast:
-    """Return the context that computes in a precision on the device of images."""
+    """Return the autocast context of a precision for the device of images."""
     return torch.autocast(images.device.type, dtype, enabled=dtype is not None)
 
 
 def describe_setting(
     batch: int, device: str, dtype: torch.dtype | None
 ) -> dict[str, Any]:
-    """Return what a throughput depends on, for a report."""
+    """Return the settings that a throughput depends on, for a report."""
     cuda = torch.device(device).type == 'cuda'
     return dict(
         batch=batch,

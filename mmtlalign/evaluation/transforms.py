@@ -1,8 +1,8 @@
-"""Pipeline steps that corrupt, cover or shuffle pixels, the same in every run.
+"""Transforms that corrupt, cover or shuffle pixels reproducibly.
 
-They stand behind resize and crop, before the sample is packed. Random numbers depend
-on the seed and on the index of the sample in its data set alone, whatever the batch,
-the worker or the process.
+Place them after resize and crop, before the sample is packed. Random numbers depend
+only on the seed and on the index of the sample in its data set, not on batch, worker or
+process.
 """
 
 from typing import Any
@@ -25,24 +25,24 @@ from mmtlalign.registry import TRANSFORMS
 
 
 class PixelStep(BaseTransform):
-    """A step that changes a picture by rules with random numbers of its own.
+    """Base class of transforms that change an image with per-image random numbers.
 
     Args:
-        seed: Of the measurement.
+        seed: Seed of the random numbers.
     """
 
     def __init__(self, seed: int = 0):
         self.seed = seed
 
     def change(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Return another picture (H, W, 3) of the sample with this index."""
+        """Return the changed image (H, W, 3) of the sample with this index."""
         raise NotImplementedError
 
     def transform(self, results: dict) -> dict:
         """Change ``results['img']``, (H, W, 3) uint8.
 
         Raises:
-            InputError: It is no such picture, or the sample has no index.
+            InputError: The image has another type or shape, or the sample no index.
         """
         name, image = type(self).__name__, results.get('img', np.empty(0))
         if image.dtype != np.uint8 or image.shape[2:] != (3,):
@@ -62,22 +62,21 @@ class PixelStep(BaseTransform):
 
 @TRANSFORMS.register_module()
 class Corrupt(PixelStep):
-    """Corrupt pictures on the fly, like those of ImageNet-C but not the same.
+    """Corrupt images on the fly, similar but not identical to ImageNet-C.
 
-    It needs the package imagecorruptions-imaug, whose constants are for pictures of
-    224 pixels. ``mmtlalign.CorruptionError`` finds the fields ``corruption`` and
-    ``severity`` where ``PackInputs(meta_keys=('corruption', 'severity'))`` hands them
-    on.
+    It needs the package imagecorruptions-imaug, whose constants are for images of 224
+    pixels. ``mmtlalign.CorruptionError`` reads the fields ``corruption`` and
+    ``severity``, which ``PackInputs(meta_keys=('corruption', 'severity'))`` keeps.
 
     Args:
-        name (str): One of the 15 corruptions of ImageNet-C, or of the four more.
+        name (str): One of the 15 corruptions of ImageNet-C, or of the four extra ones.
         severity (int): 1 to 5. Defaults to 3.
-        seed (int): Of the random numbers. Defaults to 0.
-        channel_order (str): ``'bgr'``, as files are read, or ``'rgb'``, as those of
-            CIFAR are. Defaults to 'bgr'.
+        seed (int): Seed of the random numbers. Defaults to 0.
+        channel_order (str): ``'bgr'``, for images read from files, or ``'rgb'``, for
+            those of CIFAR. Defaults to 'bgr'.
 
     Raises:
-        InputError: There is no such corruption, severity or order.
+        InputError: Corruption, severity or channel order do not exist.
     """
 
     def __init__(
@@ -93,14 +92,14 @@ class Corrupt(PixelStep):
         self.channel_order = channel_order
 
     def change(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Return the corrupted picture."""
+        """Return the corrupted image."""
         step = -1 if self.channel_order == 'bgr' else 1
         seed = integer_seed(self.seed, f'{self.name} {self.severity}', index)
         rgb = np.ascontiguousarray(image[..., ::step])
         return corrupt(rgb, self.name, self.severity, seed)[..., ::step]
 
     def transform(self, results: dict) -> dict:
-        """Corrupt ``results['img']``, and say how in two fields."""
+        """Corrupt ``results['img']``, and add ``corruption`` and ``severity``."""
         results = super().transform(results)
         results.update(corruption=self.name, severity=self.severity)
         return results
@@ -111,17 +110,17 @@ class Corrupt(PixelStep):
 
 @TRANSFORMS.register_module()
 class PatchDrop(PixelStep):
-    """Cover a share of the patches of pictures with black (NeurIPS 2021).
+    """Cover a fraction of an image's patches with black (Naseer et al., NeurIPS 2021).
 
     Args:
-        ratio (float): Share of the patches, 0 to 1, rounded down to whole ones.
+        ratio (float): Fraction of patches, 0 to 1, rounded down to whole patches.
         grid (int | Sequence[int]): Patches along a side, or rows and columns. Defaults
             to 14.
-        seed (int): Of the random numbers. The patches of a ratio are among those of a
-            larger one. Defaults to 0.
+        seed (int): Seed of the random numbers. The patches of a ratio are among those
+            of a larger one. Defaults to 0.
 
     Raises:
-        InputError: The ratio is not 0 to 1, or the grid does not divide a picture.
+        InputError: The ratio is not 0 to 1, or the grid does not divide an image.
     """
 
     def __init__(self, ratio: float, grid: Any = 14, seed: int = 0):
@@ -130,7 +129,7 @@ class PatchDrop(PixelStep):
         self.ratio, self.grid = ratio, pair(grid)
 
     def change(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Return the picture with black patches."""
+        """Return the image with black patches."""
         random = generator(self.seed, 'random drop', index)
         dropped = random_patches([random], self.grid, self.ratio)
         return to_image(drop_patches(to_batch(image), dropped))
@@ -141,15 +140,15 @@ class PatchDrop(PixelStep):
 
 @TRANSFORMS.register_module()
 class GridShuffle(PixelStep):
-    """Put the cells of pictures into a random order (NeurIPS 2021).
+    """Shuffle the cells of an image (Naseer et al., NeurIPS 2021).
 
     Args:
         grid (int | Sequence[int]): Cells along a side, or rows and columns. Defaults
             to 4.
-        seed (int): Of the random numbers. Defaults to 0.
+        seed (int): Seed of the random numbers. Defaults to 0.
 
     Raises:
-        InputError: The grid does not divide a picture.
+        InputError: The grid does not divide an image.
     """
 
     def __init__(self, grid: Any = 4, seed: int = 0):
@@ -157,7 +156,7 @@ class GridShuffle(PixelStep):
         self.grid = pair(grid)
 
     def change(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Return the picture with its cells in another order."""
+        """Return the image with shuffled cells."""
         rows, columns = self.grid
         random = generator(self.seed, f'shuffle {rows}x{columns}', index)
         order = random_permutations([random], self.grid)
@@ -168,10 +167,10 @@ class GridShuffle(PixelStep):
 
 
 def pair(grid: Any) -> tuple[int, int]:
-    """Return rows and columns of a grid that may be one number.
+    """Return rows and columns of a grid, which may be given as one number.
 
     Raises:
-        InputError: They are no two numbers of 1 or more.
+        InputError: They are not integers of at least 1.
     """
     both = [grid, grid] if isinstance(grid, int) else list(grid)
     if len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
@@ -182,10 +181,10 @@ def pair(grid: Any) -> tuple[int, int]:
 
 
 def to_batch(image: np.ndarray) -> torch.Tensor:
-    """Turn a picture (H, W, 3) into a batch (1, 3, H, W)."""
+    """Convert an image (H, W, 3) to a batch (1, 3, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
 
 
 def to_image(batch: torch.Tensor) -> np.ndarray:
-    """Turn a batch (1, 3, H, W) into a picture (H, W, 3)."""
+    """Convert a batch (1, 3, H, W) to an image (H, W, 3)."""
     return batch[0].permute(1, 2, 0).numpy()

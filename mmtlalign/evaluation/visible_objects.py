@@ -1,9 +1,9 @@
-"""What a mixed image shows of the objects of both images.
+"""Visible parts of the objects of both images in a mixed image.
 
-Of a pair with object masks m_A (own) and m_B (partner), in pixels after the crop, and
+For a pair with object masks m_A (own) and m_B (partner), in pixels after the crop, and
 pasted region R, the visible fractions are ``v_A = |m_A outside R| / |m_A|`` and ``v_B =
 |m_B inside R| / |m_B|``, and the ideal share of the partner is ``s = |m_B inside R| /
-(|m_B inside R| + |m_A outside R|)``. What labels make of it is in
+(|m_B inside R| + |m_A outside R|)``. Labels are compared with it in
 :mod:`mmtlalign.evaluation.empty_box`.
 
 Shapes: ``P`` pairs, ``I`` images, ``H, W`` pixels.
@@ -18,11 +18,11 @@ from mmtlalign.errors import InputError
 
 @dataclass(frozen=True)
 class VisibleObjects:
-    """How much is visible of both objects of mixed pairs; all arrays (P,).
+    """Visible parts of both objects of mixed pairs; all arrays are (P,).
 
     Attributes:
         own_pixels, partner_pixels: Size of each object, in pixels.
-        own_visible, partner_visible: What the mixed image shows of it.
+        own_visible, partner_visible: Its visible pixels in the mixed image.
         area: Share of the partner by area, 0 to 1.
     """
 
@@ -40,11 +40,11 @@ class VisibleObjects:
 
         Args:
             own, partner: Object masks (P, H, W) bool.
-            region: What is pasted, (P, H, W) bool, or boxes (P, 4) of top, bottom,
-                left and right with ends exclusive.
+            region: Pasted region (P, H, W) bool, or boxes (P, 4): top, bottom, left,
+                right, ends exclusive.
 
         Raises:
-            InputError: The shapes do not fit.
+            InputError: The shapes do not match.
         """
         own, partner = np.asarray(own, bool), np.asarray(partner, bool)
         region = np.asarray(region)
@@ -70,15 +70,15 @@ class VisibleObjects:
     def from_images(
         cls, masks: np.ndarray, own: np.ndarray, partner: np.ndarray, boxes: np.ndarray
     ) -> 'VisibleObjects':
-        """Count the pixels of many pairs of few images, by sums over boxes.
+        """Count the pixels of many pairs of few images, by summed-area tables.
 
         Args:
             masks: Object masks of the images (I, H, W) bool.
-            own, partner: Numbers of the images of each pair (P,).
+            own, partner: Indices of the images of each pair (P,).
             boxes: Top, bottom, left, right (P, 4), ends exclusive.
 
         Raises:
-            InputError: The shapes do not fit.
+            InputError: The shapes do not match.
         """
         masks, boxes = np.asarray(masks, bool), np.asarray(boxes)
         own, partner = np.asarray(own), np.asarray(partner)
@@ -136,7 +136,7 @@ class VisibleObjects:
 
     @property
     def usable(self) -> np.ndarray:
-        """Whether both images have an object, and something is mixed."""
+        """Whether both images have an object, and the pair is mixed."""
         mixed = (self.area > 0) & (self.area < 1)
         return (self.own_pixels > 0) & (self.partner_pixels > 0) & mixed
 
@@ -149,14 +149,14 @@ class VisibleObjects:
         return self.usable & (_or_one(self.own_fraction) <= threshold)
 
     def phantom(self, share: np.ndarray, threshold: float = 0.05) -> np.ndarray:
-        """Return how much of each label names an object that cannot be seen.
+        """Return the part of each label that names an object which is not visible.
 
-        ``q [v_B <= t] + (1 - q) [v_A <= t]``, NaN where a pair is not usable; its mean
-        is the phantom label mass.
+        It is ``q [v_B <= t] + (1 - q) [v_A <= t]``, NaN for pairs that are not usable;
+        its mean is the phantom label mass.
 
         Args:
-            share: Share of the partner in the label, q.
-            threshold: t.
+            share: Share q of the partner in the label (P,).
+            threshold: Visible fraction t up to which an object is not visible.
         """
         q = np.asarray(share, np.float64)
         unseen = q * self.empty_partner(threshold) + (1 - q) * self.empty_own(threshold)
@@ -172,10 +172,10 @@ def box_masks(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def other_images(count: int, seed: int = 0) -> np.ndarray:
-    """Draw for each image another one, whose mask is its control (I,).
+    """Draw for each image the index of another one, whose mask is a control (I,).
 
-    What remains of a correlation with the masks of other images comes from boxes and
-    objects that both like the middle.
+    A correlation that remains with the masks of other images is due to boxes and
+    objects that are both more frequent in the centre.
     """
     if count < 2:
         raise InputError(f'{count} image has no other one: give two or more.')
@@ -186,7 +186,7 @@ def other_images(count: int, seed: int = 0) -> np.ndarray:
 
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Divide, to NaN where the whole is 0 or NaN."""
+    """Return the quotient, NaN where the denominator is 0 or NaN."""
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.where(whole > 0, part / whole, np.nan)
 

@@ -1,4 +1,4 @@
-"""One method, one file or folder: what it registers and how it computes its loss."""
+"""The training methods, each in a file or folder of its own."""
 
 from mmtlalign import mixing
 from mmtlalign.methods.base import MixHead
@@ -70,7 +70,7 @@ for augment in (
     mixing.TokenCutMix,
     mixing.TokenMix,
 ):
-    # mmtlalign.mixing is plain PyTorch and knows no registries.
+    # Registered here, as mmtlalign.mixing depends only on PyTorch.
     BATCH_AUGMENTS.register_module(module=augment)
 
 __all__ = [

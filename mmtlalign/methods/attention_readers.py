@@ -1,4 +1,4 @@
-"""Readers of one attention of a forward pass: on what it falls.
+"""Readers of a single attention of a forward pass.
 
 Shapes: ``B`` batch, ``H`` heads, ``P`` special tokens, ``N`` image tokens, ``D``
 channels of a head, ``h, w`` token rows and columns.
@@ -19,21 +19,21 @@ from mmtlalign.tracing.trace import crop_to_tokens, token_grid
 
 
 class LastAttentionReader(Reader):
-    """Count the attentions and read one, by default the last.
+    """Base class of readers of one attention, by default the last.
 
-    Subclasses say what they read from queries and keys (:meth:`read`) or from weights
-    (:meth:`read_weights`).
+    Subclasses define what they read from queries and keys (:meth:`read`) or from
+    weights (:meth:`read_weights`).
 
     Args:
         mask: Share of the partner in each image token (1 or B, N).
         grid: Token rows and columns ``(h, w)``, N = h * w.
         prefix: Number of special tokens P.
-        attentions: How many attentions the backbone has.
-        layer: Which of them is read, one that is there; negative ones count from the
+        attentions: Number of attentions of the backbone.
+        layer: Valid index of the attention that is read; negative ones count from the
             end. Defaults to -1.
 
     Attributes:
-        mask: The same where the forward pass is now, up to that attention.
+        mask: The mask on the current tokens, up to that attention.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class LastAttentionReader(Reader):
     def attend(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
     ) -> None:
-        """Read queries and keys if this is the attention."""
+        """Read queries and keys if this is the chosen attention."""
         if self._is_read():
             self.read(query, key, scale, mask)
         self.appended = 0
 
     def weigh(self, weights: Tensor) -> None:
-        """Read weights if this is the attention."""
+        """Read weights if this is the chosen attention."""
         if self._is_read():
             mean = weights.detach().flatten(0, -4).mean(dim=1, dtype=torch.float32)
             self.read_weights(mean)
         self.appended = 0
 
     def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
-        """Pool the mask, whose tokens are the keys, before the attention."""
+        """Pool the mask to the keys of the chosen attention."""
         if self.seen == self.layer:
             self.mask = propagate.pool(self.mask[..., None], self.grid, 0, pooling)
             self.mask = self.mask[..., 0]
@@ -67,15 +67,15 @@ class LastAttentionReader(Reader):
     def merge_tokens(
         self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
     ) -> None:
-        """Let the first token of a group stand for it."""
+        """Merge the tokens of the mask, keeping the first of each group."""
         if self.seen > self.layer:
-            return  # what was read is on the tokens of before
+            return  # the attention that was read is on the tokens before merging
         self.mask, self.grid = propagate.merge_nearest(
             self.mask, self.grid, kernel, stride, padding
         )
 
     def output_shares(self) -> tuple[Tensor, ...]:
-        """Return the partner's share of the attention, for each output (B,)."""
+        """Return the partner's share of the attention (B,) for each output."""
         raise NotImplementedError
 
     def read(
@@ -89,7 +89,7 @@ class LastAttentionReader(Reader):
         raise NotImplementedError
 
     def _spread_appended(self, attention: Tensor) -> Tensor:
-        """Give what is paid to a mean of all tokens (..., N + count) to all alike."""
+        """Spread the attention on appended means equally over all N tokens."""
         if not self.appended:
             return attention
         attention, extra = attention.tensor_split([-self.appended], dim=-1)
@@ -121,9 +121,9 @@ class ClassTokenAttention(LastAttentionReader):
         self.rows = self._spread_appended(weights[:, : self.prefix])
 
     def output_shares(self) -> tuple[Tensor, ...]:
-        """Return the share of each special token's attention on the partner, (B,).
+        """Return the partner's share (B,) of the attention of each special token.
 
-        The columns of the special tokens do not count.
+        Attention on special tokens is left out.
         """
         rows = self.rows[:, :, self.prefix :]
         paid = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
@@ -133,11 +133,11 @@ class ClassTokenAttention(LastAttentionReader):
 class ReceivedAttention(LastAttentionReader):
     """Read how much attention each image token receives.
 
-    An extension of ours, not in the paper, for networks without class token: the mean
-    of the columns of the last attention takes the place of the class token's row.
+    An extension of ours, not in the paper, for networks without class token: the
+    column sums of the attention replace the class token's row.
 
     Attributes:
-        columns: (B, N), averaged over heads and image tokens.
+        columns: (B, N), mean over heads of the sum over the queries of image tokens.
     """
 
     columns: Tensor
@@ -145,7 +145,7 @@ class ReceivedAttention(LastAttentionReader):
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
     ) -> None:
-        """Keep the means of the columns."""
+        """Keep the column sums."""
         weight = self._query_weight(query.shape[-2], query)
         if self._is_padded():
             share = weight.expand(len(query), -1)[..., None]
@@ -154,7 +154,7 @@ class ReceivedAttention(LastAttentionReader):
         self._keep(dispatch.received(query, key, weight, scale, mask))
 
     def read_weights(self, weights: Tensor) -> None:
-        """Keep the means of the columns."""
+        """Keep the column sums."""
         weight = self._query_weight(weights.shape[1], weights)
         if self._is_padded():
             moved = propagate.multiply(weights, weight[..., None])
@@ -162,12 +162,12 @@ class ReceivedAttention(LastAttentionReader):
         self._keep((weights * weight[..., None]).sum(dim=1))
 
     def output_shares(self) -> tuple[Tensor, ...]:
-        """Return the share of all attention that the partner receives, (B,)."""
+        """Return the share (B,) of all attention that the partner receives."""
         received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
         return (received,)
 
     def _is_padded(self) -> bool:
-        """Return whether padding, which is no part of the image, receives attention."""
+        """Return whether windows contain padding, which receives attention."""
         if self.windows is None:
             return False
         return any(side % width for side, width in zip(*self.windows[:2]))
@@ -201,15 +201,15 @@ def attention_reader(
     layer: int = -1,
     readers: Mapping[str, type[LastAttentionReader]] = READERS,
 ) -> LastAttentionReader:
-    """Make a reader of an attention of an attached backbone, by default the last.
+    """Return a reader of one attention of an attached backbone, by default the last.
 
     Args:
-        backbone: Attached.
+        backbone: Backbone after ``attach``.
         mix: The mixed batch.
         attention: A key of ``readers``. Defaults to ``'cls'``.
-        layer: Which attention, by index; negative ones count from the end. Defaults to
+        layer: Index of the attention; negative ones count from the end. Defaults to
             -1.
-        readers: Classes to choose from. Defaults to :data:`READERS`.
+        readers: Reader classes by name. Defaults to :data:`READERS`.
     """
     spec = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])

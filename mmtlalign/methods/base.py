@@ -1,8 +1,8 @@
-"""What the heads of mixed batches have in common.
+"""Base classes of the heads for mixed batches.
 
-A head is a mixin that reads a target (``TLAlign``, ``TransMix``) in front of a head of
-mmpretrain, which keeps its layers, its names and its loss. Shapes: ``B`` batch, ``K``
-classes.
+A head combines a mixin that computes the target (``TLAlign``, ``TransMix``) with a head
+of mmpretrain, whose layers, parameter names and loss do not change. Shapes: ``B``
+batch, ``K`` classes.
 """
 
 import logging
@@ -21,20 +21,21 @@ from mmtlalign.tracing.support import backbone_spec
 
 
 class MixHead:
-    """Mixin: compute the loss of a mixed batch, with a target for each output.
+    """Mixin that computes the loss of a mixed batch, with a target for each output.
 
-    Subclasses say what is read from a forward pass (:meth:`attach`, :meth:`trace`) and
-    what it means (:meth:`partner_shares`).
+    Subclasses define what is read from a forward pass (:meth:`attach`, :meth:`trace`)
+    and how it becomes a target (:meth:`partner_shares`).
 
     Attributes:
-        outputs: How many outputs of the network the head scores.
-        extra_modules: Names of modules that the head of the control has not. They
-            initialise themselves and draw aside, so that all else starts as there.
+        outputs: Number of outputs of the network that the head scores.
+        extra_modules: Names of modules that mmpretrain's head does not have. They
+            initialise themselves without consuming random numbers, so that all other
+            weights equal those of the baseline.
     """
 
     outputs = 1
     extra_modules: tuple[str, ...] = ()
-    # Of mmpretrain's head, which comes behind.
+    # Provided by mmpretrain's head, which follows in the class hierarchy.
     cal_acc: bool
     loss_module: Callable[..., Tensor]
     __call__: Callable[..., Tensor]
@@ -52,7 +53,7 @@ class MixHead:
 
         Raises:
             UnsupportedError: The backbone or an attention in it is not known.
-            InputError: The backbone's outputs are not what the head scores.
+            InputError: The head cannot score the backbone's outputs.
         """
         self.output, given = self.read_output(backbone)
         if given != self.outputs:
@@ -63,34 +64,34 @@ class MixHead:
             )
 
     def read_output(self, backbone: nn.Module) -> tuple[str, int]:
-        """Return ``'class'`` or ``'mean'``, and how many outputs the backbone has.
+        """Return ``'class'`` or ``'mean'``, and the backbone's number of outputs.
 
         Raises:
-            UnsupportedError: Nothing is known of the backbone.
+            UnsupportedError: The backbone is not registered.
             InputError: No share can be read from its outputs.
         """
         spec = backbone_spec(backbone)
         return spec.output(backbone), spec.count_outputs(backbone)
 
     def bind(self, model: nn.Module) -> None:
-        """Look at the classifier that the head is of, when it is built.
+        """Check that the head fits its classifier, when this is built.
 
         Raises:
-            InputError: They do not fit.
+            InputError: It does not.
         """
 
     def check_mixer(self, mixer: Any) -> None:
-        """Check that the head can read what a mixer makes; by default all of it.
+        """Check that the head supports the augments of a mixer; by default all.
 
-        Of augments of mmpretrain neither partner nor mask is known, so that their
-        batches are learnt by area; there is a warning, but for Mixup, of which every
-        token has the same share.
+        Augments of mmpretrain record neither partner nor mask, so that their batches
+        are trained with labels mixed by area. This gives a warning, except for Mixup,
+        where every token has the same share.
 
         Args:
             mixer: A :class:`mmtlalign.methods.mixer.BatchMixer`.
 
         Raises:
-            InputError: One of its augments or its guide says too little.
+            InputError: An augment or the guide does not provide what the head needs.
         """
         names = [
             type(a).__name__ for a in mixer.augments if not isinstance(a, BatchMix)
@@ -108,12 +109,12 @@ class MixHead:
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
     ) -> AbstractContextManager:
-        """Return a context manager around one forward pass, which gives the reader.
+        """Return a context manager for one forward pass, which yields the reader.
 
         Args:
-            backbone: Attached.
+            backbone: Backbone after :meth:`attach`.
             mix: The mixed batch.
-            data_samples: Data samples of the batch, for heads that find labels there.
+            data_samples: Data samples of the batch, for heads that read labels there.
                 Defaults to None.
         """
         raise NotImplementedError
@@ -123,7 +124,7 @@ class MixHead:
 
         Args:
             mix: The mixed batch.
-            trace: The reader that :meth:`trace` gave, after the forward pass.
+            trace: The reader from :meth:`trace`, after the forward pass.
         """
         raise NotImplementedError
 
@@ -132,30 +133,30 @@ class MixHead:
     ) -> tuple[tuple[Tensor | None, Tensor], ...]:
         """Return the weights of the own and the partner's label (B,) for each output.
 
-        For heads whose shares depend on the scores, or do not sum to one; by default
+        For heads whose weights depend on the scores, or do not sum to one; by default
         those of :meth:`partner_shares`.
 
         Args:
             mix: The mixed batch.
-            trace: The reader that :meth:`trace` gave, after the forward pass.
+            trace: The reader from :meth:`trace`, after the forward pass.
             scores: Class scores (B, K) of each output.
 
         Returns:
-            Own and partner's weight; an own weight of None is what the partner leaves.
+            Own and partner's weight; an own weight of None means 1 - partner's weight.
         """
         return tuple((None, share) for share in self.partner_shares(mix, trace))
 
     def extra_losses(
         self, feats: tuple, mix: Mix, trace: Any, scores: tuple[Tensor, ...]
     ) -> dict[str, Tensor]:
-        """Return further terms of the loss by name, ``loss_...``; by default none.
+        """Return additional terms of the loss by name, ``loss_...``; by default none.
 
-        What has another name is logged and not learnt.
+        Entries with other names are logged, but not added to the loss.
 
         Args:
             feats: Features of the backbone and neck.
             mix: The mixed batch.
-            trace: The reader that :meth:`trace` gave, after the forward pass.
+            trace: The reader from :meth:`trace`, after the forward pass.
             scores: Class scores (B, K) of each output.
         """
         return {}
@@ -171,17 +172,16 @@ class MixHead:
 
         Args:
             feats: Features of the backbone and neck.
-            data_samples: Not read: the labels travel in ``mix``.
+            data_samples: Not used: the labels are in ``mix``.
             mix: The mixed batch.
-            trace: The reader that :meth:`trace` gave, after the forward pass.
+            trace: The reader from :meth:`trace`, after the forward pass.
 
         Returns:
             dict[str, Tensor]: ``loss``, the mean over the network's outputs; with
-            extra terms it is named ``loss_cls`` and they stand beside it.
+            additional terms it is named ``loss_cls`` and they are added to the dict.
 
         Raises:
-            InputError: The classifier does not say how the batch was mixed, or there
-                are other scores than labels.
+            InputError: ``mix`` is missing, or scores and labels differ in shape.
         """
         if mix is None:
             raise InputError(
@@ -214,10 +214,10 @@ class MixHead:
 
 
 class DistilledScores(MixHead):
-    """Mixin: score DeiT's two classifiers one by one in training.
+    """Mixin that scores DeiT's two classifiers separately in training.
 
-    Without a teacher both learn the mixed labels, each with what arrives at
-    its own token; inference averages them, as in DeiT (ICML 2021, §4).
+    Without a teacher both are trained with mixed labels, each with the target of its
+    own token; inference averages them, as in DeiT (ICML 2021, §4).
     """
 
     outputs = 2
@@ -232,6 +232,6 @@ class DistilledScores(MixHead):
     def forward(self, feats: tuple) -> Tensor:
         """Return the average of both scores (B, K)."""
         with warnings.catch_warnings():
-            # The stock head warns that it cannot be trained; this one can.
+            # mmpretrain's head warns that it cannot be trained; this one can.
             warnings.simplefilter('ignore')
             return super().forward(feats)  # type: ignore[misc]  # mmpretrain's

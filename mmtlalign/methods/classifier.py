@@ -28,13 +28,13 @@ from mmtlalign.registry import MODELS
 
 @MODELS.register_module()
 class MixClassifier(ImageClassifier):
-    """An ``ImageClassifier`` that keeps the record of how it mixed a batch.
+    """An ``ImageClassifier`` that keeps a record of how each batch was mixed.
 
-    It mixes in :meth:`loss` rather than in the data preprocessor, where mmpretrain
-    does: the record has to be at hand when the head reads what the backbone did with
-    the tokens. A head of this package says what to read from the forward pass and
-    computes the loss from it; any other head gets the ordinary target, mixed by area.
-    Backbone, state dict and inference are those of ``ImageClassifier``.
+    It mixes in :meth:`loss` rather than in the data preprocessor, as mmpretrain does,
+    because the head needs the record of the batch. A head of this package defines what
+    is read from the forward pass and computes the loss from it; any other head gets
+    the usual target, mixed by area. Backbone, state dict and inference are those of
+    ``ImageClassifier``.
 
     Args:
         backbone (dict): Config of the backbone.
@@ -47,8 +47,8 @@ class MixClassifier(ImageClassifier):
         **kwargs: ``neck``, ``pretrained`` and ``init_cfg`` as in ``ImageClassifier``.
 
     Raises:
-        UnsupportedError: The head traces, and the backbone cannot be traced.
-        InputError: Head, backbone, neck, augments and preprocessor do not fit.
+        UnsupportedError: The head traces labels, and the backbone cannot be traced.
+        InputError: Head, backbone, neck, augments and preprocessor are incompatible.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class MixClassifier(ImageClassifier):
         return mixer
 
     def init_weights(self) -> None:
-        """Fill the weights, and read those of teachers: a training begins.
+        """Initialise the weights before training, and load those of guide networks.
 
-        Extra modules of the head initialise themselves, so that all else starts as in
-        the control.
+        Extra modules of the head initialise themselves, so that all other weights equal
+        those of the baseline with the same seed.
         """
         names = getattr(self.head, 'extra_modules', ())
         apart = {name: self.head._modules.pop(name) for name in names}
@@ -109,13 +109,13 @@ class MixClassifier(ImageClassifier):
                 guide.load()
 
     def make_switched_mixer(self, augments: Any) -> BatchMixer | None:
-        """Return the mixer of what mmpretrain's ``SwitchRecipeHook`` switches to.
+        """Return the mixer for the augments that a ``SwitchRecipeHook`` switches to.
 
         Args:
-            augments: Its ``RandomBatchAugment``; None for no mixing.
+            augments: mmpretrain's ``RandomBatchAugment``; None for no mixing.
 
         Raises:
-            InputError: The head cannot read batches that are mixed so.
+            InputError: The head does not support these augments.
         """
         if augments is None:
             return None
@@ -124,7 +124,7 @@ class MixClassifier(ImageClassifier):
         return self._checked(mixer)
 
     def switch_augments(self, augments: Any) -> None:
-        """Mix by other augments from now on, see :meth:`make_switched_mixer`."""
+        """Replace the augments; see :meth:`make_switched_mixer`."""
         self.mixer = self.make_switched_mixer(augments)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
@@ -136,7 +136,7 @@ class MixClassifier(ImageClassifier):
                 with ``gt_score`` (K,).
 
         Returns:
-            Losses by name, as the head computes them.
+            Losses of the head by name.
         """
         mix = self._mix(inputs, data_samples)
         if not self.traces:
@@ -149,11 +149,11 @@ class MixClassifier(ImageClassifier):
         return self.head.loss(feats, data_samples, mix, trace)
 
     def _plain_loss(self, feats: tuple, data_samples: list, target: Tensor) -> dict:
-        """Compute the loss of a head of the hosts, to a target (B, K)."""
+        """Compute the loss of a head without tracing, for a target (B, K)."""
         kind = type(self.head)
         stock = kind.loss is ClsHead.loss and kind._get_loss is ClsHead._get_loss
         if stock and not self.head.cal_acc:
-            # The same loss without the detour over the samples.
+            # The same loss, without writing the target to each data sample.
             scores = self.head(feats)
             loss = self.head.loss_module(scores, target, avg_factor=len(scores))
             return dict(loss=loss)
@@ -161,7 +161,7 @@ class MixClassifier(ImageClassifier):
             sample.set_gt_score(score)
         return self.head.loss(feats, data_samples)
 
-    # Draws of NumPy and samples are nothing to compile: the network is.
+    # NumPy draws and data samples would only cause graph breaks.
     @torch.compiler.disable
     def _mix(self, inputs: Tensor, data_samples: list) -> Mix:
         labels = batch_labels(data_samples)

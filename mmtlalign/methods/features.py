@@ -1,6 +1,6 @@
-"""Features of whole images by which a backbone is judged.
+"""Image features for the evaluation of a backbone.
 
-EsViT (arXiv 2106.09785), §4.1 and appendix, as the official evaluation takes them.
+EsViT (arXiv 2106.09785), §4.1 and appendix, computed as in the official evaluation.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError
 from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
 
-# Blocks whose features a linear probe reads.
+# Default number of blocks whose features a linear probe reads.
 BLOCKS = 4
 
 
@@ -21,7 +21,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
     """Return the class token of each image, or the mean of its map.
 
     Args:
-        backbone: Backbone, in the mode that it is to run in.
+        backbone: Backbone, already in the wanted mode (training or evaluation).
         images: Normalised (N, 3, h, w).
 
     Returns:
@@ -31,7 +31,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
         InputError: The last output of the backbone is neither map, tokens nor vector.
     """
     output = run_backbone(backbone, images)
-    if isinstance(output, tuple):  # of class token and distillation token
+    if isinstance(output, tuple):  # (class token, distillation token)
         output = output[0]
     if not torch.is_tensor(output) or output.ndim not in (2, 3, 4):
         found = getattr(output, 'shape', type(output).__name__)
@@ -43,11 +43,11 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) -> Tensor:
-    """Return the features of the last blocks side by side, for a linear probe.
+    """Return the concatenated features of the last blocks, for a linear probe.
 
-    Of a Swin Transformer the mean of a block's tokens, before they are merged; blocks
-    of the last stage pass its norm. Of a ViT the class token of a block, or without
-    one the mean of its tokens, through the last norm.
+    For a Swin Transformer they are the mean of a block's tokens before patch merging;
+    those of the last stage go through its norm. For a ViT they are a block's class
+    token, or without one the mean of its tokens, after the final norm layer.
 
     Args:
         backbone: mmpretrain's Swin Transformer, or a ViT with ``layers`` and ``ln1``:
@@ -59,7 +59,7 @@ def block_features(backbone: nn.Module, images: Tensor, blocks: int = BLOCKS) ->
         Features (N, sum of the blocks' widths), the last block's at the end.
 
     Raises:
-        InputError: It has too few blocks, or is of another kind.
+        InputError: The backbone has too few blocks, or is of another kind.
     """
     readers = _block_readers(backbone)
     if not 0 < blocks <= len(readers):
@@ -91,8 +91,8 @@ def _mean(norm: nn.Module, tokens: Tensor) -> Tensor:
 def _block_readers(
     backbone: nn.Module,
 ) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """Return every block, with what makes features (N, P) of its tokens (N, T, P)."""
-    # A subclass may have more behind its blocks, as CASwin has.
+    """Return blocks, each with a function from tokens (N, T, P) to features (N, P)."""
+    # A subclass may have further layers after its blocks, such as CASwin.
     if type(backbone) is SwinTransformer:
         last = len(backbone.stages) - 1
         norms = [nn.Identity()] * last + [getattr(backbone, f'norm{last}')]

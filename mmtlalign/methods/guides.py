@@ -1,9 +1,8 @@
-"""Guides: networks that look at the images of a batch before they are mixed.
+"""Guides: networks that process the images of a batch before they are mixed.
 
-An augment that needs it is given what the guide says
-(:class:`mmtlalign.mixing.guides.Looked`). A guide is no part of the model: it is in no
-checkpoint and no optimizer, consumes no random numbers, and changes no buffer and no
-gradient.
+Their output (:class:`mmtlalign.mixing.guides.Looked`) is passed to augments that need
+it. A guide is not part of the model: it is in no checkpoint and no optimizer, consumes
+no random numbers, and changes no buffer and no gradient.
 
 Shapes: ``B`` batch, ``K`` classes, ``h, w`` token rows and columns, ``N = h * w``.
 """
@@ -43,15 +42,15 @@ Grids = tuple[tuple[int, int], tuple[int, int]]
 
 
 class AttentionGuide:
-    """Base of the guides that read the last attention of a network.
+    """Base class of guides that read the last attention of a network.
 
     Args:
-        attention (str, optional): ``'cls'``: what the class token pays to each token;
-            ``'received'``: what each token receives from all image tokens, the mean.
-            Defaults to ``'received'``.
+        attention (str, optional): ``'cls'``: the attention of the class token to each
+            token; ``'received'``: the mean attention that each token receives from all
+            image tokens. Defaults to ``'received'``.
 
     Attributes:
-        gives: What an augment may need that this guide gives.
+        gives: Fields of :class:`mmtlalign.mixing.guides.Looked` that it provides.
     """
 
     gives = frozenset({'saliency'})
@@ -62,23 +61,23 @@ class AttentionGuide:
         self.attention = attention
 
     def bind(self, model: nn.Module) -> Grids | None:
-        """Look through the networks of a classifier from now on.
+        """Connect the guide with a classifier.
 
         Args:
-            model: The classifier that trains.
+            model: The classifier that is trained.
 
         Returns:
             Rows and columns of the maps, and height and width of the images that they
-            are for, where that is known before the first batch.
+            belong to, or None if this is not known before the first batch.
 
         Raises:
             UnsupportedError: The attention of the network cannot be read.
-            InputError: The network has no such attention.
+            InputError: The network does not have the chosen attention.
         """
         raise NotImplementedError
 
     def check_backbone(self, backbone: nn.Module) -> Grids | None:
-        """Attach to a network, and return its grid and the size that it is for."""
+        """Attach to a network, and return its token grid and image size."""
         spec, name = backbone_spec(backbone), type(backbone).__name__
         late = spec.late_tokens(backbone)
         if self.attention == 'cls' and not spec.prefix(backbone) + late:
@@ -89,7 +88,7 @@ class AttentionGuide:
         attach(backbone)
         size = getattr(backbone, 'img_size', None)
         if size is None or not spec.prefix(backbone):
-            return None  # of a pyramid only its first grid would be known
+            return None  # for a pyramid only the grid of its first stage is known
         size = (size, size) if isinstance(size, int) else tuple(size)
         return token_grid(backbone, size), size
 
@@ -105,7 +104,7 @@ class AttentionGuide:
 def saliency(reader: LastAttentionReader) -> Tensor:
     """Return the attention on each image token (B, h, w), float32."""
     if isinstance(reader, ReceivedAttention):
-        # A sum over the queries.
+        # From the sum over the queries to their mean.
         paid = reader.columns / reader.columns.shape[1]
     elif isinstance(reader, ClassTokenAttention):
         paid = reader.rows[:, 0, reader.prefix :]
@@ -123,30 +122,31 @@ def silent_evaluation(*networks: nn.Module) -> Iterator[None]:
 
 @MODELS.register_module()
 class OwnAttention(AttentionGuide):
-    """The last attention of the network that is trained, on images not mixed yet.
+    """Guide that reads the last attention of the trained network itself.
 
-    One more forward pass, in evaluation mode and without gradient, in the precision of
-    the step. It also gives the scores of these images.
+    It costs an additional forward pass of the images before mixing, in evaluation mode
+    and without gradient, in the precision of the training step. It also gives the
+    scores of these images.
 
     Args:
-        attention (str): ``'received'``: what each token receives from all image
-            tokens, the mean; ``'cls'``: what the class token pays to each. Defaults to
-            ``'received'``.
+        attention (str): ``'received'``: the mean attention that each token receives
+            from all image tokens; ``'cls'``: the attention of the class token to each
+            token. Defaults to ``'received'``.
     """
 
     gives = frozenset({'saliency', 'scores'})
 
     def bind(self, model: nn.Module) -> Grids | None:
-        """Look through the classifier itself; see :meth:`AttentionGuide.bind`."""
+        """Use the classifier itself; see :meth:`AttentionGuide.bind`."""
         self.model: Any = model
         return self.check_backbone(model.backbone)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Looked:
-        """Look at images (B, 3, H, W); labels (B, K) are not read."""
+        """Return saliency and scores of images (B, 3, H, W); labels are not used."""
         return self.look(self.model, images)
 
     def look(self, model: Any, images: Tensor) -> Looked:
-        """Look through a classifier at images (B, 3, H, W)."""
+        """Return a classifier's saliency and scores for images (B, 3, H, W)."""
         with silent_evaluation(model):
             attention, feats = self.read(model.backbone, images)
             if model.with_neck:
@@ -157,24 +157,26 @@ class OwnAttention(AttentionGuide):
 
 @MODELS.register_module()
 class TeacherAttention(AttentionGuide):
-    """The last attention of a frozen network, of any family that can be traced.
+    """Guide that reads the last attention of a frozen network.
 
-    One forward pass of it, on its own grid of tokens. It is no part of the model; its
-    file is read when a training begins.
+    The network may be of any family that can be traced. It costs one forward pass, and
+    the map has the network's own token grid. The network is not part of the model; its
+    file is read when training begins.
 
     Args:
         backbone (dict): Config of the network.
-        checkpoint (str): File of its weights, whose names begin with ``backbone.``, or
-            of the backbone alone.
-        attention (str): As of :class:`OwnAttention`. Defaults to ``'cls'``.
-        mean (Sequence[float], optional): What the teacher's images were normalised by,
-            as of the data preprocessor. Defaults to None: what the config in the file
-            says, or as the student's.
-        std (Sequence[float], optional): The same. Defaults to None.
+        checkpoint (str): File of its weights, with names that begin with ``backbone.``
+            or with those of the backbone alone.
+        attention (str): As in :class:`OwnAttention`. Defaults to ``'cls'``.
+        mean (Sequence[float], optional): Mean that the teacher's images were normalised
+            with, as in the data preprocessor. Defaults to None: the value of the
+            config in the file, else it is not checked.
+        std (Sequence[float], optional): Likewise, the standard deviation. Defaults to
+            None.
 
     Raises:
-        InputError: The data preprocessor normalises otherwise; when a training begins,
-            there is no such file, or it does not fit.
+        InputError: The data preprocessor normalises differently; or, when training
+            begins, the file does not exist or does not fit.
     """
 
     def __init__(
@@ -199,10 +201,10 @@ class TeacherAttention(AttentionGuide):
         self.network.eval()  # mmpretrain's return nothing here
 
     def load(self) -> None:
-        """Read the weights, once: a model that is only tested needs no file of them.
+        """Load the weights on the first call: testing a model does not need the file.
 
         Raises:
-            InputError: There is no such file, or it does not fit.
+            InputError: The file does not exist, or does not fit.
         """
         if self.checkpoint is not None:
             load_backbone(
@@ -215,7 +217,7 @@ class TeacherAttention(AttentionGuide):
             self.checkpoint = None
 
     def _check_normalisation(self, asked: Mapping[str, Any]) -> None:
-        """Check that images are normalised for the model as for the teacher."""
+        """Check that the model's images are normalised as the teacher's."""
         for name, own in asked.items():
             given = self.given.get(name)
             if own is None or given is None or given.is_meta:
@@ -230,14 +232,14 @@ class TeacherAttention(AttentionGuide):
                 )
 
     def __deepcopy__(self, memo: dict) -> 'TeacherAttention':
-        """Share the network: copies of a model, such as the averaged one, keep it."""
+        """Share the network between copies of a model, such as the EMA copy."""
         return copy.copy(self)
 
     def bind(self, model: nn.Module) -> Grids | None:
         """Check the teacher; see :meth:`AttentionGuide.bind`.
 
         Raises:
-            InputError: Images are normalised otherwise for the model than for it.
+            InputError: The model's images are not normalised as the teacher's.
         """
         pre: Any = model.data_preprocessor
         self.given = {name: getattr(pre, name, None) for name in ('mean', 'std')}
@@ -245,7 +247,7 @@ class TeacherAttention(AttentionGuide):
         return self.check_backbone(self.network)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Looked:
-        """Look at images (B, 3, H, W); labels (B, K) are not read."""
+        """Return the saliency of images (B, 3, H, W); labels are not used."""
         self.load()
         self.network.to(images.device)
         with silent_evaluation(self.network):
@@ -253,7 +255,7 @@ class TeacherAttention(AttentionGuide):
 
 
 def saved_normalisation(path: str) -> dict[str, Any]:
-    """Return mean and std of the config that a checkpoint carries; {} without one."""
+    """Return mean and std of the config in a checkpoint; {} without a config."""
     content = read_checkpoint(path, 'checkpoint', 'Name another file.')
     text = (content.get('meta') or {}).get('cfg')
     if not isinstance(text, str):
@@ -261,7 +263,7 @@ def saved_normalisation(path: str) -> dict[str, Any]:
     try:
         config = read_config_text(text, path)
     except InputError:
-        return {}  # of another program
+        return {}  # written by another program
     model = config.get('model') or {}
     pre = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
     return {name: pre.get(name) for name in ('mean', 'std')}
@@ -269,22 +271,22 @@ def saved_normalisation(path: str) -> dict[str, Any]:
 
 @MODELS.register_module()
 class EMAAttention(OwnAttention):
-    """The last attention of the averaged copy of the network that is trained.
+    """Guide that reads the last attention of the EMA copy of the trained network.
 
-    The copy is that of mmengine's ``EMAHook``; ``mmtlalign.EMAGuideHook`` finds it.
-    Untested by any paper. It also gives the copy's scores.
+    The copy is that of mmengine's ``EMAHook``, found by ``mmtlalign.EMAGuideHook``. No
+    paper evaluates this guide. It also gives the copy's scores.
 
     Args:
-        attention (str): As of :class:`OwnAttention`. Defaults to ``'received'``.
+        attention (str): As in :class:`OwnAttention`. Defaults to ``'received'``.
     """
 
     average: Any = None
 
     def __call__(self, images: Tensor, labels: Tensor) -> Looked:
-        """Look at images (B, 3, H, W); labels (B, K) are not read.
+        """Return saliency and scores of images (B, 3, H, W); labels are not used.
 
         Raises:
-            InputError: There is no copy.
+            InputError: There is no EMA copy.
         """
         if self.average is None:
             raise InputError(
@@ -297,16 +299,16 @@ class EMAAttention(OwnAttention):
 
 @HOOKS.register_module()
 class EMAGuideHook(Hook):
-    """Let ``EMAAttention`` look through the copy of mmengine's ``EMAHook``.
+    """Hook that connects ``EMAAttention`` with the copy of mmengine's ``EMAHook``.
 
-    It may be the guide of ``train_cfg`` or the teacher of a head.
+    ``EMAAttention`` may be the guide of ``train_cfg`` or the teacher of a head.
 
     Raises:
-        InputError: There is no such guide, or no ``EMAHook``.
+        InputError: There is no ``EMAAttention`` or no ``EMAHook``.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Find the copy, and give it to the guide."""
+        """Find the copy, and pass it to the guide."""
         guides = [
             g
             for g in guides_of(unwrap_model(runner.model))

@@ -1,7 +1,7 @@
-"""Weighted k-NN evaluation of features: the classification, its data, and the hook.
+"""Weighted k-NN evaluation of features: the classifier, its data and the hook.
 
 Wu et al., "Unsupervised feature learning via non-parametric instance discrimination"
-(CVPR 2018), §3.4, as DINO and EsViT evaluate with it.
+(CVPR 2018), §3.4, as used by DINO and EsViT.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.modes import eval_mode
 from mmtlalign.registry import HOOKS
 
-# Similarities that are in memory at a time: 128 MiB in float32.
+# Number of similarities in memory at once: 128 MiB in float32.
 CHUNK = 2**25
 
 
@@ -37,21 +37,21 @@ def top_classes(
 ) -> dict[int, Tensor]:
     """Return the classes that the nearest neighbours vote for.
 
-    A neighbour votes with ``exp(cosine / temperature)``. Classes of equal votes, such
-    as those that no neighbour has, follow each other by number. Memory does not grow
-    with the number of queries, apart from what is returned.
+    A neighbour votes with weight ``exp(cosine / temperature)``. Classes of equal votes,
+    such as those of no neighbour, are sorted by index. Apart from the result, memory
+    does not grow with the number of queries.
 
     Args:
-        queries: Features to classify (Q, P), of any length.
-        bank: Features of known classes (M, P), of any length.
-        labels: Their classes (M,), int64.
+        queries: Features to classify (Q, P), of any norm.
+        bank: Features of known classes (M, P), of any norm.
+        labels: Classes of the bank (M,), int64.
         ks: Numbers of neighbours.
-        num_classes: C.
+        num_classes: Number of classes C.
         temperature: Temperature of the votes.
-        best: How many classes to return, at most C.
+        best: Number of classes to return, at most C.
 
     Returns:
-        For each k the classes of most votes, best first (Q, best).
+        For each k the classes with most votes, best first (Q, best).
 
     Raises:
         InputError: The bank has fewer than k features.
@@ -71,7 +71,7 @@ def top_classes(
 
 
 def check_neighbours(ks: Sequence[int], size: int) -> None:
-    """Check that a bank of ``size`` images has as many neighbours as are asked for.
+    """Check that a bank of ``size`` images has at least the requested neighbours.
 
     Raises:
         InputError: It has fewer than the largest of ``ks``.
@@ -84,10 +84,12 @@ def check_neighbours(ks: Sequence[int], size: int) -> None:
 
 
 def check_same_classes(bank: Dataset, queries: Dataset) -> None:
-    """Check that two data sets number the same classes alike, where they name them.
+    """Check that two data sets have the same classes in the same order.
+
+    Data sets without class names are not checked.
 
     Raises:
-        InputError: Their class names differ, in kind or in order.
+        InputError: Their class names or the order of these differ.
     """
     known, asked = (
         list(getattr(data, 'metainfo', {}).get('classes') or ())
@@ -107,7 +109,7 @@ def check_same_classes(bank: Dataset, queries: Dataset) -> None:
 
 
 def find_knn_hook(cfg: Config) -> dict:
-    """Return the settings of the config's KNNHook; empty without one."""
+    """Return the settings of the config's KNNHook, or an empty dict."""
     for hook in cfg.get('custom_hooks') or []:
         if str(hook.get('type')).endswith('KNNHook'):
             return hook
@@ -119,19 +121,20 @@ def knn_loaders(
 ) -> dict[str, ConfigDict]:
     """Return the data loaders of the bank and the queries.
 
-    Those of the config's KNNHook; of a config without it the images it trains on and
-    those it is validated on, both through the pipeline of the validation.
+    They are those of the config's KNNHook. In a config without it the bank has the
+    training images and the queries are the validation images, both with the validation
+    pipeline.
 
     Args:
         cfg: A config of mmpretrain.
-        bank: A folder instead, with one folder of images for each class.
+        bank: Folder to use instead, with a folder of images for each class.
         queries: Likewise.
 
     Returns:
-        Settings by name, ``bank`` and ``queries``.
+        Settings of the loaders by name, ``bank`` and ``queries``.
 
     Raises:
-        InputError: The config has neither.
+        InputError: The config has neither a KNNHook nor both loaders.
     """
     loaders = find_knn_hook(cfg)
     if not loaders:
@@ -163,12 +166,12 @@ def knn_loaders(
 class KNNHook(Hook):
     """Weighted k-NN evaluation of frozen features during training.
 
-    As DINO and EsViT report it, by cosine, on features that
-    ``model.extract_feat(inputs, network=...)`` gives of whole images. Every process
-    extracts its part of the images; the features are gathered, and each process
-    classifies its part of the queries. The accuracies go to the log and to the
-    visualizer as ``knn/top1_k20`` and so on, in percent. Where the neighbours are of
-    fewer than five classes, top-5 fills up with the lowest class numbers.
+    The evaluation that DINO and EsViT report, with cosine similarity, on features of
+    whole images from ``model.extract_feat(inputs, network=...)``. Every process
+    extracts the features of its part of the images; they are gathered, and each process
+    classifies its part of the queries. The accuracies are written to the log and to the
+    visualizer as ``knn/top1_k20`` and so on, in percent. If the neighbours have fewer
+    than five classes, top-5 is filled with the lowest class indices.
 
     Args:
         bank (dict): Data loader of images whose classes are known, without
@@ -179,16 +182,16 @@ class KNNHook(Hook):
         ks (Sequence[int]): Numbers of neighbours. Defaults to (10, 20, 100, 200).
         temperature (float): Temperature of the votes. Defaults to 0.07.
         network (str): 'teacher' or 'student'. Defaults to 'teacher'.
-        interval (int): Epochs, or iterations where the loop counts those, from one
-            evaluation to the next; the last is always evaluated. Defaults to 1.
-        at_start (bool): Whether to evaluate before the first step, too. Defaults to
+        interval (int): Epochs between two evaluations, or iterations in an
+            iteration-based loop; the last one is always evaluated. Defaults to 1.
+        at_start (bool): Whether to evaluate also before the first step. Defaults to
             False.
 
     Raises:
         InputError: There are fewer images than neighbours, or images without class.
     """
 
-    # After EsViTHook has updated the teacher, before the checkpoint is written.
+    # Runs after EsViTHook has updated the teacher and before checkpoints are written.
     priority = 'LOW'
 
     def __init__(
@@ -210,16 +213,16 @@ class KNNHook(Hook):
         self.loaders: dict[str, DataLoader] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Build the loaders, so that wrong settings show before the training."""
+        """Build the loaders, so that wrong settings raise errors before training."""
         for name, settings in self.settings.items():
-            # A copy: building takes keys out.
+            # A copy, as building a loader removes keys.
             self.loaders[name] = runner.build_dataloader(dict(settings))
         check_neighbours(self.ks, len(self.loaders['bank'].dataset))
         if self.at_start:
             self.evaluate(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Evaluate where the loop counts epochs."""
+        """Evaluate in an epoch-based loop."""
         last = self.is_last_train_epoch(runner)
         due = last or self.every_n_epochs(runner, self.interval)
         if _counts_epochs(runner) and due:
@@ -232,7 +235,7 @@ class KNNHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Evaluate where the loop counts iterations."""
+        """Evaluate in an iteration-based loop."""
         last = self.is_last_train_iter(runner)
         due = last or self.every_n_train_iters(runner, self.interval)
         if not _counts_epochs(runner) and due:
@@ -247,7 +250,7 @@ class KNNHook(Hook):
             for k in self.ks
         )
         sizes = [len(self.loaders[name].dataset) for name in ('queries', 'bank')]
-        # During an iteration its number is one behind.
+        # During an iteration runner.iter does not count it yet.
         steps = runner.iter + (not _counts_epochs(runner) and runner.iter > 0)
         runner.logger.info(
             f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
@@ -297,8 +300,8 @@ class KNNHook(Hook):
 def gather(part: Tensor, size: int) -> Tensor:
     """Gather the rows of all processes in the order of the data set.
 
-    mmengine deals images out in turn, and repeats the first ones until all processes
-    have the same number.
+    mmengine's sampler assigns images to processes in turn, and repeats the first ones
+    until all processes have the same number.
 
     Args:
         part: Rows of this process (n, ...).
@@ -311,5 +314,5 @@ def gather(part: Tensor, size: int) -> Tensor:
 
 
 def _counts_epochs(runner: Runner) -> bool:
-    """Return whether the training is as long as some number of epochs."""
+    """Return whether the training loop counts epochs."""
     return not isinstance(runner.train_loop, IterBasedTrainLoop)

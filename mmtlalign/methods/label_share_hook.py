@@ -1,4 +1,4 @@
-"""Log during training how far TL-Align's labels are from the area, layer by layer.
+"""Logging of how far TL-Align's labels are from the area, layer by layer.
 
 Shapes: ``B`` batch, ``L`` attentions.
 """
@@ -20,18 +20,19 @@ from mmtlalign.tracing.trace import MixTracer
 class LabelShareHook(Hook):
     """Log the RMSE of TL-Align's shares to the area, and the mean share, by layer.
 
-    It reads what is traced anyway, changes no number, and waits for a GPU only when it
-    logs. Records of ``vis_data/scalars.json`` and of other backends, over the batches
-    since the last: ``label_rmse/layer_01``, ... (root of the mean squared difference),
-    ``label_share/layer_01``, ... (mean share of the partner at the output tokens: the
-    class token, or the mean over the image tokens) and ``label_share/area``. Batches
-    that are not mixed count, with no difference. These are training batches, in
-    training mode: for figures use :func:`mmtlalign.evaluation.mix_analysis.analyse_mix`
-    on validation images.
+    The hook reads the shares that the head traces, does not change the training, and
+    waits for the GPU only when it logs. It writes these records to
+    ``vis_data/scalars.json`` and to other backends, over the batches since the last
+    record: ``label_rmse/layer_01``, ... (root of the mean squared difference),
+    ``label_share/layer_01``, ... (mean share of the partner at the class token, or in
+    the mean over the image tokens) and ``label_share/area``. Batches that are not mixed
+    enter with difference 0. As these are training batches in training mode, use
+    :func:`mmtlalign.evaluation.mix_analysis.analyse_mix` on validation images for
+    results to publish.
 
     Args:
-        interval (int, optional): Iterations between two records. Defaults to None: as
-            often as the console.
+        interval (int, optional): Iterations between two records. Defaults to None: the
+            interval of the console log.
 
     Raises:
         InputError: The model has no TL-Align head that traces shares.
@@ -48,7 +49,7 @@ class LabelShareHook(Hook):
         self.handle: torch.utils.hooks.RemovableHandle | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Begin to read the forward passes of the backbone."""
+        """Register the hook that reads the backbone's forward passes."""
         model = unwrap_model(runner.model)
         head: Any = getattr(model, 'head', None)
         options = getattr(head, 'trace_options', None)
@@ -73,12 +74,12 @@ class LabelShareHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Write a record when it is time."""
+        """Write a record if the interval is over."""
         if self.sums is None or not self.every_n_train_iters(runner, self.interval):
             return
         squares, shares = (self.sums / self.batches).tolist()
         self.sums, self.batches = None, 0
-        # The first column is the area, which differs from itself by nothing.
+        # The first entry is the area itself, whose difference is 0.
         record = {'label_share/area': shares.pop(0)}
         for layer, (square, share) in enumerate(zip(squares[1:], shares), 1):
             record[f'label_rmse/layer_{layer:02d}'] = square**0.5
@@ -86,7 +87,7 @@ class LabelShareHook(Hook):
         runner.visualizer.add_scalars(record, step=runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the backbone as it was."""
+        """Remove the hook from the backbone."""
         self._stop()
 
     def _stop(self) -> None:
@@ -99,7 +100,7 @@ class LabelShareHook(Hook):
         """Add the shares of a batch, on its device."""
         tracer = module.trace_context.reader
         if not isinstance(tracer, MixTracer):
-            return  # of a validation
+            return  # a validation batch
         area = tracer.mix.area().float()
         rows = [area]
         for share, prefix in zip(tracer.history, tracer.prefixes):

@@ -1,8 +1,8 @@
 """Linear evaluation of a frozen backbone at several learning rates in one run.
 
-A classifier that trains a head alone, a head with a linear layer for each rate, the
-optimizer's groups for it, and a metric. DINO (arXiv 2104.14294), §4.1, and EsViT (arXiv
-2106.09785), §4.1.
+A classifier that trains only its head, a head with a linear layer for each rate, the
+parameter groups of the optimizer, and a metric. DINO (arXiv 2104.14294), §4.1, and
+EsViT (arXiv 2106.09785), §4.1.
 """
 
 from collections.abc import Sequence
@@ -24,25 +24,25 @@ from mmtlalign.registry import METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 @MODELS.register_module()
 class LinearProbe(ImageClassifier):
-    """Classifier that trains a head on features of a backbone that stays as it is.
+    """Classifier that trains a head on features of a frozen backbone.
 
     DINO (arXiv 2104.14294), §4.1, and EsViT (arXiv 2106.09785), §4.1. No gradient
-    reaches the backbone, and it is always in evaluation mode. Its weights come from
+    reaches the backbone, and it is always in evaluation mode. Its weights are loaded by
     :class:`PretrainedBackboneHook`.
 
     Args:
-        backbone (dict): Backbone that is judged.
-        head (dict): :class:`LinearProbeHead`; its ``in_channels`` is the features'
-            width.
-        features (str): ``'blocks'``, the last blocks side by side, or ``'view'``, the
+        backbone (dict): Config of the backbone that is evaluated.
+        head (dict): Config of a :class:`LinearProbeHead`, with ``in_channels`` equal to
+            the features' width.
+        features (str): ``'blocks'``, the last blocks concatenated, or ``'view'``, the
             class token or the mean of the last map. Defaults to ``'blocks'``.
-        blocks (int, optional): Number of blocks, where they are the features. Defaults
+        blocks (int, optional): Number of blocks, for ``features='blocks'``. Defaults
             to None: 4.
         **kwargs: ``data_preprocessor`` and ``init_cfg`` of mmpretrain's
             ``ImageClassifier``.
 
     Raises:
-        InputError: ``features`` is not known, or has no ``blocks``.
+        InputError: ``features`` is unknown, or ``blocks`` is given for ``'view'``.
     """
 
     def __init__(
@@ -84,23 +84,23 @@ class LinearProbe(ImageClassifier):
 
 @MODELS.register_module()
 class LinearProbeHead(BaseModule):
-    """Several linear classifiers of the same features, one a learning rate.
+    """Several linear classifiers on the same features, one for each learning rate.
 
-    They start alike and share nothing else, so each learns as it would alone: the
-    loss is the sum of theirs. :class:`LinearProbeOptimWrapperConstructor` gives each
-    its rate. Shapes: N images, P channels, R rates, C classes.
+    They have the same initial weights and the loss is the sum of theirs, so that each
+    is trained as it would be alone. :class:`LinearProbeOptimWrapperConstructor` sets
+    the rates. Shapes: N images, P channels, R rates, C classes.
 
     Args:
         num_classes (int): Number of classes C.
         in_channels (int): Width P of the features.
         rates (Sequence[float]): Learning rates, each as a multiple of the
             optimizer's; all different.
-        std (float): Standard deviation of the weights at the start; biases start at 0.
+        std (float): Standard deviation of the initial weights; biases start at 0.
             Defaults to 0.01, as in DINO's and EsViT's official probes.
-        init_cfg (dict, optional): Not used; the start is :meth:`init_weights`.
+        init_cfg (dict, optional): Not used, see :meth:`init_weights`.
 
     Raises:
-        InputError: A rate is impossible, or there twice.
+        InputError: A rate is not positive, or given twice.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class LinearProbeHead(BaseModule):
             layer.load_state_dict(self.layers[0].state_dict())
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Return logits (N, R, C), a row for each rate, of features (N, P)."""
+        """Return logits (N, R, C), a row for each rate, for features (N, P)."""
         features = feats[-1]
         if features.shape[-1] != self.in_channels:
             raise InputError(
@@ -147,7 +147,7 @@ class LinearProbeHead(BaseModule):
         self, feats: tuple[Tensor], data_samples: list[DataSample]
     ) -> dict[str, Tensor]:
         """Return the sum of the cross-entropies, and each of them for the log."""
-        if 'gt_score' in data_samples[0]:  # of mixed images
+        if 'gt_score' in data_samples[0]:  # soft labels of mixed images
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             target = torch.cat([sample.gt_label for sample in data_samples])
@@ -159,9 +159,9 @@ class LinearProbeHead(BaseModule):
     def predict(
         self, feats: tuple[Tensor], data_samples: list[DataSample] | None = None
     ) -> list[DataSample]:
-        """Put ``probe_scores`` (R, C) and ``probe_rates`` into the data samples.
+        """Add ``probe_scores`` (R, C) and ``probe_rates`` to the data samples.
 
-        Their ``pred_score`` (C,), which inferencers show, is the mean of all layers.
+        Their ``pred_score`` (C,), which inferencers show, is the mean over all layers.
         """
         scores = self(feats).softmax(dim=-1)
         if data_samples is None:
@@ -176,19 +176,19 @@ class LinearProbeHead(BaseModule):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Parameter groups that give each layer of a head its multiple of ``lr``.
+    """Optimizer constructor that gives each layer of a head its multiple of ``lr``.
 
-    The head is a :class:`LinearProbeHead`. Nothing else has a group, so that nothing
-    else learns.
+    The head is a :class:`LinearProbeHead`. No other parameter is in a group, so that
+    nothing else is trained.
 
     Args:
         optim_wrapper_cfg (dict): The ``optim_wrapper`` of the config, whose optimizer
             has an ``lr``.
-        paramwise_cfg (None): Not allowed.
+        paramwise_cfg (None): Must be None.
 
     Raises:
-        InputError: There is a ``paramwise_cfg`` or no ``lr``, or the model has no such
-            head.
+        InputError: ``paramwise_cfg`` is set, ``lr`` is not, or the model has no
+            :class:`LinearProbeHead`.
     """
 
     base_lr: float | None
@@ -201,7 +201,7 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'{self.paramwise_cfg}; set optimizer.lr, which the rates of the head '
                 'multiply, and remove paramwise_cfg.'
             )
-        # Not empty, else the default constructor asks for no groups.
+        # If it is empty, the default constructor does not call add_params.
         self.paramwise_cfg = dict(layers=True)
 
     def add_params(self, params: list, module: nn.Module, **kwargs: Any) -> None:
@@ -220,27 +220,27 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 class ProbeAccuracy(BaseMetric):
     """Top-1 and top-5 accuracy of each layer of a linear probe, and the best of them.
 
-    The best is chosen on the images that it is reported of, as the official linear
-    evaluations of DINO and EsViT do: a sweep of many rates reads a little high.
-    Top-5 is left out where there are no more than five classes.
+    The best layer is chosen on the images that it is reported on, as in the official
+    linear evaluations of DINO and EsViT: with many rates this is slightly optimistic.
+    Top-5 is left out if there are at most five classes.
 
-    Reports in percent ``probe/top1_lr0.01`` and so on, ``probe/best_top1``, and
-    ``probe/best_lr``, the rate of it.
+    Reports ``probe/top1_lr0.01`` and so on and ``probe/best_top1`` in percent, and
+    ``probe/best_lr``, the rate of the best layer.
 
     Args:
-        collect_device (str): Device on which results of all processes are gathered,
+        collect_device (str): Device on which the results of all processes are gathered,
             'cpu' or 'gpu'. Defaults to 'cpu'.
     """
 
     default_prefix = 'probe'
 
     def process(self, data_batch: dict | None, data_samples: Sequence[dict]) -> None:
-        """Keep for each image the rank of its class at each rate, from 0."""
+        """Store the rank of the true class of each image at each rate, from 0."""
         for sample in data_samples:
             scores, label = sample['probe_scores'], sample['gt_label']
             right = scores[:, label]
             rank = (scores > right).sum(dim=1)
-            # Of classes that are as likely the first is the answer.
+            # Among equal scores the class of the lowest index is predicted.
             rank += (scores == right)[:, : int(label)].sum(dim=1)
             self.results.append((rank.cpu(), sample['probe_rates'], scores.shape[1]))
 

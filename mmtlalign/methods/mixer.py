@@ -1,4 +1,4 @@
-"""The choice of an augment for each batch, or for each image.
+"""Choice of an augment for each batch, or for each image.
 
 Shapes: ``B`` batch, ``K`` classes, ``C`` channels, ``H, W`` pixels.
 """
@@ -28,27 +28,27 @@ from mmtlalign.tracing.support import backbone_spec
 
 
 class BatchMixer:
-    """Pick one augment for each batch, as mmpretrain's ``RandomBatchAugment`` does.
+    """Random choice of one augment per batch, as in ``RandomBatchAugment``.
 
-    The list may hold augments of this package beside mmpretrain's own. Of the latter
-    only the mixed labels are known, so their batches get the ordinary mixed target.
+    The list may contain augments of this package and of mmpretrain. Those of mmpretrain
+    give only the mixed labels, so that their batches get the usual mixed target.
 
-    With ``mode='elem'`` or ``'pair'`` the augment is drawn for each image or pair, as
-    timm's ``Mixup`` does: its recipe is ``augments=[CutMix(alpha=1.0),
-    Mixup(alpha=0.8)], probs=[0.5, 0.5], mode='elem'``, with the same draws. The order
-    is: the augment of every mask, the ratios of every augment, the probabilities (of
-    the augment chosen), then the draws of each mask.
+    With ``mode='elem'`` or ``'pair'`` an augment is drawn for each image or pair, as in
+    timm's ``Mixup``. Its recipe is ``augments=[CutMix(alpha=1.0), Mixup(alpha=0.8)],
+    probs=[0.5, 0.5], mode='elem'``, with the same random numbers, drawn in this order:
+    the augment of every mask, the ratios of every augment, the probabilities (of the
+    chosen augment), then the draws of each mask.
 
     Args:
         augments (dict | Sequence[dict]): One augment or config, or a list of them.
-        probs (float | Sequence[float], optional): Probability of each; what is missing
-            to 1 is the probability that nothing is mixed. Defaults to None: all
-            equally likely.
+        probs (float | Sequence[float], optional): Probability of each; the difference
+            of their sum to 1 is the probability that nothing is mixed. Defaults to
+            None: all are equally likely.
         mode (str): Whether an augment is chosen for the ``'batch'``, for each image
-            (``'elem'``) or for each pair of images (``'pair'``). Defaults to
-            ``'batch'``; the masks are then drawn as each augment's own ``mode`` says.
-        guide (dict, optional): Config of what looks at the images before they are
-            mixed, for augments that need it, such as
+            (``'elem'``) or for each pair of images (``'pair'``). With ``'batch'`` the
+            augment's own ``mode`` applies to its masks. Defaults to ``'batch'``.
+        guide (dict, optional): Config of a guide, which processes the images before
+            they are mixed for augments that need it, such as
             ``dict(type='mmtlalign.OwnAttention')``. Defaults to None.
 
     Raises:
@@ -99,7 +99,7 @@ class BatchMixer:
         none: frozenset[str] = frozenset()
         needed = [getattr(augment, 'needs', none) for augment in self.augments]
         if self.guide is not None and not any(needed):
-            # Not an error: a hook may switch to augments that do.
+            # Not an error: a hook may switch to augments that read it.
             print_log(
                 f'guide={type(self.guide).__name__}: no augment of train_cfg reads it. '
                 'Remove it, or name an augment that does, such as mmtlalign.SMMix.',
@@ -119,12 +119,12 @@ class BatchMixer:
                 )
 
     def bind(self, model: Any) -> None:
-        """Let the guide look through a classifier, and check that its maps fit.
+        """Connect the guide with a classifier, and check that its maps fit.
 
         Raises:
             UnsupportedError: The guide cannot read the network.
-            InputError: Its maps do not fit an augment, or an augment of tokens has
-                other tokens than the network.
+            InputError: Its maps do not fit an augment, or the ``patch_size`` of an
+                augment is no multiple of the network's.
         """
         grid = None if self.guide is None else self.guide.bind(model)
         for augment in self.augments:
@@ -166,11 +166,11 @@ class BatchMixer:
         """Check that all augments record the partner, which label maps need.
 
         Args:
-            head: Name of the head that has to know.
+            head: Name of the head that reads label maps.
             without: How to train without maps, for the message. Defaults to ''.
 
         Raises:
-            InputError: One of mmpretrain's does not.
+            InputError: One is of mmpretrain, whose augments record nothing.
         """
         silent = [
             type(a).__name__ for a in self.augments if not isinstance(a, BatchMix)
@@ -183,7 +183,10 @@ class BatchMixer:
             )
 
     def __call__(self, images: Tensor, labels: Tensor) -> Mix:
-        """Mix images (B, C, H, W), in their memory, with labels (B, K)."""
+        """Mix images (B, C, H, W) in place, and return the record of the batch.
+
+        Labels are (B, K), one-hot or smoothed.
+        """
         if self.mode != 'batch':
             return self._mix_one_by_one(images, labels)
         index = np.random.choice(self._choices(), p=self.probs)
@@ -202,7 +205,7 @@ class BatchMixer:
         batch, size = len(images), (int(images.shape[-2]), int(images.shape[-1]))
         count = mask_count(batch, self.mode)
         chosen = np.random.choice(self._choices(), size=count, p=self.probs)
-        # The last number is for what no augment mixes.
+        # The last row is for images that no augment mixes.
         shares = [augment.draw_lams(count) for augment in self.augments]
         lams = np.stack([*shares, np.ones_like(shares[0])])
         probs = np.array([*(augment.prob for augment in self.augments), 0.0])
@@ -231,12 +234,14 @@ class BatchMixer:
         chosen: np.ndarray,
         mask: Tensor,
     ) -> Tensor | None:
-        """Return what fills the box around each mask (B, 4); None: the same place.
+        """Return the region that fills the box around each mask (B, 4).
+
+        None: the same position for all.
 
         Args:
             size: Height and width of the images in pixels.
             partner: Index of each image's partner (B,).
-            chosen: Number of the augment of each mask (n,).
+            chosen: Index of the augment of each mask (n,).
             mask: Masks of all images (B, 1, H, W).
         """
         sources = [augment.find_source(size, partner) for augment in self.augments]
@@ -255,26 +260,26 @@ class BatchMixer:
 
 
 def from_batch_augment(augments: Any, guide: Any = None) -> BatchMixer:
-    """Return the mixer of mmpretrain's ``RandomBatchAugment``.
+    """Return the mixer for a ``RandomBatchAugment`` of mmpretrain.
 
     Args:
-        augments: It, built.
-        guide: As of :class:`BatchMixer`. Defaults to None.
+        augments: The ``RandomBatchAugment`` object.
+        guide: As in :class:`BatchMixer`. Defaults to None.
 
     Raises:
-        InputError: The mixer takes no such augments.
+        InputError: The mixer does not support its augments.
     """
-    # With probabilities, the last stands for no mixing.
+    # If there are probabilities, the last entry, None, stands for no mixing.
     parts = [a for a in augments.augments if a is not None]
     probs = augments.probs and list(augments.probs)[: len(parts)]
     return BatchMixer(parts, probs, guide=guide)
 
 
 def make_mixer(train_cfg: dict | None) -> BatchMixer | None:
-    """Make the mixer that ``train_cfg`` of a classifier asks for; None without one.
+    """Return the mixer of a classifier's ``train_cfg``, or None without one.
 
     Raises:
-        InputError: A key is missing or unknown, or the mixer takes no such value.
+        InputError: A key is missing or unknown, or a value is invalid.
     """
     if train_cfg is None:
         return None

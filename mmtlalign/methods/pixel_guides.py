@@ -1,6 +1,6 @@
-"""Guides whose maps are as large as the images: input gradient, OpenCV's saliency.
+"""Guides with maps as large as the images: input gradient and OpenCV's saliency.
 
-What a guide is: :mod:`mmtlalign.methods.guides`.
+Guides are described in :mod:`mmtlalign.methods.guides`.
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
 """
@@ -17,12 +17,12 @@ from mmtlalign.methods.guides import Grids, silent_evaluation
 from mmtlalign.mixing.guides import Looked
 from mmtlalign.registry import MODELS
 
-# Half sides of the windows around a pixel, of OpenCV's StaticSaliencyFineGrained.
+# Half sides of the windows around a pixel in OpenCV's StaticSaliencyFineGrained.
 SURROUNDS = (12, 24, 48, 28, 56, 112)
 
 
 def pixel_grids(backbone: nn.Module) -> Grids | None:
-    """Return the image size of a backbone as grid and as size; None if not known."""
+    """Return the image size of a backbone, as grid and as size; None if unknown."""
     size = getattr(backbone, 'img_size', None)
     if size is None:
         return None
@@ -31,10 +31,10 @@ def pixel_grids(backbone: nn.Module) -> Grids | None:
 
 
 class PixelGuide:
-    """Base of the guides that know the normalisation of a classifier.
+    """Base class of guides that use the normalisation of a classifier.
 
     Attributes:
-        gives: What an augment may need that this guide gives.
+        gives: Fields of :class:`mmtlalign.mixing.guides.Looked` that it provides.
     """
 
     gives = frozenset({'saliency', 'pictures'})
@@ -43,7 +43,7 @@ class PixelGuide:
     blue_first = True
 
     def bind(self, model: nn.Module) -> Grids | None:
-        """Look through a classifier from now on; see ``AttentionGuide.bind``."""
+        """Read the normalisation of a classifier; see ``AttentionGuide.bind``."""
         pre: Any = model.data_preprocessor
         self.mean = getattr(pre, 'mean', None)
         self.std = getattr(pre, 'std', None)
@@ -60,24 +60,24 @@ class PixelGuide:
 
 @MODELS.register_module()
 class InputGradient(PixelGuide):
-    """How much each pixel changes the loss of the images before mixing.
+    """Guide that computes the gradient of the loss for each pixel before mixing.
 
-    The root of the mean over the channels of the squared gradient, as of Puzzle Mix
-    (ICML 2020). The loss is the cross-entropy of the labels, summed over the images,
-    so that small batches give the same map. One more forward pass and the backward
-    pass to the pixels, in evaluation mode and in the precision of the step; gradients
-    of parameters are neither made nor touched. It also gives the scores
+    Saliency is the root mean square of the gradient over the channels, as in Puzzle Mix
+    (ICML 2020). The loss is the cross-entropy of the labels, summed over the images, so
+    that the map does not depend on the batch size. It costs an additional forward and a
+    backward pass to the pixels, in evaluation mode and in the precision of the step;
+    gradients of parameters are neither computed nor changed. It also gives the scores
     and the pictures.
 
     Raises:
-        InputError: The backbone recomputes activations (``with_cp``), which a gradient
-            of the pixels alone does not go with.
+        InputError: The backbone recomputes activations (``with_cp``), which PyTorch
+            does not support for a gradient of the pixels alone.
     """
 
     gives = frozenset({'saliency', 'scores', 'pictures'})
 
     def bind(self, model: nn.Module) -> Grids | None:
-        """Look through a classifier from now on; see ``AttentionGuide.bind``."""
+        """Connect the guide with a classifier; see ``AttentionGuide.bind``."""
         self.model: Any = model
         backbone: Any = model.backbone
         if any(getattr(module, 'with_cp', False) for module in backbone.modules()):
@@ -89,7 +89,7 @@ class InputGradient(PixelGuide):
         return super().bind(model)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Looked:
-        """Look at images (B, 3, H, W) with labels (B, K)."""
+        """Return the guide's output for images (B, 3, H, W) with labels (B, K)."""
         model = self.model
         with silent_evaluation(model), torch.enable_grad():
             pixels = images.detach().requires_grad_()
@@ -103,25 +103,26 @@ class InputGradient(PixelGuide):
 
 @MODELS.register_module()
 class FineGrainedSaliency(PixelGuide):
-    """What stands out of its surroundings, as OpenCV's ``StaticSaliencyFineGrained``.
+    """Guide that computes the saliency of OpenCV's ``StaticSaliencyFineGrained``.
 
-    Computed here from what any OpenCV has, to the bit as the saliency module of
-    opencv-contrib 4.12 (Montabone and Soto, Image and Vision Computing 2010): the
-    smoothed grey value of a pixel against the means of six windows around it. No
-    network is run; it takes a CPU's time. Colours are those of the pictures, whose
-    normalisation by the data preprocessor is taken back.
+    It compares the smoothed grey value of a pixel with the means of six windows around
+    it (Montabone and Soto, Image and Vision Computing 2010). It uses only functions of
+    the standard OpenCV, and its results are bit-identical to the saliency module of
+    opencv-contrib 4.12. It runs on the CPU, without a network. The normalisation by the
+    data preprocessor is undone first.
 
     Args:
-        legacy_floats (bool): As SaliencyMix' code, which gives OpenCV the normalised
-            images. OpenCV then reads bytes of the floats in place of grey values in
-            the middle of the windows, so that the map says little. Defaults to False.
+        legacy_floats (bool): Whether to pass the normalised images to OpenCV, as
+            SaliencyMix's code does. OpenCV then reads bytes of the floats in place of
+            the grey values of the pixels, so that the map is hardly meaningful.
+            Defaults to False.
     """
 
     def __init__(self, legacy_floats: bool = False):
         self.legacy_floats = legacy_floats
 
     def __call__(self, images: Tensor, labels: Tensor) -> Looked:
-        """Look at images (B, 3, H, W); labels (B, K) are not read."""
+        """Return the saliency of images (B, 3, H, W); labels are not used."""
         pixels = self.pixels(images)
         pictures = images.float() if self.legacy_floats else pixels.round().byte()
         if not (self.blue_first or self.legacy_floats):
@@ -133,11 +134,11 @@ class FineGrainedSaliency(PixelGuide):
 
 
 def fine_grained_saliency(image: np.ndarray) -> np.ndarray:
-    """Return what stands out of an image (H, W, 3), blue first, as uint8 (H, W).
+    """Return the saliency map (H, W), uint8, of an image (H, W, 3), blue first.
 
     Args:
-        image: uint8; with float32 the bytes of the grey values stand in the middle of
-            the windows, as in OpenCV.
+        image: uint8. With float32, bytes of the floats take the place of the grey
+            values of the pixels, as in OpenCV.
     """
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
     for _ in range(2):
@@ -157,23 +158,23 @@ def fine_grained_saliency(image: np.ndarray) -> np.ndarray:
         )
         count = (bottom - top)[:, None] * (right - left) - 1
         difference = middle - (around - middle) / count.astype(np.float32)
-        # In a byte each, where they may overflow.
+        # OpenCV stores each in a byte, which may overflow.
         above += difference.clip(min=0).astype(np.int64) % 256
         below += (-difference).clip(min=0).astype(np.int64) % 256
     above, below = _stretch(above), _stretch(below)
     both = 255.0 * (above + below).astype(np.float32)
     most = max(above.max(), below.max(), 1)
-    # The sum of both may overflow, too.
+    # The byte of the sum may overflow, too.
     return (both / np.float64(most)).astype(np.int64).astype(np.uint8)
 
 
 def _span(length: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the window around each pixel of a row begins and ends."""
+    """Return start and end of the window around each position of an axis."""
     places = np.arange(length) + 1
     return (places - side).clip(0, length), (places + side).clip(0, length)
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:
-    """Stretch values to 0...255, whole numbers; nothing stays nothing."""
+    """Scale values to integers 0...255; zeros stay zero."""
     share = values.astype(np.float32) / np.float32(max(values.max(), 1))
     return (255.0 * share.astype(np.float64)).astype(np.int64)

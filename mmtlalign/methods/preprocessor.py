@@ -1,4 +1,4 @@
-"""The data preprocessor that gives a batch its labels in one tensor, checked.
+"""The data preprocessor, which checks labels and collects them in one tensor.
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels.
 """
@@ -14,24 +14,25 @@ from mmtlalign.device import stack_to_device, to_device
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 
-# Hosts hand on the data samples and nothing else (DistributedDataParallel makes a
-# new list of them), so what is the batch's own travels in its first sample.
+# mmpretrain passes only the data samples on, and DistributedDataParallel makes a new
+# list of them, so that the labels of the batch are stored in its first sample.
 BATCH = 'batch_labels'
 
 
 @MODELS.register_module()
 class MixDataPreprocessor(ClsDataPreprocessor):
-    """mmpretrain's preprocessor with checked labels in one tensor for mixing.
+    """mmpretrain's preprocessor, with checked labels in one tensor for mixing.
 
     On a GPU a label out of range would stop the process with a device assert that names
-    neither the value nor the image; here it is named. In training, images of one size
-    and labels each go to the device in one piece. The labels of the batch (B, K),
-    float32, are the field ``batch_labels`` of its first sample, where
-    :class:`MixClassifier` finds them; the samples keep their own.
+    neither the value nor the image; the error raised here names both. In training,
+    images of equal size are copied to the device as one tensor, and so are the labels.
+    The labels of the batch (B, K), float32, are stored in the field ``batch_labels`` of
+    its first sample, where :class:`MixClassifier` reads them; the samples keep their
+    own labels.
 
     Args:
         num_classes (int): Number of classes K.
-        **kwargs: As of mmpretrain's ``ClsDataPreprocessor``.
+        **kwargs: As in mmpretrain's ``ClsDataPreprocessor``.
 
     Raises:
         InputError: ``num_classes`` is missing.
@@ -52,17 +53,17 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         kwargs['to_onehot'] = True
         super().__init__(num_classes=num_classes, **kwargs)
 
-    # Of :class:`MixClassifier`, which mixes in place of a preprocessor.
+    # Set by MixClassifier, which mixes in place of the preprocessor.
     on_switch: Callable[[Any], None] | None = None
 
     @property
     def batch_augments(self) -> None:
-        """Nothing is mixed here."""
+        """None: the preprocessor does not mix."""
         return None
 
     @batch_augments.setter
     def batch_augments(self, augments: Any) -> None:
-        """Hand on what mmpretrain's ``SwitchRecipeHook`` switches to."""
+        """Pass on the augments that mmpretrain's ``SwitchRecipeHook`` sets."""
         if self.on_switch is not None:
             self.on_switch(augments)
 
@@ -87,7 +88,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         return dict(inputs=images['inputs'], data_samples=samples)
 
     def _send(self, images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-        """Copy images to the device, (B, 3, H, W) where they are of one size."""
+        """Copy images to the device, as (B, 3, H, W) if they have the same size."""
         if torch.is_tensor(images):
             return to_device(images, self.device)
         if len({(image.shape, image.dtype) for image in images}) == 1:
@@ -95,7 +96,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         return [to_device(image, self.device) for image in images]
 
     def _labels(self, samples: list) -> Tensor:
-        """Collect the labels (B, K) on the device; several classes count alike."""
+        """Collect the labels (B, K) on the device; each class of an image is 1."""
         given = [sample.get('gt_score') for sample in samples]
         if not any(score is None for score in given):
             return stack_to_device(given, self.device).float()
@@ -110,14 +111,14 @@ class MixDataPreprocessor(ClsDataPreprocessor):
         )
 
     def _checked(self, samples: list | None) -> list:
-        """Return the samples of a batch whose labels can be mixed."""
+        """Return the samples of a batch, after checking that labels can be mixed."""
         if samples is None:
             raise InputError(
                 'The batch has no data_samples: training needs labels; end the '
                 "pipeline with dict(type='PackInputs')."
             )
         labels = [s.get('gt_label') for s in samples if 'gt_score' not in s]
-        # All at once; one by one only where something is wrong.
+        # All labels are checked at once, and one by one only to find a wrong one.
         if not labels:
             return samples
         if len(labels) < len(samples):
@@ -149,7 +150,10 @@ class MixDataPreprocessor(ClsDataPreprocessor):
 
 
 def batch_labels(data_samples: list) -> Tensor:
-    """Return the labels of a batch (B, K), preprocessed or of B data samples.
+    """Return the labels (B, K) of a batch of data samples.
+
+    They are those that :class:`MixDataPreprocessor` collected, else the ``gt_score`` of
+    each sample.
 
     Raises:
         InputError: A sample has no soft label, or the batch is not the one that was
@@ -174,10 +178,10 @@ def batch_labels(data_samples: list) -> Tensor:
 
 
 def preprocessor_config(config: Any, head: Any) -> Any:
-    """Return the config of a classifier's preprocessor, completed from the head's.
+    """Return the preprocessor's config, with defaults taken from the head's config.
 
     Raises:
-        InputError: It mixes, or has another number of classes than the head.
+        InputError: The preprocessor mixes, or its number of classes is not the head's.
     """
     if config is not None and not isinstance(config, dict):
         return config
@@ -196,6 +200,6 @@ def preprocessor_config(config: Any, head: Any) -> Any:
             'the labels that are mixed need the width of the head; set both to the '
             "data set's number of classes."
         )
-    # A stock preprocessor makes soft labels only when it is told to.
+    # mmpretrain's preprocessor makes soft labels only with this setting.
     config['to_onehot'] = True
     return config

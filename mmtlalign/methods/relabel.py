@@ -1,7 +1,4 @@
-"""ReLabel: the label of an image is what its map says of the crop.
-
-CVPR 2021, arXiv 2101.05022.
-"""
+"""ReLabel (CVPR 2021, arXiv 2101.05022): labels pooled from a label map of the crop."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -14,31 +11,31 @@ from mmtlalign.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ReLabel(BaseTransform):
-    """Pool the map of an image over its crop to one soft label.
+    """Pool the label map of an image over its crop to one soft label.
 
-    Any classifier takes it: ``PackInputs`` packs ``gt_score`` of its own accord, and
-    mmpretrain's data preprocessor prefers it to the one-hot label, also where a
-    batch is mixed afterwards. Train with a loss for soft labels, such as
+    It works with any classifier: ``PackInputs`` packs ``gt_score`` by default, and
+    mmpretrain's data preprocessor prefers it to the one-hot label, also if the batch is
+    mixed afterwards. Train with a loss for soft labels, such as
     ``dict(type='CrossEntropyLoss', use_soft=True)``. Place it after the last crop. A
-    flip that comes later, of the host or ``mmtlalign.FlipWithMap``, changes nothing.
+    later flip, of mmpretrain or ``mmtlalign.FlipWithMap``, does not change the label.
 
-    Classes that the map does not name have logit 0 before the softmax, so a crop
-    of which it says nothing, as where ``class_ids`` of ``LoadLabelMap`` leaves all
-    its classes out, has the same share of each class. An image without a map, with
-    ``missing='hard label'``, has its label alone.
+    Classes that the map does not contain have logit 0 before the softmax, so that a
+    crop without any, for instance if ``class_ids`` of ``LoadLabelMap`` removes all its
+    classes, gets a uniform label. An image without a map, allowed with
+    ``missing='hard label'``, keeps its hard label.
 
     **Added keys:** ``gt_score`` (K,) float32.
 
     Args:
-        num_classes (int): K, classes of the data set.
+        num_classes (int): Number of classes K of the data set.
         smoothing (float): Label smoothing s. A soft label p becomes
             p (1 - s + s/K) + s/K, which sums to 1 + s/K, as in the official code of
             Token Labeling; ReLabel itself has none. Defaults to 0.
-        legacy_axis_order (bool): As the released code, which exchanges rows and
-            columns of the crop. Defaults to False.
+        legacy_axis_order (bool): Whether to exchange rows and columns of the crop, as
+            the released code does. Defaults to False.
 
     Raises:
-        InputError: For a wrong setting, no map, or a map with other classes.
+        InputError: A setting is invalid, or the map is missing or has other classes.
     """
 
     def __init__(

@@ -1,9 +1,10 @@
-"""SMMix: labels of the two regions, and scores that agree with the images' own.
+"""SMMix (ICCV 2023): losses on the two regions and on the scores before mixing.
 
-ICCV 2023, written from a description of the paper and of its code. Beside the class
-label, a second classifier learns the own label from the mean of the tokens outside the
-mask and the partner's from those inside; and the scores of the mixed image follow the
-blend of the scores of both images before mixing, which a guide gives.
+Written from a description of the paper and of its code. In addition to the loss of the
+mixed label, a second classifier learns the own label from the mean of the tokens
+outside the mask and the partner's label from the mean of those inside; and the scores
+of the mixed image are trained towards a blend of both images' scores before mixing,
+which a guide gives.
 
 Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``D`` width, ``h, w`` token rows
 and columns.
@@ -33,44 +34,45 @@ from mmtlalign.tracing.trace import token_grid
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """Rows and columns of the tokens of a batch, where nothing is traced."""
+    """Rows and columns of the tokens of a batch, for heads that trace nothing."""
 
     grid: tuple[int, int]
 
 
 def grid_of(count: int, grid: tuple[int, int]) -> tuple[int, int]:
-    """Return rows and columns of ``count`` tokens, merged evenly from a grid."""
+    """Return rows and columns of ``count`` tokens that were merged from a grid."""
     merged = round(math.sqrt(grid[0] * grid[1] / count))
     return grid[0] // merged, grid[1] // merged
 
 
 class AreaTarget(MixHead):
-    """Mixin: mix the labels by area, as CutMix does."""
+    """Mixin that mixes the labels by area, as CutMix does."""
 
     @contextlib.contextmanager
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
     ) -> Iterator[TokenGrid]:
-        """Trace nothing."""
+        """Yield the token grid; nothing is traced."""
         yield TokenGrid(token_grid(backbone, mix.images.shape[-2:]))
 
     def partner_shares(self, mix: Mix, trace: Any) -> tuple[Tensor, ...]:
-        """Return the area for each output (B,)."""
+        """Return the share by area (B,) for each output."""
         return (mix.area(),) * self.outputs
 
 
 class RegionTerms(MixHead):
-    """Mixin: SMMix's terms for the two regions and for the scores before mixing.
+    """Mixin for SMMix's losses on the two regions and on the scores before mixing.
 
-    In front of what reads a target. It needs all tokens after the last norm:
-    ``out_type='raw'`` of plain transformers, or the map of a pyramid without a neck.
-    Batches that no guide has looked at, as those of Mixup, have the class label alone.
+    It precedes the mixin that computes the target. It needs all tokens after the last
+    norm: ``out_type='raw'`` of plain transformers, or the map of a pyramid without a
+    neck. Batches without output of a guide, such as those of Mixup, have only the loss
+    of the mixed label.
 
     Args:
-        fine_weight (float): Weight of the labels of the two regions. Defaults to 1.0.
-        consistency_weight (float): Weight of the agreement with the scores before
+        fine_weight (float): Weight of the loss on the two regions. Defaults to 1.0.
+        consistency_weight (float): Weight of the consistency with the scores before
             mixing. Defaults to 1.0.
-        **kwargs: As of the head behind.
+        **kwargs: Arguments of the other base classes.
     """
 
     in_channels: int
@@ -92,18 +94,18 @@ class RegionTerms(MixHead):
                 raise InputError(f'{name}={weight}: a weight is 0 or more.')
         self.fine_weight = fine_weight
         self.consistency_weight = consistency_weight
-        # Drawn aside: all other weights are those that its control starts from.
+        # Drawn in a fork, so that all other weights equal those of the baseline.
         with torch.random.fork_rng(devices=[]):
             self.token_head = nn.Linear(self.in_channels, self.num_classes)
             nn.init.trunc_normal_(self.token_head.weight, std=0.02)
             nn.init.zeros_(self.token_head.bias)
 
     def read_output(self, backbone: nn.Module) -> tuple[str, int]:
-        """Return where the class label is read, of a backbone that gives all tokens.
+        """Return ``'class'`` or ``'mean'``, and 1, the number of outputs.
 
         Raises:
-            UnsupportedError: Nothing is known of the backbone's tokens.
-            InputError: It outputs something else, or has more than a class token.
+            UnsupportedError: The backbone is not registered.
+            InputError: It does not output all tokens, or has several special tokens.
         """
         spec, name = backbone_spec(backbone), type(backbone).__name__
         out_type = getattr(backbone, 'out_type', None)
@@ -123,12 +125,12 @@ class RegionTerms(MixHead):
         return ('class' if self.special else 'mean'), 1
 
     def check_mixer(self, mixer: Any) -> None:
-        """Check that there are regions, and scores where they are compared.
+        """Check that an augment uses a guide, and that the guide gives scores.
 
-        Without an augment that asks a guide there is a warning.
+        There is only a warning if no augment uses a guide.
 
         Raises:
-            InputError: There is one, and the guide gives no scores.
+            InputError: The guide gives no scores, and the consistency has a weight.
         """
         super().check_mixer(mixer)
         if not any(getattr(augment, 'needs', ()) for augment in mixer.augments):
@@ -149,7 +151,9 @@ class RegionTerms(MixHead):
             )
 
     def tokens(self, feats: tuple) -> tuple[Tensor, Tensor, tuple[int, int] | None]:
-        """Return what is classified (B, D), image tokens (B, N, D) and their grid.
+        """Return pooled features (B, D), image tokens (B, N, D) and their grid.
+
+        The grid is None unless the last feature is a map.
 
         Raises:
             InputError: The last feature is neither tokens nor a map.
@@ -168,17 +172,17 @@ class RegionTerms(MixHead):
         return (feat[:, 0] if self.special else image.mean(dim=1)), image, None
 
     def pre_logits(self, feats: tuple) -> Tensor:
-        """Return what the class is read from (B, D)."""
+        """Return the features (B, D) that the class is read from."""
         pooled, _, _ = self.tokens(feats)
         return super().pre_logits((pooled,))  # type: ignore[misc]  # mmpretrain's
 
     def extra_losses(
         self, feats: tuple, mix: Mix, trace: Any, scores: tuple[Tensor, ...]
     ) -> dict[str, Tensor]:
-        """Return ``loss_fine`` and ``loss_consistency``, weighted."""
+        """Return the weighted terms ``loss_fine`` and ``loss_consistency``."""
         _, image, grid = self.tokens(feats)
         if mix.looked is None:
-            # Each parameter is in each loss, as DistributedDataParallel needs it.
+            # DistributedDataParallel needs every parameter in every loss.
             nothing = 0 * self.token_head(image.mean(dim=1)).sum()
             return dict(loss_fine=nothing, loss_consistency=nothing.detach())
         share = mix.token_share(grid or grid_of(image.shape[1], trace.grid))
@@ -203,10 +207,10 @@ class RegionTerms(MixHead):
         return losses
 
     def _region(self, tokens: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-        """Compute the loss of the mean of tokens, weighed (B, N, 1)."""
+        """Compute the loss of the tokens' mean with weights (B, N, 1)."""
         total = weight.sum(dim=1)
         mean = (tokens * weight.to(tokens.dtype)).sum(dim=1) / total.clamp(min=1e-6)
-        # An image without such tokens has no such term.
+        # An image without tokens in the region does not contribute.
         there = (total[:, 0] > 0).float()
         score = self.token_head(mean.to(tokens.dtype))
         return self.loss_module(score, labels, weight=there, avg_factor=len(score))
@@ -219,16 +223,16 @@ class SMMixVisionTransformerClsHead(RegionTerms, AreaTarget, VisionTransformerCl
 
 @MODELS.register_module()
 class SMMixLinearClsHead(RegionTerms, AreaTarget, LinearClsHead):
-    """mmpretrain's ``LinearClsHead`` with the loss of SMMix, for pyramids."""
+    """mmpretrain's ``LinearClsHead`` with the loss of SMMix, for pyramid networks."""
 
 
 @MODELS.register_module()
 class TLAlignSMMixVisionTransformerClsHead(
     RegionTerms, TLAlign, VisionTransformerClsHead
 ):
-    """SMMix whose class label is traced by TL-Align; arguments of both."""
+    """SMMix with the mixed label traced by TL-Align; takes the arguments of both."""
 
 
 @MODELS.register_module()
 class TLAlignSMMixLinearClsHead(RegionTerms, TLAlign, LinearClsHead):
-    """SMMix whose class label is traced by TL-Align, for pyramids."""
+    """SMMix with the mixed label traced by TL-Align, for pyramid networks."""

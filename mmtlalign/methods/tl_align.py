@@ -1,8 +1,8 @@
-"""TL-Align: train on the labels that arrive (ICCV 2023, arXiv 2210.06455).
+"""TL-Align (ICCV 2023, arXiv 2210.06455): targets traced through the network.
 
-Every token starts with the label of the image it came from, and the labels move through
-every layer as the tokens do. The target of an output is the label that arrives there.
-The heads differ from mmpretrain's in the target alone.
+Every token starts with the label of its image, and the labels move through every layer
+as the tokens do. The target of an output is the label that arrives there. The heads
+differ from mmpretrain's only in the target.
 """
 
 from collections.abc import Sequence
@@ -23,31 +23,31 @@ from mmtlalign.tracing.trace import MixTracer, trace_forward
 
 
 class TLAlign(MixHead):
-    """Mixin: read the target from labels traced through the attention.
+    """Mixin that takes the target from labels traced through the attention.
 
     Args:
-        layers (Sequence[int], optional): Attentions that move the labels, by index,
-            negative ones from the end; ``[-1]`` is the paper's ablation with the last
-            layer alone (Table 8). Defaults to None: all.
-        residual (bool | float): How much labels before a layer count beside the moved
-            ones. True: the plain mean; False: not at all, the paper's ablation. A
-            number r is an extension of ours, ``p <- (r p + A p) / (r + 1)``; r = 2 for
-            LV-ViT-S and M and r = 3 for L are these networks' own weights
+        layers (Sequence[int], optional): Attentions that move the labels, by index;
+            negative ones count from the end. ``[-1]`` is the paper's ablation with only
+            the last layer (Table 8). Defaults to None: all.
+        residual (bool | float): Weight r of the labels before a layer relative to the
+            moved ones, ``p <- (r p + A p) / (r + 1)``. True: 1, the plain mean; False:
+            0, the paper's ablation. Other numbers are an extension of ours; r = 2 for
+            LV-ViT-S and M and r = 3 for L match these networks' own residual weights
             (``skip_lam``). Defaults to True.
-        head_token_rule (str, optional): How DHVT's head tokens come back to the class
-            token, ``'nested'`` or ``'flat'``; see
+        head_token_rule (str, optional): How DHVT's head tokens are merged into the
+            class token, ``'nested'`` or ``'flat'``; see
             :class:`mmtlalign.tracing.tracer.Tracer`. Defaults to None: ``'nested'``
-            where there are head tokens.
+            if there are head tokens.
         normalise (bool): Whether labels before a layer and moved ones are averaged.
             False: they are summed, one reading of the paper's ablation without
-            normalisation (Table 8, whose code is not published): each layer multiplies
-            labels by ``residual + 1``, so that the loss is that of the normalised ones
-            times ``(residual + 1) ** layers``, 4096 for DeiT. Defaults to True.
-        learnt_weights (str, optional): For networks that mix tokens by learnt weights
-            in place of attention, the rule by which labels follow, which is ours and in
-            no paper: ``'mean_gates'``, ``'no_gates'`` or ``'exact'``; see
-            :func:`mmtlalign.attach`. Defaults to None: such networks are refused.
-        **kwargs: As of the mmpretrain head.
+            normalisation (Table 8, whose code is not published). Each layer multiplies
+            the labels by ``residual + 1``, so that the loss is that of normalised
+            labels times ``(residual + 1) ** layers``, 4096 for DeiT. Defaults to True.
+        learnt_weights (str, optional): How labels move through networks that mix tokens
+            with learnt weights in place of attention: ``'mean_gates'``, ``'no_gates'``
+            or ``'exact'``. The rules are ours and not from a paper; see
+            :func:`mmtlalign.attach`. Defaults to None: such networks are rejected.
+        **kwargs: Arguments of the mmpretrain head.
     """
 
     @renamed_arguments(merge='head_token_rule')
@@ -71,9 +71,9 @@ class TLAlign(MixHead):
 
         Raises:
             UnsupportedError: The backbone or an attention in it is not known.
-            InputError: Its outputs are not what the head scores, or it has no such
-                layers, or no head tokens; or ``normalise=False`` where not all tokens
-                take part in each layer alike.
+            InputError: The head cannot score its outputs, ``layers`` or
+                ``head_token_rule`` do not fit it, or ``normalise=False`` is given for a
+                network where not all tokens take part in each layer alike.
         """
         super().attach(backbone)
         context = attach_with_options(backbone, self.trace_options, self.learnt_weights)
@@ -93,7 +93,7 @@ class TLAlign(MixHead):
         return trace_forward(backbone, MixTracer(backbone, mix, **self.trace_options))
 
     def partner_shares(self, mix: Mix, trace: MixTracer) -> tuple[Tensor, ...]:
-        """Return what arrived at each output, each (B,)."""
+        """Return the traced share (B,) at each output."""
         shares = trace.output_shares(self.output)[: self.outputs]
         return tuple(share.squeeze(-1) for share in shares)
 
@@ -104,7 +104,7 @@ class TLAlign(MixHead):
         mix: Mix | None = None,
         trace: MixTracer | None = None,
     ) -> dict[str, Tensor]:
-        """Compute the loss, see :meth:`MixHead.loss`, of labels that may grow."""
+        """Compute the loss as :meth:`MixHead.loss`, scaled for ``normalise=False``."""
         losses = super().loss(feats, data_samples, mix, trace)
         if self.normalise:
             return losses
@@ -117,10 +117,10 @@ class TLAlign(MixHead):
 def trace_options(
     layers: Sequence[int] | None, residual: bool | float, head_token_rule: str | None
 ) -> dict:
-    """Return the options of a head as :class:`MixTracer` takes them.
+    """Return the options of a head as arguments of :class:`MixTracer`.
 
     Raises:
-        InputError: An option has no such value.
+        InputError: An option has an invalid value.
     """
     options: dict = dict(layers=layers, residual=residual_weight(residual))
     if head_token_rule is not None:
@@ -135,7 +135,7 @@ def attach_with_options(
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
-        InputError: It has no such layers, or no head tokens.
+        InputError: It does not have the layers, or the head tokens, of the options.
     """
     context = attach(backbone, learnt_weights)
     layer_indices(options['layers'], context.attentions)
@@ -149,14 +149,14 @@ def attach_with_options(
 
 @MODELS.register_module()
 class TLAlignLinearClsHead(TLAlign, LinearClsHead):
-    """mmpretrain's ``LinearClsHead`` with TL-Align; arguments of both."""
+    """mmpretrain's ``LinearClsHead`` with TL-Align; takes the arguments of both."""
 
 
 @MODELS.register_module()
 class TLAlignVisionTransformerClsHead(TLAlign, VisionTransformerClsHead):
-    """mmpretrain's ``VisionTransformerClsHead`` with TL-Align; arguments of both."""
+    """mmpretrain's ``VisionTransformerClsHead`` with TL-Align, arguments of both."""
 
 
 @MODELS.register_module()
 class TLAlignDeiTClsHead(TLAlign, DistilledScores, DeiTClsHead):
-    """mmpretrain's ``DeiTClsHead`` with TL-Align; arguments of both."""
+    """mmpretrain's ``DeiTClsHead`` with TL-Align; takes the arguments of both."""

@@ -1,10 +1,10 @@
-"""TokenMix: weigh labels by how much of each object is still visible.
+"""TokenMix (ECCV 2022, arXiv 2207.08409): label weights by the visible part of objects.
 
-ECCV 2022, arXiv 2207.08409. A teacher's label map says where the class of an image is;
-the own label weighs what the mask leaves of it, the partner's label what the mask shows
-of it. The maps are those of Token Labeling
-(:mod:`mmtlalign.methods.token_labeling.targets`); nothing is read from the network, so
-that any backbone will do, and any augment that is a mask.
+A teacher's label map shows where the class of an image is. The weight of the own label
+is the part of it that the mask leaves visible, and that of the partner's label the part
+that the mask pastes. The maps are those of Token Labeling
+(:mod:`mmtlalign.methods.token_labeling.targets`). Nothing is read from the network, so
+that any backbone can be used, with any augment of this package.
 
 Shapes: ``B`` batch, ``K`` classes, ``N`` cells of a map, ``h, w`` rows and columns.
 """
@@ -25,21 +25,22 @@ from mmtlalign.registry import MODELS
 
 
 class TokenMixTarget(MixHead):
-    """Mixin: weigh labels by the mass of each image's own class in its label map.
+    """Mixin that weighs labels by the mass of each image's own class in its label map.
 
     ``own = sum (1 - m) v_A / sum v_A`` and ``partner = sum m v_B / sum v_B``, where m
-    is the share of the partner in each cell and v a map's values of the hard label of
-    its image; values below 0 count as none. Where that class is nowhere in a map, its
-    image weighs as its area; how often is logged as ``without_activation``.
+    is the share of the partner in each cell and v are a map's values for the hard label
+    of its image; negative values count as 0. If a map does not contain this class, the
+    weight is the image's area; the fraction of such images is logged as
+    ``without_activation``.
 
     Args:
-        normalise (bool, optional): Whether both weights are divided by their sum, which
-            a softmax needs; binary cross-entropy takes them as they are, as the
-            official code does. Defaults to None: unless the loss has
+        normalise (bool, optional): Whether both weights are divided by their sum, as a
+            loss with softmax requires; with binary cross-entropy the official code does
+            not normalise. Defaults to None: True unless the loss has
             ``use_sigmoid=True``.
-        missing (str): An image without map is an ``'error'``, or weighs as its area
-            (``'hard label'``). Defaults to ``'error'``.
-        **kwargs: As of the mmpretrain head.
+        missing (str): Handling of an image without map: ``'error'`` raises an error,
+            ``'hard label'`` uses its area as weight. Defaults to ``'error'``.
+        **kwargs: Arguments of the mmpretrain head.
     """
 
     num_classes: int
@@ -64,13 +65,13 @@ class TokenMixTarget(MixHead):
         self.maps = SampleMaps(self.num_classes, 'logits', missing, 0.0)
 
     def attach(self, backbone: nn.Module) -> None:
-        """Do nothing: no backbone is read."""
+        """Do nothing, as nothing is read from the backbone."""
 
     def check_mixer(self, mixer: Any) -> None:
-        """Check that each augment says which pixels are the partner's.
+        """Check that each augment records which pixels are the partner's.
 
         Raises:
-            InputError: One of mmpretrain's does not.
+            InputError: One is of mmpretrain, whose augments do not.
         """
         mixer.check_records(type(self).__name__)
 
@@ -78,16 +79,16 @@ class TokenMixTarget(MixHead):
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
     ) -> Iterator[Tensor | None]:
-        """Read where the class of each image is.
+        """Read where the class of each image is, from its label map.
 
         Args:
-            backbone: Not read.
+            backbone: Not used.
             mix: The mixed batch.
             data_samples: B data samples with label maps.
 
         Yields:
-            Values of its own class in each cell of an image (B, h, w), float32, at
-            least 0; None if no image has a map.
+            Value of the image's own class in each cell (B, h, w), float32, at least 0;
+            None if no image has a map.
 
         Raises:
             InputError: Maps are missing, or have other classes.
@@ -95,7 +96,7 @@ class TokenMixTarget(MixHead):
         yield self.activation(data_samples or [], mix.labels)
 
     def activation(self, samples: list, labels: Tensor) -> Tensor | None:
-        """Return each map's values (B, h, w) of the likeliest of the labels (B, K)."""
+        """Return each map's values (B, h, w) for the largest of its labels (B, K)."""
         if not samples:
             raise InputError(
                 f'{type(self).__name__} reads label maps: give the data samples.'
@@ -122,11 +123,11 @@ class TokenMixTarget(MixHead):
         return (self.visible(mix, trace),)
 
     def visible(self, mix: Mix, activation: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return how much of own image and partner is visible (B,), as weights.
+        """Return the label weights (B,) of own image and partner by visible mass.
 
         Args:
             mix: The mixed batch.
-            activation: What :meth:`trace` gave.
+            activation: Output of :meth:`trace`.
         """
         area = mix.area()
         own, partner = 1 - area, area
@@ -140,7 +141,7 @@ class TokenMixTarget(MixHead):
             partner = torch.where(known[mix.partner], shown, partner)
         if self.normalise:
             total = own + partner
-            # Both objects may be hidden.
+            # If both objects are hidden, the area is used.
             partner = torch.where(total > 0, partner / total.clamp(min=1e-8), area)
             own = 1 - partner
         return own, partner
@@ -148,13 +149,13 @@ class TokenMixTarget(MixHead):
     def extra_losses(
         self, feats: tuple, mix: Mix, trace: Any, scores: tuple[Tensor, ...]
     ) -> dict[str, Tensor]:
-        """Return the share of images that weigh as their area, for the log alone."""
+        """Return the fraction of images weighted by their area, only for the log."""
         known = mix.area().new_zeros(()) if trace is None else self._known(trace)
         return dict(without_activation=1 - known.float().mean())
 
     @staticmethod
     def _known(activation: Tensor) -> Tensor:
-        """Return whose class is somewhere in its map (B,)."""
+        """Return for each image whether its class is in its map (B,)."""
         return activation.flatten(1).sum(dim=1) > 0
 
 

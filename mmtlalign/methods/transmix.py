@@ -1,8 +1,8 @@
-"""TransMix: weigh labels by attention (CVPR 2022, arXiv 2111.09833).
+"""TransMix (CVPR 2022, arXiv 2111.09833): label weights from attention.
 
-The partner's share of the target is the attention that the class token of the last
-layer pays to it, averaged with the share by area, as the authors intend (§4.1), or
-weighed by the network's confidence (MixPro, ICLR 2023).
+The partner's share of the target is the share of the class token's attention that it
+receives in the last layer. This is averaged with the share by area, as the authors
+intend (§4.1), or combined with it by the network's confidence (MixPro, ICLR 2023).
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``h, w`` rows and columns of a map.
 """
@@ -28,28 +28,28 @@ from mmtlalign.tracing.trace import trace_forward
 
 
 class TransMix(MixHead):
-    """Mixin: weigh the labels by the attention of the last layer.
+    """Mixin that weighs the labels by the attention of the last layer.
 
     Args:
-        ratio (float | str): Weight of the share by area; the rest is the attention's.
-            The official code's argument of this name is not read there; its value is
-            this default. ``'confidence'``: MixPro's progressive attention labels, for
-            each image ``1 - cos(target by area, softmax of the scores)``. Defaults
-            to 0.5.
-        detach (bool): Whether no gradient flows through the confidence; in MixPro's
-            code it flows. Defaults to True.
-        attention (str): Whose attention weighs. ``'cls'``: that of the class token, as
-            in the paper. ``'received'``: how much each token receives from all image
-            tokens; an extension of ours for networks without a class token. Defaults
-            to ``'cls'``.
-        layer (int): Whose attention weighs, by index; negative ones count from the
-            end. Others than the last are an ablation. Defaults to -1.
-        teacher (dict, optional): Config of another network whose attention to the mixed
-            images takes the place of the network's own, which may be any then:
+        ratio (float | str): Weight of the share by area; the attention's share has the
+            rest. The official code has an argument of this name with this default, but
+            does not use it. ``'confidence'``: MixPro's progressive attention labels,
+            with weight ``1 - cos(target by area, softmax of the scores)`` for each
+            image. Defaults to 0.5.
+        detach (bool): Whether to stop the gradient through the confidence; MixPro's
+            code does not stop it. Defaults to True.
+        attention (str): Attention that is used. ``'cls'``: that of the class token, as
+            in the paper. ``'received'``: the attention that each token receives from
+            all image tokens; an extension of ours for networks without a class token.
+            Defaults to ``'cls'``.
+        layer (int): Index of the attention that is used; negative ones count from the
+            end. Values other than the last are for ablations. Defaults to -1.
+        teacher (dict, optional): Config of another network whose attention on the mixed
+            images replaces that of the trained network, which may then be of any kind:
             ``mmtlalign.TeacherAttention``, as in the paper's Table 6, or
-            ``mmtlalign.EMAAttention``, each with an ``attention`` of its own. It costs
-            one forward pass of that network a batch. Defaults to None.
-        **kwargs: As of the mmpretrain head.
+            ``mmtlalign.EMAAttention``, each with its own ``attention``. It costs one
+            forward pass of that network per batch. Defaults to None.
+        **kwargs: Arguments of the mmpretrain head.
     """
 
     @renamed_arguments(
@@ -82,7 +82,7 @@ class TransMix(MixHead):
         self.attention = attention
         self.detach = detach
         self.layer = layer
-        # No module: it is in no checkpoint and no optimizer.
+        # Not an nn.Module: it is in no checkpoint and no optimizer.
         self.teacher = MODELS.build(teacher) if isinstance(teacher, dict) else teacher
         if teacher is not None and (attention, layer) != ('cls', -1):
             raise InputError(
@@ -98,11 +98,12 @@ class TransMix(MixHead):
             )
 
     def bind(self, model: nn.Module) -> None:
-        """Check that the teacher can look at the images of a classifier.
+        """Check that the teacher can process the images of a classifier.
 
         Raises:
             UnsupportedError: The attention of the teacher cannot be read.
-            InputError: It has no such attention, or images of other normalisation.
+            InputError: It does not have the chosen attention, or needs another
+                normalisation of the images.
         """
         if self.teacher is not None:
             self.teacher.bind(model)
@@ -127,9 +128,9 @@ class TransMix(MixHead):
 
         Raises:
             UnsupportedError: The backbone or an attention in it is not known.
-            InputError: Its outputs are not what the head scores, it has a class token
-                where ``attention`` is for networks without, or the reverse, or it has
-                no such layer, or one before its class token joins.
+            InputError: The head cannot score its outputs, ``attention`` does not fit a
+                network with or without class token, or ``layer`` does not exist or lies
+                before the class token joins.
         """
         if self.teacher is not None:
             return  # nothing is read from the network itself
@@ -163,16 +164,17 @@ class TransMix(MixHead):
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
     ) -> AbstractContextManager[Any]:
-        """Read one attention of one forward pass, or the teacher's."""
+        """Read one attention of the forward pass, or of the teacher."""
         if self.teacher is not None:
             return nullcontext(self.teacher(mix.images, mix.labels).saliency)
         reader = attention_reader(backbone, mix, self.attention, self.layer)
         return trace_forward(backbone, reader)
 
     def partner_shares(self, mix: Mix, trace: Any) -> tuple[Tensor, ...]:
-        """Average the attention on the partner with its area, for each output (B,).
+        """Average the partner's share of attention and of area, (B,) for each output.
 
-        With ``ratio='confidence'`` the attention alone: see :meth:`label_weights`.
+        With ``ratio='confidence'`` return the share of attention; see
+        :meth:`label_weights`.
         """
         if self.teacher is not None:
             shares: tuple[Tensor, ...] = (share_of_map(trace, mix),) * self.outputs
@@ -195,7 +197,7 @@ class TransMix(MixHead):
         return tuple((None, share) for share in shares)
 
     def confidence(self, scores: Tensor, target: Tensor) -> Tensor:
-        """Return the cosine of softmax of scores (B, K) and smoothed target, (B,)."""
+        """Return the cosine (B,) between softmax scores and smoothed target (B, K)."""
         smoothing = getattr(self.loss_module, 'label_smooth_val', 0.0)
         target = target * (1 - smoothing) + smoothing / target.shape[1]
         scores = scores.detach() if self.detach else scores
@@ -203,11 +205,11 @@ class TransMix(MixHead):
 
 
 def share_of_map(attention: Tensor, mix: Mix) -> Tensor:
-    """Return the partner's share (B,) of a map on any grid.
+    """Return the partner's share (B,) of an attention map on any grid.
 
     Args:
-        attention: (B, h, w), at least 0. The mask is read at the first pixel of each of
-            its cells, as TransMix' code resizes it.
+        attention: (B, h, w), at least 0. The mask is read at the first pixel of each
+            cell, as in the resizing of TransMix's code.
         mix: The mixed batch.
     """
     size, device = mix.mask.shape[-2:], mix.mask.device
@@ -221,14 +223,14 @@ def share_of_map(attention: Tensor, mix: Mix) -> Tensor:
 
 @MODELS.register_module()
 class TransMixLinearClsHead(TransMix, LinearClsHead):
-    """mmpretrain's ``LinearClsHead`` with TransMix; arguments of both."""
+    """mmpretrain's ``LinearClsHead`` with TransMix; takes the arguments of both."""
 
 
 @MODELS.register_module()
 class TransMixVisionTransformerClsHead(TransMix, VisionTransformerClsHead):
-    """mmpretrain's ``VisionTransformerClsHead`` with TransMix; arguments of both."""
+    """mmpretrain's ``VisionTransformerClsHead`` with TransMix, arguments of both."""
 
 
 @MODELS.register_module()
 class TransMixDeiTClsHead(TransMix, DistilledScores, DeiTClsHead):
-    """mmpretrain's ``DeiTClsHead`` with TransMix; arguments of both."""
+    """mmpretrain's ``DeiTClsHead`` with TransMix; takes the arguments of both."""

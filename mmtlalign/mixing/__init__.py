@@ -1,4 +1,4 @@
-"""Mix two images and keep the record of what was done. Plain PyTorch."""
+"""Mixing of images, with a record of what was mixed. Needs only PyTorch."""
 
 from mmtlalign.mixing.augments import BatchMix, Drawn, Mixup
 from mmtlalign.mixing.cutmix import (

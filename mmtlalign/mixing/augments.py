@@ -1,8 +1,8 @@
-"""Base of the batch augments, and Mixup.
+"""Base class of the batch augments, and Mixup.
 
-Each augment only says which mask is drawn; the rest is shared, and whatever is a mask
-can be traced. :meth:`BatchMix.mix` gives the record that tracing needs; calling the
-augment gives images and mixed labels, as mmpretrain's own batch augments do.
+An augment only defines how its mask is drawn; the rest is shared, and any mask can be
+traced. :meth:`BatchMix.mix` returns the record that tracing needs; calling the augment
+returns images and mixed labels, as mmpretrain's own batch augments do.
 
 Shapes: ``B`` batch, ``C`` channels, ``H, W`` pixels, ``K`` classes.
 """
@@ -29,13 +29,13 @@ Guide = Callable[[Tensor, Tensor], Looked]
 
 
 class Drawn(NamedTuple):
-    """Masks, and what fills them.
+    """Masks, and the regions of the partners that fill them.
 
     Attributes:
         mask: Share of the partner in each pixel (n, H, W), float32, for n = 1 or B
             images.
-        source: Which part of the partner fills the box around each mask, in pixels
-            (n, 4): top, bottom, left, right. None: the same place.
+        source: Region of the partner that fills the box around each mask, in pixels
+            (n, 4): top, bottom, left, right. None: the same position.
     """
 
     mask: np.ndarray | Tensor
@@ -43,10 +43,10 @@ class Drawn(NamedTuple):
 
 
 class BatchMix:
-    """Mix a batch, each image with its partner.
+    """Base class of augments that mix each image of a batch with a partner.
 
     Random numbers come from NumPy's global generator in the order of the official
-    codes. With ``mode='batch'``: probability, mixing ratio, then the mask's own draws.
+    code. With ``mode='batch'``: probability, mixing ratio, then the mask's own draws.
     With the other modes, as in timm: the ratios of all masks, the probabilities of all,
     then the draws of each mask that is mixed; ratios are rounded to float32.
 
@@ -56,23 +56,23 @@ class BatchMix:
         prob (float): Probability that a batch is mixed at all, 0...1. Unlike the
             official TL-Align code, which redraws until it mixes, a batch that
             is not drawn stays as it is. Defaults to 1.0.
-        pairing (str): Who is mixed with whom. ``'flip'``: image b with image
-            ``B - 1 - b``, as in the official codes (with an odd batch the middle image
-            meets itself); ``'random'``: any, as in mmpretrain. Defaults to ``'flip'``.
-        mode (str): ``'batch'``: one mask for all images; ``'elem'``: one for each;
+        pairing (str): Choice of the partners. ``'flip'``: image b gets image
+            ``B - 1 - b``, as in the official code (the middle image of an odd batch
+            gets itself); ``'random'``: any, as in mmpretrain. Defaults to ``'flip'``.
+        mode (str): ``'batch'``: one mask for all images; ``'elem'``: one per image;
             ``'pair'``: one for the two images of a pair, which needs
             ``pairing='flip'``. Defaults to ``'batch'``.
 
     Attributes:
-        needs: What the augment has to know of the images before it draws, such as
-            ``'saliency'``: a guide gives it.
-        usual_guide: Name of the guide of its paper, for messages.
-        own_head: Name of the heads of its method, if it has its own.
-        modes: The modes that it has.
-        one_by_one: Whether each image of a batch may get another augment.
+        needs: Fields of :class:`Looked` that a guide has to provide before the mask is
+            drawn, such as ``'saliency'``.
+        usual_guide: Name of the guide that its paper uses, for messages.
+        own_head: Part of the name of the heads of its method, if it has its own.
+        modes: The modes that it supports.
+        one_by_one: Whether each image of a batch may get a different augment.
 
     Raises:
-        InputError: An argument has no such value.
+        InputError: An argument has an invalid value.
     """
 
     needs: frozenset[str] = frozenset()
@@ -124,11 +124,10 @@ class BatchMix:
         Args:
             images: (B, C, H, W).
             labels: (B, K), one-hot or smoothed.
-            inplace: Mix in the memory of ``images``, as the hosts do in training.
-                Defaults to False: they are left as they are.
-            guide: Says what the augment ``needs`` of images and labels; asked only
-                if there is something, and when it is known that the batch is mixed.
-                Defaults to None.
+            inplace: Write the result to ``images``, as mmpretrain does in training.
+                Defaults to False: they are left unchanged.
+            guide: Computes what the augment ``needs`` from images and labels. Called
+                only if it needs something and the batch is mixed. Defaults to None.
 
         Raises:
             InputError: The labels are not of shape (B, K), or there is no guide.
@@ -152,15 +151,15 @@ class BatchMix:
         return Mix(mixed, labels, partner, mask, source=drawn.source, looked=looked)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images (B, C, H, W), mixed, and labels (B, K), mixed by area."""
+        """Return mixed images (B, C, H, W) and labels (B, K) mixed by area."""
         mix = self.mix(images, labels)
         return mix.images, mix.target(mix.area())
 
     def draw_shares(self, batch: int) -> np.ndarray | None:
-        """Draw the share of the own image for each mask (n,); 1 is not mixed.
+        """Draw the share of the own image for each mask (n,); 1 means not mixed.
 
         Returns:
-            None if nothing is mixed.
+            The shares, or None if no image is mixed.
         """
         if self.mode == 'batch':
             lam = self._draw_share()
@@ -185,8 +184,8 @@ class BatchMix:
 
         Args:
             size: Height and width of the images in pixels.
-            lams: Shares of the own image (n,), 0...1; 1 draws nothing.
-            looked: What the guide said; None without ``needs``.
+            lams: Shares of the own image (n,), 0...1; 1 gives an empty mask.
+            looked: Output of the guide; None if the augment ``needs`` nothing.
             partner: Index of each image's partner (B,).
         """
         empty = np.zeros(size, np.float32)
@@ -203,19 +202,19 @@ class BatchMix:
         raise NotImplementedError
 
     def spread(self, drawn: Drawn, batch: int) -> Drawn:
-        """Give both images of a pair their mask; other modes are spread already."""
+        """Give both images of a pair their mask; does nothing in the other modes."""
         return spread_pairs(drawn, batch) if self.mode == 'pair' else drawn
 
     def paste(
         self, mixed: Tensor, images: Tensor, partner: Tensor, drawn: Drawn
     ) -> Tensor:
-        """Blend what the masks show of the partners into images.
+        """Blend the partners into the images where the masks say so.
 
         Args:
             mixed: Images to change in place (B, C, H, W).
-            images: The same, not mixed; may be ``mixed`` itself.
+            images: The same images, not mixed; may be ``mixed`` itself.
             partner: Index of each image's partner (B,).
-            drawn: Masks of one image or of B.
+            drawn: One mask, or B masks.
 
         Returns:
             The masks on the device (1 or B, 1, H, W).
@@ -224,24 +223,24 @@ class BatchMix:
             window = smallest_window(drawn.mask)
             mask = to_device(torch.from_numpy(drawn.mask)[:, None], images.device)
         else:
-            # Where it is non-zero would have to be read back from the device.
+            # The smallest window would have to be read back from the device.
             window, mask = (slice(None), slice(None)), drawn.mask[:, None]
         other = self.partner_patch(images, partner, drawn, window)
-        # lerp is exact at 0 and 1, so that a box pastes the very same pixels.
+        # lerp is exact at 0 and 1, so that a box pastes identical pixels.
         mixed[(..., *window)].lerp_(other, mask[(..., *window)].to(images.dtype))
         return mask
 
     def partner_patch(
         self, images: Tensor, partner: Tensor, drawn: Drawn, window: Window
     ) -> Tensor:
-        """Return what each image gets of its partner (B, C, h, w): its pixels there.
+        """Return the partner's pixels for the window of each image (B, C, h, w).
 
         Args:
             images: (B, C, H, W), before mixing.
             partner: Index of each image's partner (B,).
-            drawn: Masks and what fills them.
+            drawn: Masks, and the regions of the partners that fill them.
             window: Rows and columns of the smallest box around all masks,
-                ``h`` by ``w`` pixels; empty where the masks are.
+                ``h`` by ``w`` pixels; empty if all masks are empty.
         """
         if drawn.source is None:
             return images[(..., *window)][partner]
@@ -250,9 +249,9 @@ class BatchMix:
         return moved[(..., *window)]
 
     def find_source(self, size: tuple[int, int], partner: Tensor) -> Tensor | None:
-        """Return which part of each partner fills the box around a mask (B, 4).
+        """Return the region of each partner that fills the box around a mask (B, 4).
 
-        For augments where that is the same for every mask; None: the same place.
+        For augments where it does not depend on the mask; None: the same position.
 
         Args:
             size: Height and width of the images in pixels.
@@ -261,15 +260,15 @@ class BatchMix:
         return None
 
     def asked_images(self, partner: Tensor) -> Tensor | None:
-        """Return which images (n,) the guide is asked about, by partners (B,)."""
-        return None  # all
+        """Return indices (n,) of the images that the guide processes; None: all."""
+        return None
 
     def check_guide(self, given: tuple[int, int], size: tuple[int, int]) -> None:
-        """Check that a guide's maps fit; by default any do.
+        """Check that a guide's maps fit; by default all do.
 
         Args:
             given: Rows and columns of the guide's maps.
-            size: Height and width of the images that they are for.
+            size: Height and width of the images.
         """
 
     def _look(
@@ -289,7 +288,7 @@ class BatchMix:
             if np.random.rand() >= self.prob:
                 return None
             lam = np.random.beta(self.alpha, self.alpha)
-            # 1 would mix nothing.
+            # 1 would mix nothing: draw again.
             if lam < 1:
                 return lam
 
@@ -302,8 +301,8 @@ class BatchMix:
 class Mixup(BatchMix):
     """Mixup (ICLR 2018): every pixel is a blend of both images.
 
-    All tokens have the same share, which no attention can change: tracing it
-    gives plain Mixup's target.
+    All tokens have the same share, which attention cannot change: tracing it
+    gives the target of plain Mixup.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
@@ -326,7 +325,7 @@ def checked_labels(images: Tensor, labels: Tensor) -> Tensor:
     Raises:
         InputError: They are not one-hot or soft.
     """
-    # A column of integers are class numbers, not one-hot labels.
+    # A column of integers holds class indices, not one-hot labels.
     numbers = labels.shape[1:] == (1,) and not labels.is_floating_point()
     if labels.ndim != 2 or len(labels) != len(images) or numbers:
         raise InputError(
@@ -339,12 +338,12 @@ def checked_labels(images: Tensor, labels: Tensor) -> Tensor:
 
 
 def mask_count(batch: int, mode: str) -> int:
-    """Return how many masks a batch needs: 1, B, or half of it, rounded up."""
+    """Return how many masks a batch of B images needs: 1, B, or B / 2 rounded up."""
     return dict(batch=1, elem=batch, pair=(batch + 1) // 2)[mode]
 
 
 def spread_pairs(drawn: Drawn, batch: int) -> Drawn:
-    """Give image B - 1 - i the mask i, too (B, H, W)."""
+    """Give mask i to both image i and image B - 1 - i, (B, H, W)."""
     places = np.arange(batch)
     mask = drawn.mask[np.minimum(places, places[::-1])]
     return drawn._replace(mask=mask)

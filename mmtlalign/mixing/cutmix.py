@@ -1,8 +1,9 @@
 """CutMix and ResizeMix: one box of pixels comes from the partner.
 
-Boxes are drawn on a grid of pixels or of tokens as ``(top, bottom, left, right)``, ends
-exclusive, by NumPy's global generator, which mmengine seeds, in the order of the
-official codes (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row, then column.
+Boxes are drawn on a grid of pixels or tokens as ``(top, bottom, left, right)``, ends
+exclusive. Random numbers come from NumPy's global generator, which mmengine seeds, in
+the order of the official code (TL-Align, ICCV 2023; TransMix, CVPR 2022): centre row,
+then centre column.
 """
 
 from typing import Any
@@ -24,13 +25,13 @@ def clipped_box(size: tuple[int, int], lam: float) -> Box:
     """Draw a box of relative area ``1 - lam`` around a random centre, clipped.
 
     Half sides are rounded down, so that an unclipped side is always even and
-    the own image is favoured, as in CutMix (ICCV 2019, Algorithm 1) and every
+    the box tends to be too small, as in CutMix (ICCV 2019, Algorithm 1) and the
     code that followed it. A side of 0 or 1 gives an empty box.
 
     Args:
         size: Height and width of the grid.
-        lam: Share of the own image asked for, 0...1. What the box really
-            leaves is ``1 - box_area(box, size)``.
+        lam: Requested share of the own image, 0...1. The actual share is
+            ``1 - box_area(box, size)``.
     """
     height, width = size
     ratio = np.sqrt(1 - lam)
@@ -72,7 +73,7 @@ def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
 def scaled_box(size: tuple[int, int], scale: float) -> Box:
     """Draw a box of the grid's shape, ``scale`` times its sides, inside the grid.
 
-    Every place is equally likely; a side is rounded and has at least one cell.
+    Every position is equally likely. Sides are rounded to whole cells, at least one.
 
     Args:
         size: Height and width of the grid.
@@ -128,12 +129,12 @@ class CutMix(BatchMix):
 
 
 class ResizeMix(BatchMix):
-    """ResizeMix (arXiv 2012.11101): the whole partner, made small, is pasted.
+    """ResizeMix (arXiv 2012.11101): the whole partner is shrunk and pasted.
 
-    The box lies inside the image, anywhere. Its sides are
-    ``low + (high - low) * (1 - lam)`` of the image's: with ``alpha=1`` uniform
-    between both, as in the paper. mmpretrain's ``ResizeMix`` bounds the own
-    image's share instead and lets boxes be cut off at the border.
+    The box lies anywhere inside the image. Its sides are
+    ``low + (high - low) * (1 - lam)`` of the image's: with ``alpha=1`` they are
+    uniform between ``low`` and ``high``, as in the paper. mmpretrain's ``ResizeMix``
+    bounds the own image's share instead and clips boxes at the border.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
@@ -161,7 +162,7 @@ class ResizeMix(BatchMix):
         return box_mask(scaled_box(size, low + (high - low) * (1 - lam)), size)
 
     def find_source(self, size: tuple[int, int], partner: Tensor) -> Tensor:
-        """Return all of each partner (B, 4)."""
+        """Return the whole image of each partner as a box (B, 4)."""
         whole = torch.tensor([[0, size[0], 0, size[1]]])
         return to_device(whole, partner.device).expand(len(partner), 4)
 
@@ -182,7 +183,7 @@ class ResizeMix(BatchMix):
 def _resized(images: Tensor, window: Window) -> Tensor:
     """Resize images (B, C, H, W) to the sides of a window."""
     sides = [int(side.stop - side.start) for side in window]
-    # One channel at a time: on a CPU that is five times as fast as three.
+    # Channels are passed as images: on a CPU this is five times as fast.
     channels = images.flatten(0, 1)[:, None]
     small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)
     return small.view(*images.shape[:2], *sides)

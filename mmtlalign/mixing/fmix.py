@@ -1,4 +1,4 @@
-"""FMix: masks of any shape, from random images of low frequency."""
+"""FMix: masks of any shape, from random low-frequency images."""
 
 from typing import Any
 
@@ -9,19 +9,20 @@ from mmtlalign.mixing.augments import BatchMix
 
 
 class FMix(BatchMix):
-    """FMix (arXiv 2002.12047): the bright part of a random image of low frequency.
+    """FMix (arXiv 2002.12047): the mask is a thresholded low-frequency image.
 
-    A grey image is drawn whose spectrum falls with the frequency; the pixels
-    above the threshold that leaves ``lam`` of the image come from the partner.
+    A grey image is drawn whose spectrum decays with the frequency. Its brightest
+    pixels, a share of ``1 - lam``, come from the partner.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
-        decay_power (float): How fast the spectrum falls: the higher, the smoother and
-            fewer the parts; at least 0. Defaults to 3.0.
+        decay_power (float): How fast the spectrum decays, at least 0. Higher values
+            give fewer and smoother regions. Defaults to 3.0.
         max_soft (float): Largest share of the image on either side of the threshold
-            where the images blend; 0...0.5. It shrinks to the smaller share, so
-            that the area stays as drawn. Defaults to 0.0: a hard edge.
+            where the images blend, 0...0.5. It is limited to the smaller of the two
+            images' shares, so that the area stays as drawn. Defaults to 0.0: a hard
+            edge.
         **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
@@ -47,12 +48,12 @@ class FMix(BatchMix):
         self.max_soft = max_soft
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
-        """Draw an image and cut it at the threshold that leaves ``lam``."""
+        """Draw a grey image and threshold it so that ``lam`` of the pixels stay."""
         grey = low_frequency_image(size, self.decay_power).ravel()
         pixels = len(grey)
         own = round(lam * pixels)
         soft = min(self.max_soft * pixels, own, pixels - own)
-        # From the lowest pixel to the highest; half a pixel is the hard edge.
+        # By rank of brightness; with soft = 0 the ramp is one pixel, a hard edge.
         rank = np.arange(pixels) + 0.5 - own
         mask = np.empty(pixels, np.float32)
         mask[np.argsort(grey)] = np.clip(rank / max(2 * soft, 1) + 0.5, 0, 1)
@@ -62,9 +63,9 @@ class FMix(BatchMix):
 def low_frequency_image(size: tuple[int, int], decay_power: float) -> np.ndarray:
     """Draw Gaussian noise (H, W) with amplitudes that fall as frequency^-decay_power.
 
-    Frequencies are per pixel, so that shapes are as wide as high whatever the
-    image's form. The constant part has the lowest frequency's amplitude; it
-    shifts all pixels alike.
+    Frequencies are in cycles per pixel, so that regions are as wide as high for any
+    aspect ratio. The constant component gets the amplitude of the lowest frequency;
+    it shifts all pixels equally.
     """
     rows, columns = np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])
     frequency = np.maximum(np.hypot(rows, columns), 1 / max(size))

@@ -1,6 +1,7 @@
-"""What a guide says of the images before they are mixed, and where maps are extreme.
+"""Output of a guide, and helpers to search its saliency maps.
 
-Shapes: ``B`` batch, ``K`` classes, ``h, w`` cells of a map.
+A guide is a function that computes, for instance, the saliency of the images before
+they are mixed. Shapes: ``B`` batch, ``K`` classes, ``h, w`` cells of a map.
 """
 
 from typing import Any, NamedTuple
@@ -13,11 +14,10 @@ from mmtlalign.errors import InputError
 
 
 class Looked(NamedTuple):
-    """What a guide says of a batch that is not mixed yet.
+    """Output of a guide for a batch that is not mixed yet.
 
     Attributes:
-        saliency: How much each part of each image counts (B, h, w), float32, at least
-            0.
+        saliency: Importance of each cell of each image (B, h, w), float32, at least 0.
         scores: Class scores (B, K) without gradient, or None.
         pictures: The images without normalisation (B, 3, H, W), 0...1, or None.
     """
@@ -28,7 +28,7 @@ class Looked(NamedTuple):
 
 
 def missing_guide(augment: Any) -> str:
-    """Return what to say of an augment, a ``BatchMix``, that has no guide."""
+    """Return the error message for an augment (a ``BatchMix``) without its guide."""
     needs = ' and '.join(sorted(augment.needs))
     return (
         f'{type(augment).__name__} looks at the {needs} of the un-mixed images: use '
@@ -38,18 +38,18 @@ def missing_guide(augment: Any) -> str:
 
 
 def example_guide(augment: Any) -> str:
-    """Return how to write a guide that gives what an augment needs."""
+    """Return the config text of a guide that gives what an augment needs."""
     any_guide = 'InputGradient' if 'pictures' in augment.needs else 'OwnAttention'
     return f"guide=dict(type='mmtlalign.{augment.usual_guide or any_guide}')"
 
 
 def check_grid(given: tuple[int, int], asked: tuple[int, int], augment: str) -> None:
-    """Check that a guide's map can be brought to the cells of an augment.
+    """Check that a guide's map can be resized to the grid of an augment.
 
     Args:
         given: Rows and columns of the map.
-        asked: Rows and columns that the augment draws on.
-        augment: Its name.
+        asked: Rows and columns of the augment's grid.
+        augment: Name of the augment, for the message.
 
     Raises:
         InputError: Neither grid divides the other.
@@ -64,11 +64,11 @@ def check_grid(given: tuple[int, int], asked: tuple[int, int], augment: str) -> 
 
 
 def fit_map(saliency: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring maps (B, h, w) to a grid: the mean of cells, or each cell repeated.
+    """Resize maps (B, h, w) to a grid by averaging or repeating whole cells.
 
     Args:
-        saliency: One of the grids divides the other.
-        grid: Rows and columns.
+        saliency: Maps (B, h, w). On each axis one of the two sizes divides the other.
+        grid: Rows and columns of the result.
     """
     if saliency.shape[-2:] == grid:
         return saliency
@@ -88,19 +88,20 @@ def window_sums(saliency: Tensor, side: int) -> Tensor:
 
 
 def extreme_windows(saliency: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """Return the windows of the smallest and of the largest sum, the first of equals.
+    """Return the square windows of the smallest and largest sum; the first of equals.
 
     Args:
         saliency: (B, h, w).
-        side: Rows and columns of a window.
+        side: Side of a window in cells.
 
     Returns:
-        Two tensors (B, 2), int64: top row and left column.
+        Two tensors (B, 2), int64: top row and left column of the lowest and of the
+        highest window.
     """
     sums = window_sums(saliency, side)
     wide = sums.shape[-1]
     flat = sums.flatten(1)
-    # argmin and argmax may take any of equals.
+    # argmin and argmax may return any of equal values.
     lowest = _first(flat == flat.amin(1, keepdim=True))
     highest = _first(flat == flat.amax(1, keepdim=True))
     lowest, highest = (
@@ -110,7 +111,7 @@ def extreme_windows(saliency: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def strongest_place(saliency: Tensor) -> Tensor:
-    """Return row and column (B, 2), int64, of the strongest cell, the first of equals.
+    """Return row and column (B, 2), int64, of the strongest cell; the first of equals.
 
     Args:
         saliency: (B, h, w).
@@ -122,7 +123,7 @@ def strongest_place(saliency: Tensor) -> Tensor:
 
 
 def top_cells(saliency: Tensor, count: int) -> Tensor:
-    """Return ones (B, h, w) in the ``count`` strongest cells, the first of equals."""
+    """Return a mask (B, h, w) of the ``count`` strongest cells; the first of equals."""
     order = saliency.flatten(1).argsort(dim=1, descending=True, stable=True)
     mask = torch.zeros_like(saliency).flatten(1)
     mask.scatter_(1, order[:, :count], 1.0)

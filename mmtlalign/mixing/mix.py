@@ -1,4 +1,4 @@
-"""The record of a mixed batch: the only thing that travels from mixing to loss.
+"""The record of a mixed batch, which the loss reads.
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``h, w`` token grid,
 ``N = h * w`` tokens (row by row).
@@ -21,7 +21,7 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Mix:
-    """A mixed batch and what was done to it.
+    """A mixed batch and a record of how it was mixed.
 
     Attributes:
         images: Mixed images (B, 3, H, W).
@@ -29,10 +29,10 @@ class Mix:
             smoothed; every row sums to one.
         partner: Index of the other image (B,), int64.
         mask: Share of the partner in each pixel (1 or B, 1, H, W), 0...1.
-        source: Which part of the partner's image fills the smallest box around the
+        source: Region of the partner's image that fills the smallest box around the
             mask, in pixels (B, 4): top, bottom, left, right, ends exclusive. None:
-            the same place.
-        looked: What the guide said of the images before mixing, or None.
+            the region at the same position.
+        looked: Output of the guide for the images before mixing, or None.
     """
 
     images: Tensor
@@ -82,14 +82,14 @@ class Mix:
     def apply_in_backbone(
         self, backbone: nn.Module
     ) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager around the forward pass that mixes inside of it.
+        """Return a context manager that mixes inside the backbone's forward pass.
 
-        For MixToken (:class:`mmtlalign.mixing.TokenSwap`); it does nothing otherwise.
+        It does nothing, except for MixToken (:class:`mmtlalign.mixing.TokenSwap`).
         """
         return contextlib.nullcontext()
 
     def area(self) -> Tensor:
-        """Return the share of the partner by area (B,): plain CutMix's weight."""
+        """Return the share of the partner by area (B,), CutMix's label weight."""
         return self.mask.mean(dim=(1, 2, 3)).expand(len(self.images))
 
     def token_share(
@@ -99,9 +99,9 @@ class Mix:
 
         Args:
             grid: Token rows and columns ``(h, w)``.
-            patch: Height and width of a token in pixels. Tokens that stick out
-                of the image at the right or at the bottom count the pixels
-                that they really have. Defaults to the image over the grid.
+            patch: Height and width of a token in pixels. Tokens that extend beyond
+                the right or bottom border average only the pixels inside the
+                image. Defaults to the image size divided by the grid.
 
         Raises:
             InputError: The patches do not tile the image as the grid says.
@@ -126,15 +126,15 @@ class Mix:
     ) -> Tensor | None:
         """Return which token of the partner's image each token shows (B, N), int64.
 
-        Outside the box around the mask, where nothing is shown, a token has its own
-        index; of a partner that is resized the nearest token counts. None: each shows
-        the partner's token at its place. Arguments and errors as in
-        :meth:`token_share`.
+        Outside the box around the mask, where the partner is not visible, a token has
+        its own index. For a resized partner it is the nearest token. None means that
+        every token shows the partner's token at the same position. Arguments and errors
+        as in :meth:`token_share`.
         """
         if self.source is None:
             return None
         high, wide = self._patch(grid, patch)
-        # Its first pixel inside the mask stands for a token.
+        # A token is represented by its first pixel inside the mask.
         rows, columns = (
             torch.arange(count, device=self.mask.device) * side
             for count, side in zip(grid, (high, wide))
@@ -153,10 +153,10 @@ class Mix:
     def given(
         self, grid: tuple[int, int], patch: tuple[int, int] | None = None
     ) -> Tensor:
-        """Return how much of each token of the partner's image was taken (B, N).
+        """Return how much of each token of the partner's image was pasted (B, N).
 
-        It is :meth:`token_share` in the partner's own frame, the same where the mask is
-        in place. Arguments and errors as in :meth:`token_share`.
+        This is :meth:`token_share` in the coordinates of the partner's image; the two
+        are equal without ``source``. Arguments and errors as in :meth:`token_share`.
         """
         if self.source is None:
             return self.token_share(grid, patch)[..., 0]
@@ -170,9 +170,12 @@ class Mix:
         """Mix the labels (B, K) by a share of the partner (B,).
 
         Args:
-            share: Weight of the partner's label.
-            own: Weight of the own label (B,); the two need not sum to one. Defaults
-                to None: ``1 - share``.
+            share: Weight of the partner's label (B,).
+            own: Weight of the image's own label (B,); the two need not sum to one.
+                Defaults to None: ``1 - share``.
+
+        Returns:
+            The mixed labels (B, K).
         """
         share = share.reshape(-1, 1).to(self.labels.dtype)
         if own is None:
@@ -183,7 +186,7 @@ class Mix:
     def _patch(
         self, grid: tuple[int, int], patch: tuple[int, int] | None
     ) -> tuple[int, int]:
-        """Return the size of a token in pixels, checked against the grid."""
+        """Return the size of a token in pixels, and check it against the grid."""
         sides = tuple(self.mask.shape[-2:])
         if patch is None:
             if sides[0] % grid[0] or sides[1] % grid[1]:
@@ -205,7 +208,7 @@ class Mix:
 
 
 def mask_boxes(mask: Tensor) -> Tensor:
-    """Return the smallest box around each mask (B, H, W), (B, 4); empty: all 0."""
+    """Return the smallest box (B, 4) around each mask (B, H, W), zeros if empty."""
     boxes = []
     for axis in (2, 1):
         full = (mask > 0).any(dim=axis)
@@ -217,7 +220,7 @@ def mask_boxes(mask: Tensor) -> Tensor:
 
 
 def smallest_window(masks: np.ndarray) -> Window:
-    """Return the smallest box around all masks (n, H, W): nothing outside is mixed."""
+    """Return the smallest box around all masks (n, H, W), as slices."""
     mask = masks.any(axis=0)
     sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
     rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
@@ -225,12 +228,12 @@ def smallest_window(masks: np.ndarray) -> Window:
 
 
 def move_pixels(images: Tensor, box: Tensor, source: Tensor) -> Tensor:
-    """Fill a box of each image with a part of it; outside there are zeros.
+    """Copy a region of each image into a box; all pixels outside are zero.
 
     Args:
         images: (B, C, H, W).
-        box: Where it is shown (B, 4): top, bottom, left, right.
-        source: What is shown there (B, 4), of any size (nearest pixel).
+        box: Destination (B, 4): top, bottom, left, right.
+        source: Region that is copied (B, 4), resized to the box (nearest pixel).
 
     Returns:
         A new tensor (B, C, H, W).
@@ -251,10 +254,13 @@ def move_pixels(images: Tensor, box: Tensor, source: Tensor) -> Tensor:
 
 
 def _carry(places: Tensor, span: Tensor, source: Tensor) -> Tensor:
-    """Carry places (n,) in a span of each image (B, 2) to its source (B, 2), (B, n)."""
+    """Map positions (n,) in each span (B, 2) to positions in its source (B, 2), (B, n).
+
+    Along one axis; a span and its source are a start and an exclusive end.
+    """
     start, stop = span[:, :1], span[:, 1:]
     first, last = source[:, :1], source[:, 1:]
-    # In whole numbers: the middle of a pixel, scaled.
+    # The scaled centre of each pixel, in exact integer arithmetic.
     size = (stop - start).clamp(min=1)
     inside = (places - start).clamp(min=0).minimum(size - 1)
     at = first + ((2 * inside + 1) * (last - first)).div(
@@ -264,5 +270,5 @@ def _carry(places: Tensor, span: Tensor, source: Tensor) -> Tensor:
 
 
 def _inside(places: Tensor, span: Tensor, side: int = 1) -> Tensor:
-    """Return which runs of pixels from places (n,) on meet the spans (B, 2), (B, n)."""
+    """Return whether ``side`` pixels from each place (n,) meet the spans (B, 2)."""
     return (places + side > span[:, :1]) & (places < span[:, 1:])

@@ -1,9 +1,9 @@
-"""MixToken (All Tokens Matter, NeurIPS 2021, arXiv 2104.10858): tokens are mixed.
+"""MixToken (All Tokens Matter, NeurIPS 2021, arXiv 2104.10858): mixing of tokens.
 
-Images stay whole; a box of tokens is exchanged with that of another image after the
-patch embedding, so that no token shows two images, and before positions are added, so
-that positions stay. After the network the box is put back, and what each token says is
-of its own image again.
+The images are not mixed. A box of tokens is exchanged with that of another image after
+the patch embedding, so that no token shows two images, and before position embeddings
+are added, so that positions stay. After the network the box is exchanged back, so that
+the outputs of all tokens are at their own image again.
 
 Shapes: ``B`` batch, ``h, w`` token grid, ``N = h * w`` tokens (row by row), ``C``
 channels.
@@ -27,10 +27,10 @@ from mmtlalign.mixing.token_mix import TokenBatchMix
 def swap_box(tokens: Tensor, grid: tuple[int, int], box: Box) -> Tensor:
     """Exchange the tokens of a box between the images b and B - 1 - b.
 
-    The exchange is its own inverse: done twice, every token is at its own image.
+    The exchange is its own inverse: doing it twice restores the tokens.
 
     Args:
-        tokens: Patch tokens, or what a head says of them (B, N, C).
+        tokens: Patch tokens, or the outputs of a head for them (B, N, C).
         grid: Token rows and columns ``(h, w)``.
         box: Rows and columns to exchange (top, bottom, left, right).
 
@@ -52,15 +52,15 @@ def swap_patches(
     """Exchange a box of the patch embedding's tokens while the context is active.
 
     Args:
-        patch_embed: Images to tokens (B, N, C) and their grid, as the plain
-            transformers of mmpretrain and those of this package have it.
+        patch_embed: Module that returns tokens (B, N, C) and their grid, as in the
+            plain vision transformers of mmpretrain and of this package.
         box: Rows and columns to exchange (top, bottom, left, right).
-        grid: Token rows and columns that the box was drawn on. Defaults to None: those
-            that the embedding gives.
+        grid: Token rows and columns that the box was drawn on. Defaults to None: the
+            grid is not checked.
 
     Raises:
-        UnsupportedError: The embedding does not give tokens and their grid.
-        InputError: The grid is another.
+        UnsupportedError: The embedding does not return tokens and their grid.
+        InputError: The embedding's grid differs from ``grid``.
     """
 
     def swap(module: nn.Module, args: tuple, out: Any) -> tuple[Tensor, Any]:
@@ -86,7 +86,7 @@ def swap_patches(
 
 @dataclass(frozen=True)
 class TokenSwap(Mix):
-    """A batch whose images are whole and whose tokens are mixed in the backbone.
+    """A batch whose images are not mixed; the backbone mixes their tokens.
 
     Attributes:
         images: Images (B, 3, H, W), not mixed.
@@ -104,9 +104,9 @@ class TokenSwap(Mix):
         """Exchange tokens after the backbone's patch embedding.
 
         Raises:
-            UnsupportedError: It has no patch embedding that gives tokens and their
-                grid.
-            InputError: That grid is another.
+            UnsupportedError: The backbone has no patch embedding that returns tokens
+                and their grid.
+            InputError: The embedding's grid differs from the record's.
         """
         embed = getattr(backbone, 'patch_embed', None)
         if embed is None:
@@ -120,10 +120,10 @@ class TokenSwap(Mix):
 class MixToken(TokenBatchMix):
     """MixToken: a box of tokens is exchanged after the patch embedding.
 
-    Unlike TokenCutMix nothing of the partner is seen by the convolutions of a stem,
-    and no token shows two images. Needs ``MixClassifier`` and a backbone with a
-    ``patch_embed`` (VisionTransformer, LVViT, DHVT). The partner is that of the
-    batch flipped.
+    Unlike with TokenCutMix, the convolutions of a stem see nothing of the partner, and
+    no token shows two images. Needs ``MixClassifier`` and a backbone with a
+    ``patch_embed`` (VisionTransformer, LVViT, DHVT). Partners are those of
+    ``pairing='flip'``.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
@@ -131,8 +131,8 @@ class MixToken(TokenBatchMix):
         patch_size (int): Side of a token in pixels, that of the backbone. Defaults
             to 16.
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
-        mode (str): ``'batch'`` alone: the exchange is one box for all images. Defaults
-            to ``'batch'``.
+        mode (str): Only ``'batch'``: one box is exchanged in all images. Defaults to
+            ``'batch'``.
     """
 
     modes = ('batch',)
@@ -155,16 +155,16 @@ class MixToken(TokenBatchMix):
         inplace: bool = False,
         guide: Callable[[Tensor, Tensor], Looked] | None = None,
     ) -> Mix:
-        """Draw a box for a batch, whose images stay as they are.
+        """Draw a box for a batch, and leave its images unchanged.
 
         Args:
             images: (B, C, H, W).
             labels: (B, K), one-hot or smoothed.
             inplace: Without effect: no image is changed.
-            guide: Not asked.
+            guide: Not used.
         """
         self._drawn = None
-        # Of the pixels only the mask is wanted: one channel is enough.
+        # Only the mask of this record is used, so that one channel is enough.
         record = super().mix(images[:, :1], labels)
         if self._drawn is None:
             return Mix.unmixed(images, record.labels)
@@ -173,13 +173,13 @@ class MixToken(TokenBatchMix):
         )
 
     def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
-        """Draw one box of tokens, and keep it for the record."""
+        """Draw one box of tokens, and keep it for the record of :meth:`mix`."""
         box = clipped_box(grid, lam)
         self._drawn = grid, box
         return box_mask(box, grid)
 
     def __call__(self, images: Tensor, labels: Tensor) -> NoReturn:
-        """Refuse to mix a batch: there are no mixed images to return."""
+        """Raise an error: there are no mixed images to return."""
         raise UnsupportedError(
             'MixToken mixes inside the backbone, so it works with '
             'mmtlalign.MixClassifier alone: put it in its train_cfg, or use '

@@ -1,8 +1,8 @@
-"""Puzzle Mix: the mask that keeps most of what counts of both images, by minimum cuts.
+"""Puzzle Mix (ICML 2020): a mask of least saliency loss, found by a minimum cut.
 
-ICML 2020. Written from a description of the paper and from the formulas of its code;
-the cut is SciPy's maximum flow in place of gco, whose licence allows research alone.
-Moving blocks inside the images (transport) is not offered.
+Written from a description of the paper and from the formulas of its code; the cut is
+SciPy's maximum flow in place of gco, whose licence allows only research. The paper's
+transport, which moves blocks inside the images, is not implemented.
 
 Shapes: ``B`` batch, ``H, W`` pixels, ``b`` blocks a side, ``L`` levels of blending.
 """
@@ -21,19 +21,19 @@ from mmtlalign.mixing.augments import Drawn, mask_count
 from mmtlalign.mixing.guides import Looked
 from mmtlalign.mixing.salient import Grid, SalientMix
 
-# Costs are whole numbers: so many for a sum of 1 over all blocks, times their number.
+# SciPy needs integer costs: a cost of 1 becomes SCALE times the number of blocks.
 SCALE = 1000
 
 
 class PuzzleCosts(NamedTuple):
-    """What a mask of an image costs, in whole numbers.
+    """Integer costs that define the cost of a mask, for each image.
 
     Attributes:
-        levels: Of each level of blending in each block (B, b, b, L); level 0 is all of
-            the own image.
-        down: Of unlike neighbours in a column (B, b - 1, b), times the squared
-            difference of their levels.
-        right: Of unlike neighbours in a row (B, b, b - 1), the same.
+        levels: Cost of each level of blending in each block (B, b, b, L); level 0 is
+            the own image alone.
+        down: Cost of different levels in vertically adjacent blocks (B, b - 1, b); it
+            is multiplied by the squared difference of the levels.
+        right: The same for horizontally adjacent blocks (B, b, b - 1).
     """
 
     levels: np.ndarray
@@ -42,29 +42,31 @@ class PuzzleCosts(NamedTuple):
 
 
 class PuzzleMix(SalientMix):
-    """Puzzle Mix (ICML 2020): each block shows the image that counts more there.
+    """Puzzle Mix (ICML 2020): each block shows the image that is more salient there.
 
-    Blocks have a share of the partner of 0 or 1, or also ½; of all masks the one of
-    least cost is taken: what is lost of both images' saliency, unlike neighbours, and
-    how far the share is from the drawn one. Needs a guide that gives pictures, such as
-    ``mmtlalign.InputGradient``. The label follows the area.
+    A block's share of the partner is 0 or 1, with ``levels=3`` also ½. The mask is the
+    one of least cost: the saliency of both images that is lost, the differences between
+    adjacent blocks, and the deviation of the share from the drawn one. Needs a guide
+    that gives pictures, such as ``mmtlalign.InputGradient``. The label follows the
+    area.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from, one for the batch. Defaults to 1.0.
-        blocks (tuple[int, ...]): Blocks a side, one of which is drawn for the batch.
-            Defaults to (2, 4, 8, 16), the official ones.
-        levels (int): 2: each block is of one image; 3: or half of both. Defaults to 2.
-        smoothness (float): Cost of unlike neighbours (beta). Defaults to 1.2.
-        contrast (float): How much of it follows the pixels at the border of two blocks
-            (gamma). Defaults to 0.5.
-        prior (float): Cost of a share that was not drawn (eta). Defaults to 0.2.
-        border (int): Side in pixels of what is compared at the border of two blocks.
+        blocks (tuple[int, ...]): Numbers of blocks a side; one of them is drawn for
+            each batch. Defaults to (2, 4, 8, 16), the official values.
+        levels (int): 2: each block shows one image; 3: or an equal blend of both.
             Defaults to 2.
+        smoothness (float): Cost of different adjacent blocks (beta). Defaults to 1.2.
+        contrast (float): How much of that cost depends on the pixels at the border of
+            the two blocks (gamma), 0...1. Defaults to 0.5.
+        prior (float): Cost of deviating from the drawn share (eta). Defaults to 0.2.
+        border (int): Side in pixels of the areas that are averaged and compared at the
+            border of two blocks. Defaults to 2.
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
         pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
-            ``'random'``, the official one.
-        mode (str): ``'elem'`` alone. Defaults to ``'elem'``.
+            ``'random'``, the official value.
+        mode (str): Only ``'elem'``. Defaults to ``'elem'``.
     """
 
     needs = frozenset({'saliency', 'pictures'})
@@ -110,10 +112,10 @@ class PuzzleMix(SalientMix):
         self.border = int(border)
 
     def check_guide(self, given: Grid, size: Grid) -> None:
-        """Check that blocks divide images and maps.
+        """Check that all numbers of blocks divide the images and the guide's maps.
 
         Raises:
-            InputError: They do not.
+            InputError: One of them does not.
         """
         for blocks in self.blocks:
             for name, sides in (('images', size), ("the guide's maps", given)):
@@ -140,7 +142,7 @@ class PuzzleMix(SalientMix):
         looked: Looked | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
-        """Draw how many blocks there are, and find the mask of least cost."""
+        """Draw the number of blocks, and find the mask of least cost."""
         assert looked is not None and looked.pictures is not None  # a guide has them
         assert partner is not None
         saliency = self.saliency(looked, size)
@@ -160,14 +162,14 @@ class PuzzleMix(SalientMix):
         blocks: int,
         lam: float,
     ) -> PuzzleCosts:
-        """Return what each block and each pair of neighbours costs.
+        """Return the costs of each block and of each pair of adjacent blocks.
 
         Args:
             saliency: (B, h, w), at least 0.
             pictures: (B, 3, H, W), 0...1.
             partner: Index of each image's partner (B,).
             blocks: Blocks a side.
-            lam: The own image's share that was drawn.
+            lam: The drawn share of the own image.
         """
         cell = saliency.shape[1] // blocks, saliency.shape[2] // blocks
         mass = F.avg_pool2d(saliency[:, None], cell)[:, 0]
@@ -179,7 +181,7 @@ class PuzzleMix(SalientMix):
         turned = pictures.transpose(2, 3)
         right = contrast * border_contrasts(turned, partner, blocks, self.border)
         right = right.transpose(-1, -2)
-        # What neighbours of one image cost is shared between both blocks.
+        # The cost of adjacent blocks of the same image is split between both blocks.
         before, behind = _halves(down)
         keep, give = other.clone(), own.clone()
         keep[:, :-1] += before[0]
@@ -209,16 +211,16 @@ class PuzzleMix(SalientMix):
 def border_contrasts(
     pictures: Tensor, partner: Tensor, blocks: int, border: int
 ) -> Tensor:
-    """Return how unlike pixels are on both sides of a border, (4, B, b - 1, b).
+    """Return how much pixels differ across each horizontal border, (4, B, b - 1, b).
 
-    Of the upper block's picture and the lower one's: own and own, own and partner's,
-    partner's and own, partner's and partner's.
+    The four cases are the images of the upper and of the lower block: own and own, own
+    and partner, partner and own, partner and partner.
 
     Args:
         pictures: (B, 3, H, W), 0...1.
         partner: Index of each image's partner (B,).
         blocks: Blocks a side, b.
-        border: Side in pixels of what is compared, at most.
+        border: Largest side in pixels of the areas that are averaged and compared.
     """
     high, wide = (side // blocks for side in pictures.shape[-2:])
     cell = math.gcd(border, high), math.gcd(border, wide)
@@ -236,11 +238,11 @@ def border_contrasts(
 def _halves(
     unlike: Tensor,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return half of what a border costs, for the first block and for the second.
+    """Return half of a border's cost, for the first and for the second block.
 
-    Each if that block is of the own image, and if it is of the partner, whatever the
-    other one is. With :func:`_gain` both make up the border's cost, and a constant that
-    is the same for all masks.
+    Each as a pair: if that block shows the own image, and if it shows the partner,
+    averaged over the other block. Together with :func:`_gain` they add up to the
+    border's cost and a constant that is the same for all masks.
     """
     own, down, up, other = unlike
     first = (own + down) / 2, (other + up) / 2
@@ -249,7 +251,7 @@ def _halves(
 
 
 def _gain(unlike: Tensor) -> Tensor:
-    """Return what a border of two images costs beside a border of one."""
+    """Return how much more a border costs between two images than within one."""
     own, down, up, other = unlike
     return (down + up - own - other) / 2
 
@@ -259,22 +261,23 @@ def _array(values: Tensor) -> np.ndarray:
 
 
 def least_cost(levels: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the levels (b, b) of least cost, whole numbers from 0 on.
+    """Return the level of each block (b, b) in the mask of least cost.
 
-    Of 2 levels, or of 3 whose unlike neighbours cost the square of their difference:
-    with an edge more for each pair two levels apart, one minimum cut is exact.
+    A single minimum cut is exact for 2 levels, and for 3 levels where the cost of
+    adjacent blocks grows with the squared difference of their levels: an additional
+    edge adds the cost of blocks that are two levels apart.
 
     Args:
-        levels: Costs (b, b, L).
-        down: Costs of unlike neighbours in a column (b - 1, b), at level 1.
-        right: The same in a row (b, b - 1).
+        levels: Cost of each level in each block (b, b, L).
+        down: Cost of vertically adjacent blocks that differ (b - 1, b).
+        right: Cost of horizontally adjacent blocks that differ (b, b - 1).
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     high, wide, count = levels.shape
     steps = count - 1
-    # Node (block, step) is on the side of the source if the level is above the step.
+    # Node (block, step) is on the source's side if the block's level exceeds the step.
     nodes = np.arange(high * wide * steps).reshape(high, wide, steps)
     source, sink = nodes.size, nodes.size + 1
     edges: list[tuple[Any, Any, Any]] = []
@@ -283,7 +286,7 @@ def least_cost(levels: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.nd
         edges.append(tuple(map(np.ravel, np.broadcast_arrays(start, end, cost))))
 
     whole = levels.astype(np.int64) * steps**2
-    # Only differences count, and capacities are not negative.
+    # Only differences matter, and capacities must not be negative.
     whole -= whole.min(axis=-1, keepdims=True).clip(max=0)
     endless = int(whole.sum()) + 1
     connect(source, nodes[..., 0], whole[..., 0])

@@ -1,8 +1,6 @@
-"""Augments that ask a guide which parts of the images count.
+"""Saliency-guided augments: Attentive CutMix, SaliencyMix and SMMix.
 
-Attentive CutMix, SaliencyMix and SMMix.
-
-Masks are of each image, and made on its device.
+A guide gives the saliency maps. Masks are computed on the device of the images.
 
 Shapes: ``B`` batch, ``H, W`` pixels, ``h, w`` cells.
 """
@@ -28,21 +26,21 @@ Grid = tuple[int, int]
 
 
 class SalientMix(BatchMix):
-    """Base of the augments that need the saliency of the images before mixing."""
+    """Base class of augments that need the saliency of the images before mixing."""
 
     needs = frozenset({'saliency'})
     modes: tuple[str, ...] = ('elem',)
     one_by_one = False
 
     def check_guide(self, given: Grid, size: Grid) -> None:
-        """Check that a guide's maps fit, when the model is built.
+        """Check that a guide's maps fit the grid that masks are drawn on.
 
         Args:
             given: Rows and columns of the guide's maps.
-            size: Height and width of the images that they are for.
+            size: Height and width of the images.
 
         Raises:
-            InputError: They do not.
+            InputError: They do not fit.
         """
         check_grid(given, self.grid_of(given, size), type(self).__name__)
 
@@ -57,7 +55,7 @@ class SalientMix(BatchMix):
 
     def saliency(self, looked: Looked | None, size: Grid) -> Tensor:
         """Return the guide's maps (B, h, w) on the grid that masks are drawn on."""
-        assert looked is not None  # BatchMix.mix has asked the guide
+        assert looked is not None  # BatchMix.mix has called the guide
         given = (int(looked.saliency.shape[-2]), int(looked.saliency.shape[-1]))
         self.check_guide(given, size)
         return fit_map(looked.saliency, self.grid_of(given, size))
@@ -66,21 +64,21 @@ class SalientMix(BatchMix):
 class AttentiveCutMix(SalientMix):
     """Attentive CutMix (ICASSP 2020): the partner's strongest cells are pasted.
 
-    They are pasted at their own places; the label follows the area. The official code
-    takes the last feature map of a frozen ResNet-50, of which it reads one channel;
-    here a guide says what is strong. Of equal cells the first one counts.
+    They keep their positions; the label follows the area. The official code reads one
+    channel of the last feature map of a frozen ResNet-50; here a guide gives the
+    saliency. Of equal cells the first one is taken.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
-            share is drawn from, one for the batch; read with ``top_k=None`` alone.
+            share is drawn from, once per batch. Used only with ``top_k=None``.
             Defaults to 1.0.
         cells (tuple[int, int], optional): Rows and columns of the cells. Defaults to
             None: the guide's own grid.
         top_k (int, optional): How many cells are taken, 6 of 7 x 7 in the paper.
-            Defaults to None: as many as the drawn share says, as MergeMix does.
-        keep (str): Whose strongest cells are seen. ``'partner'``: the partner's are
-            pasted, as in the paper; ``'own'``: the own image keeps its strongest, all
-            else is the partner's (AttentiveMix+ of OpenMixup). Defaults to
+            Defaults to None: the number follows the drawn share, as in MergeMix.
+        keep (str): Whose strongest cells are visible. ``'partner'``: the partner's are
+            pasted, as in the paper; ``'own'``: the own image keeps its strongest cells,
+            and all others show the partner (AttentiveMix+ of OpenMixup). Defaults to
             ``'partner'``.
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
         pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
@@ -113,7 +111,11 @@ class AttentiveCutMix(SalientMix):
         return self.cells or given
 
     def check_guide(self, given: Grid, size: Grid) -> None:
-        """Check that maps fit and have more than ``top_k`` cells."""
+        """Check that maps fit and have more than ``top_k`` cells.
+
+        Raises:
+            InputError: They do not, or a cell is smaller than a pixel.
+        """
         super().check_guide(given, size)
         grid = self.grid_of(given, size)
         if self.top_k is not None and self.top_k >= grid[0] * grid[1]:
@@ -128,7 +130,7 @@ class AttentiveCutMix(SalientMix):
             )
 
     def draw_shares(self, batch: int) -> np.ndarray | None:
-        """Draw one share for the batch; with ``top_k`` only whether it is mixed."""
+        """Draw one share for the batch; with ``top_k``, only whether it is mixed."""
         if self.top_k is None:
             lam = self._draw_share()
             return None if lam is None else np.full(batch, lam)
@@ -141,7 +143,7 @@ class AttentiveCutMix(SalientMix):
         looked: Looked | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
-        """Take the strongest cells, and enlarge them to pixels."""
+        """Select the strongest cells, and enlarge them to pixels."""
         saliency = self.saliency(looked, size)
         if self.keep == 'partner':
             saliency = saliency[partner]
@@ -161,21 +163,20 @@ class AttentiveCutMix(SalientMix):
 
 
 class SaliencyMix(SalientMix):
-    """SaliencyMix (ICLR 2021): CutMix whose box lies where the partner stands out.
+    """SaliencyMix (ICLR 2021): CutMix with a box around the partner's salient point.
 
-    The middle of the box is the strongest point of the partner's map, the first of
-    equals, and the box is cut off at the border as CutMix' is; the label follows the
-    area.
+    The centre of the box is the strongest point of the partner's map, the first of
+    equals. The box is clipped at the border as in CutMix; the label follows the area.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
         pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
-            ``'random'``, the official one.
-        mode (str): ``'batch'``: one box for all images, where the partner of the first
-            image stands out, as in the official code; the guide looks at that image
-            alone. ``'elem'``: a box for each. Defaults to ``'batch'``.
+            ``'random'``, the official value.
+        mode (str): ``'batch'``: one box for all images, around the salient point of the
+            first image's partner, as in the official code; the guide processes only
+            that partner. ``'elem'``: one box per image. Defaults to ``'batch'``.
     """
 
     modes = ('batch', 'elem')
@@ -195,7 +196,7 @@ class SaliencyMix(SalientMix):
         return given
 
     def asked_images(self, partner: Tensor) -> Tensor | None:
-        """Return the first image's partner alone where its box is for all (1,)."""
+        """Return the first image's partner (1,) with ``mode='batch'``, else None."""
         return partner[:1] if self.mode == 'batch' else None
 
     def draw_masks(
@@ -205,7 +206,7 @@ class SaliencyMix(SalientMix):
         looked: Looked | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
-        """Lay a box around the strongest point of each partner."""
+        """Place a box around the strongest point of each partner."""
         saliency = self.saliency(looked, size)
         if self.mode == 'elem':
             saliency = saliency[partner]
@@ -223,23 +224,23 @@ class SaliencyMix(SalientMix):
 
 
 class SMMix(SalientMix):
-    """SMMix (ICCV 2023): the least salient window shows the partner's most salient one.
+    """SMMix (ICCV 2023): the partner's most salient window covers the least salient.
 
-    Windows are square and of one size for the batch, with sides uniform between two
-    fractions of the shorter side of the grid; of equal windows the first counts. The
-    partner is that of the batch flipped, and what it gives comes from another place
-    (``Mix.source``). The label follows the area; the terms of its loss are those of
-    :class:`mmtlalign.methods.smmix.RegionTerms`.
+    Windows are square and have one size per batch; their side is uniform between two
+    fractions of the shorter side of the grid. Of equal windows the first is taken.
+    Partners are those of ``pairing='flip'``, and the partner's window lies at another
+    position than the one it covers (``Mix.source``). The label follows the area; the
+    terms of the loss are in :class:`mmtlalign.methods.smmix.RegionTerms`.
 
     Args:
-        patch_size (int, optional): Side of a token in pixels that windows lie on.
-            Defaults to None: the guide's own grid (14 x 14 for DeiT, 7 x 7 for Swin
-            and PVT at 224 pixels).
+        patch_size (int, optional): Side in pixels of the tokens that windows consist
+            of. Defaults to None: the guide's own grid (14 x 14 for DeiT, 7 x 7 for
+            Swin and PVT at 224 pixels).
         sides (tuple[float, float]): Smallest and largest side of a window as a
             fraction of the grid's, both inclusive. Defaults to (0.25, 0.75).
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
-        **kwargs: ``pairing`` and ``mode``, of which there are ``'flip'`` and
-            ``'elem'``.
+        **kwargs: ``pairing`` and ``mode``; only ``'flip'`` and ``'elem'`` are
+            supported.
     """
 
     own_head = 'SMMix'
@@ -283,11 +284,11 @@ class SMMix(SalientMix):
         return grid
 
     def draw_shares(self, batch: int) -> np.ndarray | None:
-        """Draw whether the batch is mixed; how much is a matter of the grid."""
+        """Draw whether the batch is mixed; :meth:`draw_masks` draws the area."""
         return np.zeros(batch) if np.random.rand() < self.prob else None
 
     def draw_side(self, cells: int) -> int:
-        """Draw the side of the windows for a grid of so many cells a side."""
+        """Draw the side of the windows, in cells, for a grid of ``cells`` a side."""
         low, high = (int(cells * side) for side in self.sides)
         return int(np.random.randint(max(low, 1), max(high, 1) + 1))
 
@@ -298,7 +299,7 @@ class SMMix(SalientMix):
         looked: Looked | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
-        """Find the windows; ``source`` is where in the partner they come from."""
+        """Find the windows; ``source`` is their position in the partner's image."""
         saliency = self.saliency(looked, size)
         high, wide = (int(cells) for cells in saliency.shape[1:])
         side = self.draw_side(min(high, wide))

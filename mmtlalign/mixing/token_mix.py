@@ -1,6 +1,6 @@
 """Augments whose mask lies on a grid: TokenCutMix, TokenMix, GridMix, MaskMix.
 
-On the token grid (h, w) no token shows both images.
+With a mask on the token grid (h, w), no token shows both images.
 """
 
 import math
@@ -13,19 +13,19 @@ from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix, mask_count
 from mmtlalign.mixing.cutmix import box_mask, clipped_box
 
-# Of the official TokenMix code: blocks have between this and its inverse.
+# Aspect ratios of blocks lie between this and its inverse (official TokenMix code).
 ASPECT = 0.3
 
 
 class TokenBatchMix(BatchMix):
-    """Base of the augments that draw a mask of tokens.
+    """Base class of augments that draw a mask of tokens.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
         patch_size (int): Side of a token in pixels. For hierarchical backbones the
-            papers do not say which grid; the patch embedding's is usual, the
-            last stage's (32 for Swin) keeps every merged token whole.
+            papers do not say which grid they use; the patch embedding's is usual, and
+            with the last stage's (32 for Swin) no merged token shows both images.
             Defaults to 16.
         **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
@@ -71,23 +71,23 @@ class TokenCutMix(TokenBatchMix):
 
 
 class TokenMix(TokenBatchMix):
-    """TokenMix (ECCV 2022, arXiv 2207.08409): many small parts instead of one.
+    """TokenMix (ECCV 2022, arXiv 2207.08409): several separate regions are pasted.
 
-    The mask alone: the paper's targets come from a teacher's label maps, which
-    ``mmtlalign.TokenMixVisionTransformerClsHead`` reads. ``round((1 - lam) * h * w)``
-    tokens are the partner's; the official code takes half of them and 14 more,
-    ``share=4/7`` of 14x14.
+    This class draws only the mask: the paper's targets come from a teacher's label
+    maps, which ``mmtlalign.TokenMixVisionTransformerClsHead`` reads.
+    ``round((1 - lam) * h * w)`` tokens are the partner's; the official code takes half
+    of all tokens and 14 more, ``share=4/7`` of 14x14.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
         patch_size (int): Side of a token in pixels. Defaults to 16.
-        mask_type (str): ``'block'``: rectangles of random area and aspect until the
-            share is reached, the last one cut to fit; ``'random'``: single
+        mask_type (str): ``'block'``: rectangles of random area and aspect ratio until
+            the share is reached, the last one truncated to fit; ``'random'``: single
             tokens. Defaults to ``'block'``.
-        share (float, optional): The partner's share of the tokens, always; the Beta
-            distribution is drawn from and not read, as in the official code. Defaults
-            to None: as drawn.
+        share (float, optional): Fixed share of the partner's tokens; the value drawn
+            from the Beta distribution is then ignored, as in the official code.
+            Defaults to None: the drawn share.
         **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
@@ -129,8 +129,8 @@ def random_cells(grid: tuple[int, int], count: int) -> np.ndarray:
 def random_blocks(grid: tuple[int, int], count: int) -> np.ndarray:
     """Draw a mask (h, w), float32, of ``count`` cells in rectangles that may overlap.
 
-    A rectangle is placed around a cell that is still free, so that each one
-    adds to the mask however full it is.
+    Each rectangle is placed over a cell that is still free, so that it always adds to
+    the mask.
     """
     mask = np.zeros(grid, np.float32)
     left = count
@@ -148,25 +148,24 @@ def random_blocks(grid: tuple[int, int], count: int) -> np.ndarray:
 
 
 def _span(cell: int, side: float, length: int) -> slice:
-    """Draw a run of about ``side`` cells, inside the grid and over ``cell``."""
+    """Draw a run of about ``side`` cells that contains ``cell`` and fits the grid."""
     side = min(max(round(side), 1), length)
     first = np.random.randint(max(cell - side + 1, 0), min(cell, length - side) + 1)
     return slice(first, first + side)
 
 
 class GridMix(BatchMix):
-    """GridMix (Baek et al., Pattern Recognition 2021): a grid of random cells.
+    """GridMix (Baek et al., Pattern Recognition 2021): random cells of a grid.
 
-    ``round((1 - lam) * grid²)`` cells, drawn at random, come from the partner.
-    Where the grid does not divide the image, its cells differ by one pixel. The
-    mask alone: the paper's extra loss on the label of each cell is a head's
-    matter.
+    ``round((1 - lam) * grid²)`` cells, drawn at random, come from the partner. Where
+    the grid does not divide the image, the sides of its cells differ by one pixel. The
+    paper's additional loss on the label of each cell is not part of this class.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
-        grid (int): Rows and columns of the grid. Defaults to 7 (ours): cells of 32
-            pixels at 224, the last feature map of most hierarchical backbones.
+        grid (int): Rows and columns of the grid. Defaults to 7 (our choice): cells of
+            32 pixels at 224, the last feature map of most hierarchical backbones.
         **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
@@ -193,23 +192,22 @@ class GridMix(BatchMix):
 
 
 class MaskMix(BatchMix):
-    """MaskMix of MixPro (ICLR 2023): random cells, other ones in every image.
+    """MaskMix of MixPro (ICLR 2023): random cells, drawn separately for every image.
 
-    One share is drawn for the batch; ``ceil(lam * cells)`` cells of each image, drawn
-    at random for it alone, stay its own. Cells at the right and at the bottom are cut
-    off by the border; the share is that of the pixels that are seen, where the
-    official code counts cells.
+    One share is drawn for the batch. ``ceil(lam * cells)`` cells, drawn at random for
+    each image, keep the own image. Cells at the right and bottom are clipped at the
+    border; the label follows the visible pixels, where the official code counts cells.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
         cell (int): Side of a cell in pixels, a multiple of the token's. Defaults to 32
-            (ours): two tokens of 16 a side; official are 56 with tokens of 14 and, for
-            Swin, 28 or 56.
+            (our choice): two tokens of 16 a side. The official values are 56 with
+            tokens of 14 and, for Swin, 28 or 56.
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
         pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
-            ``'random'``, the official one.
-        mode (str): ``'elem'``: cells for each image; ``'pair'``: for each pair, which
+            ``'random'``, the official value.
+        mode (str): ``'elem'``: one mask per image; ``'pair'``: one per pair, which
             needs ``pairing='flip'``. Defaults to ``'elem'``.
     """
 
@@ -235,7 +233,7 @@ class MaskMix(BatchMix):
         return None if lam is None else np.full(mask_count(batch, self.mode), lam)
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
-        """Draw the cells that stay, and enlarge the others to pixels."""
+        """Draw the cells that keep the own image, and enlarge the others to pixels."""
         if max(size) <= self.cell:
             warnings.warn(
                 f'MaskMix, cell={self.cell}: images of {size[0]}x{size[1]} pixels are '

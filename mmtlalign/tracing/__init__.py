@@ -1,9 +1,10 @@
-"""Follow the share of the partner image through a network. Plain PyTorch.
+"""Tracing of the partner image's share through a network. Needs only PyTorch.
 
-Read ``propagate.py`` (how shares move), ``tracer.py`` (what happens in a forward pass),
-``attach.py`` (hooks onto a network) and ``trace.py`` (a mixed batch through it). What
-is peculiar to a host is in ``adapters``, imported when one of its backbones is met;
-``kernels`` are the ways to compute.
+Read ``propagate.py`` (how shares move), ``tracer.py`` (one forward pass), ``attach.py``
+(hooks on a network) and ``trace.py`` (a mixed batch), in this order. Code that is
+specific to a host library (mmpretrain, mmdet, timm) is in ``adapters`` and imported
+with the first of its backbones; ``kernels`` has faster implementations of the same
+computation.
 """
 
 from mmtlalign.tracing.attach import TraceContext, attach, detach

@@ -1,13 +1,13 @@
-"""Attach tracing to a network that stays as it is, and detach it again.
+"""Attach tracing to an unmodified network, and detach it again.
 
 :func:`attach` registers hooks once, when the model is built. All of them share one
-:class:`TraceContext`, on which :mod:`mmtlalign.tracing.trace` puts a reader for one
-forward pass. Without a reader an attached network is the stock one: same state dict,
+:class:`TraceContext`, in which :mod:`mmtlalign.tracing.trace` sets a reader for one
+forward pass. Without a reader an attached network behaves as before: same state dict,
 same arithmetic.
 
 An adapter reads each attention of its host by one of :meth:`TraceContext.read_weights`,
 ``replace_attention``, ``capture`` and ``swap_class``, the first that fits; ``before``,
-``after`` and ``in_windows`` report what else happens to the tokens.
+``after`` and ``in_windows`` report all other changes of the tokens.
 """
 
 from collections.abc import Callable
@@ -35,15 +35,15 @@ from mmtlalign.tracing.support import (
 
 @dataclass
 class TraceContext:
-    """What the hooks of one backbone share.
+    """State that the hooks of one backbone share.
 
     Attributes:
-        reader: Reader of the forward pass that is running, else None.
+        reader: Reader of the current forward pass, or None.
         attentions: Number of attentions that are read.
         has_head_tokens: Whether head tokens are appended in an attention (DHVT).
-        late_tokens: How many special tokens join behind the patch embedding.
-        learnt_weights: The rule for layers that mix tokens by learnt weights.
-        undo: Takes off what was attached, the last first.
+        late_tokens: Number of special tokens that join after the patch embedding.
+        learnt_weights: The rule for layers that mix tokens with learnt weights.
+        undo: Functions that remove what was attached; the last is called first.
     """
 
     reader: Reader | None = None
@@ -54,13 +54,13 @@ class TraceContext:
     undo: list[Callable[[], object]] = field(default_factory=list, repr=False)
 
     def before(self, module: nn.Module, report: Callable) -> None:
-        """Call ``report(reader, module, *args, **kwargs)`` before a forward."""
+        """Call ``report(reader, module, *args, **kwargs)`` before each forward pass."""
         hook = EventHook(self, report)
         handle = module.register_forward_pre_hook(hook.before, with_kwargs=True)
         self.undo.append(handle.remove)
 
     def after(self, module: nn.Module, report: Callable) -> None:
-        """Call ``report(reader, module, output)`` after a forward."""
+        """Call ``report(reader, module, output)`` after each forward pass."""
         handle = module.register_forward_hook(EventHook(self, report).after)
         self.undo.append(handle.remove)
 
@@ -68,8 +68,9 @@ class TraceContext:
         """Read the attention inside a module's forward as attention in windows.
 
         Args:
-            module: Puts the windows together again at the end of its forward.
-            enter: Called as in :meth:`before`; calls ``reader.enter_windows``.
+            module: Module that merges the windows again at the end of its forward.
+            enter: Function that calls ``reader.enter_windows``; it is called as in
+                :meth:`before`.
         """
         self.before(module, enter)
         self.after(module, _leave_windows)
@@ -87,9 +88,9 @@ class TraceContext:
         """Read an attention whose function is an attribute of the module.
 
         Args:
-            module: Calls the function as PyTorch's is called.
-            scale: Factor of the logits, where the function has one of its own that
-                its callers do not give. Defaults to None.
+            module: Module that calls the function with the arguments of PyTorch's.
+            scale: Factor of the logits, if the function has its own and callers do not
+                pass one. Defaults to None.
             name: Name of the attribute.
         """
         setattr(module, name, AttentionHook(self, getattr(module, name), scale))
@@ -99,7 +100,7 @@ class TraceContext:
         """Read an attention that is computed in the middle of a module's forward.
 
         Args:
-            module: Calls a softmax, or PyTorch's fused attention, in its forward.
+            module: Module that calls a softmax, or PyTorch's fused attention, there.
         """
         self.swap_class(module, capturing(type(module)))  # type: ignore[arg-type]
 
@@ -107,8 +108,8 @@ class TraceContext:
         """Read an attention by a subclass of its module that computes the same.
 
         Args:
-            module: Changed in place.
-            cls: Its forward calls ``self.attention_hook`` in place of
+            module: Module whose class is replaced in place.
+            cls: Subclass whose forward calls ``self.attention_hook`` in place of
                 ``F.scaled_dot_product_attention``.
         """
         self.undo.append(partial(setattr, module, '__class__', type(module)))
@@ -126,15 +127,15 @@ def _weigh(reader: Reader, module: nn.Module, output: Tensor) -> None:
 
 
 def _unwrap(module: nn.Module, name: str) -> None:
-    """Put back the function that an attention hook calls."""
+    """Restore the function that an attention hook replaces."""
     setattr(module, name, getattr(module, name).function)
 
 
 class EventHook:
-    """A forward hook that does something only while there is a reader.
+    """A forward hook that is active only while there is a reader.
 
-    An object, as a deep copy of the network copies it and its context; a function
-    would go on reporting to the context of the original.
+    It is an object, not a closure, because a deep copy of the network must get a copy
+    of it with the copied context; a closure would keep the context of the original.
     """
 
     def __init__(self, context: TraceContext, report: Callable[..., object]):
@@ -142,37 +143,41 @@ class EventHook:
         self.report = report
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Report the arguments of the forward to the reader."""
+        """Report the arguments of the forward pass to the reader."""
         if self.context.reader is not None:
             self.report(self.context.reader, module, *args, **kwargs)
 
     def after(self, module: nn.Module, args: tuple, output: object) -> None:
-        """Report the output of the forward to the reader."""
+        """Report the output of the forward pass to the reader."""
         if self.context.reader is not None:
             self.report(self.context.reader, module, output)
 
 
 def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceContext:
-    """Put hooks on every attention of a backbone, in place; a second call does nothing.
+    """Register hooks on every attention of a backbone, in place.
 
-    Its class and its state dict do not change; deep copies get a context of their own.
+    A second call does nothing. The backbone's class and state dict do not change; deep
+    copies get their own context.
 
     Args:
-        backbone: Of a supported class, as it is or in a wrapper of
-            :func:`bare_model`.
-        learnt_weights: How labels move through networks that mix tokens by learnt
-            weights in place of attention (MLP-Mixer, ResMLP, depth-wise convolutions),
-            a rule of ours that is in no paper: ``'mean_gates'`` takes the gates of a
-            token MLP as their mean over channels, ``'no_gates'`` its weights alone,
-            ``'exact'`` channel by channel, which is slow and for analysis; layers
-            without gates are the same in all. Defaults to None: such networks are
-            refused.
+        backbone: Backbone of a supported class, bare or in a wrapper that
+            :func:`bare_model` removes.
+        learnt_weights: How labels move through networks that mix tokens with learnt
+            weights in place of attention (MLP-Mixer, ResMLP, depth-wise convolutions).
+            The rules are ours and not from a paper. They differ in the gates of token
+            MLPs, the factors ``f(a) / a`` of an activation: ``'mean_gates'`` averages
+            them over channels, ``'no_gates'`` leaves them out, ``'exact'`` computes
+            each channel, which is slow and meant for analysis. Defaults to None: such
+            networks are rejected.
+
+    Returns:
+        The context that all hooks share.
 
     Raises:
         UnsupportedError: The backbone's class, or a module in it that looks like
             attention, is not known; or it has learnt weights and no rule is given.
-        InputError: There is no such rule, the backbone has attention, or it is
-            attached with another rule.
+        InputError: The rule does not exist, the backbone has attention and needs no
+            rule, or it is attached with another rule.
     """
     backbone = bare_model(backbone)
     context = getattr(backbone, 'trace_context', None)
@@ -228,13 +233,13 @@ def _check_rule(
 
 
 def detach(backbone: nn.Module) -> None:
-    """Take off what :func:`attach` put on: every object is the stock one again.
+    """Remove all that :func:`attach` added, and restore the original modules.
 
     Args:
-        backbone: Attached or not, as it is or in a wrapper of :func:`bare_model`.
+        backbone: Attached or not, bare or in a wrapper that :func:`bare_model` removes.
 
     Raises:
-        TraceError: A forward pass is being read.
+        TraceError: A forward pass is being traced.
     """
     backbone = bare_model(backbone)
     context = getattr(backbone, 'trace_context', None)
@@ -253,7 +258,7 @@ def bare_model(model: nn.Module) -> nn.Module:
     """Return the model inside ``torch.compile`` and ``DistributedDataParallel``.
 
     Raises:
-        UnsupportedError: It is in ``DataParallel``, whose threads would share a trace.
+        UnsupportedError: It is in ``DataParallel``, whose threads would share a reader.
     """
     if isinstance(model, nn.DataParallel):
         raise UnsupportedError(
@@ -267,14 +272,14 @@ def bare_model(model: nn.Module) -> nn.Module:
 
 
 def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int]]:
-    """List what has to be attached: installer, module, number of attentions."""
-    # What is inside of an attention is part of it.
+    """List the modules to attach, as (installer, module, number of attentions)."""
+    # Submodules of an attention are part of it.
     inside: tuple[str, ...] = ()
     found = []
     for name, module in backbone.named_modules():
         if module is backbone or name.startswith(inside):
             continue
-        # A class of fast/ names the stock class that it stands for.
+        # A class of mmtlalign.fast names the original class that it replaces.
         cls = vars(type(module)).get('stands_for', type(module))
         if cls in KNOWN.attentions:
             found.append((KNOWN.attentions[cls], module, 1))

@@ -1,9 +1,9 @@
-"""Read attention that is computed in the middle of a forward which is not ours.
+"""Read attention that is computed in the middle of another library's forward method.
 
-A module becomes an object of a subclass whose forward is that of its class, compiled
-again with a hook in the places of its calls of attention. Where that cannot be done,
-the calls are intercepted while the forward runs, which costs the host about a
-microsecond for every call of PyTorch in it.
+The module's class is replaced by a subclass whose forward is recompiled from its source
+with hooks around the calls of attention. Where that is not possible, the calls are
+intercepted while the forward runs, which costs about a microsecond of CPU time for
+every PyTorch call in it.
 """
 
 import __future__
@@ -30,9 +30,9 @@ _FUTURE_FLAGS = functools.reduce(int.__or__, (f.compiler_flag for f in _FUTURES)
 
 
 def capturing(cls: type) -> type:
-    """Return the subclass of a module's class whose attention passes a hook.
+    """Return a subclass of a module's class whose attention goes through a hook.
 
-    Its objects have an :class:`AttentionHook` as ``attention_hook``.
+    Its instances must have an :class:`AttentionHook` as ``attention_hook``.
     """
     return _capturing(cls, cls.forward)  # type: ignore[attr-defined]
 
@@ -48,26 +48,26 @@ def _capturing(cls: type, forward: Callable) -> type:
 
 
 def forward_with_hook(cls: type, forward: Callable) -> Callable | None:
-    """Return a forward whose attention passes ``self.attention_hook``.
+    """Return a forward whose attention goes through ``self.attention_hook``.
 
     In its source ``F.scaled_dot_product_attention(...)`` becomes
     ``self.attention_hook(...)``, and every softmax ``x`` becomes
-    ``self.attention_hook.weigh(x)``. All else, line numbers included, stays.
+    ``self.attention_hook.weigh(x)``. All else, including line numbers, is unchanged.
 
     Args:
         cls: The class that has the forward.
         forward: Its function.
 
     Returns:
-        None where it cannot be done for certain: the source is not there or not what
-        runs, the function is decorated or has a closure (``super()``), or there is no
-        call of attention in it.
+        The new function, or None where it cannot be built reliably: the source is
+        missing or differs from the running code, the function is decorated or has a
+        closure (``super()``), or it does not call attention.
     """
     try:
         code = forward.__code__
         tree = ast.parse(f'class {cls.__name__}:\n{inspect.getsource(forward)}')
         ast.increment_lineno(tree, code.co_firstlineno - 2)
-        # Python compiles calls of what a file imports in their own way.
+        # Python compiles calls on an imported module to other bytecode.
         for name in code.co_names:
             if isinstance(forward.__globals__.get(name), ModuleType):
                 line = ast.Import([ast.alias(name)], lineno=1, col_offset=0)
@@ -87,7 +87,7 @@ def forward_with_hook(cls: type, forward: Callable) -> Callable | None:
 
 
 def _compile(tree: ast.Module, like: CodeType) -> CodeType | None:
-    """Compile a class, which is last in the tree, and return its function's code."""
+    """Compile the class at the end of the tree, and return its function's code."""
     flags = like.co_flags & _FUTURE_FLAGS
     code = compile(tree, like.co_filename, 'exec', flags, dont_inherit=True)
     for name in (tree.body[-1].name, like.co_name):  # type: ignore[attr-defined]
@@ -97,10 +97,10 @@ def _compile(tree: ast.Module, like: CodeType) -> CodeType | None:
 
 
 class _HookCalls(ast.NodeTransformer):
-    """Put a hook into the calls of attention of a function.
+    """Insert the hook into all calls of attention in a function.
 
     Attributes:
-        found: Number of calls.
+        found: Number of calls found.
     """
 
     def __init__(self, function: Callable):
@@ -126,7 +126,7 @@ class _HookCalls(ast.NodeTransformer):
         return node
 
     def _value(self, node: ast.expr) -> object:
-        """Return what a dotted name stands for; None if that is not known."""
+        """Return the object that a dotted name refers to, or None if not known."""
         if isinstance(node, ast.Attribute):
             return getattr(self._value(node.value), node.attr, None)
         return self.globals.get(node.id) if isinstance(node, ast.Name) else None
@@ -140,7 +140,7 @@ class _HookCalls(ast.NodeTransformer):
 
 
 class _AttentionCalls(TorchFunctionMode):
-    """While it is active, fused attention and softmax pass an attention hook."""
+    """Mode in which fused attention and softmax go through an attention hook."""
 
     def __init__(self, hook: AttentionHook):
         super().__init__()
@@ -157,7 +157,7 @@ class _AttentionCalls(TorchFunctionMode):
 
 
 class _Intercepting:
-    """Mixin of modules whose calls of attention are intercepted."""
+    """Mixin for modules whose calls of attention are intercepted."""
 
     attention_hook: AttentionHook
 
@@ -171,7 +171,7 @@ class _Intercepting:
 
 
 def _reduce(module: Any, protocol: int) -> tuple:
-    """Pickle a class made on the fly by the class that it stands for."""
+    """Pickle an instance of a generated class by the class that it replaces."""
     return _rebuild, (module.captured,), module.__dict__
 
 

@@ -1,14 +1,15 @@
-"""The events of one forward pass, and the base of what reads them.
+"""The events of one forward pass, and the base class of their readers.
 
 A :class:`Reader` receives the events from the hooks that
-:mod:`mmtlalign.tracing.attach` puts onto a network. There are events
+:mod:`mmtlalign.tracing.attach` registers on a network. There are events
 
 1. between attentions: ``embed``, ``merge_tokens``, ``add_special_tokens``;
-2. before an attention whose keys are not the tokens as they are: ``enter_windows``,
+2. before an attention whose keys are not simply all tokens: ``enter_windows``,
    ``reduce_keys``, ``append_tokens``;
-3. for the attention one of three: ``key_share`` and then ``move_share`` (the network's
-   own attention moves the share), ``attend`` (queries and keys), ``weigh`` (weights);
-   in its place ``move_tokens``, where learnt weights mix the tokens;
+3. for each attention, one of three: ``key_share`` and then ``move_share`` (the
+   network's own attention moves the share), ``attend`` (given queries and keys),
+   ``weigh`` (given weights); or ``move_tokens`` for a layer that mixes tokens with
+   learnt weights;
 4. after an attention in windows: ``leave_windows``.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns,
@@ -27,21 +28,21 @@ from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 
 
 class Reader:
-    """Base of what reads a forward pass: keeps the geometry of the tokens.
+    """Base class of readers of a forward pass; it keeps the geometry of the tokens.
 
     Args:
         grid: Token rows and columns ``(h, w)``.
-        prefix: Number of special tokens P, which lead the sequence.
+        prefix: Number of special tokens P, which come first in the sequence.
 
     Attributes:
-        grid, prefix: The same where the forward pass is now.
-        seen: Number of attentions met.
-        windows: Arguments of :meth:`enter_windows` while attention is in windows.
-        appended: How many tokens :meth:`append_tokens` appended.
+        grid, prefix: The same at the current point of the forward pass.
+        seen: Number of attentions so far.
+        windows: Arguments of :meth:`enter_windows` inside windows, else None.
+        appended: Number of tokens that :meth:`append_tokens` appended.
     """
 
     def __init__(self, grid: Pair, prefix: int):
-        dispatch.asked_way()  # what is wrong with it is said before the forward pass
+        dispatch.asked_way()  # raises before the forward pass if the setting is wrong
         self.grid = grid
         self.prefix = prefix
         self.seen = 0
@@ -59,12 +60,13 @@ class Reader:
         """Read one attention from its queries and keys.
 
         Args:
-            query: (B, H, Nq, D). Fewer queries than tokens are the leading ones, as
-                in class attention; the other tokens stay as they are.
-            key: (B, H, Nk, D), of the tokens, or of what :meth:`enter_windows`,
-                :meth:`reduce_keys` or :meth:`append_tokens` made of them.
+            query: (B, H, Nq, D). If there are fewer queries than tokens, as in class
+                attention, they are those of the first tokens; the others do not change.
+            key: (B, H, Nk, D), of the tokens as :meth:`enter_windows`,
+                :meth:`reduce_keys` or :meth:`append_tokens` left them.
             scale: Factor of the logits.
-            mask: Added to the logits, or boolean. Defaults to None.
+            mask: Float mask that is added to the logits, or boolean mask that is True
+                where a query may attend. Defaults to None.
         """
         raise NotImplementedError
 
@@ -78,30 +80,30 @@ class Reader:
         raise NotImplementedError
 
     def key_share(self, batch: int) -> Tensor | None:
-        """Return what the network's own attention is to move beside its values.
+        """Return the share that the network's own attention moves with its values.
 
         Args:
             batch: Leading dimension B of the queries; B * windows in windows.
 
         Returns:
-            Share of the next attention's keys (B, Nk, S). None: the reader takes
+            Share of the next attention's keys (B, Nk, S). None: the reader needs
             queries and keys, or weights.
         """
         return None
 
     def move_share(self, moved: Tensor) -> None:
-        """Take back what :meth:`key_share` returned, moved (B, Nq, S)."""
+        """Receive the share of :meth:`key_share` after the attention (B, Nq, S)."""
         raise NotImplementedError
 
     def move_tokens(self, batch: int, move: Callable[[Tensor], Tensor]) -> None:
-        """Pass a layer that mixes tokens by learnt weights in place of attention.
+        """Read a layer that mixes tokens with learnt weights in place of attention.
 
         Args:
-            batch: Images of this forward pass.
-            move: Moves a share (B, N, S) as the layer moves tokens.
+            batch: Number of images of this forward pass.
+            move: Function that moves a share (B, N, S) as the layer moves tokens.
 
         Raises:
-            UnsupportedError: The reader reads attention.
+            UnsupportedError: The reader supports only attention.
         """
         raise UnsupportedError(
             'This network mixes tokens by learnt weights, and has no attention that '
@@ -111,7 +113,7 @@ class Reader:
     def enter_windows(
         self, grid: Pair, window: Pair, shift: Pair = (0, 0), pad_first: bool = True
     ) -> None:
-        """Expect the next attention inside windows.
+        """Announce that the next attention is computed inside windows.
 
         Args:
             grid: Token rows and columns, without padding.
@@ -122,42 +124,42 @@ class Reader:
         self.windows = (tuple(grid), tuple(window), tuple(shift), pad_first)
 
     def leave_windows(self) -> None:
-        """Put the windows together again, which ends the attention."""
+        """Merge the windows again, which ends the attention."""
         self.windows = None
 
     def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
-        """Expect pooled tokens as keys of the next attention (PVT, ICCV 2021, §3.3).
+        """Announce pooled keys for the next attention (PVT, ICCV 2021, §3.3).
 
         Args:
-            pooling: Averages maps (B, S, h, w) as the keys are reduced, such as
-                ``functools.partial(F.avg_pool2d, kernel_size=8)``.
+            pooling: Function that averages maps (B, S, h, w) as the keys are reduced,
+                such as ``functools.partial(F.avg_pool2d, kernel_size=8)``.
         """
 
     def append_tokens(self, count: int) -> None:
-        """Expect tokens made from the mean of all in the next attention.
+        """Announce tokens that are the mean of all tokens for the next attention.
 
         These are DHVT's head tokens (NeurIPS 2022, §3.4). After the attention their
-        mean is added to the class token, and they are gone.
+        mean is added to the class token, and they are removed.
         """
         self.appended = count
 
     def merge_tokens(
         self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING
     ) -> None:
-        """Merge groups of tokens into one each.
+        """Merge each group of tokens into one.
 
         Args:
-            kernel, stride: Rows and columns of a group, and between groups.
+            kernel, stride: Size of a group and step between groups, rows and columns.
             padding: Left, right, top, bottom.
         """
         raise NotImplementedError
 
     def add_special_tokens(self, count: int = 1) -> None:
-        """Put special tokens, which start at the mean of the others, in front."""
+        """Prepend special tokens, which start at the mean of the others."""
         self.prefix += count
 
     def embed(self, kernel: Pair, stride: Pair, padding: Padding = NO_PADDING) -> None:
-        """Pass a patch embedding: the first makes the tokens, others merge them.
+        """Read a patch embedding: the first creates tokens, later ones merge them.
 
         Arguments as in :meth:`merge_tokens`.
         """

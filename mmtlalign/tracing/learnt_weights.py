@@ -1,11 +1,11 @@
-"""How shares move through layers that mix tokens by learnt weights: pure functions.
+"""How shares move through layers that mix tokens with learnt weights: pure functions.
 
-TL-Align measures what token ``j`` contributes to token ``i`` by ``|w_ij| / sum_k
+TL-Align measures the contribution of token ``j`` to token ``i`` by ``|w_ij| / sum_k
 |w_ik|`` (ICCV 2023, §3.1) and leaves MLP-like models unexplored. These rules apply that
-measure to them and are ours, in no paper (docs/tracing.md). Without gradient, in
-float32; no product is left to TF32.
+measure to them; they are ours and not from a paper (docs/tracing.md). All functions run
+without gradient, in float32 and never in TF32.
 
-Shapes: ``B`` batch, ``N`` tokens, ``M`` tokens behind a layer, ``J`` hidden tokens of a
+Shapes: ``B`` batch, ``N`` tokens, ``M`` tokens after a layer, ``J`` hidden tokens of a
 token MLP, ``C`` channels, ``S`` share columns, ``h, w`` token rows and columns.
 """
 
@@ -18,11 +18,11 @@ from torch import Tensor
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.propagate import Padding, Pair, multiply
 
-# How the gates of a token MLP count.
+# How the gates of a token MLP enter.
 RULES = ('mean_gates', 'no_gates', 'exact')
-# Rows of a matrix of all tokens that are held at once.
+# Rows of the token-by-token matrix that are in memory at once.
 _ROWS = 64
-# Stands for 0 where an activation is divided by what it is given.
+# Replaces an input of 0 where an activation is divided by its input.
 _NEAR_ZERO = 1e-6
 
 
@@ -41,11 +41,14 @@ def known_weights(learnt_weights: str) -> str:
 
 @torch.no_grad()
 def gates_of(activation: Callable[[Tensor], Tensor], before: Tensor) -> Tensor:
-    """Return by what an activation multiplies its input, ``f(a) / a``, float32.
+    """Return the factor ``f(a) / a`` that an activation multiplies its input with.
 
     Args:
         activation: GELU, ReLU, SiLU or another with ``f(0) = 0``.
         before: Its input ``a``, of any shape.
+
+    Returns:
+        The factors, float32, in the shape of ``a``.
     """
     before = before.detach().float()
     before = before.where(before != 0, _NEAR_ZERO)
@@ -61,16 +64,18 @@ def move_by_layers(
 ) -> Tensor:
     """Move a share by one or two linear layers over the tokens of each channel.
 
-    The matrix is ``|last|``, or ``|last diag(gates) first|``, its rows divided by their
-    sums; with gates of each channel the mean of the channels' matrices. A row without
-    weights moves nothing. Only some rows are held at a time.
+    The matrix is ``|last|``, or ``|last diag(gates) first|``, with rows divided by
+    their sums; with gates per channel it is the mean of the channels' matrices. Where
+    a row is zero and M = N, the token keeps its share. Only some rows are in memory at
+    a time.
 
     Args:
         share: (B, N, S).
-        last: Weights (M, J) of the layer, or of the second one.
-        first: Weights (J, N) of the first one. Defaults to None: there is one.
-        gates: What is between two layers, (B, J) or (B, C, J). Defaults to None: the
-            weights alone.
+        last: Weights (M, J) of the layer, or of the second of two.
+        first: Weights (J, N) of the first of two layers. Defaults to None: there is
+            only one.
+        gates: Gates between the two layers, (B, J) or (B, C, J). Defaults to None: only
+            the weights are used.
 
     Returns:
         (B, M, S).
@@ -88,7 +93,7 @@ def move_by_layers(
 def _matrix_blocks(
     last: Tensor, first: Tensor | None, gate: Tensor | None, share: Tensor
 ) -> Iterator[Tensor]:
-    """Yield some rows (1 or B, rows, N) of a matrix after the other."""
+    """Yield the matrix in blocks of rows (1 or B, rows, N)."""
     for start in range(0, len(last), _ROWS):
         rows = last[start : start + _ROWS].detach().float()[None]
         if gate is not None:
@@ -110,8 +115,8 @@ def move_by_kernel(
 ) -> Tensor:
     """Move a share by a depth-wise convolution of stride 1 that keeps the size.
 
-    ``M p`` is the mean over channels of ``(|K| * p) / (|K| * 1)``: what lies outside of
-    the map does not count.
+    ``M p`` is the mean over channels of ``(|K| * p) / (|K| * 1)``: padding outside the
+    map does not count.
 
     Args:
         share: (B, h * w, S).
@@ -128,7 +133,7 @@ def move_by_kernel(
     maps = share.mT.flatten(0, 1).unflatten(1, (1, *grid))
     under = F.unfold(F.pad(maps, padding), size, dilation)
     real = F.unfold(F.pad(maps.new_ones(1, 1, *grid), padding), size, dilation)[0]
-    # What each channel's taps are divided by, at each place: (C, N).
+    # Sum of each channel's taps that lie inside the map, at each position (C, N).
     total = _product(taps, real)
     shares = _product((1 / total).mT, taps).mT / len(taps) * real
     moved = (shares * under).sum(dim=1)
@@ -136,7 +141,7 @@ def move_by_kernel(
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply matrices in float64, where there is any; float32."""
+    """Multiply matrices in float64, if the device has it, and return float32."""
     with torch.autocast(left.device.type, enabled=False):
         if left.device.type == 'mps':
             return left.float() @ right.float()

@@ -1,4 +1,4 @@
-"""Options of the tracer, checked."""
+"""Checks of the tracer's options."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,10 @@ from mmtlalign.errors import InputError
 
 
 def known_rule(head_token_rule: str) -> str:
-    """Return ``head_token_rule`` of the tracer.
+    """Return ``head_token_rule`` if it is valid.
 
     Raises:
-        InputError: There is no such rule.
+        InputError: The rule does not exist.
     """
     if head_token_rule not in ('nested', 'flat'):
         raise InputError(
@@ -23,7 +23,7 @@ def residual_weight(residual: bool | float) -> float:
     """Return ``residual`` of the tracer as a number.
 
     Raises:
-        InputError: It is not True, False or a number from 0 on.
+        InputError: It is not True, False or a finite number of at least 0.
     """
     if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
         raise InputError(

@@ -1,7 +1,7 @@
 """How shares move through a network: pure functions, without gradient, in float32.
 
-They are the reference; other ways with the same numbers, and the choice among them, are
-in :mod:`mmtlalign.tracing.kernels`.
+They are the reference implementation; faster ones with the same results, and the choice
+among them, are in :mod:`mmtlalign.tracing.kernels`.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with the ``P`` special ones first, ``D``
 channels of a head, ``S`` share columns, ``h, w`` token rows and columns.
@@ -29,14 +29,15 @@ def attention_map(
 ) -> Tensor:
     """Compute attention by its formula, in float64, averaged over heads.
 
-    It stores what no training may: a map of all tokens by all tokens.
+    For tests and analysis: it stores the whole attention map, which is too large for
+    training.
 
     Args:
         query: (B, H, Nq, D).
         key: (B, H, Nk, D).
         scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, Nq, Nk), or a boolean
-            one. Defaults to None.
+        mask: Broadcast to (B, H, Nq, Nk): a float mask is added to the logits, a
+            boolean one is True where a query may attend. Defaults to None.
 
     Returns:
         (B, Nq, Nk), float64.
@@ -57,7 +58,7 @@ def attention_map(
 
 @torch.no_grad()
 def weigh(weights: Tensor, share: Tensor) -> Tensor:
-    """Move a share by attention weights that are at hand.
+    """Move a share by given attention weights.
 
     Args:
         weights: Softmax output before dropout (B, H, Nq, Nk).
@@ -68,7 +69,7 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
     """
     mean = weights.detach().mean(dim=1, dtype=torch.float32)
     if torch.finfo(weights.dtype).bits < 32:
-        # Rounded rows do not sum to one, and their product is no share.
+        # Rounded rows do not sum to one, and would not give a share.
         mean = mean / mean.sum(dim=-1, keepdim=True)
     return multiply(mean, share)
 
@@ -77,25 +78,29 @@ def weigh(weights: Tensor, share: Tensor) -> Tensor:
 def multiply(weights: Tensor, share: Tensor) -> Tensor:
     """Multiply attention (B, Nq, Nk) with a share (B, Nk, S), both float32.
 
-    Never by a matrix product in float32: users may let PyTorch round those, to TF32 on
-    a GPU and to bfloat16 on a CPU.
+    It never uses a matrix product in float32, which PyTorch may be set to compute in
+    TF32 on a GPU and in bfloat16 on a CPU.
     """
     if share.shape[-1] == 1:
         return (weights * share.mT).sum(dim=-1, keepdim=True)
     with torch.autocast(share.device.type, enabled=False):
-        if share.device.type == 'mps':  # has no float64, and does not round
+        if share.device.type == 'mps':  # no float64, but exact float32 products
             return weights @ share
         return (weights.double() @ share.double()).float()
 
 
 @torch.no_grad()
 def average(share: Tensor, moved: Tensor, residual: float = 1.0) -> Tensor:
-    """Average what attention moved with the share before: ``(r p + A p) / (r + 1)``.
+    """Average the moved share with the share before: ``(r p + A p) / (r + 1)``.
 
     Args:
-        share: Before (B, N, S).
-        moved: Of the leading tokens (B, Nq, S); the others stay as they are.
-        residual: How much the share before counts, r.
+        share: Share ``p`` before the attention (B, N, S).
+        moved: Moved share ``A p`` of the leading tokens (B, Nq, S); that of the others
+            does not change.
+        residual: Weight r of the share before.
+
+    Returns:
+        Share after the attention (B, N, S).
     """
     before, rest = share.tensor_split([moved.shape[1]], dim=1)
     after = moved.add(before, alpha=residual) / (residual + 1)
@@ -106,15 +111,18 @@ def average(share: Tensor, moved: Tensor, residual: float = 1.0) -> Tensor:
 def average_appended(
     share: Tensor, moved: Tensor, count: int, residual: float, flat: bool
 ) -> Tensor:
-    """Average as :func:`average`; the first token takes in those appended to it.
+    """Average as :func:`average`, and merge appended tokens into the first token.
 
     Args:
-        share: Before (B, N, S).
-        moved: (B, N + count, S), the appended ones last.
-        count: How many :func:`append_mean` appended.
-        residual: How much the share before counts, r.
-        flat: Whether the first token averages its own attention, theirs and its share
-            before alike, or first its own attention with theirs.
+        share: Share before the attention (B, N, S).
+        moved: Moved share (B, N + count, S), appended tokens last.
+        count: Number of tokens that :func:`append_mean` appended.
+        residual: Weight r of the share before.
+        flat: True: the first token averages its own moved share, theirs and its share
+            before at once. False: it first averages its own moved share with theirs.
+
+    Returns:
+        Share after the attention (B, N, S).
     """
     moved, appended = moved.tensor_split([-count], dim=1)
     first = (moved[:, :1] + appended.mean(dim=1, keepdim=True)) / 2
@@ -127,7 +135,7 @@ def average_appended(
 
 @torch.no_grad()
 def add_prefix(share: Tensor, start: Tensor, prefix: int) -> Tensor:
-    """Put special tokens, which start at ``start`` (B, S), before (B, N, S)."""
+    """Prepend ``prefix`` special tokens of share ``start`` (B, S) to (B, N, S)."""
     if not prefix:
         return share
     return torch.cat([start[:, None].expand(-1, prefix, -1), share], dim=1)
@@ -141,15 +149,15 @@ def count_windows(grid: Pair, window: Pair) -> int:
 def window_places(
     grid: Pair, window: Pair, shift: Pair, pad_first: bool = True
 ) -> Tensor:
-    """Return where on the map the tokens of each window stand.
+    """Return the index on the map of each token of each window.
 
     Args:
-        grid, window, shift, pad_first: As of :func:`to_windows`.
+        grid, window, shift, pad_first: As in :func:`to_windows`.
 
     Returns:
         (windows, tokens of a window), int32, -1 for padding.
     """
-    # Numbers from 1 on, which float32 counts exactly, and 0 where padding has no mass.
+    # float32 is exact for these indices. They start at 1, as padding gives 0.
     at = torch.arange(1, grid[0] * grid[1] + 1, dtype=torch.float32)[None, :, None]
     return to_windows(at, grid, window, shift, pad_first)[..., 0].int() - 1
 
@@ -164,16 +172,16 @@ def to_windows(
         share: (B, h * w, S).
         grid: ``(h, w)``.
         window: Height and width of a window in tokens.
-        shift: Effective shift of this forward, rows and columns; 0 where the
-            map is one window.
+        shift: Effective shift of this forward pass, rows and columns; 0 where the
+            map is a single window.
         pad_first: Whether a map that does not fill its windows is padded and
             then shifted, as in the official code, or shifted and then padded,
             as in timm. Defaults to True.
 
     Returns:
-        (B * windows, tokens of a window, S). Where the map does not fill its
-        windows S + 1 columns: padding tokens carry no share, and the last
-        column is the mass, 1 for real tokens, else 0.
+        (B * windows, tokens of a window, S). If the map does not fill its windows
+        there are S + 1 columns: padding tokens have share 0, and the last column is
+        the mass, 1 for real tokens and 0 for padding.
     """
     height, width = grid
     maps = share.unflatten(1, grid)
@@ -198,11 +206,11 @@ def from_windows(
     pad_first: bool,
     columns: int,
 ) -> Tensor:
-    """Undo :func:`to_windows`, and divide by the mass where there is one.
+    """Invert :func:`to_windows`, and divide by the mass if there is one.
 
     Args:
-        windows: What :func:`to_windows` gave, moved by attention.
-        grid, window, shift, pad_first: As there.
+        windows: Output of :func:`to_windows`, moved by attention.
+        grid, window, shift, pad_first: As in :func:`to_windows`.
         columns: Number of share columns S.
 
     Returns:
@@ -231,13 +239,13 @@ def merge(
     stride: Pair,
     padding: Padding = NO_PADDING,
 ) -> tuple[Tensor, Pair]:
-    """Merge tokens: each group becomes the mean of its real tokens.
+    """Merge groups of tokens into the mean of their real tokens.
 
     Args:
         share: (B, h * w, S).
         grid: ``(h, w)``.
-        kernel, stride: Size and step of a group, in tokens.
-        padding: Left, right, top, bottom. Padding is not counted.
+        kernel, stride: Size of a group and step between groups, in tokens.
+        padding: Left, right, top, bottom. Padding does not enter the mean.
 
     Returns:
         Merged share (B, h' * w', S) and the new grid ``(h', w')``.
@@ -260,12 +268,12 @@ def merge_nearest(
     stride: Pair,
     padding: Padding = NO_PADDING,
 ) -> tuple[Tensor, Pair]:
-    """Merge the tokens of a mask: the first one stands for its group (TransMix, §3).
+    """Merge the tokens of a mask by keeping the first of each group (TransMix, §3).
 
     Args:
         mask: (1 or B, h * w).
         grid: ``(h, w)``.
-        kernel, stride: Size and step of a group, in tokens.
+        kernel, stride: Size of a group and step between groups, in tokens.
         padding: Left, right, top, bottom.
 
     Returns:
@@ -280,13 +288,13 @@ def merge_nearest(
 
 @torch.no_grad()
 def pool(share: Tensor, grid: Pair, prefix: int, pooling: Callable) -> Tensor:
-    """Pool image tokens, as the keys of spatial-reduction attention are.
+    """Pool the shares of image tokens, for the keys of spatial-reduction attention.
 
     Args:
         share: (B, P + h * w, S).
         grid: ``(h, w)``.
-        prefix: Number of special tokens P, which stay as they are.
-        pooling: What averages maps (B, S, h, w), as ``F.avg_pool2d`` does.
+        prefix: Number of special tokens P, which are not pooled.
+        pooling: Function that averages maps (B, S, h, w), such as ``F.avg_pool2d``.
 
     Returns:
         (B, P + h' * w', S).
@@ -297,6 +305,6 @@ def pool(share: Tensor, grid: Pair, prefix: int, pooling: Callable) -> Tensor:
 
 @torch.no_grad()
 def append_mean(share: Tensor, count: int) -> Tensor:
-    """Put ``count`` tokens, each the mean of all, behind (B, N, S)."""
+    """Append ``count`` tokens, each the mean of all tokens, to (B, N, S)."""
     mean = share.mean(dim=1, keepdim=True)
     return torch.cat([share, mean.expand(-1, count, -1)], dim=1)

@@ -1,7 +1,7 @@
-"""Which backbones can be traced, what tracing has to know of them, what is refused.
+"""Registry of the backbones that can be traced, and of those that cannot.
 
-Nothing is guessed: a backbone or an attention that is not registered, here by an
-adapter of its host or in its own file, is an error when the model is built.
+Nothing is guessed: a backbone or an attention that is not registered, by an adapter of
+its host library or in its own file, raises an error when the model is built.
 """
 
 import functools
@@ -15,7 +15,7 @@ from torch import nn
 
 from mmtlalign.errors import UnsupportedError
 
-# Modules of `adapters` that register backbones and attentions of a host.
+# Modules of `adapters` that register the backbones and attentions of each host.
 ADAPTERS = {
     'mmpretrain': (
         'mmpretrain_vit',
@@ -38,22 +38,24 @@ _ATTENTION_NAME = re.compile(r'atten|attn|msa(?![a-z])|mixer', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What tracing has to know of a backbone class. All but ``note`` are functions.
+    """The properties of a backbone class that tracing needs.
+
+    All attributes but ``note`` are functions that take the backbone.
 
     Attributes:
-        patch: Backbone to the size ``(height, width)`` of a token in pixels.
-        prefix: Backbone to its number of special tokens.
-        output: Backbone to ``'class'`` or ``'mean'``: what its last feature is. Raises
+        patch: Returns the size ``(height, width)`` of a token in pixels.
+        prefix: Returns the number of special tokens.
+        output: Returns what the last feature is, ``'class'`` or ``'mean'``. Raises
             InputError for an output that no share can be read from.
-        late_tokens: Backbone to how many special tokens join behind the patch
-            embedding, each starting at the mean of the tokens. Defaults to none.
-        num_outputs: Backbone to how many of the special tokens it outputs, the
-            leading ones, where ``output`` is ``'class'``. Defaults to None: all.
-        grid: Backbone and image size (height, width) to token rows and columns.
-            Defaults to None: as many tokens as cover the image.
-        has_learnt_weights: Backbone to whether learnt weights mix its tokens in place
-            of attention. Defaults to no.
-        note: Where the output is read, in words, for tables of models.
+        late_tokens: Returns the number of special tokens that join after the patch
+            embedding, each starting at the mean of the tokens. Defaults to 0.
+        num_outputs: Returns how many special tokens the backbone outputs, counted from
+            the first, if ``output`` is ``'class'``. Defaults to None: all.
+        grid: Also takes the image size (height, width); returns token rows and
+            columns. Defaults to None: as many tokens as cover the image.
+        has_learnt_weights: Returns whether learnt weights mix the tokens in place of
+            attention. Defaults to False.
+        note: Description of the output, for tables of models.
     """
 
     patch: Callable[[nn.Module], tuple[int, int]]
@@ -66,7 +68,7 @@ class BackboneSpec:
     note: str = 'class token, or mean of the tokens'
 
     def count_outputs(self, backbone: nn.Module) -> int:
-        """Return how many outputs of the backbone a head scores."""
+        """Return the number of outputs of the backbone that a head scores."""
         if self.output(backbone) == 'mean':
             return 1
         if self.num_outputs is not None:
@@ -76,7 +78,7 @@ class BackboneSpec:
 
 @dataclass
 class _Known:
-    """Classes, and what attaches tracing to a module of each."""
+    """Registered classes, each with its spec or with the function that attaches it."""
 
     backbones: dict[type, BackboneSpec] = field(default_factory=dict)
     attentions: dict[type, Callable] = field(default_factory=dict)
@@ -87,29 +89,34 @@ KNOWN = _Known()
 
 
 def register_backbone(cls: type, spec: BackboneSpec) -> None:
-    """Make a backbone class, and its subclasses, traceable.
+    """Register a backbone class, and its subclasses, as traceable.
 
     Args:
         cls: The class.
-        spec: Where its tokens start and what it outputs.
+        spec: Its tokens and outputs.
     """
     KNOWN.backbones[cls] = spec
 
 
 def register_attention(*classes: type) -> Callable[[Callable], Callable]:
-    """Register, as a decorator, what attaches tracing to an attention.
+    """Return a decorator for a function that attaches tracing to an attention module.
+
+    The function is called with the module and the
+    :class:`mmtlalign.tracing.attach.TraceContext`.
 
     Args:
-        *classes: Classes of the module. The function is called with the module and the
-            :class:`mmtlalign.tracing.attach.TraceContext`.
+        *classes: Classes of the module.
     """
     return functools.partial(_register, KNOWN.attentions, classes)
 
 
 def register_token_module(*classes: type) -> Callable[[Callable], Callable]:
-    """Register, as a decorator, a module that moves tokens without attention.
+    """Return a decorator as :func:`register_attention`, for other token modules.
 
-    Arguments as in :func:`register_attention`.
+    These move, merge or add tokens without attention.
+
+    Args:
+        *classes: Classes of the module.
     """
     return functools.partial(_register, KNOWN.token_modules, classes)
 
@@ -120,7 +127,7 @@ def _register(table: dict, classes: tuple[type, ...], install: Callable) -> Call
 
 
 def backbone_spec(backbone: nn.Module) -> BackboneSpec:
-    """Return what is known of a backbone.
+    """Return the spec of a backbone.
 
     Raises:
         UnsupportedError: For an unknown class, naming the known ones, and for one
@@ -148,7 +155,7 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
 
 
 def convolved(size: Sequence[int], layer: nn.Module) -> tuple[int, int]:
-    """Return the rows and columns that a convolution makes of a map of ``size``."""
+    """Return rows and columns of a convolution's output for a map of ``size``."""
     return tuple(
         (side + 2 * pad - kernel) // stride + 1
         for side, pad, kernel, stride in zip(
@@ -158,12 +165,12 @@ def convolved(size: Sequence[int], layer: nn.Module) -> tuple[int, int]:
 
 
 def names_of(classes: Iterable[type]) -> str:
-    """List the names of classes; those that several hosts have stand once."""
+    """List the names of classes; equal names of several hosts appear once."""
     return ', '.join(sorted({cls.__name__ for cls in classes}))
 
 
 def supported_backbones() -> dict[type, BackboneSpec]:
-    """Return the backbones that are registered, those of installed hosts included."""
+    """Return all registered backbones, including those of the installed hosts."""
     for host in ADAPTERS:
         if importlib.util.find_spec(host):
             load_adapters([host])
@@ -188,18 +195,18 @@ def load_adapters(hosts: Iterable[str]) -> None:
 
 @functools.cache
 def _load_bases(cls: type) -> None:
-    """Load adapters for all bases: a nearer base than the first known may be known."""
+    """Load the adapters of all base classes, so that the nearest known one is found."""
     load_adapters({base.__module__.partition('.')[0] for base in cls.__mro__})
 
 
 @functools.cache
 def looks_like_attention(cls: type) -> bool:
-    """Return whether the name of a class says that it is attention."""
+    """Return whether a class is an attention, judging by its name."""
     return _ATTENTION_NAME.search(cls.__name__) is not None
 
 
 def _look_up(cls: type) -> BackboneSpec | str | None:
-    """Find what is nearest among a class and its bases: a spec or a refusal."""
+    """Return the spec of the nearest known base class, or the reason for refusal."""
     for base in cls.__mro__:
         if base in KNOWN.backbones:
             return KNOWN.backbones[base]
@@ -208,9 +215,9 @@ def _look_up(cls: type) -> BackboneSpec | str | None:
     return None
 
 
-# Class names of backbones that cannot be traced, and why, as a sentence that goes on
-# after "... cannot be traced:". Subclasses are refused, too, unless they or a class in
-# between are registered.
+# Class names of backbones that cannot be traced, with the reason, which continues the
+# message "... cannot be traced:". Subclasses are refused as well, unless they or a
+# class in between are registered.
 _CONVOLUTION = (
     'it has no attention between tokens, and its convolutions sum over channels with '
     'signs, for which there is no rule.'
@@ -224,8 +231,8 @@ _GRAPH = (
     'no token has one share.'
 )
 
-# What refuses a class of another host by the name of one that mmpretrain's adapters
-# know, such as timm's ConvNeXt.
+# For classes of other hosts, such as timm's ConvNeXt, that have the name of a class
+# which mmpretrain's adapters know.
 _DEPTHWISE = (
     'its depth-wise convolutions have no adapter; mmpretrain has a class of this name '
     'that can be traced, with learnt_weights.'
@@ -254,7 +261,7 @@ _CONVOLUTIONAL = (
     'VGG',
 )
 
-# Subclasses for pretraining, and the class that fine-tunes their weights.
+# Classes for pretraining, and the class that their weights are fine-tuned with.
 _PRETRAINED = {
     'BEiTPretrainViT': 'BEiTViT',
     'CAEPretrainViT': 'BEiTViT',

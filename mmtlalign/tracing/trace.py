@@ -1,7 +1,8 @@
 """Trace a mixed batch through one forward pass of a network.
 
-:func:`trace` is for plain PyTorch. The heads use its parts: :func:`trace_forward` lets
-any reader read a forward pass, :class:`MixTracer` follows the share of the partner.
+:func:`trace` is for training loops in plain PyTorch. The heads use its parts:
+:func:`trace_forward` connects a reader with one forward pass, :class:`MixTracer` is the
+reader that follows the share of the partner.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns,
 ``K`` classes.
@@ -43,22 +44,23 @@ def trace(
         target = trace.target()
 
     Args:
-        backbone: Attached; one that is not is attached for this forward pass. It may
-            be compiled, or in ``DistributedDataParallel``.
-        mix: The mixed batch, whose ``images`` the backbone is given.
-        learnt_weights: As of :func:`attach`, where it is attached for this pass.
+        backbone: The network. If :func:`attach` has not been called for it, it is
+            attached for this forward pass only. It may be compiled, or wrapped in
+            ``DistributedDataParallel``.
+        mix: The mixed batch, whose ``images`` are passed to the backbone.
+        learnt_weights: As in :func:`attach`, for a backbone that is attached here.
             Defaults to None.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
 
     Yields:
         MixTracer: After the forward pass its ``history`` has the share (B, P + N, 1)
-        after every attention, ``grids`` the token grid and ``prefixes`` the number P
-        of special tokens of each.
+        after every attention, and ``grids`` and ``prefixes`` the token grid and the
+        number P of special tokens at that point.
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
-        TraceError: There was not exactly one forward pass, or of another batch.
+        TraceError: There was not exactly one forward pass, or it had another batch.
     """
     backbone = bare_model(backbone)
     attached = getattr(backbone, 'trace_context', None) is not None
@@ -74,12 +76,19 @@ def trace(
 
 @contextlib.contextmanager
 def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReader]:
-    """Let a reader read one forward pass of an attached backbone.
+    """Pass the events of one forward pass of an attached backbone to a reader.
+
+    Args:
+        backbone: Backbone after :func:`attach`, without a wrapper.
+        reader: Reader of the forward pass.
+
+    Yields:
+        The reader.
 
     Raises:
         InputError: The backbone is not attached.
-        TraceError: The backbone is being traced already, or the forward pass did not
-            meet every attention once.
+        TraceError: The backbone is being traced already, or not every attention was
+            run exactly once.
     """
     name = type(backbone).__name__
     context = getattr(backbone, 'trace_context', None)
@@ -112,7 +121,7 @@ class MixTracer(Tracer):
     """Tracer of the partner's share of a mixed batch.
 
     Args:
-        backbone: Attached.
+        backbone: Backbone after :func:`attach`.
         mix: The mixed batch.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
@@ -138,18 +147,19 @@ class MixTracer(Tracer):
         return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
 
     def target(self) -> Tensor:
-        """Return the labels (B, K) that arrive at the first output of the network."""
+        """Return the traced labels (B, K) at the first output of the network."""
         return self.mix.target(self.partner_shares()[0])
 
 
 def label_tracer(
     backbone: nn.Module, labels: Tensor, grid: tuple[int, int], **options: Any
 ) -> Tracer:
-    """Make a tracer that starts every image token with columns of its own.
+    """Return a tracer that starts each image token with its own label vector.
 
     Args:
-        backbone: Attached.
-        labels: (B, N, S); special tokens start at the mean of the image's.
+        backbone: Backbone after :func:`attach`.
+        labels: Labels of the image tokens (B, N, S); special tokens start at their
+            mean.
         grid: Token rows and columns.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
@@ -160,9 +170,9 @@ def label_tracer(
 
 
 def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
-    """Return the share that each token of a mixed batch starts with (B, P + N, 1).
+    """Return the initial share of each token of a mixed batch (B, P + N, 1).
 
-    Image tokens start at their own share, special tokens at the share by area
+    Image tokens start at their share of the mask, special tokens at the share by area
     (TL-Align, ICCV 2023, §3.2).
     """
     spec = backbone_spec(backbone)
@@ -182,6 +192,6 @@ def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
 
 
 def crop_to_tokens(mix: Mix, grid: tuple[int, int], patch: tuple[int, int]) -> Mix:
-    """Drop the pixels of a batch that a backbone leaves out of its tokens."""
+    """Crop a batch to the pixels that the backbone's tokens cover."""
     kept = (..., slice(grid[0] * patch[0]), slice(grid[1] * patch[1]))
     return dataclasses.replace(mix, images=mix.images[kept], mask=mix.mask[kept])

@@ -1,4 +1,4 @@
-"""The tracer of TL-Align: a reader that follows shares through one forward pass.
+"""The tracer of TL-Align, a reader that follows shares through one forward pass.
 
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns,
 ``H`` heads, ``D`` channels of a head.
@@ -21,28 +21,28 @@ class Tracer(Reader):
     """Follow shares through one forward pass (TL-Align, ICCV 2023, §3.3).
 
     Args:
-        share: Start (B, P + N, S), special tokens first. S = 1 for the share of a
-            partner image; S = K starts from label vectors, S = N from the identity
-            (attention rollout).
+        share: Initial shares (B, P + N, S), special tokens first. S = 1 traces the
+            share of a partner image, S = K label vectors of K classes, and S = N,
+            starting from the identity, the share of each token (attention rollout).
         grid: Token rows and columns ``(h, w)``, N = h * w.
         prefix: Number of special tokens P.
-        attentions: How many attentions the backbone has.
+        attentions: Number of attentions of the backbone.
         layers: Attentions that move the share, by index; negative ones count from
             the end. Defaults to None: all.
-        residual: How much the share before an attention counts beside the moved
-            one, as a residual connection does: ``p <- (r p + A p) / (r + 1)``.
-            True is the paper's 1, the plain mean; False is 0. Other numbers are
+        residual: Weight r of the share before an attention relative to the moved
+            one, which models the residual connection: ``p <- (r p + A p) / (r + 1)``.
+            True is the paper's 1, the plain mean; False is 0. Other values are
             an extension of ours. Defaults to True.
-        head_token_rule: How the class token takes in DHVT's head tokens.
-            ``'nested'``: it averages its own attention with theirs, then the result
-            with its share before; ``'flat'``: it averages all three alike. The share
-            before counts ``residual`` times in both. Defaults to ``'nested'``.
+        head_token_rule: How DHVT's head tokens are merged into the class token.
+            ``'nested'``: it averages its own moved share with theirs, then the result
+            with its share before; ``'flat'``: it averages all three at once. The share
+            before has weight ``residual`` in both. Defaults to ``'nested'``.
 
     Attributes:
-        share: Where the shares are now (B, P + N', S), float32.
-        history: Share after every attention so far.
-        grids: Token grid of every entry of ``history``.
-        prefixes: Number of special tokens of every entry of ``history``.
+        share: Current shares (B, P + N', S), float32.
+        history: Shares after each attention so far.
+        grids: Token grid of each entry of ``history``.
+        prefixes: Number of special tokens of each entry of ``history``.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Tracer(Reader):
         self.history: list[Tensor] = []
         self.grids: list[Pair] = []
         self.prefixes: list[int] = []
-        # Share of the next attention's keys, where they are not the tokens as they are.
+        # Share of the next attention's keys, if these are not simply all tokens.
         self._keys: Tensor | None = None
-        # Of windows until they are left: the moved share, or that of the whole map,
-        # averaged.
+        # Inside windows: the moved share of the windows, or the moved and averaged
+        # share of the whole map. Only one of the two is set.
         self._moved: Tensor | None = None
         self._averaged: Tensor | None = None
 
@@ -78,7 +78,7 @@ class Tracer(Reader):
         if self.windows is not None or self.appended or not self._counts():
             self.move_share(dispatch.propagate(query, key, share, scale, mask))
             return
-        # In one step with the average; tokens that are no query stay as they are.
+        # One fused step with the average; tokens that are not queries do not change.
         before, rest = self.share.tensor_split([query.shape[2]], dim=1)
         moved = dispatch.propagate(
             query, key, share, scale, mask, before, self.residual
@@ -104,7 +104,7 @@ class Tracer(Reader):
         """Return the share of the next attention's keys (B, Nk, S).
 
         Raises:
-            TraceError: The forward pass is of another batch.
+            TraceError: The batch of the forward pass has another size.
         """
         if self.windows is not None:
             share = propagate.to_windows(self.share, *self.windows)
@@ -114,7 +114,7 @@ class Tracer(Reader):
         return share
 
     def move_share(self, moved: Tensor) -> None:
-        """Take the share (B, Nq, S) of the queries; in windows, until they are left."""
+        """Set the moved share (B, Nq, S); in windows it is kept until they are left."""
         if self.windows is not None:
             self._moved = moved
             return
@@ -122,12 +122,12 @@ class Tracer(Reader):
         self._end_attention(moved)
 
     def move_tokens(self, batch: int, move: Callable[[Tensor], Tensor]) -> None:
-        """Move the share by a layer that mixes tokens by learnt weights."""
+        """Move the share by a layer that mixes tokens with learnt weights."""
         self._check_batch(batch, 1)
         self._end_attention(move(self.share) if self._counts() else self.share)
 
     def leave_windows(self) -> None:
-        """Put the moved shares of the windows together again."""
+        """Merge the moved shares of the windows back into the map."""
         assert self.windows is not None
         windows, moved, averaged = self.windows, self._moved, self._averaged
         self.windows = self._moved = self._averaged = None
@@ -161,7 +161,7 @@ class Tracer(Reader):
         super().add_special_tokens(count)
 
     def output_shares(self, output: str) -> tuple[Tensor, ...]:
-        """Read what arrives at the network's output, each (B, S).
+        """Return the shares at the outputs of the network, each (B, S).
 
         Args:
             output: ``'class'`` for one share of each special token, ``'mean'`` for
@@ -177,7 +177,7 @@ class Tracer(Reader):
         return tuple(self.share[:, i] for i in range(self.prefix))
 
     def _counts(self) -> bool:
-        """Return whether the attention that comes now moves the share."""
+        """Return whether the current attention moves the share."""
         return self.layers is None or self.seen in self.layers
 
     def _check_batch(self, batch: int, windows: int) -> None:
@@ -200,7 +200,7 @@ class Tracer(Reader):
         self._record(share)
 
     def _record(self, share: Tensor) -> None:
-        """Take the share after an attention."""
+        """Store the share after an attention."""
         self.share = share
         self.appended = 0
         self.history.append(share)

@@ -1,4 +1,4 @@
-"""The label microscope: one HTML file in which to see where labels go."""
+"""The label microscope: one HTML file that shows how labels move."""
 
 from mmtlalign.evaluation.microscope.collect import collect_pairs
 from mmtlalign.evaluation.microscope.hook import MicroscopeHook

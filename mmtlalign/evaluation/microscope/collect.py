@@ -1,4 +1,4 @@
-"""What the label microscope shows of mixed pairs, as plain numbers.
+"""Collection of the data that the label microscope shows of mixed pairs.
 
 Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``P`` special tokens, ``h, w``
 token grid, ``N = h * w`` image tokens, ``L`` attentions.
@@ -42,7 +42,7 @@ def collect_pairs(
     images: Tensor,
     samples: Sequence | None = None,
 ) -> tuple[Geometry, list[Pair]]:
-    """Collect what happens to the labels of a mixed batch, one pair an image.
+    """Collect the traced labels of a mixed batch, one pair per image.
 
     The model runs in eval mode, in float32; its training flags are restored.
 
@@ -53,7 +53,7 @@ def collect_pairs(
         samples: B data samples, for names of files and label maps. Defaults to None.
 
     Returns:
-        Where the tokens are, and B pairs.
+        The geometry of the tokens, and B pairs.
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
@@ -63,7 +63,7 @@ def collect_pairs(
     head = getattr(model, 'head', None)
     options = getattr(head, 'trace_options', {})
     spec = backbone_spec(backbone)
-    # A head that reads tokens itself says which it scores.
+    # A head of this package knows which tokens it scores.
     output = getattr(head, 'output', None)
     outputs = getattr(head, 'outputs', 1) if output else spec.count_outputs(backbone)
     output = output or spec.output(backbone)
@@ -152,7 +152,7 @@ def restore_pixels(model: nn.Module, images: Tensor) -> np.ndarray:
     pre = getattr(model, 'data_preprocessor', None)
     if pre is not None:
         mean, std = getattr(pre, 'mean', None), getattr(pre, 'std', None)
-        # Without normalisation they are pixels already.
+        # Without normalisation the images are pixels already.
         mean = 0.0 if mean is None else mean.to(images)
         std = 1.0 if std is None else std.to(images)
         swapped = not getattr(pre, 'to_rgb', False)
@@ -191,7 +191,7 @@ def layer_names(grids: Sequence[tuple[int, int]]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def attached(backbone: nn.Module) -> Iterator[None]:
-    """Attach tracing to a backbone that is not, and detach it again."""
+    """Attach tracing to a backbone temporarily, unless it is attached already."""
     before = getattr(backbone, 'trace_context', None) is not None
     attach(backbone)
     try:
@@ -214,7 +214,7 @@ def _targets(
     attention: Sequence[Tensor],
     output: str,
 ) -> list[tuple[str, Tensor, Tensor, bool]]:
-    """Return name, share (B,), target (B, K) and whether the head learns it."""
+    """Return name, share (B,), target (B, K) and whether the head trains on it."""
     head = getattr(model, 'head', None)
     transmix = [_transmix(head, mix, share) for share in attention]
     aligned = [share.squeeze(-1) for share in arrived]
@@ -233,14 +233,14 @@ def _targets(
 
 
 def _fixed_ratio(head: nn.Module | None) -> float | None:
-    """Return the weight of the area in a TransMix head that has a fixed one."""
+    """Return the fixed weight of the area in a TransMix head, or None."""
     own = isinstance(head, TransMix) and head.teacher is None
     fixed = own and not isinstance(head.ratio, str)  # type: ignore[union-attr]
     return head.ratio if fixed else None  # type: ignore[union-attr, return-value]
 
 
 def _transmix(head: nn.Module | None, mix: Mix, share: Tensor) -> Tensor:
-    """Return the share of TransMix, of the area and of the attention, (B,)."""
+    """Return TransMix's share (B,), from the area and the share of attention."""
     ratio = _fixed_ratio(head)
     ratio = 0.5 if ratio is None else ratio
     return ratio * mix.area() + (1 - ratio) * share
@@ -254,7 +254,7 @@ def _learns_area(model: nn.Module) -> bool:
 def _map_target(
     model: nn.Module, backbone: nn.Module, mix: Mix, samples: Sequence | None
 ) -> list[tuple[str, Tensor, Tensor, bool]]:
-    """Return what a head of Token Labeling makes of label maps, where there are any."""
+    """Return the target of a Token Labeling head, if there are label maps."""
     head = getattr(model, 'head', None)
     if not isinstance(head, TokenLabelClsHead) or not samples or not has_maps(samples):
         return []
@@ -262,7 +262,7 @@ def _map_target(
     with head.trace(backbone, mix, samples) as tokens, mix.apply_in_backbone(backbone):
         backbone(mix.images)
     target = head.class_labels(samples, head.smooth_labels(mix.labels), mix, tokens)
-    # Labels that are traced themselves have no share of images: the area is shown.
+    # Traced label vectors have no single share of the partner: the area is shown.
     by_label = getattr(head, 'traced', 'share') == 'labels'
     share = mix.area() if by_label else head.partner_share(mix, tokens)
     return [('Token Labeling (map)', share, target, True)]

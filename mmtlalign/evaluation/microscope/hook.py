@@ -1,4 +1,4 @@
-"""Write a label microscope from a training run."""
+"""Hook that writes label microscopes during training."""
 
 from pathlib import Path
 
@@ -24,26 +24,26 @@ from mmtlalign.tracing.support import backbone_spec
 class MicroscopeHook(Hook):
     """Write a label microscope of validation images during training.
 
-    One self-contained HTML file: mixed pairs, the share of the partner in every token
-    of every layer, the targets of CutMix, TransMix and TL-Align, and what the model
-    says. The pages show the same pairs each time. The main process writes them; the
-    run draws the same random numbers as without, and its modules keep their modes.
+    Each page is a self-contained HTML file with mixed pairs, the share of the partner
+    in every token of every layer, the targets of CutMix, TransMix and TL-Align, and the
+    model's predictions. All pages show the same pairs. The main process writes them;
+    the hook does not change the run's random numbers and the modes of its modules.
 
     Args:
         pairs (int): Number of mixed images. Defaults to 16.
-        interval (int): Validations from one page to the next; the end of the training
-            always has one. Defaults to 0: at the end alone.
-        seed (int): Chooses the images, and draws the masks. Defaults to 0.
-        folder (str): Where pages go, below the work directory. Defaults to
+        interval (int): Validations between two pages; there is always a page at the end
+            of training. Defaults to 0: only at the end.
+        seed (int): Seed of the choice of images and of the masks. Defaults to 0.
+        folder (str): Folder of the pages, below the work directory. Defaults to
             ``'microscope'``.
 
     Raises:
         InputError: There is no validation, the model is sharded (FSDP), or an argument
-            has no such value.
+            has an invalid value.
         UnsupportedError: The backbone cannot be traced.
     """
 
-    # After a validation, before EMAHook (NORMAL) takes the averaged weights out.
+    # After a validation, before EMAHook (NORMAL) swaps the averaged weights back.
     priority = 'ABOVE_NORMAL'
 
     def __init__(
@@ -67,7 +67,7 @@ class MicroscopeHook(Hook):
         self._written: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Check that there is something to show, before anything is trained."""
+        """Check before training that a page can be written."""
         if runner.val_loop is None:
             raise InputError(
                 'MicroscopeHook shows images of the validation, and the run has none: '
@@ -91,14 +91,14 @@ class MicroscopeHook(Hook):
     def after_val_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
-        """Write a page where one is due; not in a validation of its own."""
+        """Write a page if one is due, but not in a run that only validates."""
         self._validations += 1
         due = self.interval and self._validations % self.interval == 0
         if self._training and (due or runner.iter >= runner.max_iters):
             self.write(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Write the last page, unless the last validation did."""
+        """Write the last page, unless the last validation has written it."""
         if self._written != runner.iter:
             self.write(runner)
         self._training = False

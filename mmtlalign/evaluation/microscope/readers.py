@@ -1,4 +1,4 @@
-"""TransMix's reading of attention, of every layer in place of the last.
+"""Readers of TransMix's share from the attention of every layer.
 
 Shapes: ``B`` batch.
 """
@@ -17,12 +17,12 @@ from mmtlalign.tracing import propagate
 
 
 class EveryAttention(LastAttentionReader):
-    """Mixin: read every attention, not the last alone.
+    """Mixin that reads every attention, not only the last.
 
     Attributes:
-        by_layer: Share of the first output (B,) by each attention; None where the
+        by_layer: Share of the first output (B,) from each attention; None where the
             class token has not joined yet.
-        shares: Share of each output (B,) by the attention that was read last.
+        shares: Share of each output (B,) from the attention that was read last.
     """
 
     def __init__(self, *args: Any):
@@ -42,7 +42,7 @@ class EveryAttention(LastAttentionReader):
         self._read_one(super().weigh, weights)
 
     def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
-        """Pool the mask for the attention that comes."""
+        """Pool the mask for the next attention."""
         self._whole = self.mask
         self.mask = propagate.pool(self.mask[..., None], self.grid, 0, pooling)[..., 0]
 

@@ -1,4 +1,4 @@
-"""What a label microscope shows, as plain numbers.
+"""Data classes for the content of a label microscope.
 
 Shapes: ``K`` classes, ``H, W`` pixels, ``P`` special tokens, ``h, w`` token grid,
 ``N = h * w`` image tokens, ``L`` attentions.
@@ -11,15 +11,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the tokens of a network are, layer by layer; the input is layer 0.
+    """Positions of the tokens of a network in each layer; the input is layer 0.
 
     Attributes:
         size: Height and width of the images in pixels.
         patch: Height and width of a token of the input in pixels.
-        names: Of the layers, L + 1.
+        names: Names of the L + 1 layers.
         grids: Token rows and columns of each layer.
         special: Number of special tokens of each layer.
-        special_names: What they are called.
+        special_names: Names of the special tokens.
         output: ``'class token'`` or ``'mean of the tokens'``, where the label is read.
     """
 
@@ -34,15 +34,15 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one rule makes of a pair's label.
+    """The label of a pair by one rule.
 
     Attributes:
-        name: Of the rule.
+        name: Name of the rule.
         share: Weight of the partner image, 0 to 1.
-        own: Part of the target that is on the own image's class.
-        partner: Part that is on the partner's class.
+        own: Target value of the own image's class.
+        partner: Target value of the partner's class.
         loss: Cross-entropy of the model's prediction with the target, in nats.
-        trained: Whether the model's own head learns this target.
+        trained: Whether the model's own head trains on this target.
     """
 
     name: str
@@ -60,19 +60,19 @@ class Pair:
     Attributes:
         own: (H, W, 3) uint8, RGB.
         partner: (H, W, 3) uint8, RGB.
-        mixed: The same, where it is not own and partner by the mask; else None.
+        mixed: (H, W, 3) uint8; None if own, partner and mask determine it.
         mask: Share of the partner in each pixel (H, W), float32.
         area: Share of the partner by area.
         own_class: Class of the own image.
         partner_class: Class of the partner.
         shares: Share of the partner in the tokens of each layer, each (P + N,)
             ``round(255 * share)``, uint8, special tokens first.
-        read: What is read of each layer, where the label is read in the end.
-        transmix: TransMix's share with the attention of each layer; None where it has
-            none, as the input.
-        rules: What each rule makes of the label.
-        best: Classes and probabilities that the model gives the mixed image, the
-            likeliest first.
+        read: Share at the output tokens after each layer.
+        transmix: TransMix's share with the attention of each layer; None for layers
+            without attention, such as the input.
+        rules: The label by each rule.
+        best: Most probable classes of the mixed image and their probabilities, the best
+            first.
         files: Names of both images; '' if they have none.
     """
 

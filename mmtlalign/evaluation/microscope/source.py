@@ -1,4 +1,4 @@
-"""The model and the mixed pairs of a config that the label microscope shows."""
+"""Model, data and mixed pairs of a config for the label microscope."""
 
 import contextlib
 import random
@@ -25,7 +25,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.modes import eval_mode
 from mmtlalign.tracing.support import backbone_spec
 
-# How often a pair is drawn until it is mixed at all.
+# Largest number of draws until a pair is mixed.
 DRAWS = 100
 PICTURES = {'.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 
@@ -37,24 +37,25 @@ def make_pairs(
     count: int = 16,
     seed: int = 0,
 ) -> tuple[Geometry, list[Pair]]:
-    """Mix images of a data set as in training, and collect what happens to labels.
+    """Mix images of a data set as in training, and collect their traced labels.
 
-    Two images at a time are mixed, each with the other, by one draw. The random
-    numbers are of this function alone: those of the process stay as they are.
+    Two images at a time are mixed with each other, by one draw. The random state of the
+    process is restored.
 
     Args:
-        model: A classifier of mmpretrain; its ``mixer`` mixes, or else TokenCutMix.
-        dataset: Of images and data samples.
-        collate: Makes a batch of its items.
+        model: A classifier of mmpretrain; images are mixed by its ``mixer``, or by
+            TokenCutMix if it has none.
+        dataset: Data set of images and data samples.
+        collate: Function that makes a batch of its items.
         count: Number of pairs.
-        seed: Chooses the images, and draws the masks.
+        seed: Seed of the choice of images and of the masks.
 
     Returns:
-        Where the tokens are, and the pairs.
+        The geometry of the tokens, and the pairs.
 
     Raises:
         InputError: There are fewer than two images, they differ in size, or the model
-            mixes none.
+            does not mix them.
     """
     total = len(dataset)
     if total < 2:
@@ -85,10 +86,10 @@ def make_pairs(
 
 
 def draw_mix(model: nn.Module, images: Tensor, labels: Tensor) -> Mix:
-    """Mix two images, each with the other, as the model does in training.
+    """Mix two images with each other, as the model does in training.
 
     Raises:
-        InputError: None of its draws pastes anything whose place is known.
+        InputError: No draw mixes them, or the augment does not record the mask.
     """
     mixer = getattr(model, 'mixer', None)
     if mixer is None:
@@ -107,7 +108,7 @@ def draw_mix(model: nn.Module, images: Tensor, labels: Tensor) -> Mix:
 
 @torch.no_grad()
 def couple_labels(model: nn.Module, images: Tensor, samples: Sequence) -> Tensor:
-    """Return labels (B, K) of images; what the model says of those without."""
+    """Return labels (B, K) of images, or the model's prediction without a label."""
     labels, scores = [], None
     for index, sample in enumerate(samples):
         classes = model.head.num_classes
@@ -129,7 +130,7 @@ def check_classes(samples: Sequence, classes: int) -> None:
     """Check that the labels of samples are classes of the model.
 
     Raises:
-        InputError: One is not; the image is named.
+        InputError: One is not; the message names the image.
     """
     for sample in samples:
         if 'gt_label' in sample and int(sample.gt_label.max()) >= classes:
@@ -142,7 +143,7 @@ def check_classes(samples: Sequence, classes: int) -> None:
 
 @contextlib.contextmanager
 def own_draws() -> Iterator[None]:
-    """Give random numbers of Python, NumPy and PyTorch back as they were."""
+    """Restore the random state of Python, NumPy and PyTorch afterwards."""
     states = random.getstate(), np.random.get_state()
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices):
@@ -164,17 +165,17 @@ def set_seeds(*seeds: int) -> None:
 def config_data(
     cfg: Config, classes: int, split: str = 'val', images: str | None = None
 ) -> tuple[Any, Callable]:
-    """Build the images of a config, and what makes a batch of them.
+    """Build the data set of a config, and its collate function.
 
     Args:
         cfg: A config of mmpretrain.
         classes: Number of classes K of the model.
         split: ``'train'``, ``'val'`` or ``'test'``.
-        images: A folder instead, through the pipeline of the split. With K folders in
-            it, they are the classes, in order; otherwise its images have no class.
+        images: Folder to use instead, with the pipeline of the split. If it contains K
+            folders, these are the classes, in order; otherwise images have no class.
 
     Raises:
-        InputError: The config has no such images, or the folder none.
+        InputError: The config does not have the split, or the folder has no images.
     """
     loader = cfg.get(f'{split}_dataloader')
     if not loader:
@@ -197,7 +198,7 @@ def folder_dataset(folder: str, pipeline: list, classes: int) -> dict:
     """Return the config of a data set of a folder's images.
 
     Raises:
-        InputError: It has no images.
+        InputError: The folder has no images.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -214,12 +215,12 @@ def folder_dataset(folder: str, pipeline: list, classes: int) -> dict:
 
 
 def class_names(count: int, *sources: Mapping) -> list[str]:
-    """Return the names of a model's classes; numbers where none are known.
+    """Return the names of a model's classes, or numbers if they are unknown.
 
     Args:
         count: Number of classes.
-        *sources: Meta information of data sets, of which the first with as many
-            ``classes`` is taken.
+        *sources: Meta information of data sets; the first with this number of
+            ``classes`` is used.
     """
     for source in sources:
         names = source.get('classes') or ()
@@ -231,8 +232,8 @@ def class_names(count: int, *sources: Mapping) -> list[str]:
 def known_classes(cfg: Config, model: nn.Module, dataset: Any) -> list[str]:
     """Return the names of a model's classes.
 
-    Those of the images, of the data set that the checkpoint was trained on, or of the
-    kind of data set that the config names.
+    They are taken from the images, from the training data of the checkpoint, or from
+    the type of data set in the config.
     """
     loader = cfg.get('val_dataloader') or cfg.get('train_dataloader') or {}
     kind = DATASETS.get(str(unwrap_dataset(loader.get('dataset') or {}).get('type')))
@@ -245,13 +246,13 @@ def known_classes(cfg: Config, model: nn.Module, dataset: Any) -> list[str]:
 
 
 def describe_config(cfg: Config, model: nn.Module) -> dict[str, str]:
-    """Return what the page says of config, network and mixer."""
+    """Return the page's description of config, network and mixer."""
     name = Path(cfg.filename or 'config').name
     return dict(config=name, **describe_model(model))
 
 
 def describe_model(model: nn.Module) -> dict[str, str]:
-    """Return what the page says of network and mixer."""
+    """Return the page's description of network and mixer."""
     mixer = getattr(model, 'mixer', None)
     names = [type(a).__name__ for a in mixer.augments] if mixer else ['TokenCutMix']
     size = sum(p.numel() for p in model.backbone.parameters()) / 1e6

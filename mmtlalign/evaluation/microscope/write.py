@@ -1,7 +1,7 @@
-"""Write the label microscope: one HTML file that loads nothing and never changes.
+"""Writing of the label microscope as one HTML file that loads nothing else.
 
-Equal pairs give equal bytes. Names of classes and files are data: they are in the page
-as escaped text and JSON, never as markup or code.
+Equal pairs give equal bytes. Names of classes and files are written as escaped text and
+JSON, never as markup or code.
 """
 
 import base64
@@ -23,20 +23,20 @@ from mmtlalign.compat.files import atomic_write
 from mmtlalign.evaluation.microscope.records import Geometry, Pair, Rule
 
 HERE = Path(__file__).parent
-# Of a WebP picture; smaller ones than this side would show it, and are cheap.
+# Quality of WebP images; images of at most SMALL pixels a side are lossless.
 QUALITY = 75
 SMALL = 96
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a label microscope shows.
+    """Content of a label microscope.
 
     Attributes:
-        geometry: Where the tokens are.
+        geometry: Positions of the tokens.
         pairs: The mixed images.
         classes: Names of the classes.
-        about: What stands in the head, name to text: ``config``, ``weights``, ``hash``,
+        about: Texts of the page's header by name: ``config``, ``weights``, ``hash``,
             ``network``, ``mixer``, ``data`` and ``note``, as far as they are known.
     """
 
@@ -47,11 +47,11 @@ class Page:
 
 
 def write_page(page: Page, path: str | Path) -> Path:
-    """Write a page in one step, and return its path.
+    """Write a page atomically, and return its path.
 
     Args:
-        page: What to show.
-        path: HTML file; its folder is made, one that exists is replaced.
+        page: Content of the page.
+        path: HTML file; its folder is created, and an existing file is replaced.
     """
     path = Path(path).expanduser()
     text = render(page)
@@ -78,12 +78,12 @@ def render(page: Page) -> str:
         version=html.escape(mmtlalign.__version__),
     )
     template = (HERE / 'page.html').read_text(encoding='utf-8')
-    # In one pass: what is put in is not looked at again.
+    # In one pass, so that inserted text is not substituted again.
     return re.sub(r'<!--(\w+)-->', lambda found: parts[found[1]], template)
 
 
 def page_data(page: Page) -> dict[str, Any]:
-    """Return what the script of a page reads, plain values without pictures."""
+    """Return the data of a page's script, plain values without images."""
     geometry = page.geometry
     return dict(
         schema=1,
@@ -104,7 +104,7 @@ def page_data(page: Page) -> dict[str, Any]:
 
 
 def escape_json(data: Any) -> str:
-    """Return JSON that may stand inside of a script element."""
+    """Return JSON that is safe inside a script element."""
     text = json.dumps(data, separators=(',', ':'), sort_keys=True, allow_nan=False)
     for sign in '<>&':
         text = text.replace(sign, f'\\u{ord(sign):04x}')
@@ -112,7 +112,7 @@ def escape_json(data: Any) -> str:
 
 
 def encode_picture(pixels: np.ndarray) -> str:
-    """Return a picture (H, W, 3), uint8, as the address of a WebP in base64."""
+    """Return an image (H, W, 3), uint8, as a data URL of a WebP in base64."""
     stream = io.BytesIO()
     lossless = max(pixels.shape[:2]) <= SMALL
     Image.fromarray(pixels).save(
@@ -126,7 +126,7 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 
     Returns:
         ``box``: top, bottom, left, right, ends exclusive; or ``bits`` or ``bytes``:
-        zlib and base64, a bit or a byte a pixel, row by row.
+        zlib and base64, one bit or byte per pixel, row by row.
     """
     level = np.round(255 * mask).astype(np.uint8)
     if not set(np.unique(level)) <= {0, 255}:
@@ -202,7 +202,7 @@ def _about_line(item: Sequence[str]) -> str:
 
 
 def _article(page: Page, data: dict, number: int, pictures: dict[bytes, str]) -> str:
-    """Return one pair as it is printed, and read without JavaScript."""
+    """Return the HTML of one pair, for printing and without JavaScript."""
     pair, shown = page.pairs[number], data['pairs'][number]
     own, partner = html.escape(shown['own']), html.escape(shown['partner'])
     lines = [
@@ -213,7 +213,7 @@ def _article(page: Page, data: dict, number: int, pictures: dict[bytes, str]) ->
         ('own', own, pair.own, 1 - shown['area']),
         ('partner', partner, pair.partner, shown['area']),
     ):
-        # An image is own and partner of different pairs: encoded once.
+        # An image may be own and partner in different pairs: encode it once.
         address = pictures.get(pixels.tobytes()) or encode_picture(pixels)
         pictures[pixels.tobytes()] = address
         height, width = pixels.shape[:2]
@@ -248,5 +248,5 @@ def _article(page: Page, data: dict, number: int, pictures: dict[bytes, str]) ->
 
 
 def percent(value: float) -> str:
-    """Return a share of four decimals as the page shows it."""
+    """Return a share as a percentage of two decimals, as the page shows it."""
     return f'{100 * value:.2f}\N{NO-BREAK SPACE}%'

@@ -1,4 +1,4 @@
-"""EsViT (ICLR 2022, arXiv 2106.09785), and DINO (arXiv 2104.14294) as its part."""
+"""EsViT (ICLR 2022, arXiv 2106.09785), and DINO (arXiv 2104.14294) as a part of it."""
 
 from mmtlalign.methods.esvit.head import EsViTHead
 from mmtlalign.methods.esvit.hook import EsViTHook, TensorClipHook

@@ -1,4 +1,4 @@
-"""From a list of views to one batch a size, and from features to views and regions.
+"""Batching of views by size, and splitting of features into views and regions.
 
 Shapes: ``B`` images, ``n`` views of one size, ``T`` tokens of a view, ``P`` channels.
 """
@@ -22,14 +22,14 @@ def group_views(inputs: list[Tensor], global_views: int) -> list[tuple[int, Tens
 
     Args:
         inputs: Views (B, 3, h, w), global ones first.
-        global_views: G, how many of them the teacher sees.
+        global_views: Number G of views that the teacher sees.
 
     Returns:
-        For each size in turn its number of views n and its images (n·B, 3, h, w).
+        For each size in turn the number of views n and their images (n·B, 3, h, w).
 
     Raises:
-        InputError: There is no list of views, they are too few, or those for the
-            teacher are of different sizes.
+        InputError: ``inputs`` is not a list of views, there are too few, or the
+            teacher's views differ in size.
     """
     if isinstance(inputs, Tensor):
         raise InputError(
@@ -65,17 +65,17 @@ def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
 
 
 def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a backbone's output into one feature a view and one a region.
+    """Split a backbone's output into one feature per view and one per region.
 
-    A map gives the mean of its tokens, and the tokens, row by row; tokens behind a
-    class token give the class token, and the others. EsViT (arXiv 2106.09785), §3.1.
+    A map gives the mean of its tokens and the tokens, row by row; a sequence with a
+    class token gives the class token and the others. EsViT (arXiv 2106.09785), §3.1.
 
     Args:
-        backbone: Where the output is from; says how many special tokens come first.
-        output: A map (N, P, h, w), tokens (N, 1 + T, P), or one vector a view (N, P).
+        backbone: Backbone of the output, which defines the number of special tokens.
+        output: A map (N, P, h, w), tokens (N, 1 + T, P), or one vector per view (N, P).
 
     Returns:
-        Views (N, P) and regions (N, T, P); T is 0 for one vector a view.
+        Views (N, P) and regions (N, T, P); T is 0 for one vector per view.
     """
     if output.ndim == 4:
         regions = output.flatten(2).mT

@@ -1,7 +1,7 @@
 """Projection head of DINO and EsViT: an MLP, a bottleneck, prototypes of unit length.
 
 DINO (arXiv 2104.14294, §3.1 and appendix C) and EsViT (arXiv 2106.09785, §3.1), whose
-official code has the same head twice: for views and for regions.
+official code uses this head twice, for views and for regions.
 """
 
 import torch.nn.functional as F
@@ -13,17 +13,16 @@ from mmtlalign.registry import MODELS
 
 
 class WeightNormLinear(nn.Module):
-    """Linear layer without bias, direction and length of each row apart.
+    """Linear layer without bias and with weight normalisation.
 
-    Weight row k is ``weight_g[k] * weight_v[k] / |weight_v[k]|``. The class exists for
-    these two names, which official checkpoints have: torch's
-    ``parametrizations.weight_norm`` has others, and its first weight norm is
-    deprecated.
+    Weight row k is ``weight_g[k] * weight_v[k] / |weight_v[k]|``. The class keeps the
+    parameter names of official checkpoints: torch's ``parametrizations.weight_norm``
+    uses other names, and ``torch.nn.utils.weight_norm`` is deprecated.
 
     Args:
-        in_channels: D.
-        out_channels: K.
-        learn_length: Whether ``weight_g`` learns; else it stays 1.
+        in_channels: Input width D.
+        out_channels: Output width K.
+        learn_length: Whether ``weight_g`` is trained; else it stays 1.
     """
 
     def __init__(self, in_channels: int, out_channels: int, learn_length: bool):
@@ -53,17 +52,17 @@ class EsViTHead(BaseModule):
         out_channels (int): Prototypes K. Defaults to 65536, as in the recipes.
         hidden_channels (int): Width of the hidden layers. Defaults to 2048.
         bottleneck_channels (int): Width of the bottleneck. Defaults to 256.
-        num_layers (int): Linear layers up to the bottleneck; 1 has no hidden one.
+        num_layers (int): Linear layers up to the bottleneck; 1 has no hidden layer.
             Defaults to 3.
         use_bn (bool): Batch norm between each hidden layer and its GELU. Defaults to
             False.
         norm_last_layer (bool): Keep all prototypes at length 1. Defaults to False, as
-            in the recipes of EsViT; True trains more calmly.
+            in the recipes of EsViT; True makes training more stable.
         init_cfg (dict, optional): Initialisation. Defaults to None: linear layers from
-            a normal distribution of std 0.02, the last layer as torch does.
+            a normal distribution of std 0.02, the last layer by torch's default.
 
     Raises:
-        InputError: There is no layer, or features have another width.
+        InputError: ``num_layers`` is below 1, or features have another width.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class EsViTHead(BaseModule):
             layers.append(nn.GELU())
             width = hidden_channels
         layers.append(nn.Linear(width, bottleneck_channels))
-        # One layer alone has no number in the official files.
+        # A single layer has no index in official checkpoints.
         self.mlp = nn.Sequential(*layers) if num_layers > 1 else layers[0]
         for layer in layers:
             if isinstance(layer, nn.Linear):
@@ -103,7 +102,7 @@ class EsViTHead(BaseModule):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (R, P), one row a view or a region, to logits (R, K)."""
+        """Map features (R, P), one row per view or region, to logits (R, K)."""
         if features.shape[-1] != self.in_channels:
             raise InputError(
                 f'The backbone gives features of {features.shape[-1]} channels, but '

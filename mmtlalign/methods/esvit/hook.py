@@ -1,6 +1,6 @@
-"""What EsViT and DINO do around a step: schedules, teacher update, gradient clipping.
+"""Hooks of EsViT and DINO: schedules, teacher update, gradient clipping.
 
-DINO (arXiv 2104.14294), §3.1 and appendix, with the numbers of EsViT's recipe.
+DINO (arXiv 2104.14294), §3.1 and appendix, with the settings of EsViT's recipe.
 """
 
 import math
@@ -19,13 +19,13 @@ from mmtlalign.registry import HOOKS
 def teacher_temperature(
     epoch: int, start: float = 0.04, final: float = 0.07, warmup_epochs: int = 30
 ) -> float:
-    """Return the temperature of an epoch: linear, then constant.
+    """Return the temperature of an epoch, which is linear, then constant.
 
     Args:
-        epoch: Number of the epoch, from 0.
+        epoch: Index of the epoch, from 0.
         start: Temperature in epoch 0.
         final: Temperature from epoch ``warmup_epochs - 1`` on.
-        warmup_epochs: Epochs on the line, both ends counted; 0 for none.
+        warmup_epochs: Epochs of the linear part, both ends included; 0 for none.
     """
     if epoch >= warmup_epochs:
         return final
@@ -33,12 +33,12 @@ def teacher_temperature(
 
 
 def teacher_momentum(step: int, steps: int, base: float = 0.996) -> float:
-    """Return the share of itself that the teacher keeps: a cosine from base to 1.
+    """Return the EMA momentum of the teacher, a cosine from ``base`` to 1.
 
     Args:
         step: Step of the optimizer, from 0.
         steps: Steps of the whole training.
-        base: Share in step 0.
+        base: Momentum in step 0.
     """
     return 1 - (1 - base) * (1 + math.cos(math.pi * step / steps)) / 2
 
@@ -47,23 +47,24 @@ def teacher_momentum(step: int, steps: int, base: float = 0.996) -> float:
 class EsViTHook(Hook):
     """Set the teacher's temperature, update it after each step, freeze last layers.
 
-    Everything follows from the iteration, so that a run that is resumed goes on as it
-    would have. An epoch is one pass over the training data, also where the run counts
-    iterations; a step is one of the optimizer, also where it takes several batches.
+    All values depend only on the iteration, so that a resumed run equals an
+    uninterrupted one. An epoch is one pass over the training data, also in an
+    iteration-based loop; a step is one of the optimizer, also if it accumulates several
+    batches.
 
     Defaults are those of EsViT's recipes (arXiv 2106.09785, official README).
 
     Args:
-        momentum (float): Share of itself that the teacher keeps in step 0; it rises to
-            1 on a cosine. Defaults to 0.996.
+        momentum (float): EMA momentum of the teacher in step 0; it rises to 1 on a
+            cosine. Defaults to 0.996.
         teacher_temp (float): Temperature after the warm-up. Defaults to 0.07.
         warmup_teacher_temp (float): Temperature in epoch 0. Defaults to 0.04.
         warmup_teacher_temp_epochs (int): Epochs of its warm-up. Defaults to 30.
-        freeze_last_layer (int): Number of first epochs in which the last layers of
-            both heads do not learn. Defaults to 1.
+        freeze_last_layer (int): Number of initial epochs in which the last layers of
+            both heads are frozen. Defaults to 1.
 
     Raises:
-        InputError: A value is impossible, or the model is not EsViT.
+        InputError: A value is invalid, or the model is not EsViT.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class EsViTHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Find the model and the last layers of its student."""
         self.model = unwrap_model(runner.model)
-        # Asked this way, runs of other hosts need not import mmpretrain's models.
+        # Not isinstance, so that other runs need not import mmpretrain's models.
         if not hasattr(self.model, 'after_step'):
             raise InputError(
                 f'EsViTHook: the model is {type(self.model).__name__}; the hook is for '
@@ -123,7 +124,7 @@ class EsViTHook(Hook):
         self.model.teacher_temp = teacher_temperature(self.epoch, *self.temperature)
 
     def freeze_last_layers(self, optimizer: Optimizer) -> None:
-        """Remove their gradients, so that weight decay leaves them alone too."""
+        """Remove the last layers' gradients, which also disables their weight decay."""
         if self.epoch < self.freeze_last_layer:
             for param in self.last_layers:
                 param.grad = None
@@ -135,7 +136,7 @@ class EsViTHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Update centres and teacher if the optimizer has made a step."""
+        """Update centres and teacher after a step of the optimizer."""
         if not runner.optim_wrapper.should_update():
             return
         batches = runner.optim_wrapper._accumulative_counts
@@ -148,11 +149,11 @@ class EsViTHook(Hook):
 def clip_each_(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Tensor]:
     """Scale every tensor to an L2 norm of at most ``max_norm``, in place.
 
-    No number leaves the device.
+    It does not synchronise with the device.
 
     Args:
         gradients: Tensors of any shapes.
-        max_norm: Limit of each alone, unlike ``torch.nn.utils.clip_grad_norm_``.
+        max_norm: Limit of each tensor, unlike in ``torch.nn.utils.clip_grad_norm_``.
 
     Returns:
         Norms before clipping, each () float.
@@ -169,17 +170,17 @@ def clip_each_(gradients: list[torch.Tensor], max_norm: float) -> list[torch.Ten
 class TensorClipHook(Hook):
     """Clip the gradient of each parameter by its own norm before every step.
 
-    The official code of DINO and EsViT clips so (3.0 in both recipes), while
-    ``optim_wrapper.clip_grad`` of mmengine takes the norm of all together. It runs
-    inside the optimizer's step, so after unscaling in mixed precision, and with any
-    optimizer wrapper.
+    The official code of DINO and EsViT clips in this way (3.0 in both recipes), while
+    mmengine's ``optim_wrapper.clip_grad`` uses the norm of all gradients together. The
+    hook runs inside the optimizer's step, so after unscaling in mixed precision, and
+    with any optimizer wrapper.
 
     Args:
         max_norm (float): Largest L2 norm of each tensor. Defaults to 3.0.
 
     Raises:
-        InputError: The norm is not positive, or the optimizer gets gradients that are
-            still scaled: a fused step under ``AmpOptimWrapper``.
+        InputError: The norm is not positive, or the optimizer gets scaled gradients, as
+            with a fused optimizer under ``AmpOptimWrapper``.
     """
 
     def __init__(self, max_norm: float = 3.0):

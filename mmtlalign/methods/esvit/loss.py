@@ -1,12 +1,12 @@
-"""View loss and region loss of EsViT (arXiv 2106.09785, §3); the first alone is DINO.
+"""View loss and region loss of EsViT (arXiv 2106.09785, §3); only the first is DINO.
 
-Both compare every view of the student with every other view of the teacher; all pairs
-weigh the same. Both are a cross-entropy of student rows to chosen teacher rows, made in
-chunks.
+Both compare every view of the student with every other view of the teacher, with equal
+weights of all pairs. Both are a cross-entropy of student rows with selected teacher
+rows, computed in chunks.
 
 Shapes: ``B`` images, ``V`` views of each, the first ``G`` global, ``T`` tokens of a
 view, ``P`` channels, ``K`` prototypes. ``R`` rows of the student, ``M`` rows of the
-teacher, ``J`` targets a row. Rows of views are view-major (view, image), rows of
+teacher, ``J`` targets per row. Rows of views are view-major (view, image), rows of
 regions (view, image, token).
 """
 
@@ -18,23 +18,23 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Numbers that a chunk of rows may hold: 8 MiB in float32, near what caches of a CPU
-# hold, and for a GPU still some 200 chunks at most of the largest recipe.
+# Numbers in a chunk of rows: 8 MiB in float32, about the size of CPU caches, which
+# gives at most some 200 chunks in the largest recipe.
 LOSS_CHUNK = 2**21
-# Similarities that are in memory at a time: 16 MiB in float32.
+# Number of similarities in memory at once: 16 MiB in float32.
 MATCH_CHUNK = 2**22
 
 
 @dataclass(frozen=True)
 class Views:
-    """Order of the student's views in a batch: runs of views of one size.
+    """Order of the student's views in a batch, as runs of views of equal size.
 
     Attributes:
-        batch: B.
+        batch: Number of images B.
         counts: Views of each run; their sum is V.
         tokens: Tokens of a view, for each run.
-        teacher: G, the number of views that the teacher sees: the first of all, and
-            of the first run's size.
+        teacher: Number G of views that the teacher sees. They come first and have the
+            size of the first run.
     """
 
     batch: int
@@ -48,12 +48,12 @@ class Views:
         return self.teacher * (sum(self.counts) - 1)
 
     def weights(self, device: torch.device) -> Tensor:
-        """Return each pair's share of the loss (V, G): equal; 0 for one view twice."""
+        """Return each pair's weight in the loss (V, G), 0 for identical views."""
         same = torch.eye(sum(self.counts), self.teacher, device=device)
         return (1 - same) / self.pairs
 
     def split(self, regions: Tensor) -> list[Tensor]:
-        """Split rows of regions (R, C) into one (views, B, T, C) for each run."""
+        """Split rows of regions (R, C) into a tensor (views, B, T, C) for each run."""
         sizes = [n * self.batch * t for n, t in zip(self.counts, self.tokens)]
         return [
             part.unflatten(0, (count, self.batch, tokens))
@@ -64,10 +64,10 @@ class Views:
 
 
 def teacher_probabilities(logits: Tensor, center: Tensor, temperature: float) -> Tensor:
-    """Centre and sharpen teacher outputs: (M, K) float32, without gradient.
+    """Centre and sharpen teacher outputs, to (M, K) float32 without gradient.
 
-    DINO (arXiv 2104.14294), §3.1: the centre works against one prototype that takes
-    all, the temperature against all being alike.
+    DINO (arXiv 2104.14294), §3.1: centring prevents the collapse to a single prototype,
+    the temperature that to a uniform output.
 
     Args:
         logits: Outputs of the teacher's head (M, K).
@@ -89,10 +89,10 @@ def view_loss(
     Args:
         student: Logits (V·B, K).
         targets: Probabilities of the teacher (G·B, K).
-        views: What the rows are.
+        views: Order of the rows.
         temperature: Temperature of the student.
-        mixing: Share of image c in view v of image b (V, B, B), where views are
-            mixtures of images. Defaults to None: they are not.
+        mixing: Share of image c in view v of image b (V, B, B), if views are mixtures
+            of images. Defaults to None: they are not.
 
     Returns:
         L_V, () float32.
@@ -112,16 +112,17 @@ def region_loss(
     views: Views,
     temperature: float = 0.1,
 ) -> Tensor:
-    """Return the mean cross-entropy of each region to the one that it matches.
+    """Return the mean cross-entropy of each region with its matched region.
 
-    The mean is over the tokens of a view first: a small view weighs like a large one.
+    The mean is over the tokens of a view first, so that small and large views have
+    equal weight.
 
     Args:
         student: Logits of regions (R, K).
         targets: Probabilities of the teacher's regions (G·B·T, K).
-        student_features: Backbone features that decide the match (R, P).
+        student_features: Backbone features for the matching (R, P).
         teacher_features: The same of the teacher (G·B·T, P).
-        views: What the rows are.
+        views: Order of the rows.
         temperature: Temperature of the student.
 
     Returns:
@@ -134,26 +135,26 @@ def region_loss(
 
 @torch.no_grad()
 def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
-    """Find for each region of the student the most similar of each teacher view.
+    """Find for each region of the student the most similar one of each teacher view.
 
-    By cosine, within an image. Memory grows with the number of tokens, not with its
-    square: similarities are made and forgotten chunk by chunk. In float32, also under
-    autocast, where near ties would go the wrong way.
+    The similarity is the cosine, within an image. It is computed in chunks, so that
+    memory grows linearly with the number of tokens, and always in float32, as rounding
+    under autocast could change the nearest region.
 
     Args:
         student: Backbone features of its regions (R, P), rows as in :class:`Views`.
-        teacher: The same of its views (G·B·T, P).
-        views: What the rows are.
+        teacher: The same of the teacher's views (G·B·T, P).
+        views: Order of the rows.
 
     Returns:
-        Token numbers (R, G), int64.
+        Token indices (R, G), int64.
     """
     with torch.autocast(student.device.type, enabled=False):
         keys = F.normalize(teacher.float(), dim=-1)
         keys = keys.unflatten(0, (views.teacher, views.batch, -1))
         matches = []
         for part in views.split(student.float()):
-            # An image's tokens of all views of the run side by side.
+            # Concatenate the tokens of all views of the run for each image.
             queries = F.normalize(part, dim=-1).transpose(0, 1).flatten(1, 2)
             best = torch.stack([_nearest(queries, key) for key in keys], dim=-1)
             best = best.unflatten(1, (part.shape[0], part.shape[2]))
@@ -184,12 +185,12 @@ def view_targets(views: Views, device: torch.device) -> tuple[Tensor, Tensor]:
 def mixed_view_targets(views: Views, mixing: Tensor) -> tuple[Tensor, Tensor]:
     """Return the targets of views that are mixtures of images.
 
-    The official view loss can do it, the official region loss and all recipes do
-    without. It is here to be held to the official numbers; :class:`EsViT` does not
+    The official view loss supports this; the official region loss and all recipes do
+    not use it. It exists for comparison with the official code; :class:`EsViT` does not
     mix.
 
     Args:
-        views: What the rows are.
+        views: Order of the rows.
         mixing: Share of image c in view v of image b (V, B, B).
 
     Returns:
@@ -205,11 +206,11 @@ def mixed_view_targets(views: Views, mixing: Tensor) -> tuple[Tensor, Tensor]:
 def region_targets(views: Views, matches: Tensor) -> tuple[Tensor, Tensor]:
     """Return the targets of each row of the student's regions.
 
-    Every view counts alike, however many tokens it has.
+    Every view has the same weight, whatever its number of tokens.
 
     Args:
-        views: What the rows are.
-        matches: Token of each teacher view that a region goes to (R, G).
+        views: Order of the rows.
+        matches: Token of each teacher view that a region is matched to (R, G).
 
     Returns:
         Their rows (R, G) int64 and weights (R, G), which sum to 1 over all.
@@ -231,15 +232,15 @@ def cross_entropy_to_rows(
 ) -> Tensor:
     """Return the weighted sum over r and j of ``CE(targets[rows[r, j]], student[r])``.
 
-    The gradient is made with the loss, chunk by chunk of rows: apart from inputs and
-    gradient, no tensor of R x K is held, and none of R x J x K ever. Logits of 5,440
-    regions, a step of 32 images at K = 65,536, take 1.4 GB a copy in float32, and
-    plain autograd keeps several.
+    The gradient is computed together with the loss, in chunks of rows, so that apart
+    from inputs and gradient there is no tensor of R x K, and none of R x J x K. The
+    logits of 5,440 regions, for 32 images at K = 65,536, take 1.4 GB per copy in
+    float32, and plain autograd keeps several copies.
 
     Args:
         student: Logits (R, K).
         targets: Probabilities (M, K), without gradient.
-        rows: Which target row (R, J), int64.
+        rows: Index of the target row (R, J), int64.
         weights: Weight of each target (R, J); 0 leaves it out.
         temperature: Temperature of the student.
 
@@ -271,7 +272,7 @@ class _CrossEntropyToRows(torch.autograd.Function):
                 target.addcmul_(targets[row[j]], weight[j])
             loss -= (target * log_p).sum()
             if gradient is not None:
-                # In place: each new tensor is one more chunk to write and to read.
+                # In place, to avoid writing and reading another chunk.
                 total = weight.sum(dim=0) / temperature
                 log_p.exp_().mul_(total).sub_(target, alpha=1 / temperature)
                 gradient[chunk] = log_p

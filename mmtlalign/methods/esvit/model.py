@@ -1,4 +1,4 @@
-"""EsViT: self-distillation of views and of regions; without regions it is DINO."""
+"""EsViT: self-distillation of views and of regions. Without regions it is DINO."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -20,19 +20,19 @@ from mmtlalign.methods.esvit.loss import (
 )
 from mmtlalign.registry import MODELS
 
-# Weights of the view loss and the region loss. The paper adds them; the official code
-# takes half of each, and so the published weights were trained.
+# Weights of the view loss and the region loss. The paper adds the losses; the official
+# code, with which the published weights were trained, takes half of each.
 WEIGHTINGS = {'paper': (1.0, 1.0), 'code': (0.5, 0.5)}
 
 
 class Center(nn.Module):
     """Running mean of the teacher's logits over the rows of all processes.
 
-    DINO (arXiv 2104.14294), §3.1, equation 4. A step may be several batches (gradient
-    accumulation): all use the centre from before it, and it is updated once.
+    DINO (arXiv 2104.14294), §3.1, equation 4. With gradient accumulation all batches of
+    a step use the centre from before the step, and it is updated once.
 
     Args:
-        channels: K.
+        channels: Number of prototypes K.
         momentum: Share of the old centre that is kept.
     """
 
@@ -44,12 +44,12 @@ class Center(nn.Module):
 
     @torch.no_grad()
     def add_batch(self, logits: Tensor) -> None:
-        """Remember the mean of a batch's logits (M, K), before any softmax."""
+        """Store the mean of a batch's logits (M, K), before any softmax."""
         self.batch_means.append(logits.mean(dim=0, keepdim=True, dtype=torch.float32))
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the batches of this step into the centre; every process must call it."""
+        """Update the centre by the batches of this step; every process must call it."""
         mean = torch.stack(self.batch_means).mean(dim=0)
         self.batch_means.clear()
         all_reduce(mean, op='mean')
@@ -67,38 +67,39 @@ class Outputs(NamedTuple):
 
 @MODELS.register_module()
 class EsViT(BaseSelfSupervisor):
-    """Student that learns the outputs of a moving average of itself for other views.
+    """Student trained to predict an EMA teacher's outputs for other views.
 
-    EsViT (arXiv 2106.09785); DINO (arXiv 2104.14294) where ``region_head`` is None.
-    The teacher is a part of the model and of its state dict, ``teacher.backbone`` and
-    so on, with the centres. It starts as a copy of the student, has no dropout of any
-    kind, and its batch norm uses its own batches. :class:`EsViTHook` updates it, and
-    training without that hook is refused.
+    EsViT (arXiv 2106.09785); DINO (arXiv 2104.14294) if ``region_head`` is None. The
+    teacher and the centres are part of the model and of its state dict
+    (``teacher.backbone`` and so on). The teacher starts as a copy of the student, has
+    no dropout of any kind, and its batch norm uses its own batches. :class:`EsViTHook`
+    updates it, and training without that hook raises an error.
 
-    Needs the preprocessor ``SelfSupDataPreprocessor`` (the default) and
-    ``collate_fn=dict(type='default_collate')``. The recipes of Swin have
-    :class:`FastAttentionHook`, which makes the masks of shifted windows once a size.
+    It needs the preprocessor ``SelfSupDataPreprocessor`` (the default) and
+    ``collate_fn=dict(type='default_collate')``. The recipes of Swin use
+    :class:`FastAttentionHook`, which computes the masks of shifted windows only once
+    per size.
 
     Args:
-        backbone (dict): Backbone whose last output is a map, tokens behind a class
-            token (``out_type='raw'``), or, without regions, one vector an image.
+        backbone (dict): Backbone whose last output is a map, tokens with a class token
+            (``out_type='raw'``), or, without regions, one vector per image.
         head (dict): :class:`EsViTHead` for views.
         region_head (dict, optional): :class:`EsViTHead` for regions. Defaults to None:
             DINO.
-        weighting (str | tuple[float, float]): ``'code'`` halves both losses, as the
+        weighting (str | tuple[float, float]): ``'code'`` halves both losses, as in the
             official code; ``'paper'`` adds them; or two weights. Without regions the
             view loss has weight 1. Defaults to ``'code'``.
         student_temp (float): Temperature of the student. Defaults to 0.1.
         center_momentum (float): Share of the old centre kept. Defaults to 0.9.
-        global_views (int): Views of each image, the first ones, that the teacher
-            sees. Defaults to 2.
+        global_views (int): Number of views of each image, counted from the first, that
+            the teacher sees. Defaults to 2.
         data_preprocessor (dict, optional): Defaults to None:
             ``SelfSupDataPreprocessor``.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Raises:
-        InputError: A setting is impossible, the views do not fit, or a checkpoint has
-            no teacher.
+        InputError: A setting is invalid, the views do not fit, or a checkpoint has no
+            teacher.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class EsViT(BaseSelfSupervisor):
         self._register_load_state_dict_pre_hook(self._check_teacher)
 
     def student(self) -> dict[str, nn.Module]:
-        """Return the parts that learn; the teacher has the same."""
+        """Return the trained parts; the teacher has the same."""
         parts = dict(
             backbone=self.backbone, head=self.head, region_head=self.region_head
         )
@@ -160,7 +161,7 @@ class EsViT(BaseSelfSupervisor):
             self.teacher[name].load_state_dict(part.state_dict())
 
     def train(self, mode: bool = True) -> 'EsViT':
-        """Set the mode; of the teacher only batch norm is ever in training mode."""
+        """Set the mode; in the teacher only batch norm is put into training mode."""
         super().train(mode)
         self.teacher.eval()
         for module in self.teacher.modules():
@@ -182,15 +183,15 @@ class EsViT(BaseSelfSupervisor):
     def loss(
         self, inputs: list[Tensor], data_samples: list | None = None
     ) -> dict[str, Tensor]:
-        """Compare every view of the student with every other one of the teacher.
+        """Compute the losses of every student view with every other teacher view.
 
         Args:
             inputs: Normalised views (B, 3, h, w), global ones first; sizes may differ.
             data_samples: Not used.
 
         Returns:
-            ``loss_view`` and ``loss_region``, weighted, which are summed, and
-            ``view_term`` and ``region_term`` as the paper defines them.
+            The weighted terms ``loss_view`` and ``loss_region``, which are summed, and
+            for the log ``view_term`` and ``region_term`` as the paper defines them.
         """
         temperature = self.teacher_temp
         if temperature is None:
@@ -231,14 +232,14 @@ class EsViT(BaseSelfSupervisor):
 
     @torch.no_grad()
     def after_step(self, momentum: float) -> None:
-        """Update centres and teacher, after a step of the optimizer.
+        """Update centres and teacher after a step of the optimizer.
 
-        Parameters only: batch norm of the teacher has statistics of its own batches.
-        mmpretrain's ``CosineEMA`` would copy them, and put ``module.`` and ``steps``
-        into the names of checkpoints.
+        Only parameters are averaged: batch norm of the teacher has the statistics of
+        its own batches. mmpretrain's ``CosineEMA`` is not used, as it copies buffers
+        and adds ``module.`` and ``steps`` to the keys of checkpoints.
 
         Args:
-            momentum: Share of itself that the teacher keeps.
+            momentum: EMA momentum of the teacher.
         """
         for center in self.centers.values():
             center.update()
@@ -272,7 +273,7 @@ class EsViT(BaseSelfSupervisor):
     def _targets(self, kind: str, logits: Tensor, temperature: float) -> Tensor:
         """Return probabilities with the centre from before this step."""
         center = self.centers[kind]
-        if self.training:  # else no step follows that would update it
+        if self.training:  # in evaluation no step follows that updates the centre
             center.add_batch(logits)
         return teacher_probabilities(logits, center.value, temperature)
 

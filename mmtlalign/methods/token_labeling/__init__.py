@@ -2,8 +2,8 @@
 
 * Training: ``head.py`` (scores, class target), ``loss.py`` (labels and losses),
   ``tl_align.py`` (class target traced), ``targets.py`` (maps of a batch).
-* Pipeline: ``transforms.py`` (load, augment, pool), ``geometry.py`` (a map, and what
-  they do to it).
+* Pipeline: ``transforms.py`` (load, augment), ``pooling.py`` (pool), ``geometry.py``
+  (geometric operations on a map).
 * Files: ``store.py`` and ``metadata.py``, ``official.py``; ``annotators`` make maps.
 """
 

@@ -1,7 +1,7 @@
-"""The label map of an image, and what flips, crops, affine moves and pooling do to it.
+"""The label map of an image, and its flips, crops, affine transforms and pooling.
 
-A map covers its whole image, cell by cell; a box ``(4,)`` holds the top, left, height
-and width of what an image still shows, as shares of the whole.
+A map covers the whole original image, cell by cell; a box ``(4,)`` has the top, left,
+height and width of the visible part, as fractions of the whole.
 
 Shapes: ``B`` images, ``K`` classes, ``k`` classes that a cell names, ``h, w`` cells,
 ``S`` cells of a pooled grid.
@@ -18,8 +18,8 @@ from torchvision.ops import roi_align
 
 from mmtlalign.errors import InputError
 
-# Far above any other logit, so that a softmax gives all to this class; float16
-# ends at 65504.
+# Far above any other logit, so that a softmax gives this class all mass; the largest
+# float16 is 65504.
 CERTAIN = 30000.0
 FLIPPED_AXES = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
 
@@ -40,7 +40,7 @@ class LabelMap(NamedTuple):
         full = np.zeros((num_classes, *self.values.shape[1:]), np.float32)
         rows, columns = np.ogrid[: full.shape[1], : full.shape[2]]
         for values, indices in zip(*self):
-            # Added, not set: a rank that says nothing repeats a class with value 0.
+            # Added, not set: an unused rank repeats a class with value 0.
             full[indices, rows, columns] += values
         return full
 
@@ -56,14 +56,14 @@ def index_dtype(num_classes: int) -> np.dtype:
 def hard_label_map(
     label: int, shape: tuple[int, int, int], dtype: np.dtype | type = np.int32
 ) -> LabelMap:
-    """Make a map that says one class everywhere, with certainty.
+    """Return a map with a single class in all cells.
 
     Args:
         label: The class.
-        shape: (k, h, w) of the maps it stands among.
+        shape: Shape (k, h, w) of the other maps.
         dtype: Type of their indices.
     """
-    # The other ranks say class 0 with value 0, which adds nothing.
+    # The other ranks have class 0 with value 0, which adds nothing.
     values, indices = np.zeros(shape, np.float16), np.zeros(shape, dtype)
     values[0], indices[0] = CERTAIN, label
     return LabelMap(values, indices)
@@ -79,7 +79,7 @@ def flip_box(box: np.ndarray, direction: str) -> np.ndarray:
     """Return the box (4,) of an image that is flipped after it was cropped.
 
     Args:
-        box: What the image shows before it (4,).
+        box: Visible part before the flip (4,).
         direction: ``'horizontal'``, ``'vertical'`` or ``'diagonal'`` (both).
     """
     top, left, height, width = box
@@ -96,7 +96,7 @@ def crop_box(
     """Return the box (4,) float32 that remains after a crop.
 
     Args:
-        box: What the image shows before it (4,).
+        box: Visible part before the crop (4,).
         crop: Top, left, height and width in pixels of the image.
         size: Rows and columns of the image in pixels.
     """
@@ -119,13 +119,13 @@ def affine_map(
 ) -> LabelMap:
     """Transform a map as an affine matrix transforms its image.
 
-    Cells that come from outside get value 0, as absent classes have, and keep the
-    class of the nearest cell.
+    Cells that come from outside get value 0, as absent classes do, and the class of
+    the nearest cell.
 
     Args:
         label_map: The map.
-        matrix: Where a pixel (x, y) goes, counted from 0 at the centre of the first:
-            (2, 3), as in OpenCV.
+        matrix: Maps source to destination pixels (x, y), with (0, 0) at the centre of
+            the first pixel: (2, 3), as in OpenCV.
         size: Rows and columns of the image in pixels.
     """
     rows, columns = label_map.values.shape[1:]
@@ -141,15 +141,15 @@ def affine_map(
 def legacy_affine_map(label_map: LabelMap, kind: str, amount: float) -> LabelMap:
     """Transform a map as the official Token Labeling code does.
 
-    It works in cells: rotations are half a cell off the centre, and on images that
-    are not square neither rotations nor shears are quite those of the image.
+    It works on cells: rotations are half a cell off the centre, and on images that are
+    not square rotations and shears differ slightly from those of the image.
 
     Args:
         label_map: The map.
         kind: ``'rotate'`` (degrees, anticlockwise), ``'shear_x'``, ``'shear_y'``,
-            ``'translate_x'`` or ``'translate_y'`` (shares), as Pillow means them:
-            where a cell comes from.
-        amount: How much.
+            ``'translate_x'`` or ``'translate_y'`` (fractions). As in Pillow, they
+            describe where a cell comes from.
+        amount: Amount of the transform.
     """
     rows, columns = label_map.values.shape[1:]
     source = np.eye(3)
@@ -172,20 +172,20 @@ def legacy_affine_map(label_map: LabelMap, kind: str, amount: float) -> LabelMap
 
 
 def _resample(label_map: LabelMap, source: np.ndarray, margin: float) -> LabelMap:
-    """Take each cell from the nearest one to ``source @ (column, row, 1)``.
+    """Resample each cell from the nearest one to ``source @ (column, row, 1)``.
 
     Args:
         label_map: The map.
-        source: (3, 3).
-        margin: How far beyond the centres of the outer cells is still inside.
+        source: Matrix (3, 3) from destination to source cells.
+        margin: Distance beyond the centres of the outer cells that is still inside.
     """
     rows, columns = label_map.values.shape[1:]
     cells = np.stack(np.broadcast_arrays(*np.ogrid[:columns, :rows], 1), axis=-1)
-    # Rounded, as a quarter turn must not lose its last row to 17.000000000000004.
+    # Rounded, or a quarter turn would lose its last row at 17.000000000000004.
     x, y = np.round(cells @ source[:2].T, 9).transpose(2, 1, 0)
     inside = (x >= -margin) & (x <= columns - 1 + margin)
     inside &= (y >= -margin) & (y <= rows - 1 + margin)
-    # Halves go up, as in the official code; `np.rint` would take the even one.
+    # Halves are rounded up, as in the official code; `np.rint` rounds to even.
     nearest = (
         slice(None),
         np.floor(y + 0.5).astype(int).clip(0, rows - 1),
@@ -204,33 +204,33 @@ def pool_label_maps(
     sizes: Sequence[int | tuple[int, int]],
     legacy_axis_order: bool = False,
 ) -> list[Tensor]:
-    """Pool the logits of all classes on grids laid over the crop of each image.
+    """Pool the logits of all classes to grids over the crop of each image.
 
-    By RoIAlign, as Token Labeling and ReLabel do. Classes that a map does not name
-    have logit 0, as in the official code.
+    RoIAlign is used, as in Token Labeling and ReLabel. Classes that a map does not
+    contain have logit 0, as in the official code.
 
     Args:
         values: Logits (B, k, h, w).
         indices: Their classes (B, k, h, w), integers below ``num_classes``.
         boxes: Boxes of the crops (B, 4).
-        num_classes: K.
+        num_classes: Number of classes K.
         sizes: Rows and columns S of each grid; 1 pools the whole crop.
-        legacy_axis_order: Hand the box over with its axes exchanged, as the released
-            code does, which labels a crop from its mirror image across the diagonal.
+        legacy_axis_order: Whether to exchange the axes of the box, as the released code
+            does, which labels a crop from its mirror image across the diagonal.
 
     Returns:
         (B, K, S, S) float32 for each of ``sizes``.
     """
     B, _, rows, columns = values.shape
     dense = values.new_zeros((B, num_classes, rows, columns), dtype=torch.float32)
-    # Added, not set: a rank that says nothing repeats a class with value 0.
+    # Added, not set: an unused rank repeats a class with value 0.
     dense.scatter_add_(1, indices.long(), values.float())
     # (y, x) of the first corner and of the last; (x1, y1, x2, y2) for RoIAlign.
     first, last = boxes[:, :2].float(), (boxes[:, :2] + boxes[:, 2:]).float()
     corners = torch.cat([first, last], dim=1)
     if not legacy_axis_order:
         corners = corners[:, [1, 0, 3, 2]]
-    # -0.5, as RoIAlign without `aligned` has the centre of the first cell at 0.
+    # -0.5, as the centre of the first cell is 0 in RoIAlign without `aligned`.
     corners = corners * corners.new_tensor([columns, rows, columns, rows]) - 0.5
     batch = torch.arange(B, device=values.device, dtype=torch.float32)
     regions = torch.cat([batch[:, None], corners], dim=1)
@@ -247,21 +247,21 @@ def pool_named_classes(
     sizes: Sequence[tuple[int, int]],
     legacy_axis_order: bool = False,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Pool one map, the classes alone that it names.
+    """Pool only the classes that a map contains.
 
-    RoIAlign runs over these, so a thousand classes cost no more than a few.
+    RoIAlign runs only on these, so that the cost does not depend on K.
 
     Args:
         label_map: Map with classes below ``num_classes``.
         box: Box of the crop (4,).
-        num_classes: K.
+        num_classes: Number of classes K.
         sizes: Rows and columns of each grid.
         legacy_axis_order: Exchange the axes of the box, as the released code does.
 
     Returns:
-        The C classes, rising, and their logits (C, rows, columns) for each size.
+        The C classes, sorted, and their logits (C, rows, columns) for each size.
     """
-    # A table of classes, as np.unique would sort the whole map.
+    # A boolean table of classes is faster than np.unique, which sorts the whole map.
     named = np.zeros(num_classes, bool)
     named[label_map.indices] = True
     classes, place = np.flatnonzero(named), named.cumsum() - 1

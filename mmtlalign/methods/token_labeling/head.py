@@ -1,7 +1,7 @@
-"""The head of Token Labeling: every token learns a label of its own.
+"""The head of Token Labeling, which trains every token on its own label.
 
-NeurIPS 2021, arXiv 2104.10858. A second classifier scores every image token against a
-map of labels, which travels in the data samples
+NeurIPS 2021, arXiv 2104.10858. A second classifier is trained on every image token with
+the labels of a map, which is stored in the data samples
 (:mod:`mmtlalign.methods.token_labeling.targets`).
 
 Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``D`` width.
@@ -29,7 +29,7 @@ from mmtlalign.registry import MODELS
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import crop_to_tokens, start_share, token_grid
 
-# How much the likeliest token adds to a class's score in evaluation (official code).
+# Weight of the largest token score in a class's evaluation score (official code).
 TOKEN_VOTE = 0.5
 # For messages.
 WITHOUT_MAPS = (
@@ -44,43 +44,43 @@ class TokenLabelClsHead(VisionTransformerClsHead):
 
     For backbones that output all tokens, class token first, (B, 1 + N, D):
     ``out_type='raw'`` of LVViT, VisionTransformer and DHVT. Scores in evaluation are
-    those of the class token plus half the largest score of any token, class by
-    class, as the official accuracies are. With ``MixClassifier`` images may be
-    mixed by the augments of this package: each token learns the label of its own
-    image, in proportion to its share. mmpretrain's own augments do not tell which
-    image a token comes from: beside maps they are refused.
+    those of the class token plus half the largest score of any token for each class,
+    as in the official evaluation. With ``MixClassifier`` images may be mixed by the
+    augments of this package: each token is trained on the labels of both images, in
+    proportion to their shares in it. mmpretrain's own augments do not record which
+    image a token comes from, and cannot be used with maps.
 
     Args:
-        num_classes (int): K.
+        num_classes (int): Number of classes K.
         in_channels (int): Width D of the tokens.
         loss (dict): A :class:`TokenLabelLoss`, whose ``dense_weight`` may be
             ``'paper'`` (0.5) or ``'code'`` (1.0). With ``dense_weight=0`` there is
             no classifier of tokens, and no maps are read for them. Defaults to
             ``dict(type='mmtlalign.TokenLabelLoss')``.
-        class_target (str): What the class token learns: ``'map'``, what the map
-            says of the crop, as in the official recipe; ``'label'``, the label of
-            the image; ``'both'``, half and half where both name one class, else 9 to
-            1 for the map, the official ``ground_truth`` switch. Defaults to
-            ``'map'``.
-        missing (str): An image without map is an ``'error'``, or its label is that
-            of all of its tokens (``'hard label'``). Defaults to ``'error'``.
+        class_target (str): Target of the class token: ``'map'``, the label of the map
+            for the crop, as in the official recipe; ``'label'``, the label of the
+            image; ``'both'``, half of each if both have the same class, else 0.9 of
+            the map and 0.1 of the label, the official ``ground_truth`` switch.
+            Defaults to ``'map'``.
+        missing (str): An image without map raises an ``'error'``, or all its tokens get
+            its label (``'hard label'``). Defaults to ``'error'``.
         map_values (str): Whether maps hold ``'logits'`` or ``'probabilities'``.
             Defaults to ``'logits'``.
         label_smooth_val (float): Smoothing of labels and maps, 0.1 in the official
             recipe (:func:`smooth_one_hot`, :func:`smooth_soft_labels_official`).
             Defaults to 0.
-        num_extra_tokens (int): Tokens in front of the image's, the first of which
-            is the class token. Defaults to 1.
-        init_cfg (dict): Defaults to a normal distribution (std 0.02), cut, for both
+        num_extra_tokens (int): Number of tokens before the image tokens, the first of
+            which is the class token. Defaults to 1.
+        init_cfg (dict): Defaults to a truncated normal distribution (std 0.02) for both
             classifiers.
-        **kwargs: As of mmpretrain's ``VisionTransformerClsHead``.
+        **kwargs: As in mmpretrain's ``VisionTransformerClsHead``.
 
     Raises:
-        InputError: For a setting that is impossible, features that are not all
-            tokens, and maps that are missing or do not fit; the message says which.
+        InputError: A setting is invalid, the features are not all tokens, or maps are
+            missing or do not fit.
     """
 
-    # Read by figures of shares: the class token, whatever the backbone outputs.
+    # Read by the analysis of shares: the label is that of the class token.
     output = 'class'
 
     def __init__(
@@ -141,8 +141,8 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         """Check that the backbone outputs the tokens that the head scores.
 
         Raises:
-            UnsupportedError: If nothing is known of the backbone's tokens.
-            InputError: If it outputs something else.
+            UnsupportedError: The backbone is not registered.
+            InputError: It does not output all tokens.
         """
         given = backbone_spec(backbone).prefix(backbone)
         if given != self.num_extra_tokens:
@@ -160,14 +160,14 @@ class TokenLabelClsHead(VisionTransformerClsHead):
 
     @property
     def needs_record(self) -> bool:
-        """Whether maps are read, so that mixing must say what came from where."""
+        """Whether maps are read, so that augments must record the partner."""
         return self.dense or self.class_target != 'label'
 
     def check_mixer(self, mixer: Any) -> None:
-        """Check that each augment says which image a token comes from.
+        """Check that each augment records which image a token comes from.
 
         Raises:
-            InputError: One of mmpretrain's does not, and maps are read.
+            InputError: One is of mmpretrain, which do not, and maps are read.
         """
         if self.needs_record:
             mixer.check_records(type(self).__name__, WITHOUT_MAPS)
@@ -176,15 +176,15 @@ class TokenLabelClsHead(VisionTransformerClsHead):
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
     ) -> Iterator[MixedTokens]:
-        """Find out which image each token of a mixed batch comes from.
+        """Determine which image each token of a mixed batch comes from.
 
         Args:
             backbone: The model's backbone.
             mix: The record of the mixing.
-            data_samples: Not read here; heads that trace labels find them there.
+            data_samples: Not used here, but by heads that trace labels.
 
         Yields:
-            What :meth:`loss` takes as ``trace``.
+            The argument ``trace`` of :meth:`loss`.
         """
         share = start_share(backbone, mix)[:, self.num_extra_tokens :, 0]
         grid = token_grid(backbone, mix.images.shape[-2:])
@@ -196,10 +196,10 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         """Return the class token (B, D) and the image tokens (B, N, D).
 
         Args:
-            feats: Outputs of the backbone, of which the last is read.
+            feats: Outputs of the backbone, of which the last is used.
 
         Raises:
-            InputError: If that is not a sequence of tokens.
+            InputError: It is not a sequence of tokens.
         """
         feat = feats[-1]
         if not torch.is_tensor(feat) or feat.ndim != 3:
@@ -214,14 +214,14 @@ class TokenLabelClsHead(VisionTransformerClsHead):
     def scores(self, feats: tuple) -> tuple[Tensor, Tensor | None]:
         """Score the class token (B, K) and the image tokens (B, N, K).
 
-        The latter are None where they have no weight in the loss.
+        The latter are None if they have no weight in the loss.
         """
         first, others = self.tokens(feats)
         cls_score = self.layers.head(self.pre_logits((first,)))
         return cls_score, self.layers.aux_head(others) if self.dense else None
 
     def forward(self, feats: tuple) -> Tensor:
-        """Return the scores (B, K) of evaluation: both classifiers together."""
+        """Return the evaluation scores (B, K), from both classifiers."""
         cls_score, token_scores = self.scores(feats)
         if token_scores is None:
             return cls_score
@@ -240,10 +240,10 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             feats: Features of the backbone.
             data_samples: B samples with ``gt_score`` (K,) or ``gt_label``, and maps.
             mix: The record of the mixing. Defaults to None: not mixed.
-            trace: What :meth:`trace` gave. Defaults to None: not mixed.
+            trace: The output of :meth:`trace`. Defaults to None: not mixed.
 
         Returns:
-            ``loss_cls`` and ``loss_dense``; one without weight is left out.
+            ``loss_cls`` and ``loss_dense``; a term without weight is left out.
         """
         cls_score, token_scores = self.scores(feats)
         labels = self.smooth_labels(mix.labels if mix else self._labels(data_samples))
@@ -268,7 +268,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         """Smooth the labels of the images (B, K), which still sum to 1.
 
         Raises:
-            InputError: If they are not of the head's classes.
+            InputError: The number of classes is not the head's.
         """
         if labels.shape[1] != self.num_classes:
             raise InputError(
@@ -284,13 +284,13 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         mix: Mix | None,
         trace: MixedTokens | None,
     ) -> Tensor:
-        """Return what the class token learns (B, K), mixed.
+        """Return the mixed target of the class token (B, K).
 
         Args:
             samples: B data samples.
             labels: Smoothed labels of the images (B, K), not mixed.
             mix: The record of the mixing, or None.
-            trace: What :meth:`trace` gave, or None.
+            trace: The output of :meth:`trace`, or None.
         """
         target = labels
         if self.class_target != 'label':
@@ -302,7 +302,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         return replace(mix, labels=target).target(self.partner_share(mix, trace))
 
     def partner_share(self, mix: Mix, trace: MixedTokens | None) -> Tensor:
-        """Return the share of the partner in the class target (B,): its area."""
+        """Return the share of the partner in the class target (B,), here its area."""
         return mix.area()
 
     def token_labels(
@@ -313,8 +313,8 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         Args:
             samples: B data samples.
             labels: Smoothed labels of the images (B, K), for those without a map.
-            count: N.
-            trace: What :meth:`trace` gave, or None.
+            count: Number of image tokens N.
+            trace: The output of :meth:`trace`, or None.
 
         Returns:
             (B, N, K) or :class:`TopKLabels` (B, N); (B, 1, K) without any map.

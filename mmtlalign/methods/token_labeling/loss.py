@@ -1,7 +1,7 @@
-"""The losses of Token Labeling: every token has a soft label of its own.
+"""The losses of Token Labeling, with a soft label for every token.
 
-Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes that a label
-names (k may be far below K).
+Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes stored for a label
+(k may be much smaller than K).
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,12 @@ from mmtlalign.registry import MODELS
 
 Array = TypeVar('Array', Tensor, np.ndarray)
 
-# Weight of the tokens' loss. The paper writes 0.5; the official training script
-# takes 1.0, no published command changes it, and so the published weights were
-# trained with it.
+# Weight of the tokens' loss. The paper has 0.5; the official training script has 1.0,
+# which no published command changes, so the published weights were trained with it.
 DENSE_WEIGHTS = {'paper': 0.5, 'code': 1.0}
 
-# Weight of the map's class label against the true one: where both agree, and where
-# they do not. That is the order of the official code, whose comment asks for the
-# opposite.
+# Weight of the map's class label relative to the true one if both agree, and if they
+# do not. This is what the official code does; its comment says the opposite.
 MAP_TRUST = (0.5, 0.9)
 
 
@@ -38,7 +36,7 @@ def smooth_soft_labels_official(
 ) -> Array:
     """Smooth labels of maps (..., K) as the official code: ``p (1 - s + s/K) + s/K``.
 
-    They sum to ``1 + s/K``; the surplus is kept for parity.
+    They sum to ``1 + s/K``, which is kept for parity with the official code.
     """
     off = smoothing / num_classes
     return labels * (1 - smoothing + off) + off
@@ -46,17 +44,17 @@ def smooth_soft_labels_official(
 
 @dataclass(frozen=True)
 class TopKLabels:
-    """Soft labels that name their likeliest classes; all others share a constant.
+    """Soft labels stored for the k most probable classes, with a constant for others.
 
-    Exact for softmaxes over maps that are zero where no class is named, smoothed or
-    not, at k instead of K columns.
+    They represent exactly a softmax over a map whose other logits are zero, smoothed or
+    not, with k instead of K columns.
 
     Attributes:
-        excess: What each class that is named has more than one that is not
-            (..., k); 0 where fewer than k are named.
-        indices: The classes (..., k), int64. The excess of a class that is named
+        excess: Probability of each stored class minus that of the others (..., k); 0
+            if fewer than k classes are stored.
+        indices: The stored classes (..., k), int64. The excess of a class that occurs
             twice adds up.
-        rest: Probability of a class that is not named (...).
+        rest: Probability of each class that is not stored (...).
     """
 
     excess: Tensor
@@ -67,12 +65,12 @@ class TopKLabels:
     def from_probabilities(
         cls, values: Tensor, indices: Tensor, num_classes: int
     ) -> 'TopKLabels':
-        """Make labels whose other classes share what the values leave of 1.
+        """Create labels whose other classes share the remaining probability.
 
         Args:
             values: Probabilities (..., k).
-            indices: Their classes (..., k), all different, or below 0 for none.
-            num_classes: K.
+            indices: Their classes (..., k), all different; negative for unused ones.
+            num_classes: Number of classes K.
         """
         values, indices, named = _named(values, indices)
         others = (num_classes - named.sum(dim=-1)).clamp(min=1)
@@ -83,13 +81,14 @@ class TopKLabels:
     def from_logits(
         cls, values: Tensor, indices: Tensor, num_classes: int
     ) -> 'TopKLabels':
-        """Make the softmax over K classes of which the others have the logit 0.
+        """Create labels as the softmax over K classes, where others have logit 0.
 
-        Not minus infinity: with 1000 classes they hold real mass (official code).
-        Arguments as of :meth:`from_probabilities`, the values being logits.
+        As in the official code the logit is 0, not minus infinity: with 1000 classes
+        they have a noticeable probability. Arguments as in :meth:`from_probabilities`,
+        with logits as values.
         """
         values, indices, named = _named(values, indices)
-        # The largest logit of all, the zeros of the others included.
+        # The largest logit of all, including the zeros of the other classes.
         top = values.amax(dim=-1, keepdim=True).clamp(min=0)
         exp, zero = (values - top).exp(), (-top).exp()
         excess = (exp - zero) * named
@@ -105,9 +104,10 @@ class TopKLabels:
     def mixed(
         self, partner: Tensor, share: Tensor, source: Tensor | None = None
     ) -> 'TopKLabels':
-        """Mix labels (B, N) with those of other images (B,), by their share (B, N).
+        """Mix labels (B, N) with those of partners (B,), by their share (B, N).
 
-        Of these count the tokens ``source`` (B, N), or None for the same places.
+        The labels of a partner are those of its tokens ``source`` (B, N), or None for
+        the same positions.
         """
         share = share.to(self.rest.dtype)
         each = share.unsqueeze(-1)
@@ -120,7 +120,7 @@ class TopKLabels:
         return TopKLabels(excess, indices, rest)
 
     def dense(self, num_classes: int) -> Tensor:
-        """Return all columns (..., K), for labels that are few."""
+        """Return all columns (..., K), for small numbers of labels."""
         full = self.rest.unsqueeze(-1).repeat(*[1] * self.rest.ndim, num_classes)
         return full.scatter_add(-1, self.indices, self.excess)
 
@@ -131,7 +131,7 @@ class TopKLabels:
 
 
 def _named(values: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return values and classes, 0 where none is named, and where one is."""
+    """Return values and classes, 0 for unused ones, and the mask of used ones."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     named = indices >= 0
     return values * named, indices.long() * named, named
@@ -158,10 +158,10 @@ def cross_entropy(log_probs: Tensor, target: Tensor | TopKLabels) -> Tensor:
 def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Return the mean cross-entropy of scores (m * B, K) with labels (B, K).
 
-    A batch that is repeated m times meets its labels m times.
+    If a batch is repeated m times, its labels are repeated as well.
 
     Raises:
-        InputError: If the rows are no multiple of the labels, or K differs.
+        InputError: The number of rows is no multiple of B, or K differs.
     """
     repeats, left = divmod(len(logits), len(target))
     if left or not repeats or logits.shape[1:] != target.shape[1:]:
@@ -184,10 +184,10 @@ def mix_tokens(
     Args:
         target: Labels of each image's own tokens, (B, N or 1, K) or
             :class:`TopKLabels`.
-        partner: Index of the other image (B,).
-        share: Share of the other image in each token (B, N).
-        source: Which token of the other image each token shows (B, N). Defaults to
-            None: that at its own place.
+        partner: Index of the partner image (B,).
+        share: Share of the partner in each token (B, N).
+        source: Index of the partner's token that each token shows (B, N). Defaults to
+            None: that at the same position.
     """
     if isinstance(target, TopKLabels):
         return target.mixed(partner, share, source)
@@ -206,8 +206,8 @@ def _gather(labels: Tensor, source: Tensor) -> Tensor:
 def trust_map(map_label: Tensor, ground_truth: Tensor) -> Tensor:
     """Blend the class label of the map with the true one (both and result (B, K)).
 
-    Half and half where both name the same class, 9 to 1 for the map where they do
-    not (:data:`MAP_TRUST`). Comes before any mixing of images.
+    The map has weight 0.5 if both have the same most probable class, else 0.9
+    (:data:`MAP_TRUST`). This comes before any mixing of images.
     """
     agree, differ = MAP_TRUST
     same = map_label.argmax(dim=1) == ground_truth.argmax(dim=1)
@@ -217,10 +217,10 @@ def trust_map(map_label: Tensor, ground_truth: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class TokenLabelLoss(nn.Module):
-    """Cross-entropy of the class token and of every other token.
+    """Cross-entropy of the class token and of every image token.
 
     ``cls_weight * H(class) + dense_weight * mean H(token)`` (NeurIPS 2021, arXiv
-    2104.10858, §3.1). In float32 at least, also under autocast.
+    2104.10858, §3.1), computed in at least float32, also under autocast.
 
     Args:
         dense_weight (float | str): Weight of the tokens, a number or ``'paper'``
@@ -229,7 +229,7 @@ class TokenLabelLoss(nn.Module):
         cls_weight (float): Weight of the class token. Defaults to 1.0.
 
     Raises:
-        InputError: If a weight is negative, both are 0, or the name is unknown.
+        InputError: A weight is negative, both are 0, or the name is unknown.
     """
 
     def __init__(self, dense_weight: float | str = 'code', cls_weight: float = 1.0):
@@ -263,16 +263,16 @@ class TokenLabelLoss(nn.Module):
 
         Args:
             class_scores: (B, K).
-            class_target: (B, K), mixed already.
-            token_scores: (B, N, K); not read where ``dense_weight`` is 0.
+            class_target: (B, K), already mixed.
+            token_scores: (B, N, K); not used if ``dense_weight`` is 0.
             token_target: Labels of each image's own tokens (B, N, K) or
                 :class:`TopKLabels` (B, N), or one label for all of its tokens
-                (B, 1, K); not read where ``dense_weight`` is 0.
-            partner: Index of the other image (B,). Defaults to None: the tokens
+                (B, 1, K); not used if ``dense_weight`` is 0.
+            partner: Index of the partner image (B,). Defaults to None: the tokens
                 are not mixed, or have been swapped back.
-            share: Share of the other image in each token (B, N).
-            source: Which token of the other image each token shows (B, N). Defaults to
-                None: that at its own place.
+            share: Share of the partner in each token (B, N).
+            source: Index of the partner's token that each token shows (B, N). Defaults
+                to None: that at the same position.
 
         Returns:
             ``loss_cls`` and ``loss_dense``, to be added.

@@ -1,4 +1,4 @@
-"""What a store of label maps was made for: classes, images, annotator."""
+"""Metadata of a store of label maps: classes, images, annotator."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.geometry import index_dtype
 
 LAYOUT = 1
-# What makes stores, for the messages.
+# The tool that creates stores, for messages.
 TOOL = 'tools/dataset_converters/make_label_maps.py'
 
 
@@ -31,17 +31,17 @@ class StoreMetadata:
 
     Attributes:
         num_classes: Classes of the annotator.
-        classes: Fingerprint of their names, in order; '' where they have none.
+        classes: Fingerprint of their names, in order; '' without names.
         grid: Rows and columns of a map.
-        topk: Classes kept in each cell.
-        images: How many there are.
+        topk: Classes stored in each cell.
+        images: Number of images.
         image_set: Fingerprint of their sorted relative paths.
-        annotator: What made the maps: model, weights, input size, geometry.
-        shard_size: Images a file.
-        layout: Version of this layout.
+        annotator: Description of the annotator: model, weights, input size, geometry.
+        shard_size: Images per file.
+        layout: Version of the layout.
 
     Raises:
-        InputError: For a number below 1, or a ``topk`` above ``num_classes``.
+        InputError: A number is below 1, or ``topk`` is above ``num_classes``.
     """
 
     num_classes: int
@@ -73,7 +73,7 @@ class StoreMetadata:
     def record_dtype(self) -> np.dtype:
         """Type of the record of an image: values, indices and their checksum.
 
-        Side by side, so that reading a map touches one or two pages of the file.
+        They are stored together, so that reading a map needs one or two memory pages.
         """
         shape = (self.topk, *self.grid)
         return np.dtype(
@@ -84,14 +84,14 @@ class StoreMetadata:
             ]
         )
 
-    # Every read of a map asks for it.
+    # Cached, as every read of a map uses it.
     @cached_property
     def digest(self) -> str:
-        """Fingerprint of all metadata, a part of every map's checksum."""
+        """Fingerprint of all metadata, which is part of every map's checksum."""
         return fingerprint([json.dumps(asdict(self), sort_keys=True)])
 
     def rows(self, shard: int) -> range:
-        """Return the rows of the list of images that lie in a shard."""
+        """Return the rows in the list of images that a shard contains."""
         begin = shard * self.shard_size
         return range(begin, min(begin + self.shard_size, self.images))
 
@@ -104,7 +104,7 @@ class StoreMetadata:
         """Read ``store.json``.
 
         Raises:
-            InputError: There is none, or it is damaged or of another layout.
+            InputError: The file is missing, damaged, or of another layout.
         """
         try:
             given = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""Label maps in the official layout of Token Labeling: one ``.pt`` for each image."""
+"""Label maps in the official layout of Token Labeling: one ``.pt`` file per image."""
 
 import pickle
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mmtlalign.methods.token_labeling.store import (
     MissingMapError,
 )
 
-# Files looked for before a training.
+# Number of files that are looked up before training.
 LOOKED_UP = 1000
 
 
@@ -35,7 +35,7 @@ def open_label_maps(
         Maps by the relative path of their image.
 
     Raises:
-        InputError: There is neither, or it is of other classes.
+        InputError: There is neither, or the classes differ.
     """
     if (Path(root).expanduser() / METADATA).exists():
         return LabelMapStore(root, num_classes, class_names)
@@ -55,11 +55,11 @@ class OfficialLabelMaps:
 
     Args:
         root: Folder of the maps.
-        num_classes: Classes of the annotator: the files do not say. At most 2048,
-            the last number up to which float16 counts without gaps.
+        num_classes: Classes of the annotator, which the files do not contain. At most
+            2048, as float16 is exact only for integers up to there.
 
     Raises:
-        InputError: There is no such folder, or there are more classes.
+        InputError: The folder does not exist, or there are more classes.
     """
 
     def __init__(self, root: str | Path, num_classes: int):
@@ -78,7 +78,7 @@ class OfficialLabelMaps:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(k, h, w) of a map, the first that is found."""
+        """Shape (k, h, w) of the first map that is found."""
         first = next(self.root.glob('*/*.pt'), None)
         if first is None:
             raise InputError(f'{self.root} has no .pt file in any class folder')
@@ -89,15 +89,15 @@ class OfficialLabelMaps:
         return self.file(name).exists()
 
     def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """Look up a thousand images, spread over all; list those without a map.
+        """List the images without a map among a thousand, spread over all.
 
-        To look for a million files would take minutes on a network's disk.
+        Looking up a million files would take minutes on a network drive.
 
         Args:
             names: Relative paths.
 
         Returns:
-            Images without a map, and how many were looked up.
+            Images without a map, and the number of images looked up.
         """
         step = -(-len(names) // LOOKED_UP) or 1
         return [name for name in names[::step] if name not in self], len(names[::step])
@@ -107,7 +107,7 @@ class OfficialLabelMaps:
 
         Raises:
             MissingMapError: It has none.
-            InputError: The file is damaged, no map, or of more classes.
+            InputError: The file is damaged, not a map, or has more classes.
         """
         file = self.file(name)
         if not file.exists():

@@ -1,7 +1,7 @@
-"""Pipeline step that pools a label map over the crop of its image to labels.
+"""Transform that pools a label map over the crop of its image to labels.
 
-Shapes: ``K`` classes, ``C`` classes that a map names, ``k`` classes kept for a token,
-``h, w`` token rows and columns.
+Shapes: ``K`` classes, ``C`` classes in a map, ``k`` classes kept for a token, ``h, w``
+token rows and columns.
 """
 
 from collections.abc import Sequence
@@ -27,17 +27,16 @@ def pool_crop(
 
     Args:
         results: Sample of a pipeline, with a label map.
-        step: The step that asks, for the messages.
-        num_classes: K, classes of the data set.
-        sizes: Rows and columns of each grid that is laid over the crop.
+        step: Name of the calling transform, for messages.
+        num_classes: Number of classes K of the data set.
+        sizes: Rows and columns of each grid over the crop.
         legacy_axis_order: Exchange rows and columns of the crop.
 
     Returns:
-        The C classes that the map names, and their logits (C, rows, columns) for
-        each size.
+        The C classes in the map, and their logits (C, rows, columns) for each size.
 
     Raises:
-        InputError: There is no map, or it names other classes.
+        InputError: There is no map, or it has other classes.
     """
     label_map, box = get_label_map(results, step)
     highest = label_map.indices.max()
@@ -52,26 +51,25 @@ def pool_crop(
 
 @TRANSFORMS.register_module()
 class PoolLabelMap(BaseTransform):
-    """Pool the map of an image over its crop: one label a token, one for the crop.
+    """Pool the map of an image over its crop to labels of the tokens and of the crop.
 
     Place it last, before ``PackInputs`` with
     ``algorithm_keys=('gt_label_map', 'gt_label_map_index', 'gt_map_label')``.
 
     **Added keys**, logits: ``gt_map_label`` (K,) of the crop and ``gt_label_map``
     (K, h, w) of its tokens, float32; with ``topk`` the latter is (k, h, w), and
-    ``gt_label_map_index`` (k, h, w), int32, says which classes these are, -1 where
-    fewer are named.
+    ``gt_label_map_index`` (k, h, w), int32, has their classes, -1 for unused ones.
 
     Args:
         size (int | tuple[int, int]): Rows and columns of the tokens.
-        num_classes (int): K, classes of the data set.
+        num_classes (int): Number of classes K of the data set.
         topk (int, optional): Keep the k largest logits of each token, which makes a
             sample of 1000 classes 50 times smaller (k = 10). Defaults to None: all.
-        legacy_axis_order (bool): As the released Token Labeling code, which
-            exchanges rows and columns of the crop. Defaults to False.
+        legacy_axis_order (bool): Whether to exchange rows and columns of the crop, as
+            the released Token Labeling code does. Defaults to False.
 
     Raises:
-        InputError: For a wrong setting, or a map with other classes.
+        InputError: A setting is invalid, or a map has other classes.
     """
 
     def __init__(
@@ -97,7 +95,7 @@ class PoolLabelMap(BaseTransform):
         classes, (tokens, crop) = pool_crop(
             results, 'PoolLabelMap', self.num_classes, sizes, self.legacy_axis_order
         )
-        # A crop names all classes of its tokens together, so none is left out here.
+        # A crop may have the classes of all its tokens, so none is left out here.
         results['gt_map_label'] = self._all_classes(crop[:, 0, 0], classes)
         if self.topk is None:
             results['gt_label_map'] = self._all_classes(tokens, classes)
@@ -107,7 +105,7 @@ class PoolLabelMap(BaseTransform):
         return results
 
     def _all_classes(self, pooled: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Put logits (C, ...) among those of all classes (K, ...), 0 elsewhere."""
+        """Expand logits (C, ...) to all classes (K, ...), 0 for the others."""
         full = np.zeros((self.num_classes, *pooled.shape[1:]), np.float32)
         full[classes] = pooled
         return full
@@ -120,7 +118,7 @@ class PoolLabelMap(BaseTransform):
         shape = (k, *pooled.shape[1:])
         values, indices = np.zeros(shape, np.float32), np.full(shape, -1, np.int32)
         count = min(k, len(classes))
-        # NumPy would sort all classes, which takes two to three times as long.
+        # NumPy would sort all classes, which takes two to three times the time.
         largest, order = torch.from_numpy(pooled).topk(count, dim=0)
         values[:count], indices[:count] = largest.numpy(), classes[order.numpy()]
         return values, indices

@@ -1,10 +1,10 @@
-"""Label maps of a whole data set in a few large files, read in any order.
+"""Label maps of a whole data set in a few large files, with random access.
 
 A million small files are slow to list, to copy and to open. Here thousands of
-maps share a file (shard) that the operating system maps into memory, so that all
-workers of a machine share one copy. The folder holds ``store.json`` (what it was made
-for), ``names.txt`` (relative paths of the images, sorted), ``lookup.npy`` (where
-each lies) and ``shard-*.npy``, arrays of records of equal size, one an image.
+maps share a file (shard) that is memory-mapped, so that all workers of a machine share
+one copy. The folder contains ``store.json`` (the metadata), ``names.txt`` (relative
+paths of the images, sorted), ``lookup.npy`` (the row of each name) and
+``shard-*.npy``, arrays of records of equal size, one per image.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class MissingMapError(InputError):
 
 
 class CorruptShardError(InputError):
-    """A shard is damaged; the message names it, and it can be made again alone."""
+    """A shard is damaged; the message names it, and it can be recreated by itself."""
 
     def __init__(self, file: Path, fault: str):
         super().__init__(
@@ -42,19 +42,19 @@ class CorruptShardError(InputError):
 class LabelMapStore:
     """Maps by the relative path of their image, such as ``n01440764/a.JPEG``.
 
-    Pickled, it holds paths only; each worker opens the files it needs.
+    Pickling stores only paths; each worker opens the files it needs.
 
     Args:
         root: Folder of the store.
-        num_classes: Classes that the maps must have. Defaults to None: any.
-        class_names: Their names, which must be those the store was made with.
-            Defaults to None: not compared.
+        num_classes: Required number of classes of the maps. Defaults to None: any.
+        class_names: Their names, which must be those of the store. Defaults to None:
+            not compared.
 
     Attributes:
-        metadata (StoreMetadata): What the store was made for.
+        metadata (StoreMetadata): Metadata of the store.
 
     Raises:
-        InputError: No store, or of other classes.
+        InputError: The folder has no store, or the classes differ.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class LabelMapStore:
             )
 
     def __getstate__(self) -> dict:
-        """Leave out what is mapped: NumPy would pickle the files' contents."""
+        """Leave out mapped arrays, as NumPy would pickle the contents of the files."""
         state = {k: v for k, v in vars(self).items() if k not in ('names', 'lookup')}
         return state | dict(_shards={})
 
@@ -95,7 +95,7 @@ class LabelMapStore:
 
     @cached_property
     def lookup(self) -> np.ndarray:
-        """Hash of each name, rising, and its row in the list (n, 2) uint64."""
+        """Sorted hashes of the names, with their rows in the list (n, 2), uint64."""
         try:
             return np.load(self.root / LOOKUP, mmap_mode='r', allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
@@ -106,7 +106,7 @@ class LabelMapStore:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(k, h, w) of a map."""
+        """Shape (k, h, w) of a map."""
         return (self.metadata.topk, *self.metadata.grid)
 
     @property
@@ -154,8 +154,8 @@ class LabelMapStore:
         """Return the records of a shard, mapped into memory.
 
         Raises:
-            CorruptShardError: It is cut off, or no shard of this store.
-            InputError: It is not there.
+            CorruptShardError: It is truncated, or not a shard of this store.
+            InputError: It is missing.
         """
         if shard not in self._shards:
             self._shards[shard] = self._open_shard(shard)
@@ -179,9 +179,9 @@ class LabelMapStore:
         return records
 
     def _checksum(self, name: str, record: np.void) -> int:
-        """Return the CRC-32 of a map, its image's name and what made it.
+        """Return the CRC-32 of a map, its image's name and the store's metadata.
 
-        A map of another image or of another annotator does not pass for this one.
+        It detects maps of another image or another annotator.
         """
         start = zlib.crc32(f'{self.metadata.digest} {name}'.encode())
         start = zlib.crc32(np.ascontiguousarray(record['values']), start)
@@ -201,7 +201,7 @@ class LabelMapStore:
             names: Relative paths, in any order.
 
         Raises:
-            InputError: Some are missing here, or more are here; examples are named.
+            InputError: Images are missing or additional; the message names examples.
         """
         given = sorted(names)
         if fingerprint(given) == self.metadata.image_set:
@@ -215,35 +215,35 @@ class LabelMapStore:
         )
 
     def missing_maps(self, names: Sequence[str]) -> tuple[list[str], int]:
-        """List the images without a map, sorted, and count those looked up: all.
+        """Return the sorted images without a map, and the number of images looked up.
 
         Args:
-            names: Relative paths, in any order. Maps of other images do not matter.
+            names: Relative paths, in any order. Maps of other images are ignored.
 
         Raises:
-            InputError: A file of the store is not there.
-            CorruptShardError: One is cut off; checksums are compared as maps are read.
+            InputError: A file of the store is missing.
+            CorruptShardError: One is truncated; checksums are checked on reading maps.
         """
         for shard in range(self.metadata.shards):
             self.shard(shard)
         given = set(names)
         if fingerprint(sorted(given)) == self.metadata.image_set:
             return [], len(names)
-        # Of another store, as workers would inherit a million names from this one.
+        # From another object, or workers would inherit a million names with this one.
         known = LabelMapStore(self.root).names
         return sorted(given.difference(known)), len(given)
 
     def missing_shards(self) -> list[int]:
-        """List the shards that are not there yet."""
+        """List the shards that are not yet written."""
         shards = range(self.metadata.shards)
         return [s for s in shards if not self.shard_file(s).exists()]
 
     def write(self, shard: int, maps: Sequence[LabelMap]) -> None:
-        """Write a shard, whole or not at all; only one process writes it at a time.
+        """Write a shard atomically; only one process may write it at a time.
 
         Args:
-            shard: Its number.
-            maps: The maps of its images, in order, as the metadata say.
+            shard: Index of the shard.
+            maps: Maps of its images, in order, that agree with the metadata.
         """
         names, file = self.shard_names(shard), self.shard_file(shard)
         records = np.zeros(len(names), self.metadata.record_dtype)
@@ -251,7 +251,7 @@ class LabelMapStore:
             record['values'], record['indices'] = values, indices
             record['checksum'] = self._checksum(name, record)
         for left_behind in self.root.glob(f'.{file.name}.*.part'):
-            left_behind.unlink()  # of a process that was killed
+            left_behind.unlink()  # a temporary file of a killed process
         _save_array(file, records)
         self._shards.pop(shard, None)
 
@@ -264,7 +264,7 @@ class LabelMapStore:
         """Read a shard from beginning to end.
 
         Raises:
-            CorruptShardError: A checksum or a class is wrong; the images are named.
+            CorruptShardError: A checksum or a class is wrong; the message names images.
         """
         self._shards.pop(shard, None)
         names = self.shard_names(shard)
@@ -283,18 +283,18 @@ class LabelMapStore:
 def create_store(
     root: str | Path, metadata: StoreMetadata, names: Sequence[str]
 ) -> LabelMapStore:
-    """Begin a store, or go on with one that was begun with the same metadata.
+    """Create a store, or continue one that was created with the same metadata.
 
     Args:
         root: Its folder.
-        metadata: What it is made for.
+        metadata: Metadata of the store.
         names: Relative paths of the images, sorted.
 
     Returns:
-        The store, with whatever shards are there already.
+        The store, with the shards that exist already.
 
     Raises:
-        InputError: The folder has a store of something else, or names repeat.
+        InputError: The folder has a store with other metadata, or names repeat.
     """
     root = Path(root).expanduser()
     if (root / METADATA).exists():
@@ -317,19 +317,19 @@ def create_store(
         raise InputError('an image is named twice: give every relative path once')
     _replace_text(root / NAMES, '\n'.join(names) + '\n')
     _save_array(root / LOOKUP, lookup)
-    # Last: a folder with this file has the other two.
+    # Written last, so that a folder with this file has the other two.
     _replace_text(root / METADATA, metadata.to_json())
     return LabelMapStore(root)
 
 
 def name_hash(name: str) -> np.uint64:
-    """Return 64 bits of a name; Python's own hash changes from process to process."""
+    """Return a 64-bit hash of a name; Python's own differs between processes."""
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, 'little'))
 
 
 def _replace_file(file: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file to a stream, whole or not at all, also after a power cut."""
+    """Write a file atomically, so that even a power cut leaves no partial file."""
     with atomic_write(file, sync=True) as part, part.open('wb') as stream:
         write(stream)
 

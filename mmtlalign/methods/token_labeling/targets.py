@@ -1,16 +1,16 @@
 """Label maps of a batch: collated in the worker, read as soft labels in the head.
 
 Fields of a sample, set by the pipeline and kept by ``PackInputs`` under
-``algorithm_keys`` (the tokens' grid is h by w, row by row; k classes are named)::
+``algorithm_keys`` (the tokens' grid is h by w, row by row; k classes are stored)::
 
-    gt_label_map        (K, h, w) of all classes, or (k, h, w) of those named in
-    gt_label_map_index  (k, h, w) integers; below 0 where fewer than k are named
-    gt_map_label        (K,) or (k,): what the map says of the whole crop, with
+    gt_label_map        (K, h, w) of all classes, or (k, h, w) of those listed in
+    gt_label_map_index  (k, h, w) integers; negative for unused ones
+    gt_map_label        (K,) or (k,): the map's label of the whole crop, with
     gt_map_label_index  (k,)
 
 Values are logits or probabilities, in any floating type, such as float16.
 
-Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes that are named.
+Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` stored classes.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ from mmtlalign.registry import FUNCTIONS
 MAP, LABEL = 'gt_label_map', 'gt_map_label'
 FIELDS = (MAP, f'{MAP}_index', LABEL, f'{LABEL}_index')
 AXES = {MAP: 3, LABEL: 1}
-# Hosts hand on the data samples and nothing else (DistributedDataParallel makes a
-# new list of them), so what is the batch's own travels in its first sample.
+# mmpretrain passes only the data samples on, and DistributedDataParallel makes a new
+# list of them, so that the maps of the batch are stored in its first sample.
 BATCH = 'batch_label_maps'
 FORMS = ('logits', 'probabilities')
 
@@ -43,7 +43,7 @@ class StackedMap(NamedTuple):
 
     Attributes:
         values: (B, ...), zeros where a sample has no map.
-        index: Its classes (B, ...), or None where all classes have values.
+        index: Classes of the values (B, ...), or None if all classes have values.
         present: Which samples have a map (B,), bool.
     """
 
@@ -54,13 +54,13 @@ class StackedMap(NamedTuple):
 
 @dataclass(frozen=True)
 class MixedTokens:
-    """Which image the tokens of a mixed batch come from.
+    """Origin of the tokens of a mixed batch.
 
     Attributes:
         grid: Token rows and columns.
         share: Share of the partner image in each token (B, N).
-        source: Which token of the partner's image each token shows (B, N); None: that
-            at its own place.
+        source: Index of the partner's token that each token shows (B, N); None: that at
+            the same position.
     """
 
     grid: tuple[int, int]
@@ -72,20 +72,20 @@ class MixedTokens:
 def collate_label_maps(batch: list[dict]) -> dict:
     """Collate images and samples, and stack the label maps, as a ``collate_fn``.
 
-    In a ``train_dataloader`` it spares the training step its only loop over label
-    maps, and the workers sending four small tensors for each image::
+    In a ``train_dataloader`` it saves a loop over label maps in the training step, and
+    the transfer of four small tensors per image from the workers::
 
         collate_fn=dict(type='mmtlalign.collate_label_maps')
 
     Args:
-        batch: What ``PackInputs`` made of each image.
+        batch: Outputs of ``PackInputs`` for each image.
 
     Returns:
-        As mmengine's ``default_collate`` gives it, images stacked; the maps are no
-        longer in each sample.
+        As from mmengine's ``default_collate``, with images stacked; the maps are
+        removed from the single samples.
 
     Raises:
-        InputError: The maps differ in shape or form; the image is named.
+        InputError: The maps differ in shape or form; the message names the image.
     """
     samples = [item['data_samples'] for item in batch]
     maps = {key: stack_map(samples, key) for key in AXES}
@@ -97,7 +97,7 @@ def collate_label_maps(batch: list[dict]) -> dict:
 
 
 def batch_map(samples: list, key: str) -> StackedMap | None:
-    """Return the maps of a batch, as collated or from its samples; None if none.
+    """Return the maps of a batch, as collated or from its samples; None without maps.
 
     Args:
         samples: B data samples.
@@ -120,14 +120,14 @@ def batch_map(samples: list, key: str) -> StackedMap | None:
 
 
 def stack_map(samples: list, key: str) -> StackedMap | None:
-    """Stack the maps of B samples; None if none has any.
+    """Stack the maps of B samples; return None if none has a map.
 
     Args:
         samples: B data samples.
         key: :data:`MAP` or :data:`LABEL`.
 
     Raises:
-        InputError: The maps differ in shape or form; the image is named.
+        InputError: The maps differ in shape or form; the message names the image.
     """
     present = [key in sample for sample in samples]
     if not any(present):
@@ -165,7 +165,7 @@ def _stack(samples: list, key: str, present: list[bool], axes: int) -> Tensor:
                 'the same shape; pool maps to the token grid in the pipeline.'
             )
     none = torch.zeros_like(first)
-    # Autocast on a CPU knows no float16 to stack.
+    # Autocast on a CPU cannot stack float16.
     with torch.autocast('cpu', enabled=False):
         return torch.stack([tensors.get(i, none) for i in range(len(samples))])
 
@@ -176,21 +176,20 @@ def _image_name(samples: list, index: int) -> str:
 
 
 class SampleMaps:
-    """Reads the maps of a batch as soft labels on the device of the network.
+    """Reader of a batch's maps as soft labels on the device of the network.
 
     Args:
-        num_classes: K of the head.
-        values: ``'logits'``, as in stored maps, where a class that is not named has
-            0; or ``'probabilities'``, where those not named share what is missing
-            to 1.
-        missing: What stands in for a map that is missing: ``'error'``, or ``'hard
-            label'``, the label of the image.
-        smoothing: Smoothing of the maps' labels, as of
+        num_classes: Number of classes K of the head.
+        values: ``'logits'``, as in stored maps, where classes that are not stored have
+            0; or ``'probabilities'``, where these classes share the remainder to 1.
+        missing: Handling of a missing map: ``'error'`` raises an error, ``'hard
+            label'`` uses the label of the image.
+        smoothing: Smoothing of the maps' labels, as in
             :func:`smooth_soft_labels_official`.
         without: How to train without maps, for messages.
 
     Raises:
-        InputError: For a setting that is not one of these.
+        InputError: A setting is invalid.
     """
 
     def __init__(
@@ -241,9 +240,9 @@ class SampleMaps:
         return self._soft_labels(values, index, stacked.present, labels[:, None])
 
     def whole(self, samples: list, labels: Tensor) -> Tensor:
-        """Return what the maps say of each image (B, K).
+        """Return the maps' label of each whole image (B, K).
 
-        Arguments and errors as of :meth:`tokens`.
+        Arguments and errors as in :meth:`tokens`.
         """
         stacked = self.read(samples, LABEL, labels.device)
         if stacked is None:
@@ -258,7 +257,7 @@ class SampleMaps:
         present: Tensor | None,
         labels: Tensor,
     ) -> Tensor | TopKLabels:
-        """Return the labels of the maps, and of the images that have none."""
+        """Return the labels of the maps, and the hard labels of images without one."""
         if index is None:
             probabilities = values.to(labels.dtype)
             if self.values == 'logits':
@@ -286,10 +285,10 @@ class SampleMaps:
         Args:
             samples: B data samples.
             key: :data:`MAP` or :data:`LABEL`.
-            device: Where they go.
+            device: Device of the result.
 
         Returns:
-            The maps, whose ``present`` is None if all have one; None if none has.
+            The maps, with ``present`` None if all samples have one; None without maps.
 
         Raises:
             InputError: Maps are missing, or have other classes.
@@ -325,7 +324,7 @@ class SampleMaps:
         )
 
     def _check_index(self, index: Tensor, index_key: str) -> None:
-        # Looked at where it costs nothing: a GPU would have to be waited for.
+        # Checked only on the CPU: on a GPU the check would synchronise.
         if index.device.type == 'cpu' and int(index.max()) >= self.num_classes:
             raise InputError(
                 f'{index_key} holds class {int(index.max())}, but the head has '

@@ -1,15 +1,16 @@
-"""Token Labeling with TL-Align: the class token learns what arrives of the tokens.
+"""Token Labeling with TL-Align: a class target traced through the attention.
 
-Of ours, in no paper: both papers (arXiv 2104.10858, arXiv 2210.06455) leave the class
-label of a mixed batch to the other.
+The combination is ours: neither paper (arXiv 2104.10858, arXiv 2210.06455) describes
+it.
 
-A label of K classes moves through attention as K columns; with 1000 classes that is
-more than the network itself. Labels that name few classes need few: one for each class
-that the image's tokens name most, one for all others together, and one for what a
-class has that is not named (:class:`TopKLabels`).
+A label of K classes moves through attention as K columns; with 1000 classes that costs
+more than the network itself. Labels with few stored classes need fewer columns: one for
+each of the m classes with most mass in the image's tokens, one for all other stored
+classes together, and one for the constant of classes that are not stored
+(:class:`TopKLabels`).
 
-Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes that a token
-names, ``m`` classes that get a column, ``S`` columns.
+Shapes: ``B`` batch, ``K`` classes, ``N`` image tokens, ``k`` classes stored for a
+token, ``m`` classes with their own column, ``S`` columns.
 """
 
 import contextlib
@@ -31,22 +32,22 @@ from mmtlalign.registry import MODELS
 from mmtlalign.tracing.trace import MixTracer, label_tracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
-# Classes that get a column of the trace: two images of five to eight objects.
+# Number of classes with their own column, enough for two images of 5 to 8 objects.
 COLUMNS = 16
 
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Labels of the tokens of each image in few columns, and what these mean.
+    """Labels of the tokens of each image in few columns, with the columns' classes.
 
-    All steps are linear, so that a mean of tokens may be taken before
-    :meth:`dense` or after, and no mass is lost. Exact where no image names more than m
-    classes; the excess of others is spread evenly over all.
+    All steps are linear, so that a mean of tokens may be taken before or after
+    :meth:`dense`, and no mass is lost. The labels are exact if no image has more than m
+    stored classes; the excess of others is spread evenly over all classes.
 
     Attributes:
         values: (B, N, S): m classes, others, rest.
-        classes: The classes that have a column (B, m), int64.
-        num_classes: K.
+        classes: The classes with their own column (B, m), int64.
+        num_classes: Number of classes K.
     """
 
     values: Tensor
@@ -57,22 +58,22 @@ class LabelColumns:
     def from_labels(
         cls, labels: TopKLabels, columns: int, num_classes: int
     ) -> 'LabelColumns':
-        """Give columns to the classes of most mass in each image.
+        """Assign columns to the classes with most mass in each image.
 
         Args:
             labels: Labels of the tokens (B, N).
-            columns: m, at most K of them are used.
-            num_classes: K.
+            columns: Number of columns m; at most K are used.
+            num_classes: Number of classes K.
         """
         batch, tokens, _ = labels.indices.shape
         named, excess = labels.indices.flatten(1), labels.excess.flatten(1)
-        # A named class may have less than one that is not: it counts all the same.
+        # The excess of a stored class may be negative: its absolute value counts.
         mass = excess.new_zeros(batch, num_classes)
         mass = mass.scatter_add(1, named, excess.abs())
         classes = mass.topk(min(columns, num_classes), dim=1).indices
         count = classes.shape[1]
         numbers = torch.arange(count, device=classes.device).expand_as(classes)
-        # All other classes share the column behind.
+        # All other classes share the next column.
         column = torch.full_like(mass, count, dtype=torch.int64)
         column = column.scatter(1, classes, numbers).gather(1, named)
         values = excess.new_zeros(batch, tokens, count + 1)
@@ -89,13 +90,12 @@ class LabelColumns:
 
 @dataclass(frozen=True)
 class TracedTokens(MixedTokens):
-    """Which image tokens come from, and what attention does to their labels.
+    """Origin of the tokens of a mixed batch, with the tracer of their labels.
 
     Attributes:
-        tracer: Follows the labels through the forward pass.
-        own_labels: Labels of each image's own tokens, where the trace starts from
-            labels.
-        columns: What the columns of that trace mean; None: they are the classes.
+        tracer: Tracer of the forward pass.
+        own_labels: Labels of each image's own tokens, if the trace starts from labels.
+        columns: Classes of the trace's columns; None: the columns are the K classes.
     """
 
     tracer: Tracer
@@ -107,42 +107,39 @@ class TracedTokens(MixedTokens):
 class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     """``TokenLabelClsHead`` whose class target is traced through the attention.
 
-    An extension of ours. Tokens learn as in Token Labeling, the class token what
-    arrives at it. Needs ``MixClassifier``; inference is that of
+    An extension of ours. Image tokens are trained as in Token Labeling, the class token
+    with the traced label. It needs ``MixClassifier``; inference is that of
     ``TokenLabelClsHead``.
 
     Args:
-        traced (str): What is followed. ``'share'``: the share of the partner, as
-            in TL-Align; it takes the place of the area in the target that
-            ``class_target`` names. ``'labels'``: the labels of the tokens
-            themselves; each token starts with its own, special tokens with the
-            mean, and the target is the label that arrives at the class token. The
-            map's label of the whole crop is not read then, and ``class_target``
-            stays ``'map'``. Defaults to ``'share'``.
-        columns (int, optional): How many classes of each image are followed one by
-            one with ``traced='labels'``, those of most mass in its tokens; all others
-            are followed together and spread evenly. Defaults to None: 16.
-        layers (Sequence[int], optional): Attentions that move the labels, by index,
-            negative ones from the end. Defaults to None: all.
-        residual (bool | float): How much labels before a layer count beside the moved
-            ones: True is the plain mean, False not at all, and a number r gives
-            ``p <- (r p + A p) / (r + 1)``. Defaults to True.
-        head_token_rule (str, optional): How DHVT's head tokens come back to the class
-            token, ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` where
+        traced (str): What is traced. ``'share'``: the share of the partner, as in
+            TL-Align, which replaces the area in the target of ``class_target``.
+            ``'labels'``: the labels of the tokens themselves; each token starts with
+            its own, special tokens with the mean, and the target is the label that
+            arrives at the class token. Then the map's label of the whole crop is not
+            used, and ``class_target`` must be ``'map'``. Defaults to ``'share'``.
+        columns (int, optional): Number of classes of each image that are traced
+            separately with ``traced='labels'``, those with most mass in its tokens; all
+            others are traced together and spread evenly. Defaults to None: 16.
+        layers (Sequence[int], optional): Attentions that move the labels, by index;
+            negative ones count from the end. Defaults to None: all.
+        residual (bool | float): Weight r of the labels before a layer relative to the
+            moved ones, ``p <- (r p + A p) / (r + 1)``. True is 1, the plain mean, False
+            is 0. Defaults to True.
+        head_token_rule (str, optional): How DHVT's head tokens are merged into the
+            class token, ``'nested'`` or ``'flat'``. Defaults to None: ``'nested'`` if
             there are head tokens.
         **kwargs: ``num_classes`` (K), ``in_channels`` (width of the tokens), ``loss``
-            (a :class:`TokenLabelLoss`), ``class_target`` (what the class token learns:
-            ``'map'``, ``'label'`` or ``'both'``), ``missing`` (an image without map is
-            an ``'error'``, or all of it has its ``'hard label'``), ``map_values``
+            (a :class:`TokenLabelLoss`), ``class_target`` (``'map'``, ``'label'`` or
+            ``'both'``), ``missing`` (``'error'`` or ``'hard label'``), ``map_values``
             (``'logits'`` or ``'probabilities'``), ``label_smooth_val``,
-            ``num_extra_tokens`` (tokens in front of the image's) and what mmpretrain's
-            ``VisionTransformerClsHead`` takes; defaults and details:
-            :class:`TokenLabelClsHead`.
+            ``num_extra_tokens`` (tokens before the image tokens) and arguments of
+            mmpretrain's ``VisionTransformerClsHead``; see :class:`TokenLabelClsHead`.
 
     Raises:
-        InputError: A setting is impossible, the features are not all tokens, or maps
-            are missing or do not fit; also for maps of more than ``columns + 2``
-            classes that do not name the likeliest ones.
+        InputError: A setting is invalid, the features are not all tokens, or maps are
+            missing or do not fit; also for maps with values of all classes, without
+            indices, if these are more than ``columns + 2``.
     """
 
     @renamed_arguments(merge='head_token_rule')
@@ -181,8 +178,8 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         """Prepare the backbone for tracing.
 
         Raises:
-            UnsupportedError: If it cannot be traced.
-            InputError: If it does not output all tokens, or the options do not fit.
+            UnsupportedError: It cannot be traced.
+            InputError: It does not output all tokens, or the options do not fit.
         """
         super().attach(backbone)
         attach_with_options(backbone, self.trace_options)
@@ -191,15 +188,15 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None
     ) -> Iterator[TracedTokens]:
-        """Trace the shares, or the labels of ``data_samples``, through one forward.
+        """Trace shares, or the labels of ``data_samples``, through one forward pass.
 
         Args:
-            backbone: Attached.
+            backbone: Backbone after :meth:`attach`.
             mix: The record of the mixing.
             data_samples: B data samples with maps, for ``traced='labels'``.
 
         Yields:
-            What :meth:`loss` takes as ``trace``.
+            The argument ``trace`` of :meth:`loss`.
         """
         with super().trace(backbone, mix) as tokens:
             if self.traced == 'share':
@@ -241,10 +238,10 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     def _reduce_columns(
         self, labels: Tensor | TopKLabels, count: int
     ) -> Tensor | TopKLabels:
-        """Return labels of N = ``count`` tokens in a form of few columns."""
+        """Return labels of N = ``count`` tokens in a form with few columns."""
         if isinstance(labels, TopKLabels):
             return labels
-        # As many columns as labels that name few classes get.
+        # No more columns than labels with few stored classes need.
         if self.num_classes <= self.columns + 2:
             return labels.expand(-1, count, -1)
         if labels.shape[1] != 1:
@@ -254,7 +251,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
                 f'topk={max(self.columns // 2, 1)} in PoolLabelMap, or set columns='
                 f'{self.num_classes - 2} in the head.'
             )
-        # No image has a map: its own label in every token.
+        # No image has a map: all its tokens get its own label.
         values, indices = labels.topk(self.columns, dim=-1)
         top = TopKLabels.from_probabilities(values, indices, self.num_classes)
         return TopKLabels(
@@ -276,10 +273,10 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
             feats: Features of the backbone.
             data_samples: B samples with ``gt_score`` (K,) or ``gt_label``, and maps.
             mix: The record of the mixing.
-            trace: What :meth:`trace` gave, which is needed.
+            trace: The output of :meth:`trace`, which is required.
 
         Returns:
-            ``loss_cls`` and ``loss_dense``; one without weight is left out.
+            ``loss_cls`` and ``loss_dense``; a term without weight is left out.
         """
         return super().loss(feats, data_samples, mix, self._traced(trace))
 
@@ -298,7 +295,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         mix: Mix | None,
         trace: MixedTokens | None,
     ) -> Tensor:
-        """Return what the class token learns (B, K): what arrives there."""
+        """Return the traced target of the class token (B, K)."""
         if self.traced == 'share':
             return super().class_labels(samples, labels, mix, trace)
         trace = self._traced(trace)
@@ -306,7 +303,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         return arrived if trace.columns is None else trace.columns.dense(arrived)
 
     def partner_share(self, mix: Mix, trace: MixedTokens | None) -> Tensor:
-        """Return the share of the partner that arrived at the class token (B,)."""
+        """Return the traced share of the partner at the class token (B,)."""
         return self._traced(trace).tracer.output_shares('class')[0].squeeze(-1)
 
     def token_labels(

@@ -1,8 +1,8 @@
-"""Pipeline steps that load the label map of an image and take it along.
+"""Transforms that load the label map of an image and transform it with the image.
 
-What flips, warps or crops an image is the host's own step, as
-:mod:`mmtlalign.datasets.transforms` has it. The random parameters are recorded while it
-runs, so that image and map cannot differ.
+Images are flipped, warped and cropped by mmpretrain's own transforms, in the versions
+of :mod:`mmtlalign.datasets.transforms`. Their random parameters are recorded while they
+run, so that image and map cannot differ.
 """
 
 import os
@@ -36,43 +36,43 @@ from mmtlalign.methods.token_labeling.store import MissingMapError
 from mmtlalign.registry import TRANSFORMS
 
 MISSING = ('error', 'skip', 'hard label')
-# Policies of RandAugment that change where things are in the image.
+# Policies of RandAugment that move the content of the image.
 GEOMETRIC = (auto_augment.Rotate, auto_augment.Shear, auto_augment.Translate)
 
 
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
-    """Attach the label map of an image, and the part of it the image shows: all.
+    """Attach the label map of an image, with a box of the whole image.
 
-    Place it before anything that moves or crops, and use the steps that take the
-    map along: ``mmtlalign.FlipWithMap``, ``mmtlalign.RandAugmentWithMap`` and
-    ``mmtlalign.RandomResizedCropWithMap``.
+    Place it before all transforms that move or crop the image, and use the transforms
+    that also apply to the map: ``mmtlalign.FlipWithMap``,
+    ``mmtlalign.RandAugmentWithMap`` and ``mmtlalign.RandomResizedCropWithMap``.
 
     **Required keys:** ``img_path``; ``gt_label`` for ``missing='hard label'``.
 
     **Added keys:** ``label_map_values`` (k, h, w) float16, ``label_map_indices``
     (k, h, w) int16 or int32, ``label_map_box`` (4,) float32: top, left, height and
-    width as shares of the image.
+    width as fractions of the image.
 
     Args:
         root (str): A store (``store.json``), or a folder of official ``.pt`` files.
         image_root (str): The folder that the paths of the maps are relative to,
             such as ``data/imagenet/train``.
         num_classes (int): Classes of the annotator.
-        class_names (Sequence[str], optional): Their names; must be those of the
+        class_names (Sequence[str], optional): Their names, which must be those of the
             store. Defaults to None: not compared.
         class_ids (Sequence[int], optional): The annotator's class for each class of
             the data set, in order; others are left out. Defaults to None: the same
             classes.
-        missing (str): If an image has no map: ``'error'`` names it, ``'skip'`` has
-            the data set draw another image, ``'hard label'`` says the label in every
-            cell. Defaults to ``'error'``.
+        missing (str): Handling of an image without map: ``'error'`` raises an error,
+            ``'skip'`` lets the data set draw another image, ``'hard label'`` sets its
+            label in every cell. Defaults to ``'error'``.
 
     Attributes:
-        num_classes (int): Classes of the maps it attaches.
+        num_classes (int): Number of classes of the attached maps.
 
     Raises:
-        InputError: For a wrong setting, or a map that is missing or damaged.
+        InputError: A setting is invalid, or a map is missing or damaged.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class LoadLabelMap(BaseTransform):
         self.num_classes = num_classes if class_ids is None else len(class_ids)
 
     def transform(self, results: dict) -> dict | None:
-        """Add the map; None where the image is to be skipped."""
+        """Add the map; return None to skip the image."""
         try:
             label_map = self.translate(self.maps[self.name(results['img_path'])])
         except MissingMapError:
@@ -101,7 +101,7 @@ class LoadLabelMap(BaseTransform):
                 raise
             if self.missing == 'skip':
                 return None
-            # Maps of a batch are stacked, so they are of one type.
+            # Maps of a batch are stacked, so they need the same type.
             dtype = index_dtype(self.maps.num_classes)
             label = int(results['gt_label'])
             label_map = hard_label_map(label, self.maps.shape, dtype)
@@ -119,12 +119,12 @@ class LoadLabelMap(BaseTransform):
         return path[len(below) :].replace(os.sep, '/')
 
     def translate(self, label_map: LabelMap) -> LabelMap:
-        """Renumber the classes of the annotator as those of the data set."""
+        """Map the classes of the annotator to those of the data set."""
         if self.table is None:
             return label_map
         indices = self.table[label_map.indices]
         known = indices >= 0
-        # What is left out says class 0 with value 0, as it were absent.
+        # Classes that are left out become class 0 with value 0, as absent ones.
         values = np.where(known, label_map.values, np.float16(0))
         return LabelMap(values, np.where(known, indices, 0))
 
@@ -136,7 +136,7 @@ class LoadLabelMap(BaseTransform):
 
 
 def class_table(class_ids: Sequence[int], num_classes: int) -> np.ndarray:
-    """Return the place of each class in ``class_ids`` (num_classes,), or -1."""
+    """Return the position of each class in ``class_ids``, or -1, (num_classes,)."""
     ids = np.asarray(class_ids)
     if len(set(class_ids)) < len(ids) or not all(0 <= i < num_classes for i in ids):
         raise InputError(
@@ -149,7 +149,7 @@ def class_table(class_ids: Sequence[int], num_classes: int) -> np.ndarray:
 
 
 def get_label_map(results: dict, step: str) -> tuple[LabelMap, np.ndarray]:
-    """Return the map of an image, and the box (4,) of what the image shows of it."""
+    """Return the map of an image, and the box (4,) of its visible part."""
     try:
         planes = results['label_map_values'], results['label_map_indices']
         return LabelMap(*planes), results['label_map_box']
@@ -161,7 +161,7 @@ def get_label_map(results: dict, step: str) -> tuple[LabelMap, np.ndarray]:
 
 
 def set_label_map(results: dict, label_map: LabelMap, box: np.ndarray) -> dict:
-    """Put a map and its box (4,) into the sample."""
+    """Store a map and its box (4,) in the sample."""
     results['label_map_values'], results['label_map_indices'] = label_map
     results['label_map_box'] = box
     return results
@@ -169,7 +169,7 @@ def set_label_map(results: dict, label_map: LabelMap, box: np.ndarray) -> dict:
 
 @TRANSFORMS.register_module()
 class FlipWithMap(RandomFlip):
-    """``mmtlalign.RandomFlip`` with the label map; before or after a crop."""
+    """``mmtlalign.RandomFlip`` of image and label map, before or after a crop."""
 
     def transform(self, results: dict) -> dict:
         """Flip both, or neither."""
@@ -185,10 +185,10 @@ class FlipWithMap(RandomFlip):
 
 @TRANSFORMS.register_module()
 class RandomResizedCropWithMap(RandomResizedCrop):
-    """``mmtlalign.RandomResizedCrop``; the map stays whole, its box shrinks."""
+    """``mmtlalign.RandomResizedCrop`` that also updates the box of the label map."""
 
     def transform(self, results: dict) -> dict:
-        """Crop and resize the image, and keep which part of the map it shows."""
+        """Crop and resize the image, and set the box of the map to the crop."""
         label_map, box = get_label_map(results, 'RandomResizedCropWithMap')
         size = results['img'].shape[:2]
         with record_random_params(self, 'rand_crop_params') as params:
@@ -199,19 +199,20 @@ class RandomResizedCropWithMap(RandomResizedCrop):
 
 @TRANSFORMS.register_module()
 class RandAugmentWithMap(RandAugment):
-    """``mmtlalign.RandAugment``: what rotates, shears or shifts takes the map.
+    """``mmtlalign.RandAugment`` that also rotates, shears and translates the map.
 
     It comes before a crop, in the order of Token Labeling (flip, RandAugment, crop).
 
     Args:
-        *args: As of mmpretrain's ``RandAugment``.
-        legacy_geometry (bool): Transform the map as the official code, half a cell
-            off and blind to the shape of the image. Defaults to False: as the image.
-        **kwargs: As of mmpretrain's ``RandAugment``.
+        *args: As in mmpretrain's ``RandAugment``.
+        legacy_geometry (bool): Whether to transform the map as the official code does,
+            half a cell off and without regard to the image's aspect ratio. Defaults to
+            False: exactly as the image.
+        **kwargs: As in mmpretrain's ``RandAugment``.
 
     Raises:
-        InputError: A policy that is not of mmpretrain's file of policies: whether it
-            moves the image is not known.
+        InputError: A policy is not one of mmpretrain's, so that it is unknown whether
+            it moves the image.
     """
 
     def __init__(self, *args: Any, legacy_geometry: bool = False, **kwargs: Any):
@@ -227,7 +228,7 @@ class RandAugmentWithMap(RandAugment):
                 )
 
     def transform(self, results: dict) -> dict:
-        """Apply as many policies as asked for, to image and map."""
+        """Apply the policies to image and map."""
         label_map, box = get_label_map(results, 'RandAugmentWithMap')
         if not np.array_equal(box, [0, 0, 1, 1]):
             raise InputError(
@@ -254,7 +255,14 @@ class RandAugmentWithMap(RandAugment):
         amount: float,
         size: tuple[int, int],
     ) -> LabelMap:
-        """Transform the map as a policy did an image of this size (rows, columns)."""
+        """Transform the map as a policy transformed its image.
+
+        Args:
+            label_map: The map.
+            step: The policy.
+            amount: Amount of its transform.
+            size: Rows and columns of the image in pixels.
+        """
         if isinstance(step, auto_augment.Rotate):
             kind = 'rotate'
             centre = step.center or ((size[1] - 1) / 2, (size[0] - 1) / 2)
@@ -271,6 +279,6 @@ class RandAugmentWithMap(RandAugment):
             else:
                 matrix[1, 2] = amount * size[0]
         if self.legacy_geometry:
-            # mmcv says where a pixel goes, the official code where it comes from.
+            # mmcv's amount is for source to destination, the official one the inverse.
             return legacy_affine_map(label_map, kind, -amount)
         return affine_map(label_map, matrix, size)

@@ -1,1 +1,1 @@
-"""What is peculiar to the backbones of each host; imported when one is met."""
+"""Host-specific code for tracing, imported with the first backbone of a host."""

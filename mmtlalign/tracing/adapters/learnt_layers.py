@@ -1,4 +1,4 @@
-"""Reports of layers that mix tokens by learnt weights, of any host.
+"""Reading of layers that mix tokens with learnt weights, for all hosts.
 
 Shapes: ``B`` batch, ``C`` channels, ``N`` tokens, ``J`` hidden tokens of a token MLP.
 """
@@ -34,13 +34,13 @@ def read_gated_mlp(
     last: nn.Linear,
     gate_last: bool,
 ) -> None:
-    """Read a token MLP one half of whose hidden tokens gates the other.
+    """Read a token MLP in which one half of the hidden tokens gates the other.
 
     Args:
-        context: Of the backbone.
-        first: Gives both halves.
-        activation: Of the half that gates.
-        last: Layer behind the product.
+        context: Context of the backbone.
+        first: Layer that computes both halves.
+        activation: Activation of the half that gates.
+        last: Layer after the product.
         gate_last: Whether the second half gates.
     """
     report = partial(_gated_mlp, context.learnt_weights, first, last, gate_last)

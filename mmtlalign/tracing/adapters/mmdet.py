@@ -1,8 +1,8 @@
 """mmdet's Pyramid Vision Transformers, v1 (ICCV 2021) and v2.
 
-Keys are pooled tokens: a convolution whose kernel is its stride makes them, so their
-shares are the means over the same squares. The depth-wise convolution in v2's
-feed-forward leaves shares alone, as an MLP does: its weights are no distribution over
+Keys are tokens reduced by a convolution whose kernel equals its stride, so their shares
+are the means over the same squares. The depth-wise convolution in v2's feed-forward
+network does not move shares, as an MLP does not: its weights are no distribution over
 tokens.
 """
 
@@ -49,7 +49,7 @@ register_backbone(
         patch=lambda backbone: _first_layer(backbone).stride,
         prefix=lambda backbone: 0,
         output=_output,
-        # v1 leaves out pixels that fill no whole patch, v2 pads.
+        # v1 ignores pixels that do not fill a whole patch, v2 pads.
         grid=lambda backbone, size: convolved(size, _first_layer(backbone)),
         note='mean of the tokens',
     ),
@@ -57,21 +57,21 @@ register_backbone(
 
 
 class TracedMultiheadAttention(nn.MultiheadAttention):
-    """Attention of PyTorch's module through the fused kernel, which can be read.
+    """PyTorch's attention module, computed by the fused kernel so that it can be read.
 
-    The stock forward is one function that shows nothing, and computes weights that the
-    callers here throw away. Used only inside modules whose calls are known: no masks,
-    (N, B, C) sequences.
+    The original forward is a single function without access to its attention, and
+    computes weights that the callers here do not use. This class is used only inside
+    modules whose calls are known: no masks, (N, B, C) sequences.
     """
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute attention of sequences (N, B, C); there are no weights to return."""
+        """Compute attention of sequences (N, B, C); the returned weights are None."""
         if self.attention_hook.context.reader is None and not torch.is_grad_enabled():
             return super().forward(query, key, value)
-        # With gradient always: a checkpointed forward repeats without reader, and
-        # must do the same again.
+        # With gradients also without a reader: gradient checkpointing repeats the
+        # forward without one, and must compute the same.
         weights, biases = self.in_proj_weight.chunk(3), (None,) * 3
         if self.in_proj_bias is not None:
             biases = self.in_proj_bias.chunk(3)
@@ -91,7 +91,7 @@ class TracedMultiheadAttention(nn.MultiheadAttention):
 def _reduce_keys(
     reader: Reader, module: nn.Module, x: Tensor, *args: Any, **kwargs: Any
 ) -> None:
-    """Pool the shares of the keys where the stock module reduces the keys."""
+    """Pool the shares of the keys where the module reduces its keys."""
     if module.sr_ratio > 1:
         reader.reduce_keys(functools.partial(F.avg_pool2d, kernel_size=module.sr_ratio))
 

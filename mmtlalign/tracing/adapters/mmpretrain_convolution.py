@@ -1,7 +1,7 @@
 """mmpretrain's ConvMixer and ConvNeXt, whose depth-wise convolutions mix the tokens.
 
 Labels follow them by :mod:`mmtlalign.tracing.learnt_weights`. All other convolutions of
-these networks take a token alone, or merge tokens that do not overlap.
+these networks act on single tokens, or merge tokens without overlap.
 """
 
 from mmpretrain.models.backbones import ConvMixer, ConvNeXt
@@ -61,7 +61,7 @@ def _attach_residual(block: nn.Module, context: TraceContext) -> None:
 
 
 def _merge(reader: Reader, layer: nn.Conv2d, x: Tensor) -> None:
-    """Merge 2x2 tokens where the map is smaller than before: a new stage."""
+    """Merge 2x2 tokens if the map is smaller than before, at a new stage."""
     if tuple(x.shape[-2:]) != tuple(reader.grid):
         reader.merge_tokens((2, 2), (2, 2))
 

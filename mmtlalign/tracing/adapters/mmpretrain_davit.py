@@ -1,8 +1,8 @@
 """mmpretrain's DaViT (ECCV 2022).
 
-Windows without shift and attention over channels take turns. The latter maps every
-token by itself, with a matrix that is the same for all, and moves no label; nor do the
-depth-wise convolutions that encode positions.
+Attention in windows without shift alternates with attention over channels. The latter
+maps every token by itself, with the same matrix for all, and moves no labels; nor do
+the depth-wise convolutions that encode positions.
 """
 
 from mmpretrain.models.backbones import DaViT
@@ -27,8 +27,8 @@ def _merge(
 ) -> None:
     """Merge the shares as the convolution merges the tokens.
 
-    The stock padding is for maps and sees sequences of tokens here: where it would
-    pad, the stock forward fails.
+    mmpretrain's padding is for maps but gets sequences of tokens here, so its forward
+    fails where it would pad. No padding has to be traced.
     """
     layer = module.projection
     high, wide = layer.padding

@@ -1,7 +1,7 @@
 """mmpretrain's HiViT (ICLR 2023).
 
-Before the last stage everything happens inside a patch, cell by cell, until the patch
-is one token: its share is that of its pixels. All attention comes after.
+Before the last stage all operations stay inside a patch, until the patch is one token,
+whose share is that of its pixels. All attention comes after this.
 """
 
 from mmpretrain.models.backbones import HiViT

@@ -1,4 +1,4 @@
-"""mmpretrain's MixMIM transformer: windows without shift, cut by the block."""
+"""mmpretrain's MixMIM transformer, whose blocks cut windows without shift."""
 
 from mmpretrain.models.backbones import MixMIMTransformer
 from mmpretrain.models.backbones.mixmim import MixMIMBlock

@@ -42,7 +42,7 @@ register_backbone(
 @register_attention(MixerBlock)
 def _attach(block: nn.Module, context: TraceContext) -> None:
     layers = block.token_mix.layers
-    if len(layers) != 3:  # one layer with its activation, the last one, dropout
+    if len(layers) != 3:  # first layer with activation, second layer, dropout
         raise UnsupportedError(
             f'MixerBlock with {len(layers) - 1} layers over its tokens: labels follow '
             'two, num_fcs=2.'

@@ -1,6 +1,6 @@
 """mmpretrain's Swin Transformers, v1 and v2.
 
-Their attention in windows has a softmax module, whose output moves the shares.
+Their window attention has a softmax module, whose output moves the shares.
 """
 
 from mmcv.cnn.bricks.transformer import PatchMerging as MMCVPatchMerging
@@ -40,17 +40,17 @@ SWIN = BackboneSpec(
 register_backbone(SwinTransformer, SWIN)
 register_backbone(SwinTransformerV2, SWIN)
 
-# What a ShiftWindowMSA may hold: one softmax of (B * windows, heads, T, T).
+# Attentions inside ShiftWindowMSA with one softmax of (B * windows, heads, T, T).
 WINDOW_ATTENTIONS: list[type[nn.Module]] = [WindowMSA, WindowMSAV2]
 
 
 def _enter_windows(
     reader: Reader, module: nn.Module, query: Tensor, hw_shape: tuple[int, int]
 ) -> None:
-    """Cut the shares into the windows that this forward really uses."""
+    """Cut the shares into the windows that this forward pass uses."""
     shift = module.shift_size
     if min(hw_shape) == module.window_size and not module.pad_small_map:
-        # The stock forward does not shift a map that is a single window.
+        # mmpretrain does not shift a map that is a single window.
         shift = 0
     reader.enter_windows(hw_shape, (module.window_size,) * 2, (shift,) * 2)
 

@@ -1,15 +1,15 @@
 """mmpretrain's T2T-ViT (ICCV 2021).
 
-Overlapping windows of pixels become tokens three times: 7x7 pixels with stride 4, then
-twice 3x3 tokens with stride 2, each after an attention. A token starts with the share
-of its stride cell of 4x4 pixels, the overlap left out; later it takes the mean of the
-tokens that it is made of. The class token joins behind.
+Overlapping windows become tokens three times: 7x7 pixels with stride 4, then twice 3x3
+tokens with stride 2, each after an attention. A token starts with the share of its
+4x4 pixels (the stride, without overlap); a merged token gets the mean of its tokens.
+The class token joins after these steps.
 
-Attention in between has no residual but a shortcut from its values, which are the
-tokens' own: labels move as with a residual. mmpretrain asks for the scale of the logits
-by ``qk_scale``, which its ``MultiheadAttention`` replaces by ``1 / sqrt(D)`` and then
-divides by: logits of its T2T-ViT are queries times keys times ``sqrt(D)``, D channels a
-head. A traced network computes what the stock one computes, so shares move with this
+The attentions in between have no residual but a shortcut from their values, which are
+the tokens' own, so labels move as with a residual. The scale of the logits is
+``qk_scale`` in mmpretrain, which its ``MultiheadAttention`` replaces by ``1 / sqrt(D)``
+and then divides by: the logits of its T2T-ViT are queries times keys times ``sqrt(D)``,
+for D channels of a head. Tracing does not change the network, so shares move with this
 scale, too.
 """
 
@@ -54,7 +54,7 @@ register_backbone(
 
 
 def _merge(reader: Reader, module: nn.Unfold, x: Tensor) -> None:
-    """Make tokens of overlapping windows of tokens."""
+    """Merge overlapping windows of tokens."""
     high, wide = module.padding
     reader.merge_tokens(module.kernel_size, module.stride, (wide, wide, high, high))
 

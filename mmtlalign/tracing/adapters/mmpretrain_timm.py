@@ -1,6 +1,6 @@
-"""mmpretrain's ``TIMMBackbone``, which takes the pooling off a timm model.
+"""mmpretrain's ``TIMMBackbone``, which removes the pooling of a timm model.
 
-What arrives is read where the timm model would pool, and a neck pools there:
+The output share is read where the timm model would pool. A neck has to pool there:
 ``mmtlalign.TokenPooling``, or mmpretrain's ``GlobalAveragePooling`` for the maps of PVT
 v2. ``mmtlalign.TIMMBackbone`` pools by itself.
 """
@@ -16,10 +16,11 @@ from mmtlalign.tracing.trace import token_grid
 
 
 def wrapper_spec(output: Callable[[nn.Module], str]) -> BackboneSpec:
-    """Return the spec of a backbone that holds a timm model as ``timm_model``.
+    """Return the spec of a backbone with a timm model as ``timm_model``.
 
     Args:
-        output: Backbone to ``'class'`` or ``'mean'``, as in :class:`BackboneSpec`.
+        output: Returns ``'class'`` or ``'mean'`` for a backbone, as in
+            :class:`BackboneSpec`.
     """
     return BackboneSpec(
         patch=lambda backbone: _inner(backbone).patch(backbone.timm_model),

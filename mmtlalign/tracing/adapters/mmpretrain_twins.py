@@ -1,9 +1,9 @@
 """mmpretrain's Twins (NeurIPS 2021): PCPVT and SVT.
 
-Half of the attentions take pooled keys (PCPVT: all of them), the other half of SVT's
-work in windows. The conditional position encoding, a 3x3 depth-wise convolution, leaves
-labels alone, as the MLP does: its weights are no distribution over tokens, and signs
-are free.
+All attentions of PCPVT have pooled keys; in SVT half of them do, and the other half is
+in windows. The conditional position encoding, a 3x3 depth-wise convolution, does not
+move labels, as the MLP does not: its weights are no distribution over tokens, and may
+be negative.
 """
 
 import functools
@@ -55,10 +55,10 @@ register_backbone(
 def _reduce_keys(
     reader: Reader, module: nn.Module, x: Tensor, hw_shape: tuple[int, int]
 ) -> None:
-    """Pool the shares of the keys where the stock module convolves the keys.
+    """Pool the shares of the keys where the module convolves its keys.
 
-    The convolution's weights are no distribution over tokens, so that the mean over
-    its kernel stands for it, as where tokens are merged.
+    The convolution's weights are no distribution over tokens, so the mean over its
+    kernel is used, as for merged tokens.
     """
     if module.sr_ratio > 1:
         side, step = module.sr.kernel_size, module.sr.stride
@@ -76,7 +76,7 @@ def _attach_global(module: nn.Module, context: TraceContext) -> None:
 def _enter_windows(
     reader: Reader, module: nn.Module, x: Tensor, hw_shape: tuple[int, int]
 ) -> None:
-    """Cut the shares into windows: no shift, padding below and on the right."""
+    """Cut the shares into windows, without shift and padded at the bottom and right."""
     reader.enter_windows(hw_shape, (module.window_size,) * 2)
 
 
@@ -94,5 +94,5 @@ def _embed(reader: Reader, module: nn.Module, x: Tensor) -> None:
 
 @register_token_module(PatchEmbed)
 def _attach_embedding(module: nn.Module, context: TraceContext) -> None:
-    """Attach to mmcv's patch embedding, wherever one is met."""
+    """Attach to mmcv's patch embedding, in any network."""
     context.before(module, _embed)

@@ -1,8 +1,8 @@
 """mmpretrain's plain transformers: VisionTransformer, distilled DeiT, BEiT, EVA-02.
 
 The attention of the first two is called through an attribute and stays fused. BEiT adds
-a bias to the logits, EVA-02 rotates queries and keys; either is in the softmax that the
-stock forward computes, and so in what moves the labels.
+a bias to the logits and EVA-02 rotates queries and keys; both are contained in the
+softmax of their forward, which moves the labels.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ def read_output(backbone: nn.Module, layers: int) -> str:
     """Return ``'class'`` or ``'mean'`` by the ``out_type`` of a plain transformer.
 
     Raises:
-        InputError: The last of its layers is not output, or no share can be read.
+        InputError: The last layer is not an output, or no share can be read from it.
     """
     last = layers - 1
     if max(backbone.out_indices) != last:
@@ -68,7 +68,7 @@ register_backbone(
 
 @register_attention(MultiheadAttention)
 def attach_plain(module: nn.Module, context: TraceContext) -> None:
-    """Attach to an attention of mmpretrain that calls fused attention as it is."""
+    """Attach to an attention of mmpretrain that calls fused attention directly."""
     function = module.scaled_dot_product_attention
     if getattr(function, 'func', None) is not None:
         # mmpretrain ignores the value and divides by the default scale instead
@@ -83,7 +83,7 @@ def attach_plain(module: nn.Module, context: TraceContext) -> None:
 def _check_size(
     reader: Reader, module: nn.Module, x: Tensor, rel_pos_bias: Tensor | None = None
 ) -> None:
-    """Say in words what the stock forward says in shapes: its image size is fixed."""
+    """Raise an error with a clear message if the image has another size than fixed."""
     tokens = known = x.shape[1]
     if module.window_size is not None:
         known = module.window_size[0] * module.window_size[1] + 1

@@ -1,10 +1,9 @@
 """mmpretrain's XCiT (NeurIPS 2021).
 
-Its trunk attends over channels (XCA): every token is mapped by itself, with a matrix
-that is the same for all, so labels stay where they are. The 3x3 depth-wise convolutions
-beside it (LPI) leave labels alone, as the MLP does. What moves labels are the
-class-attention layers behind the trunk: the class token joins there, and is the only
-one that changes.
+Its trunk attends over channels (XCA): every token is mapped by itself, with the same
+matrix for all, so labels do not move. The 3x3 depth-wise convolutions (LPI) do not move
+labels either, as the MLP does not. Labels are moved by the class-attention layers after
+the trunk, where the class token joins and is the only token that changes.
 """
 
 from mmpretrain.models.backbones import XCiT

@@ -1,9 +1,8 @@
-"""Check that the timm that is installed is one that its adapters were written for.
+"""Check that the adapters fit the installed version of timm.
 
-timm is one library for a thousand models and moves fast. Each class that is attached to
-is tried once, when the first model with it is met: a tiny module of it is run with one
-token after the other changed, and what depends on what is compared with what the tracer
-saw.
+timm changes often. Each class is therefore tested once, when tracing is attached to the
+first model with it: a tiny module of the class is run with each token changed in turn,
+and the dependencies between tokens are compared with those of the tracer.
 """
 
 import functools
@@ -28,7 +27,7 @@ def import_classes(module: str, *names: str) -> tuple[type, ...]:
     """Import classes of timm by name.
 
     Raises:
-        ImportError: One is not there; the message has the version and the remedy.
+        ImportError: One does not exist; the message has the version and the remedy.
     """
     try:
         found = importlib.import_module(module)
@@ -38,7 +37,7 @@ def import_classes(module: str, *names: str) -> tuple[type, ...]:
 
 
 def require_attributes(read: Callable) -> Callable:
-    """Make a function of a timm model say so if an attribute is not there."""
+    """Wrap a function of a timm model, to explain an error of a missing attribute."""
 
     @functools.wraps(read)
     def call(model: nn.Module, *args: Any) -> Any:
@@ -62,16 +61,16 @@ def try_once(
     """Check that shares move through a class of timm as its tokens do.
 
     Args:
-        cls: The class, tried once in a process.
-        make: Makes a tiny module of it, for tokens of 8 channels.
+        cls: The class, tested once per process.
+        make: Creates a tiny module of it, for tokens of 8 channels.
         install: Attaches tracing to the module.
-        run: Runs the module on tokens (B, N, 8); gives tokens (B, N', C).
+        run: Runs the module on tokens (B, N, 8), and returns tokens (B, N', C).
         grid: Rows and columns of the N tokens.
-        attentions: How many attentions it computes. Defaults to 1.
+        attentions: Number of attentions that it computes. Defaults to 1.
 
     Raises:
-        UnsupportedError: The module cannot be run as this package knows it, or mixes
-            other tokens than those that the tracer saw.
+        UnsupportedError: The module cannot be run as expected, or mixes other tokens
+            than the tracer.
     """
     if cls in _tried:
         return
@@ -95,7 +94,7 @@ def try_once(
 def _moves_as_traced(
     make: Callable, install: Callable, run: Callable, grid: tuple[int, int]
 ) -> tuple[int, bool]:
-    """Return how many attentions were met, and whether shares move as tokens."""
+    """Return the number of attentions, and whether shares move as tokens."""
     tokens = grid[0] * grid[1]
     with torch.random.fork_rng(devices=[]), torch.device('cpu'):
         torch.manual_seed(0)
@@ -108,7 +107,7 @@ def _moves_as_traced(
         context.reader = None
         nudge = torch.randn(_WIDTH, dtype=torch.float64)
         after = run(module, still + torch.eye(tokens)[..., None] * nudge)
-        # (source, token) against (token, source).
+        # ``depends`` is (source, token), shares are (token, source).
         depends = (after - before).abs().amax(dim=-1) > 1e-12
         return tracer.seen, torch.equal(depends.mT, tracer.share[0] > 1e-12)
 

@@ -1,7 +1,7 @@
 """timm's MLP-Mixer, gMixer and ResMLP, whose learnt weights mix the tokens.
 
-Labels follow them by :mod:`mmtlalign.tracing.learnt_weights`. gMLP is refused: it
-multiplies two tokens, and a product has no one share of either.
+Labels follow them by :mod:`mmtlalign.tracing.learnt_weights`. gMLP is rejected: it
+multiplies tokens, and a product does not have a single share of each.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def _install_linear(block: nn.Module, context: TraceContext) -> None:
 
 
 _WAYS: dict[type, Callable] = {MixerBlock: _install_mixer, ResBlock: _install_linear}
-# Tokens of the tiny block that is tried.
+# Token grid of the tiny block that is tested.
 _GRID = (2, 3)
 
 

@@ -33,7 +33,7 @@ register_backbone(
         note='mean of the tokens',
     ),
 )
-# Trailing tokens of this grid fill no square of 2 x 2 and are no keys.
+# The last row and column of this grid fill no square of 2 x 2 and are not keys.
 GRID = (3, 5)
 
 
@@ -76,7 +76,7 @@ def _embed(reader: Reader, module: nn.Module, x: Tensor) -> None:
 
 
 def _merge(reader: Reader, module: nn.Module, x: Tensor) -> None:
-    """Merge tokens, as any but the first embedding of a model does."""
+    """Merge tokens, as all embeddings of a model but the first do."""
     reader.merge_tokens(*_geometry(module))
 
 

@@ -1,7 +1,7 @@
 """timm's Swin Transformers, v1 and v2.
 
-Their blocks shift a map and pad it afterwards, the other way round than the official
-code. Attention is unfused unless ``TIMM_FUSED_ATTN=2`` is set (v1).
+Their blocks shift a map before padding it, where the official code pads first. In v1
+attention is unfused unless ``TIMM_FUSED_ATTN=2`` is set.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ NAMES = ('SwinTransformerV2Block', 'WindowAttention', 'PatchMerging')
 SwinTransformerV2, BlockV2, WindowAttentionV2, PatchMergingV2 = import_classes(
     'timm.models.swin_transformer_v2', 'SwinTransformerV2', *NAMES
 )
-# The attention that a block is known to hold.
+# The supported attention of each block.
 ATTENTIONS = {Block: WindowAttention, BlockV2: WindowAttentionV2}
 
 
@@ -74,7 +74,7 @@ def _merge(reader: Reader, module: nn.Module, x: Tensor) -> None:
 
 
 def _on_map(grid: tuple[int, int]) -> Callable[[nn.Module, Tensor], Tensor]:
-    """Return what runs a module of maps on tokens (B, N, C)."""
+    """Return a function that runs a module of maps on tokens (B, N, C)."""
     return lambda module, tokens: module(tokens.unflatten(1, grid)).flatten(1, 2)
 
 

@@ -1,7 +1,7 @@
 """timm's plain transformers: ViT, DeiT, DeiT-III, EVA, BEiT.
 
-Their attentions compute in the middle of their forward, fused or not, which is
-captured.
+Their attention is computed in the middle of a forward method, fused or not, and is read
+there by ``TraceContext.capture``.
 """
 
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ def _output(model: nn.Module) -> str:
     if model.global_pool == 'avg' and not getattr(model, 'pool_include_prefix', False):
         return 'mean'
     if model.global_pool == '':
-        # As mmpretrain's TIMMBackbone leaves it. Models that pool the mean have
-        # their last norm behind the pooling, unless they have no class token.
+        # Set by mmpretrain's TIMMBackbone. Models with mean pooling have their last
+        # norm after the pooling (fc_norm), unless they have no class token.
         has_class = model.cls_token is not None
         return 'class' if has_class and _is_identity(model.fc_norm) else 'mean'
     raise InputError(
@@ -86,7 +86,7 @@ _SPEC = partial(
     grid=_grid,
 )
 for _cls in (VisionTransformer, Eva, Beit):
-    # Registers follow the class token and are no output.
+    # Register tokens follow the class token and are not an output.
     register_backbone(_cls, _SPEC(num_outputs=lambda model: 1))
 register_backbone(
     VisionTransformerDistilled,
@@ -96,8 +96,8 @@ register_backbone(
 )
 
 
-# What makes a tiny module of each, besides its width. The parallel block does what
-# an attention does elsewhere; the residual is its own.
+# Arguments of a tiny module of each, besides its width. The parallel block contains
+# attention and residual and is treated as an attention.
 _TINY = {
     Attention: {},
     AttentionRope: {},

@@ -1,1 +1,1 @@
-"""Ways to compute how attention moves shares."""
+"""Implementations of the movement of shares by attention."""

@@ -1,4 +1,4 @@
-"""Attention that a reader can see: what stands in place of the function.
+"""A replacement of the attention function that reports its calls to a reader.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
 columns.
@@ -16,23 +16,23 @@ from mmtlalign.tracing.kernels.value_channels import attend_with_share, can_carr
 
 
 class AttentionHook:
-    """Stands in for ``F.scaled_dot_product_attention`` and lets a reader see the call.
+    """Replacement of ``F.scaled_dot_product_attention`` that reports to a reader.
 
-    The share moves in the cheapest way that the call allows: by its weights, if the
-    function stores them; beside its values, as extra channels; else by a call of its
-    own.
+    The share moves in the cheapest way that the call allows: by the attention weights,
+    if the function stores them; as extra channels of the values; else by a separate
+    call.
 
     Args:
         context: :class:`mmtlalign.tracing.attach.TraceContext` of the backbone.
-        function: What the module called before; it computes the output. It may have
-            a method ``stores_weights(query, key, mask)`` that says whether it computes
-            a call step by step, and then takes ``on_weights``, a function that is
-            called with the weights.
-        scale: Factor of the logits where the call gives none. Defaults to None:
+        function: The function that the module called before; it computes the output. It
+            may have a method ``stores_weights(query, key, mask)``, which returns
+            whether a call stores its weights. It then takes ``on_weights``, a function
+            that is called with the weights.
+        scale: Factor of the logits if the call does not pass one. Defaults to None:
             ``1 / sqrt(D)``.
 
     Attributes:
-        channels: How many share columns the last forward with a reader carried.
+        channels: Number of share columns in the last forward pass with a reader.
     """
 
     def __init__(self, context: Any, function: Callable, scale: float | None = None):
@@ -52,7 +52,7 @@ class AttentionHook:
         scale: float | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """Compute attention; arguments and output as of the function."""
+        """Compute attention; arguments and output as in the replaced function."""
         if is_causal or any(kwargs.values()):
             raise UnsupportedError(
                 f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
@@ -83,18 +83,18 @@ class AttentionHook:
         return self.function(query, key, value, attn_mask, **options)
 
     def weigh(self, weights: Tensor) -> Tensor:
-        """Let a reader see weights (..., H, Nq, Nk), and return them."""
+        """Report weights (..., H, Nq, Nk) to the reader, and return them."""
         reader = self.context.reader
         if reader is not None:
             reader.weigh(weights)
         return weights
 
     def _share_of_keys(self, query: Tensor, key: Tensor) -> Tensor | None:
-        """Give the share (B, Nk, S) that the call carries, or None.
+        """Return the share (B, Nk, S) that the call moves with its values, or None.
 
-        Without a reader these are as many zeros as there were columns, if there is a
-        gradient: when checkpointing computes a layer again, it must keep the same
-        tensors and round them as the first time.
+        Without a reader, but with gradients, it is zeros with the same number of
+        columns as before: when gradient checkpointing recomputes a layer, it must save
+        the same tensors with the same rounding.
         """
         reader = self.context.reader
         if reader is not None:

@@ -1,9 +1,9 @@
-"""The tiles of the Triton kernels: a table, as tuning at run time is not repeatable.
+"""The tile sizes of the Triton kernels, from a table.
 
-It would choose otherwise from run to run and from rank to rank, and so round otherwise,
-take seconds of the first steps, and break the capture of CUDA graphs.
-``tools/benchmarks/measure_blocks.py`` measures the table on a GPU;
-``tests/tracing/test_share_blocks.py`` compiles every entry.
+Autotuning at run time is not reproducible: its choice, and so the rounding, could
+differ between runs and ranks. It also takes seconds in the first steps, and breaks the
+capture of CUDA graphs. ``tools/benchmarks/measure_blocks.py`` measures the table on a
+GPU; ``tests/tracing/test_share_blocks.py`` compiles every entry.
 """
 
 import functools
@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-LEAST_ROWS = 32  # of a tile for a small batch
+LEAST_ROWS = 32  # fewest rows of a tile for a small batch
 TABLE = Path(__file__).with_name('share_blocks.json')
 
 
@@ -25,14 +25,14 @@ class Block(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What the tile of a kernel depends on.
+    """Properties of a call that determine the tile of its kernel.
 
     Attributes:
         kernel: ``'propagate'``, ``'class_rows'``, ``'received'`` or
             ``'weigh_windows'``.
-        bits: Of an element of queries and keys, or of weights.
-        width: Channels of a head; tokens of a window.
-        columns: Of the share.
+        bits: Bits of an element of queries and keys, or of weights.
+        width: Channels of a head; for windows, their tokens.
+        columns: Number of share columns.
         masked: Whether there is a mask.
         keys: Number of keys.
     """
@@ -47,17 +47,18 @@ class Case(NamedTuple):
 
 @functools.cache
 def read_table(path: Path = TABLE) -> dict[int, list[dict]]:
-    """Read the rows of the table, by the capability of a GPU times ten."""
+    """Read the rows of the table, by ten times the compute capability of a GPU."""
     table = json.loads(path.read_text(encoding='utf-8'))
     return {int(capability): rows for capability, rows in table.items()}
 
 
 def find_block(case: Case, capability: int) -> Block | None:
-    """Return the tile of a case: the first row of the table that it fits into, if any.
+    """Return the tile of the first row of the table that fits a case, or None.
 
     Args:
-        case: Case.
-        capability: Of the GPU, times ten; the next lower one of the table counts.
+        case: Properties of the call.
+        capability: Ten times the compute capability of the GPU; the next lower one in
+            the table is used.
     """
     table = read_table()
     rows = table[max((c for c in table if c <= capability), default=min(table))]
@@ -65,7 +66,7 @@ def find_block(case: Case, capability: int) -> Block | None:
 
 
 def fits(case: Case, row: dict) -> bool:
-    """Return whether a row of the table, whose numbers are limits, is for a case."""
+    """Return whether a row of the table fits a case; its numbers are upper limits."""
     return (
         row['kernel'] == case.kernel
         and row.get('bits', case.bits) == case.bits
@@ -77,13 +78,13 @@ def fits(case: Case, row: dict) -> bool:
 
 
 def fewer_rows(block: Block, batch: int, queries: int, processors: int) -> Block:
-    """Halve the rows of a tile until a GPU has two programs for each processor.
+    """Halve the rows of a tile until there are two programs per multiprocessor.
 
     Args:
         block: Tile.
-        batch: Images.
-        queries: Of an image.
-        processors: Multiprocessors of the GPU.
+        batch: Number of images.
+        queries: Number of queries of an image.
+        processors: Number of multiprocessors of the GPU.
     """
     rows = block.rows
     while rows > LEAST_ROWS and batch * -(-queries // rows) < 2 * processors:

@@ -1,17 +1,17 @@
-"""Choose how attention moves shares: the one place that knows the ways.
+"""Choice of the implementation that moves shares by attention.
 
 =========  ===========================================================================
-triton     a kernel that reads queries and keys, or weights, as the network has them:
+triton     a kernel that reads the network's queries and keys, or weights, directly:
            :mod:`mmtlalign.tracing.kernels.gpu`, on NVIDIA GPUs
-sdpa       a call of its own to PyTorch's attention, everywhere else, and from weights
-           at hand their product: :mod:`mmtlalign.tracing.kernels.plain`
+sdpa       a separate call of PyTorch's attention, or the product with given weights,
+           everywhere else: :mod:`mmtlalign.tracing.kernels.plain`
 =========  ===========================================================================
 
-Where the network's own call can move the share beside its values, ``AttentionHook``
-asks for none of these. The environment variable ``MMTLALIGN_SHARE_KERNEL`` is ``auto``
-(the default), ``sdpa``, which switches the kernels off, or ``triton``, which makes an
-error of what falls back otherwise. All ways are in float32 and without gradient, and
-``torch.compile`` takes them as operators that it does not look into.
+If the network's own call can move the share with its values, ``AttentionHook`` uses
+none of these. The environment variable ``MMTLALIGN_SHARE_KERNEL`` is ``auto`` (the
+default), ``sdpa``, which disables the kernels, or ``triton``, which raises an error
+where ``auto`` falls back. All implementations are in float32 and without gradient, and
+opaque operators for ``torch.compile``.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with the ``P`` special ones first, ``D``
 channels of a head, ``S`` share columns, ``G`` windows of an image, ``T`` tokens of a
@@ -38,10 +38,10 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 
 @functools.cache
 def asked_way() -> str:
-    """Return what the environment variable asks for; it is read once.
+    """Return the value of the environment variable, which is read once.
 
     Raises:
-        InputError: It is no way.
+        InputError: The value is invalid.
     """
     way = os.environ.get(SWITCH) or 'auto'
     if way not in WAYS:
@@ -65,10 +65,10 @@ def propagate(
         key: (B, H, Nk, D) of any floating type.
         share: Share of the keys (B, Nk, S).
         scale: Factor of the logits.
-        mask: Added to the logits, broadcast to (B, H, Nq, Nk), or a boolean
-            one. Defaults to None.
-        before: Share of the queries (B, Nq, S). Defaults to None.
-        residual: How much the share before counts, r.
+        mask: Broadcast to (B, H, Nq, Nk): a float mask is added to the logits, a
+            boolean one is True where a query may attend. Defaults to None.
+        before: Share of the queries before (B, Nq, S). Defaults to None.
+        residual: Weight r of the share before.
 
     Returns:
         (B, Nq, S).
@@ -85,13 +85,13 @@ def weigh_windows(
     pad_first: bool,
     residual: float = 1.0,
 ) -> Tensor:
-    """Move the share of a map by attention in windows, and average as above.
+    """Move the share of a map by window attention, and average with the share before.
 
     Args:
         weights: Softmax output before dropout (B * G, H, T, T).
         share: (B, h * w, S).
-        grid, window, shift, pad_first: As of ``propagate.to_windows``.
-        residual: How much the share before counts.
+        grid, window, shift, pad_first: As in ``propagate.to_windows``.
+        residual: Weight r of the share before.
 
     Returns:
         (B, h * w, S).
@@ -104,13 +104,13 @@ def weigh_windows(
 def class_rows(
     query: Tensor, key: Tensor, count: int, scale: float, mask: Tensor | None = None
 ) -> Tensor:
-    """Compute the attention rows of the leading tokens, averaged over heads.
+    """Compute the attention rows of the first tokens, averaged over heads.
 
     Args:
         query, key: (B, H, N, D).
-        count: How many tokens, P.
+        count: Number P of tokens.
         scale: Factor of the logits.
-        mask: As of :func:`propagate`. Defaults to None.
+        mask: As in :func:`propagate`. Defaults to None.
 
     Returns:
         (B, P, N), before dropout.
@@ -121,13 +121,13 @@ def class_rows(
 def received(
     query: Tensor, key: Tensor, rows: Tensor, scale: float, mask: Tensor | None = None
 ) -> Tensor:
-    """Compute the attention that each token receives, the mean over heads.
+    """Compute the attention that each token receives, averaged over heads.
 
     Args:
         query, key: (B, H, N, D).
-        rows: Weight of each query (1 or B, N), 0 for one that does not count.
+        rows: Weight of each query (1 or B, N), 0 for queries that are left out.
         scale: Factor of the logits.
-        mask: As of :func:`propagate`. Defaults to None.
+        mask: As in :func:`propagate`. Defaults to None.
 
     Returns:
         (B, N), before dropout.
@@ -145,7 +145,7 @@ def _run(name: str, *arguments: Any) -> Tensor:
 @torch.no_grad()
 def _choose(name: str, *arguments: Any) -> Tensor:
     if asked_way() != 'sdpa' and (arguments[0].is_cuda or INTERPRETED):
-        # Only here: Triton takes time to import, and may be missing.
+        # Imported here, as Triton takes time to import and may be missing.
         from mmtlalign.tracing.kernels import gpu
 
         out = gpu.attempt(name, *arguments)
@@ -155,7 +155,7 @@ def _choose(name: str, *arguments: Any) -> Tensor:
 
 
 def _define(name: str, fake: Callable, schema: str) -> None:
-    """Make an operator, whose body chooses anew whenever a graph runs."""
+    """Define an operator whose body chooses the implementation on every call."""
 
     def body(*arguments: Any) -> Tensor:
         return _choose(name, *arguments).contiguous()

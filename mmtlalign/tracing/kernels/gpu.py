@@ -1,8 +1,8 @@
-"""Call the Triton kernels where they can be, after a check against the formula.
+"""Calls of the Triton kernels, after a check against the formula.
 
-The first call of a kind runs a small case beside the formula in float64. A kind that
-fails, or is wrong, is closed for the process: one warning says why, and PyTorch's own
-attention takes its place.
+The first call of a kind compares a small case with the formula in float64. If it fails
+or is wrong, the kind is disabled for the process: a warning gives the reason once, and
+PyTorch's own attention is used instead.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
 columns, ``G`` windows of an image, ``T`` tokens of a window.
@@ -32,13 +32,13 @@ MOST_WIDTH = 128
 MOST_COLUMNS = 32
 MOST_WINDOW_TOKENS = 1024
 OLDEST_GPU = 80  # compute capability, times ten: bfloat16 and TF32
-BOUND = 1e-5  # of a share, against the formula
+BOUND = 1e-5  # largest error of a share against the formula
 DTYPES = torch.bfloat16, torch.float16, torch.float32
 MASKS = None, *DTYPES, torch.bool
 
 
 class Kind(NamedTuple):
-    """What a kernel is compiled and checked for."""
+    """Properties of a call that a kernel is compiled and checked for."""
 
     name: str
     device: torch.device
@@ -50,23 +50,24 @@ class Kind(NamedTuple):
     windows: tuple | None = None
 
 
-# Kinds that were checked, and whether they may be used.
+# Kinds that were checked, and whether they passed.
 CHECKED: dict[Kind, bool] = {}
 
 
 def attempt(name: str, *arguments: Any) -> Tensor | None:
-    """Run a kernel, or return None where there is none for the call.
+    """Run a kernel, or return None if there is none for the call.
 
     Args:
-        name: Of a function of ``dispatch``.
-        *arguments: Of that function.
+        name: Name of a function of ``dispatch``.
+        *arguments: Arguments of that function.
 
     Raises:
-        UnsupportedError: There is none, and the environment variable asks for it.
+        UnsupportedError: There is no kernel, and the environment variable is
+            ``triton``.
     """
     first = arguments[0]
     if type(first) is not Tensor or first.dtype == torch.float64:
-        return None  # without memory, or in place of another; or for a check
+        return None  # a subclass, such as a fake tensor; or float64, as in a check
     if first.is_cuda and first.device.index != torch.cuda.current_device():
         with torch.cuda.device(first.device):  # where Triton launches
             return attempt(name, *arguments)
@@ -80,7 +81,7 @@ def attempt(name: str, *arguments: Any) -> Tensor | None:
     usable = CHECKED.get(kind)
     if usable is None:
         if is_capturing(first):
-            return None  # no place for a check
+            return None  # the check cannot run during capture
         usable = CHECKED[kind] = passes(kind)
     if not usable:
         return None
@@ -101,7 +102,7 @@ def is_capturing(tensor: Tensor) -> bool:
 
 @functools.cache
 def report(problem: str) -> None:
-    """Say once what happened, and what is done instead."""
+    """Warn once of a problem and of the fallback, or raise it for ``triton``."""
     if asked_way() == 'triton':
         raise UnsupportedError(
             f'No Triton kernel: {problem}. {SWITCH}=auto takes what works instead.'
@@ -115,7 +116,7 @@ def report(problem: str) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the kind and the first line of an error."""
+    """Return the type and the first line of an error."""
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
 
@@ -129,14 +130,14 @@ def describe(kind: Kind) -> str:
 
 
 def describe_way(device: torch.device) -> str:
-    """Return by what fused attention moves shares on a device, after trying it."""
+    """Return a description of the implementation for a device, after trying it."""
     if asked_way() == 'sdpa':
         return f'sdpa, by {SWITCH}'
     if device.type != 'cuda':
         return 'extra value channels in float32, else sdpa'
     query = torch.zeros(2, 2, 197, 64, dtype=torch.bfloat16, device=device)
     share = torch.zeros(2, 197, 1, device=device)
-    report.cache_clear()  # so that the reason is said again
+    report.cache_clear()  # so that the reason is reported again
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         out = attempt('propagate', query, query, share, 0.125)
@@ -150,10 +151,10 @@ def describe_way(device: torch.device) -> str:
 
 @functools.cache
 def capability_of(device: torch.device) -> int:
-    """Return the capability of a GPU, times ten.
+    """Return ten times the compute capability of a GPU.
 
     Raises:
-        UnfitError: It is too old, no GPU, or not NVIDIA's.
+        UnfitError: It is too old, not a GPU, or not NVIDIA's.
     """
     load_kernels()
     if device.type != 'cuda':
@@ -171,7 +172,7 @@ def capability_of(device: torch.device) -> int:
 
 @functools.cache
 def processors(device: torch.device) -> int:
-    """Return how many multiprocessors a GPU has."""
+    """Return the number of multiprocessors of a GPU."""
     if device.type != 'cuda':
         return 1
     return torch.cuda.get_device_properties(device).multi_processor_count
@@ -187,10 +188,10 @@ def kind_of(
     before: Tensor | None = None,
     *_: Any,
 ) -> Kind | str:
-    """Return the kind of a call with queries and keys, or why no kernel takes it."""
+    """Return the kind of a call with queries and keys, or why it has no kernel."""
     if scale <= 0 or key.dtype != query.dtype:
         return f'the scale is {scale}, queries are {query.dtype}, keys {key.dtype}'
-    # Nothing may be read that is not there; PyTorch says what is wrong.
+    # A kernel would read out of bounds; PyTorch raises a clear error instead.
     batch, _, queries, _ = query.shape
     fits = [key.shape[0] == batch, key.shape[1] == query.shape[1]]
     if name == 'propagate':
@@ -222,7 +223,7 @@ def window_kind(
     pad_first: bool,
     residual: float = 1.0,
 ) -> Kind | str:
-    """Return the kind of a call with weights, or why no kernel takes it."""
+    """Return the kind of a call with weights, or why it has no kernel."""
     count, tokens = count_windows(grid, window), window[0] * window[1]
     if (
         weights.shape[::2] != (len(share) * count, tokens)
@@ -280,7 +281,7 @@ def _kind(
 
 
 def passes(kind: Kind) -> bool:
-    """Run a small case of a kind beside the formula in float64."""
+    """Return whether a small case of a kind agrees with the formula in float64."""
     try:
         error = largest_error(kind)
     except Exception as problem:
@@ -294,7 +295,7 @@ def passes(kind: Kind) -> bool:
 
 @torch.no_grad()
 def largest_error(kind: Kind) -> float:
-    """Return by how much a kernel is off in a small case."""
+    """Return the largest error of a kernel in a small case."""
     draw = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:

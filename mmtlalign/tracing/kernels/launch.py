@@ -1,6 +1,6 @@
-"""Launch the Triton kernels: sizes, strides and constants of a call.
+"""Launch of the Triton kernels, with sizes, strides and constants of a call.
 
-Every function here takes the arguments of its namesake in ``dispatch`` behind a tile.
+Functions with a namesake in ``dispatch`` take a tile and the arguments of that one.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
 columns.
@@ -17,11 +17,11 @@ from mmtlalign.tracing.kernels.blocks import Block
 from mmtlalign.tracing.propagate import window_places
 
 LOG2E = 1.4426950408889634
-WINDOW_TILE = 4096  # elements of the tile of a window's weights
+WINDOW_TILE = 4096  # elements in the tile of a window's weights
 
 
 class UnfitError(Exception):
-    """Why no kernel takes a call."""
+    """There is no kernel for a call, for the reason in the message."""
 
 
 @functools.cache
@@ -49,9 +49,9 @@ def is_interpreted() -> bool:
 
 @functools.cache
 def chunks(width: int, bits: int) -> tuple[int, int]:
-    """Return the one or two powers of two that D channels are loaded in.
+    """Return the one or two powers of two in which D channels are loaded.
 
-    Two have less padding; of float32 64 channels at most fit into the registers.
+    Two blocks need less padding; in float32 only 64 channels fit into the registers.
     """
     whole = max(16, 1 << (width - 1).bit_length())
     low = whole // 2
@@ -64,12 +64,12 @@ def chunks(width: int, bits: int) -> tuple[int, int]:
 
 
 def room(columns: int) -> int:
-    """Return the room of S columns: 1, or what a product of a kernel takes."""
+    """Return the padded number of S columns: 1, or a size that ``tl.dot`` supports."""
     return 1 if columns == 1 else max(16, 1 << (columns - 1).bit_length())
 
 
 def constants(query: Tensor, block: Block, scale: float) -> dict[str, Any]:
-    """Return what all kernels with queries and keys are compiled for."""
+    """Return the compile-time constants of all kernels with queries and keys."""
     width = query.shape[-1]
     low, high = chunks(width, torch.finfo(query.dtype).bits)
     return dict(
@@ -87,7 +87,7 @@ def constants(query: Tensor, block: Block, scale: float) -> dict[str, Any]:
 
 
 def masking(mask: Tensor | None, query: Tensor, key: Tensor) -> tuple:
-    """Return a mask, its strides (0 where it is broadcast), and what it does."""
+    """Return a mask, its strides (0 where it is broadcast), and its kind."""
     if mask is None:
         return None, (0, 0, 0, 0), 'none'
     mask = mask.detach().expand(*query.shape[:3], key.shape[2])
@@ -148,7 +148,7 @@ def propagate(
 def log_sums(
     block: Block, query: Tensor, key: Tensor, call: tuple, options: dict
 ) -> Tensor:
-    """Return the logarithms of the sums of rows (B, H, Nq), in base 2."""
+    """Return the base-2 logarithms of the softmax row sums (B, H, Nq)."""
     batch, heads, queries, _ = query.shape
     sums = _empty(query, batch, heads, queries)
     mask, steps, kind = call
@@ -211,7 +211,7 @@ def received(
 
 @functools.lru_cache(maxsize=256)
 def places_on(device: torch.device, *windows: Any) -> Tensor:
-    """Return ``window_places`` on a device, kept for the next call."""
+    """Return ``window_places`` on a device, cached for the next call."""
     return window_places(*windows).to(device)
 
 

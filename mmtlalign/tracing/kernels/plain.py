@@ -1,8 +1,7 @@
-"""Ways that need PyTorch alone, on every device; ``dispatch`` says when.
+"""Implementations in PyTorch, for every device; ``dispatch`` chooses when.
 
-No matrix of tokens by tokens is stored for a share, and nothing has a gradient. No
-share goes through a product of matrices in float32, which users may let PyTorch round
-(TF32).
+No token-by-token matrix is stored for a share, and nothing has a gradient. Shares are
+never computed by a float32 matrix product, which PyTorch may be set to round to TF32.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens with the ``P`` special ones first, ``D``
 channels of a head, ``S`` share columns, ``G`` windows of an image, ``T`` tokens of a
@@ -23,8 +22,8 @@ from mmtlalign.tracing.propagate import (
     weigh,
 )
 
-MATH = 0  # of torch.nn.attention.SDPBackend, which PyTorch 2.1 lacks
-# Queries of one head whose attention is stored at once where no kernel is fused.
+MATH = 0  # torch.nn.attention.SDPBackend.MATH, which PyTorch 2.1 lacks
+# Number of queries whose attention is stored at once, if there is no fused kernel.
 MOST_ROWS = 128
 
 
@@ -37,13 +36,13 @@ def propagate(
     before: Tensor | None = None,
     residual: float = 1.0,
 ) -> Tensor:
-    """Move a share by a call of its own to fused attention, in place of the values.
+    """Move a share by a separate call of fused attention, in place of the values.
 
     The call is in float32. On a GPU its kernel multiplies in three TF32 parts, exact to
-    float32; where PyTorch has none for the call, the formula is computed in float64.
+    float32; if PyTorch has no kernel for the call, the formula is computed in float64.
     """
     heads, columns = key.shape[1], share.shape[-1]
-    # The fused kernels want one width for all, a multiple of 8.
+    # The fused kernels need the same width for all, a multiple of 8.
     width = -(-max(key.shape[-1], columns) // 8) * 8
     value = _widen(share, width)[:, None].expand(-1, heads, -1, -1)
     call = (_widen(query, width), _widen(key, width), value, _plain_mask(mask))
@@ -66,7 +65,7 @@ def weigh_windows(
     pad_first: bool,
     residual: float = 1.0,
 ) -> Tensor:
-    """Cut a map into windows, move each, put them together, and average."""
+    """Cut a map into windows, move each, merge them again, and average."""
     where = (grid, window, shift, pad_first)
     moved = weigh(weights, to_windows(share, *where))
     return average(share, from_windows(moved, *where, share.shape[-1]), residual)
@@ -119,7 +118,7 @@ def is_unfused(
 ) -> bool:
     """Return whether PyTorch has no fused kernel for a call on a GPU.
 
-    It would multiply by cuBLAS then, which rounds where TF32 is allowed.
+    It would then use cuBLAS, which rounds if TF32 is allowed.
     """
     if not query.is_cuda:
         return False
@@ -127,12 +126,12 @@ def is_unfused(
 
 
 def has_autograd() -> bool:
-    """Return whether there are gradients here; within an operator there are none."""
+    """Return whether autograd is active, which it is not inside an operator."""
     return (torch.zeros((), requires_grad=True) + 0).requires_grad
 
 
 def _widen(tensor: Tensor, width: int) -> Tensor:
-    """Pad the last axis (..., D) up to ``width``; no copy if it is that wide."""
+    """Return a float32 tensor with the last axis (..., D) zero-padded to ``width``."""
     missing = width - tensor.shape[-1]
     return F.pad(tensor.float(), (0, missing)) if missing else tensor.float()
 
@@ -147,7 +146,7 @@ def _plain_mask(mask: Tensor | None) -> Tensor | None:
 def _maps(
     query: Tensor, key: Tensor, scale: float, mask: Tensor | None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield attention in float64 of some queries (B, MOST_ROWS, Nk) at a time."""
+    """Yield attention (B, MOST_ROWS, Nk) in float64, for some queries at a time."""
     if mask is not None:
         mask = mask.expand(*query.shape[:3], key.shape[2])
     for start in range(0, query.shape[2], MOST_ROWS):

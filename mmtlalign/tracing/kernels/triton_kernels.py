@@ -1,8 +1,8 @@
-"""Triton kernels that move shares by attention, without a map; ``launch`` calls them.
+"""Triton kernels that move shares without storing attention; ``launch`` calls them.
 
-Queries, keys, weights and masks are read as the network has them, by strides; the rest
-is float32. There are no atomics and no scratch, so that results are equal to the bit
-from run to run.
+Queries, keys, weights and masks are read from the network's tensors by strides; the
+rest is float32. There are no atomics and no scratch memory, so that results are
+bit-identical in every run.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``Nq`` queries, ``Nk`` keys, ``D``
 channels of a head, ``S`` share columns, ``P`` leading tokens, ``G`` windows of an
@@ -11,11 +11,11 @@ queries' batch: ``b`` batch, ``h`` head, ``m`` row, ``n`` token, ``d`` channel, 
 column. Constants:
 
 =========  ===========================================================================
-D0, D1     ``D`` as one or two blocks of a power of two; D1 = 0: one
+D0, D1     ``D`` as one or two blocks, powers of two; D1 = 0: only one
 BM, BN     rows and columns of a tile
-TN         room for the keys behind the last whole tile; 0: there are none
+TN         padded number of keys after the last whole tile; 0: there are none
 MASKING    ``'none'``, ``'added'`` to the logits, or ``'kept'``: boolean
-PRECISION  of products in float32: ``'tf32x3'``, exact to float32
+PRECISION  precision of products in float32: ``'tf32x3'``, exact to float32
 WIDEN      products in float32 only, for Triton's interpreter, which multiplies
            bfloat16 as the integers that hold it
 =========  ===========================================================================
@@ -29,16 +29,16 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
-# Below every logit, and yet no infinity, whose difference to itself is not a number.
+# Below every logit, but finite, as infinity minus infinity is NaN.
 LOWEST = tl.constexpr(-1.0e30)
-# A row whose mask keeps nothing has no mass. (1e-38 would become a float64.)
+# Smallest sum of a row, for rows that are fully masked. (1e-38 becomes a float64.)
 LEAST = tl.constexpr(1.0e-30)
 
 
 @triton.jit
 def _load(X, rows, sn, sd, D: tl.constexpr, OFF: tl.constexpr, W: tl.constexpr,
           WIDEN: tl.constexpr):  # fmt: skip
-    """Load W channels of some rows, from channel OFF on; zeros behind D."""
+    """Load W channels of some rows from channel OFF on, zeros beyond D."""
     channels = OFF + tl.arange(0, W)
     at = X + rows[:, None] * sn + channels[None, :] * sd
     if OFF + W > D:
@@ -66,7 +66,7 @@ def _load_both(X, rows, sn, sd, D: tl.constexpr, D0: tl.constexpr, D1: tl.conste
 def _products(a0, a1, X, rows, sn, sd,
               D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr,
               PRECISION: tl.constexpr, WIDEN: tl.constexpr):  # fmt: skip
-    """Multiply rows at hand with some rows of X."""
+    """Multiply loaded rows with some rows of X."""
     x0, x1 = _load_both(X, rows, sn, sd, D, D0, D1, WIDEN)
     out = tl.dot(a0, tl.trans(x0), input_precision=PRECISION)
     if D1:
@@ -76,7 +76,7 @@ def _products(a0, a1, X, rows, sn, sd,
 
 @triton.jit
 def _masked(x, MASK, offs_m, offs_n, smm, smn, SCALE2, MASKING: tl.constexpr):
-    """Mask products; where a mask is added, they come back as logits."""
+    """Apply the mask to products; an added mask also turns them into logits."""
     if MASKING == 'added':
         extra = tl.load(MASK + offs_m[:, None] * smm + offs_n[None, :] * smn)
         x = x * SCALE2 + extra.to(tl.float32) * LOG2E
@@ -92,9 +92,9 @@ def _tile(q0, q1, top, mass, moved, K, SHARE, MASK, n, Nk, offs_m, columns,
           S: tl.constexpr, D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr,
           MASKING: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
           BN: tl.constexpr, TAIL: tl.constexpr):  # fmt: skip
-    """Take BN more keys into the largest logit, the sum and the share of each row."""
+    """Update largest logit, sum and share of each row by the next BN keys."""
     at = n + tl.arange(0, BN)
-    # Rows behind the end are read as the last, so that loads stay wide.
+    # Rows beyond the end are read as the last one, so that loads stay wide.
     offs_n = tl.minimum(at, Nk - 1) if TAIL else at
     x = _products(q0, q1, K, offs_n, skn, skd, D, D0, D1, PRECISION, WIDEN)
     x = _masked(x, MASK, offs_m, offs_n, smm, smn, SCALE2, MASKING)
@@ -129,8 +129,8 @@ def propagate_kernel(
 ):  # fmt: skip
     """Move a share: (r before + mean over heads of A share) / (r + 1), (B, Nq, S).
 
-    A program has BM queries of an image and goes over heads, then keys, BN at a time.
-    Queries behind the end are computed as the last one and not stored.
+    A program has BM queries of an image and loops over heads, then keys, BN at a time.
+    Queries beyond the end are computed as the last one and not stored.
     """
     blocks = tl.cdiv(Nq, BM)
     b = (tl.program_id(0) // blocks).to(tl.int64)
@@ -192,9 +192,9 @@ def propagate_column_kernel(
     PRECISION: tl.constexpr, WIDEN: tl.constexpr, BM: tl.constexpr,
     BN: tl.constexpr, TN: tl.constexpr,
 ):  # fmt: skip
-    """Move one contiguous column without a mask, which is nearly every call.
+    """Move one contiguous column without a mask, the most frequent call.
 
-    Triton takes time on the host for each argument: here there are few.
+    It has few arguments, as each takes Triton time on the CPU.
     """
     propagate_kernel(
         Q, K, SHARE, BEFORE, OUT, None,
@@ -211,7 +211,7 @@ def log_sums_kernel(
     D: tl.constexpr, D0: tl.constexpr, D1: tl.constexpr, MASKING: tl.constexpr,
     PRECISION: tl.constexpr, WIDEN: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
-    """Compute the logarithm in base 2 of each row's sum (B, H, Nq)."""
+    """Compute the base-2 logarithm of each row's sum (B, H, Nq)."""
     blocks = tl.cdiv(Nq, BM)
     bh = tl.program_id(0) // blocks
     b, h = (bh // H).to(tl.int64), bh % H
@@ -291,7 +291,7 @@ def received_kernel(
         mask = MASK
         if MASKING != 'none':
             mask += b * smb + h * smh
-        # Logits transposed: keys stay, queries pass.
+        # Logits are transposed: the keys are fixed, and the loop is over queries.
         k0, k1 = _load_both(K + b * skb + h * skh, offs_n, skn, skd, D, D0, D1, WIDEN)
         for m in range(0, Nq, BM):
             own_m = m + tl.arange(0, BM)
@@ -315,8 +315,8 @@ def weigh_windows_kernel(
 ):  # fmt: skip
     """Move and average the share of a map (B, N, S) by weights (B * G, H, T, T).
 
-    PLACES (G, T) says where on the map a token of a window stands, -1 for padding,
-    which carries no share and no mass. A program has BM rows of a window.
+    PLACES (G, T) is the index on the map of each token of a window, -1 for padding,
+    which has no share and no mass. A program has BM rows of a window.
     """
     blocks = tl.cdiv(T, BM)
     window = (tl.program_id(0) // blocks).to(tl.int64)

@@ -1,9 +1,9 @@
 """Shares as extra value channels of the network's own fused attention.
 
-The share stands behind the values, so that attention is computed once for both. It has
-no gradient: the backward pass is that of attention without it, for which the kernel
-needs inputs, output and the logarithm of each row's sum, and the wider call gives all
-of these. A call of its own would compute products of queries and keys again.
+The share is appended to the values, so that attention is computed once for both. It has
+no gradient: the backward pass is that of attention without it. Its kernel needs inputs,
+output and the logarithm of each row's sum, all of which the wider call returns. A
+separate call would compute the products of queries and keys again.
 
 Shapes: ``B`` batch, ``H`` heads, ``N`` tokens, ``D`` channels of a head, ``S`` share
 columns.
@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from mmtlalign.compat.torch_2_1 import is_exporting
 
-# PyTorch's fused attention on a CPU and its backward pass, where it has them.
+# PyTorch's fused attention on a CPU and its backward pass, if they exist.
 _NAME = '_scaled_dot_product_flash_attention_for_cpu'
 _FORWARD: Any = getattr(torch.ops.aten, _NAME, None)
 _BACKWARD: Any = getattr(torch.ops.aten, f'{_NAME}_backward', None)
@@ -28,9 +28,10 @@ def can_carry_share(
 ) -> bool:
     """Return whether a call of attention can carry a share.
 
-    It can on a CPU, in float32, without mask and dropout.
-    In half precision the share would be rounded with the output. Graphs that are
-    exported keep the stock call, and those that are compiled by an old PyTorch.
+    It can on a CPU, in float32, without mask and dropout. In half precision the share
+    would be rounded with the output. Graphs that are exported, or traced by
+    ``torch.jit``, keep the original call, and before PyTorch 2.7, which cannot tell
+    export from compilation, compiled graphs do, too.
     """
     return (
         _BACKWARD is not None
@@ -51,7 +52,7 @@ def attend_with_share(
     share: Tensor,
     scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute fused attention, and move a share beside the values.
+    """Compute fused attention, and move a share with the values.
 
     Args:
         query: (B, H, Nq, D).
@@ -61,8 +62,8 @@ def attend_with_share(
         scale: Factor of the logits. Defaults to None: ``1 / sqrt(D)``.
 
     Returns:
-        Output (B, H, Nq, D), and the share moved by attention (B, Nq, S), the mean
-        over heads, without gradient.
+        Output (B, H, Nq, D), and the share moved by attention (B, Nq, S), averaged over
+        heads, without gradient.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     return _AttendWithShare.apply(query, key, value, share, scale)
@@ -82,7 +83,7 @@ class _AttendWithShare(torch.autograd.Function):
             scale=scale,
         )
         moved = wide[..., width : width + share.shape[-1]].mean(dim=1)
-        # As the narrow kernel leaves it: heads of a token side by side.
+        # The memory layout of the original kernel: the heads of a token are adjacent.
         out = wide[..., :width].transpose(1, 2).contiguous().transpose(1, 2)
         ctx.save_for_backward(query, key, value, out, sums)
         ctx.scale = scale
@@ -101,9 +102,9 @@ class _AttendWithShare(torch.autograd.Function):
 
 
 def widened(query: Tensor, key: Tensor, value: Tensor, share: Tensor) -> list[Tensor]:
-    """Widen all three by the share, to a multiple of eight channels.
+    """Append the share to the values, and pad all to a multiple of eight channels.
 
-    What stands behind queries and keys is 0, so that their products stay as they are.
+    Queries and keys are padded with 0, so that their products do not change.
     """
     heads, width = query.shape[1], query.shape[-1]
     spare = -(-(width + share.shape[-1]) // 8) * 8 - width

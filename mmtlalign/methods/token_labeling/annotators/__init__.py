@@ -1,4 +1,4 @@
-"""Annotators that make label maps: any classifier of timm or of mmpretrain."""
+"""Annotators, which create label maps: any classifier of timm or of mmpretrain."""
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
@@ -16,16 +16,17 @@ def build_annotator(
     Args:
         name: ``timm:NAME``, a name of ``timm.list_models()``, or ``mmpretrain:NAME``,
             a name of ``mmpretrain.list_models()`` or a config file.
-        checkpoint: File with its weights. Of a timm model it also says how many
-            classes there are. Defaults to None: those the library publishes.
-        mean: Of RGB, in 0 to 1. Defaults to None: what the library says.
-        std: Of RGB, in 0 to 1. Defaults to None: what the library says.
-        size: Rows and columns of the images in pixels. Defaults to None: what the
-            network was made for.
+        checkpoint: File with its weights. For a timm model it also defines the number
+            of classes. Defaults to None: the published weights of the library.
+        mean: Mean of RGB, in 0 to 1. Defaults to None: that of the library.
+        std: Standard deviation of RGB, in 0 to 1. Defaults to None: that of the
+            library.
+        size: Rows and columns of the images in pixels. Defaults to None: the network's
+            own size.
 
     Raises:
-        InputError: Another library, weights that are missing or do not fit, or a
-            network whose cells are not known.
+        InputError: The library is unknown, weights are missing or do not fit, or the
+            network is not supported.
     """
     library, _, model = name.partition(':')
     if library == 'timm' and model:

@@ -1,4 +1,4 @@
-"""A classifier that labels every cell of an image, not the image alone."""
+"""A classifier that labels every cell of an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from mmtlalign.checkpoint.io import hash_tensors
 
 @dataclass
 class Annotator:
-    """A classifier whose own head reads one cell at a time.
+    """A classifier whose head is applied to each cell of the feature map.
 
-    Before pooling, the head sees each cell as if it were a whole image of equal
-    cells. Where the head is linear and pools by the mean, the mean of the logits of
-    all cells is what the classifier says of the image.
+    The head gets each cell before pooling, as if all cells of the image were equal to
+    it. If the head is linear with mean pooling, the mean of the logits over all cells
+    is the classifier's output for the image.
 
     Attributes:
         name: ``timm:NAME`` or ``mmpretrain:NAME``.
         model: The network, in eval mode.
-        cells: Images (B, 3, H, W) to features of cells (B, h, w, C).
-        head: Features (n, C) to logits (n, K).
+        cells: Maps images (B, 3, H, W) to features of cells (B, h, w, C).
+        head: Maps features (n, C) to logits (n, K).
         mean: Mean of R, G and B, in 0 to 1.
         std: Standard deviation of R, G and B, in 0 to 1.
         flip_channels: Whether the network takes BGR.

@@ -1,4 +1,4 @@
-"""Annotators of mmpretrain and of this package, whose own head reads each cell."""
+"""Annotators from classifiers of mmpretrain and of this package."""
 
 import warnings
 from pathlib import Path
@@ -19,10 +19,10 @@ def build(
 ) -> Annotator:
     """Build an annotator of mmpretrain.
 
-    Arguments and errors as of ``build_annotator``, ``model`` being the name without
-    its library. A head trained by token labels reads tokens with the classifier it
-    has for them (``aux_head``), as the official generator does. Networks of mmpretrain
-    take images of any size.
+    Arguments and errors as in ``build_annotator``; ``model`` is the name without its
+    library. For a head trained with Token Labeling, its classifier of tokens
+    (``aux_head``) is used, as in the official generator. Networks of mmpretrain take
+    images of any size.
     """
     net = _network(name, model, checkpoint)
     if not getattr(net, 'with_head', False) or not hasattr(net.head, 'num_classes'):
@@ -47,7 +47,7 @@ def build(
         if of_tokens is not None:
             return of_tokens(features)
         if special is not None:
-            # In the place of every token: such a head takes them all.
+            # The head takes a sequence of all tokens: repeat the cell for each.
             features = features[:, None].expand(-1, special + 1, -1)
         elif not pools_itself:
             features = features[:, :, None, None]
@@ -56,11 +56,11 @@ def build(
 
     prepare = net.data_preprocessor
     bgr = not prepare.to_rgb
-    # Without statistics a network takes pixels as they are, 0 to 255.
+    # A network without statistics takes pixels from 0 to 255.
     mean, std = (0.0,) * 3, (1 / 255,) * 3
     if hasattr(prepare, 'mean'):
         stats = (x.flatten().cpu() / 255 for x in (prepare.mean, prepare.std))
-        # In the order that the network takes; ours are in RGB.
+        # The statistics are in the network's channel order; ours are in RGB.
         mean, std = (tuple(x.tolist()[:: -1 if bgr else 1]) for x in stats)
     return Annotator(name, net, cells, head, mean, std, flip_channels=bgr)
 
@@ -101,7 +101,7 @@ def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
 
 
 def _check_download(name: str, model: str) -> None:
-    """Check that published weights which are not on this machine can be had."""
+    """Check that published weights can be downloaded, if they are not cached."""
     try:
         address = getattr(ModelHub.get(model), 'weights', None)
     except ValueError:

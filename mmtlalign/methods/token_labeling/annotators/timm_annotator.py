@@ -1,4 +1,4 @@
-"""Annotators of timm, whose own head reads each cell or token."""
+"""Annotators from classifiers of timm."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,19 +14,18 @@ from mmtlalign.compat.network import check_timm_download
 from mmtlalign.errors import InputError
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
 
-# Keys under which timm and its descendants save weights, the averaged ones first.
+# Keys under which timm and derived code save weights, averaged ones first.
 STATE_KEYS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 
 
 def build(
     name: str, model: str, checkpoint: str | None, size: tuple[int, int] | None
 ) -> Annotator:
-    """Build an annotator of timm; arguments and errors as of ``build_annotator``.
+    """Build an annotator of timm; arguments and errors as in ``build_annotator``.
 
-    Where a network has a classifier of tokens (``aux_head``, as VOLO), this reads
-    them; else the head that reads the class token does. Of a distilled network
-    both heads read each token, and the mean of their logits counts, as it does for
-    an image.
+    If a network has a classifier of tokens (``aux_head``, as in VOLO), it is used for
+    them, else the head of the class token. For a distilled network both heads are
+    applied to each token, and their logits are averaged, as for an image.
     """
     if not timm.is_model(model):
         raise InputError(f'timm has no model {model!r}: see timm.list_models()')
@@ -52,7 +51,7 @@ def build(
         if getattr(net, 'aux_head', None) is not None:
             return net.aux_head(features)
         if not is_map[0]:
-            # In the place of every token that the head may read.
+            # Repeat the cell for every token that the head may read.
             return net.forward_head(features[:, None].expand(-1, prefix + 1, -1))
         if channels_last:
             return net.forward_head(features[:, None, None])
@@ -93,7 +92,7 @@ def _network(
 def _at_size(
     create: Callable[..., nn.Module], size: tuple[int, int] | None
 ) -> nn.Module:
-    """Make a network for images of this size, where it takes one."""
+    """Create a network for images of this size, if it takes a size."""
     if size is None:
         return create()
     try:
@@ -117,7 +116,7 @@ def _grid(name: str, net: nn.Module, tokens: int, size: torch.Size) -> tuple[int
     """Return the token rows and columns of an image of this size in pixels."""
     step = getattr(getattr(net, 'patch_embed', None), 'patch_size', None)
     if not isinstance(step, tuple):
-        # Square patches of whatever size makes so many.
+        # Square patches of the size that gives this number of tokens.
         step = ((size[0] * size[1] / tokens) ** 0.5,) * 2
     grid = tuple(round(s / p) for s, p in zip(size, step))
     if grid[0] * grid[1] != tokens:
