@@ -1,4 +1,4 @@
-"""One job of a plan: a command whose folder remembers how far it got.
+"""One job of a plan: a command and the folder that keeps its state.
 
 A job is done when its folder says so, with the fingerprint of all that its result
 depends on. A later run needs nothing else to go on where an earlier one stopped.
@@ -35,7 +35,7 @@ class Job:
     Attributes:
         name: Shown to the user.
         folder: Keeps ``state.json``, ``console.log`` and what the command writes.
-        fingerprint: Of all that the result depends on.
+        fingerprint: Digest of everything that the result depends on.
         needs: Names of the jobs before it.
         task: ``'pretrain'``, ``'export'`` or a task of the plan; None for a job that
             serves all.
@@ -129,7 +129,7 @@ class Job:
             )
 
     def finish(self, metrics: Mapping[str, float] | None = None) -> None:
-        """Remember that the job is done, and what it measured."""
+        """Save that the job is done, and its metrics."""
         self.state.update(done=True, metrics=dict(metrics or {}))
         self.save()
 
@@ -141,7 +141,7 @@ class Job:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 16 digits that change with any part; what JSON cannot hold is text."""
+    """Return a digest of 16 digits of the parts, as JSON."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -36,7 +36,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Task:
-    """What a backbone is judged by: a task that it is trained for, or a suite.
+    """Evaluation of a backbone: a task that it is trained for, or a suite.
 
     Attributes:
         title (str): Stands before the columns of the table.
@@ -307,7 +307,7 @@ def find_config(name: str) -> str:
 
 
 def metrics_of(cfg: Config, where: str) -> dict[str, str]:
-    """Return what an evaluation measures: column to mmengine's name of the metric.
+    """Return the metrics of an evaluation: column to mmengine's name of the metric.
 
     Args:
         cfg: Config with ``val_evaluator``.

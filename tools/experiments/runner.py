@@ -56,7 +56,7 @@ class PlanRunner:
         self.units = find_units(self) if plan.results else {}
 
     def run(self) -> list[Job]:
-        """Run what is not done yet.
+        """Run the jobs that are not done yet.
 
         Returns:
             All jobs, finished, in order.
@@ -124,14 +124,14 @@ class PlanRunner:
         return line.rstrip() + ('   (kept)' if kept else '')
 
     def measured(self, job: Job) -> Mapping[str, float]:
-        """Return what a job measured, by column."""
+        """Return the metrics of a job, by column."""
         task = self.plan.tasks.get(job.task)
         if task and task.suite:
             return headlines(job.folder / RESULTS, task.metrics)
         return measured_by(job) if job.columns else {}
 
     def is_done(self, job: Job) -> bool:
-        """Return whether a job is finished and what later ones need is there."""
+        """Return whether a job is done and the files that later jobs need are there."""
         if not job.state['done']:
             return False
         if job.task == PRETRAIN:
@@ -141,12 +141,12 @@ class PlanRunner:
         return True
 
     def command_of(self, job: Job) -> list:
-        """Return program and arguments of a job, whose turn it is."""
+        """Return program and arguments of a job that is about to run."""
         if job.command:
             return job.command
         if job.task == EXPORT:
             out = self.listing.backbone_file(job.start, job.seed)
-            # Of an earlier run that was stopped before it was noted.
+            # Left by an earlier run that was stopped before the job was saved as done.
             out.unlink(missing_ok=True)
             run = self.work_dir / f'{PRETRAIN}-{job.start}-seed{job.seed}'
             tool = [sys.executable, self.tools / 'model_converters/export_backbone.py']

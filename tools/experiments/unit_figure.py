@@ -1,4 +1,4 @@
-"""The figure of a plan's units: what each start changes, beside its control."""
+"""The figure of a plan's units: difference of each start to the control."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -73,7 +73,7 @@ def paired_interval(differences: Sequence[float]) -> Interval:
 
 
 def version_of(unit: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what makes two units comparable: the sources, and torch."""
+    """Return the versions that two units must share: digest of the sources, torch."""
     return unit['source'], unit['versions'].get('torch', '')
 
 
@@ -113,20 +113,9 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
     """
     found = list(dict.fromkeys(c for unit in units for c in unit['metrics']))
     check_headlines(plan, units)
-    groups = [[c for c in plan.headlines if c in found]]
-    groups += [[c for c in found if c not in plan.headlines]]
-    parts = []
-    for columns in filter(None, groups):
-        parts += [format_table(mean_cells(plan, units, columns), markdown=True)]
-        if len(parts) == 1:
-            parts += [caption(plan, units)]
-        cells = difference_cells(plan, units, columns)
-        if len(cells) > 1:
-            parts += [
-                'Less the control of the same seed: mean, and in brackets the t '
-                f'interval of {CONFIDENCE:.0%} over the seeds.'
-            ]
-            parts += [format_table(cells, markdown=True)]
+    first = [c for c in plan.headlines if c in found] or found
+    parts = [format_table(mean_cells(plan, units, first), markdown=True)]
+    parts += [caption(plan, units), *difference_parts(plan, units, first)]
     cells = image_cells(plan, units)
     if len(cells) > 1:
         parts += [
@@ -134,7 +123,26 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
             "alone names rightly, and McNemar's exact p."
         ]
         parts += [format_table(cells, markdown=True)]
+    others = [c for c in found if c not in first]
+    if others:
+        parts += ['All else that was measured:']
+        parts += [format_table(mean_cells(plan, units, others), markdown=True)]
+        parts += difference_parts(plan, units, others)
     return '\n\n'.join(parts)
+
+
+def difference_parts(
+    plan: Plan, units: Sequence[Mapping], columns: Sequence[str]
+) -> list[str]:
+    """Return the table of differences to the control below its heading, if any."""
+    cells = difference_cells(plan, units, columns)
+    if len(cells) == 1:
+        return []
+    return [
+        'Less the control of the same seed: mean, and in brackets the t interval of '
+        f'{CONFIDENCE:.0%} over the seeds.',
+        format_table(cells, markdown=True),
+    ]
 
 
 def check_headlines(plan: Plan, units: Sequence[Mapping]) -> None:
@@ -222,7 +230,7 @@ def image_text(pair: tuple[Mapping, Mapping] | None) -> str:
 
 
 def caption(plan: Plan, units: Sequence[Mapping]) -> str:
-    """Return what the numbers are means of, and of which versions and machines."""
+    """Return the caption: seeds, units, hours, versions and machines."""
     total = len(plan.starts) * len(plan.seeds)
     hours = sum(sum(unit['seconds'].values()) for unit in units) / 3600
     parts = [

@@ -43,7 +43,8 @@ class Unit:
         seed: The seed.
         path: Its JSON file.
         jobs: Names of its jobs: the training, then the suites.
-        fingerprint: Of config, options, seed and suites, wherever the data lies.
+        fingerprint: Digest of configs, options, seed and suites; the data folder does
+            not count.
     """
 
     start: str
@@ -83,7 +84,7 @@ def find_units(runner: PlanRunner) -> dict[str, Unit]:
 
 
 def unit_fingerprint(runner: PlanRunner, start: str, seed: int) -> str:
-    """Return 16 digits that change with all that the result depends on."""
+    """Return a digest of 16 digits of all settings that the result depends on."""
     plan, origin = runner.plan, runner.plan.starts[start]
     # ``{data}`` stays as it is: not where the pictures lie, but which they are.
     trained = [(origin.config, plan.options_of(start))] if origin.config else []
@@ -183,7 +184,7 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
 
 
 def _metrics(plan: Plan, jobs: Iterable[Job]) -> Iterable[tuple[str, float]]:
-    """Yield column and value of what the tasks measured."""
+    """Yield column and value of every metric of the tasks."""
     for job in (job for job in jobs if job.task in plan.tasks):
         title = plan.tasks[job.task].title
         for name, value in job.state['metrics'].items():
@@ -191,7 +192,7 @@ def _metrics(plan: Plan, jobs: Iterable[Job]) -> Iterable[tuple[str, float]]:
 
 
 def _rows(results: Mapping[str, dict]) -> Iterable[dict]:
-    """Yield what the suites, by task, measured of the network, without details."""
+    """Yield the rows of the suites for the network itself, without details."""
     for task, result in results.items():
         for name, item in result['items'].items():
             for row in item['rows']:
@@ -225,6 +226,6 @@ def read_predictions(folders: Iterable[Path]) -> dict[str, Any] | None:
 
 
 def unpack_predictions(packed: dict[str, Any]) -> np.ndarray:
-    """Return what :func:`read_predictions` packed, bool (n,)."""
+    """Return the predictions packed by :func:`read_predictions`, bool (n,)."""
     data = np.frombuffer(base64.b64decode(packed['bits']), np.uint8)
     return np.unpackbits(data, count=packed['n']).astype(bool)
