@@ -6,12 +6,12 @@
 #         --cfg-options data_root=data/domainnet/$set
 #   done
 # Expected: top-1 80.06, 74.18, 73.32 on the first three sets (NeurIPS 2022, Table 14).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: see schedules/dhvt_finetune_100e.py. The official code trains in evaluation
 # mode: no drop path, and batch norms keep ImageNet's statistics. Drop path is off here
 # too.
-# Ours: batch norms train as usual and learn the new images' statistics.
+# Ours: batch norm stays in training mode and learns the statistics of the new images.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',

@@ -6,13 +6,14 @@
 #         --cfg-options data_root=data/domainnet/$set
 #   done
 # Expected: top-1 77.88, 72.05, 70.79 on the first three sets (NeurIPS 2022, Table 14).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: see schedules/dhvt_finetune_100e.py. The official code trains in evaluation
 # mode: no drop path, and batch norms keep ImageNet's statistics. Drop path is off here
 # too.
-# Ours: batch norms train as usual and learn the new images' statistics. The heads are
-# the three of the ImageNet model, not four as from scratch.
+# Ours: batch norm stays in training mode and learns the statistics of the new images.
+# The network has the three attention heads of the ImageNet model, not four as from
+# scratch.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',

@@ -2,16 +2,16 @@
 #   python tools/demo/quickstart_data.py data/quickstart    writes the digits
 #   python tools/train.py configs/esvit/esvit_swin-mini-p4-w4_digits-32px.py
 #   ... --cfg-options randomness.seed=1
-#   ... --cfg-options data_root=DIR    other pictures
-# Expected: in no paper.
-# Measured: k-NN top-1 73.0 ± 6.0 (k = 20), of random weights 51.7 ± 1.4, of pixels
+#   ... --cfg-options data_root=DIR    other images
+# Expected: no published number.
+# Measured: k-NN top-1 73.0 ± 6.0 (k = 20), with random weights 51.7 ± 1.4, with pixels
 # 56.8, seeds 0, 1, 2 (docs/frozen_features.md).
-# Cost: five minutes on two CPU cores (AMD EPYC), one of them the loader's: 0.12 s a
-# step (200 steps, alone on the machine).
-# Source: none.
-# Ours: every setting, chosen on the very queries that are asked about, most of them
-# with seed 0. Each digit of scikit-learn stands at a random place, white on black; the
-# 355 that are asked about are not trained on.
+# Cost: five minutes on two CPU cores (AMD EPYC), one of them for the data loader: 0.12
+# s a step (200 steps, alone on the machine).
+# Source: no published source.
+# Ours: every value of the recipe, chosen on the same queries that are evaluated, most
+# of the values with seed 0. Each digit of scikit-learn is at a random place, white on
+# black; the 355 digits of the queries are not used for training.
 _base_ = '../quickstart/_base_/runtime.py'
 default_scope = 'mmpretrain'
 

@@ -1,13 +1,13 @@
 # UperNet on the small Swin: every pixel is paper or one of ten digits.
-#   bash tools/quickstart.sh    the whole way, with this stage
+#   bash tools/quickstart.sh    the whole quickstart, including this stage
 #   python tools/train.py configs/quickstart/swin-mini-p4-w3_upernet_digits-96x96.py --cfg-options pretrained=FILE.pth
-#   ... --cfg-options data_root=DIR    other pictures
-# Expected: in no paper.
+#   ... --cfg-options data_root=DIR    other images
+# Expected: no published number.
 # Measured: mIoU 21.2 from TL-Align, 19.5 from its control, 13.9 from random weights,
-# one seed, 0 (docs/results.md).
+# one seed: 0 (docs/results.md).
 # Cost: about a minute on one CPU core.
-# Source: the model is that of the ADE20K recipes, made narrow.
-# Ours: the schedule, chosen so that the stage learns in that time.
+# Source: the model is that of the ADE20K recipes, with fewer channels.
+# Ours: the schedule, chosen so that the network learns within the time above.
 _base_ = ['../_base_/models/upernet_swin.py', './_base_/runtime.py']
 default_scope = 'mmseg'
 

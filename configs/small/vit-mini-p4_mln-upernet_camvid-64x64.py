@@ -1,12 +1,12 @@
-# CamVid segmentation on the ViT of the CIFAR-10 comparison: UperNet with
-# MultiLevelNeck, made narrow.
+# CamVid segmentation on the ViT of the CIFAR-10 comparison: a narrow UperNet with
+# MultiLevelNeck.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
 #   python tools/train.py configs/small/vit-mini-p4_mln-upernet_camvid-64x64.py --cfg-options pretrained=FILE.pth
-# Expected: in no paper.
-# Measured: no.
-# Cost: see the plan.
+# Expected: no published number.
+# Measured: not yet.
+# Cost: see the plan in the first command.
 # Source: the model is that of the ADE20K recipes.
-# Ours: every number; how the budget was chosen: docs/results.md, CIFAR-10.
+# Ours: every value of the recipe. How the budget was chosen: docs/results.md, CIFAR-10.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     './_base_/camvid_64px.py',

@@ -1,13 +1,13 @@
 # XCiT-S12/16 with TransMix on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_xcit-small-12-p16_8xb128-coslr-400e_in1k.py 8 --amp
 # Expected: top-1 82.3 (plain XCiT 82.0), read off the plot in the authors' repository,
-# which says S and not which.
-# Measured: no.
+# which says S but not which S model.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official command of XCiT (facebookresearch/xcit), 400 epochs and drop path
 # 0.05.
-# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
-# each; no average of the weights is kept; see also schedules/deit_300e.py.
+# Ours: the use of this recipe for TransMix, unchanged, with Mixup and CutMix in half of
+# the batches each; no averaged weights are kept. See also schedules/deit_300e.py.
 _base_ = [
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/deit_300e.py',
