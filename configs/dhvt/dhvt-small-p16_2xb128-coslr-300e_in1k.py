@@ -18,5 +18,6 @@ model = dict(
     head=dict(num_classes=1000, in_channels=384),
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

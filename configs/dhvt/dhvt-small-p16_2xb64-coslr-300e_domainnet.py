@@ -24,7 +24,8 @@ model = dict(
     head=dict(num_classes=345, in_channels=384),
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(
     batch_size=64, sampler=dict(type='RepeatAugSampler', shuffle=True)
 )

@@ -21,5 +21,6 @@ model = dict(
     backbone=dict(arch='tiny-domainnet', patch_size=16), head=dict(num_classes=345)
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

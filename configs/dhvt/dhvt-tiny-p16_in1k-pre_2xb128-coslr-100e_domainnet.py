@@ -21,7 +21,7 @@ _base_ = [
     '../_base_/runtime_cls.py',
 ]
 
-# --cfg-options pretrained=FILE.pth: another file of the same network.
+# For another checkpoint of the same network: --cfg-options pretrained=FILE.pth.
 pretrained = 'work_dirs/dhvt-tiny-p16_2xb128-coslr-300e_in1k/epoch_300.pth'
 model = dict(
     backbone=dict(arch='tiny-imagenet', patch_size=16, drop_path_rate=0.0),

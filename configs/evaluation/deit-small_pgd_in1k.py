@@ -1,4 +1,4 @@
-# DeiT-S on ImageNet's validation pictures, attacked by PGD.
+# DeiT-S on ImageNet's validation images, attacked by PGD.
 #   python tools/test.py configs/evaluation/deit-small_pgd_in1k.py CHECKPOINT
 # Expected: no published number that we could confirm.
 # Measured: not yet.

@@ -19,5 +19,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'.pos_embed': dict(decay_mult=1.0)})
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

@@ -11,9 +11,10 @@
 _base_ = ['../_base_/models/cascade_mask_rcnn_swin_fpn.py', './_base_/runtime.py']
 default_scope = 'mmdet'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
-# train2017/, val2017/ and annotations/instances_{train,val}2017.json as in COCO.
+# Folder with train2017/, val2017/ and annotations/instances_{train,val}2017.json as in
+# COCO.
 data_root = 'data/quickstart/coco'
 classes = tuple('zero one two three four five six seven eight nine'.split())
 max_iters = 100
@@ -127,7 +128,7 @@ val_evaluator = dict(
 )
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

@@ -11,7 +11,7 @@
 _base_ = './_base_/runtime.py'
 default_scope = 'mmpretrain'
 
-# train/<class>/ and val/<class>/, pictures of any size.
+# Folder with train/<class>/ and val/<class>/, images of any size.
 data_root = 'data/quickstart/digits'
 num_classes = 10
 max_iters = 360
@@ -32,7 +32,7 @@ model = dict(
         window_size=3,
         drop_path_rate=0.0,
         out_indices=(2,),
-        # Layers as narrow as these learn slowly from the usual std of 0.02.
+        # Layers as narrow as these learn slowly with the usual std of 0.02.
         init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
     ),
     neck=dict(type='GlobalAveragePooling'),
@@ -42,14 +42,14 @@ model = dict(
         in_channels=128,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # Every other batch is mixed; with all of them, so short a run learns little.
+    # Half of the batches are mixed; if all were, such a short run would learn little.
     train_cfg=dict(
         augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=4)],
         probs=[0.5],
     ),
 )
 
-# No flips: a mirrored 2 is no digit.
+# No flips: a mirrored 2 is not a digit.
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,
@@ -87,7 +87,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

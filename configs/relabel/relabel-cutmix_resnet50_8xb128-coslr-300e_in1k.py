@@ -21,7 +21,7 @@ optim_wrapper = dict(
         nesterov=True,
     )
 )
-# From epoch 296, counted from 1.
+# No mixing from epoch 296 on, counted from 1.
 custom_hooks = [
     dict(
         type='SwitchRecipeHook',

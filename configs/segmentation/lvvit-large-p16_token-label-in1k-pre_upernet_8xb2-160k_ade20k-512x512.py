@@ -24,6 +24,6 @@ model = dict(
     backbone=dict(arch='large', out_indices=(14, 17, 20, 23), drop_path_rate=0.5),
     neck=dict(in_channels=768),
     decode_head=dict(in_channels=[768, 768, 768, 2048], channels=512),
-    # Ours: 512 here too, by which the whole has the official number of parameters.
+    # Ours: 512 here as well, so that the model has the official number of parameters.
     auxiliary_head=dict(in_channels=768, channels=512),
 )

@@ -16,7 +16,7 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 160
 
@@ -31,8 +31,8 @@ model = dict(
         out_indices=(1, 3, 4, 5),
         init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
     ),
-    # A list is run one after the other. The tokens stand 8 pixels apart, so the maps
-    # of the pyramid 4, 8, 16 and 32.
+    # The necks of the list run one after the other. Tokens are 8 pixels apart, so the
+    # strides of the pyramid are 4, 8, 16 and 32.
     neck=[
         dict(type='mmseg.Feature2Pyramid', embed_dim=96, rescales=[2, 1, 0.5, 0.25]),
         dict(type='FPN', in_channels=[96] * 4, out_channels=_base_.width, num_outs=5),

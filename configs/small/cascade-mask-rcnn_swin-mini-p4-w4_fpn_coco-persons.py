@@ -16,7 +16,7 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 160
 

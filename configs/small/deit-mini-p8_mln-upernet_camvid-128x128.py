@@ -15,7 +15,7 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 300
 
@@ -37,7 +37,7 @@ model = dict(
             _delete_=True, type='Xavier', layer='Linear', distribution='uniform'
         ),
     ),
-    # The tokens stand 8 pixels apart, so the maps 4, 8, 16 and 32.
+    # Tokens are 8 pixels apart, so the strides of the maps are 4, 8, 16 and 32.
     neck=dict(in_channels=[96] * 4, out_channels=96, scales=[2, 1, 0.5, 0.25]),
     decode_head=dict(in_channels=[96] * 4, channels=48, num_classes=11),
     auxiliary_head=dict(in_channels=96, channels=32, num_classes=11),

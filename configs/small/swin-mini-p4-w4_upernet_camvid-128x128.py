@@ -15,7 +15,7 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 300
 

@@ -26,7 +26,7 @@ model = dict(
         in_channels=96,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # Every other batch is mixed; with all of them, so short a run learns little.
+    # Half of the batches are mixed; if all were, such a short run would learn little.
     train_cfg=dict(
         augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=8)],
         probs=[0.5],

@@ -20,7 +20,7 @@ model = dict(
         window_size=4,
         drop_path_rate=0.0,
         out_indices=(2,),
-        # Layers as narrow as these learn slowly from the usual std of 0.02.
+        # Layers as narrow as these learn slowly with the usual std of 0.02.
         init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
     ),
     neck=dict(type='GlobalAveragePooling'),
@@ -30,7 +30,7 @@ model = dict(
         in_channels=128,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # Every other batch is mixed; with all of them, so short a run learns little.
+    # Half of the batches are mixed; if all were, such a short run would learn little.
     train_cfg=dict(
         augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=4)],
         probs=[0.5],

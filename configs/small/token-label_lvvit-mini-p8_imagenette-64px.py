@@ -31,13 +31,13 @@ model = dict(
         type='mmtlalign.TokenLabelClsHead',
         num_classes=10,
         in_channels=96,
-        # What the map says of the crop, half and half with the label where both
+        # The map's label for the crop, averaged with the label of the image where both
         # agree: the official `ground_truth` switch.
         class_target='both',
         loss=dict(type='mmtlalign.TokenLabelLoss', dense_weight='code'),
         label_smooth_val=0.1,
     ),
-    # Every other batch is mixed; with all of them, so short a run learns little.
+    # Half of the batches are mixed; if all were, such a short run would learn little.
     train_cfg=dict(
         augments=[dict(type='mmtlalign.MixToken', alpha=1.0, patch_size=8)],
         probs=[0.5],

@@ -9,7 +9,7 @@
 # Ours: every value of the recipe. How the budget was chosen: docs/results.md, CIFAR-10.
 _base_ = './_base_/imagenette_64px.py'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 300
 

@@ -14,7 +14,7 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 200
 
@@ -36,7 +36,7 @@ model = dict(
             _delete_=True, type='Xavier', layer='Linear', distribution='uniform'
         ),
     ),
-    # The tokens stand 4 pixels apart, so the maps 2, 4, 8 and 16.
+    # Tokens are 4 pixels apart, so the strides of the maps are 2, 4, 8 and 16.
     neck=dict(in_channels=[128] * 4, out_channels=64, scales=[2, 1, 0.5, 0.25]),
     decode_head=dict(in_channels=[64] * 4, channels=32, num_classes=11),
     auxiliary_head=dict(in_channels=64, channels=32, num_classes=11),

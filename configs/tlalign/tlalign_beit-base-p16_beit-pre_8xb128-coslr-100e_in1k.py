@@ -26,7 +26,8 @@ model = dict(
         out_type='avg_featmap',
         use_abs_pos_emb=False,
         use_rel_pos_bias=True,
-        # mmpretrain loads it: the layers share one table of positions there.
+        # mmpretrain loads the file itself, since the layers in it share one position
+        # table.
         init_cfg=dict(
             type='Pretrained',
             # A file of mmpretrain's model zoo: address and checksum in docs/addresses.md.

@@ -14,5 +14,6 @@ _base_ = [
 
 model = dict(backbone=dict(arch='deit-base'), head=dict(in_channels=768))
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

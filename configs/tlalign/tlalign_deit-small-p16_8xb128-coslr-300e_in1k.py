@@ -13,5 +13,6 @@ _base_ = [
     '../_base_/runtime_cls.py',
 ]
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

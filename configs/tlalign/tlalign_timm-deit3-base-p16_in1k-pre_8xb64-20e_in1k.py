@@ -38,7 +38,7 @@ model = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(lr=1e-5, weight_decay=0.1),
-    # timm's own head stays with timm.
+    # timm's own head is not used.
     paramwise_cfg=dict(
         custom_keys={
             'head.fc.weight': dict(lr_mult=100),
@@ -58,7 +58,7 @@ param_scheduler = [
 train_cfg = dict(max_epochs=20)
 auto_scale_lr = dict(base_batch_size=512)
 
-# Nothing is erased.
+# No random erasing.
 train_pipeline = [
     step for step in _base_.train_pipeline if step['type'] != 'RandomErasing'
 ]

@@ -34,7 +34,7 @@ model = dict(
     ],
 )
 
-# Each image three times in a batch of all GPUs.
+# Repeated augmentation: each image occurs three times in a batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))
 test_pipeline = [
     dict(step, scale=256) if step.type == 'ResizeEdge' else step

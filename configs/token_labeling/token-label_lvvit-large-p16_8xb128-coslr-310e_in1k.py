@@ -37,7 +37,7 @@ _plain_pipeline, train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
-# Tested on the whole short side.
+# In the test, the crop covers the whole short side.
 test_pipeline = [
     dict(step, scale=224) if step.type == 'ResizeEdge' else step
     for step in _base_.test_pipeline

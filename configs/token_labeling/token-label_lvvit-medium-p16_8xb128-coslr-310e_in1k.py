@@ -16,7 +16,7 @@ model = dict(
     backbone=dict(arch='medium', drop_path_rate=0.2), head=dict(in_channels=512)
 )
 
-# Tested on the whole short side.
+# In the test, the crop covers the whole short side.
 test_pipeline = [
     dict(step, scale=224) if step.type == 'ResizeEdge' else step
     for step in _base_.test_pipeline

@@ -28,7 +28,7 @@ model = dict(
 )
 randomness = dict(seed=42)
 
-# Tested on the whole short side.
+# In the test, the crop covers the whole short side.
 test_pipeline = [
     dict(step, scale=384) if step.type == 'ResizeEdge' else step
     for step in _base_.test_pipeline

@@ -41,16 +41,18 @@ model = dict(
     ),
 )
 train_cfg = dict(max_epochs=400)
-# Positions are computed, and the layer behind them is one like all others.
+# The position encoding is computed, and the layer after it has weight decay like any
+# other layer.
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={'.token_projection.conv.weight': dict(decay_mult=1.0)}
     )
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))
-# The official test shows the whole short side.
+# In the official test, the crop covers the whole short side.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
