@@ -6,7 +6,7 @@
 # Cost: not measured by us.
 # Source: ICCV 2023, Table 8, of which we had only a summary; all else is as in the base
 # config. The control is cutmix_deit-small-p16_8xb128-coslr-300e_in1k.
-# Ours: nothing: every setting has a source.
+# Ours: none; every setting has a source.
 _base_ = '../tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py'
 
 model = dict(head=dict(layers=[-1]))

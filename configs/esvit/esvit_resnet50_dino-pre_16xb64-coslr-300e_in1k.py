@@ -11,7 +11,8 @@
 # Measured: not yet.
 # Cost: not measured by us.
 # Source: official code and README; see the _base_ files. As there, the region heads and
-# the optimizer's moments start anew, and the region head is never frozen.
+# the optimizer's moments start anew, and the last layer of the region head is never
+# frozen.
 # Ours: k-NN evaluation every 10 epochs. We do not know which optimizer the authors used
 # for this run; their code has AdamW by default.
 _base_ = './dino_resnet50_16xb64-coslr-300e_in1k.py'

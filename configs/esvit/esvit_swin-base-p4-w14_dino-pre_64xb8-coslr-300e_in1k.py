@@ -12,9 +12,9 @@
 # Measured: not yet.
 # Cost: not measured by us.
 # Source: official code and README; see the _base_ files. As there, the region heads and
-# the optimizer's moments start anew, and the region head is never frozen. In this run
-# alone, the prototypes keep their length, as the name of the official run says
-# (norm_true).
+# the optimizer's moments start anew, and the last layer of the region head is never
+# frozen. In this run alone, the prototypes keep their length, as the name of the
+# official run says (norm_true).
 # Ours: k-NN evaluation every 10 epochs.
 _base_ = './dino_swin-base-p4-w14_64xb8-coslr-300e_in1k.py'
 

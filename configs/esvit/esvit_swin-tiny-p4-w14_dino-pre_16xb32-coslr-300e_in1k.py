@@ -12,7 +12,8 @@
 # Measured: not yet.
 # Cost: not measured by us.
 # Source: official code and README; see the _base_ files. As there, the region heads and
-# the optimizer's moments start anew, and the region head is never frozen.
+# the optimizer's moments start anew, and the last layer of the region head is never
+# frozen.
 # Ours: k-NN evaluation every 10 epochs.
 _base_ = './dino_swin-tiny-p4-w14_16xb32-coslr-300e_in1k.py'
 

@@ -4,7 +4,7 @@
 # Measured: not yet.
 # Cost: inference on 75 test sets of 50,000 images.
 # Source: ICLR 2019; AlexNet's errors as in the code of AugMix.
-# Ours: nothing: every setting has a source.
+# Ours: none; every setting has a source.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/evaluation/imagenet_c.py',

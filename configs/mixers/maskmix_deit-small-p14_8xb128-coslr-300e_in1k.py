@@ -7,7 +7,7 @@
 # This is what these configs train: progressive attention labels are off in all of those
 # for DeiT. All DeiT configs there have patches of 14: 257 instead of 197 tokens, 31 %
 # more.
-# Ours: nothing: the cells of 56 pixels are the official ones.
+# Ours: none; the cells of 56 pixels are the official ones.
 _base_ = './mixup-cutmix_deit-small-p14_8xb128-coslr-300e_in1k.py'
 
 model = dict(

@@ -5,7 +5,7 @@
 # Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: nothing beyond the base config.
+# Ours: none beyond those of the base config.
 _base_ = './relabel_resnet50_8xb128-coslr-300e_in1k.py'
 
 train_pipeline = _base_._plain_pipeline

@@ -6,7 +6,7 @@
 # Cost: not measured by us.
 # Source: the released code: its config says mixup-switch-prob with hyphens, a key that
 # is never read. All else is as in the base config.
-# Ours: nothing beyond the base config.
+# Ours: none beyond those of the base config.
 _base_ = './transmix_deit-small-p16_8xb32-coslr-310e_in1k.py'
 
 model = dict(train_cfg=dict(probs=[0.5, 0.5]))
