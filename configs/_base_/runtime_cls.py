@@ -1,17 +1,18 @@
-# What a classification run keeps and shows; counted in epochs.
+# Checkpoints and logging of a classification run, counted in epochs.
 default_scope = 'mmpretrain'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # Ours: the last two files, so that a full disk does not end a long run.
+    # Ours: only the last two files are kept, so that a full disk does not stop a long
+    # run.
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
 env_cfg = dict(
-    cudnn_benchmark=True,  # crops all have one size
+    cudnn_benchmark=True,  # all crops have the same size
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )

@@ -1,22 +1,23 @@
-# What a detection run keeps and shows; counted in epochs.
+# Checkpoints and logging of a detection run, counted in epochs.
 default_scope = 'mmdet'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # Ours: the last two files, so that a full disk does not end a long run.
+    # Ours: only the last two files are kept, so that a full disk does not stop a long
+    # run.
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
 env_cfg = dict(
-    cudnn_benchmark=False,  # every batch has a size of its own
+    cudnn_benchmark=False,  # batches differ in size
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
 vis_backends = [dict(type='LocalVisBackend')]
-# Without a name of its own, so that a process may run one config after another.
+# It has no name of its own, so that one process can run several configs in turn.
 visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends)
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
 log_level = 'INFO'

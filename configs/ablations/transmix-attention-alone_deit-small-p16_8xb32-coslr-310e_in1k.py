@@ -1,12 +1,12 @@
 # DeiT-S on ImageNet-1k with TransMix, labels by attention alone: ablation.
 #   bash tools/dist_train.sh configs/ablations/transmix-attention-alone_deit-small-p16_8xb32-coslr-310e_in1k.py 8
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config. The control is cutmix_deit-small-p16_8xb32-coslr-310e_in1k.
-# The formula section of CVPR 2022 has it so; the authors confirm the mean of both
-# (issue 7 of their tracker).
-# Ours: the weight of the area; 0.5 is the method, 1 the control.
+# The formulas of the paper (CVPR 2022) say this; the authors confirm the mean of
+# attention and area (issue 7 of their tracker).
+# Ours: the weight of the area: 0.5 is TransMix, 1 is the control.
 _base_ = '../transmix/transmix_deit-small-p16_8xb32-coslr-310e_in1k.py'
 
 model = dict(head=dict(ratio=0.0))

@@ -1,13 +1,13 @@
 # CASwin-S, Swin with class attention, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/caswin/caswin-small-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected: no number by the authors.
-# Measured: no.
+# Expected: no number from the authors.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: Swin's own recipe (ICCV 2021, §A2.1), Mixup and CutMix in half of the batches
 # each.
-# Ours: that the network is trained with it; TransMix says neither its settings nor its
-# network in full.
+# Ours: the use of this recipe for this network; the TransMix paper describes neither
+# its settings nor its network completely.
 _base_ = [
     '../_base_/models/caswin_tiny.py',
     '../_base_/datasets/imagenet_224.py',

@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: DeiT-B with TL-Align on ImageNet-1k, from scratch.
+# Control with plain mixing of: DeiT-B with TL-Align on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_deit-base-p16_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control; the paper compares with DeiT's own recipe, which also
-# has Mixup.
+# Ours: the matched control; the paper compares with DeiT's own recipe, which also has
+# Mixup.
 _base_ = '../tlalign/tlalign_deit-base-p16_8xb128-coslr-300e_in1k.py'
 
 model = dict(

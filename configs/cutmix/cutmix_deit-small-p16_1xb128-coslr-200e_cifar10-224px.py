@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: DeiT-S with TL-Align on CIFAR-10 at 224 px (patch 16), from
-# scratch.
+# Control with plain mixing of: DeiT-S with TL-Align on CIFAR-10 at 224 px (patch 16),
+# from scratch.
 #   python tools/train.py configs/cutmix/cutmix_deit-small-p16_1xb128-coslr-200e_cifar10-224px.py
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us; one GPU.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_deit-small-p16_1xb128-coslr-200e_cifar10-224px.py'
 
 model = dict(

@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: TL-Align with DHVT-S with patches of 2 on CIFAR-100 at 32
-# px, from scratch.
+# Control with plain mixing of: TL-Align with DHVT-S with patches of 2 on CIFAR-100 at
+# 32 px, from scratch.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_dhvt-small-p2_2xb128-coslr-300e_cifar100-32px.py 2 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_dhvt-small-p2_2xb128-coslr-300e_cifar100-32px.py'
 
 model = dict(

@@ -1,16 +1,16 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: TL-Align with DHVT-T on one set of DomainNet at 224 px,
+# Control with plain mixing of: TL-Align with DHVT-T on one set of DomainNet at 224 px,
 # from scratch.
 #   for set in clipart painting sketch infograph real quickdraw; do
 #     bash tools/dist_train.sh configs/cutmix/cutmix_dhvt-tiny-p16_2xb128-coslr-300e_domainnet.py 2 --amp \
 #         --work-dir work_dirs/cutmix_dhvt-tiny-p16_2xb128-coslr-300e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_dhvt-tiny-p16_2xb128-coslr-300e_domainnet.py'
 
 model = dict(

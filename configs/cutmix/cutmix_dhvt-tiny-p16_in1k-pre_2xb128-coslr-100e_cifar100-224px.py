@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: TL-Align with DHVT-T fine-tuned from ImageNet-1k on
+# Control with plain mixing of: TL-Align with DHVT-T fine-tuned from ImageNet-1k on
 # CIFAR-100 at 224 px.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_dhvt-tiny-p16_in1k-pre_2xb128-coslr-100e_cifar100-224px.py 2 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_dhvt-tiny-p16_in1k-pre_2xb128-coslr-100e_cifar100-224px.py'
 
 model = dict(

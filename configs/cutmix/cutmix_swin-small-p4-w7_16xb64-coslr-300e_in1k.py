@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: Swin-S with TL-Align on ImageNet-1k, from scratch.
+# Control with plain mixing of: Swin-S with TL-Align on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_swin-small-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_swin-small-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(

@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: DeiT III-B, the model and the weights of timm, fine-tuned
-# with TL-Align on ImageNet-1k.
+# Control with plain mixing of: DeiT III-B, timm's model and weights, fine-tuned with
+# TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_timm-deit3-base-p16_in1k-pre_8xb64-20e_in1k.py 8 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_timm-deit3-base-p16_in1k-pre_8xb64-20e_in1k.py'
 
 model = dict(

@@ -1,11 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, plain mixing, of: Twins-PCPVT-S with TL-Align on ImageNet-1k, from scratch.
+# Control with plain mixing of: Twins-PCPVT-S with TL-Align on ImageNet-1k, from
+# scratch.
 #   bash tools/dist_train.sh configs/cutmix/cutmix_twins-pcpvt-small_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = '../tlalign/tlalign_twins-pcpvt-small_8xb128-coslr-300e_in1k.py'
 
 model = dict(

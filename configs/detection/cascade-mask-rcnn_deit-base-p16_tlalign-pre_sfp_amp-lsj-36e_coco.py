@@ -1,16 +1,16 @@
 # COCO 2017 detection and instance segmentation: Cascade Mask R-CNN, 36 epochs, on the
-# plain DeiT-B backbone that TL-Align pretrained on ImageNet-1k, in windows of 14 x 14
+# plain DeiT-B backbone pretrained with TL-Align on ImageNet-1k, in windows of 14 x 14
 # tokens with four global layers and a simple feature pyramid.
 #   bash tools/dist_train.sh configs/detection/cascade-mask-rcnn_deit-base-p16_tlalign-pre_sfp_amp-lsj-36e_coco.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
-# Expected: ViTDet with ViT-B from MAE weights and 100 epochs, detectron2: box AP 54.0,
+# Expected: detectron2's ViTDet with ViT-B from MAE weights and 100 epochs: box AP 54.0,
 # mask AP 46.7.
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: ViTDet (Li et al. 2022; detectron2, projects/ViTDet) with 36 epochs where it
-# has 100; see the _base_ files.
-# Ours: 36 epochs, and the initial weights.
+# Source: ViTDet (Li et al. 2022; detectron2, projects/ViTDet) with 36 epochs instead of
+# its 100; see the _base_ files.
+# Ours: 36 epochs, and the choice of initial weights.
 _base_ = './cascade-mask-rcnn_deit-small-p16_tlalign-pre_sfp_amp-lsj-36e_coco.py'
 
 pretrained = 'work_dirs/tlalign_deit-base-p16_8xb128-coslr-300e_in1k/epoch_300.pth'

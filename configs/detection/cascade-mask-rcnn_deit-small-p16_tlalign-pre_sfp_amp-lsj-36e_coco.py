@@ -1,15 +1,15 @@
 # COCO 2017 detection and instance segmentation: Cascade Mask R-CNN, 36 epochs, on the
-# plain DeiT-S backbone that TL-Align pretrained on ImageNet-1k, in windows of 14 x 14
+# plain DeiT-S backbone pretrained with TL-Align on ImageNet-1k, in windows of 14 x 14
 # tokens with four global layers and a simple feature pyramid.
 #   bash tools/dist_train.sh configs/detection/cascade-mask-rcnn_deit-small-p16_tlalign-pre_sfp_amp-lsj-36e_coco.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
-# Expected: in no official table.
-# Measured: no.
+# Expected: no number in the official tables.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: ViTDet (Li et al. 2022; detectron2, projects/ViTDet) with 36 epochs where it
-# has 100; see the _base_ files.
-# Ours: 36 epochs, and the initial weights.
+# Source: ViTDet (Li et al. 2022; detectron2, projects/ViTDet) with 36 epochs instead of
+# its 100; see the _base_ files.
+# Ours: 36 epochs, and the choice of initial weights.
 _base_ = [
     '../_base_/models/cascade_mask_rcnn_vit_sfp.py',
     '../_base_/datasets/coco_instance_lsj.py',

@@ -1,11 +1,11 @@
 # COCO 2017 detection and instance segmentation: Cascade Mask R-CNN, 12 epochs (1x), on
-# the Swin-T backbone that TL-Align pretrained on ImageNet-1k.
+# the Swin-T backbone pretrained with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/detection/cascade-mask-rcnn_swin-tiny-p4-w7_tlalign-pre_fpn_amp-ms-crop-1x_coco.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
-# Expected: the same recipe from supervised ImageNet-1k weights, official: box AP 48.1,
-# mask AP 41.7.
-# Measured: no.
+# Expected: official numbers for the same recipe from supervised ImageNet-1k weights:
+# box AP 48.1, mask AP 41.7.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official Swin detection code (Liu et al. 2021); see the _base_ files. Only the
 # initial weights differ.

@@ -1,10 +1,10 @@
 # COCO 2017 detection and instance segmentation: Mask R-CNN, 12 epochs (1x), on the
-# Swin-S backbone that TL-Align pretrained on ImageNet-1k.
+# Swin-S backbone pretrained with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/detection/mask-rcnn_swin-small-p4-w7_tlalign-pre_fpn_amp-ms-crop-1x_coco.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
-# Expected: in no official table.
-# Measured: no.
+# Expected: no number in the official tables.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official Swin detection code (Liu et al. 2021); see the _base_ files. Only the
 # initial weights differ.

@@ -1,22 +1,22 @@
 # COCO 2017 detection and instance segmentation: Mask R-CNN, 36 epochs (3x), on the
-# Swin-T backbone that EsViT pretrained on ImageNet-1k without labels: the teacher of
+# Swin-T backbone pretrained with EsViT on ImageNet-1k, without labels: the teacher of
 # that run.
 #   bash tools/dist_train.sh configs/detection/mask-rcnn_swin-tiny-p4-w7_esvit-pre_fpn_amp-ms-crop-3x_coco.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-#   ... --cfg-options custom_hooks.0.weights=student    not the teacher
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+#   ... --cfg-options custom_hooks.0.weights=student    the student instead of the teacher
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
-# The matched control, views alone, which differs in these weights alone:
+# The matched control, with the view loss alone, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/dino_swin-tiny-p4-w7_16xb32-coslr-300e_in1k/epoch_300.pth
-# Expected: the same recipe from supervised ImageNet-1k weights, official: box AP 46.0,
-# mask AP 41.6 (mmdet 3.3.0: the same). EsViT's paper, as a summary of it tells, has
-# Swin-T with 3x about equal to supervised; its table, and with which detector, is not
-# known to us.
-# Measured: no.
+# Expected: official numbers for the same recipe from supervised ImageNet-1k weights:
+# box AP 46.0, mask AP 41.6 (mmdet 3.3.0: the same). According to a summary of EsViT's
+# paper, its Swin-T with 3x is about equal to supervised weights; we know neither its
+# table nor the detector.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official Swin detection code (Liu et al. 2021); see the _base_ files.
-# Ours: eps of pretraining; the last stage is shifted, as in that code, since its map is
-# larger than a window here.
+# Ours: the eps of pretraining. The windows of the last stage are shifted, as in that
+# code, since its map is larger than a window here.
 _base_ = [
     '../_base_/models/mask_rcnn_swin_fpn.py',
     '../_base_/datasets/coco_instance.py',

@@ -1,14 +1,14 @@
 # COCO 2017 detection and instance segmentation: Mask R-CNN, 36 epochs (3x), on the
-# Swin-T backbone that TL-Align pretrained on ImageNet-1k.
+# Swin-T backbone pretrained with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/detection/mask-rcnn_swin-tiny-p4-w7_tlalign-pre_fpn_amp-ms-crop-3x_coco.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
-# Expected: the same recipe from supervised ImageNet-1k weights, official: box AP 46.0,
-# mask AP 41.6 (mmdet 3.3.0: the same).
-# Measured: no.
+# Expected: official numbers for the same recipe from supervised ImageNet-1k weights:
+# box AP 46.0, mask AP 41.6 (mmdet 3.3.0: the same).
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official Swin detection code (Liu et al. 2021); see the _base_ files.
-# Ours: the initial weights.
+# Ours: the choice of initial weights.
 _base_ = [
     '../_base_/models/mask_rcnn_swin_fpn.py',
     '../_base_/datasets/coco_instance.py',

@@ -4,14 +4,14 @@
 #         --work-dir work_dirs/dhvt-small-p16_2xb64-coslr-300e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected: top-1 73.89, 66.08, 68.72, 35.11, 83.64, 74.38 on the sets in that order,
-# the best of four runs (NeurIPS 2022, Table 13).
-# Measured: no.
+# Expected: top-1 73.89, 66.08, 68.72, 35.11, 83.64, 74.38 on the sets in the order of
+# the command, the best of four runs (NeurIPS 2022, Table 13).
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: as DHVT-T, with the paper's batch of 128; see
+# Source: the same as DHVT-T, with the paper's batch size of 128; see
 # schedules/dhvt_domainnet_300e.py.
-# Ours: the learning rate, by the official code's rule; the paper does not say whether
-# its own is before it.
+# Ours: the learning rate, by the official code's scaling rule; the paper does not say
+# whether its own rate is meant before scaling.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',
@@ -24,7 +24,8 @@ model = dict(
     head=dict(num_classes=345, in_channels=384),
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(
     batch_size=64, sampler=dict(type='RepeatAugSampler', shuffle=True)
 )

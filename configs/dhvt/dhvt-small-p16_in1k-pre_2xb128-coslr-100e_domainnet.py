@@ -6,12 +6,12 @@
 #         --cfg-options data_root=data/domainnet/$set
 #   done
 # Expected: top-1 80.06, 74.18, 73.32 on the first three sets (NeurIPS 2022, Table 14).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: see schedules/dhvt_finetune_100e.py. The official code trains in evaluation
 # mode: no drop path, and batch norms keep ImageNet's statistics. Drop path is off here
 # too.
-# Ours: batch norms train as usual and learn the new images' statistics.
+# Ours: batch norm stays in training mode and learns the statistics of the new images.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',
@@ -19,7 +19,7 @@ _base_ = [
     '../_base_/runtime_cls.py',
 ]
 
-# --cfg-options pretrained=FILE.pth: another file of the same network.
+# For another checkpoint of the same network: --cfg-options pretrained=FILE.pth.
 pretrained = 'work_dirs/dhvt-small-p16_2xb128-coslr-300e_in1k/epoch_300.pth'
 model = dict(
     backbone=dict(arch='small-imagenet', patch_size=16, drop_path_rate=0.0),

@@ -1,11 +1,12 @@
 # DHVT-S with patches of 2 on CIFAR-100 at 32 px, from scratch: the official recipe.
 #   bash tools/dist_train.sh configs/dhvt/dhvt-small-p2_2xb128-coslr-300e_cifar100-32px.py 2 --amp
 # Expected: top-1 85.68, the best of five runs (NeurIPS 2022, Table 4).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: as DHVT-T, with the paper's batch of 256; see schedules/dhvt_300e.py.
-# Ours: the learning rate, by the official code's rule; the paper does not say whether
-# its own is before it.
+# Source: the same as DHVT-T, with the paper's batch size of 256; see
+# schedules/dhvt_300e.py.
+# Ours: the learning rate, by the official code's scaling rule; the paper does not say
+# whether its own rate is meant before scaling.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/cifar100_32px_dhvt.py',

@@ -6,13 +6,14 @@
 #         --cfg-options data_root=data/domainnet/$set
 #   done
 # Expected: top-1 77.88, 72.05, 70.79 on the first three sets (NeurIPS 2022, Table 14).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: see schedules/dhvt_finetune_100e.py. The official code trains in evaluation
 # mode: no drop path, and batch norms keep ImageNet's statistics. Drop path is off here
 # too.
-# Ours: batch norms train as usual and learn the new images' statistics. The heads are
-# the three of the ImageNet model, not four as from scratch.
+# Ours: batch norm stays in training mode and learns the statistics of the new images.
+# The network has the three attention heads of the ImageNet model, not four as from
+# scratch.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/domainnet_224.py',
@@ -20,7 +21,7 @@ _base_ = [
     '../_base_/runtime_cls.py',
 ]
 
-# --cfg-options pretrained=FILE.pth: another file of the same network.
+# For another checkpoint of the same network: --cfg-options pretrained=FILE.pth.
 pretrained = 'work_dirs/dhvt-tiny-p16_2xb128-coslr-300e_in1k/epoch_300.pth'
 model = dict(
     backbone=dict(arch='tiny-imagenet', patch_size=16, drop_path_rate=0.0),

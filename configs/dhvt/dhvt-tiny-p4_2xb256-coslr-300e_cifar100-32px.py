@@ -1,10 +1,10 @@
 # DHVT-T with patches of 4 on CIFAR-100 at 32 px, from scratch: the official recipe.
 #   bash tools/dist_train.sh configs/dhvt/dhvt-tiny-p4_2xb256-coslr-300e_cifar100-32px.py 2 --amp
 # Expected: top-1 80.93, the best of five runs (NeurIPS 2022, Table 4).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official script of this size; see schedules/dhvt_300e.py.
-# Ours: what that file says.
+# Source: the official script for this size; see schedules/dhvt_300e.py.
+# Ours: the choices marked as ours in that file.
 _base_ = [
     '../_base_/models/dhvt_tiny.py',
     '../_base_/datasets/cifar100_32px_dhvt.py',

@@ -1,19 +1,20 @@
-# EsViT with ResNet-50, on ImageNet-1k without labels: views alone for 200 epochs, then
-# views and regions for the other 100 of the same schedules.
+# EsViT with ResNet-50, on ImageNet-1k without labels: only the view loss for 200
+# epochs, then view and region loss for the other 100 epochs of the same schedules.
 #   bash tools/dist_train.sh configs/esvit/dino_resnet50_16xb64-coslr-300e_in1k.py 16 --amp
 #     (the first phase; it may be stopped after epoch 200)
 #   bash tools/dist_train.sh configs/esvit/esvit_resnet50_dino-pre_16xb64-coslr-300e_in1k.py 16 --amp
 #     (16 GPUs of 64 images; with another batch add --auto-scale-lr)
 #   ... --cfg-options load_from=FILE.pth    another checkpoint of the first phase
-#   ... --resume    goes on with this phase
-# Expected: linear 75.7, k-NN 71.3, the official README's. Its control, views alone to
-# the end: dino_resnet50_16xb64-coslr-300e_in1k, 75.0 and 69.1.
-# Measured: no.
+#   ... --resume    continues this phase
+# Expected: linear 75.7, k-NN 71.3, from the official README. The control, with the view
+# loss alone to the end, is dino_resnet50_16xb64-coslr-300e_in1k, with 75.0 and 69.1.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official code and README; see the _base_ files. As there, region heads and
-# moments of the optimizer begin anew, and the region head is never held.
-# Ours: k-NN every 10 epochs. The optimizer of this run is not known to us; the code has
-# AdamW by default.
+# Source: official code and README; see the _base_ files. As there, the region heads and
+# the optimizer's moments start anew, and the last layer of the region head is never
+# frozen.
+# Ours: k-NN evaluation every 10 epochs. We do not know which optimizer the authors used
+# for this run; their code has AdamW by default.
 _base_ = './dino_resnet50_16xb64-coslr-300e_in1k.py'
 
 load_from = 'work_dirs/dino_resnet50_16xb64-coslr-300e_in1k/epoch_200.pth'

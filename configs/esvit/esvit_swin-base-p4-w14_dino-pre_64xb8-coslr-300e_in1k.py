@@ -1,20 +1,21 @@
-# EsViT with Swin-B, window 14, on ImageNet-1k without labels: views alone for 200
-# epochs, then views and regions for the other 100 of the same schedules.
+# EsViT with Swin-B, window 14, on ImageNet-1k without labels: only the view loss for
+# 200 epochs, then view and region loss for the other 100 epochs of the same schedules.
 #   bash tools/dist_train.sh configs/esvit/dino_swin-base-p4-w14_64xb8-coslr-300e_in1k.py 64 --amp
 #     (the first phase; it may be stopped after epoch 200)
 #   bash tools/dist_train.sh configs/esvit/esvit_swin-base-p4-w14_dino-pre_64xb8-coslr-300e_in1k.py 64 --amp
 #     (64 GPUs of 8 images; with another batch add --auto-scale-lr)
 #   ... --cfg-options load_from=FILE.pth    another checkpoint of the first phase
-#   ... --resume    goes on with this phase
-# Expected: linear 81.3, k-NN 79.3 (at epoch 240), the official README's. Its control,
-# views alone to the end: dino_swin-base-p4-w14_64xb8-coslr-300e_in1k; no number of it
-# is known to us.
-# Measured: no.
+#   ... --resume    continues this phase
+# Expected: linear 81.3, k-NN 79.3 (at epoch 240), from the official README. The
+# control, with the view loss alone to the end, is
+# dino_swin-base-p4-w14_64xb8-coslr-300e_in1k; no published number of it is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official code and README; see the _base_ files. As there, region heads and
-# moments of the optimizer begin anew, and the region head is never held. In this one
-# run, by its name (norm_true), prototypes keep their length.
-# Ours: k-NN every 10 epochs.
+# Source: official code and README; see the _base_ files. As there, the region heads and
+# the optimizer's moments start anew, and the last layer of the region head is never
+# frozen. In this run alone, the prototypes keep their length, as the name of the
+# official run says (norm_true).
+# Ours: k-NN evaluation every 10 epochs.
 _base_ = './dino_swin-base-p4-w14_64xb8-coslr-300e_in1k.py'
 
 load_from = 'work_dirs/dino_swin-base-p4-w14_64xb8-coslr-300e_in1k/epoch_200.pth'

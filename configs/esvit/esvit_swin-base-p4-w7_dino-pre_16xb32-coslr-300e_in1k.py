@@ -1,18 +1,20 @@
-# EsViT with Swin-B, window 7, on ImageNet-1k without labels: views alone for 200
-# epochs, then views and regions for the other 100 of the same schedules.
+# EsViT with Swin-B, window 7, on ImageNet-1k without labels: only the view loss for 200
+# epochs, then view and region loss for the other 100 epochs of the same schedules.
 #   bash tools/dist_train.sh configs/esvit/dino_swin-base-p4-w7_16xb32-coslr-300e_in1k.py 16 --amp
 #     (the first phase; it may be stopped after epoch 200)
 #   bash tools/dist_train.sh configs/esvit/esvit_swin-base-p4-w7_dino-pre_16xb32-coslr-300e_in1k.py 16 --amp
 #     (16 GPUs of 32 images; with another batch add --auto-scale-lr)
 #   ... --cfg-options load_from=FILE.pth    another checkpoint of the first phase
-#   ... --resume    goes on with this phase
-# Expected: linear 80.4, k-NN 78.9 (at epoch 260), the official README's. Its control,
-# views alone to the end: dino_swin-base-p4-w7_16xb32-coslr-300e_in1k, 79.6 and 77.7.
-# Measured: no.
+#   ... --resume    continues this phase
+# Expected: linear 80.4, k-NN 78.9 (at epoch 260), from the official README. The
+# control, with the view loss alone to the end, is
+# dino_swin-base-p4-w7_16xb32-coslr-300e_in1k, with 79.6 and 77.7.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official code and README; see the _base_ files. As there, region heads and
-# moments of the optimizer begin anew, and the region head is never held.
-# Ours: k-NN every 10 epochs.
+# Source: official code and README; see the _base_ files. As there, the region heads and
+# the optimizer's moments start anew, and the last layer of the region head is never
+# frozen.
+# Ours: k-NN evaluation every 10 epochs.
 _base_ = './dino_swin-base-p4-w7_16xb32-coslr-300e_in1k.py'
 
 load_from = 'work_dirs/dino_swin-base-p4-w7_16xb32-coslr-300e_in1k/epoch_200.pth'

@@ -2,20 +2,20 @@
 #   python tools/demo/quickstart_data.py data/quickstart    writes the digits
 #   python tools/train.py configs/esvit/esvit_swin-mini-p4-w4_digits-32px.py
 #   ... --cfg-options randomness.seed=1
-#   ... --cfg-options data_root=DIR    other pictures
-# Expected: in no paper.
-# Measured: k-NN top-1 73.0 ± 6.0 (k = 20), of random weights 51.7 ± 1.4, of pixels
+#   ... --cfg-options data_root=DIR    other images
+# Expected: no published number.
+# Measured: k-NN top-1 73.0 ± 6.0 (k = 20), with random weights 51.7 ± 1.4, with pixels
 # 56.8, seeds 0, 1, 2 (docs/frozen_features.md).
-# Cost: five minutes on two CPU cores (AMD EPYC), one of them the loader's: 0.12 s a
-# step (200 steps, alone on the machine).
-# Source: none.
-# Ours: every setting, chosen on the very queries that are asked about, most of them
-# with seed 0. Each digit of scikit-learn stands at a random place, white on black; the
-# 355 that are asked about are not trained on.
+# Cost: five minutes on two CPU cores (AMD EPYC), one of them for the data loader: 0.12
+# s a step (200 steps, alone on the machine).
+# Source: no published source.
+# Ours: every value of the recipe, chosen on the same queries that are evaluated, most
+# of the values with seed 0. Each digit of scikit-learn is at a random place, white on
+# black; the 355 digits of the queries are not used for training.
 _base_ = '../quickstart/_base_/runtime.py'
 default_scope = 'mmpretrain'
 
-# train/<class>/ and val/<class>/ of pictures; the classes are for k-NN alone.
+# Folders train/<class>/ and val/<class>/ of images; the classes are used for k-NN only.
 data_root = 'data/quickstart/anywhere'
 max_iters = 2500
 
@@ -31,7 +31,7 @@ head = dict(
     out_channels=512,
     hidden_channels=128,
     bottleneck_channels=64,
-    # Without it all digits, so alike, get one and the same answer.
+    # Without batch norm, all digits get the same output, since they look so similar.
     use_bn=True,
     norm_last_layer=True,
 )
@@ -48,15 +48,16 @@ model = dict(
         out_indices=(1,),
         # The last stage is one window.
         stage_cfgs=[dict(), dict(block_cfgs=dict(shift=False))],
-        # Layers as narrow as these learn slowly from the usual std of 0.02.
+        # Layers as narrow as these learn slowly with the usual std of 0.02.
         init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
     ),
     head=head,
     region_head=head,
 )
 
-# No flips: a mirrored 2 is no digit. And no small views: they cut a digit, and its half
-# says little of the rest. Instead it is turned, slanted and moved; black is the paper.
+# No flips: a mirrored 2 is not a digit. No small views either: they cut a digit, and
+# one half says little about the other. Instead the digit is rotated, sheared and
+# shifted; the background is black.
 view = [
     dict(
         type='Rotate',
@@ -123,7 +124,8 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=False, begin=40),
 ]
 custom_hooks = [
-    # Digits are alike: at the recipe's 0.04 to 0.07 the teacher says of all the same.
+    # Digits look similar: with the recipe's 0.04 to 0.07 the teacher gives all of them
+    # the same output.
     dict(
         type='mmtlalign.EsViTHook',
         momentum=0.996,
@@ -137,7 +139,7 @@ custom_hooks = [
         bank=bank,
         queries=queries,
         ks=(1, 20),
-        # The teacher of so short a run lags behind.
+        # In such a short run the teacher lags behind.
         network='student',
         interval=250,
         at_start=True,

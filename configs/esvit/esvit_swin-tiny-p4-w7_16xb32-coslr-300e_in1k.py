@@ -2,10 +2,10 @@
 # the start.
 #   bash tools/dist_train.sh configs/esvit/esvit_swin-tiny-p4-w7_16xb32-coslr-300e_in1k.py 16 --amp
 #     (16 GPUs of 32 images; with another batch add --auto-scale-lr)
-# Expected: linear 78.0, k-NN 75.7 (k-NN at epoch 280), the official README's. Its
-# control, views alone: dino_swin-tiny-p4-w7, 77.0 and 74.2.
-# Measured: no.
+# Expected: linear 78.0, k-NN 75.7 (k-NN at epoch 280), from the official README. The
+# control, with the view loss alone, is dino_swin-tiny-p4-w7, with 77.0 and 74.2.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official code and README; see the _base_ files.
-# Ours: k-NN every 10 epochs.
+# Ours: k-NN evaluation every 10 epochs.
 _base_ = ['../_base_/models/esvit_swin_tiny.py', './_base_/in1k_300e_swin.py']

@@ -1,11 +1,11 @@
 # DeiT-S on ImageNet-A: accuracy and calibration among its 200 classes.
 #   python tools/test.py configs/evaluation/deit-small_imagenet-a.py CHECKPOINT
-# Expected: top-1 18.7 of plain DeiT-S, timm's tables.
-# Measured: no.
-# Cost: 7,500 pictures.
+# Expected: top-1 18.7 for plain DeiT-S, from timm's tables.
+# Measured: not yet.
+# Cost: inference on 7,500 images.
 # Source: Natural Adversarial Examples, CVPR 2021, and its code.
-# Ours: the crop of 224 from 256 pixels, as the recipes test; timm's figures are with
-# 248.
+# Ours: the crop of 224 from 256 pixels, as in the tests of the other recipes; timm's
+# numbers are with 248.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/evaluation/imagenet_a.py',

@@ -1,10 +1,10 @@
 # DeiT-S on ImageNet-C: mean error and mCE.
 #   python tools/test.py configs/evaluation/deit-small_imagenet-c.py CHECKPOINT
-# Expected: no number is confirmed.
-# Measured: no.
-# Cost: 75 test sets of 50,000 pictures.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
+# Cost: inference on 75 test sets of 50,000 images.
 # Source: ICLR 2019; AlexNet's errors as in the code of AugMix.
-# Ours: nothing.
+# Ours: none; every setting has a source.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/evaluation/imagenet_c.py',

@@ -1,11 +1,11 @@
-# DeiT-S on ImageNet-O: whether it is less confident of what is no class.
+# DeiT-S on ImageNet-O: whether it is less confident on images of unknown classes.
 #   python tools/test.py configs/evaluation/deit-small_imagenet-o.py CHECKPOINT
-# Expected: no number is confirmed.
-# Measured: no.
-# Cost: 12,000 pictures.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
+# Cost: inference on 12,000 images.
 # Source: Natural Adversarial Examples, CVPR 2021, and its code.
-# Ours: the crop of 224 from 256 pixels, as the recipes test; timm's figures are with
-# 248.
+# Ours: the crop of 224 from 256 pixels, as in the tests of the other recipes; timm's
+# numbers are with 248.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/evaluation/imagenet_o.py',

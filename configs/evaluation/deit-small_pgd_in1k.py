@@ -1,10 +1,10 @@
-# DeiT-S on ImageNet's validation pictures, attacked by PGD.
+# DeiT-S on ImageNet's validation images, attacked by PGD.
 #   python tools/test.py configs/evaluation/deit-small_pgd_in1k.py CHECKPOINT
-# Expected: no number is confirmed.
-# Measured: no.
-# Cost: five forward and backward passes of 50,000 pictures.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
+# Cost: five forward and backward passes over 50,000 images.
 # Source: Robust Vision Transformer, CVPR 2022, engine.py: epsilon 1/255, 5 steps.
-# Ours: starts drawn for each picture by its index.
+# Ours: the random start of the attack, drawn for each image by its index.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/evaluation/imagenet_pgd.py',

@@ -1,10 +1,11 @@
 # MaskMix alone with DeiT-S, patches of 16, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/mixers/maskmix_deit-small-p16_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official MixPro configs (fistyee/MixPro) and their loop; ICLR 2023.
-# Ours: Cells of 32 pixels, two tokens a side: the official 56 are no multiple of 16.
+# Source: official MixPro configs (fistyee/MixPro) and their training loop; ICLR 2023.
+# Ours: cells of 32 pixels, two tokens a side, since the official 56 is no multiple of
+# 16.
 _base_ = './mixup-cutmix_deit-small-p16_8xb128-coslr-300e_in1k.py'
 
 model = dict(

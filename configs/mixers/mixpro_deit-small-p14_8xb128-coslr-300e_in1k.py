@@ -1,14 +1,14 @@
 # MixPro (MaskMix and progressive attention labels) with DeiT-S, patches of 14, on
 # ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/mixers/mixpro_deit-small-p14_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected: no number could be confirmed.
-# Measured: no.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official MixPro configs (fistyee/MixPro) and their loop; ICLR 2023. Patches of
-# 14 are those of all DeiT configs there: 257 in place of 197 tokens, 31 % more.
-# Ours: Cells of 56 pixels are the official ones. The labels follow the attention in
-# batches of CutMix, too; the labels are smoothed; no gradient flows through the
-# confidence (detach=False lets it).
+# Source: official MixPro configs (fistyee/MixPro) and their training loop; ICLR 2023.
+# All DeiT configs there have patches of 14: 257 instead of 197 tokens, 31 % more.
+# Ours: labels follow the attention in CutMix batches as well; labels are smoothed; no
+# gradient flows through the confidence (with detach=False it does). The cells of 56
+# pixels are the official ones.
 _base_ = './maskmix_deit-small-p14_8xb128-coslr-300e_in1k.py'
 
 model = dict(

@@ -1,12 +1,12 @@
 # Control of SMMix, the mixing of Swin: Swin-T on ImageNet-1k with Mixup and CutMix,
 # from scratch.
 #   bash tools/dist_train.sh configs/mixers/mixup-cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 16 --amp
-# Expected: top-1 81.2, plain Swin-T with its own recipe (ICCV 2021).
-# Measured: no.
+# Expected: top-1 81.2 for plain Swin-T with its own recipe (ICCV 2021).
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the recipe of Swin-T here, Mixup 0.8 and CutMix 1.0 in half of the batches
-# each.
-# Ours: that there is a control.
+# Source: this project's recipe of Swin-T, with Mixup 0.8 and CutMix 1.0 in half of the
+# batches each.
+# Ours: the matched control.
 _base_ = [
     '../_base_/models/swin_tiny.py',
     '../_base_/datasets/imagenet_224.py',

@@ -1,11 +1,11 @@
 # SMMix with DeiT-S on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/mixers/smmix_deit-small-p16_4xb256-coslr-300e_in1k.py 4 --amp
-# Expected: top-1 81.1 (plain DeiT-S 79.8), the README of the code.
-# Measured: no.
+# Expected: top-1 81.1 (plain DeiT-S 79.8), from the README of the code.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official SMMix code (ChenMnZ/SMMix) and its README; ICCV 2023.
-# Ours: the look at the images before mixing has the precision of the step, where the
-# official one has fp32; the side of the windows is drawn by NumPy.
+# Ours: the forward pass on the unmixed images has the precision of the training step,
+# where the official code uses fp32; NumPy draws the side of the windows.
 _base_ = './mixup-cutmix_deit-small-p16_4xb256-coslr-300e_in1k.py'
 
 model = dict(

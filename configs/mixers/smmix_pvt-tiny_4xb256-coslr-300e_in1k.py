@@ -1,11 +1,11 @@
 # SMMix with PVT-T on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/mixers/smmix_pvt-tiny_4xb256-coslr-300e_in1k.py 4 --amp
-# Expected: top-1 76.4 (plain PVT-T 75.1), the README of the code.
-# Measured: no.
+# Expected: top-1 76.4 (plain PVT-T 75.1), from the README of the code.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official SMMix code (ChenMnZ/SMMix) and its README; ICCV 2023.
-# Ours: the look at the images before mixing has the precision of the step; windows lie
-# on the 7x7 tokens of the last stage.
+# Ours: the forward pass on the unmixed images has the precision of the training step;
+# the windows lie on the 7x7 tokens of the last stage.
 _base_ = './mixup-cutmix_pvt-tiny_4xb256-coslr-300e_in1k.py'
 
 model = dict(

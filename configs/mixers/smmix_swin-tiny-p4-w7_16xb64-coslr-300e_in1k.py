@@ -1,11 +1,11 @@
 # SMMix with Swin-T on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/mixers/smmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 16 --amp
-# Expected: no number by the authors.
-# Measured: no.
+# Expected: no number from the authors.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config, which is the control.
-# Ours: that SMMix runs without a class token: what each token of the last stage
-# receives is the saliency, the windows lie on its 7x7 tokens.
+# Ours: the use of SMMix without a class token: the saliency is the attention that each
+# token of the last stage receives, and the windows lie on its 7x7 tokens.
 _base_ = './mixup-cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(

@@ -1,15 +1,16 @@
-# TokenMix with DeiT-S on ImageNet-1k, its targets from label maps, from scratch.
+# TokenMix with DeiT-S on ImageNet-1k, with targets from label maps, from scratch.
 #   bash tools/dist_train.sh configs/mixers/tokenmix_deit-small-p16-bce_8xb128-coslr-300e_in1k.py 8 --amp
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected: top-1 80.8 (plain DeiT-S 79.8), the README of the code.
-# Measured: no.
+# Expected: top-1 80.8 (plain DeiT-S 79.8), from the README of the code.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official TokenMix code (Sense-X/TokenMix) and its README; ECCV 2022: 4/7 of
-# the tokens are the partner's, binary cross-entropy as the mean over the classes.
-# Ours: the pipeline is that of Token Labeling, with axes of the crop in order; blocks
-# are cut to fit; an image whose class its map does not name weighs as its area.
+# the tokens come from the partner; binary cross-entropy is averaged over the classes.
+# Ours: the pipeline of Token Labeling, with the axes of the crop in the right order;
+# blocks are cut to fit; an image whose label map does not contain its class is weighted
+# by its area.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/datasets/imagenet_224_label_maps.py',

@@ -1,10 +1,12 @@
-# What TL-Align does to accuracy, robustness and labels, beside its control: a small DeiT
-# on Imagenette, three seeds, through the suites of tools/evaluate.py.
+# The effect of TL-Align on accuracy, robustness and labels, compared with its control:
+# a small DeiT on Imagenette, three seeds, evaluated with the suites of
+# tools/evaluate.py.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
-# DIR holds imagenette224/ and coco200seg/. Cost: its stages took us 135 minutes in all,
-# one CPU core a run, beside much other work. Every number is ours; see docs/results.md.
+# DIR holds imagenette224/ and coco200seg/. Cost: its stages took us 135 minutes in
+# total, with one CPU core per run, beside much other work. All values are ours; see
+# docs/results.md.
 starts = dict(
     tlalign=dict(
         title='TL-Align',

@@ -1,8 +1,8 @@
-# The same with a small Swin, which has no class token.
+# The plan evaluation_deit-mini.py with a small Swin, which has no class token.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
-# DIR as in its base. Cost: not measured, about that of its base. Every number is ours.
+# DIR as in its base. Cost: not measured, about that of its base. All values are ours.
 _base_ = './evaluation_deit-mini.py'
 
 starts = dict(

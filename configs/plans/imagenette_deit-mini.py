@@ -1,10 +1,10 @@
-# The same with a small DeiT: pretrained on Imagenette, then UperNet on CamVid and
-# Cascade Mask R-CNN on persons of 100 COCO images.
+# The plan imagenette_swin-mini.py with a small DeiT: pretrained on Imagenette, then
+# UperNet on CamVid and Cascade Mask R-CNN on persons of 100 COCO images.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
-# DIR as in its base. Cost: its stages took us 69 minutes in all, one CPU core a run,
-# beside other work. Every number is ours; see docs/results.md.
+# DIR as in its base. Cost: its stages took us 69 minutes in total, with one CPU core
+# per run, beside other work. All values are ours; see docs/results.md.
 _base_ = './imagenette_swin-mini.py'
 
 starts = dict(

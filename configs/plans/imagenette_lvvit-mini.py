@@ -1,13 +1,13 @@
-# Token Labeling in little: a small LV-ViT pretrained on Imagenette with label maps,
-# with TL-Align as well, with the maps' class label alone, and with the images' labels;
-# then UperNet on CamVid.
+# Token Labeling at small scale: a small LV-ViT pretrained on Imagenette with label
+# maps, with TL-Align as well, with only the maps' class label, and with the images'
+# labels; then UperNet on CamVid.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
-# DIR holds imagenette224/, imagenette224_labelmaps/ and camvid/ (see the head of
-# configs/small/_base_/imagenette_maps_64px.py for how to make the maps).
-# Cost: 27 trainings of two to six minutes each, one CPU core a run; not measured as a
-# whole. Every number is ours; see docs/results.md.
+# DIR holds imagenette224/, imagenette224_labelmaps/ and camvid/ (for how to make the
+# maps see the header of configs/small/_base_/imagenette_maps_64px.py).
+# Cost: 27 training runs of two to six minutes each, with one CPU core per run; the
+# total was not measured. All values are ours; see docs/results.md.
 _base_ = './imagenette_swin-mini.py'
 
 starts = dict(

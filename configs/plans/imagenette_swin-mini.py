@@ -1,11 +1,11 @@
-# Real images in little: a small Swin pretrained on Imagenette, then UperNet on
+# Real images at small scale: a small Swin pretrained on Imagenette, then UperNet on
 # CamVid and Cascade Mask R-CNN on persons of 100 COCO images.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR
 #
 # DIR holds imagenette224/, camvid/ and coco200seg/ (100 + 100 COCO images).
-# Cost: its stages took us 62 minutes in all, one CPU core a run, beside other work.
-# Every number is ours; see docs/results.md.
+# Cost: its stages took us 62 minutes in total, with one CPU core per run, beside other
+# work. All values are ours; see docs/results.md.
 starts = dict(
     tlalign=dict(
         title='TL-Align',

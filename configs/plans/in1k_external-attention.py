@@ -1,13 +1,13 @@
-# TransMix' Table 6: whose attention weighs the labels? DeiT-S on ImageNet-1k with its own,
-# with that of a frozen DINO, a supervised and a distilled DeiT-S, with that of its own
-# averaged weights, and the control without attention.
+# TransMix' Table 6: whose attention should weight the labels? DeiT-S on ImageNet-1k
+# with its own attention, with that of a frozen DINO, of a supervised and of a distilled
+# DeiT-S, with that of its own averaged weights, and the control without attention.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
-# Put the converted weights of the frozen networks where their recipes name them, or name
-# others in the options of a start. Cost: on 8 GPUs; not measured by us. One seed, as in
-# the paper; ours are the row of the averaged weights and the suite, which says how far
-# the shares are from the area.
+# Put the converted weights of the frozen networks at the paths in their recipes, or set
+# other paths in the options of a start. Cost: on 8 GPUs; not measured by us. One seed,
+# as in the paper. The row of the averaged weights is ours, and so is the suite, which
+# measures how far the shares are from the area.
 starts = dict(
     own=dict(
         title='TransMix, own attention',
@@ -38,5 +38,6 @@ starts = dict(
 )
 tasks = dict(labels=dict(title='labels', suite=['labels'], items=['rmse']))
 processes = 8
-# The recipes name their batch; fewer or more GPUs scale the rate with it.
+# The recipes state their batch size; with fewer or more GPUs the learning rate is
+# scaled.
 arguments = ['--amp', '--auto-scale-lr']

@@ -3,8 +3,9 @@
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
-# Cost: on 8 GPUs; not measured by us. One seed, as in the papers; ours is the choice of
-# tasks. Every stage resumes, so it may be stopped and moved to another machine.
+# Cost: on 8 GPUs; not measured by us. One seed, as in the papers; the choice of tasks
+# is ours. Every stage can be resumed, so the plan may be stopped and moved to another
+# machine.
 starts = dict(
     tlalign=dict(
         title='TL-Align',
@@ -38,5 +39,6 @@ tasks = dict(
     ),
 )
 processes = 8
-# The recipes name their batch; fewer or more GPUs scale the rate with it.
+# The recipes state their batch size; with fewer or more GPUs the learning rate is
+# scaled.
 arguments = ['--amp', '--auto-scale-lr']

@@ -1,13 +1,13 @@
 # Every mixer with and without TL-Align: DeiT-S on ImageNet-1k, then its accuracy on the
-# validation set, each start beside plain CutMix (TL-Align, ICCV 2023, Table 7, whose
-# mixers and figures we could not confirm).
+# validation set, each start compared with plain CutMix (TL-Align, ICCV 2023, Table 7,
+# whose mixers and numbers we could not confirm).
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
-# Cost: 24 runs of 300 epochs on 8 GPUs; not measured by us. One recipe, that of TL-Align's
-# control, in which every batch is mixed; ours is the choice of mixers, and that SMMix and
-# Attentive CutMix look through the network itself. A plan with this one as _base_ takes
-# fewer epochs or seeds.
+# Cost: 24 runs of 300 epochs on 8 GPUs; not measured by us. All runs use one recipe,
+# that of TL-Align's control, in which every batch is mixed. The choice of mixers is
+# ours, and so is the rule that SMMix and Attentive CutMix use the attention of the
+# network itself. For fewer epochs or seeds, write a plan with this one as _base_.
 starts = {
     f'{name}{suffix}': dict(
         title=f'{title}{joined}',
@@ -75,5 +75,5 @@ tasks = dict(
 )
 control = 'cutmix'
 processes = 8
-# The recipe names its batch; fewer or more GPUs scale the rate with it.
+# The recipe states its batch size; with fewer or more GPUs the learning rate is scaled.
 arguments = ['--amp', '--auto-scale-lr']

@@ -1,11 +1,12 @@
 # The quickstart: a small Swin learns handwritten digits with TL-Align and, as the
-# control, with plain CutMix, three seeds each; UperNet and Cascade Mask R-CNN go on
-# from the backbones of the first seed and from random weights, all with the same budget.
+# control, with plain CutMix, three seeds each; UperNet and Cascade Mask R-CNN are then
+# trained from the backbones of the first seed and from random weights, all with the
+# same budget.
 #
 #   bash tools/quickstart.sh
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE
 #
-# Cost: five to fourteen minutes on two CPU cores. Every number is ours.
+# Cost: five to fourteen minutes on two CPU cores. All values are ours.
 starts = dict(
     tlalign=dict(
         title='TL-Align',
@@ -41,7 +42,7 @@ tasks = dict(
 seeds = [0, 1, 2]
 task_seeds = [0]
 data = 'data/quickstart'
-# Paints the images, unless they are there.
+# Draws the images, unless they exist.
 before = [['tools/demo/quickstart_data.py', '{data}']]
 note = (
     'Each row is one way to begin. A small Swin learned to name a digit anywhere on a '
@@ -54,7 +55,7 @@ note = (
     'TL-Align moves off digits that the pasted box does not show (negative: less than '
     'with CutMix). A difference smaller than the spread says nothing.'
 )
-# The whole path in little: enough to see that it works, too little to learn.
+# The whole path at small scale: enough to see that it works, too little to learn.
 smoke = dict(
     data='data/quickstart-smoke',
     before=[

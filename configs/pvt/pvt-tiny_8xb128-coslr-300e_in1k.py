@@ -1,11 +1,12 @@
 # PVT-T on ImageNet-1k, from scratch: the official recipe.
 #   bash tools/dist_train.sh configs/pvt/pvt-tiny_8xb128-coslr-300e_in1k.py 8 --amp
 # Expected: top-1 75.1 (ICCV 2021).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: official script (whai362/PVT, classification), which is DeiT's but for the
-# drop path and clipping of the larger sizes and the positions, which decay.
-# Ours: see schedules/deit_300e.py; fp16 is the official precision, hence --amp.
+# Source: official script (whai362/PVT, classification). It is DeiT's, except for drop
+# path and gradient clipping of the larger sizes, and for position embeddings, which
+# have weight decay.
+# Ours: see schedules/deit_300e.py. The official precision is fp16, hence --amp.
 _base_ = [
     '../_base_/models/pvt_tiny.py',
     '../_base_/datasets/imagenet_224.py',
@@ -17,5 +18,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'.pos_embed': dict(decay_mult=1.0)})
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

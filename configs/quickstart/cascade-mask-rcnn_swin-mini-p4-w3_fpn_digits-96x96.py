@@ -1,19 +1,20 @@
 # Cascade Mask R-CNN on the small Swin: a box and a mask for every digit.
-#   bash tools/quickstart.sh    the whole way, with this stage
+#   bash tools/quickstart.sh    the whole quickstart, including this stage
 #   python tools/train.py configs/quickstart/cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96.py --cfg-options pretrained=FILE.pth
-#   ... --cfg-options data_root=DIR    other pictures
-# Expected: in no paper.
+#   ... --cfg-options data_root=DIR    other images
+# Expected: no published number.
 # Measured: box AP 19.5, mask AP 14.6 from TL-Align; 16.7, 12.3 from its control; 21.2,
-# 14.5 from random weights; one seed, 0 (docs/results.md).
+# 14.5 from random weights; one seed: 0 (docs/results.md).
 # Cost: about a minute and a half on one CPU core.
-# Source: the model is that of the COCO recipes, made narrow and with few proposals.
-# Ours: the schedule, chosen so that the stage learns in that time.
+# Source: the model is that of the COCO recipes, with fewer channels and proposals.
+# Ours: the schedule, chosen so that the network learns within the time above.
 _base_ = ['../_base_/models/cascade_mask_rcnn_swin_fpn.py', './_base_/runtime.py']
 default_scope = 'mmdet'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
-# train2017/, val2017/ and annotations/instances_{train,val}2017.json as in COCO.
+# Folder with train2017/, val2017/ and annotations/instances_{train,val}2017.json as in
+# COCO.
 data_root = 'data/quickstart/coco'
 classes = tuple('zero one two three four five six seven eight nine'.split())
 max_iters = 100
@@ -127,7 +128,7 @@ val_evaluator = dict(
 )
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

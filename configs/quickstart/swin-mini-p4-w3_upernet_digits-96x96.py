@@ -1,19 +1,20 @@
 # UperNet on the small Swin: every pixel is paper or one of ten digits.
-#   bash tools/quickstart.sh    the whole way, with this stage
+#   bash tools/quickstart.sh    the whole quickstart, including this stage
 #   python tools/train.py configs/quickstart/swin-mini-p4-w3_upernet_digits-96x96.py --cfg-options pretrained=FILE.pth
-#   ... --cfg-options data_root=DIR    other pictures
-# Expected: in no paper.
+#   ... --cfg-options data_root=DIR    other images
+# Expected: no published number.
 # Measured: mIoU 21.2 from TL-Align, 19.5 from its control, 13.9 from random weights,
-# one seed, 0 (docs/results.md).
+# one seed: 0 (docs/results.md).
 # Cost: about a minute on one CPU core.
-# Source: the model is that of the ADE20K recipes, made narrow.
-# Ours: the schedule, chosen so that the stage learns in that time.
+# Source: the model is that of the ADE20K recipes, with fewer channels.
+# Ours: the schedule, chosen so that the network learns within the time above.
 _base_ = ['../_base_/models/upernet_swin.py', './_base_/runtime.py']
 default_scope = 'mmseg'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
-# {images,annotations}/{training,validation} as in ADE20K, label 0 = no class.
+# Folder with {images,annotations}/{training,validation} as in ADE20K; label 0 is no
+# class.
 data_root = 'data/quickstart/ade'
 classes = ('paper', *'zero one two three four five six seven eight nine'.split())
 palette = [
@@ -22,8 +23,8 @@ palette = [
     [250, 190, 190],
 ]  # fmt: skip
 max_iters = 160
-# Nine pixels of ten are paper; counted in full, a run as short as this never
-# looks at the ink.
+# Nine of ten pixels are paper. With full weight for them, such a short run never learns
+# the digits.
 _loss = dict(
     class_weight=[0.1] + [1.0] * 10,
     # A sum over pixels, as mmseg 1.2.2 (the classic stack) has no weighted mean where
@@ -100,7 +101,8 @@ val_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(96, 96)),
-            # After the resize: the score is measured at the size of the label map.
+            # After the resize, so that the score is measured at the size of the label
+            # map.
             dict(type='LoadAnnotations', reduce_zero_label=True),
             dict(type='PackSegInputs'),
         ],
@@ -109,7 +111,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

@@ -1,16 +1,17 @@
 # TL-Align on handwritten digits: a three-stage Swin of 0.6 M parameters.
-#   bash tools/quickstart.sh    the whole way, with this stage
-#   python tools/train.py configs/quickstart/tlalign_swin-mini-p4-w3_digits-48px.py    this stage alone, once the pictures exist
-#   ... --cfg-options data_root=DIR    other pictures
-# Expected: in no paper.
+#   bash tools/quickstart.sh    the whole quickstart, including this stage
+#   python tools/train.py configs/quickstart/tlalign_swin-mini-p4-w3_digits-48px.py    only this stage, once the images exist
+#   ... --cfg-options data_root=DIR    other images
+# Expected: no published number.
 # Measured: top-1 69.6 ± 1.1, seeds 0, 1, 2 (docs/results.md).
 # Cost: about three minutes on one CPU core.
-# Source: none.
-# Ours: every number, chosen so that the stage learns in that time.
+# Source: no published source.
+# Ours: every value of the recipe, chosen so that the network learns within the time
+# above.
 _base_ = './_base_/runtime.py'
 default_scope = 'mmpretrain'
 
-# train/<class>/ and val/<class>/, pictures of any size.
+# Folder with train/<class>/ and val/<class>/, images of any size.
 data_root = 'data/quickstart/digits'
 num_classes = 10
 max_iters = 360
@@ -31,7 +32,7 @@ model = dict(
         window_size=3,
         drop_path_rate=0.0,
         out_indices=(2,),
-        # Layers as narrow as these learn slowly from the usual std of 0.02.
+        # Layers as narrow as these learn slowly with the usual std of 0.02.
         init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
     ),
     neck=dict(type='GlobalAveragePooling'),
@@ -41,14 +42,14 @@ model = dict(
         in_channels=128,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # Every other batch is mixed; with all of them, so short a run learns little.
+    # Half of the batches are mixed; if all were, such a short run would learn little.
     train_cfg=dict(
         augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=4)],
         probs=[0.5],
     ),
 )
 
-# No flips: a mirrored 2 is no digit.
+# No flips: a mirrored 2 is not a digit.
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,
@@ -86,7 +87,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

@@ -3,13 +3,13 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected: no number is confirmed. Its control, which differs in the labels alone, is
-# the base config.
-# Measured: no.
+# Expected: no published number that we could confirm. The control, which differs only
+# in the labels, is the base config.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: that of the base config.
-# Ours: that ReLabel runs with it. RandAugment, which may turn and shift the crop, comes
-# after it as in DeiT; the label stays that of the crop.
+# Source: the base config.
+# Ours: the use of this recipe for ReLabel. RandAugment, which may rotate and shift the
+# crop, comes after it, as in DeiT; the label remains that of the crop.
 _base_ = '../cutmix/cutmix_deit-small-p16_8xb128-coslr-300e_in1k.py'
 
 label_map_root = 'data/imagenet_maps'

@@ -1,16 +1,17 @@
-# CamVid semantic segmentation: UperNet with MultiLevelNeck on the DeiT-S backbone that
-# TL-Align pretrained on ImageNet-1k.
+# CamVid semantic segmentation: UperNet with MultiLevelNeck on the DeiT-S backbone
+# pretrained with TL-Align on ImageNet-1k.
 #   python tools/train.py configs/segmentation/deit-small-p16-ln_tlalign-in1k-pre_mln-upernet_1xb16-4k_camvid-360x360.py
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb128-coslr-300e_in1k/epoch_300.pth
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the model and optimiser of ADE20K, mmseg 1.2.2.
-# Ours: data, crop and the short schedule; no paper of ours has CamVid. As 360 is no
-# multiple of 16, pictures are filled up to whole patches, and predictions cut back.
+# Source: mmseg 1.2.2; model and optimiser as for ADE20K.
+# Ours: data, crop and the short schedule; none of the papers behind this project uses
+# CamVid. As 360 is no multiple of 16, images are padded to whole patches, and
+# predictions are cropped back.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/camvid.py',

@@ -1,19 +1,19 @@
-# ADE20K semantic segmentation: UperNet with MultiLevelNeck on the DeiT-S backbone that
-# TL-Align pretrained on ImageNet-1k.
+# ADE20K semantic segmentation: UperNet with MultiLevelNeck on the DeiT-S backbone
+# pretrained with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/segmentation/deit-small-p16-ln_tlalign-in1k-pre_mln-upernet_8xb2-160k_ade20k-512x512.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb128-coslr-300e_in1k/epoch_300.pth
-# Expected: that form from supervised ImageNet-1k weights, mIoU single / multi-scale +
-# flip: mmseg 1.2.2 43.52 / 45.01.
-# Measured: no.
-# Cost: not measured by us. mmseg 1.2.2 reports 5.69 GB a GPU on 8 V100 for its own form
-# of this model.
+# Expected: mmseg 1.2.2's own form of this model from supervised ImageNet-1k weights,
+# mIoU single-scale / multi-scale + flip: 43.52 / 45.01.
+# Measured: not yet.
+# Cost: not measured by us. mmseg 1.2.2 reports 5.69 GB per GPU on 8 V100 for its own
+# form of this model.
 # Source: mmseg 1.2.2, vit/vit_deit-s16-ln_mln_upernet_8xb2-160k_ade20k-512x512; see the
 # _base_ files.
-# Ours: the paper says DeiT-S on ADE20K but not with which decoder, and of mmseg's four
-# forms this one has neck and final norm.
+# Ours: the choice of the decoder: the paper reports DeiT-S on ADE20K but does not say
+# with which decoder. Of mmseg's four variants, this one has neck and final norm.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/ade20k.py',

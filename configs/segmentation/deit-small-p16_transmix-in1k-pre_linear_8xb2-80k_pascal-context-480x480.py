@@ -1,16 +1,16 @@
-# Pascal Context, 60 classes with background: linear head on the DeiT-S backbone that
-# TransMix pretrained on ImageNet-1k.
+# Pascal Context, 60 classes with background: linear head on the DeiT-S backbone
+# pretrained with TransMix on ImageNet-1k.
 #   bash tools/dist_train.sh configs/segmentation/deit-small-p16_transmix-in1k-pre_linear_8xb2-80k_pascal-context-480x480.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb32-coslr-310e_in1k/epoch_310.pth
-# Expected: not known to us for DeiT-S. TransMix reports +0.6 over its DeiT-S baseline
-# (which data set, we do not know).
-# Measured: no.
+# Expected: no published number for DeiT-S is known to us. TransMix reports +0.6 over
+# its DeiT-S baseline (we do not know on which data set).
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: Segmenter authors' code; see the _base_ files.
-# Ours: the initial weights.
+# Ours: the choice of initial weights.
 _base_ = [
     '../_base_/models/linear_deit.py',
     '../_base_/datasets/pascal_context.py',

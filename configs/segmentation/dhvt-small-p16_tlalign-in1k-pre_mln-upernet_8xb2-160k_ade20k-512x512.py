@@ -1,16 +1,16 @@
-# ADE20K semantic segmentation: UperNet with MultiLevelNeck on the DHVT-S backbone that
-# TL-Align pretrained on ImageNet-1k.
+# ADE20K semantic segmentation: UperNet with MultiLevelNeck on the DHVT-S backbone
+# pretrained with TL-Align on ImageNet-1k.
 #   bash tools/dist_train.sh configs/segmentation/dhvt-small-p16_tlalign-in1k-pre_mln-upernet_8xb2-160k_ade20k-512x512.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_dhvt-small-p16_2xb128-coslr-300e_in1k/epoch_300.pth
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: that of DeiT-S, mmseg 1.2.2 (vit_deit-s16-ln_mln_upernet_8xb2-160k); see the
-# _base_ files.
-# Ours: no paper takes DHVT to a dense task.
+# Source: the recipe of DeiT-S in mmseg 1.2.2 (vit_deit-s16-ln_mln_upernet_8xb2-160k);
+# see the _base_ files.
+# Ours: the use of DHVT for a dense task, which is in no paper.
 _base_ = [
     '../_base_/models/upernet_dhvt.py',
     '../_base_/datasets/ade20k.py',

@@ -1,17 +1,17 @@
-# CamVid semantic segmentation: UperNet on the LV-ViT-S backbone that token labels
-# pretrained on ImageNet-1k.
+# CamVid semantic segmentation: UperNet on the LV-ViT-S backbone pretrained with token
+# labels on ImageNet-1k.
 #   python tools/train.py configs/segmentation/lvvit-small-p16_token-label-in1k-pre_upernet_1xb16-4k_camvid-360x360.py
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/mixtoken_lvvit-small-p16_8xb128-coslr-310e_in1k/epoch_310.pth
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the model and optimiser of ADE20K, official Token Labeling code.
-# Ours: data, crop, whole pictures in the test and the short schedule; no paper of ours
-# has CamVid. As 360 is no multiple of 16, pictures are filled up to whole patches, and
-# predictions cut back.
+# Source: official Token Labeling code; model and optimiser as for ADE20K.
+# Ours: data, crop, whole images in the test and the short schedule; none of the papers
+# behind this project uses CamVid. As 360 is no multiple of 16, images are padded to
+# whole patches, and predictions are cropped back.
 _base_ = [
     '../_base_/models/upernet_lvvit.py',
     '../_base_/datasets/camvid.py',

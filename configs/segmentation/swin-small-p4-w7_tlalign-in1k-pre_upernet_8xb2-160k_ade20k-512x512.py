@@ -1,18 +1,18 @@
-# ADE20K semantic segmentation: UperNet on the Swin-S backbone that TL-Align pretrained
+# ADE20K semantic segmentation: UperNet on the Swin-S backbone pretrained with TL-Align
 # on ImageNet-1k.
 #   bash tools/dist_train.sh configs/segmentation/swin-small-p4-w7_tlalign-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_swin-small-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
-# Expected: the same recipe from supervised ImageNet-1k weights, mIoU single /
+# Expected: the same recipe from supervised ImageNet-1k weights, mIoU single-scale /
 # multi-scale + flip: official 47.64 / 49.47, mmseg 1.2.2 47.72 / 49.24.
-# Measured: no.
-# Cost: not measured by us. mmseg 1.2.2 reports 6.17 GB a GPU on 8 V100 for its own form
-# of this model.
+# Measured: not yet.
+# Cost: not measured by us. mmseg 1.2.2 reports 6.17 GB per GPU on 8 V100 for its own
+# form of this model.
 # Source: official Swin segmentation code (Liu et al. 2021), as in mmseg 1.2.2; see the
 # _base_ files.
-# Ours: the initial weights.
+# Ours: the choice of initial weights.
 _base_ = './swin-tiny-p4-w7_tlalign-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'
 
 pretrained = 'work_dirs/tlalign_swin-small-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth'

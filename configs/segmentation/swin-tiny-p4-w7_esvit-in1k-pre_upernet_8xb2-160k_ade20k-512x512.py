@@ -1,21 +1,21 @@
-# ADE20K semantic segmentation: UperNet on the Swin-T backbone that EsViT pretrained on
-# ImageNet-1k without labels: the teacher of that run.
+# ADE20K semantic segmentation: UperNet on the Swin-T backbone pretrained with EsViT on
+# ImageNet-1k, without labels: the teacher of that run.
 #   bash tools/dist_train.sh configs/segmentation/swin-tiny-p4-w7_esvit-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py 8
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-#   ... --cfg-options custom_hooks.0.weights=student    not the teacher
-# The matched control, views alone, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+#   ... --cfg-options custom_hooks.0.weights=student    the student instead of the teacher
+# The matched control, with the view loss alone, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/dino_swin-tiny-p4-w7_16xb32-coslr-300e_in1k/epoch_300.pth
-# Expected: the same recipe from supervised ImageNet-1k weights, mIoU single /
-# multi-scale + flip: official 44.51 / 45.81, mmseg 1.2.2 44.41 / 45.79. From EsViT no
-# number is known to us.
-# Measured: no.
-# Cost: not measured by us. mmseg 1.2.2 reports 5.02 GB a GPU on 8 V100 for its own form
-# of this model.
+# Expected: the same recipe from supervised ImageNet-1k weights, mIoU single-scale /
+# multi-scale + flip: official 44.51 / 45.81, mmseg 1.2.2 44.41 / 45.79. No published
+# number with EsViT weights is known to us.
+# Measured: not yet.
+# Cost: not measured by us. mmseg 1.2.2 reports 5.02 GB per GPU on 8 V100 for its own
+# form of this model.
 # Source: official Swin segmentation code (Liu et al. 2021), as in mmseg 1.2.2; see the
 # _base_ files.
-# Ours: eps of pretraining; the last stage is shifted, as in that code, since its map is
-# larger than a window here.
+# Ours: the eps of pretraining. The windows of the last stage are shifted, as in that
+# code, since its map is larger than a window here.
 _base_ = [
     '../_base_/models/upernet_swin.py',
     '../_base_/datasets/ade20k.py',

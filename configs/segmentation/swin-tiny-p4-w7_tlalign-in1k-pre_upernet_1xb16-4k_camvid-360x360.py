@@ -1,15 +1,16 @@
-# CamVid semantic segmentation: UperNet on the Swin-T backbone that TL-Align pretrained
+# CamVid semantic segmentation: UperNet on the Swin-T backbone pretrained with TL-Align
 # on ImageNet-1k.
 #   python tools/train.py configs/segmentation/swin-tiny-p4-w7_tlalign-in1k-pre_upernet_1xb16-4k_camvid-360x360.py
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the model and optimiser of ADE20K, official Swin segmentation code.
-# Ours: data, crop and the short schedule; no paper of ours has CamVid.
+# Source: official Swin segmentation code; model and optimiser as for ADE20K.
+# Ours: data, crop and the short schedule; none of the papers behind this project uses
+# CamVid.
 _base_ = [
     '../_base_/models/upernet_swin.py',
     '../_base_/datasets/camvid.py',

@@ -1,13 +1,14 @@
-# Persons in COCO pictures on the small Swin: Cascade Mask R-CNN, made narrow.
+# Persons in COCO images on the small Swin: a narrow Cascade Mask R-CNN.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_swin-mini.py
 #   python tools/train.py configs/small/cascade-mask-rcnn_swin-mini-p4-w4_fpn_coco-persons.py --cfg-options pretrained=FILE.pth
-# Expected: in no paper.
+# Expected: no published number.
 # Measured: box AP50 1.6 ± 0.4, mask AP50 0.4 ± 0.2 from TL-Align; 1.7 ± 0.3, 0.3 ± 0.1
 # from its control; 1.3 ± 0.3, 0.2 ± 0.2 from random weights; seeds 0, 1, 2
 # (docs/results.md).
 # Cost: about two minutes on one CPU core.
 # Source: the model is that of the COCO recipes.
-# Ours: every number, chosen so that the stage learns in that time.
+# Ours: every value of the recipe, chosen so that the network learns within the time
+# above.
 _base_ = [
     './_base_/narrow_cascade.py',
     './_base_/coco_persons.py',
@@ -15,7 +16,7 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 160
 

@@ -1,10 +1,10 @@
-# The control: plain CutMix. Nothing but the head and the augment differs.
+# The control: plain CutMix. Only the head and the augment differ.
 #   python tools/train.py configs/small/cutmix_deit-mini-p8_imagenette-64px.py
-# Expected: in no paper.
+# Expected: no published number.
 # Measured: top-1 42.6 ± 1.7, seeds 0, 1, 2 (docs/results.md).
-# Cost: as the base config.
+# Cost: the same as the base config.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = './tlalign_deit-mini-p8_imagenette-64px.py'
 
 model = dict(

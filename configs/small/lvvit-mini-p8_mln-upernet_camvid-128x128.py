@@ -1,11 +1,11 @@
 # CamVid segmentation on the small LV-ViT: the decoder of the small DeiT.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_lvvit-mini.py
 #   python tools/train.py configs/small/lvvit-mini-p8_mln-upernet_camvid-128x128.py --cfg-options pretrained=FILE.pth
-# Expected: in no paper.
-# Measured: no; run for a dozen iterations only (docs/results.md).
+# Expected: no published number.
+# Measured: not yet; we ran it for a dozen iterations only (docs/results.md).
 # Cost: about two minutes on one CPU core.
-# Source: none.
-# Ours: every number.
+# Source: no published source.
+# Ours: every value of the recipe.
 _base_ = './deit-mini-p8_mln-upernet_camvid-128x128.py'
 
 model = dict(

@@ -1,11 +1,11 @@
 # The control of token labels on Imagenette: the same network, MixToken and schedule;
-# the class token alone is trained, on the labels of the images.
+# only the class token is trained, on the labels of the images.
 #   python tools/train.py configs/small/mixtoken_lvvit-mini-p8_imagenette-64px.py
-# Expected: in no paper.
+# Expected: no published number.
 # Measured: top-1 49.0 ± 1.2, seeds 0, 1, 2 (docs/results.md).
 # Cost: about three minutes on one CPU core.
-# Source: none.
-# Ours: every number.
+# Source: no published source.
+# Ours: every value of the recipe.
 _base_ = './token-label_lvvit-mini-p8_imagenette-64px.py'
 
 model = dict(head=dict(class_target='label', loss=dict(dense_weight=0.0)))

@@ -1,11 +1,12 @@
-# SMMix: the most salient window on the least salient one, and terms for both regions.
+# SMMix: the most salient window is pasted on the least salient one, with loss terms for
+# both regions.
 #   python tools/train.py configs/small/smmix_vit-mini-p4_cifar10-32px.py --amp
-#   ... --cfg-options data_root=DIR    where the pictures lie
-# Expected: in no paper.
-# Measured: no.
+#   ... --cfg-options data_root=DIR    the folder of the images
+# Expected: no published number.
+# Measured: not yet.
 # Cost: see configs/plans/cifar10_vit-mini.py.
 # Source: the base config.
-# Ours: every number.
+# Ours: every value of the recipe.
 _base_ = './_base_/cifar10_32px.py'
 
 model = dict(

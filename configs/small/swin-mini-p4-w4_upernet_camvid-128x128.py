@@ -1,12 +1,13 @@
-# CamVid segmentation on the small Swin: UperNet, made narrow.
+# CamVid segmentation on the small Swin: a narrow UperNet.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/imagenette_swin-mini.py
 #   python tools/train.py configs/small/swin-mini-p4-w4_upernet_camvid-128x128.py --cfg-options pretrained=FILE.pth
-# Expected: in no paper.
+# Expected: no published number.
 # Measured: mIoU 20.3 ± 0.5 from TL-Align, 20.2 ± 0.3 from its control, 20.1 ± 0.1 from
 # random weights, seeds 0, 1, 2 (docs/results.md).
 # Cost: about two minutes on one CPU core.
 # Source: the model is that of the ADE20K recipes.
-# Ours: every number, chosen so that the stage learns in that time.
+# Ours: every value of the recipe, chosen so that the network learns within the time
+# above.
 _base_ = [
     '../_base_/models/upernet_swin.py',
     './_base_/camvid_128px.py',
@@ -14,7 +15,7 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 300
 

@@ -1,11 +1,11 @@
-# Token labels with TL-Align on Imagenette: of two mixed images the class token learns
-# the share that arrives, not the area.
+# Token labels with TL-Align on Imagenette: the class token learns the labels of two
+# mixed images by the share that arrives at it, not by area.
 #   python tools/train.py configs/small/tlalign-token-label_lvvit-mini-p8_imagenette-64px.py
-# Expected: in no paper.
+# Expected: no published number.
 # Measured: top-1 51.9 ± 0.5, seeds 0, 1, 2 (docs/results.md).
 # Cost: about three minutes on one CPU core.
-# Source: none.
-# Ours: every number.
+# Source: no published source.
+# Ours: every value of the recipe.
 _base_ = './token-label_lvvit-mini-p8_imagenette-64px.py'
 
 model = dict(head=dict(type='mmtlalign.TLAlignTokenLabelClsHead', traced='share'))

@@ -1,15 +1,15 @@
-# Imagenette (2,000 pictures) at 32 pixels on the ViT of the CIFAR-10 comparison,
-# without mixing: how far a backbone carries to other pictures of things.
+# Imagenette (2,000 images) at 32 pixels on the ViT of the CIFAR-10 comparison, without
+# mixing: how well a backbone transfers to other images of objects.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
 #   python tools/train.py configs/small/vit-mini-p4_imagenette-32px.py --cfg-options pretrained=FILE.pth
-# Expected: in no paper.
-# Measured: no.
-# Cost: see the plan.
+# Expected: no published number.
+# Measured: not yet.
+# Cost: see the plan in the first command.
 # Source: the base configs.
-# Ours: every number; how the budget was chosen: docs/results.md, CIFAR-10.
+# Ours: every value of the recipe. How the budget was chosen: docs/results.md, CIFAR-10.
 _base_ = './_base_/imagenette_64px.py'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 300
 

@@ -1,12 +1,12 @@
-# CamVid segmentation on the ViT of the CIFAR-10 comparison: UperNet with
-# MultiLevelNeck, made narrow.
+# CamVid segmentation on the ViT of the CIFAR-10 comparison: a narrow UperNet with
+# MultiLevelNeck.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
 #   python tools/train.py configs/small/vit-mini-p4_mln-upernet_camvid-64x64.py --cfg-options pretrained=FILE.pth
-# Expected: in no paper.
-# Measured: no.
-# Cost: see the plan.
+# Expected: no published number.
+# Measured: not yet.
+# Cost: see the plan in the first command.
 # Source: the model is that of the ADE20K recipes.
-# Ours: every number; how the budget was chosen: docs/results.md, CIFAR-10.
+# Ours: every value of the recipe. How the budget was chosen: docs/results.md, CIFAR-10.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     './_base_/camvid_64px.py',
@@ -14,7 +14,7 @@ _base_ = [
 ]
 default_scope = 'mmseg'
 
-# A checkpoint of one of the classification stages; None: random weights.
+# A checkpoint of one of the classification runs; None: random weights.
 pretrained = None
 max_iters = 200
 
@@ -36,7 +36,7 @@ model = dict(
             _delete_=True, type='Xavier', layer='Linear', distribution='uniform'
         ),
     ),
-    # The tokens stand 4 pixels apart, so the maps 2, 4, 8 and 16.
+    # Tokens are 4 pixels apart, so the strides of the maps are 2, 4, 8 and 16.
     neck=dict(in_channels=[128] * 4, out_channels=64, scales=[2, 1, 0.5, 0.25]),
     decode_head=dict(in_channels=[64] * 4, channels=32, num_classes=11),
     auxiliary_head=dict(in_channels=64, channels=32, num_classes=11),

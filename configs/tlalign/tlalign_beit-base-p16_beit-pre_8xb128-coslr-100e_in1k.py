@@ -2,11 +2,12 @@
 #   bash tools/dist_train.sh configs/tlalign/tlalign_beit-base-p16_beit-pre_8xb128-coslr-100e_in1k.py 8 --amp
 #   ... --cfg-options model.backbone.init_cfg.checkpoint=FILE.pth    other weights
 #   ... --cfg-options model.backbone.init_cfg=None    random weights
-# Expected: no paper trains it so (plain: 83.1, mmpretrain).
-# Measured: no.
+# Expected: no published number; without TL-Align 83.1 (mmpretrain).
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: mmpretrain 1.2.0, beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py.
-# Ours: that TL-Align runs with it, CutMix mixing every batch and Mixup off as for DeiT.
+# Ours: the use of this recipe for TL-Align, with CutMix in every batch and Mixup off,
+# as for DeiT.
 _base_ = [
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/beit_100e.py',
@@ -25,7 +26,8 @@ model = dict(
         out_type='avg_featmap',
         use_abs_pos_emb=False,
         use_rel_pos_bias=True,
-        # mmpretrain loads it: the layers share one table of positions there.
+        # mmpretrain loads the file itself, since the layers in it share one position
+        # table.
         init_cfg=dict(
             type='Pretrained',
             # A file of mmpretrain's model zoo: address and checksum in docs/addresses.md.

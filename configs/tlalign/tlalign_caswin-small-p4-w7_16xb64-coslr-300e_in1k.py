@@ -2,13 +2,13 @@
 # TL-Align with CASwin-S, Swin with class attention, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_caswin-small-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that TL-Align runs with it and reads the target at the class token. CutMix mixes
-# every batch and Mixup is off, as in its recipe for DeiT. The box lies on the patch
-# embedding's grid.
+# Ours: the use of this recipe for TL-Align, which reads the target at the class token.
+# CutMix mixes every batch and Mixup is off, as in its recipe for DeiT. The box lies on
+# the grid of the patch embedding.
 _base_ = '../caswin/caswin-small-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(

@@ -1,11 +1,11 @@
 # DeiT-S with TL-Align on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_deit-small-p16_8xb128-coslr-300e_in1k.py 8 --amp
-# Expected: top-1 80.6 (plain DeiT 79.8), the official README's.
-# Measured: no.
+# Expected: top-1 80.6 (plain DeiT 79.8), from the official README.
+# Measured: not yet.
 # Cost: not measured by us; plain DeiT-S for 300 epochs took 17 h 56 min on 8 H200
 # (github.com/HKUST-SAIL/tinyexp, pull 30), and tracing adds a few percent.
 # Source: official TL-Align script (one set for all sizes) and ICCV 2023, §4.1.
-# Ours: see schedules/deit_300e.py; fp16 is the official precision, hence --amp.
+# Ours: see schedules/deit_300e.py. The official precision is fp16, hence --amp.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/datasets/imagenet_224.py',
@@ -13,5 +13,6 @@ _base_ = [
     '../_base_/runtime_cls.py',
 ]
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))

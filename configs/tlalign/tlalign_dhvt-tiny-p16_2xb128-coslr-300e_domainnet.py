@@ -5,12 +5,13 @@
 #         --work-dir work_dirs/tlalign_dhvt-tiny-p16_2xb128-coslr-300e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the official recipe of DHVT, the base config.
-# Ours: that TL-Align runs with it, and its rule for head tokens (Tracer.append_tokens).
-# CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.
+# Ours: the use of this recipe for TL-Align, and its rule for head tokens
+# (Tracer.append_tokens). CutMix mixes every batch and Mixup is off, as in its recipe
+# for DeiT.
 _base_ = '../dhvt/dhvt-tiny-p16_2xb128-coslr-300e_domainnet.py'
 
 model = dict(

@@ -1,12 +1,13 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
 # TL-Align with DHVT-T with patches of 2 on CIFAR-100 at 32 px, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_dhvt-tiny-p2_2xb256-coslr-300e_cifar100-32px.py 2 --amp
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the official recipe of DHVT, the base config.
-# Ours: that TL-Align runs with it, and its rule for head tokens (Tracer.append_tokens).
-# CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.
+# Ours: the use of this recipe for TL-Align, and its rule for head tokens
+# (Tracer.append_tokens). CutMix mixes every batch and Mixup is off, as in its recipe
+# for DeiT.
 _base_ = '../dhvt/dhvt-tiny-p2_2xb256-coslr-300e_cifar100-32px.py'
 
 model = dict(

@@ -1,13 +1,13 @@
 # Swin-B with TL-Align on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_swin-base-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected: top-1 83.7 (plain Swin 83.5), the official README's.
-# Measured: no.
+# Expected: top-1 83.7 (plain Swin 83.5), from the official README.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: Swin's own recipe (ICCV 2021, §A2.1).
-# Ours: that TL-Align runs with it. The paper says neither its Swin settings (only that
-# larger models are fine-tuned rather than trained from scratch) nor the grid of the
-# box; Mixup is off and CutMix mixes every batch, as for DeiT.
+# Ours: the use of Swin's own recipe for TL-Align. The paper states neither its Swin
+# settings (only that larger models are fine-tuned rather than trained from scratch) nor
+# the grid of the box. Mixup is off and CutMix mixes every batch, as for DeiT.
 _base_ = [
     '../_base_/models/swin_tiny.py',
     '../_base_/datasets/imagenet_224.py',

@@ -1,15 +1,15 @@
-# DeiT III-B, the model and the weights of timm, fine-tuned with TL-Align on
-# ImageNet-1k. Any other ViT of timm takes its place by its name and width.
+# DeiT III-B, timm's model and weights, fine-tuned with TL-Align on ImageNet-1k. For any
+# other ViT of timm, change the name and the width.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_timm-deit3-base-p16_in1k-pre_8xb64-20e_in1k.py 8 --amp
-# Expected: no paper trains it so (plain: 83.8, the authors' repository).
-# Measured: no.
+# Expected: no published number; without TL-Align 83.8 (the authors' repository).
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the authors' command for fine-tuning this size at 224 px
-# (facebookresearch/deit, README_revenge.md); its rate is also the least one, hence
-# constant after the warm-up.
-# Ours: that TL-Align runs with it, that it starts from weights which had that
-# fine-tuning already, and the rate of the head, which is new. DeiT III from scratch
-# calls every class in the picture fully true, which leaves nothing to align.
+# (facebookresearch/deit, README_revenge.md); its learning rate is also the minimum,
+# hence constant after the warm-up.
+# Ours: the use of this recipe for TL-Align, the start from weights that were already
+# fine-tuned in this way, and the learning rate of the head, which is new. DeiT III from
+# scratch gives every class in the image the full label, which leaves nothing to align.
 _base_ = [
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/deit_300e.py',
@@ -38,7 +38,7 @@ model = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(lr=1e-5, weight_decay=0.1),
-    # timm's own head stays with timm.
+    # timm's own head is not used.
     paramwise_cfg=dict(
         custom_keys={
             'head.fc.weight': dict(lr_mult=100),
@@ -58,7 +58,7 @@ param_scheduler = [
 train_cfg = dict(max_epochs=20)
 auto_scale_lr = dict(base_batch_size=512)
 
-# Nothing is erased.
+# No random erasing.
 train_pipeline = [
     step for step in _base_.train_pipeline if step['type'] != 'RandomErasing'
 ]

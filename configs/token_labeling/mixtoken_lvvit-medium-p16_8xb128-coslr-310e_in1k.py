@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, no label maps and the class token alone trained, of: LV-ViT-M with token
+# Control without label maps (only the class token is trained) of: LV-ViT-M with token
 # labels and MixToken on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/token_labeling/mixtoken_lvvit-medium-p16_8xb128-coslr-310e_in1k.py 8 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control. For training without maps the authors advise Mixup of
+# Ours: the matched control. For training without label maps the authors advise Mixup of
 # 0.8 or CutMix of 1.0 instead (issue 6 of their tracker).
 _base_ = './token-label_lvvit-medium-p16_8xb128-coslr-310e_in1k.py'
 

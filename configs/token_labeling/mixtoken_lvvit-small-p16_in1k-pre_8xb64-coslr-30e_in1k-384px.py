@@ -1,12 +1,12 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Control, no label maps and the class token alone trained, of: LV-ViT-S of ImageNet-1k
-# fine-tuned with token labels at 384 pixels.
+# Control without label maps (only the class token is trained) of: LV-ViT-S of
+# ImageNet-1k fine-tuned with token labels at 384 pixels.
 #   bash tools/dist_train.sh configs/token_labeling/mixtoken_lvvit-small-p16_in1k-pre_8xb64-coslr-30e_in1k-384px.py 8 --amp
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config.
-# Ours: that there is a control.
+# Ours: the matched control.
 _base_ = './token-label_lvvit-small-p16_in1k-pre_8xb64-coslr-30e_in1k-384px.py'
 
 pretrained = 'work_dirs/mixtoken_lvvit-small-p16_8xb128-coslr-310e_in1k/epoch_310.pth'

@@ -3,13 +3,14 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected: no number is confirmed. Its control is mixtoken_deit-small-p16.
-# Measured: no.
+# Expected: no published number that we could confirm. The control is
+# mixtoken_deit-small-p16.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: schedule, repeated sampling and test crop of TL-Align's DeiT-S
+# Source: schedule, repeated augmentation and test crop of TL-Align's DeiT-S
 # (tlalign_deit-small-p16_8xb128-coslr-300e_in1k); label maps, losses, MixToken and
 # augmentation of LV-ViT-S (token-label_lvvit-small-p16).
-# Ours: this combination.
+# Ours: the combination of these parts.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_224_label_maps.py',
@@ -33,7 +34,7 @@ model = dict(
     ],
 )
 
-# Each image three times in a batch of all GPUs.
+# Repeated augmentation: each image occurs three times in a batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))
 test_pipeline = [
     dict(step, scale=256) if step.type == 'ResizeEdge' else step

@@ -3,13 +3,14 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected: no number is confirmed at 224 pixels. Without maps, as in its control
-# mixtoken_lvvit-large-p16, no number is confirmed.
-# Measured: no.
+# Expected: no published number at 224 pixels that we could confirm. Without maps, as in
+# the control mixtoken_lvvit-large-p16, there is no published number that we could
+# confirm.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the authors' command for this size, with its own rate and three operations of
-# RandAugment; what it leaves out is as for LV-ViT-S, the base config.
-# Ours: as the base config.
+# Source: the authors' command for this size, with its own learning rate and three
+# operations of RandAugment; what it does not set is as for LV-ViT-S, the base config.
+# Ours: the same as in the base config.
 _base_ = './token-label_lvvit-small-p16_8xb128-coslr-310e_in1k.py'
 
 model = dict(
@@ -36,7 +37,7 @@ _plain_pipeline, train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
-# Tested on the whole short side.
+# In the test, the crop covers the whole short side.
 test_pipeline = [
     dict(step, scale=224) if step.type == 'ResizeEdge' else step
     for step in _base_.test_pipeline

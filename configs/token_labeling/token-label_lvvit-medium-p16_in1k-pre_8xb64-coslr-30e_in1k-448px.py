@@ -3,14 +3,15 @@
 #   ... --cfg-options pretrained=FILE.pth    another file, such as released weights
 #       converted by tools/model_converters/convert_weights.py lvvit; all of it is loaded
 # Label maps: as for the pretraining.
-# Expected: top-1 85.5, the authors' README. The control is
+# Expected: top-1 85.5, from the authors' README. The control is
 # mixtoken_lvvit-medium-p16_in1k-pre_..._in1k-448px.
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the authors' command for fine-tuning LV-ViT-S at 384 pixels, drop path of this
-# size's pretraining; see schedules/lvvit_finetune_30e.py.
-# Ours: what that file says, and that it serves this size and 448 pixels, for which no
-# command is published. It starts from averaged weights, as for LV-ViT-S.
+# Source: the authors' command for fine-tuning LV-ViT-S at 384 pixels, with the drop
+# path of this size's pretraining; see schedules/lvvit_finetune_30e.py.
+# Ours: the choices marked as ours in that file, and its use for this size and 448
+# pixels, for which no command is published. Training starts from averaged weights, as
+# for LV-ViT-S.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_448_label_maps.py',

@@ -3,13 +3,14 @@
 # Label maps, once for all configs (8.3 GB, see docs/label_maps.md):
 #   python tools/dataset_converters/make_label_maps.py data/imagenet/train data/imagenet_maps \
 #       --annotator timm:dm_nfnet_f6.dm_in1k --size 576
-# Expected: top-1 83.3, the authors' README. Without maps, as in its control
-# mixtoken_lvvit-small-p16, no number is confirmed.
-# Measured: no.
+# Expected: top-1 83.3, from the authors' README. Without maps, as in the control
+# mixtoken_lvvit-small-p16, there is no published number that we could confirm.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the authors' command for 8 GPUs and the defaults of their script; see
 # schedules/token_label_310e.py and datasets/imagenet_224_label_maps.py.
-# Ours: what these two files say, and torch's mixed precision for apex's.
+# Ours: the choices marked as ours in these two files, and torch's mixed precision
+# instead of apex's.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_224_label_maps.py',

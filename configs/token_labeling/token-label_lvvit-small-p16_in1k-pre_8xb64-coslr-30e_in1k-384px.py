@@ -3,13 +3,14 @@
 #   ... --cfg-options pretrained=FILE.pth    another file, such as released weights
 #       converted by tools/model_converters/convert_weights.py lvvit; all of it is loaded
 # Label maps: as for the pretraining.
-# Expected: top-1 84.4, the authors' README. The control is
+# Expected: top-1 84.4, from the authors' README. The control is
 # mixtoken_lvvit-small-p16_in1k-pre_..._in1k-384px.
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the authors' command for fine-tuning; see schedules/lvvit_finetune_30e.py.
-# Ours: what that file says; it starts from the averaged weights, which the file holds,
-# where the authors start from weights that are not averaged, unless told so.
+# Ours: the choices marked as ours in that file. Training starts from the averaged
+# weights, which the checkpoint holds; the authors start from weights that are not
+# averaged, unless told otherwise.
 _base_ = [
     '../_base_/models/lvvit_small.py',
     '../_base_/datasets/imagenet_384_label_maps.py',

@@ -1,17 +1,17 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# CIFAR-100 at 224 px from the DeiT-B that TL-Align pretrained on ImageNet-1k:
-# fine-tuning with AdamW.
+# CIFAR-100 at 224 px: fine-tuning with AdamW, from the DeiT-B pretrained with TL-Align
+# on ImageNet-1k.
 #   bash tools/dist_train.sh configs/transfer/deit-base-p16_tlalign-in1k-pre_adamw-1000e_cifar100-224px.py 8 --amp
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-base-p16_8xb128-coslr-300e_in1k/epoch_300.pth
-# Expected: no number is confirmed.
-# Measured: no.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
 # Cost: not measured by us; 65,000 steps.
 # Source: DeiT's author (facebookresearch/dino issue 144); see the _base_ files.
-# Ours: the initial weights.
+# Ours: the choice of initial weights.
 _base_ = [
     './_base_/deit_base.py',
     '../_base_/datasets/cifar100_224px_transfer.py',

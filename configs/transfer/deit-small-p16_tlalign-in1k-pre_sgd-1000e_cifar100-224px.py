@@ -1,18 +1,18 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# CIFAR-100 at 224 px from the DeiT-S that TL-Align pretrained on ImageNet-1k:
-# fine-tuning with SGD.
+# CIFAR-100 at 224 px: fine-tuning with SGD, from the DeiT-S pretrained with TL-Align on
+# ImageNet-1k.
 #   bash tools/dist_train.sh configs/transfer/deit-small-p16_tlalign-in1k-pre_sgd-1000e_cifar100-224px.py 8 --amp
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb128-coslr-300e_in1k/epoch_300.pth
-# Expected: no number is confirmed.
-# Measured: no.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
 # Cost: not measured by us; 65,000 steps.
 # Source: DeiT's author (facebookresearch/deit issue 45); see the _base_ files. Not
-# confirmed for CIFAR-100: the values are those of CIFAR-10 and Cars.
-# Ours: the initial weights.
+# confirmed for CIFAR-100: these are the values for CIFAR-10 and Cars.
+# Ours: the choice of initial weights.
 _base_ = [
     './_base_/deit_small.py',
     '../_base_/datasets/cifar100_224px_transfer.py',

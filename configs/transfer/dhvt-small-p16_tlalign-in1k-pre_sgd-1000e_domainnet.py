@@ -1,22 +1,22 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# DomainNet from the DHVT-S that TL-Align pretrained on ImageNet-1k: fine-tuning with
-# SGD.
+# DomainNet: fine-tuning with SGD, from the DHVT-S pretrained with TL-Align on
+# ImageNet-1k.
 #   for set in clipart painting sketch infograph real quickdraw; do
 #     bash tools/dist_train.sh configs/transfer/dhvt-small-p16_tlalign-in1k-pre_sgd-1000e_domainnet.py 8 --amp \
 #         --work-dir work_dirs/dhvt-small-p16_tlalign-in1k-pre_sgd-1000e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_dhvt-small-p16_2xb128-coslr-300e_in1k/epoch_300.pth
-# Expected: no number is confirmed.
-# Measured: no.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
 # Cost: not measured by us; 43,000 steps on clipart.
 # Source: DeiT's author (facebookresearch/deit issue 45); see the _base_ files. Not
-# confirmed for DomainNet: the values are those of CIFAR-10 and Cars.
-# Ours: DHVT-S by this recipe, and the initial weights.
+# confirmed for DomainNet: these are the values for CIFAR-10 and Cars.
+# Ours: the use of this recipe for DHVT-S, and the choice of initial weights.
 _base_ = [
     './_base_/dhvt_small.py',
     '../_base_/datasets/domainnet_224_transfer.py',

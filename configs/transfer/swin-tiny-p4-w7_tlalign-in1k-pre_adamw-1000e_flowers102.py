@@ -1,18 +1,18 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
-# Flowers-102 from the Swin-T that TL-Align pretrained on ImageNet-1k: fine-tuning with
-# AdamW.
+# Flowers-102: fine-tuning with AdamW, from the Swin-T pretrained with TL-Align on
+# ImageNet-1k.
 #   bash tools/dist_train.sh configs/transfer/swin-tiny-p4-w7_tlalign-in1k-pre_adamw-1000e_flowers102.py 8 --amp
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-# The matched control, which differs in these weights alone:
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+# The matched control, which differs only in these weights:
 #   ... --work-dir work_dirs/control \
 #       --cfg-options pretrained=work_dirs/cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
-# Expected: no number is confirmed.
-# Measured: no.
+# Expected: no published number that we could confirm.
+# Measured: not yet.
 # Cost: not measured by us; 2,000 steps.
 # Source: DeiT's author (facebookresearch/dino issue 81); see the _base_ files. Not
-# confirmed for Flowers-102: the values are those of CIFAR-10.
-# Ours: Swin-T by this recipe, and the initial weights.
+# confirmed for Flowers-102: these are the values for CIFAR-10.
+# Ours: the use of this recipe for Swin-T, and the choice of initial weights.
 _base_ = [
     './_base_/swin_tiny.py',
     '../_base_/datasets/flowers102_224.py',

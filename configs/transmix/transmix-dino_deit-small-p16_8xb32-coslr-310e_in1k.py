@@ -1,13 +1,15 @@
-# TransMix by the attention of a frozen DINO: DeiT-S on ImageNet-1k, from scratch.
+# TransMix with the attention of a frozen DINO: DeiT-S on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix-dino_deit-small-p16_8xb32-coslr-310e_in1k.py 8
 # Weights of the other network, converted once:
 #   python tools/model_converters/convert_weights.py deit OFFICIAL checkpoints/dino_deit-small-p16.pth
-# Expected: no gain, says the paper (CVPR 2022, Table 6); its figures could not be had.
-# Measured: no.
-# Cost: not measured by us; one more forward pass of a DeiT-S a batch.
-# Source: the base config; Table 6 for the kind of network.
-# Ours: how it is read, which the paper does not say: the frozen network sees the mixed
-# images, and the mask at its own tokens; half and half with the area.
+# Expected: no gain, according to the paper (CVPR 2022, Table 6); we could not obtain
+# its numbers.
+# Measured: not yet.
+# Cost: not measured by us; each batch needs one more forward pass of a DeiT-S.
+# Source: the base config; the paper's Table 6 for the network whose attention is used.
+# Ours: how the attention is used, which the paper does not say: the frozen network sees
+# the mixed images, and the mask on its own token grid. The labels are weighted half by
+# attention, half by area.
 _base_ = './transmix_deit-small-p16_8xb32-coslr-310e_in1k.py'
 
 model = dict(

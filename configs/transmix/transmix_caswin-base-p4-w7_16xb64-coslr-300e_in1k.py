@@ -2,12 +2,12 @@
 # TransMix with CASwin-B, Swin with class attention, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_caswin-base-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
-# Expected: no number by the authors.
-# Measured: no.
+# Expected: no number from the authors.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config, which is the control.
-# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
-# each.
+# Ours: the use of this recipe for TransMix, unchanged, with Mixup and CutMix in half of
+# the batches each.
 _base_ = '../caswin/caswin-base-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(head=dict(type='mmtlalign.TransMixLinearClsHead'))

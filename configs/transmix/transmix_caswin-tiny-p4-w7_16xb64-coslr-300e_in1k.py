@@ -3,11 +3,11 @@
 #   bash tools/dist_train.sh configs/transmix/transmix_caswin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
 #     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
 # Expected: top-1 81.8 (without TransMix 81.6; CVPR 2022, §4.5).
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the base config, which is the control.
-# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
-# each.
+# Ours: the use of this recipe for TransMix, unchanged, with Mixup and CutMix in half of
+# the batches each.
 _base_ = '../caswin/caswin-tiny-p4-w7_16xb64-coslr-300e_in1k.py'
 
 model = dict(head=dict(type='mmtlalign.TransMixLinearClsHead'))

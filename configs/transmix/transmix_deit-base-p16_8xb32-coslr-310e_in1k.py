@@ -1,10 +1,11 @@
 # DeiT-B with TransMix on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_deit-base-p16_8xb32-coslr-310e_in1k.py 8
-# Expected: top-1 82.4 (plain DeiT 81.8), the authors' repository.
-# Measured: no.
+# Expected: top-1 82.4 (plain DeiT 81.8), from the authors' repository.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the released config of this size (Beckschen/TransMix), CVPR 2022. The switch:
-# CutMix in 0.8 of the batches, which here the released code really uses.
+# Source: the released config of this size (Beckschen/TransMix), CVPR 2022. The switch
+# between Mixup and CutMix: CutMix in 0.8 of the batches, which the released code really
+# uses for this size.
 # Ours: see schedules/transmix_310e.py.
 _base_ = [
     '../_base_/models/deit_small.py',

@@ -1,11 +1,11 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
 # DeiT-S with TransMix on CIFAR-100 at 224 px (patch 16), from scratch.
 #   python tools/train.py configs/transmix/transmix_deit-small-p16_1xb128-coslr-200e_cifar100-224px.py
-# Expected: no number is known.
-# Measured: no.
+# Expected: no published number is known to us.
+# Measured: not yet.
 # Cost: not measured by us; one GPU.
 # Source: the base config.
-# Ours: every number.
+# Ours: every value of the recipe.
 _base_ = '../tlalign/tlalign_deit-small-p16_1xb128-coslr-200e_cifar100-224px.py'
 
 model = dict(

@@ -1,11 +1,11 @@
 # DeiT-S with TransMix on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_deit-small-p16_8xb32-coslr-310e_in1k.py 8
-# Expected: top-1 80.7 (plain DeiT 79.8), the authors' repository.
-# Measured: no.
+# Expected: top-1 80.7 (plain DeiT 79.8), from the authors' repository.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: the released config of this size (Beckschen/TransMix), CVPR 2022. The switch:
-# CutMix in 0.8 of the batches is what the released file means to say; a misspelt key
-# makes the released code use 0.5. That run is
+# Source: the released config of this size (Beckschen/TransMix), CVPR 2022. The switch
+# between Mixup and CutMix: the released file intends CutMix in 0.8 of the batches; a
+# misspelt key makes the released code use 0.5. That run is
 # transmix-official-switch_deit-small-p16_8xb32-coslr-310e_in1k.py.
 # Ours: see schedules/transmix_310e.py.
 _base_ = [

@@ -1,11 +1,11 @@
 # DeiT-T with TransMix on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_deit-tiny-p16_8xb32-coslr-310e_in1k.py 8
-# Expected: no number by the authors.
-# Measured: no.
+# Expected: no number from the authors.
+# Measured: not yet.
 # Cost: not measured by us.
-# Source: none: the authors released no tiny config; DeiT-S's values
-# (Beckschen/TransMix, CVPR 2022) stand in. The switch: CutMix in 0.8 of the batches, as
-# intended for DeiT-S.
+# Source: no published source: the authors released no tiny config; the values of DeiT-S
+# (Beckschen/TransMix, CVPR 2022) are used instead. The switch between Mixup and CutMix:
+# CutMix in 0.8 of the batches, as intended for DeiT-S.
 # Ours: see schedules/transmix_310e.py.
 _base_ = [
     '../_base_/models/deit_small.py',

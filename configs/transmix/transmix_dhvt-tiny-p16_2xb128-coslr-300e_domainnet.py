@@ -5,12 +5,12 @@
 #         --work-dir work_dirs/transmix_dhvt-tiny-p16_2xb128-coslr-300e_domainnet/$set \
 #         --cfg-options data_root=data/domainnet/$set
 #   done
-# Expected: in no paper.
-# Measured: no.
+# Expected: no published number.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: the official recipe of DHVT, the base config, which is the control.
-# Ours: that TransMix runs with it, and that what the class token gives to head tokens
-# counts for all tokens alike (Tracer.append_tokens).
+# Ours: the use of this recipe for TransMix, and the rule that the attention of the
+# class token to head tokens counts equally for all tokens (Tracer.append_tokens).
 _base_ = '../dhvt/dhvt-tiny-p16_2xb128-coslr-300e_domainnet.py'
 
 model = dict(head=dict(type='mmtlalign.TransMixVisionTransformerClsHead'))

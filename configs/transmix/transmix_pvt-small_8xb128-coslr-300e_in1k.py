@@ -2,11 +2,11 @@
 # TransMix with PVT-S on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_pvt-small_8xb128-coslr-300e_in1k.py 8 --amp
 # Expected: top-1 80.5 (plain PVT 79.8), read off the plot in the authors' repository.
-# Measured: no.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: PVT's own recipe, the base config, which is the control.
-# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
-# each; the paper does not say its PVT settings.
+# Ours: the use of this recipe for TransMix, unchanged, with Mixup and CutMix in half of
+# the batches each; the paper does not state its PVT settings.
 _base_ = '../pvt/pvt-small_8xb128-coslr-300e_in1k.py'
 
 model = dict(head=dict(type='mmtlalign.TransMixVisionTransformerClsHead'))

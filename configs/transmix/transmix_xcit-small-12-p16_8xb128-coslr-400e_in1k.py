@@ -1,13 +1,13 @@
 # XCiT-S12/16 with TransMix on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_xcit-small-12-p16_8xb128-coslr-400e_in1k.py 8 --amp
 # Expected: top-1 82.3 (plain XCiT 82.0), read off the plot in the authors' repository,
-# which says S and not which.
-# Measured: no.
+# which says S but not which S model.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official command of XCiT (facebookresearch/xcit), 400 epochs and drop path
 # 0.05.
-# Ours: that TransMix runs with it unchanged, Mixup and CutMix in half of the batches
-# each; no average of the weights is kept; see also schedules/deit_300e.py.
+# Ours: the use of this recipe for TransMix, unchanged, with Mixup and CutMix in half of
+# the batches each; no averaged weights are kept. See also schedules/deit_300e.py.
 _base_ = [
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/deit_300e.py',
@@ -41,16 +41,18 @@ model = dict(
     ),
 )
 train_cfg = dict(max_epochs=400)
-# Positions are computed, and the layer behind them is one like all others.
+# The position encoding is computed, and the layer after it has weight decay like any
+# other layer.
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={'.token_projection.conv.weight': dict(decay_mult=1.0)}
     )
 )
 
-# Each image three times in a batch of all GPUs, as the official script samples.
+# Repeated augmentation, as in the official script: each image occurs three times in a
+# batch over all GPUs.
 train_dataloader = dict(sampler=dict(type='RepeatAugSampler', shuffle=True))
-# The official test shows the whole short side.
+# In the official test, the crop covers the whole short side.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -14,11 +14,13 @@ from mmengine.config import Config
 
 from tools.configs.headers import MARK, Header, read_header
 
-UNKNOWN = 'no number is known.'
+UNPUBLISHED = 'no published number.'
+UNKNOWN = 'no published number is known to us.'
 BASE = 'the base config.'
-CONTROL = 'that there is a control.'
+EVERY_VALUE = 'every value of the recipe.'
+CONTROL = 'the matched control.'
 MIXES_ALL = 'CutMix mixes every batch and Mixup is off, as in its recipe for DeiT.'
-MIXES_HALF = 'unchanged, Mixup and CutMix in half of the batches each'
+MIXES_HALF = 'unchanged, with Mixup and CutMix in half of the batches each'
 
 
 @dataclass(frozen=True)
@@ -37,58 +39,60 @@ ROWS = (
     Row(
         'tlalign',
         'dhvt/*',
-        'in no paper.',
+        UNPUBLISHED,
         'the official recipe of DHVT, the base config.',
-        'that TL-Align runs with it, and its rule for head tokens '
+        'the use of this recipe for TL-Align, and its rule for head tokens '
         f'(Tracer.append_tokens). {MIXES_ALL}',
     ),
     Row(
         'tlalign',
         'pvt/*',
-        "the paper's table has PVT, but we could not confirm its numbers.",
+        "the paper's table contains PVT, but we could not confirm its numbers.",
         "PVT's own recipe, the base config.",
-        'that TL-Align runs with it; the paper does not say its PVT settings nor the '
-        f"grid of the box, here the patch embedding's. {MIXES_ALL}",
+        'the use of this recipe for TL-Align; the paper states neither its PVT '
+        'settings nor the grid of the box, which is here that of the patch embedding. '
+        f'{MIXES_ALL}',
     ),
     Row(
         'tlalign',
         'caswin/*',
-        'in no paper.',
+        UNPUBLISHED,
         BASE,
-        'that TL-Align runs with it and reads the target at the class token. '
-        f"{MIXES_ALL} The box lies on the patch embedding's grid.",
+        'the use of this recipe for TL-Align, which reads the target at the class '
+        f'token. {MIXES_ALL} The box lies on the grid of the patch embedding.',
     ),
     Row(
         'transmix',
         'dhvt/*',
-        'in no paper.',
+        UNPUBLISHED,
         'the official recipe of DHVT, the base config, which is the control.',
-        'that TransMix runs with it, and that what the class token gives to head '
-        'tokens counts for all tokens alike (Tracer.append_tokens).',
+        'the use of this recipe for TransMix, and the rule that the attention of the '
+        'class token to head tokens counts equally for all tokens '
+        '(Tracer.append_tokens).',
     ),
     Row(
         'transmix',
         'pvt/*',
-        'no number by the authors.',
+        'no number from the authors.',
         "PVT's own recipe, the base config, which is the control.",
-        f'that TransMix runs with it {MIXES_HALF}; the paper does not say its PVT '
-        'settings.',
+        f'the use of this recipe for TransMix, {MIXES_HALF}; the paper does not state '
+        'its PVT settings.',
     ),
     Row(
         'transmix',
         'caswin/*',
-        'no number by the authors.',
+        'no number from the authors.',
         'the base config, which is the control.',
-        f'that TransMix runs with it {MIXES_HALF}.',
+        f'the use of this recipe for TransMix, {MIXES_HALF}.',
     ),
-    Row('transmix', 'tlalign/tlalign_deit-*_cifar*', UNKNOWN, BASE, 'every number.'),
+    Row('transmix', 'tlalign/tlalign_deit-*_cifar*', UNKNOWN, BASE, EVERY_VALUE),
     Row(
         'cutmix',
         'tlalign/tlalign_deit-*_in1k',
         UNKNOWN,
         BASE,
-        'that there is a control; the paper compares with '
-        "DeiT's own recipe, which also has Mixup.",
+        "the matched control; the paper compares with DeiT's own recipe, which also "
+        'has Mixup.',
     ),
     Row('cutmix', 'tlalign/*', UNKNOWN, BASE, CONTROL),
     Row(
@@ -96,8 +100,8 @@ ROWS = (
         'transmix/transmix_deit-*_8xb32-*',
         UNKNOWN,
         BASE,
-        'that there is a control; what plain mixing reaches '
-        "with TransMix's recipe was asked in its tracker, never answered.",
+        "the matched control; a question in TransMix's tracker about the result of "
+        'plain mixing with this recipe was never answered.',
     ),
     Row('cutmix', 'transmix/transmix-official-switch_*', UNKNOWN, BASE, CONTROL),
     Row('cutmix', 'transmix/transmix_xcit-*', UNKNOWN, BASE, CONTROL),
@@ -106,8 +110,8 @@ ROWS = (
         'token_labeling/token-label_lvvit-*-310e_*',
         UNKNOWN,
         BASE,
-        f'{CONTROL} For training without maps the authors advise Mixup of 0.8 or '
-        'CutMix of 1.0 instead (issue 6 of their tracker).',
+        f'{CONTROL} For training without label maps the authors advise Mixup of 0.8 '
+        'or CutMix of 1.0 instead (issue 6 of their tracker).',
     ),
     Row('mixtoken', 'token_labeling/token-label_*', UNKNOWN, BASE, CONTROL),
 )
@@ -123,8 +127,8 @@ EXPECTED = {
 TITLES = dict(
     tlalign='TL-Align with {}',
     transmix='TransMix with {}',
-    cutmix='Control, plain mixing, of: {}',
-    mixtoken='Control, no label maps and the class token alone trained, of: {}',
+    cutmix='Control with plain mixing of: {}',
+    mixtoken='Control without label maps (only the class token is trained) of: {}',
 )
 PREFIXES = dict(tlalign='mmtlalign.TLAlign', transmix='mmtlalign.TransMix', cutmix='')
 WITH_BOX = """\
@@ -194,7 +198,7 @@ def derive(base: Path, path: Path, row: Row) -> str:
         title_of(header.title, row.method),
         run,
         EXPECTED.get(path.stem, row.expected),
-        'no.',
+        'not yet.',
         f'not measured by us{one}.',
         row.source,
         row.ours,

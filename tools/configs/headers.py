@@ -2,15 +2,17 @@
 
     # DeiT-S with TL-Align on ImageNet-1k, from scratch.
     #   bash tools/dist_train.sh configs/tlalign/NAME.py 8 --amp
-    # Expected: top-1 80.6 (plain DeiT 79.8), the official README's.
-    # Measured: no.
+    # Expected: top-1 80.6 (plain DeiT 79.8), from the official README.
+    # Measured: not yet.
     # Cost: not measured by us.
     # Source: official TL-Align script and ICCV 2023, §4.1.
     # Ours: see schedules/deit_300e.py.
 
-`Expected` quotes the results of others, with the source; `Measured` is ours, with seeds
-and the page that has the command; `Ours` lists the choices that are in no source.
-Tables and metafiles are made from these lines, so numbers are changed only there.
+`Expected` quotes published results, with their source. `Measured` has our own results,
+with the seeds and the page that states the command, or begins with `not yet`. `Cost` is
+the cost of training. `Source` says where the settings come from, and `Ours` lists the
+choices that no source states. Tables and metafiles are generated from these lines, so
+change numbers only there.
 """
 
 import textwrap

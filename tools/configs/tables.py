@@ -74,7 +74,8 @@ def recipes(folder: Path) -> str:
     rows = []
     for path in recipes_of(folder):
         header = read_header(path)
-        measured = NONE if header.measured == 'no.' else header.measured.rstrip('.')
+        measured = header.measured.rstrip('.')
+        measured = NONE if measured == 'not yet' else measured
         link = f'[{path.stem}]({path.relative_to(folder).as_posix()})'
         cells = cost_cells(costs[path.stem])[: 1 + classify]
         rows.append([link, header.expected.rstrip('.'), measured, *cells])

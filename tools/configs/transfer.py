@@ -145,31 +145,32 @@ def header(stem: str, backbone: Backbone, optimiser: str, data: str) -> Header:
             source = 'facebookresearch/dino issue 144'
     else:
         taken_over = (
-            f' Not confirmed for {images.title.partition(" at ")[0]}: the values are '
-            f'those of {recipe.values_of}.'
+            f' Not confirmed for {images.title.partition(" at ")[0]}: these are the '
+            f'values for {recipe.values_of}.'
         )
-    maps = '' if backbone.method == 'tlalign' else ', without maps'
+    maps = '' if backbone.method == 'tlalign' else ', without label maps'
     own = (
         ''
         if backbone.title.startswith('DeiT')
-        else f'{backbone.title} by this recipe, and '
+        else f'the use of this recipe for {backbone.title}, and '
     )
     return Header(
-        title=f'{images.title} from the {backbone.title} that '
-        f'{PRETRAINED_BY[backbone.method]} pretrained on ImageNet-1k: fine-tuning with '
-        f'{recipe.title}{maps}.',
+        title=f'{images.title}: fine-tuning with {recipe.title}{maps}, from the '
+        f'{backbone.title} pretrained with {PRETRAINED_BY[backbone.method]} on '
+        'ImageNet-1k.',
         run=[
             *train,
             '    (8 GPUs of 96 images; with another batch add --auto-scale-lr)',
-            '  ... --cfg-options pretrained=FILE.pth    another backbone; None: random',
-            'The matched control, which differs in these weights alone:',
+            '  ... --cfg-options pretrained=FILE.pth    another backbone; None: random '
+            'weights',
+            'The matched control, which differs only in these weights:',
             '  ... --work-dir work_dirs/control \\',
             f'      --cfg-options pretrained={backbone.checkpoint(backbone.control)}',
         ],
-        expected='no number is confirmed.',
-        measured='no.',
+        expected='no published number that we could confirm.',
+        measured='not yet.',
         cost=f'not measured by us; {images.steps.replace(" ", " steps ", 1)}'
         + ('.' if ' ' in images.steps else ' steps.'),
         source=f"DeiT's author ({source}); see the _base_ files.{taken_over}",
-        ours=f'{own}the initial weights.',
+        ours=f'{own}the choice of initial weights.',
     )

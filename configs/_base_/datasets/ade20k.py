@@ -1,5 +1,5 @@
 # ADE20K scene parsing, 150 classes, 512x512 crops: official Swin segmentation
-# code; the same pipeline stands in mmseg 1.2.2 (_base_/datasets/ade20k.py).
+# code; the same pipeline is in mmseg 1.2.2 (_base_/datasets/ade20k.py).
 # Layout: images/{training,validation} and annotations/{training,validation}.
 # Another folder: --cfg-options data_root=DIR moves every path below with it.
 data_root = 'data/ade/ADEChallengeData2016'
@@ -22,12 +22,13 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    # After the resize: the score is measured at the size of the label map.
+    # After the resize, so that the score is measured at the size of the label map.
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# The multi-scale + flip columns of the reference tables. As in the official code
-# the ratios are of the test size; mmseg 1.2.2 takes them of the file's own size.
+# The multi-scale + flip columns of the reference tables. As in the official code, the
+# ratios are relative to the test size; in mmseg 1.2.2 they are relative to the file's
+# own size.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,9 +1,9 @@
 # CamVid street scenes (Brostow et al. 2009) at 480x360, 11 classes, as the SegNet
-# authors packed them: 367 pictures for training, 101 for validation.
+# authors packed them: 367 images for training, 101 for validation.
 # Layout: {train,val}/*.png, as in their archive, or *.jpg, and {train,val}annot/*.png;
 # void is id 11.
 # Another folder: --cfg-options data_root=DIR moves every path below with it.
-# Ours: crops of 360 and the pipeline of ADE20K. A config that takes this file sets
+# Ours: crops of 360 and the pipeline of ADE20K. A config that uses this file sets
 # model.data_preprocessor.size to the crop and num_classes=11 in every head.
 data_root = 'data/camvid'
 
@@ -19,7 +19,7 @@ palette = [
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    # Void becomes 255, which mmseg neither learns nor scores.
+    # Void becomes 255, which mmseg ignores in training and evaluation.
     dict(type='mmtlalign.IgnoreLabels', labels=(11,)),
     dict(
         type='RandomResize',
@@ -35,7 +35,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(480, 360), keep_ratio=True),
-    # After the resize: the score is measured at the size of the label map.
+    # After the resize, so that the score is measured at the size of the label map.
     dict(type='LoadAnnotations'),
     dict(type='mmtlalign.IgnoreLabels', labels=(11,)),
     dict(type='PackSegInputs'),

@@ -1,4 +1,4 @@
-# CIFAR-100; all as for CIFAR-10 but the images. Normalisation: ImageNet's.
+# CIFAR-100; all else is as for CIFAR-10. Normalisation: that of ImageNet.
 _base_ = './cifar10_224px.py'
 
 dataset_type = 'CIFAR100'

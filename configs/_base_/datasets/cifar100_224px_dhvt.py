@@ -1,5 +1,5 @@
-# CIFAR-100 enlarged to 224 pixels as DHVT's official code fine-tunes on it: the
-# augmentation of ImageNet, on images that are RGB already.
+# CIFAR-100 enlarged to 224 pixels, as for fine-tuning in DHVT's official code: the
+# augmentation of ImageNet, on images that are already RGB.
 _base_ = './cifar100_224px.py'
 
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

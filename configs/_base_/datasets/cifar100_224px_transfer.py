@@ -1,4 +1,4 @@
-# CIFAR-100 for fine-tuning; all as for CIFAR-10 but the images.
+# CIFAR-100 for fine-tuning; all else is as for CIFAR-10.
 _base_ = './cifar10_224px_transfer.py'
 
 dataset_type = 'CIFAR100'

@@ -1,4 +1,5 @@
-# CIFAR-100; all as for CIFAR-10 but the images. Normalisation: mean and deviation of the training set, RGB.
+# CIFAR-100; all else is as for CIFAR-10. Normalisation: mean and standard deviation of
+# the training set, RGB.
 _base_ = './cifar10_32px.py'
 
 dataset_type = 'CIFAR100'

@@ -1,5 +1,5 @@
-# CIFAR-100 as DHVT's official script reads it: ImageNet's mean and deviation, and
-# random erasing. The augmentation draws as on ImageNet, but the crop is padded.
+# CIFAR-100 as in DHVT's official script: ImageNet's mean and standard deviation, and
+# random erasing. The augmentation is drawn as on ImageNet, but the crop is padded.
 _base_ = './cifar100_32px.py'
 
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
@@ -13,7 +13,7 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        # RGB here, unlike on images that are read from files.
+        # RGB here, unlike images that are read from files.
         hparams=dict(pad_val=[124, 116, 104], interpolation='bicubic'),
     ),
     dict(
@@ -28,7 +28,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 train_dataloader = dict(
-    # Each image three times in a batch of all GPUs.
+    # Repeated augmentation: each image occurs three times in a batch over all GPUs.
     sampler=dict(type='RepeatAugSampler', shuffle=True),
     dataset=dict(pipeline=train_pipeline),
 )

@@ -1,6 +1,6 @@
-# CIFAR-10 for fine-tuning as DeiT's code reads it at 224 pixels: enlarged, cropped,
-# augmented and tested as ImageNet, without random erasing. The images are RGB arrays.
-# Of 50,000 images 8 GPUs make 65 steps an epoch.
+# CIFAR-10 for fine-tuning at 224 pixels, as in DeiT's code: enlarged, cropped,
+# augmented and tested like ImageNet, without random erasing. The images are RGB arrays.
+# With 50,000 images, an epoch on 8 GPUs has 65 steps.
 _base_ = './cifar10_224px.py'
 
 train_pipeline = [
@@ -18,7 +18,7 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        # RGB here, unlike on images that are read from files.
+        # RGB here, unlike images that are read from files.
         hparams=dict(pad_val=[124, 116, 104], interpolation='bicubic'),
     ),
     dict(type='PackInputs'),
@@ -38,7 +38,8 @@ train_dataloader = dict(
     batch_size=96,
     num_workers=8,
     dataset=dict(pipeline=train_pipeline),
-    # Each image three times in a batch of all GPUs. The same epoch's length.
+    # Repeated augmentation: each image occurs three times in a batch over all GPUs. The
+    # length of an epoch does not change.
     sampler=dict(type='RepeatAugSampler', shuffle=True),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

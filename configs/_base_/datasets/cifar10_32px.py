@@ -1,5 +1,5 @@
-# CIFAR-10 at its own 32 pixels; downloads itself into data/cifar10.
-# Normalisation: mean and deviation of the training set, RGB.
+# CIFAR-10 at its own 32 pixels; it is downloaded to data/cifar10 automatically.
+# Normalisation: mean and standard deviation of the training set, RGB.
 dataset_type = 'CIFAR10'
 data_root = 'data/cifar10'
 data_preprocessor = dict(
@@ -18,7 +18,7 @@ train_pipeline = [
         total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        # RGB here, unlike on images that are read from files.
+        # RGB here, unlike images that are read from files.
         hparams=dict(pad_val=[125, 123, 114], interpolation='bicubic'),
     ),
     dict(type='PackInputs'),

@@ -1,6 +1,7 @@
 # COCO 2017 instance segmentation with the multi-scale augmentation of the 3x
-# schedule: flip, then either a short side of 480-800, or a smaller picture, a
-# random crop and the same again (DETR's; official Swin detection code).
+# schedule: flip, then either a short side of 480-800, or a smaller image, a random
+# crop, and then a short side of 480-800 (as in DETR and the official Swin detection
+# code).
 # Layout: train2017/, val2017/, annotations/instances_{train,val}2017.json.
 # Another folder: --cfg-options data_root=DIR moves every path below with it.
 data_root = 'data/coco'
@@ -80,7 +81,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    # mmdet's, by faster-coco-eval where it is installed: the same numbers.
+    # mmdet's metric; faster-coco-eval computes the same numbers where it is installed.
     type='mmtlalign.CocoMetric',
     ann_file=data_root + '/annotations/instances_val2017.json',
     metric=['bbox', 'segm'],

@@ -1,7 +1,7 @@
 # COCO 2017 instance segmentation with large-scale jitter (Ghiasi et al. 2021) to
-# 1024 pixels, as ViTDet trains: a picture of 0.1 to 2 times that size, of which a
+# 1024 pixels, as in ViTDet: the image is resized to 0.1 to 2 times that size, and a
 # crop of at most 1024 x 1024 is taken. Layout as in coco_instance.py.
-# Ours: what is smaller is filled up to the largest of its batch, not to 1024.
+# Ours: smaller images are padded to the largest of their batch, not to 1024.
 _base_ = './coco_instance.py'
 
 image_size = (1024, 1024)

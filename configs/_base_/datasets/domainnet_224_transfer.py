@@ -1,5 +1,5 @@
 # One set of DomainNet for fine-tuning: as domainnet_224.py, without random erasing.
-# Of the 33,525 training images of clipart 8 GPUs make 43 steps an epoch.
+# With the 33,525 training images of clipart, an epoch on 8 GPUs has 43 steps.
 _base_ = './domainnet_224.py'
 
 train_pipeline = [
@@ -8,6 +8,7 @@ train_pipeline = [
 train_dataloader = dict(
     batch_size=96,
     dataset=dict(pipeline=train_pipeline),
-    # Each image three times in a batch of all GPUs. The same epoch's length.
+    # Repeated augmentation: each image occurs three times in a batch over all GPUs. The
+    # length of an epoch does not change.
     sampler=dict(type='RepeatAugSampler', shuffle=True),
 )

@@ -1,4 +1,4 @@
-# Oxford Flowers-102, augmented as ImageNet without random erasing. Trained on the
+# Oxford Flowers-102, augmented like ImageNet but without random erasing. Trained on the
 # official train and val lists together, 2040 images: 2 steps an epoch on 8 GPUs.
 # Tested on 6149. Layout: jpg/, imagelabels.mat, setid.mat as they are downloaded.
 _base_ = './imagenet_224.py'
@@ -19,7 +19,8 @@ train_dataloader = dict(
         split='trainval',
         pipeline=train_pipeline,
     ),
-    # Each image three times in a batch of all GPUs. The same epoch's length.
+    # Repeated augmentation: each image occurs three times in a batch over all GPUs. The
+    # length of an epoch does not change.
     sampler=dict(type='RepeatAugSampler', shuffle=True),
 )
 val_dataloader = dict(

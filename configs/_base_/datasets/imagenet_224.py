@@ -1,6 +1,6 @@
 # ImageNet-1k with the augmentation of DeiT (ICML 2021, Table 9) and Swin
-# (ICCV 2021, §A2.1), batch mixing left to the model. Steps with mmtlalign before their
-# name draw as mmpretrain's do and take less time.
+# (ICCV 2021, §A2.1); batch mixing is left to the model. Pipeline steps of mmtlalign
+# draw like those of mmpretrain and take less time.
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet'
 data_preprocessor = dict(

@@ -1,5 +1,5 @@
 # ImageNet-1k with random crops and flips alone, as DINO and EsViT (official code) train
-# a linear layer on frozen features; tested as its base is.
+# a linear layer on frozen features; tested like its base.
 _base_ = './imagenet_224.py'
 
 train_dataloader = dict(

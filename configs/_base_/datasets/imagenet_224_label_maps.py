@@ -1,21 +1,23 @@
-# ImageNet-1k with label maps, as the released Token Labeling code reads it: flip,
-# RandAugment and the crop last, each with the map, random interpolation, test crops
-# of 0.9. What RandAugment and random erasing draw is in imagenet_224.py.
-# Layout: data/imagenet/{train,val}/<wnid>/*.JPEG, and data/imagenet_maps, what
-# tools/dataset_converters/make_label_maps.py makes of data/imagenet/train, or a folder of the released
-# .pt files. Elsewhere: --cfg-options data_root=DIR label_map_root=DIR.
-# topk=20: on maps of 18x18 cells with five classes each, 14x14 tokens name up to 45
-# classes, 24x24 and more up to 20. Measured, in one random crop of each of 200 images
-# of Imagenette (EfficientNet-Lite0 at 576 pixels): cut off is 0.0004 % of a token's
-# label (0.4 % at most). None cuts nothing, in samples of 0.8 MB instead of 0.04. The
-# label of the class token is whole in any case.
-# Ours: axes of the crop in order, and maps that move exactly as the image does
-# (docs/label_maps.md); RandAugment resamples bicubically.
+# ImageNet-1k with label maps, as in the released Token Labeling code: flip, RandAugment
+# and last the crop, each also applied to the map; random interpolation; test crops of
+# 0.9. The settings of RandAugment and random erasing are in imagenet_224.py.
+# Layout: data/imagenet/{train,val}/<wnid>/*.JPEG, and data/imagenet_maps, which is the
+# output of tools/dataset_converters/make_label_maps.py for data/imagenet/train, or a
+# folder of the released .pt files.
+# Other folders: --cfg-options data_root=DIR label_map_root=DIR.
+# topk=20: with maps of 18x18 cells with five classes each, a token has up to 45 classes
+# on a grid of 14x14 tokens, and up to 20 on grids of 24x24 and more. Measured on one
+# random crop of each of 200 images of Imagenette (EfficientNet-Lite0 at 576 pixels):
+# 0.0004 % of a token's label is cut off (0.4 % at most). None cuts off nothing, but
+# samples have 0.8 MB instead of 0.04. The label of the class token is complete in any
+# case.
+# Ours: the axes of the crop are in the right order, and maps move exactly like the
+# image (docs/label_maps.md); RandAugment resamples bicubically.
 _base_ = './imagenet_224.py'
 
 label_map_root = 'data/imagenet_maps'
 
-# Controls train without maps; the steps are the same.
+# The controls train without label maps; the steps are the same.
 _plain_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
@@ -73,7 +75,7 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(pipeline=train_pipeline),
-    # Maps are stacked by the workers.
+    # The workers stack the maps.
     collate_fn=dict(type='mmtlalign.collate_label_maps'),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,5 +1,5 @@
 # ImageNet-1k in two global views of 224 pixels and eight local ones of 96, as EsViT
-# (ICLR 2022, official code) and DINO make them. Labels are for k-NN alone.
+# (ICLR 2022, official code) and DINO make them. Labels are used for k-NN only.
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet'
 data_preprocessor = dict(
@@ -9,8 +9,8 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 # Random values are drawn anew for every view. Images are BGR until the data
-# preprocessor, which colour jitter does not know: its hue and saturation turn the
-# other way round the same circle.
+# preprocessor. Colour jitter does not take this into account: hue and saturation turn
+# the other way round the same circle.
 first = [
     dict(type='mmtlalign.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
@@ -32,7 +32,7 @@ crop = dict(
 )
 large = dict(crop, scale=224, crop_ratio_range=(0.4, 1.0))
 small = dict(crop, scale=96, crop_ratio_range=(0.05, 0.4))
-# Its radius is uniform in the range.
+# The radius is drawn uniformly from the range.
 blur = dict(
     type='GaussianBlur',
     magnitude_level=10,
@@ -70,7 +70,7 @@ train_dataloader = dict(
         ],
     ),
 )
-# For `mmtlalign.KNNHook`: the known images and the ones to classify.
+# For `mmtlalign.KNNHook`: the images with known labels, and those to classify.
 knn_bank = dict(
     batch_size=128,
     num_workers=8,

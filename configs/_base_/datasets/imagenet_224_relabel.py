@@ -1,18 +1,19 @@
-# ImageNet-1k as the released ReLabel code reads it (naver-ai/relabel_imagenet): crop,
-# flip, jitter of colours; tested on crops of 0.875.
-# Layout: data/imagenet/{train,val}/<wnid>/*.JPEG, and data/imagenet_maps, what
-# tools/dataset_converters/make_label_maps.py makes of data/imagenet/train, or a folder of .pt files.
-# Elsewhere: --cfg-options data_root=DIR label_map_root=DIR.
+# ImageNet-1k as in the released ReLabel code (naver-ai/relabel_imagenet): crop, flip,
+# colour jitter; tested on crops of 0.875.
+# Layout: data/imagenet/{train,val}/<wnid>/*.JPEG, and data/imagenet_maps, which is the
+# output of tools/dataset_converters/make_label_maps.py for data/imagenet/train, or a
+# folder of .pt files. Other folders: --cfg-options data_root=DIR label_map_root=DIR.
 # The label has no rows and columns, so a flip after the crop does not change it.
-# Ours: axes of the crop in order (docs/label_maps.md); no AlexNet lighting after the
-# jitter, since mmpretrain's step rounds to bytes that wrap, from white to black.
+# Ours: the axes of the crop are in the right order (docs/label_maps.md); no AlexNet
+# lighting after the jitter, since mmpretrain's step rounds to bytes that overflow, from
+# white to black.
 _base_ = './imagenet_224.py'
 
 label_map_root = 'data/imagenet_maps'
-# The labels of controls are made soft, too.
+# The labels of the controls are converted to soft labels as well.
 data_preprocessor = dict(to_onehot=True)
 
-# Controls train on the labels of the images; the steps are the same.
+# The controls train on the labels of the images; the steps are the same.
 _plain_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -1,4 +1,4 @@
-# ImageNet-1k as TransMix's released configs read it: random interpolation, no
+# ImageNet-1k as in TransMix's released configs: random interpolation, no
 # random erasing, test crops of 0.9.
 _base_ = './imagenet_224.py'
 

@@ -1,4 +1,4 @@
-# ImageNet-1k at 384 pixels, 24x24 tokens, test crops of 0.9. All else as
+# ImageNet-1k at 384 pixels, 24x24 tokens, test crops of 0.9. All else is as in
 # imagenet_224_label_maps.py.
 _base_ = './imagenet_224_label_maps.py'
 

@@ -1,5 +1,5 @@
-# ImageNet-1k at 448 pixels, 28x28 tokens, tested on the whole short side. All else as
-# imagenet_224_label_maps.py.
+# ImageNet-1k at 448 pixels, 28x28 tokens, tested on the whole short side. All else is
+# as in imagenet_224_label_maps.py.
 _base_ = './imagenet_224_label_maps.py'
 
 _plain_pipeline, train_pipeline = [

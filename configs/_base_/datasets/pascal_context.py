@@ -1,5 +1,5 @@
-# Pascal Context, 60 classes with background as class 0: crops of 480 of pictures with
-# a short side of 520, as the Segmenter authors train (their code's
+# Pascal Context, 60 classes with background as class 0: crops of 480 from images with a
+# short side of 520, as in the Segmenter authors' training (their code's
 # data/config/pascal_context.py with im_size 520, crop_size 480, max_ratio 8).
 # Layout: that of VOC2010, with SegmentationClassContext/ and
 # ImageSets/SegmentationContext/{train,val}.txt as mmseg prepares them.
@@ -8,7 +8,7 @@ data_root = 'data/VOCdevkit/VOC2010'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    # Whether label 0 is a class is asked of the data set: here it is background.
+    # The data set says whether label 0 is a class: here it is the background.
     dict(type='LoadAnnotations'),
     # mmseg 1.2.2 has (520, 520), which makes the long side 520.
     dict(
@@ -25,7 +25,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(4160, 520), keep_ratio=True),
-    # After the resize: the score is measured at the size of the label map.
+    # After the resize, so that the score is measured at the size of the label map.
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]

@@ -1,6 +1,6 @@
-# Stanford Cars, 196 classes; all as for Flowers-102 but the images: 8144 to train on,
-# 10 steps an epoch on 8 GPUs, 8041 to test. Layout: cars_annos.mat and car_ims/, or
-# cars_train/, cars_test/ and devkit/ with cars_test_annos_withlabels.mat.
+# Stanford Cars, 196 classes: 8144 training images, which are 10 steps an epoch on 8
+# GPUs, and 8041 test images. All else is as for Flowers-102. Layout: cars_annos.mat and
+# car_ims/, or cars_train/, cars_test/ and devkit/ with cars_test_annos_withlabels.mat.
 _base_ = './flowers102_224.py'
 
 dataset_type = 'StanfordCars'

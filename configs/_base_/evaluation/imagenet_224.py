@@ -1,5 +1,5 @@
-# ImageNet-1k's validation pictures as the recipes test them: what the other files here
-# change. Data and metric alone; a model and what runs it come from elsewhere.
+# ImageNet-1k's validation images, tested as in the recipes; the other files here change
+# this one. It contains data and metric only; model and runtime come from elsewhere.
 data_root = 'data/imagenet'
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,6 +1,6 @@
-# ImageNet-C: mean error and mCE. 75 times 50,000 pictures; one of the 75: --cfg-options
+# ImageNet-C: mean error and mCE on 75 sets of 50,000 images. One of them: --cfg-options
 # test_dataloader.dataset.corruption=fog test_dataloader.dataset.severity=3
-# The pictures are cropped to 224 already.
+# The images are already cropped to 224.
 _base_ = './imagenet_224.py'
 
 data_root = 'data/imagenet-c'

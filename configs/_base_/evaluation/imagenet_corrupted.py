@@ -1,5 +1,5 @@
-# ImageNet's validation pictures, corrupted on the fly: one corruption and severity. Not
-# the pictures of ImageNet-C, so never divided by AlexNet's errors.
+# ImageNet's validation images, corrupted on the fly with one corruption and severity.
+# They are not the images of ImageNet-C, so errors are never divided by AlexNet's.
 _base_ = './imagenet_224.py'
 
 _load, _resize, _crop, _ = _base_.test_pipeline

@@ -1,4 +1,5 @@
-# ImageNet-O, told from ImageNet's validation pictures of the same 200 classes.
+# ImageNet-O, to be distinguished from ImageNet's validation images of the same 200
+# classes.
 _base_ = './imagenet_224.py'
 
 data_root = 'data/imagenet-o'

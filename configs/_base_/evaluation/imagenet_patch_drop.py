@@ -1,4 +1,4 @@
-# ImageNet's validation pictures with half of 14x14 patches black, at random.
+# ImageNet's validation images with a random half of 14x14 patches set to black.
 _base_ = './imagenet_224.py'
 
 _load, _resize, _crop, _pack = _base_.test_pipeline

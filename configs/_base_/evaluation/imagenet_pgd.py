@@ -1,4 +1,4 @@
-# ImageNet's validation pictures, attacked by PGD of 5 steps within 1/255; others:
+# ImageNet's validation images, attacked by PGD of 5 steps within 1/255; other attacks:
 # --cfg-options test_cfg.protocol=None test_cfg.epsilon=0.004 test_cfg.steps=10
 _base_ = './imagenet_224.py'
 

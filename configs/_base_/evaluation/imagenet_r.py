@@ -1,5 +1,5 @@
 # ImageNet-R: accuracy and calibration among its 200 classes.
-# ImageNet's own pictures of these classes, to compare: --cfg-options
+# To compare with ImageNet's own images of these classes: --cfg-options
 # data_root=data/imagenet/val test_dataloader.dataset.clean=True
 _base_ = './imagenet_224.py'
 

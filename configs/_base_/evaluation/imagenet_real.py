@@ -1,4 +1,4 @@
-# ImageNet's validation pictures with the labels of ReaL.
+# ImageNet's validation images with the labels of ReaL.
 _base_ = './imagenet_224.py'
 
 test_dataloader = dict(

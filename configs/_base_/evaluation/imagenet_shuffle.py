@@ -1,4 +1,4 @@
-# ImageNet's validation pictures with 4x4 cells in a random order.
+# ImageNet's validation images with 4x4 cells in a random order.
 _base_ = './imagenet_224.py'
 
 _load, _resize, _crop, _pack = _base_.test_pipeline

@@ -1,6 +1,6 @@
 # Cascade Mask R-CNN on DHVT-S. Ours: DHVT's paper has no dense task; the heads are
-# those of Swin-T. The four maps of one size become strides 4, 8, 16 and 32 as mmseg
-# makes a pyramid of a BEiT, and the FPN follows. mmdet 3.3.0 has no such neck.
+# those of Swin-T. Four feature maps of one size are resampled to strides 4, 8, 16 and
+# 32, as mmseg does for BEiT, and passed to the FPN. mmdet 3.3.0 has no such neck.
 _base_ = './cascade_mask_rcnn_swin_fpn.py'
 
 model = dict(
@@ -13,11 +13,12 @@ model = dict(
         # The last of the four maps passes the final norm; the others do not.
         out_indices=(2, 5, 8, 11),
         drop_path_rate=0.1,
-        # Ours: across GPUs in the feed-forward too, where two images a GPU are few.
+        # Ours: batch norm is across GPUs in the feed-forward as well, since two images
+        # per GPU are few.
         patch_norm_cfg=dict(type='SyncBN'),
         ffn_norm_cfg=dict(type='SyncBN'),
     ),
-    # A list is run one after the other.
+    # The necks of the list run one after the other.
     neck=[
         dict(type='mmseg.Feature2Pyramid', embed_dim=384, rescales=[4, 2, 1, 0.5]),
         dict(
@@ -29,5 +30,6 @@ model = dict(
     ],
 )
 
-# Reads the top-level `pretrained`. Nothing here is new to a classifier's DHVT.
+# Reads the top-level `pretrained`. A classifier's DHVT has all parameters of this
+# backbone.
 custom_hooks = [dict(type='mmtlalign.PretrainedBackboneHook')]

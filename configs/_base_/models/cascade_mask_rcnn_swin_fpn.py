@@ -1,7 +1,7 @@
 # Cascade Mask R-CNN with FPN on Swin-T: Liu et al. 2021 (official
 # Swin-Transformer-Object-Detection, cascade_mask_rcnn_swin_tiny_patch4_window7_
 # mstrain_480-800_giou_4conv1f_adamw_3x_coco). mmdet 3.3.0 has no Swin form of
-# it; what the official file inherits is written out here.
+# it; the settings that the official file inherits are written out here.
 # Ours: the backbone is mmpretrain's class, so that a classification checkpoint
 # loads key by key.
 model = dict(
@@ -19,11 +19,11 @@ model = dict(
         arch='tiny',
         window_size=7,
         out_indices=(0, 1, 2, 3),
-        # The default, False, refuses maps smaller than a window.
+        # With the default, False, maps smaller than a window are an error.
         pad_small_map=True,
         drop_path_rate=0.2,
         # LayerNorm's eps stays 1e-5, mmpretrain's default, as in pretraining.
-        # Only for runs from random weights; as the classifiers of mmpretrain.
+        # Only for runs from random weights; the same as in mmpretrain's classifiers.
         init_cfg=[
             dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
@@ -63,7 +63,7 @@ model = dict(
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
         ),
-        # Each stage regresses finer than the one before.
+        # Each stage regresses more finely than the one before.
         bbox_head=[
             dict(
                 type='ConvFCBBoxHead',
@@ -80,7 +80,7 @@ model = dict(
                     target_stds=stds,
                 ),
                 reg_class_agnostic=False,
-                # GIoU is a loss of boxes, not of deltas.
+                # The GIoU loss compares boxes, not deltas.
                 reg_decoded_bbox=True,
                 norm_cfg=dict(type='SyncBN', requires_grad=True),
                 loss_cls=dict(type='CrossEntropyLoss', loss_weight=1.0),
@@ -134,7 +134,7 @@ model = dict(
             nms=dict(type='nms', iou_threshold=0.7),
             min_bbox_size=0,
         ),
-        # Each stage asks for a better overlap than the one before.
+        # Each stage requires a higher overlap than the one before.
         rcnn=[
             dict(
                 assigner=dict(
@@ -175,7 +175,7 @@ model = dict(
     ),
 )
 
-# Reads the top-level `pretrained`. Classification has only the last norm.
+# Reads the top-level `pretrained`. A classifier has only the last norm.
 custom_hooks = [
     dict(
         type='mmtlalign.PretrainedBackboneHook',

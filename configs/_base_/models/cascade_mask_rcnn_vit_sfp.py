@@ -33,10 +33,11 @@ model = dict(
     ),
     rpn_head=dict(num_convs=2),
     roi_head=dict(bbox_head=box_heads, mask_head=dict(norm_cfg=norm)),
-    # As in detectron2. With 0, the cascade's, a jittered picture that is smaller than
-    # every anchor would end the run.
+    # As in detectron2. With 0, the value of the cascade, a jittered image that is
+    # smaller than every anchor would stop the run.
     train_cfg=dict(rpn=dict(allowed_border=-1)),
 )
 
-# Reads the top-level `pretrained`. All but the class token is there.
+# Reads the top-level `pretrained`. All of a classifier's ViT is used except the class
+# token.
 custom_hooks = [dict(type='mmtlalign.PretrainedBackboneHook')]

@@ -1,5 +1,5 @@
-# Swin-T with class attention (TransMix, CVPR 2022), mixed as Swin's own recipe does;
-# the other sizes change arch and in_channels.
+# Swin-T with class attention (TransMix, CVPR 2022), mixed as in Swin's own recipe; the
+# other sizes change arch and in_channels.
 model = dict(
     type='mmtlalign.MixClassifier',
     backbone=dict(

@@ -1,5 +1,5 @@
-# DHVT-T (NeurIPS 2022) for CIFAR with patches of 4, mixed as its official script
-# does; other variants change arch, patch_size and in_channels.
+# DHVT-T (NeurIPS 2022) for CIFAR with patches of 4, mixed as in its official script;
+# other variants change arch, patch_size and in_channels.
 model = dict(
     type='mmtlalign.MixClassifier',
     backbone=dict(
@@ -8,7 +8,8 @@ model = dict(
         patch_size=4,
         # The same for T and S.
         drop_path_rate=0.1,
-        # Across GPUs, as in the official code; the feed-forward's norms are not.
+        # Batch norm across GPUs, as in the official code; that of the feed-forward is
+        # not.
         patch_norm_cfg=dict(type='SyncBN'),
     ),
     head=dict(

@@ -1,6 +1,7 @@
-# EsViT (ICLR 2022) with DHVT-S (NeurIPS 2022), which is in neither paper: the class
-# token is the view, the other tokens are the regions. It has no position embedding.
-# Batch norm sees large and small views apart, as the official code's backbones do.
+# EsViT (ICLR 2022) with DHVT-S (NeurIPS 2022), a combination that is in neither paper:
+# the class token is the view, the other tokens are the regions. DHVT has no position
+# embedding. Large and small views have separate batch statistics, as with the backbones
+# of the official code.
 head = dict(type='mmtlalign.EsViTHead', in_channels=384)
 model = dict(
     type='mmtlalign.EsViT',

@@ -1,5 +1,6 @@
-# EsViT (ICLR 2022) with ResNet-50, of the paper's ablation: regions are the last map,
-# the view is its mean. Batch norm across GPUs, as in the official code.
+# EsViT (ICLR 2022) with ResNet-50, from the paper's ablation: the positions of the last
+# map are the regions, its mean is the view. Batch norm across GPUs, as in the official
+# code.
 head = dict(type='mmtlalign.EsViTHead', in_channels=2048)
 model = dict(
     type='mmtlalign.EsViT',

@@ -1,8 +1,8 @@
 # EsViT (ICLR 2022) with Swin-T, window 7, view and region loss.
 #
-# The backbone is mmpretrain's, with the geometry of the official code: windows are
-# decided at 224 pixels and stay so for smaller views, which are padded; the last stage
-# is one window there and never shifted; every LayerNorm has eps 1e-6.
+# The backbone is mmpretrain's, with the geometry of the official code: window sizes are
+# determined at 224 pixels and kept for smaller views, which are padded; the last stage
+# is one window there and is never shifted; every LayerNorm has eps 1e-6.
 eps = dict(norm_cfg=dict(type='LN', eps=1e-6))
 stage = dict(block_cfgs=eps, downsample_cfg=eps)
 last_stage = dict(block_cfgs=dict(shift=False, **eps))

@@ -1,5 +1,5 @@
 # The linear head of Segmenter on DeiT-S: one 1x1 convolution on the last block's
-# tokens, enlarged to the picture. As in mmseg 1.2.2's segmenter_vit-s_fcn.
+# tokens, resized to the image, as in mmseg 1.2.2's segmenter_vit-s_fcn.
 _base_ = './segmenter_deit.py'
 
 model = dict(

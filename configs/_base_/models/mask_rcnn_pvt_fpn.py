@@ -7,10 +7,10 @@ model = dict(
         _delete_=True,
         type='mmtlalign.PVT',
         arch='small',
-        # The size of pretraining; positions are resized to every picture.
+        # The size of pretraining; position embeddings are resized for every image.
         img_size=224,
-        # The class token and the final norm are the classifier's alone: they are
-        # left out when its checkpoint is loaded, as in the official code.
+        # Only the classifier has the class token and the final norm: they are skipped
+        # when its checkpoint is loaded, as in the official code.
         with_cls_token=False,
         out_type='featmap',
         out_indices=(0, 1, 2, 3),
@@ -19,5 +19,5 @@ model = dict(
     neck=dict(in_channels=[64, 128, 320, 512]),
 )
 
-# Reads the top-level `pretrained`. All that is left was in the classifier.
+# Reads the top-level `pretrained`. The classifier has all parameters of this backbone.
 custom_hooks = [dict(type='mmtlalign.PretrainedBackboneHook')]

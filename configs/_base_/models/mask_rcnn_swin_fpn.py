@@ -17,13 +17,13 @@ model = dict(
         type='mmpretrain.SwinTransformer',
         arch='tiny',
         window_size=7,
-        # All four are read: a norm without a reader would have no gradient.
+        # All four are used: a norm whose output is not used would have no gradient.
         out_indices=(0, 1, 2, 3),
-        # The default, False, refuses maps smaller than a window.
+        # With the default, False, maps smaller than a window are an error.
         pad_small_map=True,
         drop_path_rate=0.2,
         # LayerNorm's eps stays 1e-5, mmpretrain's default, as in pretraining.
-        # Only for runs from random weights; as the classifiers of mmpretrain.
+        # Only for runs from random weights; the same as in mmpretrain's classifiers.
         init_cfg=[
             dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
@@ -155,7 +155,7 @@ model = dict(
     ),
 )
 
-# Reads the top-level `pretrained`. Classification has only the last norm.
+# Reads the top-level `pretrained`. A classifier has only the last norm.
 custom_hooks = [
     dict(
         type='mmtlalign.PretrainedBackboneHook',

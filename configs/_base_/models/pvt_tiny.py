@@ -1,5 +1,5 @@
-# PVT-T (ICCV 2021) with the class token of its paper, mixed as its official script
-# does; the other sizes change arch.
+# PVT-T (ICCV 2021) with the class token of its paper, mixed as in its official script;
+# the other sizes change arch.
 model = dict(
     type='mmtlalign.MixClassifier',
     backbone=dict(type='mmtlalign.PVT', arch='tiny', drop_path_rate=0.1),

@@ -1,7 +1,7 @@
 # Segmenter (Strudel et al. 2021) on DeiT-S: a mask transformer of two layers on the
 # last block's tokens, after the final norm. Values of the authors' code for DeiT.
-# In mmseg 1.2.2 the decoder has drop path 0.1 and no dropout, and pictures are
-# normalised for ViT weights: mean = std = 127.5, wrong for DeiT.
+# In mmseg 1.2.2 the decoder has drop path 0.1 and no dropout, and images are normalised
+# for ViT weights: mean = std = 127.5, which is wrong for DeiT.
 # Ours: the backbone is mmpretrain's class, so that a classification checkpoint
 # loads key by key. There is no segmentor-level `pretrained`, which mmseg would push
 # into the backbone; the hook below reads the config's top-level one.
@@ -15,7 +15,8 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
         size=(512, 512),  # the crop of training
-        # Whole patches, cut off again from the prediction, as the authors do it.
+        # Images are padded to whole patches and predictions cropped back, as in the
+        # authors' code.
         test_cfg=dict(size_divisor=16),
     ),
     backbone=dict(
@@ -23,10 +24,10 @@ model = dict(
         arch='deit-small',
         img_size=512,
         patch_size=16,
-        out_type='featmap',  # of the last block alone
+        out_type='featmap',  # of the last block only
         final_norm=True,
         drop_path_rate=0.1,
-        # Only for runs from random weights; as the classifiers of mmpretrain.
+        # Only for runs from random weights; the same as in mmpretrain's classifiers.
         init_cfg=[
             dict(type='TruncNormal', layer='Linear', std=0.02),
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
@@ -48,9 +49,9 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0),
     ),
     train_cfg=dict(),
-    # Pictures smaller than the window are taken as they are.
+    # Images smaller than the window are used as they are.
     test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(512, 512)),
 )
 
-# Nothing of a classifier's ViT is left out, nothing is new.
+# The backbone has exactly the parameters of a classifier's ViT.
 custom_hooks = [dict(type='mmtlalign.PretrainedBackboneHook')]

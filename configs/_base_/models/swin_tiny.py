@@ -17,7 +17,8 @@ model = dict(
         dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
     ],
     train_cfg=dict(
-        # Ours: the paper does not say on which grid; the patch embedding's.
+        # Ours: the grid of the patch embedding; the paper does not say which grid it
+        # uses.
         augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=4)],
         probs=None,
     ),

@@ -7,7 +7,7 @@ model = dict(
         qkv_bias=True,
         norm_cfg=dict(type='LN', eps=1e-6),
         norm_after_stage=[False, False, False, True],
-        # Ours: the authors' repository gives 0.3, for the base size alone.
+        # Ours: the authors' repository states 0.3, but only for the base size.
         drop_path_rate=0.2,
     ),
     neck=dict(type='GlobalAveragePooling'),
@@ -23,7 +23,7 @@ model = dict(
         dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
     ],
     train_cfg=dict(
-        # Ours: no paper says on which grid; the patch embedding's.
+        # Ours: the grid of the patch embedding; no paper says which grid to use.
         augments=[dict(type='mmtlalign.TokenCutMix', alpha=1.0, patch_size=4)],
         probs=None,
     ),

@@ -26,7 +26,7 @@ model = dict(
         # neither here nor in mmseg. LayerNorm's eps stays 1e-6, as in DeiT.
         final_norm=True,
         drop_path_rate=0.1,
-        # Only for runs from random weights; as the classifiers of mmpretrain.
+        # Only for runs from random weights; the same as in mmpretrain's classifiers.
         init_cfg=[
             dict(type='TruncNormal', layer='Linear', std=0.02),
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
@@ -67,5 +67,6 @@ model = dict(
     test_cfg=dict(mode='whole'),
 )
 
-# Reads the top-level `pretrained`. Nothing here is new to a classifier's ViT.
+# Reads the top-level `pretrained`. A classifier's ViT has all parameters of this
+# backbone.
 custom_hooks = [dict(type='mmtlalign.PretrainedBackboneHook')]

@@ -12,7 +12,8 @@ model = dict(
         # The last of the four maps passes the final norm, as in DeiT-S.
         out_indices=(2, 5, 8, 11),
         drop_path_rate=0.1,
-        # Ours: across GPUs in the feed-forward too, where two images a GPU are few.
+        # Ours: batch norm is across GPUs in the feed-forward as well, since two images
+        # per GPU are few.
         patch_norm_cfg=dict(type='SyncBN'),
         ffn_norm_cfg=dict(type='SyncBN'),
     )

@@ -2,15 +2,15 @@
 # Four layers without a final norm, side layers of strides 4, 8, 16 and 16, narrow
 # heads; the last map has 2048 channels.
 # Ours: stochastic depth, which the official code passes on as dropout of the
-# feed-forward (mlp_drop_rate here), and positions of the crop's 32x32 tokens, which
-# are resized while loading (there the grid of pretraining, resized at every step),
-# and norms that keep the eps of pretraining, 1e-5 (there norm_cfg=dict(type='LN',
-# eps=1e-6)).
+# feed-forward (mlp_drop_rate here), and position embeddings for the crop's 32x32
+# tokens, which are resized while loading (in the official code they have the grid of
+# pretraining and are resized at every step), and norms that keep the eps of
+# pretraining, 1e-5 (there norm_cfg=dict(type='LN', eps=1e-6)).
 # The stem's norms are not synchronised, as in pretraining.
 _base_ = './upernet_deit.py'
 
 model = dict(
-    # Pictures are filled up to whole patches, and predictions cut back.
+    # Images are padded to whole patches, and predictions are cropped back.
     data_preprocessor=dict(test_cfg=dict(size_divisor=16)),
     backbone=dict(
         _delete_=True,

@@ -1,6 +1,6 @@
 # UPerNet on Swin-T: Liu et al. 2021 (official Swin-Transformer-Semantic-
-# Segmentation, upernet_swin_tiny_patch4_window7_512x512_160k_ade20k); the same
-# values stand in mmseg 1.2.2 (_base_/models/upernet_swin.py).
+# Segmentation, upernet_swin_tiny_patch4_window7_512x512_160k_ade20k); the same values
+# are in mmseg 1.2.2 (_base_/models/upernet_swin.py).
 # Ours: the backbone is mmpretrain's class, so that a classification checkpoint
 # loads key by key.
 model = dict(
@@ -19,11 +19,11 @@ model = dict(
         arch='tiny',
         window_size=7,
         out_indices=(0, 1, 2, 3),
-        # The default, False, refuses maps smaller than a window.
+        # With the default, False, maps smaller than a window are an error.
         pad_small_map=True,
         drop_path_rate=0.3,
         # LayerNorm's eps stays 1e-5, mmpretrain's default, as in pretraining.
-        # Only for runs from random weights; as the classifiers of mmpretrain.
+        # Only for runs from random weights; the same as in mmpretrain's classifiers.
         init_cfg=[
             dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
             dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
@@ -58,7 +58,7 @@ model = dict(
     test_cfg=dict(mode='whole'),
 )
 
-# Reads the top-level `pretrained`. Classification has only the last norm.
+# Reads the top-level `pretrained`. A classifier has only the last norm.
 custom_hooks = [
     dict(
         type='mmtlalign.PretrainedBackboneHook',

@@ -1,5 +1,5 @@
-# 100 epochs of fine-tuning for a batch of 1024, rates falling towards the input:
-# mmpretrain 1.2.0, beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py.
+# 100 epochs of fine-tuning for a batch of 1024, learning rates decrease towards the
+# input: mmpretrain 1.2.0, beit/benchmarks/beit-base-p16_8xb128-coslr-100e_in1k.py.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05, betas=(0.9, 0.999)),
     constructor='LearningRateDecayOptimWrapperConstructor',

@@ -1,5 +1,5 @@
-# 12 epochs, tenfold drops at 8 and 11: the 1x form of the official Swin detection
-# code; all else as 3x. Mask R-CNN takes it too.
+# 12 epochs, tenfold drops at 8 and 11: the 1x schedule of the official Swin detection
+# code; all else is as in 3x. It is also used for Mask R-CNN.
 _base_ = './cascade_3x.py'
 
 param_scheduler = [

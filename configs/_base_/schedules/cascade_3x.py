@@ -1,12 +1,12 @@
 # 36 epochs of AdamW at batch 16, tenfold drops at 27 and 33, for Cascade Mask R-CNN
 # and Mask R-CNN: official Swin detection code. Warm-up is its 500 iterations (mmdet
 # 3's 3x files: 1000).
-# Mixed precision as there, by torch instead of apex. It needs a GPU; on a CPU
+# Mixed precision as there, but with torch instead of apex. It needs a GPU; on a CPU
 # add --cfg-options optim_wrapper.type=OptimWrapper.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
-    # Matched by substring of the parameter's name; everything else decays.
+    # Keys match substrings of parameter names; everything else has weight decay.
     paramwise_cfg=dict(
         custom_keys={
             'absolute_pos_embed': dict(decay_mult=0.0),
@@ -33,5 +33,5 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=36, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# 8 GPUs x 2 images. --auto-scale-lr scales the rate to another batch.
+# 8 GPUs x 2 images. --auto-scale-lr scales the learning rate for another batch size.
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,5 +1,6 @@
-# 200 epochs for a batch of 128 on one GPU. Ours: no paper gives values for
-# training these models on CIFAR from scratch; DeiT's, scaled to the batch.
+# 200 epochs for a batch of 128 on one GPU. Ours: no paper gives values for training
+# these models on CIFAR from scratch, so the values are DeiT's, scaled to the batch
+# size.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(

@@ -1,4 +1,4 @@
-# 300 epochs as TL-Align's official script runs them, for a batch of 1024.
+# 300 epochs as in TL-Align's official script, for a batch of 1024.
 # Ours: the learning rate warms up by iteration rather than by epoch, and the
 # cosine starts when the warm-up ends (the official phase counts from epoch 0).
 optim_wrapper = dict(

@@ -1,14 +1,14 @@
-# 300 epochs as DHVT's official script trains DHVT-T on CIFAR, for a batch of 512;
-# its learning rate is 1e-3 x batch / 512.
-# Ours: the learning rate warms up by iteration rather than by epoch, and the
-# cosine starts when the warm-up ends. In the official code its phase counts from
-# epoch 0, and the first epoch's rate is used twice. The average of the weights that
-# the official code keeps but never evaluates is not kept.
+# 300 epochs as in DHVT's official script for DHVT-T on CIFAR, for a batch of 512; the
+# learning rate is 1e-3 x batch / 512.
+# Ours: the learning rate warms up by iteration rather than by epoch, and the cosine
+# starts when the warm-up ends. In the official code its phase counts from epoch 0, and
+# the first epoch's rate is used twice. The official code also keeps averaged weights,
+# but never evaluates them; they are not kept here.
 optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)
     ),
-    # Head embeddings and the affine scales of the patch embedding do decay.
+    # Head embeddings and the affine scales of the patch embedding do have weight decay.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

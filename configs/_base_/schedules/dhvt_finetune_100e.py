@@ -1,5 +1,5 @@
 # DHVT's official script for fine-tuning DHVT-S from ImageNet, which the paper also
-# describes for DHVT-T: 5e-4 x batch / 512, batch 256, next to no weight decay.
+# describes for DHVT-T: 5e-4 x batch / 512, batch 256, almost no weight decay.
 _base_ = './dhvt_300e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4, weight_decay=1e-8))

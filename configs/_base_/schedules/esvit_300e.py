@@ -2,13 +2,13 @@
 # learning rate 5e-4 for each 256 images, weight decay rising, both by iteration.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04),
-    # Biases and norms have no decay; bias tables of windows do.
+    # Biases and norms have no weight decay; the bias tables of windows do.
     paramwise_cfg=dict(flat_decay_mult=0.0),
 )
 param_scheduler = [
     dict(
         type='LinearLR',
-        start_factor=1e-8,  # from 0, which would stay 0
+        start_factor=1e-8,  # almost 0: a factor of 0 would keep the rate at 0
         by_epoch=True,
         end=10,
         convert_to_iter_based=True,

@@ -1,5 +1,5 @@
-# Linear evaluation as DINO and EsViT (official code): SGD without weight decay, 100
-# epochs, a cosine to 0 by epochs, a batch of 1024. Each layer of the head learns at its
+# Linear evaluation as in DINO and EsViT (official code): SGD without weight decay, 100
+# epochs, a cosine to 0 by epochs, a batch of 1024. Each layer of the head has its own
 # multiple of `lr`, which is batch / 256 as in the official scaling.
 optim_wrapper = dict(
     constructor='mmtlalign.LinearProbeOptimWrapperConstructor',

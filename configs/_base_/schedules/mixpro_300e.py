@@ -1,5 +1,5 @@
-# 300 epochs as MixPro's official configs run them, for a batch of 1024: as
-# ``deit_300e.py``, with 20 epochs of warm-up.
+# 300 epochs as in MixPro's official configs, for a batch of 1024: the same as
+# ``deit_300e.py``, but with 20 epochs of warm-up.
 _base_ = './deit_300e.py'
 
 param_scheduler = [

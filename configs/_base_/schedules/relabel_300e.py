@@ -1,12 +1,13 @@
 # The released ReLabel code for ResNet-50 (naver-ai/relabel_imagenet): batch 1024, 300
-# epochs, warm-up from 0 and cosine to 0, both by iteration; everything decays.
+# epochs, warm-up from 0 and cosine to 0, both by iteration; all parameters have weight
+# decay.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True)
 )
 param_scheduler = [
     dict(
         type='LinearLR',
-        start_factor=1e-6,  # 0 is refused
+        start_factor=1e-6,  # 0 is not accepted
         by_epoch=True,
         end=5,
         convert_to_iter_based=True,

@@ -1,5 +1,5 @@
-# Segmenter authors' 256 epochs of Pascal Context (4,998 pictures) in batches of 16,
-# at the rate of ADE20K.
+# The Segmenter authors' 256 epochs of Pascal Context (4,998 images) in batches of 16,
+# with the learning rate of ADE20K.
 _base_ = './segmenter_160k.py'
 
 param_scheduler = [

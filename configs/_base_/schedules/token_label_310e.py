@@ -30,10 +30,11 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=310, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-# The released code does not scale the rate; its author advises 4e-4 for a batch of 256
-# (issue 17), which is what --auto-scale-lr makes of it.
+# The released code does not scale the learning rate; its author advises 4e-4 for a
+# batch of 256 (issue 17), which is also the result of --auto-scale-lr.
 auto_scale_lr = dict(base_batch_size=1024)
-# The released code averages and reports weights and running statistics.
+# The released code averages weights and running statistics, and reports results of the
+# averages.
 custom_hooks = [
     dict(type='EMAHook', momentum=8e-5, update_buffers=True, priority='ABOVE_NORMAL')
 ]

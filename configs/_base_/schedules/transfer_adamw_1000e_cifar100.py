@@ -1,6 +1,6 @@
-# Fine-tuning on CIFAR-100 with AdamW: facebookresearch/dino issue 144. The rate alone
-# differs. Not confirmed: whether 5e-6 is meant before DeiT's scaling by 768 / 512,
-# which would make it that of CIFAR-10.
+# Fine-tuning on CIFAR-100 with AdamW: facebookresearch/dino issue 144. Only the
+# learning rate differs. Not confirmed: whether 5e-6 is the rate before DeiT's scaling
+# by 768 / 512, which would make it equal to that of CIFAR-10.
 _base_ = './transfer_adamw_1000e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=5e-6))

@@ -1,9 +1,10 @@
 # DeiT's fine-tuning on CIFAR-10 and Cars with SGD, for a batch of 768: its author in
-# facebookresearch/deit issue 45. Stochastic depth is off (in the configs), random
-# erasing too (in the data), the rest as on ImageNet: warm-up, smallest rate, no decay
-# of norms and biases; momentum 0.9 of Nesterov is what DeiT's code makes of
-# `--opt sgd`. Not confirmed: whether 0.01 is meant before DeiT's scaling by 768 / 512;
-# taken as it stands. Ours: the cosine starts when the warm-up ends; tested every 10.
+# facebookresearch/deit issue 45. Stochastic depth is off (in the configs), and so is
+# random erasing (in the data). The rest is as on ImageNet: warm-up, minimum learning
+# rate, no weight decay of norms and biases. In DeiT's code, `--opt sgd` means Nesterov
+# momentum of 0.9. Not confirmed: whether 0.01 is the rate before DeiT's scaling by 768
+# / 512; it is used as stated. Ours: the cosine starts when the warm-up ends; the model
+# is tested every 10 epochs.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True),
     paramwise_cfg=dict(
@@ -30,5 +31,5 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=1000, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
-# With --auto-scale-lr the rate follows the batch: 0.01 x batch / 768.
+# With --auto-scale-lr the learning rate is 0.01 x batch / 768.
 auto_scale_lr = dict(base_batch_size=768)

@@ -1,5 +1,5 @@
-# TransMix's released configs: batch 256, 300 epochs of cosine to 1e-5, then 10
-# at that value. As in ``deit_300e.py``, ours is the warm-up by iteration.
+# TransMix's released configs: batch 256, 300 epochs of cosine to 1e-5, then 10 at that
+# value. Ours: the warm-up by iteration, as in ``deit_300e.py``.
 optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=1e-3, weight_decay=0.03, eps=1e-8, betas=(0.9, 0.999)
@@ -27,7 +27,7 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=310, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-# The learning rate is not scaled by the batch in the released code.
+# The released code does not scale the learning rate with the batch size.
 auto_scale_lr = dict(base_batch_size=256)
-# The released code reports the averaged weights.
+# The released code reports results of the averaged weights.
 custom_hooks = [dict(type='EMAHook', momentum=4e-5, priority='ABOVE_NORMAL')]

@@ -1,9 +1,9 @@
 # 160k iterations of AdamW at batch 16, linear warm-up, then linear to 0:
-# official Swin segmentation code; mmseg 1.2.2 has the same for Swin and DeiT.
+# official Swin segmentation code; mmseg 1.2.2 uses the same for Swin and DeiT.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
-    # Matched by substring of the parameter's name; everything else decays.
+    # Keys match substrings of parameter names; everything else has weight decay.
     paramwise_cfg=dict(
         custom_keys={
             # Swin
@@ -11,8 +11,8 @@ optim_wrapper = dict(
             'relative_position_bias_table': dict(decay_mult=0.0),
             'norm': dict(decay_mult=0.0),
             # ViT and DHVT, whose LayerNorms are called ln1 and ln2. Ours: mmseg's
-            # configs say 'norm' for ViT too, which matches nothing there, so
-            # that its published runs decayed the LayerNorms.
+            # configs say 'norm' for ViT as well, which matches nothing there, so its
+            # published runs used weight decay on the LayerNorms.
             'pos_embed': dict(decay_mult=0.0),
             'cls_token': dict(decay_mult=0.0),
             '.ln': dict(decay_mult=0.0),
@@ -34,5 +34,5 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# 8 GPUs x 2 images. --auto-scale-lr scales the rate to another batch.
+# 8 GPUs x 2 images. --auto-scale-lr scales the learning rate for another batch size.
 auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -1,5 +1,5 @@
-# UPerNet's optimiser for a small data set: ours. 4,000 iterations of batch 16 are
-# 174 epochs of CamVid's 367 pictures; a tenth of them warm up.
+# Ours: UPerNet's optimiser for a small data set. 4,000 iterations of batch 16 are 174
+# epochs of CamVid's 367 images; a tenth of them is warm-up.
 _base_ = './upernet_160k.py'
 
 param_scheduler = [

@@ -1,9 +1,10 @@
-# What EsViT's recipes on ImageNet-1k share: ten views, 300 epochs, and k-NN of the
-# teacher every ten epochs, which is ours.
+# Settings shared by EsViT's recipes on ImageNet-1k: ten views, 300 epochs, and k-NN
+# evaluation of the teacher every ten epochs, which is ours.
 #
-# The files of those epochs are kept, since later phases and the published figures are
-# of epochs between: 30 files, 1.2 GB each with Swin-T (two networks, two heads each,
-# moments of the optimizer; reckoned, not measured). With less room:
+# The checkpoints of those epochs are kept, since later phases start from epochs in
+# between, and published numbers are from such epochs: 30 files of 1.2 GB each with
+# Swin-T (two networks, two heads each, the optimizer's moments; calculated, not
+# measured). With less disk space:
 #   ... --cfg-options default_hooks.checkpoint.max_keep_ckpts=2
 _base_ = [
     '../../_base_/datasets/imagenet_224_multicrop.py',

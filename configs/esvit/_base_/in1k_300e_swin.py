@@ -1,4 +1,5 @@
-# The same for Swin: the masks of shifted windows are made once for each size of view.
+# The same settings for Swin: the masks of shifted windows are made once for each view
+# size.
 _base_ = './in1k_300e.py'
 
 custom_hooks = [

@@ -1,17 +1,19 @@
 # Linear evaluation of EsViT's Swin-S, window 7, on ImageNet-1k: the backbone is frozen,
-# six linear layers learn on its last four blocks at six rates in one run.
+# and six linear layers are trained on its last four blocks at six learning rates in one
+# run.
 #   bash tools/dist_train.sh configs/esvit/linear_probe/swin-small-p4-w7_esvit-in1k-pre_linear-100e_in1k.py 4 --amp
 #     (4 GPUs of 256 images; with another batch add --auto-scale-lr)
-#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random
-#   ... model.features=view model.head.in_channels=768    its last map alone
+#   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
+#   ... model.features=view model.head.in_channels=768    only its last map
 # The controls, each with another --work-dir, are random weights and DINO's:
 #   ... --cfg-options pretrained=work_dirs/dino_swin-small-p4-w7_16xb32-coslr-300e_in1k/epoch_300.pth
-# Expected: top-1 79.5, DINO 79.2, the official README's.
-# Measured: no.
+# Expected: top-1 79.5, DINO 79.2, from the official README.
+# Measured: not yet.
 # Cost: not measured by us.
 # Source: official code; see the _base_ files.
-# Ours: the rates; the official sweep is not known. The best rate is chosen on the
-# images that it is reported of, as there. The official README has the rate 0.003 here.
+# Ours: the learning rates; we do not know the official sweep. As in the official code,
+# the best rate is chosen on the same images on which it is reported. The official
+# README uses the rate 0.003 here.
 _base_ = ['../../_base_/models/esvit_swin_tiny.py', './_base_/in1k_100e.py']
 
 pretrained = 'work_dirs/esvit_swin-small-p4-w7_16xb32-coslr-300e_in1k/epoch_300.pth'

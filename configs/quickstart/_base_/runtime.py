@@ -1,11 +1,11 @@
-# What the stages share: iterations instead of epochs, a record every ten of
-# them (the progress bar reads it), a checkpoint often enough to go on from.
+# Settings shared by the stages: iterations instead of epochs, a log record every ten
+# iterations (for the progress bar), and frequent checkpoints to resume from.
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # Two are kept: mmengine deletes the surplus one before it writes the next,
-    # so with one alone a stop while writing would leave none.
+    # Two are kept: mmengine deletes the oldest one before it writes the next. With only
+    # one, a stop during writing would leave none.
     checkpoint=dict(
         type='CheckpointHook', by_epoch=False, interval=50, max_keep_ckpts=2
     ),

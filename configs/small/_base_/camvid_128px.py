@@ -1,4 +1,4 @@
-# CamVid (480 x 360, 11 classes) at 240 x 180, crops of 128. Sizes are ours.
+# CamVid (480 x 360, 11 classes) at 240 x 180, crops of 128. The sizes are ours.
 # Layout and label ids: configs/_base_/datasets/camvid.py.
 _base_ = '../../_base_/datasets/camvid.py'
 
@@ -16,7 +16,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(240, 180), keep_ratio=True),
-    # After the resize: the score is measured at the size of the label map.
+    # After the resize, so that the score is measured at the size of the label map.
     dict(type='LoadAnnotations'),
     dict(type='mmtlalign.IgnoreLabels', labels=(11,)),  # void
     dict(type='PackSegInputs'),
@@ -59,7 +59,7 @@ val_dataloader = dict(
     dataset=dict(pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 visualizer = dict(
     type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]
 )

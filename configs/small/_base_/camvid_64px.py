@@ -1,5 +1,5 @@
 # CamVid (480 x 360, 11 classes) at 120 x 90, crops of 64, for networks of 32 pixels.
-# Sizes are ours.
+# The sizes are ours.
 # Layout and label ids: configs/_base_/datasets/camvid.py.
 _base_ = './camvid_128px.py'
 

@@ -1,12 +1,12 @@
-# CIFAR-10 at its own 32 pixels: network, schedule and augmentation of its small runs.
-# Layout: train/<class>/*.jpg and test/<class>/*.jpg, all 60,000 pictures.
-# Every number is ours; how they were chosen: docs/results.md, CIFAR-10.
+# CIFAR-10 at its own 32 pixels: network, schedule and augmentation of the small runs.
+# Layout: train/<class>/*.jpg and test/<class>/*.jpg, all 60,000 images.
+# All values are ours; how they were chosen: docs/results.md, CIFAR-10.
 _base_ = '../../_base_/runtime_cls.py'
 
 data_root = 'data/cifar10'
 data_preprocessor = dict(
     num_classes=10,
-    # mean and deviation of the training set, RGB
+    # mean and standard deviation of the training set, RGB
     mean=[125.307, 122.961, 113.8575],
     std=[51.5865, 50.847, 51.255],
     to_rgb=True,
@@ -43,7 +43,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 
 model = dict(
@@ -62,7 +62,7 @@ model = dict(
         in_channels=128,
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
     ),
-    # Half of the batches are mixed; every recipe says by what.
+    # Half of the batches are mixed; each recipe defines the mixing.
     train_cfg=dict(probs=[0.5]),
 )
 optim_wrapper = dict(

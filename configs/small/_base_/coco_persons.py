@@ -1,5 +1,5 @@
-# Persons of a COCO folder at 192 pixels: one class, so that a hundred pictures
-# suffice to learn something. Sizes are ours.
+# Persons of a COCO folder at 192 pixels: one class, so that a hundred images are enough
+# to learn something. The sizes are ours.
 # Layout: train2017/, val2017/, annotations/instances_{train,val}2017.json.
 data_root = 'data/coco200seg'
 classes = ('person',)
@@ -60,7 +60,7 @@ val_evaluator = dict(
 )
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

@@ -1,4 +1,4 @@
-# The schedule of the small segmentation and detection runs. Ours.
+# Ours: the schedule of the small segmentation and detection runs.
 _base_ = '../../quickstart/_base_/runtime.py'
 
 optim_wrapper = dict(

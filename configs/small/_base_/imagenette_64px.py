@@ -1,7 +1,7 @@
 # Imagenette (ten classes of ImageNet, 224 px) at 64 pixels; schedule and
 # augmentation of the small runs.
 # Layout: train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
-# Every number is ours, chosen so that a run takes minutes on one CPU core.
+# All values are ours, chosen so that a run takes minutes on one CPU core.
 _base_ = '../../quickstart/_base_/runtime.py'
 default_scope = 'mmpretrain'
 
@@ -53,7 +53,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-# For the hosts' inferencers (docs/inference.md).
+# For the inferencers of the OpenMMLab libraries (docs/inference.md).
 test_pipeline = val_dataloader['dataset']['pipeline']
 visualizer = dict(
     type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')]

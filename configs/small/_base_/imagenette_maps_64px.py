@@ -1,8 +1,8 @@
-# Imagenette at 64 pixels with label maps: the same pictures, schedule and network
-# input; flip and crop take the map along.
+# Imagenette at 64 pixels with label maps: the same images, schedule and network input;
+# flip and crop also transform the map.
 # Layout below data_root: imagenette224/{train,val}/<wnid>/*.JPEG and
 # imagenette224_labelmaps/train/<wnid>/*.pt, whose classes are those of ImageNet.
-# Or make the maps, and add --cfg-options label_map_root=MAPS:
+# To make the maps yourself, use this command and add --cfg-options label_map_root=MAPS:
 #   python tools/dataset_converters/make_label_maps.py DIR/imagenette224/train MAPS \
 #       --annotator timm:tf_efficientnet_lite0
 _base_ = './imagenette_64px.py'
@@ -21,7 +21,8 @@ train_dataloader = dict(
                 root=label_map_root,
                 image_root=data_root + '/imagenette224/train',
                 num_classes=1000,
-                # ImageNet's numbers of Imagenette's classes, in order of wnid.
+                # The ImageNet class numbers of Imagenette's classes, in the order of
+                # wnids.
                 class_ids=[0, 217, 482, 491, 497, 566, 569, 571, 574, 701],
             ),
             dict(type='mmtlalign.FlipWithMap', prob=0.5, direction='horizontal'),

@@ -1,4 +1,4 @@
-# Cascade Mask R-CNN as for COCO, made narrow, with few proposals and one class.
+# Cascade Mask R-CNN as for COCO, but with fewer channels and proposals, and one class.
 _base_ = '../../_base_/models/cascade_mask_rcnn_swin_fpn.py'
 
 width = 48

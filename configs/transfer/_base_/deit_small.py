@@ -1,5 +1,6 @@
-# DeiT-S as a plain classifier, mixed as DeiT fine-tunes: Mixup or CutMix, one batch each
-# in two. The configs set stochastic depth and the number of classes.
+# DeiT-S as a plain classifier, with the mixing of DeiT's fine-tuning: Mixup or CutMix,
+# in half of the batches each. The configs set stochastic depth and the number of
+# classes.
 _base_ = '../../_base_/models/deit_small.py'
 
 model = dict(

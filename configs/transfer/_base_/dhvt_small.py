@@ -1,4 +1,4 @@
-# DHVT-S as a plain classifier, mixed as DeiT is.
+# DHVT-S as a plain classifier, with the mixing of DeiT.
 _base_ = '../../_base_/models/dhvt_tiny.py'
 
 model = dict(

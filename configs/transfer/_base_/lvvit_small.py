@@ -1,6 +1,6 @@
-# LV-ViT-S as a plain classifier, mixed as DeiT is. Without maps of the new images the
-# tokens have no labels: the released code gives them the weight 0, the class token
-# alone decides.
+# LV-ViT-S as a plain classifier, with the mixing of DeiT. Without label maps of the new
+# images, the image tokens have no labels: the released code gives them the weight 0, so
+# only the class token is trained.
 _base_ = '../../_base_/models/lvvit_small.py'
 
 model = dict(

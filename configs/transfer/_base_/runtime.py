@@ -1,8 +1,9 @@
-# A fine-tuning run of 1000 short epochs: saved every tenth, logged in each of them.
+# A fine-tuning run of 1000 short epochs: a checkpoint every tenth epoch, a log record
+# in every epoch.
 _base_ = '../../_base_/runtime_cls.py'
 
 default_hooks = dict(
-    # An epoch of Flowers-102 has two steps.
+    # An epoch of Flowers-102 has only two steps.
     logger=dict(interval=50, ignore_last=False),
     checkpoint=dict(interval=10),
 )

@@ -1,4 +1,4 @@
-# Swin-T as a plain classifier, mixed as DeiT is.
+# Swin-T as a plain classifier, with the mixing of DeiT.
 _base_ = '../../_base_/models/swin_tiny.py'
 
 model = dict(

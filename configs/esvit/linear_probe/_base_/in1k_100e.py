@@ -1,5 +1,6 @@
-# What linear evaluations on ImageNet-1k share: 100 epochs on frozen features, six rates
-# in one run, around the 0.001 to 0.01 that the official README of EsViT names.
+# Settings shared by the linear evaluations on ImageNet-1k: 100 epochs on frozen
+# features, six learning rates in one run, around the 0.001 to 0.01 of EsViT's official
+# README.
 _base_ = [
     '../../../_base_/datasets/imagenet_224_crops.py',
     '../../../_base_/schedules/linear_probe_100e.py',
