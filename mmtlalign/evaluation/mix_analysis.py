@@ -22,13 +22,13 @@ from mmtlalign.evaluation.readers import (
     attached,
     backbone_of,
     check_eval,
+    output_of,
     read_forward,
 )
 from mmtlalign.evaluation.rule_tracer import SHARE, STILL, RuleTracer, at_output
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import bare_model
 from mmtlalign.tracing.propagate import Pair
-from mmtlalign.tracing.support import backbone_spec
 
 
 @dataclass
@@ -111,9 +111,7 @@ def analyse_mix(
     """
     backbone, head = backbone_of(model), getattr(bare_model(model), 'head', None)
     options = {**getattr(head, 'trace_options', {}), **options}
-    output = getattr(head, 'output', None)
-    if output not in ('class', 'mean'):
-        output = backbone_spec(backbone).output(backbone)
+    output = output_of(model)
     check_eval(backbone)
     similarity: dict[str, list[Tensor]] = {}
     with contextlib.ExitStack() as stack:

@@ -20,13 +20,13 @@ from mmtlalign.evaluation.microscope.collect import (
     restore_pixels,
 )
 from mmtlalign.evaluation.microscope.source import set_seeds
+from mmtlalign.evaluation.readers import output_of
 from mmtlalign.methods.guides import EMAAttention, guides_of
 from mmtlalign.methods.mixer import BatchMixer, from_batch_augment
 from mmtlalign.methods.preprocessor import batch_labels
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import TokenSwap
-from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace
 
 # Give up after this number of successive batches that no augment has mixed.
@@ -220,9 +220,7 @@ def describe_images(
 def traced_shares(model: nn.Module, mix: Mix) -> Tensor:
     """Return TL-Align's share of the partner (B,) at the first output."""
     backbone: Any = model.backbone
-    output = getattr(model.head, 'output', None) or backbone_spec(backbone).output(
-        backbone
-    )
+    output = output_of(model)
     options = getattr(model.head, 'trace_options', {})
     with eval_mode(model), attached(backbone), trace(backbone, mix, **options) as seen:
         backbone(mix.images)

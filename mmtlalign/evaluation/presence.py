@@ -17,7 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.readers import StepTracer, backbone_of, read_forward
+from mmtlalign.evaluation.readers import (
+    StepTracer,
+    backbone_of,
+    output_of,
+    read_forward,
+)
 from mmtlalign.tracing.propagate import Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid
@@ -174,6 +179,7 @@ class IdentityTracer(StepTracer):
         first: Index of the first token that is traced.
         chunk: Number of tokens that are traced.
         alone: Whether to restart from the identity before each attention.
+        output: Tokens of the output row: ``'class'`` or ``'mean'``.
         **options: Options of the tracer.
 
     Attributes:
@@ -188,11 +194,12 @@ class IdentityTracer(StepTracer):
         first: int,
         chunk: int,
         alone: bool,
+        output: str,
         **options: Any,
     ):
         spec = backbone_spec(backbone)
         self.first, self.chunk, self.alone = first, chunk, alone
-        self.output = spec.output(backbone)
+        self.output = output
         self.steps: list[Presence] = []
         self.inputs: list[int] = []
         grid, prefix = token_grid(backbone, images.shape[-2:]), spec.prefix(backbone)
@@ -231,7 +238,7 @@ def _collect(
     """Run forward passes until all tokens are traced, and join their columns."""
     if chunk < 1:
         raise InputError(f'chunk={chunk}: follow one token at a time at least.')
-    backbone = backbone_of(model)
+    backbone, output = backbone_of(model), output_of(model)
     parts: list[IdentityTracer] = []
     while not parts or len(parts) * chunk < max(parts[0].inputs):
         first = len(parts) * chunk
@@ -240,7 +247,7 @@ def _collect(
                 backbone,
                 images,
                 lambda context, first=first: IdentityTracer(
-                    backbone, images, first, chunk, **options
+                    backbone, images, first, chunk, output=output, **options
                 ),
             )
         )

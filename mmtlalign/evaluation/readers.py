@@ -15,6 +15,7 @@ from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import TraceContext, attach, bare_model, detach
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.kernels import dispatch
+from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace_forward
 from mmtlalign.tracing.tracer import Tracer
 
@@ -25,6 +26,19 @@ def backbone_of(model: nn.Module) -> nn.Module:
     """Return the backbone of a classifier, or the model itself if it has none."""
     model = bare_model(model)
     return bare_model(getattr(model, 'backbone', model))
+
+
+def output_of(model: nn.Module) -> str:
+    """Return where the label share of a network is read: ``'class'`` or ``'mean'``.
+
+    A head of this package knows which tokens it scores, also where its backbone gives
+    all of them.
+    """
+    output = getattr(getattr(bare_model(model), 'head', None), 'output', None)
+    if output in ('class', 'mean'):
+        return output
+    backbone = backbone_of(model)
+    return backbone_spec(backbone).output(backbone)
 
 
 def check_eval(backbone: nn.Module) -> None:

@@ -98,6 +98,22 @@ def test_chain_equals_the_dense_rollout(name):
         assert step.maps().shape[1:] == step.grid
 
 
+def test_a_head_knows_the_output_of_a_backbone_that_gives_all_tokens():
+    """As in SMMix and Token Labeling."""
+    backbone, images = built('ViT')
+    expected = accumulated_presence(backbone, images)
+    backbone.out_type = 'raw'
+    with pytest.raises(InputError, match="out_type='raw': no share can be read"):
+        accumulated_presence(backbone, images)
+    model = torch.nn.Module()
+    model.backbone, model.head = backbone, torch.nn.Identity()
+    model.head.output = 'class'
+    model.eval()
+    for step, before in zip(accumulated_presence(model, images), expected):
+        assert torch.equal(step.presence, before.presence)
+        assert torch.equal(step.output_row, before.output_row)
+
+
 @pytest.mark.parametrize('name', KINDS)
 def test_aligned_share_is_the_area_weighted_by_presence(name):
     backbone, images = built(name)

@@ -31,6 +31,7 @@ from tools.experiments.unit_table import (
     table_text,
 )
 from tools.experiments.units import read_unit, unpack_predictions
+from tools.machine import SOURCES, bare_source, source_digest
 
 PLANS = [ROOT / f'configs/plans/cifar10{part}_vit-mini.py' for part in ('', '-10pct')]
 METHODS = ('cutmix', 'plain', 'tlalign', 'token-cutmix', 'transmix', 'smmix', 'mixpro')
@@ -267,7 +268,9 @@ def test_a_unit_is_written_once_and_says_all(tools, tmp_path, capsys):
     right = unpack_predictions(found['correct'])
     assert right.astype(int).tolist() == [1, 0, 1, 1, 0, 1, 0, 1]
     assert set(found['seconds']) == {'pretrain', 'clean'}
-    for key in ('code', 'source', 'versions', 'machine', 'fingerprint', 'options'):
+    training, evaluation = (source_digest(ROOT, kind) for kind in SOURCES)
+    assert found['sources'] == dict(training=training, evaluation=evaluation)
+    for key in ('code', 'versions', 'machine', 'fingerprint', 'options'):
         assert found[key]
 
     # On another machine, without the runs, nothing is done again.
@@ -361,7 +364,7 @@ def unit(start, seed, top1, source='aaa', **changes):
         seed=seed,
         metrics={'top-1 %': top1},
         correct=packed(1, 1, 0, 1, 0),
-        source=source,
+        sources=dict(training=source, evaluation=source),
         versions=dict(torch='2'),
         machine=dict(processor='P'),
         seconds=dict(pretrain=1800),
@@ -393,7 +396,7 @@ def test_table_of_a_whole_plan(tmp_path):
     assert '| TL-Align | 3 | 62.0 ± 11.0 |' in lines
     assert '| TL-Align | 3 | +2.00 (-0.48 to +4.48) |' in lines
     (note,) = [line for line in lines if '6 of 6 units, 3.0 hours' in line]
-    assert 'One version of the code: sources aaa' in note
+    assert 'One version: code of training aaa; code of evaluation aaa; torch 2.' in note
     assert not {'†', '‡'} & set(''.join(lines))
 
 
@@ -403,8 +406,39 @@ def test_units_of_two_versions_are_marked_and_never_paired(tmp_path):
     units += [unit('cutmix', 1, 50.0), unit('tlalign', 1, 90.0, source='bbb')]
     lines = lines_of(table_text(plan, units))
     assert '| TL-Align‡ | 1 | +1.00 |' in lines
-    assert any('**Units of 2 versions of the code**: aaa with torch 2 (3), bbb' in line
-               for line in lines)  # fmt: skip
+    told = '**Units of several versions**: code of training aaa (3), bbb (1); code of'
+    assert any(told in line for line in lines)
+    # Random weights have no evaluation, and so no version of it.
+    units[-1] = unit('tlalign', 1, 90.0)
+    del units[-1]['sources']['evaluation']
+    assert '| TL-Align | 2 | +20.50 (-' in ' '.join(lines_of(table_text(plan, units)))
+
+
+def test_the_version_is_that_of_code_and_not_of_docstrings(tmp_path):
+    text = """'Module.'
+
+def double(x):  # twice
+    'Return it.'
+
+    return 2 * x + len('# no comment')
+"""
+    bare = "def double(x):\n    return 2 * x + len('# no comment')"
+    assert bare_source(text) == bare == bare_source(bare)
+    for name in ('mmtlalign/evaluation', 'tools/evaluation'):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ('mmtlalign/a.py', 'tools/train.py', 'tools/evaluate.py'):
+        (tmp_path / name).write_text(text)
+
+    def digests():
+        return [source_digest(tmp_path, kind) for kind in ('training', 'evaluation')]
+
+    first = digests()
+    (tmp_path / 'mmtlalign/a.py').write_text(text.replace('Return', 'Compute'))
+    assert digests() == first
+    (tmp_path / 'mmtlalign/evaluation/b.py').write_text('a = 1')
+    assert digests()[0] == first[0] and digests()[1] != first[1]
+    (tmp_path / 'mmtlalign/a.py').write_text(text.replace('2', '3'))
+    assert digests()[0] != first[0]
 
 
 def test_unfinished_rows_are_marked(tmp_path):

@@ -47,8 +47,8 @@ class Job:
         columns: Column of the table to mmengine's name of a metric.
         total: Iterations, or epochs, of a training run.
         command: Program and arguments, if they are known before the jobs before it.
-        state: ``done``, ``seconds`` so far and ``metrics``; ``state.json`` has the
-            fingerprint, too, as ``mark``.
+        state: ``done``, ``seconds`` so far, ``metrics``, and ``sources``, digests of
+            the code that ran; ``state.json`` also has the fingerprint, as ``mark``.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Job:
         env: Mapping[str, str] | None = None,
         check: Callable[[], None] = lambda: None,
         forked: bool = False,
+        source: str = '',
     ) -> None:
         """Run a command to its end, or until the user stops it.
 
@@ -102,6 +103,7 @@ class Job:
             env: Its environment. Defaults to that of this process.
             check: Called about twice a second; what it raises ends the command.
             forked: Whether a Python tool runs as a fork, see :mod:`.forks`.
+            source: Digest of the code of the command, for ``state``.
 
         Raises:
             JobError: The command failed.
@@ -109,6 +111,7 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         began, before = time.monotonic(), self.state['seconds']
+        self.state['sources'] = sorted({*self.state.get('sources', ()), source})
         command = list(map(str, command))
         with open(self.log, 'a') as log:
             print(f'\n$ {" ".join(command)}', file=log)

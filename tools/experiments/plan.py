@@ -139,6 +139,11 @@ class Plan:
         }
         return replace(self, **{**self.smoke, **changed})
 
+    def kind_of(self, task: str | None) -> str:
+        """Return whether a job of a task is ``'evaluation'`` or ``'training'``."""
+        entry = self.tasks.get(task)
+        return 'evaluation' if entry and entry.suite else 'training'
+
     def options_of(self, start: str) -> dict:
         """Return the options of the pretraining of a start, by its short name."""
         own = self.starts[start].options

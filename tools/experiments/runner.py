@@ -20,7 +20,8 @@ from tools.experiments.measured import RESULTS, headlines, measured_by
 from tools.experiments.plan import Plan
 from tools.experiments.plan_jobs import EXPORT, PRETRAIN, PlanJobs
 from tools.experiments.progress import RunProgress
-from tools.experiments.units import find_units, write_unit
+from tools.experiments.units import ROOT, find_units, write_unit
+from tools.machine import SOURCES, source_digest
 
 
 class PlanRunner:
@@ -54,6 +55,9 @@ class PlanRunner:
         }
         self.jobs = self.listing.jobs
         self.units = find_units(self) if plan.results else {}
+        # The files may change while the jobs run, so the digests are taken now.
+        kinds = SOURCES if plan.results else ()
+        self.digests = {kind: source_digest(ROOT, kind) for kind in kinds}
 
     def run(self) -> list[Job]:
         """Run the jobs that are not done yet.
@@ -116,7 +120,8 @@ class PlanRunner:
         kept = self.is_done(job)
         if not kept:
             command = self.command_of(job)
-            job.run(command, self.env, self.check_stopped, self.forked)
+            source = self.digests.get(self.plan.kind_of(job.task), '')
+            job.run(command, self.env, self.check_stopped, self.forked, source)
             job.finish(self.measured(job))
         time = timedelta(seconds=int(job.state['seconds']))
         metrics = [f'{name} {v:.1f}' for name, v in job.state['metrics'].items()]

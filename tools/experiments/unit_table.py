@@ -16,6 +16,7 @@ from mmtlalign.evaluation.accuracy import compare_paired
 from tools.experiments.plan import Plan
 from tools.experiments.table import NOT_MEASURED, mean_and_spread
 from tools.experiments.units import Unit, check_unit, read_unit, unpack_predictions
+from tools.machine import SOURCES
 from tools.output import format_table
 
 CONFIDENCE = 0.95
@@ -72,9 +73,14 @@ def paired_interval(differences: Sequence[float]) -> Interval:
     return Interval(middle, middle - half, middle + half, n)
 
 
-def version_of(unit: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the versions that two units must share: digest of the sources, torch."""
-    return unit['source'], unit['versions'].get('torch', '')
+def same_version(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two units were made by the same code and the same torch.
+
+    A unit without suites, of random weights, is compared by its trainings alone.
+    """
+    kinds = a['sources'].keys() & b['sources'].keys()
+    same = all(a['sources'][kind] == b['sources'][kind] for kind in kinds)
+    return same and a['versions'].get('torch') == b['versions'].get('torch')
 
 
 def pairs_with_control(
@@ -90,7 +96,7 @@ def pairs_with_control(
         for (own, seed), unit in by_place.items()
         if own == start and (control, seed) in by_place
     ]
-    same = [(a, b) for a, b in pairs if version_of(a) == version_of(b)]
+    same = [pair for pair in pairs if same_version(*pair)]
     return same, len(pairs) - len(same)
 
 
@@ -242,21 +248,31 @@ def caption(plan: Plan, units: Sequence[Mapping]) -> str:
     text = '; '.join(parts) + '.'
     if len(units) < total:
         text += f' {UNFINISHED} Unfinished: not all of the seeds {list(plan.seeds)}.'
-    versions = Counter(version_of(unit) for unit in units)
-    if len(versions) > 1:
-        told = ', '.join(
-            f'{source} with torch {torch} ({count})'
-            for (source, torch), count in versions.items()
-        )
-        text += (
-            f' **Units of {len(versions)} versions of the code**: {told}; the means '
-            f'above mix them, differences are of pairs of one version alone ({MIXED} '
-            'others are left out).'
-        )
-    else:
-        ((source, torch),) = versions
-        text += f' One version of the code: sources {source}, torch {torch}.'
+    text += version_text(units)
     missing = sorted({name for unit in units for name in unit['not_measured']})
     if missing:
         text += f' Not measured in some units: {", ".join(missing)}.'
     return text
+
+
+def version_text(units: Sequence[Mapping]) -> str:
+    """Return the part of the caption that names the versions of code and torch."""
+    found = {
+        f'code of {kind}': Counter(
+            unit['sources'][kind] for unit in units if kind in unit['sources']
+        )
+        for kind in SOURCES
+    }
+    found['torch'] = Counter(unit['versions'].get('torch', '') for unit in units)
+    told = '; '.join(
+        f'{name} '
+        + ', '.join(v if len(count) == 1 else f'{v} ({n})' for v, n in count.items())
+        for name, count in found.items()
+        if count
+    )
+    if all(len(count) <= 1 for count in found.values()):
+        return f' One version: {told}.'
+    return (
+        f' **Units of several versions**: {told}; the means above mix them, '
+        f'differences are of pairs of one version alone ({MIXED} others are left out).'
+    )

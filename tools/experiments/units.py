@@ -23,14 +23,14 @@ from tools.experiments.measured import RESULTS
 from tools.experiments.plan import Plan, find_config
 from tools.experiments.plan_jobs import PRETRAIN
 from tools.experiments.progress import metric_by_step
-from tools.machine import code_version, describe_machine, source_digest, versions
+from tools.machine import SOURCES, code_version, describe_machine, versions
 from tools.output import write_json
 
 if TYPE_CHECKING:
     from tools.experiments.runner import PlanRunner
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = 1
+SCHEMA = 2
 TOP1 = 'accuracy/top1'
 
 
@@ -172,7 +172,7 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
         correct=read_predictions(job.folder for job in jobs),
         seconds={job.task: round(job.state['seconds']) for job in jobs},
         code=code_version(ROOT),
-        source=source_digest(ROOT),
+        sources=_sources(plan, jobs),
         device=get_device(),
         threads=runner.threads,
         machine=describe_machine(),
@@ -189,6 +189,17 @@ def _metrics(plan: Plan, jobs: Iterable[Job]) -> Iterable[tuple[str, float]]:
         title = plan.tasks[job.task].title
         for name, value in job.state['metrics'].items():
             yield f'{title}: {name}' if title else name, round(value, 4)
+
+
+def _sources(plan: Plan, jobs: Iterable[Job]) -> dict[str, str]:
+    """Return the digests of the code of the trainings and of the suites.
+
+    Several of one kind, joined by ``+``, are of a unit that was made by two versions.
+    """
+    found: dict[str, set[str]] = {kind: set() for kind in SOURCES}
+    for job in jobs:
+        found[plan.kind_of(job.task)].update(job.state.get('sources', ['unknown']))
+    return {kind: '+'.join(sorted(names)) for kind, names in found.items() if names}
 
 
 def _rows(results: Mapping[str, dict]) -> Iterable[dict]:
