@@ -1,13 +1,17 @@
-"""The machine, the versions and the state of the code that numbers come from."""
+"""Describe the machine, the versions and the code behind measured numbers."""
 
+import ast
 import hashlib
+import io
 import os
 import platform
 import subprocess
+import tokenize
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 DISTRIBUTIONS = [
     *('torch', 'timm', 'numpy', 'scikit-learn', 'pillow', 'mmtlalign'),
     *('mmcv', 'onedl-mmcv', 'mmcv-lite', 'mmengine', 'onedl-mmengine'),
@@ -50,10 +54,10 @@ def code_version(root: Path) -> str:
     """Return the commit of the code, and whether files were changed since.
 
     Args:
-        root: Top of the project.
+        root: Top folder of the project.
 
     Returns:
-        The version of the package where git knows nothing.
+        The commit; without git the version of the package.
     """
     try:
         commit, changed = (
@@ -70,23 +74,46 @@ def code_version(root: Path) -> str:
     return commit[:12] + (' with changes' if changed else '')
 
 
-# What training and evaluation run, relative to the top of the project.
-SOURCES = ('mmtlalign', 'tools/evaluation', 'tools/evaluate.py', 'tools/train.py')
+# The code of a kind of job, relative to the top folder; training needs no evaluation.
+SOURCES = {
+    'training': ('mmtlalign', 'tools/train.py'),
+    'evaluation': ('mmtlalign', 'tools/evaluation', 'tools/evaluate.py'),
+}
+NOT_OF_TRAINING = 'mmtlalign/evaluation'
 
 
-def source_digest(root: Path) -> str:
-    """Return 12 digits that change with any line that trains or evaluates.
+def source_digest(root: Path, kind: str) -> str:
+    """Return 12 hex digits that change with the code of training, or of evaluation.
 
-    Unlike the commit they stay when documentation, tests or other tools change.
+    Unlike the commit, they do not change with docstrings, comments, tests, other tools
+    and documentation.
 
     Args:
-        root: Top of the project.
+        root: Top folder of the project.
+        kind: ``'training'`` or ``'evaluation'``.
     """
     digest = hashlib.sha256()
-    for source in SOURCES:
+    for source in SOURCES[kind]:
         path = root / source
-        files = sorted(path.rglob('*.py')) if path.is_dir() else [path]
-        for file in files:
-            digest.update(str(file.relative_to(root)).encode())
-            digest.update(file.read_bytes())
+        for file in sorted(path.rglob('*.py')) if path.is_dir() else [path]:
+            name = file.relative_to(root).as_posix()
+            if kind == 'training' and name.startswith(NOT_OF_TRAINING):
+                continue
+            digest.update(name.encode())
+            digest.update(bare_source(file.read_text(encoding='utf-8')).encode())
     return digest.hexdigest()[:12]
+
+
+def bare_source(text: str) -> str:
+    """Return Python source without docstrings, comments and blank lines."""
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            place = node.body[0]
+            for row in range(place.lineno, place.end_lineno + 1):
+                lines[row - 1] = ''
+    return '\n'.join(line.rstrip() for line in lines if line.strip())

@@ -1,11 +1,11 @@
-# The comparison of cifar10_vit-mini.py with a tenth of CIFAR-10 (5,000 pictures) and 40
-# epochs: the network learns most of the pictures by heart, and mixing matters more.
+# The comparison of cifar10_vit-mini.py with a tenth of CIFAR-10 (5,000 images) and 40
+# epochs: the network memorises most of the images, and mixing matters more.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR --resume
-#   ... --table                      the table of the units that are there
+#   ... --table                      the table of the finished units
 #
 # DIR as in its base. Cost: a unit is about 20 minutes of one CPU core in bfloat16
-# (calculated, as its base says). Every number is ours; see docs/results.md.
+# (calculated, as its base says). All values are ours; see docs/results.md.
 _base_ = './cifar10_vit-mini.py'
 
 start_options = {

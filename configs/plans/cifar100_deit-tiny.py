@@ -1,11 +1,11 @@
-# The comparison of cifar10_vit-mini.py for a GPU: DeiT-T on CIFAR-100, all pictures, 200
+# The comparison of cifar10_vit-mini.py for a GPU: DeiT-T on CIFAR-100, all images, 200
 # epochs, in the same units.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR --resume
 #
-# CIFAR-100 downloads itself to DIR/cifar100; the rest of DIR is as in its base. Cost: not measured by us; the time is
-# estimated from a few steps, and printed before anything is trained. Every number is
-# ours.
+# CIFAR-100 is downloaded to DIR/cifar100 automatically; the rest of DIR is as in its
+# base. Cost: not measured by us; the time is estimated from a few steps and printed
+# before training starts. All values are ours.
 _base_ = './cifar10_vit-mini.py'
 
 starts = dict(

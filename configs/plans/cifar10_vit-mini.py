@@ -1,16 +1,16 @@
-# Does mixing help, and do labels that follow the tokens help more? A ViT of 65 tokens and
-# 1.0 M parameters on a quarter of CIFAR-10 (12,500 pictures), 60 epochs, five seeds, in
-# units that are run and kept one by one.
+# Does mixing help, and do labels that follow the tokens help more? A ViT of 65 tokens
+# and 1.0 M parameters on a quarter of CIFAR-10 (12,500 images), 60 epochs, five seeds,
+# in units that are run and saved one by one.
 #
 #   python tools/experiments/pretrain_to_downstream.py THIS_FILE --data DIR --resume
 #   ... --starts mixpro --seeds 3    one unit
-#   ... --table                      the table of the units that are there
+#   ... --table                      the table of the finished units
 #
-# DIR holds cifar10/{train,test}/<class>/*.jpg (all 60,000 pictures), coco200seg/ (for the
+# DIR holds cifar10/{train,test}/<class>/*.jpg (all 60,000 images), coco200seg/ (for the
 # statistic of empty boxes) and imagenette224/{train,val} (the tasks). Cost: a unit is
 # about 60 minutes of one CPU core in bfloat16, SMMix 70 (calculated from 220 and 179
-# pictures a second), at the lowest priority; all 50,000 pictures for 40 epochs would be
-# 150. Every number is ours; see docs/results.md.
+# images a second), at the lowest priority; all 50,000 images for 40 epochs would take
+# 150 minutes. All values are ours; see docs/results.md.
 starts = dict(
     cutmix=dict(
         title='CutMix (control)',
@@ -37,7 +37,7 @@ starts = dict(
 )
 control = 'cutmix'
 tasks = dict(
-    # All 10,000 test pictures; which of them are right is kept.
+    # All 10,000 test images; it is saved which of them are classified correctly.
     clean=dict(
         title='',
         suite=['robustness'],
@@ -59,7 +59,7 @@ tasks = dict(
             'dropped patches: area %': 'random',
         },
     ),
-    # Where labels go, at the end and through training.
+    # How labels are traced, at the end and during training.
     labels=dict(
         title='labels',
         suite=['labels'],
@@ -100,7 +100,7 @@ tasks = dict(
         config='configs/small/vit-mini-p4_imagenette-32px.py',
         options={
             'data_root': '{data}/imagenette224',
-            # every tenth picture, 20 of each class
+            # every tenth image, 20 of each class
             'train_dataloader.dataset.indices': [*range(0, 2000, 10)],
         },
     ),
@@ -110,25 +110,25 @@ start_options = {
     'data_root': '{data}/cifar10',
     'train_dataloader.dataset.every': 4,
     'train_cfg.max_epochs': 60,
-    # Labels are measured through training.
+    # For the measures of labels during training.
     'default_hooks.checkpoint.interval': 15,
     'default_hooks.checkpoint.max_keep_ckpts': -1,
 }
 data = 'data/real'
 arguments = ['--amp']
 headlines = {
-    'top-1 %': 'accuracy',
-    'corrupted: top-1 %': 'under corruptions',
-    'dropped patches: area %': 'patches dropped',
-    'ECE %': 'calibration error\n(less is better)',
-    'Imagenette: top-1 %': 'then on Imagenette',
-    '200 of Imagenette: top-1 %': 'on 200 of its pictures',
+    'top-1 %': 'top-1 %',
+    'corrupted: top-1 %': '15 corruptions:\ntop-1 %',
+    'dropped patches: area %': '0 to 90 % of patches\ndropped: mean top-1 %',
+    'ECE %': 'ECE %\n(less is better)',
+    'Imagenette: top-1 %': 'Imagenette:\ntop-1 %',
+    '200 of Imagenette: top-1 %': 'Imagenette,\n200 images: top-1 %',
 }
 results = 'docs/results/cifar10_vit-mini'
 nice = 19
 threads = 1
 at_a_time = 1
-# A few minutes, to see whether all runs; its results are kept nowhere else.
+# A few minutes, to check that everything runs; its results are kept nowhere else.
 smoke = dict(
     start_options={
         'train_dataloader.dataset.every': 500,

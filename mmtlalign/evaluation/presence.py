@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.readers import StepTracer, backbone_of, read_forward
+from mmtlalign.tracing.attach import bare_model
 from mmtlalign.tracing.propagate import Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid
@@ -188,11 +189,12 @@ class IdentityTracer(StepTracer):
         first: int,
         chunk: int,
         alone: bool,
+        output: str | None = None,
         **options: Any,
     ):
         spec = backbone_spec(backbone)
         self.first, self.chunk, self.alone = first, chunk, alone
-        self.output = spec.output(backbone)
+        self.output = output or spec.output(backbone)
         self.steps: list[Presence] = []
         self.inputs: list[int] = []
         grid, prefix = token_grid(backbone, images.shape[-2:]), spec.prefix(backbone)
@@ -232,6 +234,8 @@ def _collect(
     if chunk < 1:
         raise InputError(f'chunk={chunk}: follow one token at a time at least.')
     backbone = backbone_of(model)
+    # A head of this package knows which tokens it scores.
+    output = getattr(getattr(bare_model(model), 'head', None), 'output', None)
     parts: list[IdentityTracer] = []
     while not parts or len(parts) * chunk < max(parts[0].inputs):
         first = len(parts) * chunk
@@ -240,7 +244,7 @@ def _collect(
                 backbone,
                 images,
                 lambda context, first=first: IdentityTracer(
-                    backbone, images, first, chunk, **options
+                    backbone, images, first, chunk, output=output, **options
                 ),
             )
         )

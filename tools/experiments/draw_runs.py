@@ -1,4 +1,4 @@
-"""Draw what training runs learnt, one PNG a run: shares, label maps, boxes."""
+"""Draw one figure for each training run: shares, label maps or boxes, as PNG."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""One job of a plan: a command whose folder remembers how far it got.
+"""One job of a plan: a command and the folder that keeps its state.
 
 A job is done when its folder says so, with the fingerprint of all that its result
 depends on. A later run needs nothing else to go on where an earlier one stopped.
@@ -35,7 +35,7 @@ class Job:
     Attributes:
         name: Shown to the user.
         folder: Keeps ``state.json``, ``console.log`` and what the command writes.
-        fingerprint: Of all that the result depends on.
+        fingerprint: Digest of everything that the result depends on.
         needs: Names of the jobs before it.
         task: ``'pretrain'``, ``'export'`` or a task of the plan; None for a job that
             serves all.
@@ -47,8 +47,8 @@ class Job:
         columns: Column of the table to mmengine's name of a metric.
         total: Iterations, or epochs, of a training run.
         command: Program and arguments, if they are known before the jobs before it.
-        state: ``done``, ``seconds`` so far and ``metrics``; ``state.json`` has the
-            fingerprint, too, as ``mark``.
+        state: ``done``, ``seconds`` so far, ``metrics``, and ``sources``, digests of
+            the code that ran; ``state.json`` also has the fingerprint, as ``mark``.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Job:
         env: Mapping[str, str] | None = None,
         check: Callable[[], None] = lambda: None,
         forked: bool = False,
+        source: str = '',
     ) -> None:
         """Run a command to its end, or until the user stops it.
 
@@ -102,6 +103,7 @@ class Job:
             env: Its environment. Defaults to that of this process.
             check: Called about twice a second; what it raises ends the command.
             forked: Whether a Python tool runs as a fork, see :mod:`.forks`.
+            source: Digest of the code of the command, for ``state``.
 
         Raises:
             JobError: The command failed.
@@ -109,6 +111,7 @@ class Job:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         began, before = time.monotonic(), self.state['seconds']
+        self.state['sources'] = sorted({*self.state.get('sources', ()), source})
         command = list(map(str, command))
         with open(self.log, 'a') as log:
             print(f'\n$ {" ".join(command)}', file=log)
@@ -129,7 +132,7 @@ class Job:
             )
 
     def finish(self, metrics: Mapping[str, float] | None = None) -> None:
-        """Remember that the job is done, and what it measured."""
+        """Save that the job is done, and its metrics."""
         self.state.update(done=True, metrics=dict(metrics or {}))
         self.save()
 
@@ -141,7 +144,7 @@ class Job:
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return 16 digits that change with any part; what JSON cannot hold is text."""
+    """Return a digest of 16 digits of the parts, as JSON."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What a finished job measured, by column of the table."""
+"""Metrics of a finished job, by column of the table."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def _headline(item: dict) -> dict[str, float]:
 
 
 def measured_by(job: Job) -> Mapping[str, float]:
-    """Return what a training run measured at its end, by column, in percent.
+    """Return the last metrics of a training run, by column, in percent.
 
     mmengine gives COCO's averages from 0 to 1; mmdet measures nothing where no object
     was found at all, which is an average precision of 0.

@@ -36,7 +36,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Task:
-    """What a backbone is judged by: a task that it is trained for, or a suite.
+    """Evaluation of a backbone: a task that it is trained for, or a suite.
 
     Attributes:
         title (str): Stands before the columns of the table.
@@ -92,9 +92,9 @@ class Plan:
         note (str): Stands in the report.
         results (str): Folder, from the top of the project, that gets a JSON file for
             each start and seed, see :mod:`.units`. Defaults to '': a report instead.
-        headlines (dict[str, str]): Columns of units that the figure shows and the
-            first table has, to the titles of their panels. Defaults to {}: one table
-            of every column.
+        headlines (dict[str, str]): Columns of units that the figure and the first
+            table show, to their headings there. Defaults to {}: one table of every
+            column, and no figure.
         nice (int): How far all runs stand back for other processes, up to 19.
         threads (int | None): Of a run. Defaults to None: the cores, shared out.
     """
@@ -138,6 +138,11 @@ class Plan:
             for name in ('options', 'start_options')
         }
         return replace(self, **{**self.smoke, **changed})
+
+    def kind_of(self, task: str | None) -> str:
+        """Return whether a job of a task is ``'evaluation'`` or ``'training'``."""
+        entry = self.tasks.get(task)
+        return 'evaluation' if entry and entry.suite else 'training'
 
     def options_of(self, start: str) -> dict:
         """Return the options of the pretraining of a start, by its short name."""
@@ -307,7 +312,7 @@ def find_config(name: str) -> str:
 
 
 def metrics_of(cfg: Config, where: str) -> dict[str, str]:
-    """Return what an evaluation measures: column to mmengine's name of the metric.
+    """Return the metrics of an evaluation: column to mmengine's name of the metric.
 
     Args:
         cfg: Config with ``val_evaluator``.

@@ -1,4 +1,4 @@
-"""The jobs of a plan: what each start, seed and task asks for, checked, not run yet."""
+"""The jobs of a plan: one for each training run, export and evaluation, checked."""
 
 import copy
 import sys
@@ -63,7 +63,7 @@ class PlanJobs:
                     if task.config:
                         yield self.task_job(name, key, seed, before, origin)
                     elif start.config:
-                        # Of random or foreign weights there is no classifier.
+                        # Random and foreign weights come without a classifier.
                         yield self.suite_job(name, key, seed)
 
     def has_tasks(self, seed: int) -> bool:
@@ -71,7 +71,7 @@ class PlanJobs:
         return self.plan.task_seeds is None or seed in self.plan.task_seeds
 
     def job(self, name: str, *args: Any, **kwargs: Any) -> Job:
-        """Return a job in the folder of its name; other arguments as of ``Job``."""
+        """Return a job in the folder of its name; other arguments as in ``Job``."""
         return Job(name, self.work_dir / name, *args, **kwargs)
 
     def training_job(
@@ -110,11 +110,11 @@ class PlanJobs:
         """Return the training run of a task, which goes on from a start.
 
         Args:
-            name: Of the task.
-            key: Of the start.
-            seed: Of both.
-            before: Jobs that make the data.
-            origin: Fingerprint of the weights that it begins with.
+            name: Short name of the task.
+            key: Short name of the start.
+            seed: Seed of the pretraining and of the task.
+            before: Names of the jobs that make the data.
+            origin: Fingerprint of the initial weights.
         """
         task, start = self.plan.tasks[name], self.plan.starts[key]
         options = {**self.plan.options, **task.options}
@@ -207,7 +207,7 @@ class PlanJobs:
 
 
 def origin_of(start: Start) -> Any:
-    """Return what a backbone that is not pretrained by the plan depends on."""
+    """Return what identifies the weights of a start that the plan does not pretrain."""
     if not start.checkpoint:
         return 'random'
     state = Path(start.checkpoint).stat()

@@ -1,4 +1,4 @@
-"""All that the process imports whose forks run the tools, see :mod:`.forks`."""
+"""Imports of the server process whose forks run the tools, see :mod:`.forks`."""
 
 import signal
 

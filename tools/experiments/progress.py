@@ -110,7 +110,7 @@ def read_records(file: Path) -> list[dict]:
 
 
 def last_metrics(folder: Path, names: Mapping[str, str]) -> dict[str, float]:
-    """Return what the last evaluation of a run measured.
+    """Return the metrics of the last evaluation of a run.
 
     Args:
         folder: Work directory of the run.
@@ -129,7 +129,7 @@ def last_metrics(folder: Path, names: Mapping[str, str]) -> dict[str, float]:
 
 
 def metric_by_step(folder: Path, name: str) -> dict[str, float]:
-    """Return what the evaluations of a run measured, by epoch or iteration.
+    """Return a metric of the evaluations of a run, by epoch or iteration.
 
     Args:
         folder: Work directory of the run; it may have been resumed.

@@ -164,7 +164,7 @@ def report_text(summary: dict, folder: Path, images: Sequence[Path]) -> str:
 
 
 def _commands(job: Job) -> list[str]:
-    """Return what was run for a job, as its log has it; several if it was resumed."""
+    """Return the commands of a job from its log; several if it was resumed."""
     if not job.log.is_file():
         return []
     lines = job.log.read_text(errors='replace').splitlines()

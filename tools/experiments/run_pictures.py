@@ -1,4 +1,4 @@
-"""Pictures of what training runs learnt: shares, label maps, boxes."""
+"""Figures of trained models: shares, label maps, boxes."""
 
 from pathlib import Path
 from typing import Any

@@ -20,7 +20,8 @@ from tools.experiments.measured import RESULTS, headlines, measured_by
 from tools.experiments.plan import Plan
 from tools.experiments.plan_jobs import EXPORT, PRETRAIN, PlanJobs
 from tools.experiments.progress import RunProgress
-from tools.experiments.units import find_units, write_unit
+from tools.experiments.units import ROOT, find_units, write_unit
+from tools.machine import SOURCES, source_digest
 
 
 class PlanRunner:
@@ -54,9 +55,12 @@ class PlanRunner:
         }
         self.jobs = self.listing.jobs
         self.units = find_units(self) if plan.results else {}
+        # The files may change while the jobs run, so the digests are taken now.
+        kinds = SOURCES if plan.results else ()
+        self.digests = {kind: source_digest(ROOT, kind) for kind in kinds}
 
     def run(self) -> list[Job]:
-        """Run what is not done yet.
+        """Run the jobs that are not done yet.
 
         Returns:
             All jobs, finished, in order.
@@ -116,7 +120,8 @@ class PlanRunner:
         kept = self.is_done(job)
         if not kept:
             command = self.command_of(job)
-            job.run(command, self.env, self.check_stopped, self.forked)
+            source = self.digests.get(self.plan.kind_of(job.task), '')
+            job.run(command, self.env, self.check_stopped, self.forked, source)
             job.finish(self.measured(job))
         time = timedelta(seconds=int(job.state['seconds']))
         metrics = [f'{name} {v:.1f}' for name, v in job.state['metrics'].items()]
@@ -124,14 +129,14 @@ class PlanRunner:
         return line.rstrip() + ('   (kept)' if kept else '')
 
     def measured(self, job: Job) -> Mapping[str, float]:
-        """Return what a job measured, by column."""
+        """Return the metrics of a job, by column."""
         task = self.plan.tasks.get(job.task)
         if task and task.suite:
             return headlines(job.folder / RESULTS, task.metrics)
         return measured_by(job) if job.columns else {}
 
     def is_done(self, job: Job) -> bool:
-        """Return whether a job is finished and what later ones need is there."""
+        """Return whether a job is done and the files that later jobs need are there."""
         if not job.state['done']:
             return False
         if job.task == PRETRAIN:
@@ -141,12 +146,12 @@ class PlanRunner:
         return True
 
     def command_of(self, job: Job) -> list:
-        """Return program and arguments of a job, whose turn it is."""
+        """Return program and arguments of a job that is about to run."""
         if job.command:
             return job.command
         if job.task == EXPORT:
             out = self.listing.backbone_file(job.start, job.seed)
-            # Of an earlier run that was stopped before it was noted.
+            # Left by an earlier run that was stopped before the job was saved as done.
             out.unlink(missing_ok=True)
             run = self.work_dir / f'{PRETRAIN}-{job.start}-seed{job.seed}'
             tool = [sys.executable, self.tools / 'model_converters/export_backbone.py']

@@ -1,4 +1,4 @@
-"""The table of a plan: what each start of the backbone led to, over the seeds."""
+"""The table of a plan: metrics of each start, over the seeds."""
 
 from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
@@ -10,7 +10,7 @@ NOT_MEASURED = '–'
 
 
 def table_rows(plan: Plan, jobs: Iterable[Job]) -> tuple[list[str], list[dict]]:
-    """Collect what was measured, by the start of the backbone.
+    """Collect the metrics of all jobs, by the start of the backbone.
 
     Args:
         plan: Its starts are the rows.
@@ -86,7 +86,7 @@ def mean_and_spread(values: Sequence[float], sign: bool = False) -> str:
 
 
 def caption(columns: Sequence[str], rows: Sequence[dict]) -> str:
-    """Return the line below the table: what its numbers are means of.
+    """Return the caption of the table, which says over which seeds it averages.
 
     Args:
         columns: As of :func:`table_rows`.

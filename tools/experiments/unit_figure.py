@@ -1,4 +1,4 @@
-"""The figure of a plan's units: what each start changes, beside its control."""
+"""The figure of a plan's units: difference of each start to the control."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +9,15 @@ from matplotlib.figure import Figure
 from mmtlalign.errors import InputError
 from tools.experiments.plan import Plan
 from tools.experiments.unit_table import (
+    check_headlines,
     differences_of,
     paired_interval,
     pairs_with_control,
 )
 
 COLOUR, PALE = '#2f5d8a', '#9db8d2'
+# Panels side by side.
+ACROSS = 3
 # An interval of fewer differences is too wide to be drawn.
 PAIRS = 3
 
@@ -37,29 +40,36 @@ def draw_differences(plan: Plan, units: Sequence[Mapping], path: Path) -> None:
             'The plan has no headlines, the columns that a figure shows. Add '
             "headlines={'top-1 %': 'accuracy'}."
         )
+    check_headlines(plan, units)
     pairs = {
         key: pairs_with_control(units, key, plan.control)[0] for key in plan.starts
     }
-    rows = [key for key in plan.starts if key != plan.control and pairs[key]]
+    # Random weights are in the table, and so far off that they would hide the rest.
+    rows = [
+        key
+        for key, start in plan.starts.items()
+        if key != plan.control and pairs[key] and (start.config or start.checkpoint)
+    ]
     if not rows:
         raise InputError(
             f'There is no unit of the control {plan.control!r} and another start with '
             'the same seed and version, so there is nothing to compare. Run more.'
         )
-    height = 0.27 * len(rows) + 0.9
-    figure = Figure(
-        figsize=(1.4 + 1.75 * len(plan.headlines), height),
-        dpi=150,
-        layout='constrained',
-    )
-    axes = figure.subplots(1, len(plan.headlines), sharey=True, squeeze=False)[0]
-    for axis, (column, title) in zip(axes, plan.headlines.items()):
+    across = min(len(plan.headlines), ACROSS)
+    down = -(-len(plan.headlines) // across)
+    size = 1.4 + 1.75 * across, down * (0.24 * len(rows) + 0.75) + 0.25
+    figure = Figure(figsize=size, dpi=150, layout='constrained')
+    panels = figure.subplots(down, across, sharey=True, squeeze=False)
+    for axis, (column, title) in zip(panels.flat, plan.headlines.items()):
         _frame(axis, title)
         for place, key in enumerate(rows):
             _draw_row(axis, -place, differences_of(pairs[key], column))
-    axes[0].set_yticks([-n for n in range(len(rows))])
-    axes[0].set_yticklabels([plan.starts[key].title for key in rows], fontsize=8)
-    axes[0].set_ylim(0.6 - len(rows), 0.6)
+    for axis in panels.flat[len(plan.headlines) :]:
+        axis.set_visible(False)
+    for axis in panels[:, 0]:
+        axis.set_yticks([-n for n in range(len(rows))])
+        axis.set_yticklabels([plan.starts[key].title for key in rows], fontsize=8)
+        axis.set_ylim(0.6 - len(rows), 0.6)
     control = plan.starts[plan.control].title
     figure.supxlabel(f'points more than {control}', fontsize=8)
     figure.savefig(path)

@@ -16,6 +16,7 @@ from mmtlalign.evaluation.accuracy import compare_paired
 from tools.experiments.plan import Plan
 from tools.experiments.table import NOT_MEASURED, mean_and_spread
 from tools.experiments.units import Unit, check_unit, read_unit, unpack_predictions
+from tools.machine import SOURCES
 from tools.output import format_table
 
 CONFIDENCE = 0.95
@@ -72,9 +73,14 @@ def paired_interval(differences: Sequence[float]) -> Interval:
     return Interval(middle, middle - half, middle + half, n)
 
 
-def version_of(unit: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what makes two units comparable: the sources, and torch."""
-    return unit['source'], unit['versions'].get('torch', '')
+def same_version(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two units were made by the same code and the same torch.
+
+    A unit without suites, of random weights, is compared by its trainings alone.
+    """
+    kinds = a['sources'].keys() & b['sources'].keys()
+    same = all(a['sources'][kind] == b['sources'][kind] for kind in kinds)
+    return same and a['versions'].get('torch') == b['versions'].get('torch')
 
 
 def pairs_with_control(
@@ -90,7 +96,7 @@ def pairs_with_control(
         for (own, seed), unit in by_place.items()
         if own == start and (control, seed) in by_place
     ]
-    same = [(a, b) for a, b in pairs if version_of(a) == version_of(b)]
+    same = [pair for pair in pairs if same_version(*pair)]
     return same, len(pairs) - len(same)
 
 
@@ -113,20 +119,9 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
     """
     found = list(dict.fromkeys(c for unit in units for c in unit['metrics']))
     check_headlines(plan, units)
-    groups = [[c for c in plan.headlines if c in found]]
-    groups += [[c for c in found if c not in plan.headlines]]
-    parts = []
-    for columns in filter(None, groups):
-        parts += [format_table(mean_cells(plan, units, columns), markdown=True)]
-        if len(parts) == 1:
-            parts += [caption(plan, units)]
-        cells = difference_cells(plan, units, columns)
-        if len(cells) > 1:
-            parts += [
-                'Less the control of the same seed: mean, and in brackets the t '
-                f'interval of {CONFIDENCE:.0%} over the seeds.'
-            ]
-            parts += [format_table(cells, markdown=True)]
+    first = [c for c in plan.headlines if c in found] or found
+    parts = [format_table(mean_cells(plan, units, first), markdown=True)]
+    parts += [caption(plan, units), *difference_parts(plan, units, first)]
     cells = image_cells(plan, units)
     if len(cells) > 1:
         parts += [
@@ -134,7 +129,26 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
             "alone names rightly, and McNemar's exact p."
         ]
         parts += [format_table(cells, markdown=True)]
+    others = [c for c in found if c not in first]
+    if others:
+        parts += ['All else that was measured:']
+        parts += [format_table(mean_cells(plan, units, others), markdown=True)]
+        parts += difference_parts(plan, units, others)
     return '\n\n'.join(parts)
+
+
+def difference_parts(
+    plan: Plan, units: Sequence[Mapping], columns: Sequence[str]
+) -> list[str]:
+    """Return the table of differences to the control below its heading, if any."""
+    cells = difference_cells(plan, units, columns)
+    if len(cells) == 1:
+        return []
+    return [
+        'Less the control of the same seed: mean, and in brackets the t interval of '
+        f'{CONFIDENCE:.0%} over the seeds.',
+        format_table(cells, markdown=True),
+    ]
 
 
 def check_headlines(plan: Plan, units: Sequence[Mapping]) -> None:
@@ -152,9 +166,14 @@ def check_headlines(plan: Plan, units: Sequence[Mapping]) -> None:
                 )
 
 
+def titles_of(plan: Plan, columns: Sequence[str]) -> list[str]:
+    """Return the headings of columns: of headlines, the titles that the plan gives."""
+    return [' '.join(plan.headlines.get(name, name).split()) for name in columns]
+
+
 def mean_cells(plan: Plan, units: Sequence[Mapping], columns: Sequence[str]) -> list:
     """Return mean ± sample standard deviation of every start, as cells."""
-    cells = [['', 'seeds', *columns]]
+    cells = [['', 'seeds', *titles_of(plan, columns)]]
     for key, start in plan.starts.items():
         own = [unit for unit in units if unit['start'] == key]
         if not own:
@@ -173,7 +192,7 @@ def difference_cells(
     plan: Plan, units: Sequence[Mapping], columns: Sequence[str]
 ) -> list:
     """Return the differences to the control with their intervals, as cells."""
-    cells = [['', 'pairs', *columns]]
+    cells = [['', 'pairs', *titles_of(plan, columns)]]
     for key, start in plan.starts.items():
         pairs, left_out = pairs_with_control(units, key, plan.control)
         if key == plan.control or not pairs and not left_out:
@@ -217,7 +236,7 @@ def image_text(pair: tuple[Mapping, Mapping] | None) -> str:
 
 
 def caption(plan: Plan, units: Sequence[Mapping]) -> str:
-    """Return what the numbers are means of, and of which versions and machines."""
+    """Return the caption: seeds, units, hours, versions and machines."""
     total = len(plan.starts) * len(plan.seeds)
     hours = sum(sum(unit['seconds'].values()) for unit in units) / 3600
     parts = [
@@ -229,21 +248,31 @@ def caption(plan: Plan, units: Sequence[Mapping]) -> str:
     text = '; '.join(parts) + '.'
     if len(units) < total:
         text += f' {UNFINISHED} Unfinished: not all of the seeds {list(plan.seeds)}.'
-    versions = Counter(version_of(unit) for unit in units)
-    if len(versions) > 1:
-        told = ', '.join(
-            f'{source} with torch {torch} ({count})'
-            for (source, torch), count in versions.items()
-        )
-        text += (
-            f' **Units of {len(versions)} versions of the code**: {told}; the means '
-            f'above mix them, differences are of pairs of one version alone ({MIXED} '
-            'others are left out).'
-        )
-    else:
-        ((source, torch),) = versions
-        text += f' One version of the code: sources {source}, torch {torch}.'
+    text += version_text(units)
     missing = sorted({name for unit in units for name in unit['not_measured']})
     if missing:
         text += f' Not measured in some units: {", ".join(missing)}.'
     return text
+
+
+def version_text(units: Sequence[Mapping]) -> str:
+    """Return the part of the caption that names the versions of code and torch."""
+    found = {
+        f'code of {kind}': Counter(
+            unit['sources'][kind] for unit in units if kind in unit['sources']
+        )
+        for kind in SOURCES
+    }
+    found['torch'] = Counter(unit['versions'].get('torch', '') for unit in units)
+    told = '; '.join(
+        f'{name} '
+        + ', '.join(v if len(count) == 1 else f'{v} ({n})' for v, n in count.items())
+        for name, count in found.items()
+        if count
+    )
+    if all(len(count) <= 1 for count in found.values()):
+        return f' One version: {told}.'
+    return (
+        f' **Units of several versions**: {told}; the means above mix them, '
+        f'differences are of pairs of one version alone ({MIXED} others are left out).'
+    )

@@ -18,19 +18,19 @@ import numpy as np
 from mmengine.device import get_device
 
 from mmtlalign.errors import InputError
-from tools.experiments.jobs import fingerprint
+from tools.experiments.jobs import Job, fingerprint
 from tools.experiments.measured import RESULTS
-from tools.experiments.plan import find_config
+from tools.experiments.plan import Plan, find_config
 from tools.experiments.plan_jobs import PRETRAIN
 from tools.experiments.progress import metric_by_step
-from tools.machine import code_version, describe_machine, source_digest, versions
+from tools.machine import SOURCES, code_version, describe_machine, versions
 from tools.output import write_json
 
 if TYPE_CHECKING:
     from tools.experiments.runner import PlanRunner
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = 1
+SCHEMA = 2
 TOP1 = 'accuracy/top1'
 
 
@@ -43,7 +43,8 @@ class Unit:
         seed: The seed.
         path: Its JSON file.
         jobs: Names of its jobs: the training, then the suites.
-        fingerprint: Of config, options, seed and suites, wherever the data lies.
+        fingerprint: Digest of configs, options, seed and suites; the data folder does
+            not count.
     """
 
     start: str
@@ -83,7 +84,7 @@ def find_units(runner: PlanRunner) -> dict[str, Unit]:
 
 
 def unit_fingerprint(runner: PlanRunner, start: str, seed: int) -> str:
-    """Return 16 digits that change with all that the result depends on."""
+    """Return a digest of 16 digits of all settings that the result depends on."""
     plan, origin = runner.plan, runner.plan.starts[start]
     # ``{data}`` stays as it is: not where the pictures lie, but which they are.
     trained = [(origin.config, plan.options_of(start))] if origin.config else []
@@ -145,21 +146,12 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
     """Write the file of a unit whose jobs are done, and return its path."""
     plan, start = runner.plan, runner.plan.starts[unit.start]
     jobs = [runner.jobs[name] for name in unit.jobs]
-    suites = [job for job in jobs if (job.folder / RESULTS).is_file()]
-    results = {
-        job.task: json.loads((job.folder / RESULTS).read_text()) for job in suites
-    }
+    files = {job.task: job.folder / RESULTS for job in jobs}
+    results = {t: json.loads(f.read_text()) for t, f in files.items() if f.is_file()}
     top1 = [metric_by_step(job.folder, TOP1) for job in jobs if job.task == PRETRAIN]
-    metrics = {}
-    for job in jobs:
-        for name, value in job.state['metrics'].items():
-            title = plan.tasks[job.task].title if job.task in plan.tasks else ''
-            # Of the training's own evaluation there is the suite's.
-            if job.task in plan.tasks:
-                metrics[f'{title}: {name}' if title else name] = round(value, 4)
     content = dict(
         schema=SCHEMA,
-        plan=Path(runner.work_dir).name,
+        plan=Path(plan.results).name,
         start=unit.start,
         title=start.title,
         seed=unit.seed,
@@ -169,7 +161,7 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
         arguments=list(plan.arguments),
         parameters=next((one['parameters'] for one in results.values()), None),
         top1_by_epoch=top1[0] if top1 else {},
-        metrics=metrics,
+        metrics=dict(_metrics(plan, jobs)),
         rows=list(_rows(results)),
         not_measured={
             name: item['skipped']
@@ -180,7 +172,7 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
         correct=read_predictions(job.folder for job in jobs),
         seconds={job.task: round(job.state['seconds']) for job in jobs},
         code=code_version(ROOT),
-        source=source_digest(ROOT),
+        sources=_sources(plan, jobs),
         device=get_device(),
         threads=runner.threads,
         machine=describe_machine(),
@@ -191,8 +183,27 @@ def write_unit(runner: PlanRunner, unit: Unit) -> Path:
     return unit.path
 
 
+def _metrics(plan: Plan, jobs: Iterable[Job]) -> Iterable[tuple[str, float]]:
+    """Yield column and value of every metric of the tasks."""
+    for job in (job for job in jobs if job.task in plan.tasks):
+        title = plan.tasks[job.task].title
+        for name, value in job.state['metrics'].items():
+            yield f'{title}: {name}' if title else name, round(value, 4)
+
+
+def _sources(plan: Plan, jobs: Iterable[Job]) -> dict[str, str]:
+    """Return the digests of the code of the trainings and of the suites.
+
+    Several of one kind, joined by ``+``, are of a unit that was made by two versions.
+    """
+    found: dict[str, set[str]] = {kind: set() for kind in SOURCES}
+    for job in jobs:
+        found[plan.kind_of(job.task)].update(job.state.get('sources', ['unknown']))
+    return {kind: '+'.join(sorted(names)) for kind, names in found.items() if names}
+
+
 def _rows(results: Mapping[str, dict]) -> Iterable[dict]:
-    """Yield what the suites, by task, measured of the network, without details."""
+    """Yield the rows of the suites for the network itself, without details."""
     for task, result in results.items():
         for name, item in result['items'].items():
             for row in item['rows']:
@@ -226,6 +237,6 @@ def read_predictions(folders: Iterable[Path]) -> dict[str, Any] | None:
 
 
 def unpack_predictions(packed: dict[str, Any]) -> np.ndarray:
-    """Return what :func:`read_predictions` packed, bool (n,)."""
+    """Return the predictions packed by :func:`read_predictions`, bool (n,)."""
     data = np.frombuffer(base64.b64decode(packed['bits']), np.uint8)
     return np.unpackbits(data, count=packed['n']).astype(bool)
