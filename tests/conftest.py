@@ -39,6 +39,14 @@ def pytest_collection_modifyitems(config, items):
         items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(autouse=True, scope='module')
+def without_scope():
+    """Each file begins without the default scope that another one has left."""
+    registry = sys.modules.get('mmengine.registry')
+    if registry is not None:
+        registry.DefaultScope._instance_dict.clear()
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test draws the same random numbers, alone or among others."""
