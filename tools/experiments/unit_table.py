@@ -184,7 +184,8 @@ def mean_cells(plan: Plan, units: Sequence[Mapping], columns: Sequence[str]) -> 
             found = [u['metrics'][column] for u in own if column in u['metrics']]
             short = UNFINISHED if 0 < len(found) < len(own) else ''
             row.append(mean_and_spread(found) + short)
-        cells.append(row)
+        if set(row[2:]) != {NOT_MEASURED}:
+            cells.append(row)
     return cells
 
 
@@ -200,7 +201,8 @@ def difference_cells(
         row = [start.title + (MIXED if left_out else ''), str(len(pairs))]
         for column in columns:
             row.append(interval_text(differences_of(pairs, column)))
-        cells.append(row)
+        if left_out or set(row[2:]) != {NOT_MEASURED}:
+            cells.append(row)
     return cells
 
 
