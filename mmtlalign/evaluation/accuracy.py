@@ -142,13 +142,6 @@ def accuracy(correct: Tensor, counts: Tensor | None = None) -> Accuracy:
     return Accuracy(n, share, math.sqrt(share * (1 - share) / n))
 
 
-def over_draws(values: Sequence[float]) -> tuple[float, float]:
-    """Return mean and sample standard deviation of draws (NaN for a single one)."""
-    found = torch.tensor(values, dtype=torch.float64)
-    spread = found.std().item() if len(found) > 1 else math.nan
-    return found.mean().item(), spread
-
-
 def compare_paired(correct_a: Tensor, correct_b: Tensor) -> PairedComparison:
     """Compare two models, image by image.
 

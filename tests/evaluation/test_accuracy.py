@@ -1,7 +1,5 @@
 """Accuracy of best classes, subsets, several labels; paired comparison."""
 
-import math
-
 import pytest
 import torch
 from scipy.stats import binomtest
@@ -12,7 +10,6 @@ from mmtlalign.evaluation.accuracy import (
     compare_paired,
     correct_in_top,
     has_label,
-    over_draws,
     restrict,
 )
 
@@ -90,11 +87,9 @@ def test_labels_that_are_no_numbers_are_refused():
         correct_in_top(torch.zeros(2, 3), torch.zeros(2))
 
 
-def test_standard_error_and_draws():
+def test_standard_error():
     found = accuracy(torch.arange(100) < 80)
     assert found == pytest.approx((100, 0.8, 0.04))
-    assert over_draws([0.1, 0.2, 0.3]) == pytest.approx((0.2, 0.1))
-    assert math.isnan(over_draws([0.5])[1])
     with pytest.raises(InputError, match='No image counts'):
         accuracy(torch.zeros(0, dtype=torch.bool))
 

@@ -98,11 +98,6 @@ def accuracy_rows(
     return rows
 
 
-def mean_accuracy(results: Results, network: str, conditions: Sequence[str]) -> float:
-    """Return the mean top-1 accuracy over conditions, in percent."""
-    return 100 * np.mean([results[network, c].correct().mean() for c in conditions])
-
-
 def mean_rows(
     item: str,
     setting: str,
