@@ -80,7 +80,11 @@ def main(rank, port, file):
             stock.cache_clear()
     with open(f'{file}.{rank}', 'w', encoding='utf-8') as out:
         json.dump(found, out)
+    dist.barrier()
     dist.destroy_process_group()
+    # All is written. Threads of gloo abort a process that ends now and then
+    # ("terminate called without an active exception").
+    os._exit(0)
 
 
 if __name__ == '__main__':

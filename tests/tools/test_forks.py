@@ -16,8 +16,9 @@ from tools.experiments.forks import ForkedTool, start_server
 from tools.experiments.jobs import Job, JobError
 
 SCRIPT = """
-import os, pathlib, sys
+import multiprocessing, os, pathlib, sys
 print(__name__, sys.argv[1:], os.environ['GREETING'], os.getsid(0) == os.getpid())
+print('start method:', multiprocessing.get_start_method(allow_none=True))
 print('torch' in sys.modules and 'mmdet' in sys.modules, file=sys.stderr)
 import neighbour
 """
@@ -44,6 +45,7 @@ def test_a_fork_is_like_a_program(script):
     assert tool.wait(60) == tool.poll() == tool.returncode == 2
     assert log.read_text().splitlines() == [
         "__main__ ['a', 'b'] hello True",
+        'start method: None',
         'True',
     ]
     assert dict(os.environ) == before

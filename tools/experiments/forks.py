@@ -106,6 +106,9 @@ def run_tool(arguments: Sequence[str], log: str, env: Mapping[str, str]) -> None
     keep_priority()
     os.environ.clear()
     os.environ.update(env)
+    # It begins with the way of starting processes that started it, which is slower and
+    # keeps semaphores that a process that is killed leaves behind.
+    multiprocessing.set_start_method(None, force=True)
     with open(log, 'a') as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
