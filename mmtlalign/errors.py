@@ -67,8 +67,9 @@ def short_errors(config: str) -> Iterator[None]:
         if error.errno not in WRITE_FAULTS:
             raise
         end(
-            f'{error.filename or "a file"}: {error.strerror} (config {config}). Make '
-            'room or allow it; a run that has checkpoints continues with --resume'
+            f'{error.filename or "a file"}: {error.strerror} (config {config}). Free '
+            'disk space or correct the permissions; continue a run that has '
+            'checkpoints with --resume'
         )
     except RuntimeError as error:
         # "DataLoader worker (pid ...) is killed". An error in the worker's own code
@@ -76,8 +77,8 @@ def short_errors(config: str) -> Iterator[None]:
         if not str(error).startswith('DataLoader worker'):
             raise
         end(
-            f'{str(error).splitlines()[0]} (config {config}). A data worker ended from '
-            'outside, as a rule for lack of memory: fewer num_workers, a smaller '
+            f'{str(error).splitlines()[0]} (config {config}). A data worker was '
+            'killed, usually for lack of memory: use fewer num_workers, a smaller '
             'batch_size, or more shared memory (/dev/shm; docker: --shm-size)'
         )
     except AssertionError as error:
@@ -90,10 +91,9 @@ def short_errors(config: str) -> Iterator[None]:
         if while_building(error) and 'end should be larger than begin' in message:
             end(
                 f'config {config}: {message}: a scheduler of param_scheduler begins '
-                'when the training is over. Shorten the warm-up with the training '
-                '(one epoch has room for one scheduler), such as '
-                '--cfg-options param_scheduler.0.end=1 '
-                'param_scheduler.1.begin=1.'
+                'after the training has ended. Shorten the warm-up together with the '
+                'training (one epoch has room for one scheduler), such as '
+                '--cfg-options param_scheduler.0.end=1 param_scheduler.1.begin=1.'
             )
         if not while_building(error) or not any(sign in message for sign in MISSPELT):
             raise

@@ -176,8 +176,8 @@ class CASwin(SwinTransformer):
         check_out_type(self.out_type, self.OUT_TYPES)
         if self.out_type == 'cls_token' and tuple(self.out_indices) != (last,):
             raise InputError(
-                f'out_indices={tuple(self.out_indices)}: the class token is at the '
-                f"end only; set out_indices=({last},), or out_type='featmap'."
+                f'out_indices={tuple(self.out_indices)}: only the last stage has a '
+                f"class token; set out_indices=({last},), or out_type='featmap'."
             )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -235,15 +235,16 @@ class CASwin(SwinTransformer):
             return
         if not self.from_swin:
             raise InputError(
-                f'The state dict is that of a stock Swin: it has stages.{last}.blocks.'
-                f'{block}, which class attention replaces. Set from_swin=True to load '
-                'all but that block; the class token and its block start anew.'
+                'The state dict is of a plain Swin Transformer: it has '
+                f'stages.{last}.blocks.{block}, which CASwin replaces by class '
+                'attention. Set from_swin=True to load all other tensors; the class '
+                'token and its block keep their random initialisation.'
             )
         for name in names:
             del state_dict[name]
         MMLogger.get_current_instance().info(
-            f'CASwin: of a stock Swin, stages.{last}.blocks.{block} ({len(names)} '
-            'tensors) is left out; cls_token and class_block keep their values'
+            f'CASwin: stages.{last}.blocks.{block} ({len(names)} tensors) of the plain '
+            'Swin is not loaded; cls_token and class_block keep their initial values'
         )
 
 
@@ -265,9 +266,9 @@ def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, list[in
 def _output(backbone: nn.Module) -> str:
     if backbone.out_type != 'cls_token':
         raise InputError(
-            f'CASwin with out_type={backbone.out_type!r}: maps do not pass the class '
-            "attention; set out_type='cls_token', or take SwinTransformer for the "
-            'mean of the tokens.'
+            f'CASwin with out_type={backbone.out_type!r}: feature maps do not include '
+            'the class attention, so labels cannot be traced to them; set '
+            "out_type='cls_token', or use SwinTransformer for the mean of the tokens."
         )
     return 'class'
 

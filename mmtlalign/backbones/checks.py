@@ -58,7 +58,8 @@ def check_frozen_stages(frozen_stages: int, most: int) -> None:
     """Check that ``frozen_stages`` is -1 to ``most``."""
     if not -1 <= frozen_stages <= most:
         raise InputError(
-            f'frozen_stages={frozen_stages}: give -1, which freezes nothing, to {most}.'
+            f'frozen_stages={frozen_stages}: give a number from -1 (freezes nothing) '
+            f'to {most}.'
         )
 
 

@@ -266,18 +266,18 @@ def _check_numbers(
 ) -> None:
     if skip_lam <= 0:
         raise InputError(
-            f'skip_lam={skip_lam}: branches are divided by it, so it is a positive '
-            'number; 1 is a plain ViT.'
+            f'skip_lam={skip_lam}: residual branches are divided by it, so give a '
+            'positive number; 1 gives a plain ViT.'
         )
     if patch_size < 2 or patch_size % 2:
         raise InputError(
-            f'patch_size={patch_size}: the stem halves the image before patches are '
-            'cut, so the patch size is an even number.'
+            f'patch_size={patch_size}: the convolutional stem halves the resolution '
+            'before the patch embedding, so give an even number.'
         )
     if mlp_drop_rate is not None and not 0 <= mlp_drop_rate <= 1:
         raise InputError(
-            f'mlp_drop_rate={mlp_drop_rate}: a probability is 0 to 1; None leaves '
-            'the feed-forward to drop_rate.'
+            f'mlp_drop_rate={mlp_drop_rate}: give a probability from 0 to 1, or None '
+            'to use drop_rate in the feed-forward layers.'
         )
 
 
@@ -297,7 +297,8 @@ def _leave_out_final_norm(
         del state_dict[name]
     if left_out:
         MMLogger.get_current_instance().info(
-            'LVViT, final_norm=False: left out of the state dict ' + ', '.join(left_out)
+            'LVViT, final_norm=False: not loaded from the state '
+            'dict: ' + ', '.join(left_out)
         )
 
 

@@ -64,9 +64,9 @@ class TokenPooling(BaseModule):
         if given != wanted:
             raise InputError(
                 f'TokenPooling(output={self.output!r}, prefix={self.prefix}): this '
-                f'model of timm pools output={wanted[0]!r} with prefix={wanted[1]}, '
-                'where its labels are traced to; set these, or choose with '
-                "mmtlalign.TIMMBackbone's out_type."
+                f'timm model pools output={wanted[0]!r} with prefix={wanted[1]}, and '
+                'labels are traced to that output; set these values, or use '
+                'mmtlalign.TIMMBackbone with its out_type.'
             )
 
     def forward(self, feats: tuple) -> tuple[Tensor]:
@@ -150,8 +150,8 @@ class SimpleFeaturePyramid(BaseModule):
         """
         if len(inputs) != 1:
             raise InputError(
-                f'SimpleFeaturePyramid got {len(inputs)} maps: it makes its levels '
-                'from one; let the backbone output its last map only.'
+                f'SimpleFeaturePyramid got {len(inputs)} maps: it builds all levels '
+                'from one map; let the backbone output its last map only.'
             )
         maps = [stage(inputs[0]) for stage in self.stages]
         return (*maps, maps[-1][:, :, ::2, ::2])

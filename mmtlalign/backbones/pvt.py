@@ -222,8 +222,8 @@ class PVT(BaseBackbone):
         if min(x.shape[-2:]) < self.smallest:
             raise InputError(
                 f'Images of {x.shape[-2]}x{x.shape[-1]} pixels: this PVT needs at '
-                f'least {self.smallest}x{self.smallest}, one token or key in every '
-                'stage; resize or pad them.'
+                f'least {self.smallest}x{self.smallest} to have one token and one key '
+                'in every stage; resize or pad them.'
             )
         outs = []
         for i, stage in enumerate(self.stages):

@@ -40,13 +40,15 @@ def read_settings(
     arch = {key: tuple(arch[key]) for key in KEYS}
     stages = {key: len(values) for key, values in arch.items()}
     if len(set(stages.values())) > 1 or not stages['num_layers']:
-        raise InputError(f'arch has {stages} stages: every key needs as many numbers.')
+        raise InputError(
+            f'arch has {stages} stages: give one number per stage for every key.'
+        )
     for width, heads in zip(arch['embed_dims'], arch['num_heads']):
         check_heads(width, heads)
     if with_cls_token and arch['sr_ratios'][-1] != 1:
         raise InputError(
-            f'sr_ratios={arch["sr_ratios"]}: a class token has no place on a map '
-            'whose keys are reduced; set the last ratio to 1, or '
+            f'sr_ratios={arch["sr_ratios"]}: spatial reduction of the keys works on a '
+            'feature map, which cannot hold a class token; set the last ratio to 1, or '
             'with_cls_token=False.'
         )
     return arch
@@ -72,8 +74,8 @@ def leave_out_class_token(
     if f'{begin}pos_embed' in state_dict:
         state_dict[f'{begin}pos_embed'] = state_dict[f'{begin}pos_embed'][:, 1:]
     MMLogger.get_current_instance().info(
-        f'PVT, with_cls_token=False: left out of the state dict {", ".join(left_out)} '
-        'and the first of the last positions'
+        'PVT, with_cls_token=False: not loaded from the state dict: '
+        f'{", ".join(left_out)} and the first entry of the last position embedding'
     )
 
 

@@ -91,7 +91,8 @@ class TIMMBackbone(BaseModule):
             check_timm_download(
                 model_name,
                 f'The weights of {model_name} (pretrained=True)',
-                'Set pretrained=False and checkpoint_path=FILE, or get on the network.',
+                'Set pretrained=False and checkpoint_path=FILE, or connect to the '
+                'network.',
             )
         maps = out_type == 'featmap' or (out_type is None and out_indices is not None)
         if maps:
@@ -161,8 +162,8 @@ class TIMMBackbone(BaseModule):
         model = self.timm_model
         if not hasattr(model, 'group_matcher'):
             raise InputError(
-                f'{type(model).__name__} of timm has no group_matcher, which says how '
-                'deep its parameters lie; train it without layer-wise learning rates.'
+                f'{type(model).__name__} of timm has no group_matcher, which gives the '
+                'depth of each parameter; train it without layer-wise learning rates.'
             )
         # The model has no classifier any more, but it counts as a depth.
         head = model.pretrained_cfg.get('classifier') or 'head'
@@ -186,9 +187,9 @@ class TIMMBackbone(BaseModule):
             if name == pooling:
                 return out_type
         raise InputError(
-            f'{type(self.timm_model).__name__} of timm pools with global_pool='
-            f'{pooling!r}, which is not offered here; choose an out_type of '
-            f'{OUT_TYPES}.'
+            f'{type(self.timm_model).__name__} of timm pools with '
+            f'global_pool={pooling!r}, which is not supported here; choose an out_type '
+            f'of {OUT_TYPES}.'
         )
 
     def _keep_pooling(self) -> None:
@@ -200,8 +201,8 @@ class TIMMBackbone(BaseModule):
             )
         if self.out_type == 'avg_featmap' and hasattr(model, 'dist_token'):
             raise InputError(
-                "out_type='avg_featmap': a distilled model is scored at its class and "
-                "distillation tokens; choose 'cls_token' with a DeiTClsHead, or "
+                "out_type='avg_featmap': a distilled model classifies with its class "
+                "and distillation tokens; choose 'cls_token' with a DeiTClsHead, or "
                 "'featmap'."
             )
         model.reset_classifier(0, _POOLINGS.get(self.out_type, ''))
@@ -253,28 +254,28 @@ def _check(
         close = difflib.get_close_matches(model_name, timm.list_models(), n=3)
         raise InputError(
             f'model_name={model_name!r}: timm {timm.__version__} has no such model'
-            + (f'; close are {", ".join(close)}.' if close else '.')
-            + ' timm.list_models() names all.'
+            + (f'; similar names are {", ".join(close)}.' if close else '.')
+            + ' timm.list_models() lists all names.'
         )
     if out_type not in (None, *OUT_TYPES):
         raise InputError(f'out_type={out_type!r}: choose one of {OUT_TYPES}.')
     if out_indices is not None and out_type not in (None, 'featmap'):
         raise InputError(
-            f'out_indices={out_indices} with out_type={out_type!r}: indices are of '
-            "maps; leave them out, or set out_type='featmap'."
+            f'out_indices={out_indices} with out_type={out_type!r}: out_indices '
+            "selects feature maps; remove it, or set out_type='featmap'."
         )
     if not isinstance(pretrained, bool):
         raise InputError(
-            f'pretrained={pretrained!r} is true or false; for a file set '
+            f'pretrained={pretrained!r}: give True or False; to load a file, set '
             "checkpoint_path, or init_cfg=dict(type='Pretrained', checkpoint=...)."
         )
     for name, instead in (
-        ('features_only', 'set out_indices'),
-        ('num_classes', 'the head has the classes'),
-        ('in_chans', 'set in_channels'),
+        ('features_only', 'set out_indices instead'),
+        ('num_classes', 'the head sets the number of classes, so remove it'),
+        ('in_chans', 'set in_channels instead'),
     ):
         if name in kwargs:
-            raise InputError(f'{name} is not taken: {instead} instead.')
+            raise InputError(f'{name} is not an option of TIMMBackbone: {instead}.')
 
 
 def _output(backbone: nn.Module) -> str:

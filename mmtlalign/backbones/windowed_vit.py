@@ -75,8 +75,8 @@ class WindowedViT(VisionTransformer):
         if fixed:
             raise InputError(
                 f'WindowedViT sets {", ".join(sorted(fixed))} by itself: it outputs '
-                'one map, that of the last layer, and has no class token. Remove what '
-                'the config says of it.'
+                'one map, that of the last layer, and has no class token. Remove these '
+                'keys from the config.'
             )
         super().__init__(
             arch, img_size, out_type='featmap', with_cls_token=False, **kwargs

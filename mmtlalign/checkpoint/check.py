@@ -40,8 +40,8 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
     if resume and lacking:
         raise InputError(
             f"'{path}' has no {', '.join(map(repr, lacking))}, which a run needs to "
-            'continue; resume from an epoch_*.pth or iter_*.pth of the work '
-            'directory, or start anew from its weights: --cfg-options load_from=…'
+            'continue; resume from an epoch_*.pth or iter_*.pth of the work directory, '
+            'or start a new run from its weights: --cfg-options load_from=…'
         )
 
 
@@ -67,7 +67,7 @@ def check_finite(content: Mapping[str, Any], path: str) -> None:
     if bad:
         raise InputError(
             f"checkpoint '{path}' holds NaN in {len(bad)} of {len(content)} tensors "
-            f'({some_of(bad, 3)}): its training went wrong. Take an earlier checkpoint'
+            f'({some_of(bad, 3)}): its training diverged. Take an earlier checkpoint'
         )
 
 
@@ -111,7 +111,7 @@ def check_fit(
             f"checkpoint '{path}' holds a student and a teacher, and load_from would "
             "take the student's backbone. Set pretrained=FILE with a "
             "PretrainedBackboneHook, which takes the teacher's unless set otherwise, "
-            'or write the one you want as a file: '
+            'or export one of the two to a file: '
             'tools/model_converters/export_backbone.py FILE OUT'
         )
     least = len(needed) if resume else len(needed) / 2

@@ -79,6 +79,6 @@ def _makes_dict(node: ast.Call) -> bool:
 def _refuse(node: ast.stmt | ast.expr, source: str) -> NoReturn:
     raise InputError(
         f'{source}: line {node.lineno} of its config is not a plain value '
-        f'({ast.unparse(node)[:60]}), and a config in a file is read as data, never '
-        'run. If you have the config itself, name it: --config FILE.'
+        f'({ast.unparse(node)[:60]}), and the config in a checkpoint is read as data, '
+        'never executed. If you have the config file, name it: --config FILE.'
     )

@@ -49,8 +49,9 @@ def convert(
         lacking = [source for source in sources if source not in state_dict]
         if lacking:
             raise InputError(
-                f'{", ".join(lacking)} is not in the file, but {name} is, and they '
-                'are one tensor on the other side. Take a file of the whole network.'
+                f'{", ".join(lacking)} is not in the file, but {name} is, and the '
+                'target format stores them as one tensor. Take a file of the whole '
+                'network.'
             )
         values = tuple(state_dict[source] for source in sources)
         if rule.values:
@@ -100,9 +101,9 @@ def unwrap(
             counts[begin] += 1
         if bare in short:
             raise InputError(
-                f'{name} and another name of the file are both {bare!r} without '
+                f'{name} and another name of the file are both {bare!r} after removing '
                 f'{" and ".join(wrappers)}: the file holds two networks. Choose one '
-                'with --key, or save it alone.'
+                'with --key, or save it to a file of its own.'
             )
         short[bare] = value
     return short, dict(counts)

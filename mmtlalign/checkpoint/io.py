@@ -90,9 +90,9 @@ def tensors_in(
     if not all_tensors or not tensors:
         raise InputError(
             f'{file} has no {" or ".join(map(repr, keys))} of tensors; its keys are '
-            f'{some_of(list(content))}. Checkpoints of other code bases must first '
-            "be rewritten as {'state_dict': tensors under mmpretrain's names}: "
-            'tools/model_converters/convert_weights.py knows some of them.'
+            f'{some_of(list(content))}. Checkpoints of other code bases must first be '
+            "rewritten as {'state_dict': tensors under mmpretrain's names}: "
+            'tools/model_converters/convert_weights.py converts some of them.'
         )
     return tensors
 
@@ -178,7 +178,7 @@ def _check_format(file: Path, advice: str) -> None:
     if not head:
         kind = 'it is empty'
     elif head.lstrip().lower().startswith((b'<!doctype', b'<html', b'<?xml')):
-        kind = 'it is a web page, as a failed download leaves behind'
+        kind = 'it is a web page, probably from a failed download'
     elif head.startswith(b'version https://git-lfs'):
         kind = 'it is a Git LFS pointer; `git lfs pull` brings the file itself'
     raise InputError(
@@ -289,10 +289,10 @@ def check_target(path: str | Path) -> Path:
     """
     file = Path(path).expanduser()
     if file.exists():
-        raise InputError(f'{file} is there already; name a new file, or remove it.')
+        raise InputError(f'{file} already exists; name a new file, or remove it.')
     if file.suffix not in (SAFETENSORS, *TORCH):
         raise InputError(
-            f'{file}: the suffix says what is written, {SAFETENSORS} or '
+            f'{file}: the suffix selects the format, {SAFETENSORS} or '
             f'{", ".join(TORCH)}, but it is {file.suffix!r}. Name a file with one of '
             'these.'
         )

@@ -151,10 +151,10 @@ def select_weights(
     kind = next(iter(networks)) if weights == 'auto' else weights
     if kind not in networks:
         raise InputError(
-            f'{path} holds {" and ".join(networks)} weights only, not {kind}: averaged '
-            'ones (ema) are there if the run had an EMAHook, raw ones beside them in '
-            "its own checkpoints, a teacher and a student in EsViT's. Ask for "
-            f'{" or ".join(networks)}, or take another checkpoint.'
+            f'{path} holds {" and ".join(networks)} weights only, not {kind}: ema '
+            'needs a run with an EMAHook, raw a checkpoint that the run itself wrote, '
+            f'teacher and student a run of EsViT. Choose {" or ".join(networks)}, or '
+            'take another checkpoint.'
         )
     return networks[kind], kind
 
@@ -231,9 +231,9 @@ def _check_shapes(
         if theirs == ours or (resizable and theirs[-1] == ours[-1]):
             continue
         raise InputError(
-            f'{path}: {name} has shape {theirs} in the file and {ours} in the '
-            'model, so this is a backbone of another size. Use the config of the '
-            'same size, or the checkpoint of this one.'
+            f'{path}: {name} has shape {theirs} in the file and {ours} in the model, '
+            'so the file is of a backbone of another size. Use the config of that '
+            'size, or a checkpoint of this one.'
         )
 
 
@@ -258,8 +258,8 @@ def _check_names(
         raise InputError(
             f'{path} does not hold the whole {type(backbone).__name__}: '
             f'{"; ".join(problems)}. Use a checkpoint of the same backbone (kind, '
-            'depth, options); layers that pretraining does not have are named in '
-            'new_layers of PretrainedBackboneHook.'
+            'depth, options); list layers that pretraining does not have in new_layers '
+            'of PretrainedBackboneHook.'
         )
 
 
@@ -290,9 +290,9 @@ def resize_bias_tables(
         old_side, new_side = math.isqrt(old), math.isqrt(new)
         if old_side**2 != old or new_side**2 != new:
             raise InputError(
-                f'{name} has {old} rows in the file and {new} in the model; a table '
-                'is resized only between square windows, (2w-1)² rows each. Use '
-                'the window of pretraining.'
+                f'{name} has {old} rows in the file and {new} in the model; a bias '
+                'table is resized only between square windows, (2w-1)² rows each. Use '
+                'the window size of pretraining.'
             )
         maps = table.T.reshape(1, heads, old_side, old_side).float()
         maps = interpolate(maps, (new_side, new_side), mode='bicubic')

@@ -49,20 +49,20 @@ def notes_for(backbone: Mapping[str, Any], layout: str) -> list[str]:
     if layout in ('mmdet', 'mmseg') and not padded:
         return [
             f"{layout}'s SwinTransformer shifts the windows of every map, as "
-            "mmpretrain's with pad_small_map=True; this one was trained with False, "
-            'so on pictures whose smallest map is one window the features differ. '
-            '--format mmpretrain keeps them.'
+            "mmpretrain's with pad_small_map=True; this one was trained with False, so "
+            'features differ for images whose smallest map is one window. --format '
+            'mmpretrain keeps them.'
         ]
     if layout == 'mmpretrain' and not padded:
         return [
-            'In mmseg and mmdet set pad_small_map=True, which takes pictures of any '
+            'In mmseg and mmdet set pad_small_map=True, which accepts images of any '
             'size; with False, as in training, a map smaller than a window is an '
-            'error, and one of a window is not shifted.'
+            'error, and a map of exactly one window is not shifted.'
         ]
     if layout == 'timm' and padded:
         return [
             'It was trained with pad_small_map=True: timm does not shift the windows '
-            'of a map that is one window, so its features of small pictures differ.'
+            'of a map that is one window, so its features of small images differ.'
         ]
     return []
 

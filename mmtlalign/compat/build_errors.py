@@ -106,7 +106,9 @@ def name_near_type(message: str) -> str:
         for kind in owner.module_dict
     }
     near = difflib.get_close_matches(name, sorted(known), n=1)
-    hint = f"Did you mean '{near[0]}'?" if near else 'Import what registers it.'
+    hint = (
+        f"Did you mean '{near[0]}'?" if near else 'Import the module that registers it.'
+    )
     return f"type='{name}' is not in the {of} registry. {hint}"
 
 

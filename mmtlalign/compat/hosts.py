@@ -56,9 +56,9 @@ def check_hosts() -> None:
     together = find_clashes()
     if together:
         raise ImportError(
-            f'mmtlalign: {", ".join(together)} are installed together, but they write '
-            'the same packages over each other. Make a new environment with one of '
-            'them: bash tools/setup_env.sh onedl (or classic).'
+            f'mmtlalign: {", ".join(together)} are installed together, but they '
+            "overwrite each other's files. Make a new environment with one of them: "
+            'bash tools/setup_env.sh onedl (or classic).'
         )
     old, new = [], []
     for name, (oldest, newest) in HOSTS.items():

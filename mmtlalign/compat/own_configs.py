@@ -97,12 +97,12 @@ class DictAction(HostDictAction):
             try:
                 super().__call__(parser, namespace, [given], option_string)
             except AssertionError:
-                parser.error(f"{option_string}: '{given}' has brackets that do not fit")
+                parser.error(f"{option_string}: '{given}' has unbalanced brackets")
             bare = value.strip('\'"')
             if bare.startswith(('[', '{')) and '{' in bare:
                 try:
                     getattr(namespace, self.dest)[key] = ast.literal_eval(bare)
                 except (ValueError, SyntaxError):
-                    parser.error(f"{option_string}: '{given}' is no Python value")
+                    parser.error(f"{option_string}: '{given}' is not a Python value")
             elif ' ' in bare and not bare.startswith(('[', '(')):
                 getattr(namespace, self.dest)[key] = bare

@@ -68,8 +68,8 @@ class BoxedObjects(BaseDataset):
             files = sorted(Path(self.ann_file).rglob('*.xml'))
             if not files:
                 raise InputError(
-                    f"'{self.ann_file}' has no .xml: unpack ILSVRC2012_bbox_val_v3.tgz "
-                    'there, or name a localization.txt.'
+                    f"'{self.ann_file}' has no .xml files: unpack "
+                    'ILSVRC2012_bbox_val_v3.tgz there, or name a localization.txt.'
                 )
             entries = [read_annotation(file) for file in files]
         else:
@@ -97,8 +97,8 @@ class BoxedObjects(BaseDataset):
         path, boxes = info['img_path'], info['boxes']
         if not osp.isfile(path):
             raise InputError(
-                f"'{path}' has boxes and does not exist. Correct data_prefix, the "
-                'folder of the images.'
+                f"'{path}' has box annotations, but the image does not exist. Correct "
+                'data_prefix, the folder of the images.'
             )
         image = mmcv.imread(path)
         size = image.shape[:2]
@@ -106,10 +106,10 @@ class BoxedObjects(BaseDataset):
         # The end of a box may be one past the last pixel.
         if declared != size or (boxes[:, 2:].max(axis=0) > size[::-1]).any():
             raise InputError(
-                f"'{path}' has {size[1]} x {size[0]} pixels and its boxes are of an "
+                f"'{path}' has {size[1]} x {size[0]} pixels, but its boxes are for an "
                 f'image of {max(declared[1], boxes[:, 2].max()):g} x '
-                f'{max(declared[0], boxes[:, 3].max()):g}: give the images as they '
-                'were annotated.'
+                f'{max(declared[0], boxes[:, 3].max()):g}: give the images in the size '
+                'that was annotated.'
             )
         if self.resize is not None:
             height, width = self.resize
@@ -182,7 +182,7 @@ def read_annotation(path: Path) -> tuple[str, tuple[int, int] | None, np.ndarray
         ]
     except (ElementTree.ParseError, ValueError) as error:
         raise InputError(
-            f"'{path}' is no annotation of ImageNet with size and bndbox ({error})."
+            f"'{path}' is not an ImageNet annotation with size and bndbox ({error})."
         ) from error
     name = root.findtext('filename') or path.stem
     return (

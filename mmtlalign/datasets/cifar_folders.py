@@ -42,8 +42,8 @@ class CIFAR10Folders(ClassFolders):
             raise InputError(f"split={split!r} of CIFAR-10: choose 'train' or 'test'.")
         if int(every) != every or every < 1 or SPLITS[split] % every:
             raise InputError(
-                f'every={every}: give a divisor of {SPLITS[split]:,}, the pictures of '
-                f'a class in {split}, so that the classes stay equal.'
+                f'every={every}: give a divisor of {SPLITS[split]:,}, the number of '
+                f'images per class in {split}, so that all classes keep equally many.'
             )
         self.split, self.every = split, int(every)
         super().__init__(data_root, **kwargs)
@@ -72,7 +72,7 @@ class CIFAR10Folders(ClassFolders):
         if wrong:
             raise InputError(
                 f"'{osp.join(self.data_root, self.split)}' is not CIFAR-10, which has "
-                f'{SPLITS[self.split]:,} pictures of each class: {", ".join(wrong)}; '
-                'unpack it again, or correct data_root'
+                f'{SPLITS[self.split]:,} images per class: {", ".join(wrong)}; unpack '
+                'it again, or correct data_root'
             )
         return infos[:: self.every]

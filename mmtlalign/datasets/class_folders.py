@@ -64,7 +64,7 @@ class ClassFolders(BaseDataset):
                 infos.append(dict(img_path=path, gt_label=label, **fields))
         if self.images and len(infos) != self.images:
             print_log(
-                f'{self.title} in {self.data_root} has {len(infos):,} pictures, not '
+                f'{self.title} in {self.data_root} has {len(infos):,} images, not '
                 f'{self.images:,} as published',
                 logger='current',
                 level=logging.WARNING,
@@ -92,21 +92,24 @@ class ClassFolders(BaseDataset):
         if likeness and likeness != describe_folders(self.labels()):
             return text + (
                 f'its {len(found)} class folders look like {likeness}; correct '
-                'data_root, or take the data set of that name'
+                'data_root, or use the data set class for that'
             )
         if other:
-            text += f'{some_of(other)} {"is" if len(other) == 1 else "are"} no class '
+            text += (
+                f'{some_of(other)} '
+                f'{"is not a class" if len(other) == 1 else "are not classes"} '
+            )
             text += f'of it (its classes are like {next(iter(self.labels()))}); '
         if missing:
             text += (
-                f'of {len(self.labels())} classes {len(missing)} have no picture: '
+                f'of {len(self.labels())} classes {len(missing)} have no image: '
                 f'{some_of(missing)}; '
             )
         # With folders of other classes it is another data set, not a broken copy.
         if missing and not other:
             text += 'unpack it again, '
             if self.parts_fine:
-                text += 'or set allow_missing=True if a part is what you want, '
+                text += 'or set allow_missing=True to use a part of it, '
             text += 'or '
         return text + 'correct data_root'
 
@@ -123,7 +126,7 @@ def list_pictures(folder: str, title: str) -> list[str]:
         found = [name for name in files if name.lower().endswith(PICTURES)]
     found = [n for n in found if not any(p.startswith('.') for p in n.split('/'))]
     if not found:
-        what = 'holds no picture' if isdir(folder) else 'does not exist'
+        what = 'holds no image' if isdir(folder) else 'does not exist'
         raise InputError(
             f"'{folder}', the folder of {title}, {what}; correct data_root "
             '(--cfg-options data_root=DIR), or make it with '

@@ -95,9 +95,9 @@ class ImageNetC(ClassFolders):
                 size = picture.size
             if size != (SIDE,) * 2:
                 raise InputError(
-                    f"'{path}' is {size[0]}x{size[1]}, but all of ImageNet-C is "
-                    f'{SIDE}x{SIDE}, cropped already; take the '
-                    'published archives, or mmtlalign.Corrupt for pictures of your own'
+                    f"'{path}' is {size[0]}x{size[1]}, but all images of ImageNet-C "
+                    f'are {SIDE}x{SIDE}, cropped already; take the published archives, '
+                    'or mmtlalign.Corrupt for images of your own'
                 )
         return infos
 
@@ -112,8 +112,8 @@ class ImageNetC(ClassFolders):
         if resizes and any('Crop' in name for name in steps):
             raise InputError(
                 f'the pipeline of ImageNet-C has {resizes[0]} and a crop, but its '
-                'pictures were resized and cropped to 224 already; keep CenterCrop'
-                f'(crop_size={SIDE}) alone'
+                'images are already resized and cropped to 224; keep only '
+                f'CenterCrop(crop_size={SIDE})'
             )
 
 
@@ -160,7 +160,7 @@ class CIFARC(BaseDataset):
         labels = self.load('labels')
         if labels.ndim != 1 or not len(labels) or len(labels) % len(SEVERITIES):
             raise InputError(
-                f"'{self.data_root}/labels.npy' has shape {labels.shape}, but holds "
+                f"'{self.data_root}/labels.npy' has shape {labels.shape}, but needs "
                 'one block of labels for each of 5 severities; unpack it again'
             )
         if labels.max() >= len(self.CLASSES):
@@ -176,7 +176,7 @@ class CIFARC(BaseDataset):
                 raise InputError(
                     f"'{self.data_root}/{corruption}.npy' is {images.shape} "
                     f'{images.dtype}, not {(len(labels), 32, 32, 3)} uint8 as '
-                    'labels.npy asks for; unpack it again'
+                    'labels.npy requires; unpack it again'
                 )
             fields = dict(corruption=corruption, severity=severity)
             infos += [dict(fields, place=n, gt_label=int(labels[n])) for n in block]

@@ -56,7 +56,7 @@ def subset_indices(which: str) -> tuple[int, ...]:
     """
     if which not in SUBSETS:
         raise InputError(
-            f"which={which!r} is no subset of ImageNet; choose one of 'a', 'r', 'o'"
+            f"which={which!r} is not a subset of ImageNet; choose one of 'a', 'r', 'o'"
         )
     lines = _read(SUBSETS[which].file).splitlines()
     return tuple(int(n) for li in lines if li[:1] != '#' for n in li.split())
@@ -82,8 +82,8 @@ def real_labels(file: str | None = None) -> list[list[int]]:
         assert all(0 <= n < 1000 for own in labels for n in own)
     except (OSError, ValueError, TypeError, AssertionError) as error:
         raise InputError(
-            f"'{file}' is no list with a list of labels (0…999) for each validation "
-            f'image ({type(error).__name__}: {error}); take real.json of '
+            f"'{file}' must be a JSON list with a list of labels (0…999) for each "
+            f'validation image ({type(error).__name__}: {error}); take real.json of '
             "reassessed-imagenet, or None for timm's copy"
         ) from error
     return labels
@@ -116,5 +116,6 @@ def _read(name: str) -> str:
         return found.read_text(encoding='utf-8')
     except (ImportError, OSError) as error:
         raise InputError(
-            f'the list {name} of timm is not there ({error}); pip install -U timm'
+            f'timm has no file {name}, a list of ImageNet classes or labels ({error}); '
+            'update timm: pip install -U timm'
         ) from error

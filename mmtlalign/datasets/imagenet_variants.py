@@ -122,7 +122,8 @@ class ImageNetV2(ClassFolders):
     ):
         if variant not in V2_VARIANTS:
             raise InputError(
-                f'variant={variant!r} of ImageNetV2 is none of {", ".join(V2_VARIANTS)}'
+                f'variant={variant!r} of ImageNetV2 is not known; choose one of '
+                f'{", ".join(V2_VARIANTS)}'
             )
         self.title = f'ImageNetV2 ({variant})'
         names = (f'imagenetv2-{variant}-format-val', f'imagenetv2-{variant}')
@@ -175,17 +176,17 @@ class ImageNetReaL(BaseDataset):
             number = re.fullmatch(r'ILSVRC2012_val_(\d{8})\.\w+', name)
             if not number or not 1 <= int(number[1]) <= len(labels):
                 raise InputError(
-                    f"'{osp.join(self.data_root, path)}' is not called like one of "
-                    f"ImageNet's {len(labels):,} validation pictures "
-                    '(ILSVRC2012_val_00000001.JPEG), by which ReaL knows its labels; '
-                    'correct data_root'
+                    f"'{osp.join(self.data_root, path)}' does not have the name of one "
+                    f"of ImageNet's {len(labels):,} validation images "
+                    '(ILSVRC2012_val_00000001.JPEG), by which ReaL labels are looked '
+                    'up; correct data_root'
                 )
             own, total = labels[int(number[1]) - 1], total + 1
             if own:
                 path = osp.join(self.data_root, path)
                 infos.append(dict(img_path=path, gt_label=own))
         print_log(
-            f'ReaL: {total - len(infos):,} of {total:,} pictures have no label and are '
+            f'ReaL: {total - len(infos):,} of {total:,} images have no label and are '
             'left out',
             logger='current',
         )

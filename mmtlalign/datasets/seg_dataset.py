@@ -41,8 +41,8 @@ class SegDataset(BaseSegDataset):
                 other = found.setdefault(path.removesuffix(self.img_suffix), info)
                 if other['img_path'] != path:
                     raise InputError(
-                        f"'{path}' and '{other['img_path']}' are two pictures of one "
-                        'mask; keep one'
+                        f"'{path}' and '{other['img_path']}' are two images for the "
+                        'same mask; keep one'
                     )
         self.img_suffix = endings
         infos = list(found.values())

@@ -105,8 +105,9 @@ class SegmentedObjects(BaseDataset):
         classes, instances = (_draw_coco if self.is_coco else _read_voc)(info)
         if classes.shape != size or instances.shape != size:
             raise InputError(
-                f"'{info['img_path']}' has {size[0]} x {size[1]} pixels and its masks "
-                f'{classes.shape} and {instances.shape}: they are of another image.'
+                f"'{info['img_path']}' has {size[0]} x {size[1]} pixels, but its masks "
+                f'have {classes.shape} and {instances.shape}: give the masks of this '
+                'image.'
             )
         image, classes, instances = self._fit(image, classes, instances)
         results = dict(
@@ -141,7 +142,8 @@ class SegmentedObjects(BaseDataset):
         high, wide = self.crop
         if high > height or wide > width:
             raise InputError(
-                f'crop={high, wide} of an image of {height} x {width}: resize to more.'
+                f'crop={high, wide} is larger than the resized image, {height} x '
+                f'{width}: resize it to a larger size.'
             )
         top, left = round((height - high) / 2), round((width - wide) / 2)
         return [m[top : top + high, left : left + wide].copy() for m in fitted]
@@ -164,14 +166,14 @@ class SegmentedObjects(BaseDataset):
             entries = content.get(kind) if isinstance(content, dict) else None
             if entries is None or not all(set(keys) <= set(e) for e in entries):
                 raise InputError(
-                    f"'{self.ann_file}' is no file of COCO's instances: every entry of "
-                    f"'{kind}' has {', '.join(keys)}."
+                    f"'{self.ann_file}' is not a COCO instances file: every entry of "
+                    f"'{kind}' needs {', '.join(keys)}."
                 )
         categories = sorted(content['categories'], key=lambda one: one['id'])
         if len(categories) >= VOID:
             raise InputError(
-                f"'{self.ann_file}' has {len(categories)} categories, and a label map "
-                f'holds {VOID - 1}: leave some out.'
+                f"'{self.ann_file}' has {len(categories)} categories, but a label map "
+                f'can hold {VOID - 1}: leave some out.'
             )
         self._metainfo.setdefault('classes', tuple(c['name'] for c in categories))
         numbers = {one['id']: i for i, one in enumerate(categories, 1)}
@@ -224,8 +226,8 @@ def _read_voc(info: dict) -> tuple[np.ndarray, np.ndarray]:
     classes, instances = (np.array(Image.open(path)) for path in paths)
     if classes.ndim != 2:
         raise InputError(
-            f"'{paths[0]}' has colours, where numbers of classes are needed: it must "
-            'be a PNG with a palette.'
+            f"'{paths[0]}' is a colour image, but class ids are needed: give a PNG "
+            'with a palette.'
         )
     return classes, instances.astype(np.uint16)
 

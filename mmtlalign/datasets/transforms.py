@@ -250,7 +250,7 @@ class IgnoreLabels(BaseTransform):
             )
         if not all(isinstance(label, int) for label in labels):
             raise InputError(
-                f'labels={labels!r} of IgnoreLabels are no ids; name numbers'
+                f'labels={labels!r} of IgnoreLabels are not ids; give integers'
             )
         self.labels = tuple(labels)
         self.ignore_index = ignore_index
@@ -264,8 +264,8 @@ class IgnoreLabels(BaseTransform):
         if 'gt_seg_map' not in results:
             if results.get('seg_map_path'):
                 raise InputError(
-                    'IgnoreLabels stands before LoadAnnotations in the pipeline, so '
-                    'there is no label map yet; place it behind'
+                    'IgnoreLabels comes before LoadAnnotations in the pipeline, so '
+                    'there is no label map yet; place it after'
                 )
             return results  # an inferencer has pictures alone
         label_map = results['gt_seg_map']

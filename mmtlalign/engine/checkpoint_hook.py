@@ -63,8 +63,8 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _explain(self, runner: Runner, error: OSError) -> InputError:
         return InputError(
-            f'a checkpoint cannot be written to {self.out_dir}: {error.strerror}. Make '
-            'room, or make the folder writable, then continue with --resume. '
+            f'a checkpoint cannot be written to {self.out_dir}: {error.strerror}. Free '
+            'disk space, or make the folder writable, then continue with --resume. '
             f'{describe_last(runner.work_dir)}'
         )
 

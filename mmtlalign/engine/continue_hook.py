@@ -37,10 +37,10 @@ class ContinueHook(Hook):
         missing = {'meta', 'optimizer', 'param_schedulers'} - set(checkpoint)
         if missing:
             raise InputError(
-                f'ContinueHook: {file} has no {", ".join(sorted(missing))}, so nobody '
-                'knows where that run stood; name a checkpoint that a run has written '
-                'with its optimizer (save_optimizer and save_param_scheduler of '
-                'CheckpointHook are True by default).'
+                f'ContinueHook: {file} has no {", ".join(sorted(missing))}, so the '
+                'state of that run is unknown; name a checkpoint that a run has '
+                'written with its optimizer (save_optimizer and save_param_scheduler '
+                'of CheckpointHook are True by default).'
             )
         self._take_schedules(runner, checkpoint, file)
         self._take_position(runner, checkpoint['meta'], file)
@@ -50,8 +50,8 @@ class ContinueHook(Hook):
         loop = runner.train_loop
         runner.logger.info(
             f'Continuing from epoch {loop.epoch} of {loop.max_epochs}, iteration '
-            f'{loop.iter}, with the schedules of {runner._load_from}; moments of the '
-            'optimizer begin anew.'
+            f'{loop.iter}, with the schedules of {runner._load_from}; the moments of '
+            'the optimizer are reset.'
         )
 
     def before_train(self, runner: Runner) -> None:
@@ -93,9 +93,9 @@ class ContinueHook(Hook):
         saved_spans = [(s['param_name'], s['begin'], s['end']) for s in saved]
         if spans != saved_spans:
             raise InputError(
-                f'ContinueHook: the schedules of {file} are {saved_spans}, name, first '
-                f'and last step each, but here they are {spans}: use the same '
-                'schedules, global batch and data.'
+                f'ContinueHook: the schedules of {file} are {saved_spans} (name, first '
+                f'and last step), but here they are {spans}: use the same schedules, '
+                'global batch and data.'
             )
         names = list(dict.fromkeys(s.param_name for s in schedulers))
         # Current values of a group by its initial ones, which tell the groups apart.
@@ -108,9 +108,10 @@ class ContinueHook(Hook):
             initial = tuple(group[f'initial_{n}'] for n in names)
             if initial not in current:
                 raise InputError(
-                    f'ContinueHook: parameters begin with {", ".join(names)} = '
-                    f'{initial} here, but in {file} with one of {sorted(current)}: use '
-                    'the same optimizer settings and global batch.'
+                    f'ContinueHook: a parameter group starts with {", ".join(names)} = '
+                    f'{initial} here, but the groups in {file} start with '
+                    f'{sorted(current)}: use the same optimizer settings and global '
+                    'batch.'
                 )
             group.update(current[initial])
         for scheduler, state in zip(schedulers, saved):

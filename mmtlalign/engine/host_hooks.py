@@ -82,8 +82,8 @@ def check_switch(hook: Any, model: nn.Module, runner: Runner) -> None:
             if old is None or (own and not isinstance(new, type(old))):
                 raise UnsupportedError(
                     f'SwitchRecipeHook, action_epoch={epoch}: {type(model).__name__} '
-                    f'cannot take the loss {type(new).__name__} in place of '
-                    f'{type(old).__name__}. Leave `loss` out there'
+                    f'cannot use the loss {type(new).__name__} in place of '
+                    f'{type(old).__name__}. Remove `loss` from that action'
                 )
         if 'train_pipeline' in recipe:
             inner = unwrap_dataset(runner.train_dataloader.dataset)
@@ -169,11 +169,11 @@ CHECKS = {
     ),
     'PrepareProtoBeforeValLoopHook': needs(
         lambda model, _: hasattr(model, 'prepare_prototype'),
-        'the model is no retriever',
+        'the model is not a retriever',
     ),
     'SetAdaptiveMarginsHook': needs(
         lambda model, _: hasattr(getattr(model, 'head', None), 'set_margins'),
-        'the head is no ArcFaceClsHead',
+        'the head is not an ArcFaceClsHead',
     ),
     'SimSiamHook': needs(
         has_fixed_rate,
@@ -208,12 +208,13 @@ def check_schedules(runner: Runner) -> list[str]:
         if scheduler.by_epoch and by_iteration:
             notices.append(
                 f'{name} counts epochs, and this run counts iterations: it never '
-                f'moves. Set --cfg-options param_scheduler.{number}.by_epoch=False'
+                'changes anything. Set --cfg-options '
+                f'param_scheduler.{number}.by_epoch=False'
             )
         elif length < scheduler.end < ENDLESS:
             notices.append(
-                f'{name} goes on to {unit} {scheduler.end}, but the run ends at '
-                f'{length}, before the schedule does. If that is not meant: '
+                f'{name} ends at {unit} {scheduler.end}, but the run already ends at '
+                f'{length}. If this is not intended: '
                 f'--cfg-options param_scheduler.{number}.end={length}'
             )
     return notices

@@ -75,7 +75,7 @@ class LayerDecayOptimWrapperConstructor(FastOptimWrapperConstructor):
             )
         if self.base_lr is None:
             raise InputError(
-                f'{where}: the optimizer has no lr, of which every layer gets a part; '
+                f'{where}: the optimizer has no lr, which is scaled for every layer; '
                 'set optim_wrapper.optimizer.lr.'
             )
 
@@ -109,14 +109,14 @@ def find_backbone(model: nn.Module) -> nn.Module:
     model = unwrap_model(model)
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         raise InputError(
-            f'layer decay: {type(model).__name__} has no `backbone`, whose layers the '
-            'learning rates are to follow. Use the default constructor.'
+            f'layer decay: {type(model).__name__} has no `backbone`, whose layers '
+            'determine the learning rates. Use the default constructor.'
         )
     backbone = unwrap_model(model.backbone)
     if not hasattr(backbone, 'get_layer_depth'):
         raise InputError(
-            f'layer decay: the backbone {type(backbone).__name__} does not say how '
-            'deep its parameters lie. Give it a method get_layer_depth(name, prefix) '
+            f'layer decay: the backbone {type(backbone).__name__} does not report the '
+            'depth of its parameters. Give it a method get_layer_depth(name, prefix) '
             'that returns the depth, from 0, and the number of depths (see '
             'docs/transfer.md), or use the default constructor.'
         )
@@ -138,8 +138,8 @@ def parameter_depths(backbone: nn.Module) -> dict[int, tuple[int, int]]:
         depth, count = backbone.get_layer_depth(name, '')
         if not 0 <= depth < count:
             raise InputError(
-                f'layer decay: {kind}.get_layer_depth says depth {depth} of {count} '
-                f'for {name}; depths are 0 to {count - 1}.'
+                f'layer decay: {kind}.get_layer_depth returns depth {depth} of {count} '
+                f'for {name}; depths must be 0 to {count - 1}.'
             )
         if depth == count - 1 and name.startswith(AT_THE_INPUT):
             depth = 0
@@ -148,8 +148,8 @@ def parameter_depths(backbone: nn.Module) -> dict[int, tuple[int, int]]:
     empty = sorted(set(range(1, most - 1)) - {depth for depth, _ in depths.values()})
     if empty:
         raise InputError(
-            f'layer decay: {kind}.get_layer_depth counts {most} depths, but puts no '
-            f'parameter at {some_of(empty)}, so its layers would not decay. Correct '
-            'the method (docs/transfer.md), or use the default constructor.'
+            f'layer decay: {kind}.get_layer_depth reports {most} depths, but no '
+            f'parameter has depth {some_of(empty)}, so its layers would not decay. '
+            'Correct the method (docs/transfer.md), or use the default constructor.'
         )
     return depths

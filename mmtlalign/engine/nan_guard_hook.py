@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import HOOKS
 
 REMEDY = (
-    'Look at these files; if they are sound, lower the learning rate, clip gradients '
+    'Check these files; if they are correct, lower the learning rate, clip gradients '
     '(optim_wrapper.clip_grad.max_norm=1.0) or train without --amp.'
 )
 

@@ -116,8 +116,8 @@ def mixed_precision(cfg: Config) -> None:
     kind = wrapper.get('type', 'OptimWrapper')
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', BF16):
         raise InputError(
-            f"--amp does not know how to change optim_wrapper.type='{kind}' to mixed "
-            'precision; leave out --amp and say it in the config'
+            f"--amp cannot change optim_wrapper.type='{kind}' to mixed precision; "
+            'leave out --amp and set the precision in the config'
         )
     if kind == BF16:
         return

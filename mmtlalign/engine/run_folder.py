@@ -51,7 +51,7 @@ def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
             raise InputError(
                 f"work directory '{folder}' has the checkpoints of an earlier run "
                 f'({some_of([path.name for path in found], 3)}). Continue that run: '
-                '--resume. Begin anew: --work-dir NEW_FOLDER, or --overwrite, which '
+                '--resume. Start again: --work-dir NEW_FOLDER, or --overwrite, which '
                 'deletes them'
             )
         if main:
@@ -203,8 +203,8 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
         return str(path)
     if faults:
         raise InputError(
-            f"--resume: no checkpoint in '{folder}' is whole. {faults[0]} Begin anew "
-            'with --overwrite, or in another --work-dir'
+            f"--resume: no checkpoint in '{folder}' is complete. {faults[0]} Start "
+            'again with --overwrite, or in another --work-dir'
         )
     return None
 

@@ -113,7 +113,7 @@ class TaskRunner(Runner):
         if self._resume and not self._is_test and self.iter >= self.max_iters > 0:
             self.logger.warning(
                 f'This run is finished: iteration {self.iter} of {self.max_iters}. '
-                'Only its last validation is done again'
+                'Only its last validation is repeated'
             )
 
     def check_datasets(self) -> None:

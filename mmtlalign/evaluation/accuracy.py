@@ -54,7 +54,10 @@ def correct_in_top(
     labels = labels.reshape(len(labels), -1).to(scores.device)
     check_labels(labels[labels != NO_LABEL], scores.shape[1])
     if len(labels) != len(scores):
-        raise InputError(f'{len(labels)} labels for {len(scores)} rows of scores.')
+        raise InputError(
+            f'{len(labels)} labels for {len(scores)} rows of scores: give one label '
+            'per row.'
+        )
     if classes is not None:
         scores, labels = restrict(scores, labels, classes)
     own = scores.gather(1, labels.clamp(min=0))
@@ -92,7 +95,7 @@ def restrict(
     """
     chosen = torch.as_tensor(classes, device=scores.device).long()
     if len(chosen.unique()) != len(chosen):
-        raise InputError('classes names a class twice.')
+        raise InputError('classes lists a class twice: list each class once.')
     check_labels(chosen, scores.shape[1])
     place = scores.new_full((scores.shape[1] + 1,), -2, dtype=torch.long)
     place[chosen] = torch.arange(len(chosen), device=scores.device)
@@ -100,8 +103,8 @@ def restrict(
     labels = place[labels.to(scores.device)]
     if (labels == -2).any():
         raise InputError(
-            f'{int((labels == -2).sum())} labels are none of the {len(chosen)} classes '
-            'of the subset: does the data set belong to it?'
+            f'{int((labels == -2).sum())} labels are not among the {len(chosen)} '
+            'classes of the subset: give the data set that has these classes.'
         )
     return scores[:, chosen], labels
 
@@ -113,7 +116,7 @@ def check_labels(labels: Tensor, classes: int) -> None:
         InputError: They are not.
     """
     if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InputError(f'labels are {labels.dtype}: give whole numbers.')
+        raise InputError(f'labels are {labels.dtype}: give integers.')
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         raise InputError(
@@ -137,7 +140,9 @@ def accuracy(correct: Tensor, counts: Tensor | None = None) -> Accuracy:
         correct = correct[torch.as_tensor(counts)]
     n = len(correct)
     if not n:
-        raise InputError('No image counts, so there is no accuracy.')
+        raise InputError(
+            'All images are excluded, so there is no accuracy: include at least one.'
+        )
     share = correct.double().mean().item()
     return Accuracy(n, share, math.sqrt(share * (1 - share) / n))
 
@@ -159,7 +164,8 @@ def compare_paired(correct_a: Tensor, correct_b: Tensor) -> PairedComparison:
     n = len(a)
     if a.shape != b.shape or not n:
         raise InputError(
-            f'{n} and {len(b)} images: a paired comparison needs the same ones.'
+            f'{n} and {len(b)} images: a paired comparison needs the results of both '
+            'models on the same images.'
         )
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     apart = only_a - only_b

@@ -83,7 +83,7 @@ def table_warnings(results: Sequence[AttackResult], clean_accuracy: float) -> li
     for row in results:
         if row.attack == 'noise' and clean_accuracy - row.accuracy > NOISE:
             warnings.append(
-                f'Random noise of {255 * row.epsilon:g}/255 takes '
+                f'Random noise of {255 * row.epsilon:g}/255 lowers the accuracy by '
                 f'{100 * (clean_accuracy - row.accuracy):.1f} points: the model is not '
                 'stable near its images.'
             )
@@ -91,9 +91,10 @@ def table_warnings(results: Sequence[AttackResult], clean_accuracy: float) -> li
             stronger = _stronger(other, row)
             if stronger and other.accuracy > row.accuracy:
                 warnings.append(
-                    f'{_name(other)} leaves {other.accuracy:.1%}, {_name(row)} '
-                    f'{row.accuracy:.1%}, although it has {stronger}: the gradient may '
-                    'be masked, or the attack may be too weak.'
+                    f'{_name(other)} leaves an accuracy of {other.accuracy:.1%}, '
+                    f'{_name(row)} of {row.accuracy:.1%}, although the first has '
+                    f'{stronger}: the gradient may be masked, or the attack may be too '
+                    'weak.'
                 )
     return warnings
 

@@ -74,15 +74,15 @@ class AttackLoop(TestLoop):
         model, samples = unwrap_model(self.runner.model), data_batch['data_samples']
         own = [sample.get('gt_label', ()) for sample in samples]
         if any(len(label) != 1 for label in own):
-            raise InputError('AttackLoop needs one label of each picture')
+            raise InputError('AttackLoop needs one label of each image')
         images = model.data_preprocessor.cast_data(data_batch['inputs'])
         images = torch.stack(tuple(images)).flip(1).float() / 255
         random = []
         if self.protocol.random_start:
             if any('sample_idx' not in sample for sample in samples):
                 raise InputError(
-                    'AttackLoop starts at random by sample_idx, which samples lack; '
-                    "add it to PackInputs(meta_keys=('sample_idx', …))"
+                    'AttackLoop draws random starts by sample_idx, which the samples '
+                    "lack; add it to PackInputs(meta_keys=('sample_idx', …))"
                 )
             indices = [sample.sample_idx for sample in samples]
             random = generators(self.seed, 'attack start', indices)

@@ -223,8 +223,8 @@ def run_protocol(
 
 
 _MASKED = (
-    'The gradient is masked: {}. Attacks by gradient would only seem to fail; take '
-    'rounding, detach() and no_grad() out of the model.'
+    'The gradient is masked: {}. Gradient-based attacks would fail even if the model '
+    'is not robust; remove rounding, detach() and no_grad() from it.'
 )
 
 
@@ -257,7 +257,8 @@ def checked_labels(labels: Tensor, images: Tensor, scores: Tensor) -> Tensor:
     """Return labels (B,) on the scores' device, checked against images and classes."""
     if labels.shape != (len(images),):
         raise InputError(
-            f'labels {tuple(labels.shape)} for {len(images)} images: give (B,).'
+            f'labels of shape {tuple(labels.shape)} for {len(images)} images: give one '
+            'label per image, (B,).'
         )
     check_labels(labels, scores.shape[1])
     # A copy, as autograd cannot save a tensor that was made in inference mode.
@@ -268,8 +269,8 @@ def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise InputError(
-                f'{name}={value}: an attack needs more than 0. Pixels are in [0, 1], '
-                'so epsilon is such as 4 / 255.'
+                f'{name}={value}: give a number greater than 0. Pixels are in [0, 1], '
+                'so epsilon is for example 4 / 255.'
             )
         if name == 'epsilon' and value > 1:
             raise InputError(

@@ -92,9 +92,9 @@ class LayerAttention:
         """
         if not 0 <= token < self.prefix:
             raise InputError(
-                f'This attention has {self.prefix} special tokens and no number '
-                f"{token}: take the map 'columns' or 'chain', which need no class "
-                'token.'
+                f'This attention has {self.prefix} special tokens, so there is no '
+                f"special token {token}: use the map 'columns' or 'chain', which need "
+                'no class token.'
             )
         return self._image_keys(self.weights[:, :, token]).unflatten(-1, self.grid)
 
@@ -112,8 +112,8 @@ class LayerAttention:
             queries = self.weights[:, :, self.prefix : last]
             if not queries.shape[2]:
                 raise InputError(
-                    'Only the class token asks in this attention, so that its columns '
-                    "are one row: take the map 'class'."
+                    'In this attention only the class token is a query, so there are '
+                    "no columns to average over image tokens: use the map 'class'."
                 )
             return self._image_keys(queries.mean(dim=2)).unflatten(-1, self.grid)
         places, weights = self._windows()
@@ -155,9 +155,9 @@ class LayerAttention:
         count, keys = self.grid[0] * self.grid[1], rows.shape[-1]
         if self.windows is not None or keys != self.prefix + count + self.appended:
             raise InputError(
-                f'This attention has {keys} keys for {count} tokens of the image: they '
-                "are pooled, so its weights belong to no place. Take the map 'chain', "
-                'or a layer that attends to all tokens.'
+                f'This attention has {keys} keys for {count} tokens of the image: the '
+                'keys are pooled, so its weights have no position in the image. Use '
+                "the map 'chain', or a layer that attends to all tokens."
             )
         return rows[..., self.prefix : self.prefix + count]
 

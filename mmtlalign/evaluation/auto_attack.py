@@ -96,7 +96,10 @@ def auto_attack(
     """
     check_images(images)
     if not 0 < epsilon <= 1:
-        raise InputError(f'epsilon={epsilon}: pixels are in [0, 1], so give 4 / 255.')
+        raise InputError(
+            f'epsilon={epsilon}: pixels are in [0, 1], so give a number such as 4 / '
+            '255.'
+        )
     if any(p.dtype == torch.float64 for p in model.parameters()):
         raise UnsupportedError(
             'AutoAttack computes in float32 and fails with a network in float64: call '
@@ -161,13 +164,13 @@ class AutoAttackState:
                 done, robust = stored['done'], stored['robust']
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise InputError(
-                f'{self.path} is no state of AutoAttack ({error}): remove it to begin '
-                'anew.'
+                f'{self.path} is not a saved state of AutoAttack ({error}): remove it '
+                'to start again.'
             ) from error
         if settings != self.settings:
             raise InputError(
-                f'{self.path} is of other settings ({settings}, now {self.settings}): '
-                'remove it to begin anew, or name another file.'
+                f'{self.path} was made with other settings ({settings}, now '
+                f'{self.settings}): remove it to start again, or name another file.'
             )
         self.done, self.robust = done, robust
 

@@ -86,9 +86,9 @@ def as_tokens(output: object, tokens: int, grid: Pair) -> Tensor:
                 return output.flatten(2).mT
     found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise UnsupportedError(
-        f'A block gives {found}, which are no {tokens} tokens or a map of {grid[0]} x '
-        f'{grid[1]}: features of this backbone cannot be compared token by token; '
-        'leave images out.'
+        f'A block returns {found}, but {tokens} tokens or a map of {grid[0]} x '
+        f'{grid[1]} are needed: features of this backbone cannot be compared token by '
+        'token; omit the argument images.'
     )
 
 
@@ -105,7 +105,7 @@ def comparing(
     unknown = set(names) - SIMILARITIES.keys()
     if unknown or not names:
         raise InputError(
-            f'similarities={list(names)}: choose of {", ".join(SIMILARITIES)}.'
+            f'similarities={list(names)}: choose from {", ".join(SIMILARITIES)}.'
         )
     if images.shape != mix.images.shape:
         raise InputError(
@@ -124,7 +124,8 @@ def comparing(
         if layer != len(found[names[0]]) or len(own) != context.attentions:
             raise UnsupportedError(
                 f'A block of {type(backbone).__name__} does not hold exactly one '
-                'attention, so that it is no layer of the trace: leave images out.'
+                'attention, so it does not match a layer of the trace: omit the '
+                'argument images.'
             )
         tokens = tracer.history[-1].shape[1]
         after = as_tokens(output, tokens, tracer.grid)

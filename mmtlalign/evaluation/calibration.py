@@ -138,8 +138,8 @@ def _checked(
     correct = np.asarray(correct, np.float64)
     if confidence.shape != correct.shape or confidence.ndim != 1 or not len(correct):
         raise InputError(
-            f'Confidences {confidence.shape} and answers {correct.shape}: give (n,) of '
-            'the same images, one or more.'
+            f'Confidences of shape {confidence.shape} and answers of shape '
+            f'{correct.shape}: give both as (n,) for the same images, one or more.'
         )
     if not (confidence.min() >= 0 and confidence.max() <= 1):
         raise InputError(

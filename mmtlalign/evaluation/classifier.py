@@ -78,7 +78,7 @@ def enter_scope(cfg: Config) -> None:
     if scope != 'mmpretrain' or 'head' not in cfg.model:
         raise InputError(
             f"A model of default_scope='{scope}'"
-            f'{"" if "head" in cfg.model else " without head"} is no classifier. '
+            f'{"" if "head" in cfg.model else " without head"} is not a classifier. '
             'Give the config that it was trained with as a classifier.'
         )
     import_host(scope)

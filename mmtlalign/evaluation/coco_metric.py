@@ -63,9 +63,9 @@ class CocoMetric(MMDetCocoMetric):
         if not self.format_only and self._coco_api and not self._coco_api.anns:
             raise InputError(
                 f'CocoMetric: the annotation file has {len(self._coco_api.imgs)} '
-                'pictures and no annotation, so that nothing can be scored; give '
-                'ann_file a file with annotations, or set format_only=True with '
-                'outfile_prefix to write the predictions only.'
+                'images and no annotation, so nothing can be scored; give ann_file a '
+                'file with annotations, or set format_only=True with outfile_prefix to '
+                'write the predictions only.'
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -119,8 +119,8 @@ def choose_backend(backend: str, use_mp_eval: bool = False) -> str:
     installed = find_spec('faster_coco_eval') is not None
     if backend == 'faster' and use_mp_eval:
         raise InputError(
-            "CocoMetric: backend='faster' has no processes to share, but "
-            'use_mp_eval=True; drop one of the two.'
+            "CocoMetric: backend='faster' does not support several processes, but "
+            'use_mp_eval=True; remove one of the two.'
         )
     if backend == 'faster' and not installed:
         raise InputError(

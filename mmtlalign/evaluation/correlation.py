@@ -69,7 +69,8 @@ def bootstrap_images(
     own, partner = np.asarray(own), np.asarray(partner)
     if own.shape != partner.shape or not len(own):
         raise InputError(
-            f'Images {own.shape} and {partner.shape}: give both of each pair, (P,).'
+            f'Image indices of shapes {own.shape} and {partner.shape}: give the own '
+            'and the partner image of every pair, both (P,).'
         )
     images = int(max(own.max(), partner.max())) + 1
     random, every = np.random.default_rng(seed), np.arange(len(own))

@@ -132,7 +132,7 @@ def corruption_errors(
     if missing:
         raise InputError(
             f'mCE needs five severities of all 15 corruptions; {", ".join(missing)} '
-            'lack some.'
+            'have fewer.'
         )
     cells = np.array([errors[name] for name in CORRUPTIONS], np.float64)
     if not (cells.min() >= 0 and cells.max() <= 1):

@@ -95,7 +95,7 @@ def count(
         reason = str(found).strip().rstrip('.') or type(found).__name__
         raise InputError(
             f'{type(model).__name__} does not run on an image of {height} x {width} '
-            f'pixels: {reason}. Name the size that it is for.'
+            f'pixels: {reason}. Give the image size that it was built for.'
         ) from found
     macs, used = found
     total = sum(p.numel() for p in parameters.values())
@@ -160,9 +160,9 @@ def _run(
     unknown = sorted(map(str, operators.seen - set(counted)))
     if unknown:
         raise UnsupportedError(
-            f'{some_of(unknown)}: PyTorch {torch.__version__} does not know how many '
-            'multiplications these operators take, so the count would be too small. '
-            'Count with their plain form, such as without fused layers.'
+            f'{some_of(unknown)}: PyTorch {torch.__version__} cannot count the '
+            'multiplications of these operators, so the total would be too small. '
+            'Count the model without fused layers.'
         )
     used = {name for name, tensor in tensors.items() if id(tensor) in operators.read}
     return counter.get_total_flops() // 2, used

@@ -67,7 +67,7 @@ def uniform_noise(
     """
     if len(random) != len(images):
         raise InputError(
-            f'{len(random)} generators for {len(images)} images: give each image one.'
+            f'{len(random)} generators for {len(images)} images: give one per image.'
         )
     drawn = [rng.uniform(-bound, bound, images.shape[1:]) for rng in random]
     return torch.from_numpy(np.stack(drawn)).to(images)

@@ -53,7 +53,10 @@ def describe_share(
     """
     share = np.asarray(share, np.float64)
     if share.shape != visible.area.shape:
-        raise InputError(f'{share.shape} shares for {visible.area.shape} pairs.')
+        raise InputError(
+            f'Shares of shape {share.shape} for pairs of shape {visible.area.shape}: '
+            'give one share per pair.'
+        )
     ideal = visible.ideal
     defined = visible.usable & np.isfinite(ideal)
     q, s, area = share[defined], ideal[defined], visible.area[defined]

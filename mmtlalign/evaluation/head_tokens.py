@@ -87,8 +87,9 @@ def attention_distance(attention: Tensor, grid: Pair, prefix: int = 1) -> Tensor
     rows = attention[..., patches, patches].mean(dim=-3)
     if rows.shape[-2:] != (count, count):
         raise InputError(
-            f'An attention {tuple(attention.shape)} for {prefix} special tokens and a '
-            f'grid of {grid[0]} x {grid[1]}: its patches must attend to all patches.'
+            f'Attention of shape {tuple(attention.shape)} for {prefix} special tokens '
+            f'and a grid of {grid[0]} x {grid[1]}: give one in which all patches '
+            'attend to all patches.'
         )
     sides = (torch.arange(side, device=rows.device) for side in grid)
     places = torch.cartesian_prod(*sides).to(rows.dtype)
@@ -137,7 +138,8 @@ def _patches(attention: Tensor, grid: Pair) -> int:
     count = grid[0] * grid[1]
     if not queries == keys == 1 + count + heads:
         raise InputError(
-            f'An attention of {heads} heads and {queries} x {keys} tokens: with head '
-            f'tokens and a grid of {grid[0]} x {grid[1]} it has {1 + count + heads}.'
+            f'An attention with {heads} heads has {queries} x {keys} tokens: with head '
+            f'tokens and a grid of {grid[0]} x {grid[1]} it must have '
+            f'{1 + count + heads}.'
         )
     return count

@@ -73,7 +73,7 @@ class ImageMetric(BaseMetric):
         if any('pred_score' not in sample for sample in data_samples):
             raise InputError(
                 f'{type(self).__name__} reads pred_score, the probabilities of all '
-                'classes, which this model does not hand out; take a classifier'
+                'classes, which this model does not return; use a classifier'
             )
         probability = torch.stack([s['pred_score'] for s in data_samples]).cpu()
         scores = probability.double().clamp_min(1e-45).log()
@@ -104,8 +104,8 @@ class ImageMetric(BaseMetric):
         if max(self.classes) >= scores.shape[1]:
             raise InputError(
                 f'{type(self).__name__} compares classes up to {max(self.classes)}, '
-                f'but the model has {scores.shape[1]}; take a model of ImageNet-1k, or '
-                'other classes'
+                f'but the model has {scores.shape[1]} classes; use a model trained on '
+                'ImageNet-1k, or other classes'
             )
         return restrict(scores, labels, self.classes)
 
@@ -118,8 +118,8 @@ class ImageMetric(BaseMetric):
         count = (labels != NO_LABEL).sum(1)
         if (count != 1).any():
             raise InputError(
-                f'{type(self).__name__} takes one label of each image, and one has '
-                f'{int(count[count != 1][0])}; take mmtlalign.ReaLAccuracy for '
-                'several, mmtlalign.OutOfDistribution for none'
+                f'{type(self).__name__} needs one label per image, but an image has '
+                f'{int(count[count != 1][0])}; use mmtlalign.ReaLAccuracy for several '
+                'labels, mmtlalign.OutOfDistribution for none'
             )
         return labels.max(1).values

@@ -145,7 +145,8 @@ def fluctuating_tokens(variation: Tensor, count: int = 4) -> Tensor:
     """
     if not 0 < count <= variation.shape[-1]:
         raise InputError(
-            f'count={count} of {variation.shape[-1]} tokens: take 1 to all.'
+            f'count={count} of {variation.shape[-1]} tokens: give 1 to the number of '
+            'tokens.'
         )
     return variation.topk(count, dim=-1).indices
 

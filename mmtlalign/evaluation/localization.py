@@ -74,8 +74,9 @@ def mask_jaccard(
     labels = np.asarray(labels)
     if maps.ndim != 3 or labels.ndim != 2:
         raise InputError(
-            f'Maps {tuple(maps.shape)} and labels {labels.shape}: give one '
-            "image's (heads, h, w) and its label map (height, width)."
+            f'Maps of shape {tuple(maps.shape)} and labels of shape {labels.shape}: '
+            'give the maps of one image (heads, h, w) and its label map (height, '
+            'width).'
         )
     classes = np.setdiff1d(labels, (0, VOID))
     if not len(classes):

@@ -87,8 +87,9 @@ class _MapMetric(BaseMetric):
             missing = {'attention_map', self.needed} - sample.keys()
             if missing:
                 raise InputError(
-                    f'{type(self).__name__} finds no {" or ".join(sorted(missing))}: '
-                    "set test_cfg = dict(type='mmtlalign.AttentionLoop'), take data of "
+                    f'{type(self).__name__}: the samples have no '
+                    f'{" or ".join(sorted(missing))}: set test_cfg = '
+                    "dict(type='mmtlalign.AttentionLoop'), use data of "
                     'mmtlalign.SegmentedObjects, and let PackInputs pack '
                     f"algorithm_keys=('{self.needed}',)."
                 )
@@ -109,7 +110,8 @@ class _MapMetric(BaseMetric):
         valid = [one for one in results if one['valid']]
         if not valid:
             raise InputError(
-                f'No image has an object that {type(self).__name__} knows.'
+                f'No image has an object that {type(self).__name__} can evaluate: '
+                'check the annotations of the data set.'
             )
         height, width = results[0]['grid']
         return dict(

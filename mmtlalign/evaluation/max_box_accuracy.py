@@ -115,7 +115,10 @@ class MaxBoxAccuracy:
     def best_overlaps(self, scores: np.ndarray, truths: np.ndarray) -> np.ndarray:
         """Return the best overlap with any true box at each threshold (T,)."""
         if not len(truths):
-            raise InputError('An image without a true box: leave it out, and count it.')
+            raise InputError(
+                'An image has no ground-truth box: leave it out, and report how many '
+                'are left out.'
+            )
         boxes = threshold_boxes(scores, self.thresholds, self.every)
         # A thousand thresholds give at most 256 different sets of boxes.
         different = {id(one): one for one in boxes}

@@ -71,7 +71,8 @@ class SubsetAccuracy(ImageMetric):
         self.topk = tuple(topk)
         if self.classes is not None and max(self.topk) > len(self.classes):
             raise InputError(
-                f'topk={self.topk} of {len(self.classes)} classes: no k may be larger'
+                f'topk={self.topk} of {len(self.classes)} classes: no k may be larger '
+                'than the number of classes'
             )
 
     def values(
@@ -149,7 +150,7 @@ class CorruptionError(ImageMetric):
             raise InputError(
                 'CorruptionError: samples have no fields corruption and severity; set '
                 "PackInputs(meta_keys=('sample_idx', 'img_path', 'corruption', "
-                "'severity')) behind mmtlalign.ImageNetC, CIFARC or Corrupt"
+                "'severity')) after mmtlalign.ImageNetC, CIFARC or Corrupt"
             )
         right = correct_in_top(scores, self.single(labels))
         return {'top1': right} | {f: [s[f] for s in samples] for f in fields}
@@ -288,8 +289,8 @@ class OutOfDistribution(ImageMetric):
             out = torch.tensor([bool(sample[self.field]) for sample in samples])
         else:
             raise InputError(
-                f'OutOfDistribution: a sample has no field {self.field!r}; hand it on '
-                f"with PackInputs(meta_keys=('sample_idx', {self.field!r}))"
+                f'OutOfDistribution: a sample has no field {self.field!r}; add it with '
+                f"PackInputs(meta_keys=('sample_idx', {self.field!r}))"
             )
         known = torch.where(out[:, None], NO_LABEL, labels)
         scores, _ = self.restricted(scores, known)
@@ -301,7 +302,8 @@ class OutOfDistribution(ImageMetric):
         if out.all() or not out.any():
             raise InputError(
                 f'OutOfDistribution: {out.sum()} of {len(out)} images are out of '
-                'distribution; test on a ConcatDataset of both halves'
+                'distribution, but both kinds are needed; test on a ConcatDataset of '
+                'both'
             )
         found = detect_unknown(confidence[~out], confidence[out])
         shares = dict(

@@ -27,7 +27,9 @@ def patch_count(ratio: float, patches: int) -> int:
         InputError: The ratio is not 0 to 1.
     """
     if not 0 <= ratio <= 1:
-        raise InputError(f'ratio={ratio}: the share of patches to drop is 0 to 1.')
+        raise InputError(
+            f'ratio={ratio}: give the fraction of patches to drop, 0 to 1.'
+        )
     # 0.29 * 100 is 28.999999999999996 in floating point.
     return int(ratio * patches + 1e-9)
 
@@ -96,12 +98,12 @@ def mass_patches(saliency: Tensor, mass: float, foreground: bool = True) -> Tens
         InputError: The saliency is negative or 0 everywhere, or the mass is not 0 to 1.
     """
     if not 0 <= mass <= 1:
-        raise InputError(f'mass={mass}: the share of the saliency is 0 to 1.')
+        raise InputError(f'mass={mass}: give the fraction of the saliency, 0 to 1.')
     check_saliency(saliency)
     if (saliency < 0).any() or (saliency.flatten(1).sum(1) == 0).any():
         raise InputError(
-            'A saliency map is negative somewhere or 0 everywhere, so that it has no '
-            'shares: choose by rank instead (ranked_patches).'
+            'A saliency map has negative values or is 0 everywhere, so fractions of '
+            'its mass are undefined: choose patches by rank instead (ranked_patches).'
         )
     # Reversed: the sort is stable, and the first of equals must come last.
     values, order = saliency.flatten(1).flip(1).sort(dim=1, stable=True)
@@ -138,7 +140,8 @@ def drop_patches(
     """
     if dropped.ndim != 3 or len(dropped) not in (1, len(images)):
         raise InputError(
-            f'{tuple(dropped.shape)} patches for {len(images)} images: give (B, h, w).'
+            f'{tuple(dropped.shape)} patches for {len(images)} images: give the mask '
+            'of dropped patches, (B, h, w).'
         )
     height, width = images.shape[-2:]
     rows, columns = cell_size((height, width), tuple(dropped.shape[1:]))
@@ -189,8 +192,8 @@ def shuffle_cells(images: Tensor, permutation: Tensor, grid: tuple[int, int]) ->
     whole = torch.arange(count, device=permutation.device)
     if not fits or not (permutation.sort(1).values == whole).all():
         raise InputError(
-            f'permutation {given} for {len(images)} images: give (B, N) with each of '
-            f'{count} cells of the grid once.'
+            f'permutation {given} for {len(images)} images: give (B, N) that contains '
+            f'each of {count} cells of the grid once.'
         )
     order = permutation.to(images.device).expand(len(images), -1)
     cells = images.unflatten(3, (grid[1], columns)).unflatten(2, (grid[0], rows))
@@ -227,7 +230,7 @@ def check_saliency(saliency: Tensor) -> Tensor:
     """
     if saliency.ndim != 3 or not saliency.isfinite().all():
         raise InputError(
-            f'saliency {tuple(saliency.shape)}: give one finite map (h, w) an image.'
+            f'saliency {tuple(saliency.shape)}: give one finite map (h, w) per image.'
         )
     return saliency
 
@@ -241,5 +244,7 @@ def area_under_curve(loss: Sequence[float], accuracy: Sequence[float]) -> float:
     """
     x, y = np.asarray(loss, np.float64), np.asarray(accuracy, np.float64)
     if x.shape != y.shape or len(x) < 2 or (np.diff(x) <= 0).any():
-        raise InputError('A curve needs two or more points, at rising losses.')
+        raise InputError(
+            'A curve needs two or more points with increasing loss of information.'
+        )
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))

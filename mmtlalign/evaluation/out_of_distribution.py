@@ -59,8 +59,8 @@ def detection(score: ArrayLike, positive: ArrayLike, recall: float = 0.95) -> De
     score, positive = np.asarray(score, np.float64), np.asarray(positive, bool)
     if positive.all() or not positive.any() or not np.isfinite(score).all():
         raise InputError(
-            f'{positive.sum()} positive of {len(score)} images: some must be, not all, '
-            'and every score finite.'
+            f'{positive.sum()} of {len(score)} images are positive: give positive and '
+            'negative images, and finite scores.'
         )
     order = np.argsort(-score, kind='stable')
     last = np.append(np.diff(score[order]) != 0, True)  # of each group of equals

@@ -65,8 +65,8 @@ class Pictures(Dataset):
         image = sample['inputs']
         if image.dtype != torch.uint8:
             raise InputError(
-                f'The test pipeline gives images of {image.dtype}, but uint8 pixels '
-                'are evaluated. Leave normalisation to the data preprocessor.'
+                f'The test pipeline gives images of {image.dtype}, but the evaluation '
+                'needs uint8 pixels. Leave normalisation to the data preprocessor.'
             )
         image = image.flip(0) if self.bgr else image
         given = sample['data_samples']

@@ -126,7 +126,7 @@ class PixelModel(nn.Module):
         if getattr(pre, 'mean', None) is None or getattr(pre, 'std', None) is None:
             raise InputError(
                 f'The data_preprocessor of {type(model).__name__} has no mean and std, '
-                'so that pixels are not known: set data_preprocessor=dict(mean=..., '
+                'so images cannot be normalised: set data_preprocessor=dict(mean=..., '
                 'std=...) as in the config that trained the model.'
             )
         inner = getattr(model, 'backbone', getattr(model, 'model', model))

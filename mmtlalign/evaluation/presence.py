@@ -78,7 +78,7 @@ def convolution_presence(kernel: Tensor, grid: Pair) -> Tensor:
     if size.ndim != 2 or not all(side % 2 for side in size.shape):
         raise InputError(
             f'A kernel of shape {tuple(kernel.shape)}: give (kh, kw) or (out, in, kh, '
-            'kw) with odd sides.'
+            'kw) with odd kh and kw.'
         )
     padding = tuple(side // 2 for side in size.shape)
     size = size[None, None]
@@ -237,7 +237,9 @@ def _collect(
 ) -> list[Presence]:
     """Run forward passes until all tokens are traced, and join their columns."""
     if chunk < 1:
-        raise InputError(f'chunk={chunk}: follow one token at a time at least.')
+        raise InputError(
+            f'chunk={chunk}: give the number of tokens followed at a time, 1 or more.'
+        )
     backbone, output = backbone_of(model), output_of(model)
     parts: list[IdentityTracer] = []
     while not parts or len(parts) * chunk < max(parts[0].inputs):

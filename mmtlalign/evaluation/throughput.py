@@ -59,12 +59,12 @@ def measure_throughput(
     """
     if repeats < 1 or warm_up < 0 or batch < 1:
         raise InputError(
-            f'batch={batch}, warm_up={warm_up}, repeats={repeats}: batch and repeats '
-            'take 1 or more, warm_up 0 or more.'
+            f'batch={batch}, warm_up={warm_up}, repeats={repeats}: give batch and '
+            'repeats of 1 or more, and warm_up of 0 or more.'
         )
     cuda = torch.device(device).type == 'cuda'
     if clock not in ('wall', 'work') or (cuda and clock == 'work'):
-        raise InputError(f"clock={clock!r}: takes 'wall', or on a CPU 'work'.")
+        raise InputError(f"clock={clock!r}: choose 'wall', or on a CPU 'work'.")
     now = time.perf_counter if clock == 'wall' else time.process_time
     wait = torch.cuda.synchronize if cuda else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in steps}

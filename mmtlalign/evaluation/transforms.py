@@ -47,12 +47,13 @@ class PixelStep(BaseTransform):
         name, image = type(self).__name__, results.get('img', np.empty(0))
         if image.dtype != np.uint8 or image.shape[2:] != (3,):
             raise InputError(
-                f'{name} met a picture {image.shape} {image.dtype}, but takes (H, W, '
-                '3) uint8; place it behind the crop and before PackInputs'
+                f'{name} got an image of shape {image.shape} in {image.dtype}, but '
+                'needs (H, W, 3) in uint8; place it after the crop and before '
+                'PackInputs'
             )
         if 'sample_idx' not in results:
             raise InputError(
-                f'{name} needs sample_idx, the index of the sample, from which it '
+                f'{name} needs sample_idx, the index of the sample, to seed its random '
                 'draws; data sets of OpenMMLab set it'
             )
         changed = self.change(image, int(results['sample_idx']))
@@ -175,7 +176,7 @@ def pair(grid: Any) -> tuple[int, int]:
     both = [grid, grid] if isinstance(grid, int) else list(grid)
     if len(both) != 2 or not all(isinstance(n, int) and n > 0 for n in both):
         raise InputError(
-            f'grid={grid!r}: give the number of cells of a side, or rows and columns'
+            f'grid={grid!r}: give the number of cells per side, or rows and columns'
         )
     return both[0], both[1]
 

@@ -178,7 +178,10 @@ def other_images(count: int, seed: int = 0) -> np.ndarray:
     objects that are both more frequent in the centre.
     """
     if count < 2:
-        raise InputError(f'{count} image has no other one: give two or more.')
+        raise InputError(
+            f'{count} image: a control needs the mask of another image, so give two or '
+            'more.'
+        )
     order = np.random.default_rng(seed).permutation(count)
     found = np.empty(count, np.int64)
     found[order] = np.roll(order, 1)

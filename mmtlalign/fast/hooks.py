@@ -82,12 +82,12 @@ class FastAttentionHook(Hook):
         changed = speed_up(model, self.kernel)
         if not changed:
             raise InputError(
-                f'FastAttentionHook: {type(model).__name__} has no attention that it '
-                'knows: those of mmpretrain (VisionTransformer, SwinTransformer, '
-                'Twins) and of mmtlalign are. Remove the hook.'
+                f'FastAttentionHook: {type(model).__name__} has no supported attention '
+                "(those of mmpretrain's VisionTransformer, SwinTransformer and Twins, "
+                'and of mmtlalign). Remove the hook.'
             )
         runner.logger.info(
-            f'{changed} attentions train by the kernel for the case ({self.kernel}).'
+            f'FastAttentionHook: {changed} attentions train with kernel={self.kernel}.'
         )
 
 

@@ -99,9 +99,9 @@ class MixHead:
         names = [name for name in names if name != 'Mixup']
         if names:
             print_log(
-                f"{type(self).__name__}: mmpretrain's {', '.join(names)} does not say "
-                'where the partner is, so its batches are learnt by area, as with a '
-                f'stock head. Write mmtlalign.{names[0]}.',
+                f"{type(self).__name__}: mmpretrain's {', '.join(names)} does not "
+                'record where the partner image is, so these batches are trained with '
+                f'labels by area, as with a stock head. Use mmtlalign.{names[0]}.',
                 'current',
                 logging.WARNING,
             )
@@ -185,7 +185,7 @@ class MixHead:
         """
         if mix is None:
             raise InputError(
-                f'{type(self).__name__} is not told how the batch was mixed: set '
+                f'{type(self).__name__} gets no record of how the batch was mixed: set '
                 "model.type='mmtlalign.MixClassifier'."
             )
         scores = self.output_scores(feats)

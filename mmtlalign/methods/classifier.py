@@ -87,8 +87,9 @@ class MixClassifier(ImageClassifier):
         for own in {getattr(augment, 'own_head', '') for augment in mixer.augments}:
             if own not in name:
                 print_log(
-                    f'{own} with {name} mixes the images as {own} does and no more: '
-                    f'the terms of its loss are in the heads mmtlalign.{own}…ClsHead.',
+                    f'The augment {own} with the head {name} mixes images as {own} '
+                    'does, but without its loss terms: they are in the heads '
+                    f'mmtlalign.{own}…ClsHead.',
                     'current',
                     logging.WARNING,
                 )

@@ -37,7 +37,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
         found = getattr(output, 'shape', type(output).__name__)
         raise InputError(
             f'{type(backbone).__name__} outputs {found}, but features are a map '
-            '(N, P, h, w), tokens (N, T, P) or one vector an image (N, P).'
+            '(N, P, h, w), tokens (N, T, P) or one vector per image (N, P).'
         )
     return views_and_regions(backbone, output)[0]
 
@@ -109,9 +109,9 @@ def _block_readers(
             for block in backbone.layers
         ]
     raise InputError(
-        f"{type(backbone).__name__}: its blocks are not known; those of mmpretrain's "
-        "SwinTransformer, VisionTransformer and the like are. Take features='view', "
-        'which any backbone has.'
+        f'{type(backbone).__name__}: its blocks are not known, unlike those of '
+        "mmpretrain's SwinTransformer, VisionTransformer and similar networks. Use "
+        "features='view', which works with any backbone."
     )
 
 

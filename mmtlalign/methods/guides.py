@@ -82,8 +82,8 @@ class AttentionGuide:
         late = spec.late_tokens(backbone)
         if self.attention == 'cls' and not spec.prefix(backbone) + late:
             raise InputError(
-                f"The guide's attention='cls' needs a class token, which {name} has "
-                "not: use attention='received'."
+                f"The guide's attention='cls' needs a class token, which {name} does "
+                "not have: use attention='received'."
             )
         attach(backbone)
         size = getattr(backbone, 'img_size', None)
@@ -191,7 +191,7 @@ class TeacherAttention(AttentionGuide):
         if not checkpoint:
             raise InputError(
                 f'TeacherAttention(checkpoint={checkpoint!r}): a teacher without '
-                'weights looks at random; name their file.'
+                'weights has random attention; set checkpoint to a file of its weights.'
             )
         self.normalisation = dict(mean=mean, std=std)
         self.checkpoint: str | None = checkpoint
@@ -227,8 +227,8 @@ class TeacherAttention(AttentionGuide):
             if own.shape != given.shape or not torch.allclose(own, given):
                 raise InputError(
                     f'The teacher was trained on images with {name}={own.tolist()}, '
-                    f'and data_preprocessor has {name}={given.tolist()}: give both '
-                    'networks images of one normalisation.'
+                    f'and data_preprocessor has {name}={given.tolist()}: use the same '
+                    'normalisation for both networks.'
                 )
 
     def __deepcopy__(self, memo: dict) -> 'TeacherAttention':
@@ -290,7 +290,7 @@ class EMAAttention(OwnAttention):
         """
         if self.average is None:
             raise InputError(
-                'EMAAttention has no averaged copy to look through: add '
+                'EMAAttention has no averaged model to read the attention of: add '
                 "custom_hooks=[dict(type='EMAHook'), "
                 "dict(type='mmtlalign.EMAGuideHook')]."
             )
@@ -317,10 +317,10 @@ class EMAGuideHook(Hook):
         hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
         if not guides or not hooks:
             raise InputError(
-                'EMAGuideHook joins a guide of train_cfg, or the teacher of a head, '
-                'with the averaged copy of the model: it needs guide= or '
+                'EMAGuideHook gives the averaged model to a guide of train_cfg or to '
+                'the teacher of a head: it needs guide= or '
                 "teacher=dict(type='mmtlalign.EMAAttention') and dict(type='EMAHook') "
-                'in custom_hooks; add both, or leave it out.'
+                'in custom_hooks; add both, or remove the hook.'
             )
         for guide in guides:
             guide.average = hooks[0].ema_model.module

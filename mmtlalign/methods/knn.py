@@ -141,9 +141,9 @@ def knn_loaders(
         train, val = cfg.get('train_dataloader'), cfg.get('val_dataloader')
         if not train or not val:
             raise InputError(
-                f'{cfg.filename} has no KNNHook, and not both train_dataloader and '
-                'val_dataloader: images of known classes are needed twice. Name a '
-                'config that has them.'
+                f'{cfg.filename} has neither a KNNHook nor both train_dataloader and '
+                'val_dataloader: k-NN needs labelled images for the bank and for the '
+                'queries. Name a config that has them.'
             )
         pipeline = unwrap_dataset(val['dataset'])['pipeline']
         known = dict(unwrap_dataset(train['dataset']), pipeline=pipeline)
@@ -254,7 +254,7 @@ class KNNHook(Hook):
         steps = runner.iter + (not _counts_epochs(runner) and runner.iter > 0)
         runner.logger.info(
             f'k-NN of the {self.network} after {steps} iterations, top-1 (top-5) in '
-            f'percent of {sizes[0]} images by {sizes[1]}: {text}'
+            f'percent of {sizes[0]} images with a bank of {sizes[1]}: {text}'
         )
         runner.visualizer.add_scalars(accuracies, step=steps)
         return accuracies

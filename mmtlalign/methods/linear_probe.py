@@ -197,9 +197,9 @@ class LinearProbeOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         if self.paramwise_cfg or self.base_lr is None:
             raise InputError(
-                f'{type(self).__name__}: lr={self.base_lr} and paramwise_cfg='
-                f'{self.paramwise_cfg}; set optimizer.lr, which the rates of the head '
-                'multiply, and remove paramwise_cfg.'
+                f'{type(self).__name__}: lr={self.base_lr} and '
+                f'paramwise_cfg={self.paramwise_cfg}; set optimizer.lr, which is '
+                'multiplied by the rates of the head, and remove paramwise_cfg.'
             )
         # If it is empty, the default constructor does not call add_params.
         self.paramwise_cfg = dict(layers=True)

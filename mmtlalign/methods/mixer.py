@@ -85,14 +85,15 @@ class BatchMixer:
             if not getattr(augment, 'one_by_one', False):
                 raise InputError(
                     f'train_cfg.mode={self.mode!r} chooses an augment for each image, '
-                    f'which {name} cannot be: its masks are not drawn one by one. '
-                    "Leave it out, or use mode='batch'."
+                    f'but {name} cannot draw the mask of a single image. Remove this '
+                    "augment, or use mode='batch'."
                 )
             if augment.mode != 'batch' or augment.pairing != 'flip':
                 raise InputError(
                     f'train_cfg.mode={self.mode!r} with {name}(mode={augment.mode!r}, '
-                    f'pairing={augment.pairing!r}): images are chosen and paired '
-                    '(b with B - 1 - b) here; leave both out of the augment.'
+                    f'pairing={augment.pairing!r}): train_cfg.mode already chooses and '
+                    'pairs the images (b with B - 1 - b); remove both options from the '
+                    'augment.'
                 )
 
     def _check_guide(self) -> None:
@@ -142,8 +143,8 @@ class BatchMixer:
             if patch and any(patch % side for side in sides):
                 raise InputError(
                     f'{type(augment).__name__}(patch_size={patch}) for tokens of '
-                    f'{sides[0]} x {sides[1]} pixels cuts through them: give a '
-                    'multiple, as a rule the same.'
+                    f'{sides[0]} x {sides[1]} pixels cuts through tokens: give the '
+                    'size of the tokens, or a multiple of it.'
                 )
 
     def _complete(self, probs: float | Sequence[float] | None) -> list[float] | None:
@@ -178,8 +179,9 @@ class BatchMixer:
         if silent:
             raise InputError(
                 f'{head} reads the label map of each image at its own pixels, and '
-                f'{silent} of mmpretrain do not say which these are: take those of '
-                f"this package (dict(type='mmtlalign.Mixup'), ...){without}."
+                f'{silent} of mmpretrain do not record which pixels these are: use the '
+                "augments of this package (dict(type='mmtlalign.Mixup'), "
+                f'...){without}.'
             )
 
     def __call__(self, images: Tensor, labels: Tensor) -> Mix:

@@ -83,7 +83,7 @@ class InputGradient(PixelGuide):
         if any(getattr(module, 'with_cp', False) for module in backbone.modules()):
             raise InputError(
                 'InputGradient with with_cp=True in the backbone: PyTorch has no '
-                'gradient of the pixels alone through recomputed activations; set '
+                'gradient for only the pixels through recomputed activations; set '
                 'with_cp=False, or use mmtlalign.OwnAttention.'
             )
         return super().bind(model)

@@ -142,8 +142,8 @@ class MixDataPreprocessor(ClsDataPreprocessor):
             label = sample.gt_label
             if label.min() < 0 or label.max() >= self.num_classes:
                 raise InputError(
-                    f'Image {name} has label {label.tolist()}: labels lie between 0 '
-                    f'and num_classes - 1 = {self.num_classes - 1}; correct the '
+                    f'Image {name} has label {label.tolist()}: labels must be from 0 '
+                    f'to num_classes - 1 = {self.num_classes - 1}; correct the '
                     'annotation or num_classes.'
                 )
         return samples
@@ -164,7 +164,8 @@ def batch_labels(data_samples: list) -> Tensor:
         if len(labels) != len(data_samples):
             raise InputError(
                 f'Labels of {len(labels)} images for a batch of {len(data_samples)}: '
-                'it was split or joined behind the data preprocessor; do so before.'
+                'the batch was split or joined after the data preprocessor; do that '
+                'before it.'
             )
         return labels
     missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
@@ -197,8 +198,8 @@ def preprocessor_config(config: Any, head: Any) -> Any:
     if given != wanted:
         raise InputError(
             f'data_preprocessor.num_classes={given} but head.num_classes={wanted}: '
-            'the labels that are mixed need the width of the head; set both to the '
-            "data set's number of classes."
+            'mixed labels and scores need the same number of classes; set both to the '
+            "data set's."
         )
     # mmpretrain's preprocessor makes soft labels only with this setting.
     config['to_onehot'] = True

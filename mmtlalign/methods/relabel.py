@@ -48,7 +48,7 @@ class ReLabel(BaseTransform):
             raise InputError(f'num_classes={num_classes}: give at least 1')
         if not 0 <= smoothing < 1:
             raise InputError(
-                f'smoothing={smoothing}: it lies between 0 and 1, 0.1 is usual'
+                f'smoothing={smoothing}: give a number from 0 to 1; 0.1 is usual'
             )
         self.num_classes = num_classes
         self.smoothing = smoothing

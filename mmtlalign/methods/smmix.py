@@ -114,13 +114,14 @@ class RegionTerms(MixHead):
             return spec.output(backbone), 1
         if out_type != 'raw':
             raise InputError(
-                f'{name} has out_type={out_type!r}: the terms of the two regions need '
-                "all of its tokens; set out_type='raw', and no neck."
+                f'{name} has out_type={out_type!r}: the losses of SMMix on the two '
+                "regions need all tokens of the backbone; set out_type='raw', and no "
+                'neck.'
             )
         if self.special > 1:
             raise InputError(
-                f'{name} has {self.special} special tokens: SMMix has a class token or '
-                'none.'
+                f'{name} has {self.special} special tokens: SMMix supports one, the '
+                'class token, or none.'
             )
         return ('class' if self.special else 'mean'), 1
 
@@ -135,9 +136,9 @@ class RegionTerms(MixHead):
         super().check_mixer(mixer)
         if not any(getattr(augment, 'needs', ()) for augment in mixer.augments):
             print_log(
-                f'{type(self).__name__} learns regions that a guide chose, and no '
-                'augment asks one: its terms are 0. Add dict(type='
-                "'mmtlalign.SMMix') to the augments.",
+                f'{type(self).__name__} trains on regions that an augment chooses with '
+                'a guide, and no augment of train_cfg does so: its extra loss terms '
+                "are 0. Add dict(type='mmtlalign.SMMix') to the augments.",
                 'current',
                 logging.WARNING,
             )
@@ -145,7 +146,7 @@ class RegionTerms(MixHead):
         if self.consistency_weight and 'scores' not in gives:
             raise InputError(
                 f'{type(mixer.guide).__name__} gives no scores of the images before '
-                'mixing, which the consistency of SMMix compares with: use '
+                'mixing, which the consistency loss of SMMix needs: use '
                 "guide=dict(type='mmtlalign.OwnAttention'), or set "
                 'consistency_weight=0 in the head.'
             )

@@ -80,8 +80,8 @@ class TLAlign(MixHead):
         if not self.normalise and (context.late_tokens or context.has_head_tokens):
             raise InputError(
                 f'normalise=False: in {type(backbone).__name__} not all tokens take '
-                'part in each layer alike, so that their labels grow by different '
-                'factors; leave it out.'
+                'part in every layer, so the sums of their labels grow by different '
+                'factors; remove it.'
             )
         layers = layer_indices(self.trace_options['layers'], context.attentions)
         self.label_layers = context.attentions if layers is None else len(layers)
@@ -141,8 +141,8 @@ def attach_with_options(
     layer_indices(options['layers'], context.attentions)
     if 'head_token_rule' in options and not context.has_head_tokens:
         raise InputError(
-            f'head_token_rule={options["head_token_rule"]!r} is about head tokens '
-            f'(DHVT), and {type(backbone).__name__} has none: leave it out.'
+            f'head_token_rule={options["head_token_rule"]!r} applies to head tokens '
+            f'(DHVT) only, and {type(backbone).__name__} has none: remove it.'
         )
     return context
 

@@ -57,9 +57,9 @@ class TokenMixTarget(MixHead):
         binary = getattr(getattr(loss, 'ce', loss), 'use_sigmoid', False)
         if normalise is False and not binary:
             raise InputError(
-                'normalise=False: weights that do not sum to 1 need a loss of each '
-                "class alone, such as dict(type='CrossEntropyLoss', use_sigmoid=True); "
-                'choose it, or leave normalise out.'
+                'normalise=False: weights that do not sum to 1 need a loss that treats '
+                "each class independently, such as dict(type='CrossEntropyLoss', "
+                'use_sigmoid=True); choose it, or leave normalise out.'
             )
         self.normalise = not binary if normalise is None else normalise
         self.maps = SampleMaps(self.num_classes, 'logits', missing, 0.0)

@@ -69,12 +69,12 @@ class TransMix(MixHead):
         super().__init__(*args, **kwargs)
         if ratio != 'confidence' and (isinstance(ratio, str) or not 0 <= ratio <= 1):
             raise InputError(
-                f"ratio={ratio!r}: a weight lies between 0 and 1, or is 'confidence'."
+                f"ratio={ratio!r}: give a number from 0 to 1, or 'confidence'."
             )
         if not detach and ratio != 'confidence':
             raise InputError(
-                f"detach=False with ratio={ratio}: it is about ratio='confidence'; "
-                'leave it out.'
+                f'detach=False with ratio={ratio}: detach applies to '
+                "ratio='confidence' only; remove it."
             )
         if attention not in READERS:
             raise InputError(f"attention={attention!r}: choose 'cls' or 'received'.")
@@ -86,9 +86,9 @@ class TransMix(MixHead):
         self.teacher = MODELS.build(teacher) if isinstance(teacher, dict) else teacher
         if teacher is not None and (attention, layer) != ('cls', -1):
             raise InputError(
-                f'attention={attention!r}, layer={layer} with a teacher: they are of '
-                'the network itself; leave them out, and give the attention of the '
-                'teacher in its own config.'
+                f'attention={attention!r}, layer={layer} with a teacher: they select '
+                'the attention of the trained network; remove them, and set the '
+                'attention of the teacher in its own config.'
             )
         if not isinstance(self.teacher, (EMAAttention, TeacherAttention, type(None))):
             raise InputError(
@@ -138,8 +138,8 @@ class TransMix(MixHead):
         name = type(backbone).__name__
         if self.attention == 'cls' and self.output != 'class':
             raise InputError(
-                f'{name} does not output a class token, whose attention TransMix '
-                'weighs labels by. Use a backbone with one (VisionTransformer with '
+                f'{name} does not output a class token, and TransMix weights labels by '
+                'its attention. Use a backbone with one (VisionTransformer with '
                 "out_type='cls_token', mmtlalign.CASwin), attention='received' (an "
                 'extension without class token), or TL-Align, which needs none.'
             )
@@ -157,8 +157,8 @@ class TransMix(MixHead):
             )
         if self.layer != -1 and context.late_tokens:
             raise InputError(
-                f'layer={self.layer}: the class token of {name} joins late, so that '
-                'only its last attention is read; leave layer out.'
+                f'layer={self.layer}: the class token of {name} is added after the '
+                'first layers, so only the last attention can be read; remove layer.'
             )
 
     def trace(

@@ -94,7 +94,7 @@ class BatchMix:
                 'leave the augment out to switch it off.'
             )
         if not 0 <= prob <= 1:
-            raise InputError(f'prob={prob}: a probability lies between 0 and 1.')
+            raise InputError(f'prob={prob}: give a probability from 0 to 1.')
         if pairing not in ('flip', 'random'):
             raise InputError(f"pairing={pairing!r}: choose 'flip' or 'random'.")
         if mode not in self.modes:

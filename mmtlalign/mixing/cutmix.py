@@ -151,8 +151,9 @@ class ResizeMix(BatchMix):
         low, high = scale
         if not 0 < low <= high <= 1:
             raise InputError(
-                f'scale=({low}, {high}): the pasted image has 0 < low <= high <= 1 '
-                "of the image's sides; (0.1, 0.8) is the paper's."
+                f'scale=({low}, {high}): give 0 < low <= high <= 1, the size of the '
+                'pasted image relative to the sides of the image; the paper uses (0.1, '
+                '0.8).'
             )
         self.scale = low, high
 

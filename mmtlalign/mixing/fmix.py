@@ -36,13 +36,13 @@ class FMix(BatchMix):
         super().__init__(alpha, **kwargs)
         if not decay_power >= 0:
             raise InputError(
-                f'decay_power={decay_power}: a spectrum that falls needs 0 or more; '
-                "3 is the paper's."
+                f'decay_power={decay_power}: give 0 or more, so that the spectrum '
+                'decays; the paper uses 3.'
             )
         if not 0 <= max_soft <= 0.5:
             raise InputError(
-                f'max_soft={max_soft}: the soft edge takes 0 to 0.5 of the image; '
-                '0 is a hard edge.'
+                f'max_soft={max_soft}: give the width of the soft edge, 0 (hard edge) '
+                'to 0.5 of the image.'
             )
         self.decay_power = decay_power
         self.max_soft = max_soft

@@ -31,7 +31,7 @@ def missing_guide(augment: Any) -> str:
     """Return the error message for an augment (a ``BatchMix``) without its guide."""
     needs = ' and '.join(sorted(augment.needs))
     return (
-        f'{type(augment).__name__} looks at the {needs} of the un-mixed images: use '
+        f'{type(augment).__name__} needs the {needs} of the un-mixed images: use '
         'mmtlalign.MixClassifier and give its train_cfg a guide, such as '
         f'{example_guide(augment)}.'
     )
@@ -58,8 +58,9 @@ def check_grid(given: tuple[int, int], asked: tuple[int, int], augment: str) -> 
         if have % need and need % have:
             raise InputError(
                 f'The guide gives a map of {given[0]}x{given[1]} cells, and {augment} '
-                f'draws on {asked[0]}x{asked[1]}: one must divide the other; set the '
-                "augment's patch_size or cells to fit, or None for the guide's own."
+                f'draws its mask on {asked[0]}x{asked[1]}: one must divide the other; '
+                "set the augment's patch_size or cells to fit, or None to use the "
+                "guide's grid."
             )
 
 

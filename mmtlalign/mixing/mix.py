@@ -191,9 +191,9 @@ class Mix:
         if patch is None:
             if sides[0] % grid[0] or sides[1] % grid[1]:
                 raise InputError(
-                    f'A grid of {grid[0]}x{grid[1]} tokens does not divide '
-                    f'images of {sides[0]}x{sides[1]} pixels evenly; say how '
-                    'large a token is with patch=(height, width).'
+                    f'A grid of {grid[0]}x{grid[1]} tokens does not divide images of '
+                    f'{sides[0]}x{sides[1]} pixels evenly; give the size of a token '
+                    'with patch=(height, width).'
                 )
             return sides[0] // grid[0], sides[1] // grid[1]
         needed = tuple(math.ceil(s / p) for s, p in zip(sides, patch))

@@ -87,24 +87,31 @@ class PuzzleMix(SalientMix):
         super().__init__(alpha, prob, pairing, mode)
         if importlib.util.find_spec('scipy') is None:
             raise InputError(
-                'PuzzleMix finds masks by the maximum flow of SciPy, which is not '
-                'installed: pip install scipy.'
+                'PuzzleMix computes masks with the maximum-flow solver of SciPy, which '
+                'is not installed: pip install scipy.'
             )
         if not blocks or any(int(n) != n or n < 2 for n in blocks):
-            raise InputError(f'blocks={blocks}: give whole blocks a side, 2 or more.')
+            raise InputError(
+                f'blocks={blocks}: give integer numbers of blocks per side, 2 or more.'
+            )
         if levels not in (2, 3):
-            raise InputError(f'levels={levels}: choose 2, or 3 with half of both.')
+            raise InputError(
+                f'levels={levels}: choose 2, or 3, which adds an equal blend of both '
+                'images.'
+            )
         if int(border) != border or border < 1:
-            raise InputError(f'border={border}: give whole pixels, 1 or more.')
+            raise InputError(
+                f'border={border}: give an integer number of pixels, 1 or more.'
+            )
         for name, value in dict(
             smoothness=smoothness, contrast=contrast, prior=prior
         ).items():
             if not value >= 0:
-                raise InputError(f'{name}={value}: a weight is 0 or more.')
+                raise InputError(f'{name}={value}: give a weight of 0 or more.')
         if contrast > 1:
             raise InputError(
-                f'contrast={contrast}: above 1 unlike neighbours could gain, which no '
-                'minimum cut can solve; give 0 to 1.'
+                f'contrast={contrast}: above 1 the cost of unlike neighbours can be '
+                'negative, which no minimum cut can solve; give 0 to 1.'
             )
         self.blocks = tuple(int(n) for n in blocks)
         self.levels = levels
@@ -121,9 +128,9 @@ class PuzzleMix(SalientMix):
             for name, sides in (('images', size), ("the guide's maps", given)):
                 if sides[0] % blocks or sides[1] % blocks:
                     raise InputError(
-                        f'PuzzleMix, blocks={self.blocks}: {blocks} blocks a side do '
-                        f'not divide {name} of {sides[0]}x{sides[1]}: leave that '
-                        'number out, or resize the images to a multiple of it.'
+                        f'PuzzleMix, blocks={self.blocks}: {blocks} blocks per side do '
+                        f'not divide {name} of {sides[0]}x{sides[1]}: remove that '
+                        'number, or resize the images to a multiple of it.'
                     )
 
     def grid_of(self, given: Grid, size: Grid) -> Grid:

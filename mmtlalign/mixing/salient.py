@@ -102,7 +102,9 @@ class AttentiveCutMix(SalientMix):
         if self.cells is not None and min(self.cells) < 1:
             raise InputError(f'cells={cells}: give rows and columns, 1 or more.')
         if top_k is not None and (int(top_k) != top_k or top_k < 1):
-            raise InputError(f'top_k={top_k}: give whole cells, 1 or more.')
+            raise InputError(
+                f'top_k={top_k}: give an integer number of cells, 1 or more.'
+            )
         self.top_k = top_k
         self.keep = keep
 
@@ -120,12 +122,12 @@ class AttentiveCutMix(SalientMix):
         grid = self.grid_of(given, size)
         if self.top_k is not None and self.top_k >= grid[0] * grid[1]:
             raise InputError(
-                f'top_k={self.top_k} of {grid[0]}x{grid[1]} cells takes them all: '
-                'give less, or more cells.'
+                f'top_k={self.top_k} of {grid[0]}x{grid[1]} cells selects all of them: '
+                'give a smaller top_k, or more cells.'
             )
         if grid[0] > size[0] or grid[1] > size[1]:
             raise InputError(
-                f'cells={grid} for images of {size[0]}x{size[1]} pixels: a cell has '
+                f'cells={grid} for images of {size[0]}x{size[1]} pixels: a cell needs '
                 'one pixel or more; give fewer cells.'
             )
 
@@ -255,17 +257,18 @@ class SMMix(SalientMix):
         super().__init__(1.0, prob, **dict(dict(mode='elem'), **kwargs))
         if patch_size is not None and (int(patch_size) != patch_size or patch_size < 1):
             raise InputError(
-                f'patch_size={patch_size!r}: give whole pixels, 1 or more.'
+                f'patch_size={patch_size!r}: give an integer number of pixels, 1 or '
+                'more.'
             )
         low, high = sides
         if not 0 < low <= high < 1:
             raise InputError(
-                f'sides=({low}, {high}): a window has 0 < low <= high < 1 of the '
-                "grid's side; (0.25, 0.75) is the paper's."
+                f'sides=({low}, {high}): give 0 < low <= high < 1, the side of the '
+                "window relative to the grid's; the paper uses (0.25, 0.75)."
             )
         if self.pairing != 'flip':
             raise InputError(
-                f"pairing={self.pairing!r}: SMMix has 'flip' alone; leave it out."
+                f"pairing={self.pairing!r}: SMMix supports only 'flip'; leave it out."
             )
         self.patch_size = None if patch_size is None else int(patch_size)
         self.sides = low, high

@@ -34,7 +34,8 @@ class TokenBatchMix(BatchMix):
         super().__init__(alpha, **kwargs)
         if int(patch_size) != patch_size or patch_size < 1:
             raise InputError(
-                f'patch_size={patch_size!r}: give whole pixels, 1 or more.'
+                f'patch_size={patch_size!r}: give an integer number of pixels, 1 or '
+                'more.'
             )
         self.patch_size = int(patch_size)
 
@@ -102,8 +103,8 @@ class TokenMix(TokenBatchMix):
         super().__init__(alpha, patch_size, **kwargs)
         if share is not None and not 0 < share <= 1:
             raise InputError(
-                f"share={share}: the partner's share of the tokens lies above 0 and up "
-                'to 1; 4/7 is the official one.'
+                f"share={share}: the partner's share of the tokens must be above 0 and "
+                'at most 1; the official code uses 4/7.'
             )
         self.share = share
         if mask_type not in ('block', 'random'):
@@ -173,8 +174,8 @@ class GridMix(BatchMix):
         super().__init__(alpha, **kwargs)
         if int(grid) != grid or grid < 2:
             raise InputError(
-                f'grid={grid}: give whole rows and columns, 2 or more; with a '
-                'single cell nothing is mixed.'
+                f'grid={grid}: give integer numbers of rows and columns, 2 or more; '
+                'with a single cell nothing is mixed.'
             )
         self.grid = int(grid)
 
@@ -183,7 +184,7 @@ class GridMix(BatchMix):
         grid = self.grid
         if min(size) < grid:
             raise InputError(
-                f'grid={grid} cells need as many pixels: the images have '
+                f'grid={grid} needs at least one pixel per cell, but the images have '
                 f'{size[0]}x{size[1]}. Give a coarser grid.'
             )
         cells = random_cells((grid, grid), round((1 - lam) * grid**2))
@@ -224,7 +225,9 @@ class MaskMix(BatchMix):
     ):
         super().__init__(alpha, prob, pairing, mode)
         if int(cell) != cell or cell < 1:
-            raise InputError(f'cell={cell!r}: give whole pixels, 1 or more.')
+            raise InputError(
+                f'cell={cell!r}: give an integer number of pixels, 1 or more.'
+            )
         self.cell = int(cell)
 
     def draw_shares(self, batch: int) -> np.ndarray | None:
@@ -236,8 +239,8 @@ class MaskMix(BatchMix):
         """Draw the cells that keep the own image, and enlarge the others to pixels."""
         if max(size) <= self.cell:
             warnings.warn(
-                f'MaskMix, cell={self.cell}: images of {size[0]}x{size[1]} pixels are '
-                'a single cell, and nothing is mixed. Give smaller cells.',
+                f'MaskMix, cell={self.cell}: images of {size[0]}x{size[1]} pixels have '
+                'only one cell, so nothing is mixed. Give smaller cells.',
                 stacklevel=2,
             )
         grid = [math.ceil(side / self.cell) for side in size]

@@ -185,8 +185,8 @@ def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceConte
         if learnt_weights not in (None, context.learnt_weights):
             raise InputError(
                 f'learnt_weights={learnt_weights!r}: {type(backbone).__name__} is '
-                f'attached with {context.learnt_weights!r}; call mmtlalign.detach '
-                'first.'
+                f'already attached with {context.learnt_weights!r}; call '
+                'mmtlalign.detach first.'
             )
         return context
     spec = backbone_spec(backbone)
@@ -218,10 +218,10 @@ def _check_rule(
     if learnt_weights is None:
         if spec.has_learnt_weights(backbone):
             raise UnsupportedError(
-                f'{name} mixes tokens by learnt weights, not by attention. Labels '
-                'follow them by a rule of ours that is in no paper '
-                "(docs/tracing.md): learnt_weights='mean_gates' of a TL-Align head, or "
-                'of mmtlalign.attach; or train it with a stock head (plain CutMix).'
+                f'{name} mixes tokens by learnt weights, not by attention. Tracing '
+                'follows a rule of this package that is in no paper '
+                "(docs/tracing.md): set learnt_weights='mean_gates' in a TL-Align head "
+                'or in mmtlalign.attach; or train it with a stock head (plain CutMix).'
             )
         return
     known_weights(learnt_weights)
@@ -288,8 +288,8 @@ def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int
             found.append((KNOWN.token_modules[cls], module, 0))
         elif looks_like_attention(type(module)):  # type: ignore[arg-type]
             raise UnsupportedError(
-                f'{type(backbone).__name__}.{name} is a {type(module).__name__}, '
-                'whose way of moving tokens is not known. Known attentions: '
+                f'{type(backbone).__name__}.{name} is a {type(module).__name__}, and '
+                'how it mixes tokens is not known. Known attentions: '
                 f'{names_of(KNOWN.attentions)}. Shares that skip a layer would be '
                 'wrong, so register it first: docs/add_a_backbone.md.'
             )

@@ -27,9 +27,9 @@ def residual_weight(residual: bool | float) -> float:
     """
     if not isinstance(residual, (bool, int, float)) or not 0 <= residual < math.inf:
         raise InputError(
-            f'residual={residual!r}: True (the plain mean), False (none), or how much '
-            'labels before an attention count beside the moved ones, a number from '
-            '0 on.'
+            f'residual={residual!r}: give True (mean of the labels before and after an '
+            'attention), False (no residual), or the weight of the labels before it, a '
+            'number of 0 or more.'
         )
     return float(residual)
 

@@ -219,12 +219,12 @@ def _look_up(cls: type) -> BackboneSpec | str | None:
 # message "... cannot be traced:". Subclasses are refused as well, unless they or a
 # class in between are registered.
 _CONVOLUTION = (
-    'it has no attention between tokens, and its convolutions sum over channels with '
-    'signs, for which there is no rule.'
+    'it has no attention between tokens, and the weights of its convolutions have both '
+    'signs, so they define no shares.'
 )
 _POOLING = (
     'it mixes tokens, in most blocks or all, by the mean of the neighbours minus the '
-    'token itself, whose weights have signs.'
+    'token itself, whose weights have both signs.'
 )
 _GRAPH = (
     'it takes the maximum over neighbours in a graph, channel by channel, so that '
@@ -285,12 +285,12 @@ UNSUPPORTED: dict[str, str] = {
         for name, heir in _PRETRAINED.items()
     },
     'Conformer': (
-        'its tokens take in the features of a convolutional branch in every block, '
-        'and both branches are outputs.'
+        'its tokens receive the features of a convolutional branch in every block, and '
+        'both branches are outputs.'
     ),
     'EdgeNeXt': (
-        'its attention is over channels and moves no token; convolutions do, whose '
-        'weights are no shares.'
+        'its attention is over channels and mixes no tokens; convolutions do, and '
+        'their weights define no shares.'
     ),
     'LeViT': (
         'its attention between stages takes fewer queries than tokens and has no '
@@ -302,7 +302,7 @@ UNSUPPORTED: dict[str, str] = {
     ),
     'MobileViT': (
         'it has a convolution of tokens and of the map before, without a residual, '
-        'behind its attentions, and the weights of convolutions are no shares.'
+        'after its attentions, and the weights of convolutions define no shares.'
     ),
     'ModifiedResNet': (
         'it is convolutional, and the attention that pools its last map starts from '
@@ -317,16 +317,16 @@ UNSUPPORTED: dict[str, str] = {
         'a token has two labels, and repeats its forward by itself.'
     ),
     'TNT': (
-        'it adds to a token in every layer a projection of its pixels, which attend '
-        'among themselves, and the weights of projections are no shares.'
+        'it adds to a token in every layer a projection of its pixels, which attend to '
+        'each other, and the weights of projections define no shares.'
     ),
     'TinyViT': (
-        'it has a depth-wise convolution without a residual behind each attention, '
-        'and the weights of convolutions are no shares.'
+        'it has a depth-wise convolution without a residual after each attention, '
+        'and the weights of convolutions define no shares.'
     ),
     'ViTSAM': (
         'it has a 3x3 convolution without a residual between its last attention and '
-        'its output, and the weights of convolutions are no shares.'
+        'its output, and the weights of convolutions define no shares.'
     ),
     'WindowedViT': (
         'it is for dense tasks, where most of its layers attend within windows; '

@@ -98,7 +98,7 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
             'model is built.'
         )
     if context.reader is not None:
-        raise TraceError(f'{name} is being traced already: end that trace first.')
+        raise TraceError(f'{name} is already being traced: end that trace first.')
     context.reader = reader
     try:
         yield reader
@@ -109,10 +109,10 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
         if reader.seen % context.attentions:
             advice += (
                 ' If you did, its library computes attention in a way that is not '
-                'known here: install the version that requirements/ pins.'
+                'supported: install the version that requirements/ pins.'
             )
         raise TraceError(
-            f'The trace met {reader.seen} attentions of {name}, which has '
+            f'The trace saw {reader.seen} attentions of {name}, which has '
             f'{context.attentions}: {advice}'
         )
 

@@ -170,7 +170,7 @@ class Tracer(Reader):
         if output not in ('class', 'mean') or (output == 'class' and not self.prefix):
             raise InputError(
                 f"output={output!r} with {self.prefix} special tokens: 'class' needs "
-                "one, 'mean' is of the image tokens."
+                "at least one; 'mean' averages the image tokens."
             )
         if output == 'mean':
             return (self.share[:, self.prefix :].mean(dim=1),)
@@ -183,8 +183,8 @@ class Tracer(Reader):
     def _check_batch(self, batch: int, windows: int) -> None:
         if batch != len(self.share) * windows:
             raise TraceError(
-                f'A forward pass of {batch // windows} images with the record of '
-                f'{len(self.share)}: give the network mix.images.'
+                f'A forward pass of {batch // windows} images, but the trace was '
+                f'started for {len(self.share)}: pass mix.images to the network.'
             )
 
     def _end_attention(self, moved: Tensor) -> None:

@@ -143,7 +143,7 @@ def compare(
         start = max(min(place - 1, len(left) - 5), 0)
         raise InputError(
             f'{left_name} and {right_name} have the same names in another order, so '
-            f'that labels would mean other classes: from number {start} on '
+            f'labels would refer to other classes: from number {start} on '
             f'{list(left[start : start + 5])} and {list(right[start : start + 5])}; '
             'give both the same order'
         )
@@ -169,16 +169,17 @@ def check_single_class(heads: Heads) -> None:
             getattr(module, 'use_sigmoid', False) for module in head.modules()
         )
         if own and head.num_classes == 1 and not sigmoid:
-            ways = 'or take MultiLabelLinearClsHead, which asks yes or no'
+            ways = 'or use MultiLabelLinearClsHead, which makes binary predictions'
             if not path.startswith('head'):
                 ways = (
                     'or num_classes=2, out_channels=1 and loss_decode=dict('
-                    "type='CrossEntropyLoss', use_sigmoid=True), which asks yes or no"
+                    "type='CrossEntropyLoss', use_sigmoid=True), which makes binary "
+                    'predictions'
                 )
             raise InputError(
-                f'model.{path}.num_classes=1 with softmax: of one class the '
-                'probability is always 1 and the loss 0. Name what is not the class '
-                f'as a second one (num_classes=2 and two classes), {ways}'
+                f'model.{path}.num_classes=1 with softmax: with one class the '
+                'probability is always 1 and the loss 0. Add a second class for '
+                f'everything else (num_classes=2 and two classes), {ways}'
             )
 
 
@@ -195,8 +196,8 @@ def check_mixed_labels(model: nn.Module, heads: Heads) -> None:
     for path, head in heads:
         if mixes and any(k.__name__ == 'ArcFaceClsHead' for k in type(head).__mro__):
             raise InputError(
-                f'model.{path}: {type(head).__name__} has a margin for the one label '
-                'of an image, and this model mixes images. Take LinearClsHead, or '
+                f'model.{path}: {type(head).__name__} needs a single label per image '
+                'for its margin, and this model mixes images. Take LinearClsHead, or '
                 'leave the augments of model.train_cfg out'
             )
 

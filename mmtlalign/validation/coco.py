@@ -48,18 +48,18 @@ def explain_coco_file(dataset: dict, empty: bool) -> str:
     content = read_json(path)
     pictures, objects = (content.get(k) or [] for k in ('images', 'annotations'))
     if not pictures:
-        return f"'{path}' has no pictures: its list 'images' is empty; {OTHER_FILE}"
+        return f"'{path}' has no images: its list 'images' is empty; {OTHER_FILE}"
     if not objects:
         return (
-            f"'{path}' has {len(pictures)} pictures and no annotation: its list "
-            f"'annotations' is empty, so that nothing can be learnt; {OTHER_FILE}"
+            f"'{path}' has {len(pictures)} images and no annotation: its list "
+            f"'annotations' is empty, so there is nothing to learn; {OTHER_FILE}"
         )
     if empty and dataset.get('filter_cfg'):
         return (
-            f"'{path}' has {len(pictures)} pictures with {len(objects)} annotations, "
-            f'and filter_cfg={dict(dataset["filter_cfg"])!r} leaves none of them '
-            '(min_size is in pixels of the shorter side, and annotations count if '
-            'they are of one of the classes); loosen filter_cfg or correct the file'
+            f"'{path}' has {len(pictures)} images with {len(objects)} annotations, and "
+            f'filter_cfg={dict(dataset["filter_cfg"])!r} removes all of them (min_size '
+            'is in pixels of the shorter side, and annotations count if they are of '
+            'one of the classes); loosen filter_cfg or correct the file'
         )
     return ''
 
@@ -77,9 +77,9 @@ def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
             continue
         if not one.test_mode and next(iterate_objects(one), None) is None:
             raise InputError(
-                f"'{one.ann_file}' has {len(one)} pictures without a single object "
-                'that counts (of one of the classes, inside the picture, at least a '
-                f'pixel wide, not a crowd), so that nothing can be learnt; {OTHER_FILE}'
+                f"'{one.ann_file}' has {len(one)} images without a single object that "
+                'counts (of one of the classes, inside the image, at least a pixel '
+                f'wide, not a crowd), so there is nothing to learn; {OTHER_FILE}'
             )
         steps = getattr(one.pipeline, 'transforms', ())
         if any(getattr(step, 'with_mask', False) for step in steps):
@@ -103,11 +103,11 @@ def check_object_masks(dataset: Dataset) -> None:
     without = [path for path, instance in found if 'mask' not in instance]
     if without:
         raise InputError(
-            f"'{dataset.ann_file}': {len(without)} of {len(found)} objects looked at "
-            f"have no mask, those of '{without[0]}' for one: a box, and no or an empty "
-            "'segmentation'; but LoadAnnotations(with_mask=True) reads masks for a "
-            'mask head. Give a file with masks, or train boxes alone: a detector '
-            "without mask head, with_mask=False, and metric='bbox'"
+            f"'{dataset.ann_file}': {len(without)} of {len(found)} checked objects "
+            f"have no mask, for example those of '{without[0]}': they have a box, and "
+            "no or an empty 'segmentation'; but LoadAnnotations(with_mask=True) reads "
+            'masks for a mask head. Give a file with masks, or train boxes alone: a '
+            "detector without mask head, with_mask=False, and metric='bbox'"
         )
 
 
@@ -141,15 +141,15 @@ def check_coco_metric(
             if image is None or not path.endswith(end):
                 there = image and f'is {image["file_name"]!r} in'
                 raise InputError(
-                    f'{setting}: its ann_file is of other pictures than {name} reads: '
-                    f'{path!r}, id {info["img_id"]!r}, {there or "is not in"} it. '
-                    f'Set {setting}.ann_file to the annotation file of {name}.dataset'
+                    f'{setting}: its ann_file lists other images than {name} reads: '
+                    f'{path!r}, id {info["img_id"]!r}, {there or "is not in"} it. Set '
+                    f'{setting}.ann_file to the annotation file of {name}.dataset'
                 )
         extra = len(coco.imgs) - len(infos)
         if extra:
             logger.warning(
-                f'{setting}: its ann_file has {extra} more pictures than {name} '
-                'reads; all objects in them count as missed'
+                f'{setting}: its ann_file has {extra} more images than {name} reads; '
+                'all objects in them count as missed'
             )
         order_labels(metric, dataset.metainfo.get('classes') or (), setting)
         check_mask_metric(metric, model, setting)
@@ -194,9 +194,9 @@ def order_labels(metric: Any, classes: Sequence[str], setting: str) -> None:
         metric.cat_ids = ids
     elif by_class or ids != coco.get_cat_ids(cat_names=classes):
         raise InputError(
-            f'{setting}: {type(metric).__name__} would mix up the classes, as the '
+            f'{setting}: {type(metric).__name__} would mix up the classes, because the '
             f'categories of its file, with ids {some_of(ids)}, are in another order; '
-            "set type='mmtlalign.CocoMetric', which goes by names"
+            "set type='mmtlalign.CocoMetric', which matches classes by name"
         )
 
 

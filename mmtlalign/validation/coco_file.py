@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError, some_of
 
 OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
 # A reason to leave annotations out that may be intended.
-UNUSED = 'of a category that is no class of the data set'
+UNUSED = 'of a category that is not a class of the data set'
 # Keys that mmdet and pycocotools need in every entry of a list.
 KEYS = dict(
     images=('id', 'file_name', 'height', 'width'),
@@ -34,12 +34,12 @@ def read_json(path: str) -> dict:
             content = json.load(stream)
     except ValueError as error:
         raise InputError(
-            f"'{path}' is no JSON file, or cut short ({error}); copy or download it "
-            'again'
+            f"'{path}' is not a JSON file, or is cut short ({error}); copy or download "
+            'it again'
         ) from error
     if not isinstance(content, dict) or 'images' not in content:
         found = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"'{path}' is no COCO file: it holds {found}; {OTHER_FILE}")
+        raise InputError(f"'{path}' is not a COCO file: it holds {found}; {OTHER_FILE}")
     return content
 
 
@@ -120,8 +120,8 @@ def check_unique(path: str, what: str, values: Iterable) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
         raise InputError(
-            f'{path}: {what} stand there more than once, {some_of(twice, 3)}; each '
-            'must be unique: renumber, or merge what is the same'
+            f'{path}: {what} occur more than once, {some_of(twice, 3)}; each must be '
+            'unique: renumber, or merge duplicates'
         )
 
 
@@ -144,15 +144,16 @@ def check_links(content: dict, path: str, key: str, kind: str) -> None:
         raise InputError(
             f"'{path}': {found} have {key}={first[key]!r} as "
             f"{type(first[key]).__name__}, but the ids of '{kind}' are of type "
-            f'{type(known[0]).__name__}; write both alike'
+            f'{type(known[0]).__name__}; write both with the same type'
         )
     if kind == 'categories':
         low, high = ids and min(known, key=str), ids and max(known, key=str)
         raise InputError(
             f"'{path}': {found} have a category_id that no category has, such as "
             f'{first[key]!r} of annotation {first["id"]}; the {len(ids)} categories '
-            f'have ids {low!r} to {high!r}. Are the labels counted from 0, the '
-            'categories from 1? Then all labels are shifted: write the file anew'
+            f'have ids {low!r} to {high!r}. If labels count from 0 and categories from '
+            '1, all labels are shifted: write the file again with the ids of the '
+            'categories'
         )
 
 
@@ -217,7 +218,7 @@ def describe_categories(path: str, names: Sequence[str], classes: Sequence[str])
         f'the data set (such as {lacking[:3]}); its {len(names)} categories are called '
         f'{list(names[:5])}{" …" if len(names) > 5 else ""}. Set '
         'dataset.metainfo=dict(classes=(…)) to names of the file for training and '
-        'validation alike, and num_classes of the heads to their number'
+        'validation, and num_classes of the heads to their number'
     )
 
 
@@ -237,7 +238,7 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
         image = images.get(one['image_id'])
         x, y, width, height = one['bbox']
         if image is None:
-            reasons['of no picture in the file'].append(one)
+            reasons['whose image is not in the file'].append(one)
             continue
         if names[one['category_id']] not in wanted:
             reasons[UNUSED].append(one)
@@ -248,7 +249,7 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
         elif min(x + width, image['width']) <= max(x, 0) or (
             min(y + height, image['height']) <= max(y, 0)
         ):
-            reasons['outside of the picture'].append(one)
+            reasons['outside the image'].append(one)
         fits = width <= image['width'] + 1 and height <= image['height'] + 1
         beyond = x + width > image['width'] + 1 or y + height > image['height'] + 1
         corners.append(beyond if fits and width > x and height > y else None)
@@ -263,7 +264,7 @@ def count_dropped(content: dict, path: str, classes: Sequence[str]) -> list[str]
     if None not in corners and any(corners):
         lines.append(
             f"'{path}': boxes look like two corners (x1, y1, x2, y2): read as x, y, "
-            f'width, height {corners.count(True)} of {total} reach out of their '
-            'pictures. If they are corners, write width and height in their place'
+            f'width, height {corners.count(True)} of {total} extend beyond their '
+            'images. If they are corners, replace the second corner by width and height'
         )
     return lines

@@ -176,7 +176,7 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
             raise_unread(first, known, where, reason)
         if key in ROOTS and not find_root(cfg, key):
             raise UnreadKeyError(
-                f'{where} {key}: this config has no {key} to move'
+                f'{where} {key}: this config has no {key} to change'
                 + (
                     ', nor data sets that share one. Set '
                     'train_dataloader.dataset.data_root, and likewise for val and test.'
@@ -304,7 +304,8 @@ def raise_unread(name: str, known: Iterable[str], where: str, reason: str = '') 
     remedy = f"Did you mean '{near[0]}'? Else remove it." if near else 'Remove it.'
     if USED_ALREADY in reason or name in ROOTS:
         remedy = (
-            'Change the value where it is used; --cfg-options data_root=… moves data.'
+            'Change the value where it is used; --cfg-options data_root=… changes the '
+            'data folder.'
         )
-    reason = reason or 'nobody reads it'
+    reason = reason or 'nothing reads it'
     raise UnreadKeyError(f"key '{name}' in {where} has no effect: {reason}. {remedy}")

@@ -25,7 +25,7 @@ REGISTRIES = [one for one in vars(registry).values() if isinstance(one, Registry
 KINDS = {
     bool: 'True or False',
     float: 'a number',
-    str: 'a text',
+    str: 'a string',
     dict: 'a dict',
     list: 'a list',
 }

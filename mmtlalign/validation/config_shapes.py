@@ -60,7 +60,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 # Dicts whose misspelt keys are not found by any other check.
 LATE = ('model.train_cfg.', 'model.test_cfg.', 'env_cfg.dist_cfg')
-WORDS = {dict: 'dict', int: 'whole number', float: 'number', str: 'text'}
+WORDS = {dict: 'a dict', int: 'an integer', float: 'a number', str: 'a string'}
 # The names that mmengine and the hosts give to the hooks of every run.
 HOOK_NAMES = (
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
@@ -77,7 +77,7 @@ def check_shapes(cfg: Config) -> None:
 
     def refuse(path: str, value: Any, wanted: str) -> None:
         raise InputError(
-            f'{path}={value!r} in {cfg.filename} is no {wanted}. Correct it.'
+            f'{path}={value!r} in {cfg.filename} must be {wanted}. Correct it.'
         )
 
     for path, form in FORMS.items():
@@ -89,18 +89,18 @@ def check_shapes(cfg: Config) -> None:
         value = cfg.get(name)
         for index, one in enumerate(value if isinstance(value, (list, tuple)) else ()):
             if isinstance(one, (str, int, float, list)):
-                refuse(f'{name}.{index}', one, 'dict')
+                refuse(f'{name}.{index}', one, 'a dict')
         single = name == 'custom_hooks' and hasattr(value, 'items')
         if single or isinstance(value, (str, int, float)):
-            refuse(name, value, 'list of dicts')
+            refuse(name, value, 'a list of dicts')
     for name, hook in (cfg.get('default_hooks') or {}).items():
         if isinstance(hook, (str, int, float, list)):
-            refuse(f'default_hooks.{name}', hook, 'dict')
+            refuse(f'default_hooks.{name}', hook, 'a dict')
         near = difflib.get_close_matches(name, HOOK_NAMES, n=1, cutoff=0.75)
         if name not in HOOK_NAMES and near:
             raise InputError(
-                f'default_hooks.{name} in {cfg.filename} is no hook of every run. Did '
-                f"you mean '{near[0]}'? Another hook belongs to custom_hooks."
+                f'default_hooks.{name} in {cfg.filename} is not a default hook. Did '
+                f"you mean '{near[0]}'? Other hooks belong in custom_hooks."
             )
     check_types(cfg.to_dict(), '', refuse)
 
@@ -154,8 +154,8 @@ def check_types(node: Any, path: str, refuse: Callable[[str, Any, str], None]) -
     for key, value in items:
         place = f'{path}.{key}'.lstrip('.')
         if is_loader and key in LOADER_DICTS and isinstance(value, (str, int, float)):
-            refuse(place, value, 'dict')
+            refuse(place, value, 'a dict')
         if key == 'type' and isinstance(value, (int, float, dict, list)):
-            refuse(place, value, 'name of a type')
+            refuse(place, value, 'the name of a type')
         if isinstance(value, (dict, list, tuple)):
             check_types(value, place, refuse)

@@ -85,7 +85,7 @@ def explain_build_error(error: Exception, dataset: object, listing: Listing) -> 
     if text.startswith('The number of subfolders'):
         return (
             f'data set {kind} ({where}): {error} A class without a folder would shift '
-            'the labels of all that follow'
+            'the labels of all classes after it'
         )
     if text.startswith(('not enough values to unpack', 'invalid literal for int')):
         return find_bad_line(listing.texts)
@@ -96,12 +96,12 @@ def why_empty(dataset: dict, listing: Listing) -> str:
     """Explain which files were looked for, and which were found instead."""
     if dataset.get('filter_cfg'):
         return (
-            f'no image was found there, or filter_cfg={dataset["filter_cfg"]!r} took '
-            'all; check the paths, the suffixes and the annotation file'
+            f'no image was found there, or filter_cfg={dataset["filter_cfg"]!r} '
+            'removed all; check the paths, the suffixes and the annotation file'
         )
     if dataset.get('ann_file') and not listing.counts:
-        return 'the annotation file has no line; check the path of ann_file'
-    option, value = 'extensions', 'the usual ones of images'
+        return 'the annotation file is empty; check the path of ann_file'
+    option, value = 'extensions', 'the usual suffixes of images'
     if 'Seg' in str(dataset.get('type')) or 'img_suffix' in dataset:
         option, value = 'img_suffix', '.jpg'
     value = dataset.get(option, value)
@@ -148,8 +148,9 @@ def check_loops(
     )
     if turned and stored:
         logger.warning(
-            f'Pictures with an EXIF mark are turned by {some_of(turned)} and not by '
-            f'{some_of(stored)}; give LoadImageFromFile the same color_type everywhere'
+            f'Images with an EXIF orientation are rotated by {some_of(turned)} and not '
+            f'by {some_of(stored)}; give LoadImageFromFile the same color_type '
+            'everywhere'
         )
     return datasets
 
@@ -210,7 +211,7 @@ def check_length(loader: DataLoader, name: str) -> None:
         raise InputError(
             f'{name}: the data set {type(loader.dataset).__name__} has no sample left; '
             'check data_root, data_prefix and ann_file, and filter_cfg, which may have '
-            'taken all'
+            'removed all'
         )
     if not len(loader):
         raise InputError(
@@ -255,7 +256,7 @@ def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -
         return
     if isinstance(classes, str):
         raise InputError(
-            f'{name}: metainfo.classes is the text {classes!r}, of which each letter '
+            f'{name}: metainfo.classes is the string {classes!r}, of which each letter '
             f'would be a class; write a tuple, classes=({classes!r},)'
         )
     # Panoptic data: detection heads predict only the things.
@@ -320,10 +321,13 @@ def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
         norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
         if to_one and any(norm.training for norm in norms):
             remedy = f'set {name}.drop_last=True, or another batch_size'
-            what = f'the last batch of {len(loader.sampler)} samples by {size}'
+            what = (
+                f'the last batch of {len(loader.sampler)} samples with '
+                f'batch_size={size}'
+            )
             if size == 1:
-                what, remedy = f'{name}.batch_size=1', 'take at least 2'
+                what, remedy = f'a batch with {name}.batch_size=1', 'use at least 2'
             raise InputError(
-                f'{what} is one image, and {type(norms[0]).__name__} in model.{path} '
-                f'needs more than one value of each channel; {remedy}'
+                f'{what} has one image, and {type(norms[0]).__name__} in model.{path} '
+                f'needs more than one value per channel; {remedy}'
             )

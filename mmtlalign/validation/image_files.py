@@ -17,12 +17,12 @@ MADE_BY_SYSTEMS = ('__MACOSX', '@eaDir', 'lost+found')
 ORIENTATION = 0x0112
 TURNS = {
     2: 'mirrored',
-    3: 'turned by 180 degrees',
+    3: 'rotated by 180 degrees',
     4: 'mirrored',
-    5: 'turned and mirrored',
-    6: 'turned by 90 degrees',
-    7: 'turned and mirrored',
-    8: 'turned by 90 degrees',
+    5: 'rotated and mirrored',
+    6: 'rotated by 90 degrees',
+    7: 'rotated and mirrored',
+    8: 'rotated by 90 degrees',
 }
 # Formats whose mark OpenCV and Pillow obey, as mmcv calls them.
 OBEYED = ('JPEG', 'MPO', 'PNG', 'TIFF')

@@ -41,8 +41,8 @@ MOVING = dict(
 MILD = ('AutoAugment', 'RandAugment', 'RandomFlip', 'Rotate', 'Shear', 'Translate')
 CROP = 'RandomResizedCropWithMap'
 POLICIES = {
-    'skip': 'others are drawn in their place',
-    'hard label': 'each has its label in every cell',
+    'skip': 'other images are drawn in their place',
+    'hard label': 'their hard label is used in every cell',
 }
 # Number of images whose headers are read.
 HEADERS = 200
@@ -80,18 +80,17 @@ def check_order(steps: list[BaseTransform], name: str) -> None:
         kind = type(step).__name__
         mild = is_a(step, *MILD)
         if kind in MOVING and not (mild and not pooled and 0 < named < place):
-            remedy = 'take it out of the pipeline'
+            remedy = 'remove it from the pipeline'
             if MOVING[kind]:
-                remedy = f'write mmtlalign.{MOVING[kind]}'
+                remedy = f'use mmtlalign.{MOVING[kind]} after LoadLabelMap'
             raise InputError(
-                f'{name}: {kind} moves an image without its label map; {remedy}, '
-                'after LoadLabelMap'
+                f'{name}: {kind} transforms an image without its label map; {remedy}'
             )
         late = pooled if mild else max(pooled, named)
         if kind.endswith('WithMap') and 0 < late < place:
             raise InputError(
                 f'{name}: {kind} comes after {type(steps[late]).__name__}, which has '
-                'made labels of what the image showed before; exchange them'
+                'already made labels of the untransformed image; swap the two'
             )
 
 
@@ -115,7 +114,7 @@ def check_counts(
                 f'{name}: LoadLabelMap gives maps of {load.num_classes} classes, but '
                 f'{owner} has num_classes={count}. Set both to the number of classes '
                 "of the data set; where the annotator's are more or in another order, "
-                'class_ids of LoadLabelMap says which they are'
+                'select them with class_ids of LoadLabelMap'
             )
 
 
@@ -153,7 +152,7 @@ def find_unused(steps: list[BaseTransform], heads: Heads, name: str) -> Iterator
         yield (
             f'{name}: PoolLabelMap makes labels of tokens, but no head of the model is '
             'known to read them (mmtlalign.TokenLabelClsHead does); for one soft label '
-            'an image write mmtlalign.ReLabel'
+            'per image use mmtlalign.ReLabel'
         )
 
 
@@ -206,8 +205,8 @@ def find_marks(dataset: Dataset, name: str) -> list[str]:
     if not marked:
         return []
     return [
-        f'{name}: {len(marked)} of {len(paths)} images looked at have an EXIF mark, by '
-        f'which training turns them (such as {marked[0]}). Label maps of an early '
-        f'version or of other code lie on them as they are stored: make them with '
-        f'{MAKER}'
+        f'{name}: {len(marked)} of {len(paths)} checked images have an EXIF '
+        f'orientation, by which training rotates them (such as {marked[0]}). Label '
+        'maps of an early version or of other code fit the unrotated images: '
+        f'make them again with {MAKER}'
     ]

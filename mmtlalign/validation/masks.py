@@ -53,16 +53,16 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
         return
     fault = (
         f'{name}: {len(absent)} of {len(classes)} classes are in none of the {looked} '
-        f'masks{"" if whole else " looked at"}: {some_of(absent)}; the files hold ids '
+        f'masks{"" if whole else " checked"}: {some_of(absent)}; the files hold ids '
         f'{some_of(sorted(raw), 12)}'
     )
     ignored = sorted(number for number in raw if used[number] == 255)
     if ignored:
-        fault += f', of which {some_of(ignored)} count for nothing'
+        fault += f', of which {some_of(ignored)} are ignored'
     if set(raw) == {0, 255} and len(classes) == 2 and used[0] == 0:
         raise InputError(
-            f'{fault}. A model that always says {classes[0]!r} would always be right; '
-            'write the masks anew with 1 in place of 255'
+            f'{fault}. A model that always predicts {classes[0]!r} would always be '
+            'right; write the masks again with 1 in place of 255'
         )
     logger.warning(fault)
 
@@ -111,7 +111,7 @@ def depth_fault(mask: np.ndarray | None) -> str:
         return ''
     return (
         f'holds id {mask.max()}, but ids are read as 8 bits (0…255), and larger ones '
-        'would turn into other classes; write the masks anew as 8-bit PNG'
+        'would turn into other classes; write the masks again as 8-bit PNG'
     )
 
 

@@ -83,15 +83,17 @@ class PictureCheck:
         loaded, header = (width, height), read_header(self.path)
         mark = header.mark if header and self.obeys else 1
         ways = (
-            'write the picture anew upright and without mark if it was annotated as '
-            "viewers show it; if as it is stored, set color_type='color_ignore_"
-            "orientation' of LoadImageFromFile in every pipeline"
+            'if it was annotated as viewers show it, save the image again upright and '
+            'without EXIF orientation; if it was annotated as stored, set '
+            "color_type='color_ignore_orientation' of LoadImageFromFile in every "
+            'pipeline'
         )
         if loaded != tuple(declared):
-            hint = f'pair the right files, or write the {self.what} anew for this size'
+            hint = f'pair the right files, or make the {self.what} again for this size'
             if mark >= 5 and loaded == tuple(declared)[::-1]:
                 hint = (
-                    f'by its EXIF orientation mark {mark} it is {TURNS[mark]}: {ways}'
+                    f'its EXIF orientation {mark} means that it is {TURNS[mark]}: '
+                    f'{ways}'
                 )
             raise AnnotationError(
                 f'the image is {width}x{height} pixels but its {self.what} '
@@ -99,7 +101,7 @@ class PictureCheck:
             )
         if mark != 1 and (mark < 5 or width == height):
             raise AnnotationError(
-                f'by its EXIF orientation mark {mark} the image is {TURNS[mark]} when '
-                f'it is read, and whether its {self.what} was made of it so cannot be '
-                f'told from the size; {ways}'
+                f'by its EXIF orientation {mark} the image is {TURNS[mark]} when it is '
+                f'read, and its size does not show whether its {self.what} was made '
+                f'for the image before or after that; {ways}'
             )

@@ -90,7 +90,7 @@ def host_reading(listing: Listing) -> Iterator[None]:
             text = read_text(self, filepath, *args, **kwargs).removeprefix('\ufeff')
         except UnicodeDecodeError as error:
             raise InputError(
-                f"'{filepath}' is no text in UTF-8 ({error}); save it as UTF-8"
+                f"'{filepath}' is not UTF-8 text ({error}); save it as UTF-8"
             ) from error
         if str(filepath).endswith('.json'):
             return text
@@ -237,7 +237,7 @@ def tell_left_out(dataset: Dataset, listing: Listing) -> None:
     if accepted and left:
         print_log(
             f'{sum(listing.counts[s] for s in left)} of {sum(listing.counts.values())} '
-            f'pictures are left out: {listing.describe(left)}, as the data set reads '
+            f'images are left out: {listing.describe(left)}, as the data set reads '
             f'{", ".join(sorted(accepted))}; set {option} of the data set to read them',
             logger='current',
             level=logging.WARNING,

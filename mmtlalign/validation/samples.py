@@ -165,8 +165,8 @@ class LabelCheck:
         shape = results['gt_seg_map'].shape
         if len(shape) != 2:
             raise LabelError(
-                f'the mask has shape {shape}, a colour picture, but a mask is one '
-                'channel of class ids; write it anew as an 8-bit PNG of ids'
+                f'the mask has shape {shape}, a colour image, but a mask is one '
+                'channel of class ids; write it again as an 8-bit PNG of ids'
             )
 
     def check_packed(self, results: Any) -> None:
@@ -189,7 +189,7 @@ class LabelCheck:
         label = sample.get('gt_label')
         if label is None and self.needs_labels and sample.get('gt_score') is None:
             raise LabelError(
-                'it has no label, but the head learns one of each image; label the '
+                'it has no label, but the head needs one label per image; label the '
                 'data set (with_label=True, class folders or an ann_file with labels), '
                 'and keep gt_label in the pipeline'
             )
@@ -220,8 +220,8 @@ class LabelCheck:
         if self._void_masks == VOID_MASKS:
             raise LabelError(
                 f'this and the {VOID_MASKS - 1} masks before it hold no class at all, '
-                'every pixel is void; look at a mask, and at reduce_zero_label, which '
-                f'is {self.reduce_zero_label} (True makes 0 void)'
+                'every pixel is void; check a mask and reduce_zero_label, which is '
+                f'{self.reduce_zero_label} (True makes 0 void)'
             )
 
     def _explain(self, ids: list[int]) -> str:
@@ -229,8 +229,8 @@ class LabelCheck:
         causes = []
         if self.reduce_zero_label:
             causes.append(
-                'the ids count from 0 already and reduce_zero_label=True '
-                'shifts them once too often'
+                'the ids already count from 0, and reduce_zero_label=True shifts them '
+                'wrongly'
             )
         elif ids == [self.classes]:
             causes.append(
@@ -260,8 +260,8 @@ def explain(files: dict[str, str], error: Exception) -> str:
         fault = why_unreadable(path)
         if fault:
             return (
-                f"image '{path}' ({key}) cannot be read: {fault}; replace the file, "
-                'or take it out of the data set'
+                f"image '{path}' ({key}) cannot be read: {fault}; replace the file, or "
+                'remove it from the data set'
             )
     return (
         f'the data pipeline failed on the sample with {names or "no file name"}: '

@@ -130,12 +130,14 @@ def test_stock_weights_fill_all_but_the_replaced_block(monkeypatch):
     left_out = [n for n in stock.state_dict() if n.startswith(LAST)]
     assert set(stock.state_dict()) - set(ours.state_dict()) == set(left_out)
     assert len(logged) == 1
-    assert f'{LAST[:-1]} ({len(left_out)} tensors) is left out' in logged[0]
+    assert (
+        f'{LAST[:-1]} ({len(left_out)} tensors) of the plain Swin is not' in logged[0]
+    )
 
 
 def test_stock_weights_are_an_error_unless_asked_for():
     stock = build(SwinTransformer)
-    with pytest.raises(ValueError, match='stock Swin.*stages.1.blocks.1.*from_swin'):
+    with pytest.raises(ValueError, match='plain Swin.*stages.1.blocks.1.*from_swin'):
         build().load_state_dict(stock.state_dict(), strict=False)
     # Asked for, but strictly: what is new is named.
     with pytest.raises(RuntimeError, match='Missing.*cls_token.*class_block'):
@@ -321,7 +323,7 @@ def test_frozen_stages_and_layer_depth():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="out_type='mean'.*featmap"):
         build(out_type='mean')
-    with pytest.raises(ValueError, match=r'out_indices=\(0, 1\): the class token'):
+    with pytest.raises(ValueError, match=r'out_indices=\(0, 1\): only the last stage'):
         build(out_indices=(0, 1))
 
 

@@ -182,7 +182,7 @@ def test_no_attention_of_pytorch_is_known_in_general():
     net = mmdet_pvt(out_indices=(3,))
     attach(copy.deepcopy(net))
     net.layers[1][1][1].attn = nn.MultiheadAttention(128, 2)
-    with pytest.raises(TypeError, match='is a MultiheadAttention, whose way'):
+    with pytest.raises(TypeError, match='is a MultiheadAttention, and how it'):
         attach(net)
 
 
@@ -277,7 +277,7 @@ def test_layer_depth_counts_from_the_first_stage():
         (dict(arch=dict(embed_dims=(8,))), 'missing or unknown.*num_heads'),
         (dict(arch=dict(ARCH, num_layers=(1, 1))), "'num_layers': 2.*stages"),
         (dict(arch=dict(ARCH, num_heads=(1, 3, 4))), 'num_heads=3 does not divide.*32'),
-        (dict(arch=dict(ARCH, sr_ratios=(4, 2, 2))), 'class token has no place'),
+        (dict(arch=dict(ARCH, sr_ratios=(4, 2, 2))), 'cannot hold a class token'),
         (dict(out_type='pixels'), "out_type='pixels'.*featmap"),
         (dict(with_cls_token=False), 'no class token to output'),
         (dict(out_indices=(0, 2)), 'in the last stage only'),

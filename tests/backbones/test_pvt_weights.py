@@ -56,7 +56,9 @@ def test_weights_there_and_back_from_mmdet():
     with pytest.raises(ValueError, match='pvt.from_mmdet'):
         ours.load_state_dict(left)
     for wrong in (from_mmdet, to_mmdet):
-        with pytest.raises(ValueError, match='head.weight is not a weight of this'):
+        with pytest.raises(
+            ValueError, match='head.weight is not a parameter of PVT v1'
+        ):
             wrong(dict(weights if wrong is to_mmdet else left, **{'head.weight': 0}))
 
 

@@ -171,7 +171,10 @@ def test_loaded_weights_are_not_started_anew(tmp_path):
 @pytest.mark.parametrize(
     'options, words',
     [
-        (dict(model_name='vit_tiny_patch16_225'), 'close are vit_tiny_patch16_224'),
+        (
+            dict(model_name='vit_tiny_patch16_225'),
+            'similar names are vit_tiny_patch16_224',
+        ),
         (dict(out_indices=(0, 3)), r'out_indices=\(0, 3\).*maps 0 to 2 \(-3 to -1'),
         (dict(out_indices=(-4,)), 'maps 0 to 2'),
         (dict(out_indices=3), 'maps 0 to 2'),
@@ -179,13 +182,16 @@ def test_loaded_weights_are_not_started_anew(tmp_path):
         (dict(out_indices=(2, 0)), 'ascending'),
         (dict(out_indices=(2, -1)), 'each once'),
         (dict(out_type='map'), "out_type='map': choose one"),
-        (dict(out_type='cls_token', out_indices=(0,)), 'indices are of maps'),
+        (
+            dict(out_type='cls_token', out_indices=(0,)),
+            'out_indices selects feature maps',
+        ),
         (dict(out_type='cls_token', model_name=SWIN), 'has no class token'),
         (dict(out_type='avg_featmap', model_name=DEIT), 'class and distillation'),
         (dict(global_pool='map'), "global_pool='map'"),
         (dict(pretrained='file.pth'), 'checkpoint_path'),
-        (dict(features_only=True), 'features_only is not taken: set out_indices'),
-        (dict(num_classes=10), 'the head has the classes'),
+        (dict(features_only=True), 'features_only is not an option.*: set out_indices'),
+        (dict(num_classes=10), 'the head sets the number of classes'),
     ],
 )
 def test_impossible_arguments(options, words):

@@ -142,7 +142,7 @@ def test_command_line(golden, tmp_path):
     assert f'{len(golden.official)} tensors written' in done.stdout
     refused = run('dhvt', source, target)
     assert refused.returncode == 1
-    assert 'ours.pth is there already' in refused.stderr
+    assert 'ours.pth already exists' in refused.stderr
     assert 'Traceback' not in refused.stderr
 
 
@@ -168,8 +168,8 @@ def test_choose_student_or_teacher_and_take_wrappers_off(key, value, tmp_path):
     source = saved(content, tmp_path / 'checkpoint.pth')
     target = str(tmp_path / 'ours.pth')
     lines = TOOL.convert_file('esvit', source, target, key=key)
-    assert "'module.' taken off 6 names" in lines
-    assert "'backbone.' taken off 6 names" in lines or key == 'student'
+    assert "removed 'module.' from 6 names" in lines
+    assert "removed 'backbone.' from 6 names" in lines or key == 'student'
     assert 'tensors left out: layers.0.blocks.0.attn_mask, head.mlp.0' in lines[-2]
     tensors = torch.load(target, weights_only=True)['state_dict']
     assert list(tensors) == [

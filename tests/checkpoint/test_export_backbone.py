@@ -134,8 +134,8 @@ def test_errors_leave_no_file(tmp_path, monkeypatch):
     vit_file = checkpoint(vit('DeiT3'), tmp_path / 'deit3.pth')
     bare = checkpoint(swin(), tmp_path / 'bare.pth', meta={})
     for args, options, message in (
-        ((source, str(tmp_path / 'there.pth')), {}, 'is there already'),
-        ((source, str(tmp_path / 'out.npz')), {}, 'suffix says what is written'),
+        ((source, str(tmp_path / 'there.pth')), {}, 'already exists'),
+        ((source, str(tmp_path / 'out.npz')), {}, 'suffix selects the format'),
         ((str(tmp_path / 'no.pth'), out), {}, 'does not exist.*Name a checkpoint'),
         ((bare, out), {}, 'holds no config.*--config FILE'),
         ((bare, out), dict(config=str(tmp_path / 'no.py')), 'no.py does not exist'),
@@ -210,5 +210,5 @@ def test_command_line(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'raw weights of SwinTransformer, names of timm' in printed
     assert 'mmtlalign.TLAlignLinearClsHead, epoch 7' in printed
-    with pytest.raises(SystemExit, match='error: .*is there already'):
+    with pytest.raises(SystemExit, match='error: .*already exists'):
         run_tool(monkeypatch, 'model_converters/export_backbone', *arguments)

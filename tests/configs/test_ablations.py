@@ -173,7 +173,9 @@ def head(**options):
 
 
 def test_layers_before_a_class_token_joins_are_refused():
-    with pytest.raises(ValueError, match='class token of CASwin joins late'):
+    with pytest.raises(
+        ValueError, match='class token of CASwin is added after the first layers'
+    ):
         MODELS.build(late('TransMix', layer=0))
 
 

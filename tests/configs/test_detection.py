@@ -471,12 +471,12 @@ def only_crowds(content):
 
 @pytest.mark.parametrize('change, said', [
     (lambda c: c['images'].clear(), "'images' is empty; set ann_file"),
-    (no_objects, "2 pictures and no annotation: its list 'annotations'"),
-    (lambda c: c.pop('annotations'), '2 pictures and no annotation'),
+    (no_objects, "2 images and no annotation: its list 'annotations'"),
+    (lambda c: c.pop('annotations'), '2 images and no annotation'),
     (rename, "no category for 80 of the 80 classes .* called ..PERSON"),
     (shift, r"no category for 2 of the 80 classes .*'hair drier', 'toothbrush'"),
-    (without_masks, '2 of 2 objects looked at have no mask, .*with_mask=False'),
-    (lambda c: c['annotations'][0].update(segmentation=[]), '1 of 2 objects'),
+    (without_masks, '2 of 2 checked objects have no mask, .*with_mask=False'),
+    (lambda c: c['annotations'][0].update(segmentation=[]), '1 of 2 checked objects'),
     (only_crowds, 'without a single object that counts'),
     (lambda c: (c.pop('images'), c.pop('categories')), r"holds \['annotations'\]"),
 ])  # fmt: skip
@@ -491,18 +491,18 @@ def test_filter_that_leaves_nothing_is_explained(tmp_path):
     coco_file(tmp_path)
     filter_cfg = dict(filter_empty_gt=True, min_size=500)
     text = fault(tmp_path, filter_cfg=filter_cfg)
-    assert "'min_size': 500} leaves none of them" in text
+    assert "'min_size': 500} removes all of them" in text
 
 
 def test_background_alone_is_explained(tmp_path):
     coco_file(tmp_path, no_objects)
-    assert 'nothing can be learnt' in fault(tmp_path, filter_cfg=None)
+    assert 'there is nothing to learn' in fault(tmp_path, filter_cfg=None)
 
 
 def test_file_cut_short_is_explained(tmp_path):
     path = coco_file(tmp_path)
     path.write_text(path.read_text()[:100])
-    assert 'no JSON file, or cut short' in fault(tmp_path)
+    assert 'not a JSON file, or is cut short' in fault(tmp_path)
 
 
 def test_mask_head_without_masks_in_the_pipeline(tmp_path):
@@ -541,7 +541,7 @@ def test_our_runner_checks_what_any_config_reads(tmp_path):
     cfg.update(test_dataloader=None, test_cfg=None, test_evaluator=None)
     cfg.update(work_dir=str(tmp_path / 'run'), pretrained=None)
     cfg.log_level = 'WARNING'
-    with pytest.raises(InputError, match='2 of 2 objects looked at have no mask'):
+    with pytest.raises(InputError, match='2 of 2 checked objects have no mask'):
         TaskRunner.from_cfg(cfg).train()
 
 

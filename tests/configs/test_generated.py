@@ -104,7 +104,7 @@ def test_header_has_one_form_and_commands_that_exist(name):
 def test_header_of_another_form_is_refused(tmp_path):
     file = tmp_path / 'recipe.py'
     file.write_text("# What.\n#   command\n# Cost: none.\n_base_ = 'other.py'\n")
-    with pytest.raises(ValueError, match='in place of'):
+    with pytest.raises(ValueError, match='instead of title'):
         read_header(file)
 
 

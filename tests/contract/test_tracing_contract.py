@@ -110,7 +110,7 @@ def test_default_residual_is_the_plain_mean_to_the_bit():
 
 @pytest.mark.parametrize('residual', [-1, float('nan'), float('inf'), None, 'plain'])
 def test_residuals_that_are_no_weight(residual):
-    with pytest.raises(ValueError, match=r'residual=.* a number from 0 on'):
+    with pytest.raises(ValueError, match=r'residual=.* a number of 0 or more'):
         MixTracer(attached('ViT'), mixed('ViT'), residual=residual)
 
 

@@ -52,7 +52,9 @@ def test_boxes_of_images_of_another_size_are_refused(folder):
     path = folder / 'val/n01' / f'{NAMES[0]}.JPEG'
     cv2.imwrite(str(path), np.zeros((32, 32, 3), np.uint8))
     for file in ('boxes', 'localization.txt'):
-        with pytest.raises(InputError, match='32 x 32 pixels and its boxes are of an'):
+        with pytest.raises(
+            InputError, match='32 x 32 pixels, but its boxes are for an'
+        ):
             BoxedObjects(file, str(folder))[0]
     path.unlink()
     with pytest.raises(InputError, match='does not exist'):
@@ -65,7 +67,7 @@ def test_other_files_are_refused(folder):
         BoxedObjects('none', str(folder))
     for text in ('<annotation/>', 'name,1,2'):
         (folder / 'none/a.xml').write_text(text)
-        with pytest.raises(InputError, match='no annotation of ImageNet'):
+        with pytest.raises(InputError, match='not an ImageNet annotation'):
             BoxedObjects('none', str(folder))
 
 

@@ -100,7 +100,7 @@ def test_the_object_is_chosen_after_the_crop(voc):
     assert sample['object_mask'].sum() == (double == 8).sum()
     squashed = SegmentedObjects(data_root=str(voc), resize=(20, 20))[0]
     assert squashed['gt_seg_map'].shape == squashed['img'].shape[:2] == (20, 20)
-    with pytest.raises(InputError, match='resize to more'):
+    with pytest.raises(InputError, match='resize it to a larger size'):
         SegmentedObjects(data_root=str(voc), crop=50)[0]
 
 
@@ -138,7 +138,7 @@ def test_of_equals_the_lowest_is_chosen():
 
 def test_wrong_files_are_refused(voc, coco, tmp_path):
     (tmp_path / 'other.json').write_text('{"images": []}')
-    with pytest.raises(InputError, match="'annotations' has image_id"):
+    with pytest.raises(InputError, match="'annotations' needs image_id"):
         SegmentedObjects('other.json', str(tmp_path))
     many = dict(images=[], annotations=[])
     many['categories'] = [dict(id=i, name=str(i)) for i in range(300)]
@@ -146,7 +146,7 @@ def test_wrong_files_are_refused(voc, coco, tmp_path):
     with pytest.raises(InputError, match='300 categories'):
         SegmentedObjects('many.json', str(tmp_path))
     cv2.imwrite(str(voc / 'JPEGImages' / 'a.jpg'), np.zeros((9, 9, 3), np.uint8))
-    with pytest.raises(InputError, match='of another image'):
+    with pytest.raises(InputError, match='give the masks of this image'):
         SegmentedObjects(data_root=str(voc))[0]
 
 

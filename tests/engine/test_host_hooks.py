@@ -102,8 +102,8 @@ CUTMIX = dict(augments=dict(type='mmtlalign.Mixup', alpha=0.5), probs=0.4)
 REFUSED = dict(
     densecl=(dict(type='DenseCLHook'), 'DenseCLHook does nothing'),
     precise=(dict(type='PreciseBNHook'), 'no batch norm'),
-    prototypes=(dict(type='PrepareProtoBeforeValLoopHook'), 'no retriever'),
-    margins=(dict(type='SetAdaptiveMarginsHook'), 'no ArcFaceClsHead'),
+    prototypes=(dict(type='PrepareProtoBeforeValLoopHook'), 'not a retriever'),
+    margins=(dict(type='SetAdaptiveMarginsHook'), 'not an ArcFaceClsHead'),
     simsiam=(dict(type='SimSiamHook', fix_pred_lr=True, lr=0.1), 'fix_lr'),
     swav=(dict(type='SwAVHook', batch_size=2), 'SwAV'),
     naive=(dict(type='mmengine.NaiveVisualizationHook'), 'another format'),

@@ -429,7 +429,10 @@ def test_an_optimizer_without_a_rate_is_refused(swin):
 @pytest.mark.parametrize(
     ('backbone', 'message'),
     [
-        (dict(type='mmpretrain.TNT', arch='s'), 'the backbone TNT does not say how'),
+        (
+            dict(type='mmpretrain.TNT', arch='s'),
+            'the backbone TNT does not report the depth',
+        ),
         (
             dict(type='mmtlalign.TIMMBackbone', model_name='pit_ti_224'),
             'PoolingVisionTransformer of timm has no group_matcher',
@@ -441,7 +444,7 @@ def test_an_optimizer_without_a_rate_is_refused(swin):
                 arch=dict(embed_dims=8, depths=[1, 1, 2], num_heads=1),
                 img_size=32,
             ),
-            'HiViT.*counts 10 depths, but puts no parameter at 1, 2, 3, 4',
+            'HiViT.*reports 10 depths, but no parameter has depth 1, 2, 3, 4',
         ),
     ],
 )

@@ -55,7 +55,9 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(folder, caplog):
     assert 'cut short' in caplog.text and 'epoch_2.pth' in caplog.text
     for number in (1, 2):
         tear(folder / f'epoch_{number}.pth')
-    with pytest.raises(InputError, match='no checkpoint in .* is whole.*--overwrite'):
+    with pytest.raises(
+        InputError, match='no checkpoint in .* is complete.*--overwrite'
+    ):
         find_checkpoint(folder)
 
 

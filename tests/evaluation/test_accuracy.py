@@ -72,9 +72,9 @@ def test_any_of_several_labels():
         ([0, 12], None, 'Label 12 is out of range.*0 to 11'),
         ([0, -2], None, 'Label -2'),
         ([0, 1, 2], None, '3 labels for 2 rows'),
-        ([0, 1], [0, 2], '1 labels are none of the 2 classes'),
+        ([0, 1], [0, 2], '1 labels are not among the 2 classes'),
         ([0, 0], [0, 12], 'Label 12 is out of range'),
-        ([0, 0], [0, 0], 'names a class twice'),
+        ([0, 0], [0, 0], 'lists a class twice'),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(labels, classes, words):
@@ -83,14 +83,14 @@ def test_labels_that_do_not_fit_are_refused(labels, classes, words):
 
 
 def test_labels_that_are_no_numbers_are_refused():
-    with pytest.raises(InputError, match='whole numbers'):
+    with pytest.raises(InputError, match='give integers'):
         correct_in_top(torch.zeros(2, 3), torch.zeros(2))
 
 
 def test_standard_error():
     found = accuracy(torch.arange(100) < 80)
     assert found == pytest.approx((100, 0.8, 0.04))
-    with pytest.raises(InputError, match='No image counts'):
+    with pytest.raises(InputError, match='All images are excluded'):
         accuracy(torch.zeros(0, dtype=torch.bool))
 
 

@@ -107,7 +107,7 @@ def test_batches_do_not_matter(attack):
         ("protocol='pgd'", "protocol='pgd', epsilon=None; give epsilon"),
         ("protocol='rvt-pgd', epsilon=0.1", "protocol='rvt-pgd', epsilon=0.1; give"),
         ('epsilon=4', 'epsilon=4 in pixels of [0, 1] allows any image: divide by 255'),
-        ('epsilon=0.1, steps=2, step=-1', 'step=-1: an attack needs more than 0'),
+        ('epsilon=0.1, steps=2, step=-1', 'step=-1: give a number greater than 0'),
     ],
 )
 def test_wrong_settings(attack, options, message):
@@ -132,7 +132,7 @@ def test_a_model_whose_gradient_is_masked_is_told(attack):
 @pytest.mark.parametrize(
     'pack, message',
     [
-        ("meta_keys=('img_path',)", 'starts at random by sample_idx, which samples'),
+        ("meta_keys=('img_path',)", 'draws random starts by sample_idx, which the'),
         ("input_key='img'", ''),
     ],
 )

@@ -176,14 +176,23 @@ def test_a_smooth_network_has_no_warnings():
     'rows, words',
     [
         ([('fgsm', 1, 0.5), ('fgsm', 4, 0.3)], None),
-        ([('fgsm', 1, 0.3), ('fgsm', 4, 0.5)], 'although it has the larger epsilon'),
+        (
+            [('fgsm', 1, 0.3), ('fgsm', 4, 0.5)],
+            'although the first has the larger epsilon',
+        ),
         ([('pgd', 1, 0.3, 5), ('pgd', 1, 0.4, 10)], 'more steps'),
         ([('pgd', 1, 0.3, 5), ('pgd', 4, 0.4, 10)], None),
-        ([('fgsm', 1, 0.3), ('pgd', 1, 0.4, 5)], 'pgd with 5 steps at 1/255 leaves 40'),
+        (
+            [('fgsm', 1, 0.3), ('pgd', 1, 0.4, 5)],
+            'pgd with 5 steps at 1/255 leaves an accuracy of 40',
+        ),
         ([('pgd', 1, 0.3, 5), ('autoattack', 1, 0.31)], 'the stronger method'),
         ([('pgd', 4, 0.3, 5), ('autoattack', 1, 0.31)], None),
         ([('noise', 1, 0.78), ('noise', 4, 0.76)], None),
-        ([('noise', 4, 0.7)], 'Random noise of 4/255 takes 10.0 points'),
+        (
+            [('noise', 4, 0.7)],
+            'Random noise of 4/255 lowers the accuracy by 10.0 points',
+        ),
     ],
 )
 def test_tables_are_compared(rows, words):
@@ -197,11 +206,14 @@ def test_tables_are_compared(rows, words):
     'call, words',
     [
         (lambda m, x, y: fgsm(m, x, y + 5, 0.1), 'out of range: the model has 5'),
-        (lambda m, x, y: fgsm(m, x, y[:2], 0.1), r'labels \(2,\) for 6 images'),
-        (lambda m, x, y: fgsm(m, x, y.float(), 0.1), 'whole numbers'),
+        (
+            lambda m, x, y: fgsm(m, x, y[:2], 0.1),
+            r'labels of shape \(2,\) for 6 images',
+        ),
+        (lambda m, x, y: fgsm(m, x, y.float(), 0.1), 'give integers'),
         (lambda m, x, y: fgsm(m, 255 * x, y, 0.1), r'give RGB in \[0, 1\]'),
         (lambda m, x, y: fgsm(m, x[:, :1], y, 0.1), r'give \(B, 3, H, W\)'),
-        (lambda m, x, y: fgsm(m, x, y, 0), 'more than 0'),
+        (lambda m, x, y: fgsm(m, x, y, 0), 'greater than 0'),
         (lambda m, x, y: fgsm(m, x, y, 8), 'divide by 255'),
         (lambda m, x, y: pgd(m, x, y, 0.1, -1, 3), 'step=-1'),
         (lambda m, x, y: pgd(m, x, y, 0.1, 0.1, 0), 'steps=0'),

@@ -135,8 +135,10 @@ def test_what_there_is_not_is_refused():
     with pytest.raises(InputError, match="pooled.*'chain'"):
         attention_map(backbone, images, layer=0)
     backbone, images = built('XCiT')
-    with pytest.raises(InputError, match="take the map 'class'"):
+    with pytest.raises(InputError, match="use the map 'class'"):
         attention_map(backbone, images, 'columns')
     backbone, images = built('ViT')
-    with pytest.raises(InputError, match='1 special tokens and no number'):
+    with pytest.raises(
+        InputError, match='1 special tokens, so there is no special token 1'
+    ):
         last_attention(backbone, images).class_map(1)

@@ -73,7 +73,7 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
     [
         (Smooth().double(), torch.rand(6, 3, 8, 8), 0.1, 'float32'),
         (Smooth(), torch.rand(6, 3, 8, 8) * 255, 0.1, r'\[0, 1\]'),
-        (Smooth(), torch.rand(6, 3, 8, 8), 4, 'give 4 / 255'),
+        (Smooth(), torch.rand(6, 3, 8, 8), 4, 'give a number such as 4 / 255'),
     ],
 )
 def test_what_does_not_fit_is_refused(model, images, epsilon, words):
@@ -108,8 +108,8 @@ def test_a_state_of_other_settings_or_none_is_refused(tmp_path):
     state = AutoAttackState(file, 2, epsilon=1)
     state.record(np.array([0]), torch.tensor([True]))
     for count, epsilon in ((2, 2), (3, 1)):
-        with pytest.raises(InputError, match='of other settings.*remove it'):
+        with pytest.raises(InputError, match='made with other settings.*remove it'):
             AutoAttackState(file, count, epsilon=epsilon)
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match='is no state of AutoAttack'):
+    with pytest.raises(InputError, match='is not a saved state of AutoAttack'):
         AutoAttackState(file, 2, epsilon=1)

@@ -102,7 +102,7 @@ def test_likelihood_and_brier():
     [
         ([0.5, 1.5], [0, 1], 'in 0.5...1.5: give probabilities'),
         ([0.5, np.nan], [0, 1], 'give probabilities'),
-        ([0.5], [0, 1], 'of the same images'),
+        ([0.5], [0, 1], 'for the same images'),
         ([], [], 'one or more'),
     ],
 )
@@ -142,7 +142,7 @@ def test_detection_of_the_perfect_and_of_the_constant(rate):
 
 
 def test_detection_needs_both_kinds():
-    with pytest.raises(InputError, match='0 positive of 3'):
+    with pytest.raises(InputError, match='0 of 3 images are positive'):
         detect_unknown([0.1, 0.2, 0.3], [])
     with pytest.raises(InputError, match='finite'):
         detect_unknown([0.1], [np.nan])

@@ -243,7 +243,7 @@ def test_annotation_file_without_annotations_is_refused(tmp_path):
     case = Case()
     case.picture([], [])
     path = case.write(tmp_path / 'gt.json')
-    with pytest.raises(InputError, match='1 pictures and no annotation'):
+    with pytest.raises(InputError, match='1 images and no annotation'):
         CocoMetric(path)
     CocoMetric(path, format_only=True, outfile_prefix=str(tmp_path / 'out'))
 

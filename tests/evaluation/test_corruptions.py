@@ -122,7 +122,7 @@ def test_alexnet_has_a_mean_corruption_error_of_100():
 
 @pytest.mark.parametrize(
     'change, words',
-    [(dict(fog=[0.1] * 4), 'fog lack'), (dict(fog=[50] * 5), 'give fractions')],
+    [(dict(fog=[0.1] * 4), 'fog have fewer'), (dict(fog=[50] * 5), 'give fractions')],
 )
 def test_errors_that_lack_or_are_percent_are_refused(change, words):
     errors = {name: [0.5] * 5 for name in CORRUPTIONS} | change

@@ -54,9 +54,9 @@ def test_uniform_attention():
 def test_wrong_networks_and_shapes():
     with pytest.raises(InputError, match='no head tokens'):
         head_token_attention(*built('ViT'))
-    with pytest.raises(InputError, match='it has 8'):
+    with pytest.raises(InputError, match='it must have 8'):
         head_token_maps(torch.zeros(1, 3, 9, 9), (2, 2))
-    with pytest.raises(InputError, match='must attend to all patches'):
+    with pytest.raises(InputError, match='all patches attend to all patches'):
         attention_distance(torch.zeros(1, 5, 4), (2, 2))
 
 

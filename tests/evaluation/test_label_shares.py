@@ -57,7 +57,7 @@ def test_fluctuating_tokens():
     variation = total_variation(history)
     torch.testing.assert_close(variation, torch.tensor([[0.4, 0.1, 1.1]]))
     assert fluctuating_tokens(variation, 2).tolist() == [[2, 0]]
-    with pytest.raises(InputError, match='take 1 to all'):
+    with pytest.raises(InputError, match='give 1 to the number of tokens'):
         fluctuating_tokens(variation)
 
 

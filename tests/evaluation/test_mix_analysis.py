@@ -201,12 +201,12 @@ def test_wrong_input_is_refused():
     mix = CutMix().mix(images, labels)
     with pytest.raises(InputError, match='the same batch before mixing'):
         analyse_mix(backbone, mix, images[:2])
-    with pytest.raises(InputError, match='choose of projection, cosine'):
+    with pytest.raises(InputError, match='choose from projection, cosine'):
         analyse_mix(backbone, mix, images, similarities=['angle'])
     backbone.train()
     with pytest.raises(InputError, match='training mode'):
         analyse_mix(backbone, mix)
     other, images, labels = built('T2T-ViT')
-    with pytest.raises(UnsupportedError, match='leave images out'):
+    with pytest.raises(UnsupportedError, match='omit the argument images'):
         analyse_mix(other, CutMix().mix(images, labels), images)
     assert not hasattr(other, 'trace_context')

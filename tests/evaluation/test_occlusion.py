@@ -153,17 +153,20 @@ def test_one_order_for_all_images():
             lambda x: drop_patches(x, torch.ones(3, 2, 2) > 0),
             r'\(3, 2, 2\) patches for 2',
         ),
-        (lambda x: drop_patches(x, torch.ones(2, 2) > 0), r'give \(B, h, w\)'),
+        (
+            lambda x: drop_patches(x, torch.ones(2, 2) > 0),
+            r'give the mask of dropped patches, \(B, h, w\)',
+        ),
         (lambda x: shuffle_cells(x, torch.arange(9)[None], (3, 3)), 'does not divide'),
         (lambda x: shuffle_cells(x, torch.arange(9)[None], (2, 2)), 'each of 4 cells'),
         (lambda x: shuffle_cells(x, torch.zeros(2, 4).long(), (2, 2)), 'once'),
         (lambda x: patch_count(1.5, 4), '0 to 1'),
         (lambda x: mass_patches(torch.ones(1, 2, 2), -0.1), '0 to 1'),
-        (lambda x: mass_patches(-torch.ones(1, 2, 2), 0.5), 'negative somewhere'),
+        (lambda x: mass_patches(-torch.ones(1, 2, 2), 0.5), 'has negative values'),
         (lambda x: mass_patches(torch.zeros(1, 2, 2), 0.5), '0 everywhere'),
         (lambda x: ranked_patches(torch.ones(2, 2), 0.5), r'one finite map \(h, w\)'),
         (lambda x: ranked_patches(torch.full((1, 2, 2), torch.nan), 0.5), 'finite'),
-        (lambda x: area_under_curve([0, 0], [1, 1]), 'rising losses'),
+        (lambda x: area_under_curve([0, 0], [1, 1]), 'increasing loss'),
     ],
 )
 def test_what_does_not_fit_is_refused(call, words):

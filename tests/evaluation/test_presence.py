@@ -64,7 +64,7 @@ def test_a_convolution_keeps_every_inner_token():
     assert (convolution_presence(torch.ones(3, 3), (9, 10))[1, 2:-2] > 1.0).all()
     assert (ours[:2] - 1).abs().min() > 1e-6
     assert ours.sum().item() == pytest.approx(90)
-    with pytest.raises(InputError, match='odd sides'):
+    with pytest.raises(InputError, match='odd kh and kw'):
         convolution_presence(torch.ones(2, 2), (4, 4))
 
 
@@ -151,5 +151,5 @@ def test_summary():
 def test_training_mode_and_chunks_are_refused():
     with pytest.raises(InputError, match=r'call model.eval\(\) first'):
         layer_presence(vit().train() or vit(), torch.zeros(1, 3, 32, 32))
-    with pytest.raises(InputError, match='one token at a time'):
+    with pytest.raises(InputError, match='tokens followed at a time, 1 or more'):
         layer_presence(vit(), torch.zeros(1, 3, 32, 32), chunk=0)

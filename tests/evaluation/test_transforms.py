@@ -143,7 +143,10 @@ WRONG = {
     'name': (dict(STEPS['noise'], name='rain'), "There is no corruption 'rain'"),
     'severity': (dict(STEPS['noise'], severity=6), 'severity=6: severities are 1 to 5'),
     'order': (dict(STEPS['noise'], channel_order='gbr'), "choose 'bgr' or 'rgb'"),
-    'ratio': (dict(STEPS['drop'], ratio=1.5), 'ratio=1.5: the share of patches'),
+    'ratio': (
+        dict(STEPS['drop'], ratio=1.5),
+        'ratio=1.5: give the fraction of patches',
+    ),
     'grid': (dict(STEPS['drop'], grid=0), 'grid=0: give the number of cells'),
     'pair': (dict(STEPS['shuffle'], grid=(2, 2, 2)), r'grid=\(2, 2, 2\): give the nu'),
     'divides': (dict(STEPS['drop'], grid=5), 'grid of 5 x 5 does not divide an image'),
@@ -167,6 +170,6 @@ def test_wrong_settings(name):
     ],
 )
 def test_steps_in_the_wrong_place(results):
-    message = 'place it behind the crop and before PackInputs|needs sample_idx'
+    message = 'place it after the crop and before PackInputs|needs sample_idx'
     with pytest.raises(InputError, match=message):
         TRANSFORMS.build(dict(STEPS['drop']))(results)

@@ -112,7 +112,7 @@ def test_masks_of_another_size_are_refused(pairs):
     with pytest.raises(InputError, match=r'give \(I, H, W\)'):
         VisibleObjects.from_images(masks, own, partner[:3], boxes)
     visible = VisibleObjects.from_images(masks, own, partner, boxes)
-    with pytest.raises(InputError, match='shares for'):
+    with pytest.raises(InputError, match='for pairs of shape'):
         describe_share(visible, np.zeros(3))
 
 

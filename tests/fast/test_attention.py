@@ -292,7 +292,7 @@ def hook_on(model, kernel='auto'):
 @pytest.mark.parametrize(
     'backbone, kernel, message',
     [
-        (dict(type='ResNet', depth=18), 'auto', 'no attention that it knows'),
+        (dict(type='ResNet', depth=18), 'auto', 'no supported attention'),
         (VIT, 'flash', "kernel='flash'"),
     ],
 )

@@ -350,7 +350,7 @@ def test_config_is_not_changed_by_building():
                 head='mmtlalign.TransMixVisionTransformerClsHead',
                 head_options=dict(ratio=2),
             ),
-            'ratio=2.*between 0 and 1',
+            'ratio=2.*from 0 to 1',
         ),
     ],
 )
@@ -372,7 +372,9 @@ def test_head_option_that_does_not_exist():
 @pytest.mark.parametrize('label', [7, -1])
 def test_label_out_of_range_names_the_image(label):
     model = build()
-    with pytest.raises(ValueError, match=rf'2.png has label \[{label}\].*0 and.*6'):
+    with pytest.raises(
+        ValueError, match=rf'2.png has label \[{label}\].*from 0 to .*6'
+    ):
         losses(model, data((0, 1, label, 3)))
 
 
@@ -547,7 +549,7 @@ def test_augments_that_nothing_can_trace_are_told(warned, method, augments, name
     head = f'mmtlalign.{method}VisionTransformerClsHead'
     build(head, train_cfg=dict(augments=augments))
     assert len(warned) == len(named)
-    assert all(f'Write {name}.' in text for name, text in zip(named, warned))
+    assert all(f'Use {name}.' in text for name, text in zip(named, warned))
 
 
 def test_smmix_without_its_head_or_its_augment_is_told(warned):
@@ -561,7 +563,7 @@ def test_smmix_without_its_head_or_its_augment_is_told(warned):
     build(head, backbone, train_cfg=train_cfg)
     assert len(warned) == 1
     build(head, backbone)
-    assert len(warned) == 2 and 'no augment asks one' in warned[1]
+    assert len(warned) == 2 and 'no augment of train_cfg does so' in warned[1]
 
 
 def test_boxes_that_cut_through_tokens_are_refused():

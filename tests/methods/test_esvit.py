@@ -349,7 +349,7 @@ def test_other_backbones(kind):
     'sizes, message',
     [
         ((16,), 'views of an image are 16x16 px'),
-        ((16, 8, 8), 'must be there, of one size'),
+        ((16, 8, 8), 'must exist and have one size'),
         ((), 'global_views=2'),
     ],
 )
@@ -365,7 +365,7 @@ def test_one_tensor_is_no_list_of_views():
 
 def test_size_that_the_backbone_cannot_take():
     swin = model_settings()['backbone'] | dict(pad_small_map=False)
-    with pytest.raises(ValueError, match='not take views of 8x8 px.*pad_small_map'):
+    with pytest.raises(ValueError, match='not accept views of 8x8 px.*pad_small_map'):
         build(backbone=swin).loss(views(16, 16, 8))
 
 

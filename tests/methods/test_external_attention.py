@@ -182,7 +182,7 @@ def test_both_outputs_of_a_distilled_student_have_the_share(weights):
 def test_the_averaged_copy_teaches(weights):
     model = build(AVERAGE)
     mix = mixed()
-    with pytest.raises(InputError, match='no averaged copy.*EMAGuideHook'):
+    with pytest.raises(InputError, match='no averaged model.*EMAGuideHook'):
         weights_of(model, mix)
     ema = EMAHook(momentum=0.5)
     runner = SimpleNamespace(model=model, hooks=[ema], iter=0)
@@ -228,7 +228,7 @@ def test_the_normalisation_is_compared(weights, tmp_path):
         if fits:
             model.init_weights()
             continue
-        with pytest.raises(InputError, match='one normalisation'):
+        with pytest.raises(InputError, match='the same normalisation'):
             model.init_weights()
 
 

@@ -198,8 +198,8 @@ def test_compiled_and_checkpointed_steps_are_the_same(name):
             ),
             'FineGrainedSaliency gives no scores.*consistency_weight=0',
         ),
-        (lambda: build(guide=None), r'AttentiveCutMix looks at the saliency.*guide='),
-        (lambda: build(augment=SMMIX, guide=None), 'SMMix looks at the saliency'),
+        (lambda: build(guide=None), r'AttentiveCutMix needs the saliency.*guide='),
+        (lambda: build(augment=SMMIX, guide=None), 'SMMix needs the saliency'),
         (lambda: build(guide=dict(OWN, attention='class')), "attention='class'"),
         (
             lambda: build('swin', guide=dict(OWN, attention='cls')),
@@ -207,7 +207,7 @@ def test_compiled_and_checkpointed_steps_are_the_same(name):
         ),
         (
             lambda: build(augment=dict(ATTENTIVE, cells=(3, 3))),
-            'a map of 4x4 cells, and AttentiveCutMix draws on 3x3: one must divide',
+            'a map of 4x4 cells, and AttentiveCutMix draws its mask on 3x3: one',
         ),
         (
             lambda: build(augment=dict(SMMIX, patch_size=5)),
@@ -215,7 +215,7 @@ def test_compiled_and_checkpointed_steps_are_the_same(name):
         ),
         (
             lambda: build(augment=dict(ATTENTIVE, top_k=16)),
-            'top_k=16 of 4x4 cells takes them all',
+            'top_k=16 of 4x4 cells selects all of them',
         ),
         (lambda: AttentiveCutMix(top_k=0), 'top_k=0'),
         (lambda: AttentiveCutMix(keep='both'), "keep='both'"),
@@ -223,11 +223,11 @@ def test_compiled_and_checkpointed_steps_are_the_same(name):
         (lambda: AttentiveCutMix(cells=(0, 3)), r'cells=\(0, 3\)'),
         (lambda: SMMix(sides=(0.5, 1.0)), r'sides=\(0.5, 1.0\)'),
         (lambda: SMMix(patch_size=0), 'patch_size=0'),
-        (lambda: SMMix(pairing='random'), "pairing='random'.*'flip' alone"),
-        (lambda: SMMix()(torch.zeros(2, 3, 8, 8), torch.eye(2)), 'SMMix looks at'),
+        (lambda: SMMix(pairing='random'), "pairing='random'.*only 'flip'"),
+        (lambda: SMMix()(torch.zeros(2, 3, 8, 8), torch.eye(2)), 'SMMix needs the'),
         (
             lambda: build(augment=SMMIX, mode='elem'),
-            "train_cfg.mode='elem'.*SMMix cannot be",
+            "train_cfg.mode='elem'.*SMMix cannot draw the mask",
         ),
         (
             lambda: build(backbone=dict(out_type='cls_token'), augment=SMMIX),
@@ -267,14 +267,14 @@ def test_a_switch_to_an_augment_keeps_the_guide_or_says_that_there_is_none():
     model.switch_augments(RandomBatchAugment([dict(ATTENTIVE)]))
     assert model(small_images(), samples(), mode='loss')['loss_cls'].isfinite()
     model = build(augment=dict(type='mmtlalign.CutMix'), guide=None)
-    with pytest.raises(InputError, match='AttentiveCutMix looks at the saliency'):
+    with pytest.raises(InputError, match='AttentiveCutMix needs the saliency'):
         model.make_switched_mixer(RandomBatchAugment([dict(ATTENTIVE)]))
 
 
 def test_the_averaged_copy_looks():
     model = build(guide=dict(type='mmtlalign.EMAAttention'))
     images, labels = batch()
-    with pytest.raises(InputError, match='no averaged copy.*EMAGuideHook'):
+    with pytest.raises(InputError, match='no averaged model.*EMAGuideHook'):
         model.mixer.guide(images, labels)
     ema = EMAHook(momentum=0.5)
     runner = SimpleNamespace(model=model, hooks=[ema], iter=0)

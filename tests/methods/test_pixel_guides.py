@@ -231,14 +231,14 @@ def test_the_map_is_that_of_opencv(kind):
 @pytest.mark.parametrize(
     'make, message',
     [
-        (lambda: build(augment=MIX, guide=None), 'SaliencyMix looks at the saliency'),
+        (lambda: build(augment=MIX, guide=None), 'SaliencyMix needs the saliency'),
         (
             lambda: build(augment=dict(MIX, mode='pair'), guide=GRADIENT),
             "mode='pair'.*has batch and elem",
         ),
         (
             lambda: build(augment=MIX, guide=GRADIENT, mode='elem'),
-            "train_cfg.mode='elem'.*SaliencyMix cannot be",
+            "train_cfg.mode='elem'.*SaliencyMix cannot draw the mask",
         ),
         (
             lambda: build(augment=PUZZLE),
@@ -246,18 +246,18 @@ def test_the_map_is_that_of_opencv(kind):
         ),
         (
             lambda: build(augment=PUZZLE, guide=None),
-            'PuzzleMix looks at the pictures and saliency.*InputGradient',
+            'PuzzleMix needs the pictures and saliency.*InputGradient',
         ),
         (
             lambda: build(augment=dict(PUZZLE, blocks=(3,)), guide=GRADIENT),
-            '3 blocks a side do not divide images of 32x32',
+            '3 blocks per side do not divide images of 32x32',
         ),
         (
             lambda: build(
                 augment=dict(type='mmtlalign.AttentiveCutMix', cells=(3, 3)),
                 guide=SALIENT,
             ),
-            'a map of 32x32 cells, and AttentiveCutMix draws on 3x3',
+            'a map of 32x32 cells, and AttentiveCutMix draws its mask on 3x3',
         ),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_probability_leaves_batches_as_they_are():
     'make, message',
     [
         (lambda: MaskMix(cell=0), 'cell=0'),
-        (lambda: MaskMix(cell=1.5), 'cell=1.5.*whole'),
+        (lambda: MaskMix(cell=1.5), 'cell=1.5.*integer'),
         (lambda: MaskMix(mode='batch'), "mode='batch'.*MaskMix has elem and pair"),
         (lambda: MaskMix(mode='pair'), "mode='pair' with pairing='random'"),
     ],

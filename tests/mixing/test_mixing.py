@@ -196,7 +196,7 @@ def test_smoothing_before_or_after_is_the_same():
     'make, message',
     [
         (lambda: CutMix(alpha=0), 'alpha=0.*positive'),
-        (lambda: CutMix(prob=1.5), 'prob=1.5.*between 0 and 1'),
+        (lambda: CutMix(prob=1.5), 'prob=1.5.*from 0 to 1'),
         (lambda: CutMix(pairing='pairs'), "pairing='pairs'.*'flip' or 'random'"),
         (lambda: TokenCutMix(patch_size=0), 'patch_size=0'),
         (lambda: Mixup(1.0).mix(torch.rand(2, 3, 4, 4), torch.tensor([1, 2])), 'B, K'),

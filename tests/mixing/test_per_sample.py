@@ -177,15 +177,21 @@ def test_shares_of_many_masks_are_those_of_each(head):
         (partial(CutMix, mode='pair', pairing='random'), "pairing='flip', or mode="),
         (partial(MixToken, mode='elem'), "mode='elem'.*MixToken has batch"),
         (partial(BatchMixer, [CutMix()], mode='each'), "mode='each'"),
-        (partial(BatchMixer, [MixToken()], mode='elem'), 'MixToken cannot be.*batch'),
-        (partial(BatchMixer, [CutMix(mode='pair')], mode='elem'), "mode='pair'.*leave"),
+        (
+            partial(BatchMixer, [MixToken()], mode='elem'),
+            'MixToken cannot draw the mask.*batch',
+        ),
+        (
+            partial(BatchMixer, [CutMix(mode='pair')], mode='elem'),
+            "mode='pair'.*remove both options",
+        ),
         (
             partial(BatchMixer, [CutMix(pairing='random')], mode='elem'),
-            "pairing='random'.*leave both out",
+            "pairing='random'.*remove both options",
         ),
         (
             partial(BatchMixer, [dict(type='CutMix', alpha=1.0)], mode='elem'),
-            'CutMix cannot be',
+            'CutMix cannot draw the mask',
         ),
     ],
 )

@@ -165,5 +165,7 @@ def test_wrong_settings(options, message):
 
 
 def test_blocks_that_do_not_divide_are_named():
-    with pytest.raises(InputError, match='16 blocks a side do not divide images of 24'):
+    with pytest.raises(
+        InputError, match='16 blocks per side do not divide images of 24'
+    ):
         PuzzleMix().check_guide((24, 24), (24, 24))

@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said():
 def test_a_second_trace_is_refused():
     ours, mix = attached(copy.deepcopy(stock('ViT'))), mixed('ViT')
     with trace(ours, mix) as tracer:
-        with pytest.raises(TraceError, match='traced already'):
+        with pytest.raises(TraceError, match='already being traced'):
             with trace(ours, mix):
                 pass
         ours(mix.images)

@@ -131,7 +131,10 @@ def test_a_classifier_learns_what_arrives(rule):
 @pytest.mark.parametrize('method', ['TLAlign', 'TransMix'])
 def test_refused_without_a_rule(backbone, method):
     options = {} if method == 'TLAlign' else dict(attention='received')
-    with pytest.raises(TypeError, match="ours that is in no paper .*learnt_weights='m"):
+    with pytest.raises(
+        TypeError,
+        match="a rule of this package that is in no paper .*learnt_weights='m",
+    ):
         classifier(method, backbone, **options)
 
 
@@ -165,7 +168,9 @@ def test_gmlp_is_refused_with_its_own_reason():
     gated = MODELS.build(
         timm(block_layer=SpatialGatingBlock, mlp_layer=GatedMlp, mlp_ratio=2)
     )
-    with pytest.raises(TypeError, match='gMLP.*a product has no one share of either'):
+    with pytest.raises(
+        TypeError, match='gMLP.*a product cannot be divided into shares'
+    ):
         attach(gated, 'mean_gates')
 
 

@@ -143,7 +143,7 @@ def test_outputs_that_cannot_be_read(row, changes, said):
 @pytest.mark.parametrize('row', ['BEiT', 'BEiT, shared bias'])
 def test_wrong_image_size_for_a_fixed_bias(row):
     model = classifier(row, 'TLAlign')
-    with pytest.raises(ValueError, match='37 tokens and the relative .* for 1[67]'):
+    with pytest.raises(ValueError, match='37 tokens, but the relative .* for 1[67]'):
         step(model, (48, 48))
 
 

@@ -74,7 +74,9 @@ def test_unknown_way_is_an_error(switch):
 def test_kernel_that_is_asked_for_and_cannot_be_is_an_error(kernels, switch):
     switch('triton')
     query = torch.randn(2, 2, 7, 136)
-    with pytest.raises(UnsupportedError, match='No Triton kernel: .*136 channels'):
+    with pytest.raises(
+        UnsupportedError, match='The Triton kernel cannot be used: .*136 channels'
+    ):
         dispatch.propagate(query, query, torch.rand(2, 7, 1), 0.1)
 
 
@@ -179,7 +181,7 @@ def test_shapes_that_do_not_fit_reach_no_kernel(kernels):
         gpu.window_kind(weights, torch.rand(2, 256, 1), (16, 16), (8, 8), (0, 0), True),
         gpu.window_kind(weights, torch.rand(2, 196, 1), (14, 15), (7, 7), (0, 0), True),
     ):
-        assert kind == 'shapes or types do not fit each other'
+        assert kind == 'shapes or dtypes do not match'
 
 
 def test_old_gpu_and_missing_triton_are_named(monkeypatch):
@@ -191,7 +193,7 @@ def test_old_gpu_and_missing_triton_are_named(monkeypatch):
     with pytest.raises(launch.UnfitError, match='Tesla T4 has compute capability 7.5'):
         gpu.capability_of.__wrapped__(device)
     monkeypatch.setattr(torch.version, 'hip', '6.3')
-    with pytest.raises(launch.UnfitError, match="NVIDIA's"):
+    with pytest.raises(launch.UnfitError, match='NVIDIA GPUs only'):
         gpu.capability_of.__wrapped__(device)
 
 

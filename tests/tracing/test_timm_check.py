@@ -43,7 +43,7 @@ def test_a_second_attention_inside_is_noticed(untried, monkeypatch):
     monkeypatch.setattr(
         Attention, 'forward', lambda self, x, **k: stock(self, stock(self, x))
     )
-    with pytest.raises(TypeError, match=REMEDY.format('asked for 2 attentions')):
+    with pytest.raises(TypeError, match=REMEDY.format('calls attention 2 times')):
         attach(build(SMALL['vit']))
 
 

@@ -46,7 +46,10 @@ def test_what_moves_no_shares_is_refused_by_name(options, words):
         (dict(out_type='raw'), "out_type='raw'"),
         (dict(out_indices=(0, 1)), 'the last output must be 2'),
         (dict(type='TIMMBackbone', model_name=DEIT), 'average of the class and'),
-        (dict(type='TIMMBackbone', features_only=True), 'takes the timm model apart'),
+        (
+            dict(type='TIMMBackbone', features_only=True),
+            'splits the timm model into parts',
+        ),
     ],
 )
 def test_outputs_without_shares_are_refused(options, words):

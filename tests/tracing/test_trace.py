@@ -48,7 +48,7 @@ def test_a_forward_of_another_batch_is_refused(row, images):
     ours, mix = copy.deepcopy(stock(row)), mixed(row)
     ours.eval()
     wrong = torch.cat([mix.images, mix.images])[:images]
-    message = f'{images} images with the record of {len(mix.images)}: give the network'
+    message = f'{images} images, but the trace was started for {len(mix.images)}: pass'
     with pytest.raises(TraceError, match=message):
         with mmtlalign.trace(ours, mix):
             ours(wrong)

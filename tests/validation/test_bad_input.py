@@ -291,7 +291,9 @@ def test_a_misspelt_type_names_the_nearest(registry, name, meant):
     ):
         ours.build(dict(type=name))
     with (
-        pytest.raises(SystemExit, match='registry. Import what registers it.$'),
+        pytest.raises(
+            SystemExit, match='registry. Import the module that registers it.$'
+        ),
         short_errors('my.py'),
     ):
         ours.build(dict(type='Xyzzy123'))
@@ -300,7 +302,10 @@ def test_a_misspelt_type_names_the_nearest(registry, name, meant):
 @pytest.mark.parametrize(
     'text, message',
     [
-        ("custom_hooks = dict(type='EMAHook')", 'custom_hooks=.* is no list of dicts'),
+        (
+            "custom_hooks = dict(type='EMAHook')",
+            'custom_hooks=.* must be a list of dicts',
+        ),
         ("optim_wrapper = dict(optimizer=dict(type='AdmW'))", "Did you mean 'AdamW'"),
     ],
 )
@@ -316,5 +321,5 @@ def test_a_warm_up_longer_than_the_training(tmp_path, monkeypatch, capsys):
         "    dict(type='CosineAnnealingLR', begin=5)]\n"
     )
     config = write_config(tmp_path, write_images(tmp_path / 'data'), text)
-    with pytest.raises(SystemExit, match='begins when the training is over'):
+    with pytest.raises(SystemExit, match='begins after the training has ended'):
         run_tool(monkeypatch, 'train', config, '--work-dir', tmp_path / 'w')

@@ -202,7 +202,7 @@ def test_files_of_another_ending_are_told(tmp_path, warned):
     folders(root / 'cat', 'more', kind='.webp')
     built(root)
     (line,) = warned
-    assert '2 of 6 pictures are left out: 2 .webp' in line
+    assert '2 of 6 images are left out: 2 .webp' in line
 
 
 def test_nothing_but_other_endings(tmp_path):
@@ -245,7 +245,7 @@ def test_lists_in_another_encoding(tmp_path):
 
 def test_images_without_a_label_are_named(train):
     message = train('--cfg-options', 'train_dataloader.dataset.with_label=False')
-    assert 'it has no label, but the head learns one' in message
+    assert 'it has no label, but the head needs one' in message
 
 
 def test_topk_of_more_classes_than_there_are(train):

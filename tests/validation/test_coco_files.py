@@ -159,7 +159,7 @@ def test_metric_of_another_split_is_refused(tmp_path, caplog):
     metric = CocoMetric(write(tmp_path / 'more.json', content(5)))
     with caplog.at_level('WARNING'):
         check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
-    assert '1 more pictures' in caplog.text
+    assert '1 more images' in caplog.text
     with pytest.raises(InputError, match='is not in it'):
         metric = CocoMetric(write(tmp_path / 'less.json', content(3)))
         check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
@@ -212,8 +212,8 @@ def counted_from_0():
 WRONG = {
     'labels from 0': (counted_from_0(), '4 of 12 .* category_id that no category'),
     'text image_id': (content(image_id='1'), "image_id='1' as str"),
-    'id twice': (content(id=2), "ids of 'annotations' stand there more than once"),
-    'name twice': (renamed('categories', 'name', 'dog'), 'names of categories stand'),
+    'id twice': (content(id=2), "ids of 'annotations' occur more than once"),
+    'name twice': (renamed('categories', 'name', 'dog'), 'names of categories occur'),
     'no box': (content(bbox=None), 'bbox=None'),
     'three numbers': (content(bbox=[1, 2, 3]), 'four numbers'),
     'no width': (renamed('images', 'width', 64), None),
@@ -237,9 +237,9 @@ def test_wrong_files_are_explained(tmp_path, name):
 
 
 DROPPED = {
-    'outside of the picture': dict(bbox=[100, 100, 20, 20]),
+    'outside the image': dict(bbox=[100, 100, 20, 20]),
     'less than a pixel': dict(bbox=[0.1, 0.1, 0.5, 0.5]),
-    'of no picture in the file': dict(image_id=99),
+    'whose image is not in the file': dict(image_id=99),
 }
 
 
@@ -374,5 +374,5 @@ def test_annotations_of_lvis_that_are_left_out(tmp_path, monkeypatch, warned):
     dataset = built(tmp_path, content(bbox=[200, 4, 20, 20]), type='LVISV05Dataset')
     assert len(dataset.get_data_info(0)['instances']) == 2
     (line,) = warned
-    assert '1 of 12 annotations are left out, outside of the picture' in line
+    assert '1 of 12 annotations are left out, outside the image' in line
     assert sys.modules['lvis'].LVIS is FakeLVIS

@@ -72,11 +72,11 @@ def test_read_keys_pass(write, child):
     [
         ('optim_wraper = dict(type="O")', 'optim_wraper', "'optim_wrapper'"),
         ('seed = 7', 'seed', 'child.py'),
-        ('fp16 = dict(loss_scale=512)', 'fp16', 'nobody reads it'),
+        ('fp16 = dict(loss_scale=512)', 'fp16', 'nothing reads it'),
         # The classic: the base has read the old value already.
         ('crop_size = (32, 32)', 'crop_size', 'already'),
         ('data_root = "data/there/"', 'data_root', '--cfg-options data_root='),
-        ('env_cfg = dict(cudnn=True)', 'env_cfg.cudnn', 'nobody reads it'),
+        ('env_cfg = dict(cudnn=True)', 'env_cfg.cudnn', 'nothing reads it'),
     ],
 )
 def test_unread_keys_are_errors(write, child, wrong, hint):

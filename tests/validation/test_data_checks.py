@@ -132,7 +132,7 @@ def test_shifted_masks_train_with_reduce_zero_label(segment):
         (ids(0, 1, 2, 3), False, 'holds id 3, .*reduce_zero_label=True is missing'),
         # A void id of one's own.
         (ids(0, 1, 2, 11), False, 'id 11, .*void pixels is not ignored'),
-        (ids(0, 1, 2, 3, 4), True, 'holds id 3, .*shifts them once too often'),
+        (ids(0, 1, 2, 3, 4), True, 'holds id 3, .*shifts them wrongly'),
     ],
 )
 def test_unexpected_ids_name_the_mask(segment, mask, shifted, said):
@@ -161,7 +161,7 @@ def test_masks_of_more_than_8_bits_are_refused(segment):
     ('mask', 'said'),
     [
         (ids(0, 1, shape=(16, 32)), 'the image is 32x32 pixels but its mask 32x16'),
-        (ids(0, 1, shape=(32, 32, 3)), 'a colour picture'),
+        (ids(0, 1, shape=(32, 32, 3)), 'a colour image'),
     ],
 )
 def test_mask_of_another_shape_names_both_files(segment, mask, said):
@@ -328,7 +328,7 @@ def test_wrong_class_count_of_a_detector_names_the_stage(tmp_path, detector):
 
 def test_annotations_without_images_are_no_data(tmp_path):
     use_host('mmdet')
-    with pytest.raises(InputError, match=r"coco.json' has no pictures"):
+    with pytest.raises(InputError, match=r"coco.json' has no images"):
         TaskRunner.build_dataloader(coco(tmp_path / 'd', images=0))
 
 

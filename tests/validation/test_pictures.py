@@ -106,11 +106,11 @@ def test_boxes_of_a_picture_that_was_resized_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ('mark', 'declared', 'size', 'said'),
     [
-        (6, (40, 32), (40, 32), 'mark 6 it is turned by 90 degrees'),
+        (6, (40, 32), (40, 32), 'orientation 6 means that it is rotated by 90 degrees'),
         (6, (32, 40), (40, 32), None),  # annotated as viewers show it
-        (3, (40, 32), (40, 32), 'mark 3 .* turned by 180'),
-        (2, (40, 32), (40, 32), 'mark 2 .* mirrored'),
-        (8, (32, 32), (32, 32), 'mark 8 .* turned by 90'),
+        (3, (40, 32), (40, 32), 'orientation 3 .* rotated by 180'),
+        (2, (40, 32), (40, 32), 'orientation 2 .* mirrored'),
+        (8, (32, 32), (32, 32), 'orientation 8 .* rotated by 90'),
         (1, (40, 32), (40, 32), None),
     ],
 )
@@ -188,7 +188,7 @@ def test_a_class_that_is_always_ignored(tmp_path, caplog):
     dataset = segmentation(tmp_path, [ids(0, 1)], load=(*LOAD, ignore))
     with caplog.at_level('WARNING'):
         check_masks(dataset, 'train_dataloader', LOGGER)
-    assert 'b (id 1)' in caplog.text and '1 count for nothing' in caplog.text
+    assert 'b (id 1)' in caplog.text and '1 are ignored' in caplog.text
 
 
 def test_ids_beyond_8_bits_in_any_file(tmp_path):
@@ -213,7 +213,7 @@ def test_pictures_of_two_endings(tmp_path):
     dataset = SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
     assert len(dataset) == 2
     picture(tmp_path / 'images/a.jpg')
-    with pytest.raises(InputError, match='two pictures of one mask'):
+    with pytest.raises(InputError, match='two images for the same mask'):
         SegDataset(**options)
 
 
@@ -239,7 +239,7 @@ def upernet():
 
 @pytest.mark.parametrize(
     ('batch_size', 'said'),
-    [(2, 'last batch of 3 samples by 2'), (3, ''), (1, 'batch_size=1')],
+    [(2, 'last batch of 3 samples with batch_size=2'), (3, ''), (1, 'batch_size=1')],
 )
 def test_batch_of_one_for_upernet(tmp_path, batch_size, said):
     dataset = segmentation(tmp_path, [ids(0, 1)] * 3)
@@ -271,5 +271,5 @@ def test_marks_of_images_with_label_maps_are_told(tmp_path):
 
     images = Images(sorted(tmp_path.glob('*.jpg')))
     (line,) = find_marks(images, 'train_dataloader')
-    assert '1 of 3 images looked at have an EXIF mark' in line and '1.jpg' in line
+    assert '1 of 3 checked images have an EXIF orientation' in line and '1.jpg' in line
     assert not find_marks(Images(images[::2]), 'train_dataloader')

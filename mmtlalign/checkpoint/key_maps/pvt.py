@@ -146,7 +146,6 @@ def _renamed(table: Mapping[str, str], module: str, name: str) -> str:
 
 def _unknown(name: str) -> InputError:
     return InputError(
-        f'{name} is not a weight of this kind of PVT; give the state dict of the '
-        "backbone alone, without 'backbone.' (mmdet's second version is another "
-        'network).'
+        f'{name} is not a parameter of PVT v1; give the state dict of the backbone '
+        "alone, without the prefix 'backbone.' (mmdet's PVTv2 is a different network)."
     )

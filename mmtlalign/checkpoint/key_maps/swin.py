@@ -30,8 +30,9 @@ def _window_index(table: Tensor) -> Tensor:
     side = math.isqrt(len(table))
     if side**2 != len(table) or side % 2 == 0:
         raise InputError(
-            f'A bias table has {len(table)} rows, but a square window of w tokens a '
-            'side has (2w-1)². Models of other windows cannot be converted.'
+            f'A relative position bias table has {len(table)} rows, but a square '
+            'window of w x w tokens has (2w-1)². Models with other windows cannot be '
+            'converted.'
         )
     window = (side + 1) // 2
     place = torch.cartesian_prod(torch.arange(window), torch.arange(window))

@@ -70,8 +70,8 @@ class MicroscopeHook(Hook):
         """Check before training that a page can be written."""
         if runner.val_loop is None:
             raise InputError(
-                'MicroscopeHook shows images of the validation, and the run has none: '
-                'set val_dataloader, val_evaluator and val_cfg.'
+                'MicroscopeHook shows images of the validation set, and the run has '
+                'none: set val_dataloader, val_evaluator and val_cfg.'
             )
         model = unwrap_model(runner.model)
         if not hasattr(model, 'backbone') or not hasattr(model, 'head'):
@@ -81,8 +81,8 @@ class MicroscopeHook(Hook):
             )
         if isinstance(runner.model, FullyShardedDataParallel):
             raise InputError(
-                'MicroscopeHook runs the network in one process, and FSDP spreads it '
-                'over all: leave it out, and use '
+                'MicroscopeHook runs the network in one process, and FSDP shards it '
+                'over all: remove the hook, and use '
                 'tools/analysis_tools/label_microscope.py with a checkpoint.'
             )
         backbone_spec(model.backbone)

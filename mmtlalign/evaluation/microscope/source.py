@@ -101,8 +101,9 @@ def draw_mix(model: nn.Module, images: Tensor, labels: Tensor) -> Mix:
             return mix
     names = [type(augment).__name__ for augment in mixer.augments]
     raise InputError(
-        f'{DRAWS} draws of {some_of(names)} mixed no two images so that each pixel '
-        'has a known share: use augments of mmtlalign, such as mmtlalign.TokenCutMix.'
+        f'{DRAWS} draws of {some_of(names)} gave no mixed pair in which the share of '
+        'every pixel is known: use augments of mmtlalign, such as '
+        'mmtlalign.TokenCutMix.'
     )
 
 
@@ -136,8 +137,8 @@ def check_classes(samples: Sequence, classes: int) -> None:
         if 'gt_label' in sample and int(sample.gt_label.max()) >= classes:
             raise InputError(
                 f'Image {sample.get("img_path", "")} is of class '
-                f'{int(sample.gt_label.max())}, the model has {classes} classes, from '
-                '0 on: name images of the same classes.'
+                f'{int(sample.gt_label.max())}, but the model has {classes} classes, '
+                'counted from 0: name images of the classes of the model.'
             )
 
 
@@ -202,9 +203,9 @@ def folder_dataset(folder: str, pipeline: list, classes: int) -> dict:
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise InputError(f"--images '{folder}' is no folder: correct the path.")
+        raise InputError(f"--images '{folder}' is not a folder: correct the path.")
     if not any(p.suffix.lower() in PICTURES for p in root.rglob('*')):
-        raise InputError(f"--images '{folder}' has no pictures: name another folder.")
+        raise InputError(f"--images '{folder}' has no images: name another folder.")
     inside = sum(path.is_dir() for path in root.iterdir())
     return dict(
         type='CustomDataset',

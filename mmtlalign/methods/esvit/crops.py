@@ -40,8 +40,8 @@ def group_views(inputs: list[Tensor], global_views: int) -> list[tuple[int, Tens
     if len(inputs) < max(2, global_views) or len(set(sizes[:global_views])) > 1:
         raise InputError(
             f'The views of an image are {", ".join(sizes)} px, but the first '
-            f'global_views={global_views} are for the teacher and must be there, of '
-            f'one size. {REMEDY}'
+            f'global_views={global_views} are for the teacher, so they must exist and '
+            f'have one size. {REMEDY}'
         )
     runs = [list(run) for _, run in groupby(inputs, lambda view: view.shape[-2:])]
     return [(len(run), torch.cat(run)) for run in runs]
@@ -58,7 +58,7 @@ def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
     except AssertionError as error:
         height, width = images.shape[-2:]
         raise InputError(
-            f'{type(backbone).__name__} does not take views of {height}x{width} px: '
+            f'{type(backbone).__name__} does not accept views of {height}x{width} px: '
             f'{error} Change the size of the views, or the backbone (for Swin see '
             'configs/_base_/models/esvit_swin_tiny.py).'
         ) from error

@@ -77,8 +77,8 @@ class EsViTHook(Hook):
     ):
         if not 0 <= momentum <= 1:
             raise InputError(
-                f'EsViTHook: momentum={momentum} is the share of itself that the '
-                'teacher keeps; set a number from 0 to 1 (the recipes have 0.996).'
+                f'EsViTHook: momentum={momentum} is the weight of the old teacher in '
+                'its moving average; set a number from 0 to 1 (the recipes have 0.996).'
             )
         if not min(teacher_temp, warmup_teacher_temp) > 0:
             raise InputError(
@@ -196,9 +196,9 @@ class TensorClipHook(Hook):
         fused = runner.optim_wrapper.optimizer.defaults.get('fused')
         if fused and hasattr(runner.optim_wrapper, 'loss_scaler'):
             raise InputError(
-                'TensorClipHook: optimizer.fused=True under AmpOptimWrapper takes '
-                'scaled gradients, whose norms say nothing; leave fused out, or train '
-                "in bfloat16 (optim_wrapper.type='mmtlalign.Bf16OptimWrapper')."
+                'TensorClipHook: with optimizer.fused=True under AmpOptimWrapper the '
+                'gradients are still scaled when they are clipped; remove fused, or '
+                "train in bfloat16 (optim_wrapper.type='mmtlalign.Bf16OptimWrapper')."
             )
         self.detach = before_step(runner.optim_wrapper.optimizer, self.clip)
 

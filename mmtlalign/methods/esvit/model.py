@@ -262,7 +262,7 @@ class EsViT(BaseSelfSupervisor):
         if self.region_head is not None:
             if 0 in tokens:
                 raise InputError(
-                    f'{type(backbone).__name__} gives one vector an image, and a '
+                    f'{type(backbone).__name__} gives one vector per image, but a '
                     "region head needs its map or tokens: set backbone.out_type='raw' "
                     '(ViT), or region_head=None for DINO.'
                 )
@@ -282,7 +282,7 @@ class EsViT(BaseSelfSupervisor):
         names = [name for name in state_dict if name.startswith(prefix)]
         if names and not any(n.startswith(f'{prefix}teacher.') for n in names):
             raise InputError(
-                'The checkpoint has no teacher, so it is no checkpoint of EsViT '
+                'The checkpoint has no teacher, so it is not a checkpoint of EsViT '
                 f'(its tensors: {", ".join(names[:3])}, …). To start student and '
                 'teacher from a backbone, set model.backbone.init_cfg=dict('
                 "type='Pretrained', checkpoint=…, prefix='backbone.')."

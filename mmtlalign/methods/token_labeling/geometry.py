@@ -167,7 +167,10 @@ def legacy_affine_map(label_map: LabelMap, kind: str, amount: float) -> LabelMap
     elif kind == 'translate_y':
         source[1, 2] = amount * rows
     else:
-        raise InputError(f'kind={kind!r}: rotate, shear_x, _y, translate_x or _y')
+        raise InputError(
+            f'kind={kind!r}: choose rotate, shear_x, shear_y, translate_x or '
+            'translate_y'
+        )
     return _resample(label_map, source, margin=0.0)
 
 

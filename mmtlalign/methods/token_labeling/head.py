@@ -128,8 +128,8 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             )
         if not 0 <= smoothing < 1:
             raise InputError(
-                f'label_smooth_val={smoothing}: smoothing lies between 0 and 1, 0.1 '
-                'is usual.'
+                f'label_smooth_val={smoothing}: give a number from 0 to 1; 0.1 is '
+                'usual.'
             )
         if self.cal_acc:
             raise InputError(
@@ -256,8 +256,8 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         if mix is not None:
             if trace is None:
                 raise InputError(
-                    'A mixed batch without a trace of its tokens: train with '
-                    "type='mmtlalign.MixClassifier'."
+                    'The head got a mixed batch without a trace of its tokens: train '
+                    "with type='mmtlalign.MixClassifier'."
                 )
             partner, share, source = mix.partner, trace.share, trace.source
         return self.loss_module(
@@ -330,7 +330,7 @@ class TokenLabelClsHead(VisionTransformerClsHead):
         if self.training and self.needs_record:
             raise InputError(
                 'The samples have gt_score, as after batch_augments of a stock '
-                'classifier, which do not say which image a token comes from: train '
+                'classifier, which do not record which image a token comes from: train '
                 'with mmtlalign.MixClassifier, or leave batch_augments and to_onehot '
                 'out, or train without maps: dense_weight=0 in the loss and '
                 "class_target='label' in the head."
@@ -342,7 +342,7 @@ def _check_grid(grid: tuple[int, int], count: int, trace: MixedTokens | None) ->
     if grid[0] * grid[1] != count or (trace is not None and grid != tuple(trace.grid)):
         tokens = f'{trace.grid[0]}x{trace.grid[1]}' if trace is not None else count
         raise InputError(
-            f'Maps of {grid[0]}x{grid[1]} cells for {tokens} tokens: one cell for '
-            'each token; pool the maps to that size in the pipeline (14x14 for 224 '
+            f'Label maps of {grid[0]}x{grid[1]} cells for {tokens} tokens: each token '
+            'needs one cell; pool the maps to that size in the pipeline (14x14 for 224 '
             'pixels in patches of 16, 24x24 for 384).'
         )

@@ -167,8 +167,9 @@ def soft_target_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     if left or not repeats or logits.shape[1:] != target.shape[1:]:
         raise InputError(
             f'Scores of shape {tuple(logits.shape)} for labels of shape '
-            f'{tuple(target.shape)}: there is one label of the same classes for each '
-            'row, or for every m-th where the batch is repeated m times.'
+            f'{tuple(target.shape)}: the number of classes must agree, and the number '
+            'of rows too; if the batch is repeated m times, there are m times as many '
+            'rows of scores.'
         )
     return cross_entropy(log_softmax(logits), target.repeat(repeats, 1)).mean()
 
@@ -243,8 +244,8 @@ class TokenLabelLoss(nn.Module):
             dense_weight = DENSE_WEIGHTS[dense_weight]
         if min(dense_weight, cls_weight) < 0 or not dense_weight + cls_weight:
             raise InputError(
-                f'dense_weight={dense_weight}, cls_weight={cls_weight}: weights are '
-                'not negative, and one of them is above 0.'
+                f'dense_weight={dense_weight}, cls_weight={cls_weight}: weights must '
+                'not be negative, and at least one must be above 0.'
             )
         self.dense_weight = dense_weight
         self.cls_weight = cls_weight

@@ -61,7 +61,8 @@ class StoreMetadata:
                 raise InputError(f'{name}={getattr(self, name)}: give at least 1')
         if self.topk > self.num_classes:
             raise InputError(
-                f'topk={self.topk} of {self.num_classes} classes: keep at most all'
+                f'topk={self.topk} of {self.num_classes} classes: give at most the '
+                'number of classes'
             )
 
     @property
@@ -119,7 +120,7 @@ class StoreMetadata:
             ) from error
         if given.get('layout') != LAYOUT or set(given) != {f.name for f in fields(cls)}:
             raise InputError(
-                f'{file} is of layout {given.get("layout")!r}, this version reads '
+                f'{file} has layout {given.get("layout")!r}, but this version reads '
                 f'{LAYOUT}: make the store again'
             )
         return cls(**given)

@@ -41,8 +41,8 @@ def open_label_maps(
         return LabelMapStore(root, num_classes, class_names)
     if class_names is not None:
         raise InputError(
-            f'{root} is no store of this package, and .pt files do not say which '
-            'classes they mean: leave class_names out.'
+            f'{root} is not a label map store of this package, and .pt files do not '
+            'record their classes: leave class_names out.'
         )
     return OfficialLabelMaps(root, num_classes)
 
@@ -65,7 +65,9 @@ class OfficialLabelMaps:
     def __init__(self, root: str | Path, num_classes: int):
         self.root, self.num_classes = Path(root).expanduser(), num_classes
         if not self.root.is_dir():
-            raise InputError(f'{self.root} is no folder: name that of the .pt files')
+            raise InputError(
+                f'{self.root} is not a folder: give the folder of the .pt files'
+            )
         if not 0 < num_classes <= 2048:
             raise InputError(
                 f'num_classes={num_classes}: .pt files keep classes as float16, exact '

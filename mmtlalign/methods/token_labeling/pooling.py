@@ -84,7 +84,7 @@ class PoolLabelMap(BaseTransform):
             raise InputError(f'size={size}: give the rows and columns of the tokens')
         self.size = sides
         if topk is not None and not 0 < topk <= num_classes:
-            raise InputError(f'topk={topk}: keep 1 to num_classes={num_classes}')
+            raise InputError(f'topk={topk}: give 1 to num_classes={num_classes}')
         self.num_classes = num_classes
         self.topk = topk
         self.legacy_axis_order = legacy_axis_order

@@ -71,8 +71,8 @@ class LabelMapStore:
         if num_classes not in (None, self.num_classes):
             raise InputError(
                 f'{self.root} has label maps of {self.num_classes} classes, but '
-                f'{num_classes} are wanted: use the store of an annotator with these '
-                'classes, or say by class_ids which of its classes are meant.'
+                f'{num_classes} are needed: use the store of an annotator with these '
+                'classes, or select them with class_ids.'
             )
         made_for = self.metadata.classes
         if class_names is not None and fingerprint(class_names) != made_for:
@@ -306,15 +306,15 @@ def create_store(
         )
         if differences:
             raise InputError(
-                f'{root} holds label maps made for something else ({differences}): '
-                'name another folder, or remove this one.'
+                f'{root} holds label maps that were made with other settings '
+                f'({differences}): name another folder, or remove this one.'
             )
     root.mkdir(parents=True, exist_ok=True)
     hashes = np.array([name_hash(name) for name in names], np.uint64)
     order = np.argsort(hashes)
     lookup = np.stack([hashes[order], order.astype(np.uint64)], axis=1)
     if (lookup[1:, 0] == lookup[:-1, 0]).any():
-        raise InputError('an image is named twice: give every relative path once')
+        raise InputError('an image is listed twice: give every relative path once')
     _replace_text(root / NAMES, '\n'.join(names) + '\n')
     _save_array(root / LOOKUP, lookup)
     # Written last, so that a folder with this file has the other two.

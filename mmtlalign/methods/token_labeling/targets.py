@@ -112,9 +112,9 @@ def batch_map(samples: list, key: str) -> StackedMap | None:
     stacked = samples[0].get(BATCH)[key]
     if stacked is not None and len(stacked.present) != len(samples):
         raise InputError(
-            f'Label maps of {len(stacked.present)} images were collated, and the batch '
-            f'has {len(samples)} now: split or join batches before '
-            'collate_label_maps, or leave it out of the dataloader.'
+            f'Label maps of {len(stacked.present)} images were collated, but the batch '
+            f'has {len(samples)} now: split or join batches before collate_label_maps, '
+            'or leave it out of the dataloader.'
         )
     return stacked
 
@@ -151,8 +151,8 @@ def _stack(samples: list, key: str, present: list[bool], axes: int) -> Tensor:
     for i in (i for i, there in enumerate(present) if there):
         if key not in samples[i]:
             raise InputError(
-                f'Image {_image_name(samples, i)} has no {key}, others of the batch '
-                'do: all maps of a batch come in one form.'
+                f'Image {_image_name(samples, i)} has no {key}, but others of the '
+                'batch do: all label maps of a batch must have the same form.'
             )
         tensors[i] = torch.as_tensor(samples[i].get(key))
     first = tensors[present.index(True)]
@@ -300,9 +300,9 @@ class SampleMaps:
             if stacked is not None and count:
                 first = int(stacked.present.byte().argmin())
             raise InputError(
-                f'Image {_image_name(samples, first)} has no {key}, and '
-                f'{len(samples) - count} of {len(samples)} of the batch: load label '
-                "maps in the pipeline and end it with dict(type='PackInputs', "
+                f'Image {_image_name(samples, first)} has no {key} (missing for '
+                f'{len(samples) - count} of {len(samples)} images of the batch): load '
+                "label maps in the pipeline and end it with dict(type='PackInputs', "
                 f"algorithm_keys={FIELDS}), or set missing='hard label' in the "
                 f'head{self.without}.'
             )
@@ -313,9 +313,9 @@ class SampleMaps:
             self._check_index(index, f'{key}_index')
         elif values.shape[1] != self.num_classes:
             raise InputError(
-                f'{key} has {values.shape[1]} classes and the head num_classes='
-                f'{self.num_classes}: use maps of the same classes, or name which '
-                f'they are in {key}_index.'
+                f'{key} has {values.shape[1]} classes and the head '
+                f'num_classes={self.num_classes}: use maps of the same classes, or '
+                f'give the class of each value in {key}_index.'
             )
         return StackedMap(
             to_device(values, device),

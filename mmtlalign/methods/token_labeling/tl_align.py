@@ -165,13 +165,14 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
         if traced == 'labels' and self.class_target != 'map':
             raise InputError(
                 f"class_target={self.class_target!r} with traced='labels': the class "
-                "token learns the token labels that arrive; leave it at 'map', or "
-                "trace the 'share'."
+                'token is trained with the traced token labels; leave class_target at '
+                "'map', or set traced='share'."
             )
         if columns is not None and (traced == 'share' or columns < 1):
             raise InputError(
-                f'columns={columns} with traced={traced!r}: the number of classes '
-                "that are followed one by one with traced='labels', 1 or more."
+                f'columns={columns} with traced={traced!r}: columns is the number of '
+                "classes that traced='labels' traces one by one; give 1 or more, and "
+                'only with that.'
             )
 
     def attach(self, backbone: nn.Module) -> None:
@@ -206,7 +207,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
                 )
             elif data_samples is None:
                 raise InputError(
-                    "traced='labels' starts from labels: give the data samples."
+                    "traced='labels' traces the label maps: give the data samples."
                 )
             else:
                 trace = self._start_from_labels(backbone, mix, data_samples, tokens)
@@ -246,10 +247,10 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
             return labels.expand(-1, count, -1)
         if labels.shape[1] != 1:
             raise InputError(
-                f"Maps of all {self.num_classes} classes with traced='labels', which "
-                f'follows {self.columns} classes one by one: name the likeliest, '
-                f'topk={max(self.columns // 2, 1)} in PoolLabelMap, or set columns='
-                f'{self.num_classes - 2} in the head.'
+                f"Label maps of all {self.num_classes} classes with traced='labels', "
+                f'which traces {self.columns} classes one by one: keep only the '
+                f'likeliest with topk={max(self.columns // 2, 1)} in PoolLabelMap, or '
+                f'set columns={self.num_classes - 2} in the head.'
             )
         # No image has a map: all its tokens get its own label.
         values, indices = labels.topk(self.columns, dim=-1)
@@ -283,7 +284,7 @@ class TLAlignTokenLabelClsHead(TokenLabelClsHead):
     def _traced(self, trace: MixedTokens | None) -> TracedTokens:
         if not isinstance(trace, TracedTokens):
             raise InputError(
-                f'{type(self).__name__} learns labels that are traced through the '
+                f'{type(self).__name__} needs labels that are traced through the '
                 "backbone: train it with type='mmtlalign.MixClassifier'."
             )
         return trace

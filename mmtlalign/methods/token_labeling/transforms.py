@@ -113,8 +113,8 @@ class LoadLabelMap(BaseTransform):
         below = self.image_root + os.sep
         if not path.startswith(below):
             raise InputError(
-                f'{path} is not below image_root={self.image_root!r}: name the folder '
-                'that the maps were made for.'
+                f'{path} is not below image_root={self.image_root!r}: set image_root '
+                'to the folder that the maps were made for.'
             )
         return path[len(below) :].replace(os.sep, '/')
 
@@ -140,8 +140,8 @@ def class_table(class_ids: Sequence[int], num_classes: int) -> np.ndarray:
     ids = np.asarray(class_ids)
     if len(set(class_ids)) < len(ids) or not all(0 <= i < num_classes for i in ids):
         raise InputError(
-            f'class_ids={list(class_ids)}: give each class of the data set another '
-            f"of the annotator's, 0 to {num_classes - 1}."
+            f'class_ids={list(class_ids)}: give one class of the annotator, 0 to '
+            f'{num_classes - 1}, for each class of the data set, none of them twice.'
         )
     table = np.full(num_classes, -1, index_dtype(num_classes))
     table[ids] = np.arange(len(ids))
@@ -221,10 +221,10 @@ class RandAugmentWithMap(RandAugment):
         for step in self.transforms:
             if type(step) not in vars(auto_augment).values():
                 raise InputError(
-                    f'policy {type(step).__name__} is not known to RandAugmentWithMap: '
-                    "it cannot tell how the label map moves. Use mmpretrain's "
-                    'policies, or place yours before LoadLabelMap if it only changes '
-                    'colours.'
+                    'RandAugmentWithMap does not support policy '
+                    f'{type(step).__name__}: it does not know how this transforms the '
+                    "label map. Use mmpretrain's policies, or place yours before "
+                    'LoadLabelMap if it only changes colours.'
                 )
 
     def transform(self, results: dict) -> dict:

@@ -100,8 +100,9 @@ def _reduce_keys(
 def _attach_reduced(module: nn.Module, context: TraceContext) -> None:
     if type(module.attn) is not nn.MultiheadAttention:
         raise UnsupportedError(
-            f'SpatialReductionAttention with a {type(module.attn).__name__} inside: '
-            'known is nn.MultiheadAttention. See docs/add_a_backbone.md.'
+            f'SpatialReductionAttention with a {type(module.attn).__name__} inside '
+            'cannot be traced, only with nn.MultiheadAttention. See '
+            'docs/add_a_backbone.md.'
         )
     context.before(module, _reduce_keys)
     context.swap_class(module.attn, TracedMultiheadAttention)
@@ -118,7 +119,7 @@ def _attach_embedding(module: nn.Module, context: TraceContext) -> None:
     if module.adap_padding is not None or module.projection.dilation != (1, 1):
         raise UnsupportedError(
             "A patch embedding of mmdet with dilation or with padding='corner' or "
-            "'same' (which pads nothing in mmdet) has no rule: give the padding in "
-            'pixels, such as paddings=[0, 0, 0, 0].'
+            "'same' (which pads nothing in mmdet) cannot be traced: give the padding "
+            'in pixels, such as paddings=[0, 0, 0, 0].'
         )
     context.before(module, _embed)

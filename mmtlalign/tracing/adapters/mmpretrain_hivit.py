@@ -22,7 +22,7 @@ def _output(backbone: nn.Module) -> str:
     if 2 ** (backbone.num_stages - 1) != cells:
         raise InputError(
             f'{backbone.num_stages} stages leave more than one of the {cells}x{cells} '
-            'cells of a patch, of which HiViT keeps the first alone; give '
+            'cells of a patch, of which HiViT keeps only the first; give '
             f'inner_patches={2 ** (backbone.num_stages - 1)}.'
         )
     return 'mean'

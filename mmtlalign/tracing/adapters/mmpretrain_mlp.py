@@ -44,8 +44,8 @@ def _attach(block: nn.Module, context: TraceContext) -> None:
     layers = block.token_mix.layers
     if len(layers) != 3:  # first layer with activation, second layer, dropout
         raise UnsupportedError(
-            f'MixerBlock with {len(layers) - 1} layers over its tokens: labels follow '
-            'two, num_fcs=2.'
+            f'MixerBlock with {len(layers) - 1} layers over its tokens cannot be '
+            'traced: set num_fcs=2.'
         )
     first, activation = layers[0][:2]
     read_token_mlp(context, first, activation, layers[1])

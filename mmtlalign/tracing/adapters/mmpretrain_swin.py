@@ -60,8 +60,8 @@ def _attach_windows(module: nn.Module, context: TraceContext) -> None:
     if not issubclass(type(module.w_msa), tuple(WINDOW_ATTENTIONS)):
         known = ', '.join(sorted(c.__name__ for c in WINDOW_ATTENTIONS))
         raise UnsupportedError(
-            f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside: known are '
-            f'{known}. See docs/add_a_backbone.md.'
+            f'ShiftWindowMSA with a {type(module.w_msa).__name__} inside cannot be '
+            f'traced, only with {known}. See docs/add_a_backbone.md.'
         )
     context.in_windows(module, _enter_windows)
     context.read_weights(module.w_msa.softmax)
@@ -99,7 +99,7 @@ def _merge(
 def _attach_merging(module: nn.Module, context: TraceContext) -> None:
     if tuple(module.sampler.dilation) != (1, 1):
         raise UnsupportedError(
-            f'Patch merging with dilation {module.sampler.dilation}: only '
-            'dilation 1 has a rule.'
+            f'Patch merging with dilation {module.sampler.dilation} cannot be traced, '
+            'only with dilation 1.'
         )
     context.before(module, _merge)

@@ -80,8 +80,8 @@ def _attach(module: nn.Module, context: TraceContext) -> None:
         return
     if getattr(function, 'func', None) is not scaled_dot_product_attention_pyimpl:
         raise UnsupportedError(
-            f'T2TTransformerLayer calls {function}: known is the attention in Python '
-            'of mmpretrain, which divides by its scale. Install the version that '
-            'requirements/ pins.'
+            f"T2TTransformerLayer calls {function}, but only mmpretrain's attention "
+            'written in Python, which divides by its scale, can be traced. Install the '
+            'version that requirements/ pins.'
         )
     context.replace_attention(module.attn, scale=1 / function.keywords['scale'])

@@ -47,15 +47,15 @@ def _inner(backbone: nn.Module) -> BackboneSpec:
 def _unpooled(backbone: nn.Module) -> str:
     if type(backbone.timm_model).__name__.startswith('Feature'):
         raise InputError(
-            'TIMMBackbone(features_only=True) of mmpretrain takes the timm model '
-            'apart, and its parameters lose their names; use mmtlalign.TIMMBackbone '
+            'TIMMBackbone(features_only=True) of mmpretrain splits the timm model into '
+            'parts, and its parameters lose their names; use mmtlalign.TIMMBackbone '
             'with out_indices, which gives the same maps and can be traced.'
         )
     if hasattr(backbone.timm_model, 'dist_token'):
         raise InputError(
-            'TIMMBackbone of mmpretrain gives the average of the class and the '
-            'distillation token, which no head scores; use mmtlalign.TIMMBackbone, '
-            'which gives both, with a DeiTClsHead of this package.'
+            'TIMMBackbone of mmpretrain outputs the average of the class and the '
+            'distillation token, which no head supports; use mmtlalign.TIMMBackbone, '
+            'which outputs both, with a DeiTClsHead of this package.'
         )
     return _inner(backbone).output(backbone.timm_model)
 

@@ -75,7 +75,7 @@ def attach_plain(module: nn.Module, context: TraceContext) -> None:
         # of multiplying: even passing the default changes the output.
         raise UnsupportedError(
             'MultiheadAttention(qk_scale=...) of mmpretrain ignores the value and '
-            'inverts the scale; leave qk_scale out (None) to train and trace it.'
+            'inverts the scale; remove qk_scale (None) to train and trace it.'
         )
     context.replace_attention(module)
 
@@ -91,9 +91,9 @@ def _check_size(
         known = rel_pos_bias.shape[-1]
     if tokens != known:
         raise InputError(
-            f'The image has {tokens} tokens and the relative position bias is '
-            f'for {known}, a class token among them: give images of the '
-            "backbone's img_size, or build it with theirs."
+            f'The image has {tokens} tokens, but the relative position bias is for '
+            f"{known}, class token included: give images of the backbone's img_size, "
+            'or set img_size to theirs.'
         )
 
 

@@ -59,8 +59,8 @@ def _add_class_token(reader: Reader, module: nn.Module, x: Tensor) -> None:
 def _attach(module: nn.Module, context: TraceContext) -> None:
     if type(module.attn) is not ClassAttntion:
         raise UnsupportedError(
-            f'ClassAttentionBlock with a {type(module.attn).__name__} inside: known '
-            "is mmpretrain's ClassAttntion. See docs/add_a_backbone.md."
+            f'ClassAttentionBlock with a {type(module.attn).__name__} inside cannot be '
+            "traced, only with mmpretrain's ClassAttntion. See docs/add_a_backbone.md."
         )
     context.before(module.attn, _add_class_token)
     context.capture(module.attn)

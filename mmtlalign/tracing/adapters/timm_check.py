@@ -81,11 +81,11 @@ def try_once(
         what = f'{name} ({type(error).__name__}: {error})'
         raise UnsupportedError(_changed(what)) from error
     if seen != attentions:
-        what = f'{name}, which asked for {seen} attentions instead of {attentions}'
+        what = f'{name}, which calls attention {seen} times instead of {attentions}'
         raise UnsupportedError(_changed(what))
     if not same:
         raise UnsupportedError(
-            _changed(f'{name}, which mixes other tokens than it did')
+            _changed(f'{name}, which mixes other tokens than in that version')
         )
     _tried.add(cls)
 
@@ -114,7 +114,7 @@ def _moves_as_traced(
 
 def _changed(what: str) -> str:
     return (
-        f'timm {timm.__version__} is installed, whose internals are not those that '
-        f'tracing knows: {what}. timm {KNOWN_TO_WORK} is known to work: pip install '
-        f'timm=={KNOWN_TO_WORK}, or train with a stock head (plain CutMix).'
+        f'timm {timm.__version__} is installed, and its internals differ from those '
+        f'that tracing supports: {what}. timm {KNOWN_TO_WORK} is known to work: pip '
+        f'install timm=={KNOWN_TO_WORK}, or train with a stock head (plain CutMix).'
     )

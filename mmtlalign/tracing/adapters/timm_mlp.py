@@ -57,8 +57,8 @@ def _install_mixer(block: nn.Module, context: TraceContext) -> None:
         read_token_mlp(context, mlp.fc1, mlp.act, mlp.fc2)
     else:
         raise UnsupportedError(
-            f'MixerBlock of timm with a {kind.__name__} over its tokens: known '
-            'are Mlp and GluMlp.'
+            f'MixerBlock of timm with a {kind.__name__} over its tokens cannot be '
+            'traced, only with Mlp or GluMlp.'
         )
 
 
@@ -83,6 +83,6 @@ def _attach(block: nn.Module, context: TraceContext) -> None:
 def _refuse(block: nn.Module, context: TraceContext) -> None:
     raise UnsupportedError(
         'gMLP of timm cannot be traced: its spatial gating multiplies a token with a '
-        'sum of others, and a product has no one share of either. Train it with a '
+        'sum of others, and a product cannot be divided into shares. Train it with a '
         'stock head (plain CutMix).'
     )

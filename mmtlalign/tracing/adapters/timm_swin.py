@@ -88,8 +88,8 @@ def _attach_block(module: nn.Module, context: TraceContext) -> None:
     cls, grid = type(module), (3, 5)
     if type(module.attn) is not ATTENTIONS[cls]:
         raise UnsupportedError(
-            f'{cls.__name__} with a {type(module.attn).__name__} inside: '
-            f'known is {ATTENTIONS[cls].__name__}. See docs/add_a_backbone.md.'
+            f'{cls.__name__} with a {type(module.attn).__name__} inside cannot be '
+            f'traced, only with {ATTENTIONS[cls].__name__}. See docs/add_a_backbone.md.'
         )
 
     def make() -> nn.Module:

@@ -123,7 +123,7 @@ def _attach(module: nn.Module, context: TraceContext) -> None:
 
 
 _DIFFERENCE = (
-    'the difference of two attentions has negative weights, which move no shares; '
+    'the difference of two attentions has negative weights, which define no shares; '
     "choose attn_layer='attn' or another block_fn."
 )
 _REFUSED = {

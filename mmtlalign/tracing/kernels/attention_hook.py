@@ -55,8 +55,8 @@ class AttentionHook:
         """Compute attention; arguments and output as in the replaced function."""
         if is_causal or any(kwargs.values()):
             raise UnsupportedError(
-                f'is_causal={is_causal}, {kwargs}: causal and grouped-query '
-                'attention have no rule; label tracing is for images.'
+                f'is_causal={is_causal}, {kwargs}: causal and grouped-query attention '
+                'cannot be traced; label tracing supports image models only.'
             )
         reader = self.context.reader
         options = dict(dropout_p=dropout_p)

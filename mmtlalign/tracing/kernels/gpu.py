@@ -105,11 +105,13 @@ def report(problem: str) -> None:
     """Warn once of a problem and of the fallback, or raise it for ``triton``."""
     if asked_way() == 'triton':
         raise UnsupportedError(
-            f'No Triton kernel: {problem}. {SWITCH}=auto takes what works instead.'
+            f'The Triton kernel cannot be used: {problem}. Set {SWITCH}=auto to use '
+            "PyTorch's attention instead."
         )
     warnings.warn(
-        f"Shares move by PyTorch's own attention instead of a Triton kernel, which is "
-        f'slower and as exact. {problem}. {SWITCH}=sdpa says that this is fine.',
+        "Label shares are computed by PyTorch's attention instead of a Triton kernel, "
+        f'which is slower but as exact. {problem}. Set {SWITCH}=sdpa to choose this '
+        'without a warning.',
         RuntimeWarning,
         stacklevel=2,
     )
@@ -160,9 +162,9 @@ def capability_of(device: torch.device) -> int:
     if device.type != 'cuda':
         if is_interpreted():
             return 90
-        raise UnfitError(f'{device} is no GPU')
+        raise UnfitError(f'{device} is not a GPU')
     if torch.version.hip:
-        raise UnfitError("the kernels are tested on NVIDIA's GPUs alone")
+        raise UnfitError('the kernels support NVIDIA GPUs only')
     major, minor = torch.cuda.get_device_capability(device)
     if 10 * major + minor < OLDEST_GPU:
         name = torch.cuda.get_device_name(device)
@@ -190,7 +192,10 @@ def kind_of(
 ) -> Kind | str:
     """Return the kind of a call with queries and keys, or why it has no kernel."""
     if scale <= 0 or key.dtype != query.dtype:
-        return f'the scale is {scale}, queries are {query.dtype}, keys {key.dtype}'
+        return (
+            'the scale must be above 0 and queries and keys of one dtype, but the '
+            f'scale is {scale}, queries are {query.dtype}, keys {key.dtype}'
+        )
     # A kernel would read out of bounds; PyTorch raises a clear error instead.
     batch, _, queries, _ = query.shape
     fits = [key.shape[0] == batch, key.shape[1] == query.shape[1]]
@@ -201,7 +206,7 @@ def kind_of(
     if before is not None:
         fits += [before.shape == (batch, queries, other.shape[2])]
     if not all(fits):
-        return 'shapes or types do not fit each other'
+        return 'shapes or dtypes do not match'
     return _kind(
         name,
         query.device,
@@ -231,7 +236,7 @@ def window_kind(
         or share.shape[1] != grid[0] * grid[1]
         or share.dtype != torch.float32
     ):
-        return 'shapes or types do not fit each other'
+        return 'shapes or dtypes do not match'
     return _kind(
         'weigh_windows',
         weights.device,
@@ -265,7 +270,7 @@ def _kind(
     if columns > MOST_COLUMNS:
         return f'the share has {columns} columns, more than {MOST_COLUMNS}'
     if dtype not in DTYPES or mask not in MASKS:
-        return f'attention is {dtype}, its mask {mask}'
+        return f'there is no kernel for attention in {dtype} and mask {mask}'
     bits = torch.finfo(dtype).bits
     case = Case(name, bits, width, columns, mask is not None, keys)
     block = find_block(case, capability)

@@ -278,7 +278,7 @@ def test_images_without_class_have_the_model_s():
 @pytest.mark.parametrize(
     'augment, data, message',
     [
-        (dict(type='Mixup', alpha=1.0), Pictures(), 'mixed no two images'),
+        (dict(type='Mixup', alpha=1.0), Pictures(), 'gave no mixed pair'),
         (None, Pictures(count=1), 'a pair needs two'),
     ],
 )

@@ -93,7 +93,7 @@ def test_tool_with_other_images(run, tmp_path, labelled):
 @pytest.mark.parametrize(
     'args, message',
     [
-        (['--images', 'nowhere'], 'is no folder'),
+        (['--images', 'nowhere'], 'is not a folder'),
         (['nowhere.pth'], "checkpoint 'nowhere.pth' does not exist"),
         (['--cfg-options', 'val_dataloader=None'], 'has no val_dataloader'),
     ],

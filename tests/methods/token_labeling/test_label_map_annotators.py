@@ -164,7 +164,7 @@ def test_weights_that_do_not_fit(tmp_path):
     torch.save({'backbone.cls_token': torch.zeros(1, 1, 17)}, file)
     with pytest.raises(InputError, match=r'weights\.pth does not fit mmpretrain:'):
         build_annotator(f'mmpretrain:{config}', str(file))
-    with pytest.raises(InputError, match='no published weights: name a file'):
+    with pytest.raises(InputError, match='no published weights: give a file'):
         build_annotator(f'mmpretrain:{config}')
     with pytest.raises(InputError, match=r'weights\.pth does not fit'):
         build_annotator('timm:test_efficientnet', str(file))
@@ -201,9 +201,9 @@ def test_annotator_of_other_classes_than_those_of_the_store(pictures, tmp_path):
 
     run_tool(pictures, tmp_path / 'out', weights)
     nine = functools.partial(weights, classes=9)
-    with pytest.raises(InputError, match='something else.*num_classes: 1000, now 9'):
+    with pytest.raises(InputError, match='other settings.*num_classes: 1000, now 9'):
         run_tool(pictures, tmp_path / 'out', nine)
     names = tmp_path / 'classes.txt'
     names.write_text('cat\ndog\n')
-    with pytest.raises(InputError, match='has 9 classes, but 2 are named'):
+    with pytest.raises(InputError, match='has 9 classes, but 2 names are given'):
         run_tool(pictures, tmp_path / 'other', nine, '--classes', names)

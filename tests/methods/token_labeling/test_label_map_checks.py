@@ -109,8 +109,8 @@ def test_missing_maps_before_a_training(monkeypatch, tmp_path, data):
 @pytest.mark.parametrize(
     ('policy', 'happens'),
     [
-        ('skip', 'others are drawn in their place'),
-        ('hard label', 'each has its label in every cell'),
+        ('skip', 'other images are drawn in their place'),
+        ('hard label', 'their hard label is used in every cell'),
     ],
 )
 def test_missing_maps_that_are_allowed_for(check, data, layout, policy, happens):
@@ -159,19 +159,19 @@ def test_official_files_are_looked_up_for_some(check, data, monkeypatch):
             'pool["size"] = (4, 8); ' + f'steps[3] = {CHOICE.format("32")}',
             'size=(4, 8), but VisionTransformer makes 4x4 tokens',
         ),
-        ('flip["type"] = "RandomFlip"', 'write mmtlalign.FlipWithMap'),
+        ('flip["type"] = "RandomFlip"', 'use mmtlalign.FlipWithMap after LoadLabelMap'),
         (
             'crop["type"] = "RandomResizedCrop"',
-            'write mmtlalign.RandomResizedCropWithMap',
+            'use mmtlalign.RandomResizedCropWithMap',
         ),
         (
             'steps[3] = dict(type="RandomApply", prob=0.5, transforms=[dict('
             'type="RandomCrop", crop_size=32)])',
-            'RandomCrop moves an image without its label map; take it out',
+            'RandomCrop transforms an image without its label map; remove it',
         ),
         (
             'steps.insert(1, dict(type="CenterCrop", crop_size=32))',
-            'CenterCrop moves an image without its label map; take it out',
+            'CenterCrop transforms an image without its label map; remove it',
         ),
         ('steps[2:5] = [crop, pool, flip]', 'FlipWithMap comes after PoolLabelMap'),
         (
@@ -223,7 +223,7 @@ def test_after_relabel_an_image_may_be_flipped_and_turned(check, data):
     later += 'policies="timm_increasing", magnitude_level=9)'
     names = list_images(data / 'train')
     assert check(f'{STOCK}steps[2:5] = [crop, {relabel}, {later}]', names) == ''
-    with pytest.raises(InputError, match='RandomFlip moves an image'):
+    with pytest.raises(InputError, match='RandomFlip transforms an image'):
         check(f'{STOCK}steps[2:5] = [{later}, crop, {relabel}]')
 
 

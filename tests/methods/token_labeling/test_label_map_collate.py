@@ -61,7 +61,9 @@ def test_step_looks_at_the_first_sample_alone():
 
 def test_image_without_map_is_named():
     samples = collate_label_maps(batch_of(samples_of(3, lacking=[2])[0]))
-    with pytest.raises(ValueError, match=r'pictures/2.png has no gt_label_map, and 1'):
+    with pytest.raises(
+        ValueError, match=r'pictures/2.png has no gt_label_map \(missing for 1'
+    ):
         head_of(class_target='label').loss(features(), samples['data_samples'])
 
 

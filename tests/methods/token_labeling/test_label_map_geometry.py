@@ -117,7 +117,7 @@ def test_policy_that_is_not_applied_moves_nothing():
 
 
 def test_unknown_policy_is_refused():
-    with pytest.raises(InputError, match='RandomFlip is not known'):
+    with pytest.raises(InputError, match='not support policy RandomFlip'):
         build(
             'mmtlalign.RandAugmentWithMap',
             policies=[dict(type='RandomFlip', prob=0.5)],

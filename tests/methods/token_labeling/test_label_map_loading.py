@@ -81,7 +81,7 @@ def test_classes_are_translated(tmp_path):
     ('options', 'message'),
     [
         (dict(missing='ignore'), "missing='ignore'"),
-        (dict(num_classes=10), '12 classes, but 10 are wanted'),
+        (dict(num_classes=10), '12 classes, but 10 are needed'),
         (dict(class_names=CLASSES[::-1]), 'other names'),
         (dict(class_ids=[1, 1]), 'class_ids'),
         (dict(class_ids=[12]), '0 to 11'),
@@ -122,7 +122,7 @@ def test_bad_official_file(tmp_path, content, message):
 
 
 def test_official_limits(tmp_path):
-    with pytest.raises(InputError, match='no folder'):
+    with pytest.raises(InputError, match='is not a folder'):
         OfficialLabelMaps(tmp_path / 'none', 12)
     with pytest.raises(InputError, match='exact for 1 to 2048'):
         OfficialLabelMaps(tmp_path, 2049)

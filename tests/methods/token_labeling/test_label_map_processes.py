@@ -124,6 +124,6 @@ def test_kill_9(start, whole, tmp_path, while_writing, capfd):
     assert first.stat().st_mtime_ns == written
     assert contents(tmp_path) == whole
     said = capfd.readouterr()
-    assert '1 of 3 files are there already, and verified' in said.out
+    assert '1 of 3 files already exist and are verified' in said.out
     assert f'7 label maps in {tmp_path}, all checksums fit.' in said.out
     assert '100%' in said.err and 'images/s' in said.err and '0:00 left' in said.err

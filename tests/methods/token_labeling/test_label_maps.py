@@ -91,7 +91,7 @@ def test_class_index_beyond_the_classes_is_found(tmp_path):
 def test_other_classes_are_refused(tmp_path):
     fill(tmp_path)
     LabelMapStore(tmp_path, class_names=CLASSES)
-    with pytest.raises(InputError, match='12 classes, but 10 are wanted'):
+    with pytest.raises(InputError, match='12 classes, but 10 are needed'):
         LabelMapStore(tmp_path, num_classes=10)
     with pytest.raises(InputError, match='same number, but other names'):
         LabelMapStore(tmp_path, class_names=CLASSES[::-1])
@@ -112,7 +112,7 @@ def test_other_image_set_is_refused(tmp_path):
 def test_store_of_something_else_is_not_continued(tmp_path, change):
     fill(tmp_path)
     (key,) = change
-    with pytest.raises(InputError, match=f'made for something else.*{key}'):
+    with pytest.raises(InputError, match=f'made with other settings.*{key}'):
         create_store(tmp_path, dataclasses.replace(metadata_of(), **change), NAMES)
 
 

@@ -192,12 +192,12 @@ def test_wrong_input(pictures, tmp_path, weights):
         build_annotator('timm:resnet5')
     names = tmp_path / 'classes.txt'
     names.write_text('cat\ndog\n')
-    with pytest.raises(InputError, match='1000 classes, but 2 are named'):
+    with pytest.raises(InputError, match='1000 classes, but 2 names are given'):
         run_tool(pictures, tmp_path / 'out', weights, '--classes', names)
-    with pytest.raises(InputError, match='no such file'):
+    with pytest.raises(InputError, match='does not exist; name another'):
         run_tool(pictures, tmp_path / 'out', weights, '--classes', tmp_path / 'none')
     run_tool(pictures, tmp_path / 'out', weights)
-    with pytest.raises(InputError, match='made for something else.*topk: 5, now 3'):
+    with pytest.raises(InputError, match='made with other settings.*topk: 5, now 3'):
         run_tool(pictures, tmp_path / 'out', weights, '--topk', '3')
     (tmp_path / 'broken.png').write_bytes(b'no picture')
     with pytest.raises(InputError, match=r'broken\.png cannot be read'):

@@ -239,13 +239,13 @@ def test_scores_of_evaluation_are_those_of_token_labels(traced):
     ('options', 'message'),
     [
         (dict(traced='all'), "'share' or 'labels'"),
-        (dict(traced='labels', class_target='label'), 'token labels that arrive'),
+        (dict(traced='labels', class_target='label'), 'the traced token labels'),
         (dict(traced='labels', class_target='both'), "class_target='both'"),
         (dict(traced='labels', columns=0), 'columns=0'),
         (dict(columns=8), "columns=8 with traced='share'"),
-        (dict(residual=-1.0), 'a number from 0 on'),
+        (dict(residual=-1.0), 'a number of 0 or more'),
         (dict(layers=[3]), 'attentions 0 to 2'),
-        (dict(head_token_rule='flat'), 'about head tokens'),
+        (dict(head_token_rule='flat'), 'applies to head tokens'),
     ],
 )
 def test_settings_that_cannot_be(options, message):
@@ -305,7 +305,7 @@ def test_without_maps_any_augment_will_do():
     assert (mixed.max(1).values < 0.9).any() and set(losses) == {'loss_cls'}
     augments = dict(augments=dict(type='Mixup', alpha=0.8))
     config = dict(type='mmtlalign.TLAlignTokenLabelClsHead', num_classes=K)
-    with pytest.raises(ValueError, match=r"\['Mixup'\] of mmpretrain do not say"):
+    with pytest.raises(ValueError, match=r"\['Mixup'\] of mmpretrain do not record"):
         MODELS.build(
             dict(
                 type='mmtlalign.MixClassifier',

@@ -213,10 +213,13 @@ def other_shape():
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: without('gt_label_map'), r'pictures/2.png has no gt_label_map, and 1'),
+        (
+            lambda: without('gt_label_map'),
+            r'pictures/2.png has no gt_label_map \(missing for 1',
+        ),
         (lambda: without('gt_map_label'), r'pictures/2.png has no gt_map_label'),
-        (lambda: without('gt_label_map_index'), 'in one form'),
-        (lambda: samples_of(grid=(5, 5))[0], r'Maps of 5x5 cells for 15 tokens'),
+        (lambda: without('gt_label_map_index'), 'have the same form'),
+        (lambda: samples_of(grid=(5, 5))[0], r'Label maps of 5x5 cells for 15 tokens'),
         (
             lambda: samples_of(classes=K - 1)[0],
             '11 classes and the head num',
@@ -235,7 +238,7 @@ def test_maps_that_lie_on_their_side():
     """As many cells as tokens, but rows and columns exchanged."""
     model = model_of().train()
     samples, _, _ = samples_of(topk=3, grid=GRID[::-1], scores=True)
-    with pytest.raises(ValueError, match='Maps of 5x3 cells for 3x5 tokens'):
+    with pytest.raises(ValueError, match='Label maps of 5x3 cells for 3x5 tokens'):
         model(torch.randn(B, 3, *SIZE), samples, mode='loss')
 
 
@@ -288,7 +291,7 @@ NO_MAPS = dict(
 
 def test_augments_that_do_not_say_where_tokens_come_from():
     augments = [dict(type='mmtlalign.CutMix'), dict(type='Mixup', alpha=0.8)]
-    with pytest.raises(ValueError, match=r"\['Mixup'\] of mmpretrain do not say"):
+    with pytest.raises(ValueError, match=r"\['Mixup'\] of mmpretrain do not record"):
         model_of(train_cfg=dict(augments=augments))
     # The class by area is right without maps.
     model = model_of(head=NO_MAPS, train_cfg=dict(augments=augments)).train()

@@ -163,7 +163,7 @@ def test_repeated_batches():
 
 @pytest.mark.parametrize('shape', [(4, K), (1, K), (B, K + 1)])
 def test_scores_that_do_not_fit(shape):
-    with pytest.raises(ValueError, match='one label of the same classes'):
+    with pytest.raises(ValueError, match='the number of classes must agree'):
         soft_target_cross_entropy(torch.zeros(shape), torch.zeros(B, K))
 
 
@@ -176,7 +176,7 @@ def test_both_weights_have_names():
 
 @pytest.mark.parametrize(
     ('weights', 'message'),
-    [(('beta',), "'paper': 0.5"), ((-1,), 'not negative'), ((0, 0), 'above 0')],
+    [(('beta',), "'paper': 0.5"), ((-1,), 'not be negative'), ((0, 0), 'above 0')],
 )
 def test_weights_that_cannot_be(weights, message):
     with pytest.raises(ValueError, match=message):

@@ -36,7 +36,7 @@ def build_annotator(
             build,
         )
     else:
-        raise InputError(f'annotator {name!r}: say timm:NAME or mmpretrain:NAME')
+        raise InputError(f'annotator {name!r}: write timm:NAME or mmpretrain:NAME')
     annotator = build(name, model, checkpoint, size)
     annotator.model.eval()
     annotator.mean, annotator.std = mean or annotator.mean, std or annotator.std

@@ -38,8 +38,8 @@ def build(
         feats = backbone(images)[-1]
         if not isinstance(feats, Tensor) or feats.ndim != 4:
             raise InputError(
-                f'{name}: {type(backbone).__name__} gives no map (B, C, h, w), so its '
-                'cells are not known. Use another annotator.'
+                f'{name}: {type(backbone).__name__} gives no feature map (B, C, h, w), '
+                'so there are no cells to classify. Use another annotator.'
             )
         return feats.permute(0, 2, 3, 1)
 
@@ -74,12 +74,12 @@ def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
                 return get_model(model, pretrained=True)
             except UserWarning as error:
                 raise InputError(
-                    f'{name} has no published weights: name a file by --checkpoint.'
+                    f'{name} has no published weights: give a file with --checkpoint.'
                 ) from error
             except OSError as error:
                 raise InputError(
-                    f'{name}: its weights could not be downloaded ({error}). Name a '
-                    'file by --checkpoint.'
+                    f'{name}: its weights could not be downloaded ({error}). Give a '
+                    'file with --checkpoint.'
                 ) from error
     net = get_model(model, pretrained=False)
     advice = 'Name the weights of the annotator.'
@@ -110,5 +110,7 @@ def _check_download(name: str, model: str) -> None:
         return
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     if not (folder / address.rpartition('/')[2]).is_file():
-        remedy = 'Name a file of the weights by --checkpoint, or get on the network.'
+        remedy = (
+            'Give a file of the weights with --checkpoint, or connect to the network.'
+        )
         check_reachable(address, f'The weights of {name}', remedy)

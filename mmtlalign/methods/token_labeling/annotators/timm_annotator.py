@@ -28,7 +28,9 @@ def build(
     applied to each token, and their logits are averaged, as for an image.
     """
     if not timm.is_model(model):
-        raise InputError(f'timm has no model {model!r}: see timm.list_models()')
+        raise InputError(
+            f'timm has no model {model!r}: timm.list_models() lists all names'
+        )
     net = _network(name, model, checkpoint, size)
     if not net.num_classes:
         raise InputError(f'{name} has no classifier: use a network trained on classes')
@@ -43,7 +45,10 @@ def build(
         if feats.ndim == 4:
             return feats if channels_last else feats.permute(0, 2, 3, 1)
         if feats.ndim != 3:
-            raise InputError(f'{name} gives features of shape {tuple(feats.shape)}')
+            raise InputError(
+                f'{name} gives features of shape {tuple(feats.shape)}, neither a map '
+                '(4 axes) nor tokens (3 axes): use another annotator'
+            )
         tokens = feats[:, prefix:]
         return tokens.unflatten(1, _grid(name, net, tokens.shape[1], images.shape[2:]))
 
@@ -77,7 +82,9 @@ def _network(
                 num_classes=classes, label_offset=0
             )
     else:
-        remedy = 'Name a file of the weights by --checkpoint, or get on the network.'
+        remedy = (
+            'Give a file of the weights with --checkpoint, or connect to the network.'
+        )
         check_timm_download(model, f'The weights of {name}', remedy)
     try:
         return _at_size(partial(timm.create_model, model, **options), size)
@@ -121,7 +128,7 @@ def _grid(name: str, net: nn.Module, tokens: int, size: torch.Size) -> tuple[int
     grid = tuple(round(s / p) for s, p in zip(size, step))
     if grid[0] * grid[1] != tokens:
         raise InputError(
-            f'{name} gives {tokens} tokens, no grid {grid}: use another input size or '
-            'annotator.'
+            f'{name} gives {tokens} tokens, which do not form a grid of {grid}: use '
+            'another input size or annotator.'
         )
     return grid
