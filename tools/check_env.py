@@ -65,17 +65,23 @@ def main() -> int:
     parser.add_argument('what', choices=what)
     parser.add_argument('--stack', choices=sorted(PYTHONS), default='onedl')
     parser.add_argument('--target', default=str(ROOT / '.venv'))
-    parser.add_argument('--tests', action='store_true', help='foreign: pytest too')
     parser.add_argument(
-        '--compile-mmcv', action='store_true', help='machine: compilers too'
+        '--tests',
+        action='store_true',
+        help='for "foreign": check the packages that tests need too',
+    )
+    parser.add_argument(
+        '--compile-mmcv',
+        action='store_true',
+        help='for "machine": check the compilers too',
     )
     args = parser.parse_args()
     if args.what == 'repair':
         for name in remove_half_installed(sysconfig.get_paths()['purelib']):
-            print('  half installed before, to be installed again: ' + name)
+            print('  only partly installed, to be installed again: ' + name)
         return 0
     if args.what == 'kernels':
-        print('shares move by ' + describe_share_kernel())
+        print('label shares are computed by ' + describe_share_kernel())
         return 0
     if args.what == 'hosts':
         return report(check_hosts())
@@ -94,7 +100,7 @@ def report(findings: list) -> int:
     """Print findings and their remedies; return the exit code."""
     for finding in findings:
         print('  problem: ' + finding.problem, file=sys.stderr)
-        print('  mend it: ' + finding.remedy, file=sys.stderr)
+        print('  remedy: ' + finding.remedy, file=sys.stderr)
     return 1 if findings else 0
 
 

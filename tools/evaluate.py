@@ -28,40 +28,81 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('config', help='config that the classifier was trained with')
-    add('checkpoint', nargs='?', help='its weights; without, they are random')
+    add(
+        'checkpoint',
+        nargs='?',
+        help='weights of the classifier; without it they are random',
+    )
     add(
         '--suite',
         nargs='+',
         choices=[*SUITES, 'all'],
-        help='default: robustness, or those of --items',
+        help='suites to run (default: robustness, or the suites of --items)',
     )
-    add('--items', nargs='+', metavar='NAME', help='only these of them, see --list')
-    add('--list', action='store_true', help='print the plan with its time, and stop')
-    add('--control', metavar='FILE', help='checkpoint to compare with, image by image')
+    add(
+        '--items',
+        nargs='+',
+        metavar='NAME',
+        help='run only these items of the suites, see --list',
+    )
+    add(
+        '--list',
+        action='store_true',
+        help='print the items with their estimated time, and stop',
+    )
+    add('--control', metavar='FILE', help='checkpoint to compare with image by image')
     add('--weights', choices=['auto', 'raw', 'ema'], default='auto')
-    add('--data', metavar='DIR', default='data', help='folder of further test sets')
-    add('--limit', type=int, metavar='N', help='images at most, evenly spread')
-    add('--pairs', type=int, default=2000, help='mixed pairs of the suite labels')
-    add('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of random conditions')
+    add(
+        '--data',
+        metavar='DIR',
+        default='data',
+        help='folder with further test sets (default: data)',
+    )
+    add('--limit', type=int, metavar='N', help='use at most N images, evenly spaced')
+    add(
+        '--pairs',
+        type=int,
+        default=2000,
+        help='number of mixed pairs in the suite labels (default: 2000)',
+    )
+    add(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=[0, 1, 2],
+        help='seeds of random conditions (default: 0 1 2)',
+    )
     add('--severities', type=int, nargs='+', default=[1, 2, 3, 4, 5], metavar='S')
     add(
         '--saliency',
         default='self',
-        help="where salient patches come from: self, the network's own attention, or "
-        'FILE.npy (images, rows, columns) of another, such as DINO',
+        help="saliency that ranks patches: self (the network's own attention), or "
+        'FILE.npy (images, rows, columns) from another network, such as DINO',
     )
     add(
         '--objects',
         metavar='PATH',
-        help="images with masks of objects: a file of COCO's instances or a folder of "
-        "Pascal VOC; or ImageNet's boxes, a folder of .xml or localization.txt; "
-        'default: VOC or COCO in --data',
+        help='images with object masks: a COCO instances file or a Pascal VOC folder; '
+        'or ImageNet boxes: a folder of .xml files or localization.txt; default: VOC '
+        'or COCO in --data',
     )
     add('--batch-size', type=int, default=64)
-    add('--workers', type=int, help='processes that decode; default: cores less one')
-    add('--out', metavar='DIR', help='default work_dirs/<config>/evaluation')
-    add('--resume', action='store_true', help='keep what was measured before')
-    add('--overwrite', action='store_true', help='measure everything anew')
+    add(
+        '--workers',
+        type=int,
+        help='processes that decode images; default: one less than the cores',
+    )
+    add(
+        '--out',
+        metavar='DIR',
+        help='folder for the results (default: work_dirs/<config>/evaluation)',
+    )
+    add(
+        '--resume',
+        action='store_true',
+        help='keep earlier results and measure only what is missing',
+    )
+    add('--overwrite', action='store_true', help='replace earlier results')
     add('--strict', action='store_true', help='fail if something cannot be measured')
     add(
         '--cfg-options',
@@ -83,7 +124,9 @@ def parse_args() -> argparse.Namespace:
         parser.error('--seeds takes numbers from 0 on, each once')
     args.suite = args.suite or (['all'] if args.items else ['robustness'])
     if args.resume and args.overwrite:
-        parser.error('--resume keeps what --overwrite replaces: give one of them')
+        parser.error(
+            '--resume keeps the results that --overwrite replaces: give one of them'
+        )
     return args
 
 
@@ -97,7 +140,7 @@ def main() -> None:
         try:
             status = evaluate(args)
         except KeyboardInterrupt:
-            print('\nStopped. --resume goes on with what was measured.')
+            print('\nStopped. --resume continues with what was measured.')
             status = 130
     sys.exit(status)
 
@@ -118,8 +161,8 @@ def evaluate(args: argparse.Namespace) -> int:
     begun = (out / 'results.json').exists() or (out / 'parts').exists()
     if begun and not (args.resume or args.overwrite or args.list):
         raise InputError(
-            f'{out} has results: --resume keeps what they have in common with this '
-            'command, --overwrite replaces them, --out DIR writes elsewhere'
+            f'{out} contains results: --resume keeps those that fit this command, '
+            '--overwrite replaces them, --out DIR writes elsewhere'
         )
     writes = not args.list and is_first_process(args.launcher)
     with lock_folder(out, '--out') if writes else nullcontext():
@@ -181,7 +224,9 @@ def evaluate_into(
     )
     marks = {item.name: run.fingerprint(context, item) for item in suites.ITEMS}
     for name in results.keep(marks):
-        say(f'{name}: of another checkpoint, other data or options; left out')
+        say(
+            f'{name}: measured with another checkpoint, other data or options; left out'
+        )
     failed = run.measure(context, items, results, say)
     status = 1 if failed else 0
     if dist.is_main_process():

@@ -103,7 +103,7 @@ fi
 other=$(head -n 1 "$stamp" 2>/dev/null || true)
 if [ -n "$other" ] && [ "${other%% *}" != "$stack" ]; then
     say "$venv holds the ${other%% *} stack, and one environment cannot hold both"
-    say "mend it: MMTLALIGN_VENV=$root/.venv-$stack bash tools/setup_env.sh $stack"
+    say "remedy: MMTLALIGN_VENV=$root/.venv-$stack bash tools/setup_env.sh $stack"
     exit 1
 fi
 
@@ -132,7 +132,7 @@ else
     base=${base:-${first:-}}
     if [ -z "$base" ]; then
         say "no Python found"
-        say "mend it: apt-get install -y python3 python3-venv"
+        say "remedy: apt-get install -y python3 python3-venv"
         exit 1
     fi
 fi
@@ -145,7 +145,7 @@ if works; then
     "$python" "$root/tools/check_env.py" hosts || exit 1
 fi
 if [ "$action" = check ]; then
-    say "nothing stands in the way; $venv is to be made or brought up to date"
+    say "no problem was found; $venv is to be made or brought up to date"
     exit
 fi
 

@@ -17,24 +17,28 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint with every weight of the model')
+    parser.add_argument('checkpoint', help='checkpoint with all weights of the model')
     parser.add_argument(
         '--work-dir',
-        help='where logs go; default work_dirs/<name of the config>',
+        help='folder for logs (default: work_dirs/<name of the config>)',
     )
     parser.add_argument(
-        '--out', metavar='FILE.pkl', help='write the predictions of every image'
+        '--out',
+        metavar='FILE.pkl',
+        help='write the predictions of all images to FILE.pkl',
     )
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation of the config'
+        '--tta',
+        action='store_true',
+        help='use the test-time augmentation of the config',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='change settings, such as test_dataloader.batch_size=64 or '
-        'key="[a,b]"; no white space inside',
+        help='change settings, such as test_dataloader.batch_size=64 or key="[a,b]", '
+        'without white space inside',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'

@@ -20,7 +20,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help='where logs and checkpoints go; default work_dirs/<name of the config>',
+        help='folder for logs and checkpoints (default: work_dirs/<name of the '
+        'config>)',
     )
     parser.add_argument(
         '--resume',
@@ -32,26 +33,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--overwrite',
         action='store_true',
-        help='begin anew in a work directory with checkpoints, which are deleted',
+        help='delete the checkpoints in the work directory and start a new run',
     )
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='mixed precision: bfloat16 where the device has it, else float16 with '
-        'loss scaling; dense tasks on a GPU always float16',
+        help='mixed precision: bfloat16 if the device supports it, else float16 with '
+        'loss scaling; dense tasks on a GPU always use float16',
     )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by global batch / batch of the recipe',
+        help='scale the learning rate by global batch size / batch size of the recipe',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
-        help='change settings, such as train_dataloader.batch_size=64 or '
-        'key="[a,b]"; no white space inside',
+        help='change settings, such as train_dataloader.batch_size=64 or key="[a,b]", '
+        'without white space inside',
     )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
@@ -85,8 +86,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise InputError(
-                '--auto-scale-lr needs the batch that the recipe was made for; set '
-                'auto_scale_lr = dict(base_batch_size=…) in the config'
+                '--auto-scale-lr needs the batch size that the recipe was made for; '
+                'set auto_scale_lr = dict(base_batch_size=…) in the config'
             )
         cfg.auto_scale_lr.enable = True
 

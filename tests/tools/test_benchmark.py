@@ -42,8 +42,8 @@ def test_every_case_is_a_row(run):
     cases = [(r['model'], r['tokens'], r['size'], r['batch']) for r in found['rows']]
     # As many tokens in all, an even number of images, two at least.
     assert cases == [('deit', 5, 32, 4), ('deit', 17, 64, 2), ('swin', None, 56, 4)]
-    skipped = [line for line in lines if 'without the dense form' in line]
-    assert len(skipped) == 1 and skipped[0].startswith('deit: 17 tokens')
+    skipped = [line for line in lines if 'the dense form is left out' in line]
+    assert len(skipped) == 1 and skipped[0].startswith('deit: at 17 tokens')
     (own,) = [line for line in lines if line.startswith('swin: not at 5, 17 tokens')]
     assert '56 pixels' in own
     for row in found['rows']:
@@ -220,14 +220,14 @@ def test_groups_name_models_that_exist():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ('nonsense', "unknown models ['nonsense']; known are"),
+        ('nonsense', "unknown models ['nonsense']; choose from"),
         ('--repeats 0', '--repeats 0: takes 1 or more'),
         ('--steps-per-sample 0', '--steps-per-sample 0: takes 1 or more'),
         ('--threads 2 0', '--threads 0: takes 1 or more'),
-        ('--lengths 197 200', '--lengths 200: a class token and a square'),
-        ('--batch 3', "--batch 3: timm's CutMix takes an even number"),
-        ('--variants timm tlalign', '--variants takes mmpretrain'),
-        ('--precision fp16', 'on a CPU take bf16'),
+        ('--lengths 197 200', '--lengths 200: give a square number'),
+        ('--batch 3', "--batch 3: timm's CutMix needs an even number"),
+        ('--variants timm tlalign', '--variants must include mmpretrain'),
+        ('--precision fp16', 'use bf16 on a CPU'),
         ('--sync-check', 'add --device cuda'),
         ('--plot out.svg', 'ends with .png'),
     ],

@@ -77,7 +77,7 @@ def test_batches_end_with_the_memory(monkeypatch, capsys):
         **dict(vars(SMALL), largest_batch=64, repeats=1, size=2, local_size=1)
     )
     assert [row['batch'] for row in BENCHMARK.compare_batches(options)] == [1]
-    assert 'ends below a batch of 2' in capsys.readouterr().out
+    assert 'Out of memory before a batch of 2' in capsys.readouterr().out
 
 
 def test_without_regions_the_loss_is_that_of_the_views():
@@ -164,7 +164,7 @@ def test_table_tells_ratio_and_growth(capsys):
         ('--tokens 49 0', '--tokens takes 1'),
         ('--step-batch -1', '--step-batch takes 0'),
         ('--largest-batch -1', '--largest-batch takes 0'),
-        ('--size 96', '--local-size takes less'),
+        ('--size 96', '--local-size must be less'),
     ],
 )
 def test_wrong_arguments(arguments, message, capsys):

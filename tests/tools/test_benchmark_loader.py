@@ -76,8 +76,8 @@ def test_table(capsys):
         ('--long-side 0', '--long-side 0: takes 1 or more'),
         ('--quality 101', '--quality 101: takes 1 to 100'),
         ('--count 4 --batch 4', 'take more images, or smaller batches'),
-        ('--count 7 --batch 2', 'has 6 .jpg, .jpeg, .png files, --count takes 7'),
-        ('--count 6 --batch 2 --config no.py', 'there is no such file'),
+        ('--count 7 --batch 2', 'has 6 .jpg, .jpeg, .png files, but --count is 7'),
+        ('--count 6 --batch 2 --config no.py', '--config no.py does not exist'),
         (f'--count 6 --batch 2 --config {CIFAR}', 'begin with LoadImageFromFile'),
     ],
 )

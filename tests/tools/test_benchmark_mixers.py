@@ -140,8 +140,11 @@ def test_the_tool_prints_and_writes_the_table(tmp_path, capsys):
 @pytest.mark.parametrize(
     'given, said',
     [
-        ('no-net', "network 'no-net' is not known; choose of deit-tiny"),
-        ('deit --mixers cutmx', "mixer 'cutmx' is not known; choose of cutmix, mixup"),
+        ('no-net', "network 'no-net' is not known; choose from deit-tiny"),
+        (
+            'deit --mixers cutmx',
+            "mixer 'cutmx' is not known; choose from cutmix, mixup",
+        ),
         ('deit --batch 0', '--batch 0: takes 1 or more'),
     ],
 )
@@ -154,5 +157,5 @@ def test_what_is_wrong_is_said(given, said, capsys):
 def test_a_page_without_markers_is_refused_before_anything_is_measured(tmp_path):
     page = tmp_path / 'page.md'
     page.write_text('nothing')
-    with pytest.raises(SystemExit, match='has no lines'):
+    with pytest.raises(SystemExit, match='lacks the lines'):
         benchmark_mixers.main(['deit', '--write', str(page)])

@@ -159,7 +159,7 @@ def test_the_tool_writes_and_prints(run, tmp_path, images):
 
 def test_augments_of_the_host_keep_no_record(run):
     said = run(STOCK.format('Mixup'), '--images', 2)
-    assert 'the augment keeps no record' in said
+    assert 'the augment does not record its mask' in said
     assert '.png   ?' in said  # whose pixels they are is not known
 
 

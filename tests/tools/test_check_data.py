@@ -68,8 +68,8 @@ def test_coco(tmp_path, capsys):
     for words in (
         'other categories than before',
         f'annotation {first["id"]} (0)',
-        'ids that are there twice',
+        'duplicate ids',
         'not two corners',
-        'another size than the picture',
+        'another size than the image',
     ):
         assert words in said, words

@@ -129,7 +129,7 @@ def test_mixed_stacks(tmp_path):
     assert result.returncode == 1
     assert 'problem: mmtlalign' in result.stderr
     assert 'mmcv, onedl-mmcv are installed together' in result.stderr
-    assert 'mend it: ' in result.stderr
+    assert 'remedy: ' in result.stderr
 
 
 @pytest.mark.parametrize(

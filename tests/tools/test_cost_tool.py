@@ -113,10 +113,13 @@ def test_label_maps_are_made_up(run):
     ('arguments', 'message'),
     [
         (['none.py'], 'none.py'),
-        ([CONFIGS / 'esvit/esvit_swin-mini-p4-w4_digits-32px.py'], 'no classifier'),
+        (
+            [CONFIGS / 'esvit/esvit_swin-mini-p4-w4_digits-32px.py'],
+            'is not a classifier',
+        ),
         (
             [CONFIGS / 'small/swin-mini-p4-w4_upernet_camvid-128x128.py'],
-            'EncoderDecoder of mmseg is no classifier',
+            'EncoderDecoder of mmseg is not a classifier',
         ),
         (
             [
@@ -128,8 +131,8 @@ def test_label_maps_are_made_up(run):
         (['TINY', '--size', 32, '--throughput', '--batch-size', 0], 'takes 1 or more'),
         (['TINY', '--size', 0], '--size takes 1 or more'),
         (['TINY', '--warm-up', -1], '--warm-up takes 0 or more'),
-        (['TINY', '--control', 'TINY'], '--control is for --throughput'),
-        (['UNSIZED'], 'does not say the size of its images: add --size'),
+        (['TINY', '--control', 'TINY'], '--control is used with --throughput'),
+        (['UNSIZED'], 'does not set the size of its images: add --size'),
         (
             [
                 *('TINY', '--throughput', *QUICK),

@@ -103,7 +103,7 @@ def test_a_signal_leaves_nothing(tmp_path):
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / 'photo.jpg').write_bytes(b'mine')
-    with pytest.raises(FileExistsError, match='move them away'):
+    with pytest.raises(FileExistsError, match='move them or name another folder'):
         write_quickstart(tmp_path)
     assert (tmp_path / 'photo.jpg').read_bytes() == b'mine'
 

@@ -345,11 +345,11 @@ def test_what_was_measured_is_kept(run, monkeypatch, tmp_path, capsys):
     assert '--resume keeps' in code and '--overwrite replaces' in code
     capsys.readouterr()
     _, results = evaluate(run, monkeypatch, tmp_path, *given, '--resume')
-    assert 'shuffle: kept from before' in capsys.readouterr().out
+    assert 'shuffle: earlier result kept' in capsys.readouterr().out
     assert {'random', 'salient', 'non-salient', 'shuffle'} == set(results['items'])
     # Other settings are measured anew.
     evaluate(run, monkeypatch, tmp_path, *given, '--resume', '--limit', 8)
-    assert 'kept from' not in capsys.readouterr().out
+    assert 'earlier result' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,11 @@ def test_what_was_measured_is_kept(run, monkeypatch, tmp_path, capsys):
     [
         (('--items', 'corruption'), "Did you mean 'corruptions'?"),
         (('--suite', 'occlusion', '--saliency', 'dino.npy'), 'nor a file'),
-        (('--suite', 'attention', '--objects', 'nowhere.json'), "no file of COCO's"),
-        (('--suite', 'attention', '--data', 'nowhere'), 'name another by --objects'),
+        (
+            ('--suite', 'attention', '--objects', 'nowhere.json'),
+            'not a COCO instances file',
+        ),
+        (('--suite', 'attention', '--data', 'nowhere'), 'name another with --objects'),
     ],
 )
 def test_mistakes(run, monkeypatch, tmp_path, capsys, arguments, said):
@@ -372,7 +375,7 @@ def test_a_config_of_another_task_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'argv', ['evaluate.py', *given])
     with pytest.raises(SystemExit) as end:
         tool('evaluate').main()
-    assert 'no classifier' in str(end.value.code)
+    assert 'is not a classifier' in str(end.value.code)
     assert not (tmp_path / 'results.json').exists()
 
 
@@ -480,7 +483,7 @@ def test_killed_and_resumed(run, tmp_path):
     run_again = [*start, *given, '--resume']
     done = subprocess.run(run_again, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 'images kept from before' in done.stdout
+    assert 'images kept' in done.stdout
     given = command(run, tmp_path / 'whole', *items)
     subprocess.run([*start, *given], cwd=ROOT, env=env, check=True)
     killed, whole = (
@@ -525,7 +528,7 @@ def test_results_of_another_checkpoint_are_left_out(run, monkeypatch, tmp_path, 
     given = ('--items', 'shuffle', '--seeds', 0, '--resume')
     _, results = evaluate(run, monkeypatch, tmp_path, *given, checkpoint='b.pth')
     assert list(results['items']) == ['shuffle']
-    assert 'clean: of another checkpoint' in capsys.readouterr().out
+    assert 'clean: measured with another checkpoint' in capsys.readouterr().out
 
 
 def test_a_missing_class_is_refused(run, monkeypatch, tmp_path):

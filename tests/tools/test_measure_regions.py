@@ -93,7 +93,7 @@ def test_random_weights_are_the_control(measure, folder):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['FILE', 'none'], "'none' is no folder"),
+        (['FILE', 'none'], "'none' is not a folder"),
         (['FILE', '.', '--pairs', 0], 'take 1 or more'),
         (['FILE', '.', '--random'], 'name a CHECKPOINT, or --random'),
         (['.'], 'name a CHECKPOINT, or --random'),

@@ -161,9 +161,9 @@ GONE = re.sub(
         (GOOD.replace('tasks =', 'jobs ='), "'jobs' that is not known"),
         (GOOD.split('tasks')[0], "lacks 'tasks'"),
         (GOOD.replace('tlalign_swin', 'tlalign_swim'), 'does not exist, neither here'),
-        (GOOD + 'seeds = [1, 1]', 'name each seed once'),
+        (GOOD + 'seeds = [1, 1]', 'each only once'),
         (GOOD + 'task_seeds = [1]', 'not all among seeds=(0,)'),
-        (BAD_NAME, 'names a folder'),
+        (BAD_NAME, 'is used as a folder name'),
         (BOTH, 'a config and a checkpoint'),
         (GONE, 'does not exist. Correct the path'),
         (GOOD + "smoke = dict(option=1)", "'option' that is not known"),
@@ -210,7 +210,9 @@ def test_metrics_are_known_by_the_evaluator():
     assert list(found.values()) == [['top-1 %'], ['mIoU %'], ['box AP', 'mask AP']]
     cfg = load_config(str(ROOT / UPERNET))
     cfg.val_evaluator = dict(type='CityscapesMetric')
-    with pytest.raises(InputError, match='what CityscapesMetric measures'):
+    with pytest.raises(
+        InputError, match='the metrics of CityscapesMetric are not known'
+    ):
         metrics_of(cfg, UPERNET)
 
 

@@ -129,7 +129,7 @@ DAMAGE = {
         'ade20k',
         LABEL,
         lambda p: p.write_bytes(picture('PNG')),
-        'a colour picture',
+        'a colour image',
     ),
     'mask smaller': (
         'ade20k',
@@ -198,7 +198,12 @@ DAMAGE = {
         Path.unlink,
         'MISSING',
     ),
-    'idx cut': ('fashion-mnist', 'train-images-idx3-ubyte', cut, 'no whole IDX file'),
+    'idx cut': (
+        'fashion-mnist',
+        'train-images-idx3-ubyte',
+        cut,
+        'not a complete IDX file',
+    ),
     'label beyond': (
         'fashion-mnist',
         't10k-labels-idx1-ubyte',
@@ -216,7 +221,7 @@ DAMAGE = {
         'stanford-cars',
         'devkit/cars_test_annos_withlabels.mat',
         Path.unlink,
-        'comes beside car_devkit.tgz',
+        'is next to car_devkit.tgz',
     ),
     'class of A gone': (
         'imagenet-a',
@@ -313,7 +318,7 @@ def test_a_part_is_fine_only_where_it_is_wanted(made, capsys):
     data, root = made('ade20k')
     data.published.update(training=9)
     assert not check(data, root)
-    assert 'if a part is what you want: --subset' in capsys.readouterr().out
+    assert 'if you want only a part: --subset' in capsys.readouterr().out
     assert check(data, root, subset=True)
     assert 'A part of the published data, in order.' in capsys.readouterr().out
     data.published.update(training=2)  # more than there are is no part
@@ -377,10 +382,10 @@ def tar_link(path):
 @pytest.mark.parametrize(
     'write, said',
     [
-        (lambda p: write_zip(p, {'d/../../evil': b'x'}), 'leads out of the folder'),
-        (lambda p: write_zip(p, {'/d/evil': b'x'}), 'leads out of the folder'),
-        (lambda p: write_zip(p, {'d\\..\\evil': b'x'}), 'leads out of the folder'),
-        (lambda p: write_tar(p, {'../evil': b'x'}), 'leads out of the folder'),
+        (lambda p: write_zip(p, {'d/../../evil': b'x'}), 'points outside the folder'),
+        (lambda p: write_zip(p, {'/d/evil': b'x'}), 'points outside the folder'),
+        (lambda p: write_zip(p, {'d\\..\\evil': b'x'}), 'points outside the folder'),
+        (lambda p: write_tar(p, {'../evil': b'x'}), 'points outside the folder'),
         (zip_link, 'is a link or a device'),
         (tar_link, 'is a link or a device'),
     ],
@@ -412,7 +417,7 @@ def test_camvid_as_its_archive_has_it(made, tmp_path, capsys):
 def test_existing_folder_is_never_overwritten(made):
     data, root = made('camvid')
     before = everything(root)
-    with pytest.raises(InputError, match='exists already and is never overwritten'):
+    with pytest.raises(InputError, match='already exists and is never overwritten'):
         make(data, root, root.parent / 'archives')
     assert everything(root) == before
 
@@ -431,7 +436,7 @@ def test_free_space_is_looked_for_before_the_first_file(tmp_path, monkeypatch):
         check_free_space(tmp_path, int(2e9))
     usage = usage._replace(free=10)
     monkeypatch.setattr(archives, 'write_stream', lambda *_: pytest.fail('wrote'))
-    with pytest.raises(InputError, match='make room'):
+    with pytest.raises(InputError, match='free disk space'):
         make(data, tmp_path / 'data', tmp_path)
 
 
@@ -594,4 +599,4 @@ def test_real_pictures_of_coco_are_a_part(unpack, capsys):
 @pytest.mark.real_data
 def test_real_pictures_of_cifar_are_no_batches(unpack, capsys):
     assert not check(DATA_SETS['cifar10'], unpack('cifar10'))
-    assert 'holds 50,000 pictures' in capsys.readouterr().out
+    assert 'holds 50,000 images' in capsys.readouterr().out

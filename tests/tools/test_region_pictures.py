@@ -253,7 +253,7 @@ def test_tool_on_a_classification(draw, tmp_path):
     assert 'does not exist' in draw(VIT, source=tmp_path / 'none.png')
     (tmp_path / 'text.png').write_text('no picture')
     assert 'not a complete image' in draw(VIT, source=tmp_path / 'text.png')
-    assert 'holds no config' in draw(VIT, told=False)
+    assert 'contains no config' in draw(VIT, told=False)
     assert 'not teacher' in draw(VIT, '--weights', 'teacher')
 
 

@@ -125,7 +125,7 @@ def test_a_suite_reads_the_checkpoint_of_a_share_of_the_training(tmp_path):
         command = runner.command_of(runner.jobs[f'{task}-cutmix-seed0'])
         assert run / f'epoch_{epoch}.pth' in command
     (run / 'epoch_20.pth').unlink()
-    with pytest.raises(JobError, match='keeps no checkpoint of step 20'):
+    with pytest.raises(JobError, match='has no checkpoint of step 20'):
         runner.command_of(runner.jobs['half-cutmix-seed0'])
 
     for key, value in (('interval', 15), ('max_keep_ckpts', 2)):
@@ -135,7 +135,7 @@ def test_a_suite_reads_the_checkpoint_of_a_share_of_the_training(tmp_path):
             PlanRunner(plan, tmp_path / 'runs')
     for wrong in (0, 1.5):
         tasks = dict(half=dataclasses.replace(half, after=wrong))
-        with pytest.raises(InputError, match=f'after={wrong}: it is a share'):
+        with pytest.raises(InputError, match=f'after={wrong}: it must be a fraction'):
             unit_plan(tmp_path, tasks=tasks)
 
 
@@ -333,7 +333,7 @@ def test_a_result_of_other_settings_is_refused(tools, tmp_path):
     with pytest.raises(InputError, match='has schema 99'):
         PlanRunner(plan, tmp_path / 'runs')
     path.write_text('{')
-    with pytest.raises(InputError, match='is no result of a unit'):
+    with pytest.raises(InputError, match='is not a valid result of a unit'):
         PlanRunner(plan, tmp_path / 'runs')
 
 
@@ -472,7 +472,7 @@ def test_headlines_stand_in_the_first_table_and_are_drawn(tmp_path):
         assert picture.size[0] > picture.size[1] > 100
         assert len(picture.convert('RGB').getcolors(1 << 20)) > 20
 
-    with pytest.raises(InputError, match='no unit of the control'):
+    with pytest.raises(InputError, match='no units of the control'):
         draw_differences(plan, units[:3], path)
     plan = dataclasses.replace(plan, headlines={'top-2 %': 'accuracy'})
     for make in (table_text, lambda plan, units: draw_differences(plan, units, path)):
@@ -497,7 +497,7 @@ def test_images_are_compared_one_by_one():
 
 def test_no_table_without_results(tmp_path):
     runner = PlanRunner(unit_plan(tmp_path), tmp_path)
-    with pytest.raises(InputError, match='holds no result of this plan yet'):
+    with pytest.raises(InputError, match='contains no result of this plan yet'):
         read_units(runner.units)
 
 
@@ -534,9 +534,9 @@ def write_cifar(root, classes=CLASSES, pictures=1):
 @pytest.mark.parametrize(
     'classes, message',
     [
-        (CLASSES[:9], 'of 10 classes 1 have no picture: truck'),
-        ((*CLASSES[:9], 'lorry'), 'lorry is no class of it'),
-        (CLASSES, '5,000 pictures of each class: airplane 1, automobile 1'),
+        (CLASSES[:9], 'of 10 classes 1 have no image: truck'),
+        ((*CLASSES[:9], 'lorry'), 'lorry is not a class of it'),
+        (CLASSES, '5,000 images per class: airplane 1, automobile 1'),
     ],
 )
 def test_another_folder_is_refused_before_training(classes, message, tmp_path):

@@ -19,17 +19,32 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', help='config of a classification that mixes batches')
-    add('--batches', type=int, default=1, help='how many are drawn; default 1')
-    add('--images', type=int, default=8, help='shown of each; default 8')
-    add('--checkpoint', metavar='FILE', help='weights, for the shares that arrive')
+    add('config', help='config of a classifier that mixes batches')
+    add('--batches', type=int, default=1, help='number of batches to draw (default: 1)')
+    add(
+        '--images',
+        type=int,
+        default=8,
+        help='number of images to show of each batch (default: 8)',
+    )
+    add(
+        '--checkpoint',
+        metavar='FILE',
+        help='weights, to show the traced label shares too',
+    )
     add('--out', type=Path, default=Path('batches'), metavar='DIR')
-    add('--seed', type=int, default=0, help='of the order of images and all draws')
+    add(
+        '--seed',
+        type=int,
+        default=0,
+        help='seed of the order of images and of all random draws',
+    )
     add(
         '--weights',
         choices=('auto', 'raw', 'ema'),
         default='auto',
-        help='raw, or averaged by EMAHook; auto: averaged where there are any',
+        help='weights to use: raw, or ema (averaged by EMAHook); auto: ema if the file '
+        'has them',
     )
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     args = parser.parse_args()
@@ -69,7 +84,10 @@ def browse(args: argparse.Namespace) -> None:
         if batch.known:
             print(f'area: mean {area.mean():.3f}, {area.min():.3f} to {area.max():.3f}')
         else:
-            print('the augment keeps no record: the area is that of the labels')
+            print(
+                'the augment does not record its mask: the area is taken from the '
+                'labels'
+            )
         print(format_table(number_table(rows, batch.known), left=(0, 1)))
         print(path)
 

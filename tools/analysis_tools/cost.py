@@ -46,23 +46,32 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('configs', nargs='+', metavar='CONFIG', help='of classifiers')
-    add('--size', type=int, help="pixels of a side; default: the config's")
-    add('--throughput', action='store_true', help='time inference and training too')
-    add('--control', metavar='CONFIG', help='what ratios are to; default: the first')
-    add('--batch-size', type=int, default=8, help='images of a step (default: 8)')
-    add('--amp', action='store_true', help='autocast to bfloat16')
+    add('configs', nargs='+', metavar='CONFIG', help='configs of classifiers')
+    add('--size', type=int, help="side of the image in pixels; default: the config's")
+    add(
+        '--throughput',
+        action='store_true',
+        help='also measure the speed of inference and training',
+    )
+    add(
+        '--control',
+        metavar='CONFIG',
+        help='config that ratios refer to (default: the first)',
+    )
+    add('--batch-size', type=int, default=8, help='images per step (default: 8)')
+    add('--amp', action='store_true', help='use autocast to bfloat16')
     add('--device', choices=['cpu', 'cuda'], help='default: the GPU if there is one')
-    add('--threads', type=int, help="of the CPU; default: PyTorch's")
+    add('--threads', type=int, help="CPU threads; default: PyTorch's")
     add('--warm-up', type=int, default=10, help='steps before the timing (default: 10)')
-    add('--repeats', type=int, default=20, help='steps that count (default: 20)')
+    add('--repeats', type=int, default=20, help='timed steps (default: 20)')
     add(
         '--clock',
         default='wall',
         choices=['wall', 'work'],
-        help='work: of this process alone, for a busy CPU (default: wall)',
+        help='wall: elapsed time; work: CPU time of this process, for a busy CPU '
+        '(default: wall)',
     )
-    add('--json', metavar='FILE', help='all figures, samples in seconds')
+    add('--json', metavar='FILE', help='write all figures to FILE, times in seconds')
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     options = parser.parse_args(arguments)
     for name in ('size', 'batch_size', 'threads', 'repeats'):
@@ -71,7 +80,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     if options.warm_up < 0:
         parser.error('--warm-up takes 0 or more')
     if options.control and not options.throughput:
-        parser.error('--control is for --throughput')
+        parser.error('--control is used with --throughput only')
     return options
 
 
@@ -94,8 +103,8 @@ def build(cfg: 'Config', path: str) -> 'nn.Module':
     kind = cfg.get('model', {}).get('type')
     if scope != 'mmpretrain' or kind is None:
         raise UnsupportedError(
-            f'{path}: {kind} of {scope} is no classifier, of which alone costs are '
-            f'counted. {advice}'
+            f'{path}: {kind} of {scope} is not a classifier, and costs are counted for '
+            f'classifiers only. {advice}'
         )
     import_host(scope)
     init_default_scope(scope)
@@ -108,8 +117,8 @@ def build(cfg: 'Config', path: str) -> 'nn.Module':
     model = MODELS.build(settings)
     if not isinstance(model, BaseClassifier):
         raise UnsupportedError(
-            f'{path}: {kind} is no classifier, of which alone costs are counted. '
-            f'{advice}'
+            f'{path}: {kind} is not a classifier, and costs are counted for '
+            f'classifiers only. {advice}'
         )
     return model
 
@@ -130,7 +139,7 @@ def cost_of(path: str, options: argparse.Namespace) -> dict[str, Any]:
     backbone = cfg.model.get('backbone') or cfg.model
     size = options.size or image_size(cfg)
     if size is None:
-        raise InputError(f'{path} does not say the size of its images: add --size.')
+        raise InputError(f'{path} does not set the size of its images: add --size.')
     cost = count(model, size)
     return dict(
         name=Path(path).stem,

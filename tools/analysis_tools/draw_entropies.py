@@ -36,7 +36,10 @@ def parse_args() -> argparse.Namespace:
     add('images', help='an image, or a folder of images at any depth')
     add('--networks', nargs='+', default=[], metavar='NAME=CHECKPOINT')
     add(
-        '--out', type=Path, default=Path('entropies.png'), help='the picture; a CSV too'
+        '--out',
+        type=Path,
+        default=Path('entropies.png'),
+        help='figure to write; a CSV file is written next to it',
     )
     add_random_options(parser)
     add_network_options(parser)
@@ -122,7 +125,8 @@ def run(args: argparse.Namespace) -> None:
         if most and len(bits) != len(most):
             raise InputError(
                 f'{name} has {len(bits)} layers and {next(iter(found))} {len(most)}: '
-                'panels are layers, so draw them one by one.'
+                'one figure needs networks with the same number of layers, so draw '
+                'them one by one.'
             )
         most = [max(pair) for pair in zip(bits, most or bits)]
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -46,9 +46,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('checkpoint', nargs='?', help='of a DHVT')
+    add('checkpoint', nargs='?', help='checkpoint of a DHVT')
     add('images', help='an image, or a folder of images at any depth')
-    add('--out', type=Path, default='.', help='folder for the pictures and the CSV')
+    add('--out', type=Path, default='.', help='folder for the figures and the CSV file')
     add_random_options(parser)
     add_network_options(parser)
     args = parser.parse_args()

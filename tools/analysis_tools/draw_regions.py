@@ -38,23 +38,43 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('checkpoint', help='of EsViT, or of any classification')
-    add('image', help='file of an image')
-    add('other', nargs='?', help='file of a different image; default: the mirror image')
-    add('--pairs', type=int, default=10, help='pairs of regions that are drawn')
+    add('checkpoint', help='checkpoint of EsViT or of any classifier')
+    add('image', help='image file')
+    add('other', nargs='?', help='another image file; default: the mirrored image')
+    add('--pairs', type=int, default=10, help='number of region pairs to draw')
     add(
-        '--mutual', action='store_true', help="only pairs that are each other's nearest"
+        '--mutual',
+        action='store_true',
+        help="draw only pairs that are each other's nearest",
     )
-    add('--mass', type=float, default=0.6, help='share of the attention that is drawn')
-    add('--query', type=int, nargs=2, metavar=('ROW', 'COL'), help='token, from 0')
-    add('--layer', type=int, default=-1, help='attention; default: -1, the last')
-    add('--out', type=Path, default='.', help='folder for <image>_regions.png and …')
+    add(
+        '--mass', type=float, default=0.6, help='fraction of the attention mass to draw'
+    )
+    add(
+        '--query',
+        type=int,
+        nargs=2,
+        metavar=('ROW', 'COL'),
+        help='row and column of the query token, from 0',
+    )
+    add(
+        '--layer',
+        type=int,
+        default=-1,
+        help='attention layer to draw (default: -1, the last)',
+    )
+    add(
+        '--out',
+        type=Path,
+        default='.',
+        help='folder for the figures (<image>_regions.png, …)',
+    )
     add_network_options(parser)
     args = parser.parse_intermixed_args()  # OTHER may come after options
     if args.pairs < 1 or not 0 < args.mass <= 1:
-        parser.error('--pairs takes 1 or more, --mass a share above 0 to 1')
+        parser.error('--pairs takes 1 or more, --mass a fraction above 0 and at most 1')
     if args.mutual and not args.other:
-        parser.error('--mutual is for two images')
+        parser.error('--mutual needs two images: give OTHER')
     return args
 
 

@@ -18,28 +18,36 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', help='config of the run, EsViT or any classification')
-    add('checkpoint', nargs='?', help='weights; without it they are random')
+    add('config', help='config of the run: EsViT or any classifier')
+    add('checkpoint', nargs='?', help='weights; without it the weights are random')
     add(
         '--weights',
         choices=WEIGHT_CHOICES,
         default='auto',
-        help="EsViT's teacher or student, a classification's raw weights or those that "
-        'EMAHook averaged (ema); auto: teacher or else ema, where there are any',
+        help='weights to use: teacher or student of EsViT, raw or ema (averaged by '
+        'EMAHook) of a classifier; auto: teacher, else ema, else raw',
     )
     add(
         '--features',
         choices=FEATURE_CHOICES,
         default='view',
-        help='view: class token or mean of the map; blocks: those of a linear probe; '
-        'pixels: the normalised images, whatever the weights',
+        help='view: class token or mean of the map; blocks: the features of a linear '
+        'probe; pixels: the normalised images, independent of the weights',
     )
     add('--ks', type=int, nargs='+', metavar='K', help='numbers of neighbours')
-    add('--temperature', type=float, help='of the votes')
-    add('--bank', metavar='DIR', help='known images: a folder for each class')
-    add('--queries', metavar='DIR', help='images to classify, likewise')
-    add('--seed', type=int, default=0, help='of random weights')
-    add('--json', metavar='FILE', help='write settings and accuracies')
+    add('--temperature', type=float, help='temperature of the votes')
+    add(
+        '--bank',
+        metavar='DIR',
+        help='labelled images: a folder with one folder per class',
+    )
+    add(
+        '--queries',
+        metavar='DIR',
+        help='images to classify: a folder with one folder per class',
+    )
+    add('--seed', type=int, default=0, help='seed of random weights')
+    add('--json', metavar='FILE', help='write settings and accuracies to FILE')
     add(
         '--cfg-options',
         nargs='+',

@@ -19,28 +19,30 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add('config', help='config of a classification')
-    add('checkpoint', nargs='?', help='weights; without it they are random')
-    add('--pairs', type=int, default=16, help='mixed images; default 16')
-    add('--seed', type=int, default=0, help='of images, masks and random weights')
+    add('config', help='config of a classifier')
+    add('checkpoint', nargs='?', help='weights; without it the weights are random')
+    add('--pairs', type=int, default=16, help='number of mixed images (default: 16)')
+    add('--seed', type=int, default=0, help='seed of images, masks and random weights')
     add('--out', type=Path, default='microscope.html', metavar='FILE.html')
     add(
         '--images',
         metavar='DIR',
-        help='other images: a folder for each class, or images of no class, which '
-        'then is what the model says of the whole image',
+        help='use other images: one folder per class, or images without classes, whose '
+        'labels are then the predictions for the whole images',
     )
     add(
         '--split',
         choices=('train', 'val', 'test'),
         default='val',
-        help="whose images and pipeline; 'train' has the label maps of Token Labeling",
+        help="split to take images and pipeline from; 'train' loads the label maps of "
+        'Token Labeling',
     )
     add(
         '--weights',
         choices=('auto', 'raw', 'ema'),
         default='auto',
-        help='raw, or averaged by EMAHook; auto: averaged where there are any',
+        help='weights to use: raw, or ema (averaged by EMAHook); auto: ema if the file '
+        'has them',
     )
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     args = parser.parse_args()

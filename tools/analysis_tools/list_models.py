@@ -95,7 +95,7 @@ def insert(text):
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        sys.exit(f'The page has no lines "{BEGIN}" and "{END}": add them first.')
+        sys.exit(f'The page lacks the lines "{BEGIN}" and "{END}": add them first.')
     return f'{head}{BEGIN}\n\n{table()}\n\n{END}{tail}'
 
 
@@ -105,7 +105,10 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        '--write', type=Path, metavar='PAGE', help='a page with both markers'
+        '--write',
+        type=Path,
+        metavar='PAGE',
+        help='page to update, which must have both marker lines',
     )
     options = parser.parse_args(arguments)
     if options.write is None:

@@ -34,15 +34,21 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('checkpoint', nargs='?', help='of EsViT, or of any classification')
-    add('folder', help='of images, at any depth')
-    add('--random', action='store_true', help='random weights of --config instead')
-    add('--pairs', type=int, default=10, help='pairs of regions that are judged')
-    add('--limit', type=int, help='only so many images, spread over the folder')
-    add('--batch', type=int, default=16, help='images at a time')
-    add('--seed', type=int, default=0, help='of jitter and random weights')
-    add('--no-jitter', action='store_true', help='mirror image in grey, no more')
-    add('--json', metavar='FILE', help='write the figures')
+    add('checkpoint', nargs='?', help='checkpoint of EsViT or of any classifier')
+    add('folder', help='folder of images, at any depth')
+    add(
+        '--random', action='store_true', help='use random weights with --config instead'
+    )
+    add('--pairs', type=int, default=10, help='number of region pairs to evaluate')
+    add('--limit', type=int, help='use at most this many images, evenly spaced')
+    add('--batch', type=int, default=16, help='images per batch')
+    add('--seed', type=int, default=0, help='seed of jitter and random weights')
+    add(
+        '--no-jitter',
+        action='store_true',
+        help='make the second view by mirroring and greyscale only',
+    )
+    add('--json', metavar='FILE', help='write the figures to FILE')
     add_network_options(parser)
     args = parser.parse_args()
     if min(args.pairs, args.batch, args.limit or 1) < 1:
@@ -68,7 +74,7 @@ def jittered(picture: 'np.ndarray') -> 'np.ndarray':
 def measure(args: argparse.Namespace) -> dict:
     """Return the results that are printed and written."""
     if not Path(args.folder).is_dir():
-        raise InputError(f"'{args.folder}' is no folder: name one with images.")
+        raise InputError(f"'{args.folder}' is not a folder: name one with images.")
     for path in filter(None, (args.config, args.checkpoint)):
         check_file(path, 'file')
     from mmtlalign.engine.console import filter_known_warnings

@@ -211,7 +211,7 @@ def insert(page: str, text: str) -> str:
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        sys.exit(f'The page has no lines "{BEGIN}" and "{END}": add them first.')
+        sys.exit(f'The page lacks the lines "{BEGIN}" and "{END}": add them first.')
     return f'{head}{BEGIN}\n\n{text}\n\n{END}{tail}'
 
 
@@ -224,12 +224,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--supported',
         metavar='NAMES',
-        help='functions that work without a compiled mmcv, with commas (default: ours)',
+        help='comma-separated functions that work without a compiled mmcv (default: '
+        'those of this package)',
     )
     page = parser.add_mutually_exclusive_group()
-    page.add_argument('--write', type=Path, metavar='PAGE', help='insert the tables')
     page.add_argument(
-        '--check', type=Path, metavar='PAGE', help='fail if not up to date'
+        '--write', type=Path, metavar='PAGE', help='insert the tables into PAGE'
+    )
+    page.add_argument(
+        '--check', type=Path, metavar='PAGE', help='fail if PAGE is not up to date'
     )
     options = parser.parse_args(arguments)
     if options.supported is None:

@@ -9,23 +9,28 @@ from tools.analysis_tools.knn import WEIGHT_CHOICES
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the weights of a checkpoint and for the image size."""
     add = parser.add_argument
-    add('--config', help='config of the run, if it is not in the checkpoint')
+    add('--config', help='config of the run, if the checkpoint does not contain it')
     add(
         '--weights',
         choices=WEIGHT_CHOICES[:-1],
         default='auto',
-        help='as of tools/analysis_tools/knn.py',
+        help='weights to use: teacher or student of EsViT, raw or ema of a classifier; '
+        'auto: teacher, else ema, else raw',
     )
-    add('--size', type=int, help='pixels of a side; default: img_size of the backbone')
+    add(
+        '--size',
+        type=int,
+        help='side of the image in pixels; default: img_size of the backbone',
+    )
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
 
 
 def add_random_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for a control with random weights and for a folder of images."""
     add = parser.add_argument
-    add('--random', action='store_true', help='random weights of --config')
-    add('--seed', type=int, default=0, help='of random weights')
-    add('--limit', type=int, help='only so many images, spread over the folder')
+    add('--random', action='store_true', help='use random weights with --config')
+    add('--seed', type=int, default=0, help='seed of random weights')
+    add('--limit', type=int, help='use at most this many images, evenly spaced')
 
 
 def check_random(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -47,7 +47,9 @@ def read_config(path: str | None, checkpoint: str, options: dict | None) -> Conf
     content = read_checkpoint(checkpoint, 'CHECKPOINT', advice, 'meta')
     text = (content.get('meta') or {}).get('cfg')
     if not text:
-        raise InputError(f'{checkpoint} holds no config: name it, --config FILE.')
+        raise InputError(
+            f'{checkpoint} contains no config: name it with --config FILE.'
+        )
     cfg = Config(read_config_text(text, checkpoint))
     cfg.merge_from_dict(options or {})
     return cfg
@@ -145,9 +147,9 @@ def side_of(regions: Tensor) -> int:
     side = math.isqrt(len(regions))
     if side == 0 or side**2 != len(regions):
         raise InputError(
-            f'{len(regions)} regions are no square grid: regions are the map or the '
-            'tokens of a square image. Of a ViT set out_type=raw '
-            '(--cfg-options model.backbone.out_type=raw).'
+            f'{len(regions)} regions do not form a square grid: regions are the map or '
+            'the tokens of a square image. For a ViT set out_type=raw (--cfg-options '
+            'model.backbone.out_type=raw).'
         )
     return side
 

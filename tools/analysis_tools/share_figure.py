@@ -43,7 +43,8 @@ def draw_shares(rows: list[ShareRow], layers: list[str], path: str | Path) -> No
     for row in rows:
         if len(row.maps) != len(layers):
             raise ValueError(
-                f'{len(row.maps)} maps for {len(layers)} layer names: give one each'
+                f'{len(row.maps)} maps for {len(layers)} layer names: give one name '
+                'per map'
             )
     titles = ['image', 'partner', 'mixed', *layers]
     figure, axes = new_figure(

@@ -83,8 +83,8 @@ def list_cases(
             if 'dense' in variants and (tokens or 0) > options.dense_up_to:
                 variants.remove('dense')
                 notes.append(
-                    f'{model}: {tokens} tokens without the dense form, which keeps '
-                    f'attention maps; --dense-up-to {tokens} takes it along.'
+                    f'{model}: at {tokens} tokens the dense form is left out, because '
+                    f'it stores attention maps; --dense-up-to {tokens} includes it.'
                 )
             cases.append((case, variants))
     return cases, list(dict.fromkeys(notes))
@@ -100,8 +100,8 @@ def lengths_of(
     if network.patch is not None:
         return asked, []
     note = (
-        f'{model}: not at {", ".join(map(str, asked))} tokens, but with its own '
-        f'{network.size} pixels; only plain transformers keep their number of tokens.'
+        f'{model}: measured not at {", ".join(map(str, asked))} tokens, but with its '
+        f'own {network.size} pixels; --lengths applies to plain transformers only.'
     )
     return [network.tokens], [note]
 
@@ -147,7 +147,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         'models',
         nargs='*',
         metavar='MODEL',
-        help=f'default: deit-small swin-tiny; known: {names}',
+        help=f'models to measure (default: deit-small swin-tiny); known: {names}',
     )
     several = dict(nargs='+', metavar='NAME')
     add(
@@ -169,8 +169,8 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         **several,
         choices=ATTENTIONS,
         default=['stock'],
-        help=f'of the variants of this package: {", ".join(ATTENTIONS)}, as of '
-        'FastAttentionHook (default: stock, the backbone as it is)',
+        help=f'attention of the variants of this package: {", ".join(ATTENTIONS)}, as '
+        'in FastAttentionHook (default: stock, the unchanged backbone)',
     )
     add(
         '--variants',
@@ -180,32 +180,47 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         default=[name for name in VARIANTS if name != 'ema'],
         help=f'{", ".join(VARIANTS)} (default: all but ema)',
     )
-    add('--threads', **numbers, default=[1], help='of the CPU (default: 1)')
+    add('--threads', **numbers, default=[1], help='CPU threads (default: 1)')
     add('--device', default='cpu', choices=['cpu', 'cuda'])
-    add('--compile', action='store_true', help='torch.compile; default: eager')
-    add('--lengths', **numbers, help='tokens of plain transformers: 197 577 1025 4097')
+    add('--compile', action='store_true', help='use torch.compile; default: eager')
+    add(
+        '--lengths',
+        **numbers,
+        help='numbers of tokens of plain transformers, such as 197 577 1025 4097',
+    )
     add(
         '--dense-up-to',
         type=int,
         default=1025,
         metavar='N',
-        help='tokens up to which the dense form is run (default: 1025)',
+        help='largest number of tokens for the dense form (default: 1025)',
     )
-    add('--batch', type=int, default=8, help='images of the usual size (default: 8)')
+    add(
+        '--batch',
+        type=int,
+        default=8,
+        help='batch size at the usual image size (default: 8)',
+    )
     add('--repeats', type=int, default=9, help='rounds (default: 9)')
     add(
         '--steps-per-sample',
         type=int,
         default=1,
         metavar='N',
-        help='steps between two waits for the GPU, of which the mean counts; with 10 '
-        'the host may run ahead as in training (default: 1)',
+        help='steps per sample, between two synchronisations with the GPU; the sample '
+        'is their mean. With 10, the host may run ahead as in training (default: 1)',
     )
     add('--clock', default='work', choices=['work', 'wall'], help='default: work')
-    add('--sync-check', action='store_true', help='say which steps wait for the GPU')
-    add('--profile', action='store_true', help='say which operations take the time')
-    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
-    add('--plot', metavar='FILE.png', help='ratios, and cost over length')
+    add('--sync-check', action='store_true', help='report which steps wait for the GPU')
+    add('--profile', action='store_true', help='report which operations take the time')
+    add(
+        '--json', metavar='FILE', help='write all samples to FILE, in seconds and bytes'
+    )
+    add(
+        '--plot',
+        metavar='FILE.png',
+        help='draw the ratios, and the cost over the number of tokens',
+    )
     options = parser.parse_args(arguments)
     asked = options.models or ['deit-small', 'swin-tiny']
     options.models = [name for group in asked for name in GROUPS.get(group, [group])]
@@ -226,7 +241,7 @@ def problems(options: argparse.Namespace) -> Iterator[str]:
     """Yield messages about wrong arguments: the value, the rule, the remedy."""
     unknown = sorted(set(options.models) - set(MODELS))
     if unknown:
-        yield f'unknown models {unknown}; known are {", ".join([*GROUPS, *MODELS])}'
+        yield f'unknown models {unknown}; choose from {", ".join([*GROUPS, *MODELS])}'
         return
     counts = 'batch repeats threads lengths dense_up_to steps_per_sample'
     for name in counts.split():
@@ -241,22 +256,22 @@ def problems(options: argparse.Namespace) -> Iterator[str]:
         for length in options.lengths or [] if network.patch else []:
             if math.isqrt(length - 1) ** 2 != length - 1 or length < 2:
                 yield (
-                    f'--lengths {length}: a class token and a square of patches, such '
-                    'as 197, 577, 1025 or 4097'
+                    f'--lengths {length}: give a square number of patches plus one '
+                    'class token, such as 197, 577, 1025 or 4097'
                 )
     if 'mmpretrain' not in options.variants:
-        yield '--variants takes mmpretrain among others: ratios are to plain CutMix'
+        yield '--variants must include mmpretrain: ratios refer to its plain CutMix'
     if options.batch % 2 and 'timm' in options.variants:
         yield (
-            f"--batch {options.batch}: timm's CutMix takes an even number; change it, "
+            f"--batch {options.batch}: timm's CutMix needs an even number; change it, "
             'or leave timm out of --variants'
         )
     if options.device == 'cuda' and not torch.cuda.is_available():
-        yield '--device cuda: PyTorch finds no GPU here; take --device cpu'
+        yield '--device cuda: PyTorch finds no GPU here; use --device cpu'
     if options.device == 'cpu' and 'fp16' in options.precision:
-        yield '--precision fp16 is for --device cuda; on a CPU take bf16'
+        yield '--precision fp16 needs --device cuda; use bf16 on a CPU'
     if options.sync_check and options.device != 'cuda':
-        yield '--sync-check: only a GPU is waited for; add --device cuda'
+        yield '--sync-check finds waits for a GPU; add --device cuda'
     if options.plot and not options.plot.endswith('.png'):
         yield f'--plot {options.plot}: takes a file that ends with .png'
     if options.plot and find_spec('matplotlib') is None:
@@ -278,7 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
         f'{"compiled" if options.compile else "eager"}'
     )
     found['shares'] = describe_way(torch.device(options.device))
-    print(f'shares move by {found["shares"]}')
+    print(f'label shares are computed by {found["shares"]}')
     for kind in options.measure:
         print(f'{kind}: {MEASURES[kind]}')
     cases, notes = list_cases(options)

@@ -267,28 +267,60 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     numbers = dict(type=int, nargs='+', metavar='N')
-    add('--tokens', **numbers, default=[49, 196, 784], help='of a global crop')
-    add('--batch', **numbers, default=[2, 8], help='images (default: 2 8)')
-    add('--channels', type=int, default=192, help='of features (default: 192)')
-    add('--prototypes', type=int, default=1024, help='default: 1024; recipes: 65536')
+    add(
+        '--tokens',
+        **numbers,
+        default=[49, 196, 784],
+        help='tokens of a global crop (default: 49 196 784)',
+    )
+    add('--batch', **numbers, default=[2, 8], help='batch sizes (default: 2 8)')
+    add('--channels', type=int, default=192, help='feature channels (default: 192)')
+    add(
+        '--prototypes',
+        type=int,
+        default=1024,
+        help='number of prototypes (default: 1024; the recipes have 65536)',
+    )
     swins = ['mini', 'tiny', 'small', 'base']
-    add('--arch', default='mini', choices=[*swins, *VITS], help='of Swin, or a ViT')
+    add(
+        '--arch',
+        default='mini',
+        choices=[*swins, *VITS],
+        help='size of Swin, or a ViT (default: mini)',
+    )
     add(
         '--largest-batch',
         type=int,
         default=0,
         metavar='N',
-        help='measure V+R by V over batches of 1, 2, 4, ... to N; on a CPU choose it '
-        'with the memory in mind (default: 0, not measured)',
+        help='measure V+R relative to V for batches of 1, 2, 4, ... up to N; on a CPU, '
+        'choose N to fit into memory (default: 0, not measured)',
     )
-    add('--step-batch', type=int, default=2, help='images of a whole step; 0: none')
-    add('--size', type=int, default=224, help='pixels of global crops (default: 224)')
-    add('--local-size', type=int, default=96, help='of local crops (default: 96)')
+    add(
+        '--step-batch',
+        type=int,
+        default=2,
+        help='batch size of a whole training step; 0: not measured (default: 2)',
+    )
+    add(
+        '--size',
+        type=int,
+        default=224,
+        help='side of global crops in pixels (default: 224)',
+    )
+    add(
+        '--local-size',
+        type=int,
+        default=96,
+        help='side of local crops in pixels (default: 96)',
+    )
     add('--repeats', type=int, default=3, help='rounds (default: 3)')
-    add('--threads', type=int, default=1, help='default: 1')
+    add('--threads', type=int, default=1, help='CPU threads (default: 1)')
     add('--device', default='cpu', choices=['cpu', 'cuda'])
-    add('--amp', action='store_true', help='autocast to bfloat16')
-    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
+    add('--amp', action='store_true', help='use autocast to bfloat16')
+    add(
+        '--json', metavar='FILE', help='write all samples to FILE, in seconds and bytes'
+    )
     options = parser.parse_args(arguments)
     for name in ('tokens', 'batch', 'channels', 'prototypes', 'repeats', 'threads'):
         given = getattr(options, name)
@@ -298,7 +330,7 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         if getattr(options, name) < 0:
             parser.error(f'--{name.replace("_", "-")} takes 0 or more')
     if options.local_size >= options.size:
-        parser.error('--local-size takes less than --size')
+        parser.error('--local-size must be less than --size')
     return options
 
 

@@ -291,19 +291,31 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('--maps', type=int, default=2048, help='maps that are read (default: 2048)')
-    add('--named', type=int, default=100, help='classes a map names (default: 100)')
-    add('--workers', type=int, default=2, help='processes that read (default: 2)')
-    add('--images', type=int, default=16, help='images through the pipeline, a round')
-    add('--batch', type=int, default=8, help='images of a step (default: 8)')
-    add('--size', type=int, default=224, help='pixels (default: 224)')
-    add('--topk', type=int, default=10, help='classes kept of a token (default: 10)')
+    add('--maps', type=int, default=2048, help='number of maps to read (default: 2048)')
+    add(
+        '--named', type=int, default=100, help='distinct classes per map (default: 100)'
+    )
+    add('--workers', type=int, default=2, help='reading processes (default: 2)')
+    add(
+        '--images',
+        type=int,
+        default=16,
+        help='images per round through the pipeline (default: 16)',
+    )
+    add('--batch', type=int, default=8, help='images per step (default: 8)')
+    add(
+        '--size',
+        type=int,
+        default=224,
+        help='side of the image in pixels (default: 224)',
+    )
+    add('--topk', type=int, default=10, help='classes kept per token (default: 10)')
     add('--repeats', type=int, default=5, help='rounds (default: 5)')
-    add('--threads', type=int, default=1, help='default: 1')
+    add('--threads', type=int, default=1, help='CPU threads (default: 1)')
     add('--device', default='cpu', choices=['cpu', 'cuda'])
-    add('--amp', action='store_true', help='autocast to bfloat16')
-    add('--folder', help='where to write the maps; default: a temporary folder')
-    add('--json', metavar='FILE', help='all samples, in seconds')
+    add('--amp', action='store_true', help='use autocast to bfloat16')
+    add('--folder', help='folder to write the maps to; default: a temporary folder')
+    add('--json', metavar='FILE', help='write all samples to FILE, in seconds')
     options = parser.parse_args(arguments)
     for name in ('named', 'workers', 'images', 'batch', 'topk', 'repeats', 'threads'):
         if getattr(options, name) < 1:

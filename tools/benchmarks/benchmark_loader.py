@@ -282,19 +282,25 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('images', metavar='FOLDER', help='of JPEG or PNG files, at any depth')
+    add('images', metavar='FOLDER', help='folder of JPEG or PNG files, at any depth')
     add('--config', default=CONFIG, help=f'default: {RECIPE}')
-    add('--count', type=int, default=128, help='images of a round (default: 128)')
-    add('--batch', type=int, default=32, help='images of a batch (default: 32)')
+    add('--count', type=int, default=128, help='images per round (default: 128)')
+    add('--batch', type=int, default=32, help='batch size (default: 32)')
     add('--repeats', type=int, default=9, help='rounds (default: 9)')
     add(
         '--long-side',
         type=int,
         metavar='PIXELS',
-        help='rewrite the images in this size first; default: files as they are',
+        help='first resize the images to this longer side; default: use the files '
+        'unchanged',
     )
-    add('--quality', type=int, default=95, help='of such JPEG files (default: 95)')
-    add('--json', metavar='FILE', help='all samples, in seconds')
+    add(
+        '--quality',
+        type=int,
+        default=95,
+        help='JPEG quality of the resized images (default: 95)',
+    )
+    add('--json', metavar='FILE', help='write all samples to FILE, in seconds')
     options = parser.parse_args(arguments)
     for problem in problems(options):
         parser.error(problem)
@@ -312,26 +318,28 @@ def problems(options: argparse.Namespace) -> Iterator[str]:
         yield f'--quality {options.quality}: takes 1 to 100'
     if options.count <= options.batch:
         yield (
-            f'--count {options.count}, --batch {options.batch}: a loader is timed from '
-            'its first batch on; take more images, or smaller batches'
+            f'--count {options.count}, --batch {options.batch}: timing starts after '
+            'the first batch, so at least two are needed; take more images, or smaller '
+            'batches'
         )
         return
     if not Path(options.config).is_file():
-        yield f'--config {options.config}: there is no such file; name another'
+        yield f'--config {options.config} does not exist; name another file'
         return
     loader = Config.fromfile(options.config).get('train_dataloader')
     kinds = [step.type for step in loader.dataset.pipeline] if loader else []
     if kinds[:1] != ['LoadImageFromFile'] or 'mmtlalign.LoadLabelMap' in kinds:
         yield (
             f'--config {options.config}: trains with {", ".join(kinds) or "nothing"}; '
-            'the pipeline has to begin with LoadImageFromFile and read no label maps, '
-            'as here are images alone. Take another config, or the control of this'
+            'the pipeline must begin with LoadImageFromFile and must not load label '
+            'maps, because there are only images here. Take another config, or the '
+            'control of this one'
         )
     found = len(list_images(options.images, options.count))
     if found < options.count:
         yield (
-            f'{options.images} has {found} {", ".join(SUFFIXES)} files, --count takes '
-            f'{options.count}; name another folder, or take fewer'
+            f'{options.images} has {found} {", ".join(SUFFIXES)} files, but --count is '
+            f'{options.count}; name another folder, or set a smaller --count'
         )
 
 

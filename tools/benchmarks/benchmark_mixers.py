@@ -38,13 +38,19 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     add('networks', nargs='*', metavar='NETWORK', help=f'default: {" ".join(NETWORKS)}')
     add('--mixers', nargs='+', metavar='NAME', help='default: all')
     add('--targets', nargs='+', choices=TITLES, default=list(TITLES))
-    add('--batch', type=int, default=8, help='images (default: 8)')
+    add('--batch', type=int, default=8, help='batch size (default: 8)')
     add('--repeats', type=int, default=3, help='rounds (default: 3)')
-    add('--threads', type=int, default=1, help='of the CPU (default: 1)')
+    add('--threads', type=int, default=1, help='CPU threads (default: 1)')
     add('--device', default='cpu', choices=['cpu', 'cuda'])
     add('--precision', default='fp32', choices=['fp32', 'bf16'])
-    add('--write', metavar='PAGE', help='a page with both markers')
-    add('--json', metavar='FILE', help='all samples, in seconds and bytes')
+    add(
+        '--write',
+        metavar='PAGE',
+        help='page to update, which must have both marker lines',
+    )
+    add(
+        '--json', metavar='FILE', help='write all samples to FILE, in seconds and bytes'
+    )
     options = parser.parse_args(arguments)
     options.networks = options.networks or NETWORKS
     for name in ('batch', 'repeats', 'threads'):
@@ -69,7 +75,9 @@ def check_names(options: argparse.Namespace) -> None:
     ):
         for name in given:
             if name not in known:
-                sys.exit(f'{kind} {name!r} is not known; choose of {", ".join(known)}.')
+                sys.exit(
+                    f'{kind} {name!r} is not known; choose from {", ".join(known)}.'
+                )
 
 
 def rows(found: dict, options: argparse.Namespace) -> list[list[str]]:
@@ -134,7 +142,7 @@ def insert(page: str, text: str, path: str) -> str:
     head, mark, rest = page.partition(begin)
     _, end, tail = rest.partition(END)
     if not mark or not end:
-        sys.exit(f'The page has no lines "{begin}" and "{END}": add them first.')
+        sys.exit(f'The page lacks the lines "{begin}" and "{END}": add them first.')
     return f'{head}{begin}\n\n{text}\n\n{END}{tail}'
 
 

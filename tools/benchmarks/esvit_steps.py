@@ -98,7 +98,7 @@ def compare_batches(options: argparse.Namespace) -> list[dict]:
             work, wall = timing.take_turns(steps, options.repeats, options.device)
             peaks = {n: peak_bytes(step, options.device) for n, step in steps.items()}
         except (torch.cuda.OutOfMemoryError, MemoryError):
-            print(f'The memory ends below a batch of {batch}.')
+            print(f'Out of memory before a batch of {batch}.')
             break
         row = dict(batch=batch, seconds=work, wall=wall, peak_bytes=peaks)
         row['time_ratio'] = timing.ratios(work['V+R'], work['V'])

@@ -83,7 +83,7 @@ def measure_shapes() -> Iterator[dict]:
         call = (query, key, share, shape[-1] ** -0.5, None, before, 1.0)
         kind = gpu.kind_of('propagate', *call)
         if not gpu.passes(kind):
-            raise SystemExit(f'{name}: the kernel is wrong or does not run')
+            raise SystemExit(f'{name}: the kernel gives wrong results or does not run')
         yield dict(
             layer=name,
             tile=list(kind.block),
@@ -177,13 +177,15 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--shapes', action='store_true')
     parser.add_argument('--tune', action='store_true')
-    parser.add_argument('--json', type=Path, help='times of the shapes')
-    parser.add_argument('--out', type=Path, help='the tuned table')
+    parser.add_argument(
+        '--json', type=Path, help='write the times of the shapes to this file'
+    )
+    parser.add_argument('--out', type=Path, help='write the tuned table to this file')
     options = parser.parse_args(arguments)
     if not (options.shapes or options.tune):
         parser.error('choose --shapes, --tune or both')
     if not torch.cuda.is_available():
-        parser.error('PyTorch finds no GPU here, and only a GPU is measured')
+        parser.error('PyTorch finds no GPU here, but a GPU is needed')
     capability = gpu.capability_of(torch.device('cuda', 0))
     print(f'{torch.cuda.get_device_name()}, torch {torch.__version__}')
     if options.shapes:

@@ -93,9 +93,19 @@ def main(arguments: list[str] | None = None) -> None:
     add('--device', default='cpu', choices=['cpu', 'cuda'])
     add('--dtypes', nargs='+', choices=['float32', 'bfloat16', 'float16'])
     add('--repeats', type=int, default=15, help='rounds (default: 15)')
-    add('--threads', type=int, default=1, help='default: 1')
-    add('--elements', type=int, default=2**21, help='of a map; sets the batch')
-    add('--out', type=Path, default=TIMES, help='default: the file of the package')
+    add('--threads', type=int, default=1, help='CPU threads (default: 1)')
+    add(
+        '--elements',
+        type=int,
+        default=2**21,
+        help='elements of an attention map, which determine the batch size',
+    )
+    add(
+        '--out',
+        type=Path,
+        default=TIMES,
+        help='file to update (default: the one of the package)',
+    )
     options = parser.parse_args(arguments)
     if min(options.repeats, options.threads, options.elements) < 1:
         parser.error('--repeats, --threads and --elements take 1 or more')

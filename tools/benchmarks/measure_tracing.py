@@ -200,10 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add = parser.add_argument
     add('--networks', nargs='+', choices=NETWORKS, default=list(NETWORKS))
-    add('--batch', type=int, default=2, help='images (default: 2)')
+    add('--batch', type=int, default=2, help='batch size (default: 2)')
     add('--repeats', type=int, default=200, help='rounds (default: 200)')
-    add('--steps', type=int, default=1, help='forwards of one time (default: 1)')
-    add('--json', metavar='FILE', help='all figures')
+    add('--steps', type=int, default=1, help='forward passes per timing (default: 1)')
+    add('--json', metavar='FILE', help='write all figures to FILE')
     options = parser.parse_args(arguments)
     if min(options.batch // 2, options.repeats, options.steps) < 1:
         parser.error('--batch takes 2 or more, --repeats and --steps 1 or more')

@@ -56,9 +56,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--check', action='store_true', help='write nothing')
     parser.add_argument(
-        '--keep-counts', action='store_true', help='do not count parameters anew'
+        '--check',
+        action='store_true',
+        help='write nothing; fail if a file is not up to date',
+    )
+    parser.add_argument(
+        '--keep-counts',
+        action='store_true',
+        help='keep the parameter counts instead of counting again',
     )
     options = parser.parse_args(arguments)
     written, stale = set(), []

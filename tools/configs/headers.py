@@ -78,6 +78,9 @@ def read_header(path: Path) -> Header:
             part = 'run'
         parts.setdefault(part, []).append(line if part == 'run' else line.strip())
     if list(parts) != ['title', 'run', *FIELDS]:
-        raise ValueError(f'{path}: {list(parts)} in place of title, run, {FIELDS}')
+        raise ValueError(
+            f'{path}: the header has the parts {list(parts)} instead of title, run, '
+            f'{FIELDS}'
+        )
     run = parts.pop('run')
     return Header(run=run, **{name: ' '.join(text) for name, text in parts.items()})

@@ -21,9 +21,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     kinds = parser.add_subparsers(dest='kind', required=True)
-    classes = kinds.add_parser('classes', help='SPLIT/CLASS/*: classification')
-    masks = kinds.add_parser('masks', help='pictures and label maps: segmentation')
-    coco = kinds.add_parser('coco', help='COCO json files: detection')
+    classes = kinds.add_parser(
+        'classes', help='classification: class folders SPLIT/CLASS/*'
+    )
+    masks = kinds.add_parser('masks', help='segmentation: images and label maps')
+    coco = kinds.add_parser('coco', help='detection: COCO json files')
     for one in (classes, masks, coco):
         one.add_argument('root', type=Path, metavar='DIR')
         one.add_argument(
@@ -35,22 +37,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=['train:trainannot', 'val:valannot'],
         metavar='IMAGES:MASKS',
-        help='folders of the pictures and of their masks',
+        help='folders of the images and of their masks',
     )
     masks.add_argument('--classes', type=int, required=True, metavar='N')
     masks.add_argument(
-        '--img-suffix', default='.jpg', help='as img_suffix of the data set'
+        '--img-suffix',
+        default='.jpg',
+        help='suffix of the images: img_suffix of the data set',
     )
     masks.add_argument(
-        '--seg-map-suffix', default='.png', help='as seg_map_suffix of the data set'
+        '--seg-map-suffix',
+        default='.png',
+        help='suffix of the masks: seg_map_suffix of the data set',
     )
     masks.add_argument(
         '--reduce-zero-label',
         action='store_true',
-        help='0 is nothing and the classes begin at 1',
+        help='id 0 means void, and classes start at 1',
     )
     masks.add_argument(
-        '--ignore', type=int, nargs='*', default=[], help='other ids to be ignored'
+        '--ignore', type=int, nargs='*', default=[], help='other ids to ignore'
     )
     coco.add_argument(
         '--splits',
@@ -59,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             f'annotations/instances_{s}2017.json:{s}2017' for s in ('train', 'val')
         ],
         metavar='JSON:IMAGES',
-        help='annotation files and the folders of their pictures',
+        help='annotation files and the folders of their images',
     )
     return parser.parse_args(argv)
 
@@ -68,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     """Check and print a table."""
     args = parse_args(argv)
     if not args.root.is_dir():
-        sys.exit(f'error: {args.root} is no folder')
+        sys.exit(f'error: {args.root} is not a folder')
     # After the command line is read, because they import PyTorch.
     from tools.dataset_converters.prepare import own_data
     from tools.dataset_converters.prepare.check_report import CheckReport

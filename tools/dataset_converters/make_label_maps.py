@@ -21,21 +21,43 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add('images', type=Path, help='folder of the images, such as data/imagenet/train')
-    add('out', type=Path, help='folder of the store')
-    add('--annotator', required=True, help='timm:NAME or mmpretrain:NAME')
-    add('--checkpoint', help='its weights; default: those its library publishes')
-    add('--size', type=int, nargs='+', default=[224], help='pixels: side, or rows cols')
-    add('--mean', type=float, nargs=3, help='of RGB, in 0 to 1')
-    add('--std', type=float, nargs=3, help='of RGB, in 0 to 1')
-    add('--classes', type=Path, help="file with the annotator's classes, one a line")
-    add('--topk', type=int, default=5, help='classes kept in each cell')
-    add('--centre-crop', action='store_true', help='annotate the centre, as officially')
-    add('--shard-size', type=int, default=4096, help='images a file')
+    add('out', type=Path, help='folder of the label map store')
+    add(
+        '--annotator',
+        required=True,
+        help='network that makes the maps: timm:NAME or mmpretrain:NAME',
+    )
+    add(
+        '--checkpoint',
+        help='weights of the annotator; default: those its library publishes',
+    )
+    add(
+        '--size',
+        type=int,
+        nargs='+',
+        default=[224],
+        help='input size in pixels: side, or rows and columns (default: 224)',
+    )
+    add('--mean', type=float, nargs=3, help='mean of R, G, B, in 0 to 1')
+    add('--std', type=float, nargs=3, help='standard deviation of R, G, B, in 0 to 1')
+    add('--classes', type=Path, help="file with the annotator's classes, one per line")
+    add('--topk', type=int, default=5, help='classes kept per cell (default: 5)')
+    add(
+        '--centre-crop',
+        action='store_true',
+        help='annotate the centre crop, as the official code does',
+    )
+    add(
+        '--shard-size',
+        type=int,
+        default=4096,
+        help='images per file of the store (default: 4096)',
+    )
     add('--batch-size', type=int, default=32)
     add('--workers', type=int, default=2, help='processes that read images')
     add('--device', help='default: cuda if there is one, else cpu')
-    add('--part', default='0/1', help='I/N: process I of N that share the work')
-    add('--dry-run', action='store_true', help='only say how large it will be')
+    add('--part', default='0/1', help='I/N: run as process I of N that share the work')
+    add('--dry-run', action='store_true', help='only print the size of the store')
     args = parser.parse_args(argv)
     try:
         args.part = tuple(map(int, args.part.split('/')))
@@ -43,9 +65,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     except ValueError:
         parser.error(f'--part {args.part}: write I/N, such as 0/4')
     if not 0 <= first < parts:
-        parser.error(f'--part {first}/{parts}: I counts from 0 to N-1')
+        parser.error(f'--part {first}/{parts}: I must be from 0 to N-1')
     if len(args.size) > 2 or min(args.size) < 1:
-        parser.error(f'--size {args.size}: one side, or rows and columns')
+        parser.error(f'--size {args.size}: give one side, or rows and columns')
     return args
 
 
@@ -70,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     )
     annotator.model.to(args.device)
     if args.classes and not args.classes.is_file():
-        raise InputError(f'--classes {args.classes}: there is no such file')
+        raise InputError(f'--classes {args.classes} does not exist; name another file')
     classes = args.classes.read_text().splitlines() if args.classes else None
     metadata = make.plan_store(
         images, annotator, args.topk, args.shard_size, classes, args.device
@@ -85,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
         shards = metadata.shards
         finished = shards - len(store.missing_shards())
         if finished:
-            print(f'{finished} of {shards} files are there already, and verified')
+            print(f'{finished} of {shards} files already exist and are verified')
     store = make.annotate(
         args.out,
         images,
@@ -100,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
     if damaged:
         raise InputError(
             f'{len(damaged)} files of {args.out} are damaged right after they were '
-            'written: look at the disk, then run this again.'
+            'written: check the disk, then run this again.'
         )
     if missing:
         print(f'{len(missing)} of {metadata.shards} files are left to other parts.')
@@ -115,7 +137,7 @@ def main() -> None:
     except InputError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
-        sys.exit('\nstopped: run it again to go on')
+        sys.exit('\nstopped: run it again to continue')
 
 
 if __name__ == '__main__':

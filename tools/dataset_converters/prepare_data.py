@@ -31,20 +31,30 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('name', choices=NAMES)
     parser.add_argument(
-        '--root', type=Path, metavar='DIR', help='the folder; default as in the configs'
+        '--root',
+        type=Path,
+        metavar='DIR',
+        help='data folder to make or check (default: the one in the configs)',
     )
     parser.add_argument(
-        '--archives', type=Path, metavar='DIR', help='where the archives lie'
+        '--archives',
+        type=Path,
+        metavar='DIR',
+        help='folder with the downloaded archives',
     )
-    parser.add_argument('--check-only', action='store_true', help='make nothing')
+    parser.add_argument(
+        '--check-only', action='store_true', help='only check an existing folder'
+    )
     parser.add_argument(
         '--full', action='store_true', help='decode every file, not a sample of 200'
     )
     parser.add_argument(
-        '--subset', action='store_true', help='a part of the published data is fine'
+        '--subset', action='store_true', help='accept a part of the published data'
     )
     parser.add_argument(
-        '--address', metavar='URL', help='a mirror of your own to download from'
+        '--address',
+        metavar='URL',
+        help='mirror to download from, instead of the official address',
     )
     return parser.parse_args()
 
@@ -63,12 +73,12 @@ def main() -> None:
         if not args.check_only and not root.exists():
             make_data_set(data, root, args.archives, args.address)
         elif args.archives and not args.check_only:
-            print(f'{root} exists: it is checked, and nothing is unpacked.')
+            print(f'{root} exists: it is only checked, and nothing is unpacked.')
         passed = check_data_set(data, root, args.subset, args.full)
     except InputError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
-        sys.exit('\nstopped; nothing was left behind')
+        sys.exit('\nstopped; unfinished files were removed')
     sys.exit(0 if passed else 1)
 
 

@@ -104,8 +104,8 @@ def write_quickstart(
         old = root / 'stamp.json'
         if not old.is_file():
             raise FileExistsError(
-                f'{root} holds files that are not of the quickstart (no stamp.json): '
-                'move them away or name another folder'
+                f'{root} contains files that are not of the quickstart (no '
+                'stamp.json): move them or name another folder'
             )
         if json.loads(old.read_text()) == stamp:
             return False

@@ -104,7 +104,7 @@ def differences(old: dict, new: dict) -> list[str]:
         first, second = ([text_of(o) for o in c.get('outputs', ())] for c in cells)
         alike = len(first) == len(second) and all(map(same_text, first, second))
         if not alike:
-            found.append(f'cell {number}: it says\n{second}\nand had said\n{first}')
+            found.append(f'cell {number} has the output\n{second}\nbut had\n{first}')
     return found
 
 
@@ -127,7 +127,9 @@ def main() -> None:
     """Run a notebook; write its outputs, or compare them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument('notebook', type=Path)
-    parser.add_argument('--check', action='store_true', help='write nothing, compare')
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing, only compare the outputs'
+    )
     args = parser.parse_args()
     if not args.notebook.is_file():
         parser.error(f'{args.notebook} does not exist: give the path of a notebook')

@@ -114,7 +114,10 @@ class Context:
         """Number of classes of the networks."""
         for _, head in class_heads(self.classifiers['model']):
             return head.num_classes
-        raise InputError('The classifier does not say how many classes it has.')
+        raise InputError(
+            'The head of the classifier has no num_classes, so the number of classes '
+            'is unknown: evaluate a classifier of mmpretrain.'
+        )
 
     @cached_property
     def dataset(self) -> Any:

@@ -31,8 +31,8 @@ def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
         if path.exists():
             return _config_of(context, path), str(path)
     return None, (
-        f'neither {context.data / VOC} nor {context.data / COCO[0]} is there; name '
-        'another by --objects'
+        f'neither {context.data / VOC} nor {context.data / COCO[0]} exists; name '
+        'another with --objects'
     )
 
 
@@ -60,9 +60,9 @@ def _config_of(context: Context, path: Path) -> dict[str, Any]:
         prefix = dict(img_path=str(context.data / 'imagenet'))
         return dict(type=BOXES, ann_file=str(path), data_prefix=prefix)
     raise InputError(
-        f"--objects '{path}' is no file of COCO's instances (.json), no folder of "
-        'Pascal VOC with SegmentationClass, and has no boxes of ImageNet (a folder of '
-        '.xml, or localization.txt). Name one of them.'
+        f"--objects '{path}' is not a COCO instances file (.json), not a folder of "
+        'Pascal VOC with SegmentationClass, and has no ImageNet boxes (a folder of '
+        '.xml, or localization.txt). Name one of these.'
     )
 
 

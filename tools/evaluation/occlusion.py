@@ -284,7 +284,9 @@ def check_maps(source: str, images: int) -> None:
     try:
         maps = np.load(source, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise InputError(f'--saliency {source} holds no numbers: {form}') from error
+        raise InputError(
+            f'--saliency {source} cannot be read as numbers: {form}'
+        ) from error
     numbers = isinstance(maps, np.ndarray) and maps.dtype.kind in 'fiu'
     if not numbers or maps.ndim != 3 or len(maps) != images:
         shape = getattr(maps, 'shape', None)
@@ -293,8 +295,9 @@ def check_maps(source: str, images: int) -> None:
     good &= maps.sum((1, 2)) > 0
     if not good.all():
         raise InputError(
-            f'--saliency {source}: map {int(np.argmin(good))} is not finite, negative '
-            'somewhere, or 0 everywhere, so it ranks no patches. Make it anew.'
+            f'--saliency {source}: map {int(np.argmin(good))} is not finite, has '
+            'negative values, or is 0 everywhere, so it cannot rank patches. Make it '
+            'again.'
         )
 
 

@@ -113,7 +113,7 @@ def measure(
     for item in items:
         reason = item.missing(context)
         if results.has(item, fingerprint(context, item)):
-            say(f'{item.name}: kept from before')
+            say(f'{item.name}: earlier result kept')
         elif reason:
             results.put(item, '', skipped=reason)
         else:
@@ -181,7 +181,7 @@ def measure_conditions(
     parts = context.parts('images', settings)
     done = parts.saved_indices()
     if done:
-        say(f'{name}: {len(done)} of {len(indices)} images kept from before')
+        say(f'{name}: earlier results of {len(done)} of {len(indices)} images kept')
     versions = tuple(c.version for c in conditions if c.version is not None)
     share = context.own_share(indices, done)
     with track('images', len(share)) as count:

@@ -65,8 +65,8 @@ def choose(suites: Sequence[str], names: Sequence[str] | None) -> list[Item]:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f'Did you mean {near[0]!r}? ' if near else ''
             raise InputError(
-                f'--items {name}: no item of --suite {" ".join(suites)}. {hint}Its '
-                f'items: {", ".join(known)}.'
+                f'--items {name}: --suite {" ".join(suites)} has no such item. '
+                f'{hint}Its items: {", ".join(known)}.'
             )
     return [item for item in found if not names or item.name in names]
 
@@ -81,8 +81,8 @@ def check(context: Context) -> None:
     if classes and classes != context.num_classes:
         raise InputError(
             f'The test set has {classes} classes, the network {context.num_classes}: '
-            'its labels would be those of other classes. Correct data_root, or give '
-            'the config that the network was trained with.'
+            'its labels would refer to other classes. Correct data_root, or give the '
+            'config that the network was trained with.'
         )
     context.check_classes()
     if context.options.saliency != 'self':

@@ -52,14 +52,14 @@ class TestSet(MeasuredItem):
         """Return a message if the classes differ or the data are missing."""
         if context.num_classes != CLASSES:
             return (
-                f'it has the {CLASSES} classes of ImageNet, the network '
+                f'it has the {CLASSES} classes of ImageNet, but the network has '
                 f'{context.num_classes}'
             )
         path = context.data / self.folder
         if not path.is_dir():
             return (
-                f'{path} is not there: python tools/dataset_converters/prepare_data.py '
-                f'{self.target}'
+                f'{path} does not exist: python '
+                f'tools/dataset_converters/prepare_data.py {self.target}'
             )
         return None
 
@@ -186,7 +186,11 @@ class OutOfDistribution(TestSet):
         clean = context.data / 'imagenet' / 'val'
         if reason := super().missing(context):
             return reason
-        return None if clean.is_dir() else f'{clean} is not there, its other half'
+        return (
+            None
+            if clean.is_dir()
+            else f'{clean} does not exist, and its images are the in-distribution half'
+        )
 
     def classes(self) -> Sequence[int]:
         """Return the 200 classes."""

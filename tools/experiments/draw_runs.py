@@ -11,12 +11,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 def main() -> None:
     """Draw a figure of each run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('out', type=Path, help='folder for <name of the run>.png')
-    parser.add_argument('runs', type=Path, nargs='+', help='work directories')
+    parser.add_argument(
+        'out', type=Path, help='folder for the figures, <name of the run>.png'
+    )
+    parser.add_argument(
+        'runs', type=Path, nargs='+', help='work directories of the runs'
+    )
     args = parser.parse_args()
     missing = [str(run) for run in args.runs if not run.is_dir()]
     if missing:
-        sys.exit(f'error: {", ".join(missing)} is no folder; check the path')
+        sys.exit(f'error: {", ".join(missing)} is not a folder; check the path')
     # What imports PyTorch comes after the command line.
     from mmtlalign.engine.console import filter_known_warnings
 

@@ -190,8 +190,8 @@ def checkpoint_at(folder: Path, step: int) -> Path:
     for path in (p for p in folder.glob('*_*.pth') if _step(p) == step):
         return path
     raise JobError(
-        f'{folder} keeps no checkpoint of step {step}. Remove the folder, so that the '
-        'run is done again.'
+        f'{folder} has no checkpoint of step {step}. Remove the folder, so that the '
+        'run is repeated.'
     )
 
 

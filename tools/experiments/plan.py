@@ -130,8 +130,8 @@ class Plan:
         """
         if not self.smoke:
             raise InputError(
-                f'{file} has no `smoke`, so a short run is not described. Add '
-                "smoke = dict(options={'train_cfg.max_iters': 8}) or leave out --smoke."
+                f'{file} has no `smoke`, so a short run is not defined. Add smoke = '
+                "dict(options={'train_cfg.max_iters': 8}) or leave out --smoke."
             )
         changed = {
             name: {**getattr(self, name), **self.smoke.get(name, {})}
@@ -198,10 +198,10 @@ def plan_from_configs(
         else:
             starts[stem] = Start(stem, config)
     if not tasks or not starts:
-        lacking = 'task: a config that reads `pretrained`'
+        lacking = 'task (a config that reads `pretrained`)'
         if tasks:
-            lacking = 'pretraining config: one that does not read `pretrained`'
-        raise InputError(f'Among {", ".join(configs)} is no {lacking}. Add one.')
+            lacking = 'pretraining config (one that does not read `pretrained`)'
+        raise InputError(f'Among {", ".join(configs)} there is no {lacking}. Add one.')
     if scratch:
         starts[SCRATCH] = Start('from scratch')
     return check_plan(Plan(starts, tasks, tuple(seeds)))
@@ -243,8 +243,8 @@ def check_plan(plan: Plan) -> Plan:
     for name in [*plan.starts, *plan.tasks]:
         if not name.replace('-', '').replace('_', '').replace('.', '').isalnum():
             raise InputError(
-                f'{name!r} names a folder, so it may hold letters, digits, ".", "_" '
-                'and "-" alone. Rename it; the title may be anything.'
+                f'{name!r} is used as a folder name, so it may contain only letters, '
+                'digits, ".", "_" and "-". Rename it; the title may be anything.'
             )
     for start in plan.starts.values():
         if start.config and start.checkpoint:
@@ -260,14 +260,14 @@ def check_plan(plan: Plan) -> Plan:
     for task in plan.tasks.values():
         if task.suite and (task.config or task.options):
             raise InputError(
-                f'task {task.title!r} has a suite, which evaluates the classifiers as '
-                'they are, so config and options are for nothing. Remove them, or the '
-                'suite.'
+                f'task {task.title!r} has a suite, which evaluates the classifiers '
+                'without training, so config and options have no effect. Remove them, '
+                'or the suite.'
             )
         if not 0 < task.after <= 1 or (task.config and task.after != 1):
             raise InputError(
-                f'task {task.title!r} has after={task.after}: it is a share of the '
-                'training in (0, 1], and for suites alone. Correct or remove it.'
+                f'task {task.title!r} has after={task.after}: it must be a fraction of '
+                'the training in (0, 1], and is for suites only. Correct or remove it.'
             )
         unknown = set((task.metrics or {}).values()) - set(task.items)
         if task.suite and task.items and unknown:
@@ -286,7 +286,9 @@ def check_plan(plan: Plan) -> Plan:
                 'there is nothing to train or evaluate from it. Add a config or a task.'
             )
     if len(set(plan.seeds)) != len(plan.seeds) or not plan.seeds:
-        raise InputError(f'seeds={plan.seeds}: name each seed once, and at least one.')
+        raise InputError(
+            f'seeds={plan.seeds}: list at least one seed, and each only once.'
+        )
     if plan.task_seeds is not None and not set(plan.task_seeds) <= set(plan.seeds):
         raise InputError(
             f'task_seeds={plan.task_seeds} are not all among seeds={plan.seeds}, whose '
@@ -333,6 +335,7 @@ def metrics_of(cfg: Config, where: str) -> dict[str, str]:
         columns = dict(bbox='box AP', segm='mask AP')
         return {columns[m]: f'coco/{m}_mAP' for m in columns if m in asked}
     raise InputError(
-        f'{where}: it is not known what {kind} measures; known are Accuracy, IoUMetric '
-        "and CocoMetric. Set metrics={'column': 'name in the log'} of the task."
+        f'{where}: the metrics of {kind} are not known; known are those of Accuracy, '
+        "IoUMetric and CocoMetric. Set metrics={'column': 'name in the log'} of the "
+        'task.'
     )

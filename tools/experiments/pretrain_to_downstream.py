@@ -41,34 +41,44 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         action='store_true',
-        help='go on where the last run stopped; without it a run starts afresh and '
-        'an earlier one is renamed',
+        help='continue where the last run stopped; without it a new run starts and the '
+        'earlier one is renamed',
     )
     parser.add_argument(
         '--smoke',
         action='store_true',
-        help='a few steps of every run, as the plan says, to see whether all runs',
+        help='train only a few steps in every run, as the plan defines, to check that '
+        'all runs work',
     )
     parser.add_argument(
-        '--seeds', type=int, nargs='+', help="instead of the plan's, for every stage"
+        '--seeds',
+        type=int,
+        nargs='+',
+        help="seeds for every stage, instead of the plan's",
     )
     parser.add_argument(
-        '--starts', nargs='+', metavar='NAME', help="some of the plan's, by short name"
+        '--starts',
+        nargs='+',
+        metavar='NAME',
+        help='short names of the starts to run, instead of all in the plan',
     )
     parser.add_argument(
         '--table',
         action='store_true',
-        help='print the table of the results that are there, and run nothing',
+        help='only print the table of the existing results',
     )
     parser.add_argument(
         '--figure',
         type=Path,
         metavar='FILE',
-        help='draw the differences of these results to the control, as PNG or SVG',
+        help='only draw the differences of the existing results to the control, as PNG '
+        'or SVG',
     )
     parser.add_argument('--data', help="data folder instead of the plan's")
     parser.add_argument(
-        '--work-dir', type=Path, help='default work_dirs/<name of the plan>'
+        '--work-dir',
+        type=Path,
+        help='work directory (default: work_dirs/<name of the plan>)',
     )
     return parser.parse_args(argv)
 
@@ -91,8 +101,8 @@ def make_plan(args: argparse.Namespace) -> tuple[Plan, str]:
         given.update(starts=choose_starts(plan, args.starts))
     if (args.table or args.figure) and not plan.results:
         raise InputError(
-            f'--table and --figure read results of units, and {args.plan[0]} keeps '
-            'none: its table is in report.md of its work directory. Leave them out.'
+            f'--table and --figure read results of units, but {args.plan[0]} has no '
+            'units: its table is in report.md of its work directory. Leave them out.'
         )
     return dataclasses.replace(plan, **given), name
 
@@ -156,7 +166,7 @@ def main() -> None:
                 print(rehearse(runner), flush=True)
         if work_dir.exists() and any(work_dir.iterdir()) and not args.resume:
             kept = set_aside(work_dir)
-            print(f'Starting afresh; the earlier run is kept as {kept}', flush=True)
+            print(f'Starting a new run; the earlier run is kept as {kept}', flush=True)
         began = time.monotonic()
         runner.run()
         if runner.units:
@@ -165,14 +175,17 @@ def main() -> None:
         summary = summarise(runner, time.monotonic() - began)
         files = write_report(summary, runner)
     except KeyboardInterrupt:
-        print(f'\nStopped. Nothing is lost; to go on:\n\n    {again}')
+        print(f'\nStopped. Nothing is lost; to continue:\n\n    {again}')
         sys.exit(130)
     except (JobError, LookupError) as error:
-        print(f'\n{error}\n\nThe jobs before it are kept; to go on:\n\n    {again}')
+        print(
+            f'\n{error}\n\nThe results of earlier jobs are kept; to continue:\n\n    '
+            f'{again}'
+        )
         sys.exit(1)
     print(f'\n{(work_dir / "table.txt").read_text()}\n{summary["caption"]}')
     if args.smoke:
-        print('A smoke run: too few steps to learn anything.')
+        print('This was a smoke run: too few steps to learn anything.')
     print('\n'.join(map(str, files)))
 
 

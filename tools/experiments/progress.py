@@ -123,8 +123,8 @@ def last_metrics(folder: Path, names: Mapping[str, str]) -> dict[str, float]:
         if any(name in record for name in names.values()):
             return {key: record[name] for key, name in names.items()}
     raise LookupError(
-        f'{folder} holds no record of {", ".join(names.values())}: the run ended '
-        'before its evaluation; run it again'
+        f'{folder} has no record of {", ".join(names.values())}: the run ended before '
+        'its evaluation; run it again'
     )
 
 

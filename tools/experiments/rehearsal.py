@@ -51,8 +51,8 @@ def rehearse(runner: PlanRunner) -> str:
         lines.append(f'{start}: {len(own)} x {_told(seconds)}')
     where = f'{get_device()}, {runner.threads} thread(s)'
     lines.append(
-        f'About {_told(total)} in all on {where} of its own, for the training alone, '
-        f'by {STEPS} steps each.'
+        f'About {_told(total)} in all on {where} without other load, for the training '
+        f'alone, estimated from {STEPS} steps each.'
     )
     return '\n'.join(lines)
 
@@ -71,7 +71,7 @@ def compare_precisions(cfg: Config, amp: bool) -> str:
     }
     told = ', '.join(f'{name} {rate:.0f} images/s' for name, rate in rates.items())
     own = 'mixed precision (--amp)' if amp else 'float32'
-    return f'{told}; faster: {max(rates, key=rates.get)}; the plan takes {own}'
+    return f'{told}; faster: {max(rates, key=rates.get)}; the plan uses {own}'
 
 
 def step_count(cfg: Config) -> int:

@@ -72,7 +72,8 @@ class PlanRunner:
         for job in self.jobs.values():
             if moved := job.load():
                 progress.console.print(
-                    f'{job.name} was begun with other settings; that is kept as {moved}'
+                    f'{job.name} was started with other settings; that run is kept as '
+                    f'{moved}'
                 )
         waiting, running, done = list(self.jobs.values()), {}, set()
         for unit in (unit for unit in self.units.values() if unit.path.is_file()):

@@ -37,7 +37,7 @@ def draw_differences(plan: Plan, units: Sequence[Mapping], path: Path) -> None:
     """
     if not plan.headlines:
         raise InputError(
-            'The plan has no headlines, the columns that a figure shows. Add '
+            'The plan has no headlines, which select the columns of the figure. Add '
             "headlines={'top-1 %': 'accuracy'}."
         )
     check_headlines(plan, units)
@@ -52,8 +52,9 @@ def draw_differences(plan: Plan, units: Sequence[Mapping], path: Path) -> None:
     ]
     if not rows:
         raise InputError(
-            f'There is no unit of the control {plan.control!r} and another start with '
-            'the same seed and version, so there is nothing to compare. Run more.'
+            f'There are no units of the control {plan.control!r} and of another start '
+            'with the same seed and version, so there is nothing to compare. Run more '
+            'units.'
         )
     across = min(len(plan.headlines), ACROSS)
     down = -(-len(plan.headlines) // across)

@@ -56,7 +56,8 @@ def read_units(units: Mapping[str, Unit]) -> list[dict[str, Any]]:
     if not found:
         folder = next(iter(units.values())).path.parent
         raise InputError(
-            f'{folder} holds no result of this plan yet. Run it without --table first.'
+            f'{folder} contains no result of this plan yet. Run the plan without '
+            '--table first.'
         )
     return found
 

@@ -116,8 +116,8 @@ def read_unit(path: Path) -> dict[str, Any]:
         schema = content['schema']
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path} is no result of a unit ({type(error).__name__}: {error}). Restore '
-            'it, or remove it and run the unit again.'
+            f'{path} is not a valid result of a unit ({type(error).__name__}: '
+            f'{error}). Restore it, or remove it and run the unit again.'
         ) from error
     if schema != SCHEMA:
         raise InputError(

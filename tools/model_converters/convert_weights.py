@@ -40,14 +40,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'family',
         choices=sorted(FAMILIES),
         metavar='FAMILY',
-        help='whose names the official file has',
+        help='code base whose parameter names the official file has',
     )
     parser.add_argument('source', metavar='IN', help='checkpoint to read')
     parser.add_argument(
         'target', metavar='OUT', help='checkpoint to write: .pth or .safetensors'
     )
     parser.add_argument(
-        '--reverse', action='store_true', help='from our names to the official ones'
+        '--reverse',
+        action='store_true',
+        help='convert from our names to the official ones',
     )
     parser.add_argument(
         '--key', help='entry of IN that holds the weights, e.g. model_ema, student'
@@ -88,7 +90,7 @@ def convert_file(
     tensors, lines = read_tensors(source, 'IN', advice, keys, bare=not key), []
     if not reverse:
         tensors, wrappers = unwrap(tensors, family)
-        lines += [f'{w!r} taken off {n} names' for w, n in wrappers.items()]
+        lines += [f'removed {w!r} from {n} names' for w, n in wrappers.items()]
     skipped = left_out(tensors, family, reverse)
     if skipped:
         lines.append(f'{len(skipped)} tensors left out: {some_of(skipped)}')

@@ -24,22 +24,22 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--weights',
         choices=WEIGHTS,
         default='auto',
-        help='raw, or averaged by EMAHook; teacher or student of EsViT; auto: the '
-        'teacher, or else averaged ones, if there are any',
+        help='weights to export: raw, or ema (averaged by EMAHook); teacher or student '
+        'of EsViT; auto: teacher, else ema, else raw',
     )
     parser.add_argument(
         '--prefix',
         default='backbone.',
-        help="what the backbone's names begin with in the checkpoint",
+        help="prefix of the backbone's names in the checkpoint",
     )
     parser.add_argument(
         '--format',
         choices=FORMATS,
         default='mmpretrain',
-        help='whose names to write; mmpretrain serves every OpenMMLab host',
+        help='parameter names to write; mmpretrain works with every OpenMMLab host',
     )
     parser.add_argument(
-        '--config', help='config of the run, if it is not in the checkpoint'
+        '--config', help='config of the run, if the checkpoint does not contain it'
     )
     return parser.parse_args(argv)
 

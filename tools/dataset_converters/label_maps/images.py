@@ -32,7 +32,7 @@ def list_images(root: str | Path) -> list[str]:
     # Training skips hidden files and folders, such as .ipynb_checkpoints.
     names = [name for name in names if not is_hidden(name)]
     if not names:
-        raise InputError(f'{root} has no images ({", ".join(SUFFIXES)}) below it')
+        raise InputError(f'{root} contains no images ({", ".join(SUFFIXES)})')
     return sorted(names)
 
 

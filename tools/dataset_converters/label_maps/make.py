@@ -56,8 +56,9 @@ def plan_store(
     _, num_classes, *grid = annotator(blank).shape
     if classes is not None and len(classes) != num_classes:
         raise InputError(
-            f'{annotator.name} has {num_classes} classes, but {len(classes)} are '
-            'named: use an annotator trained on these classes, or name its own.'
+            f'{annotator.name} has {num_classes} classes, but {len(classes)} names are '
+            'given: use an annotator trained on these classes, or give the names of '
+            'its own.'
         )
     return StoreMetadata(
         num_classes=num_classes,
@@ -122,7 +123,7 @@ def annotate(
     if needed > free:
         raise InputError(
             f'{store.root}: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB '
-            'free. Make room, or name another folder.'
+            'free. Free disk space, or name another folder.'
         )
     # No batch spans two shards: which images are in a batch together may change the
     # last bit of a logit, and on one machine a shard should be bit-identical, whichever
@@ -160,15 +161,15 @@ def top_maps(logits: torch.Tensor, metadata: StoreMetadata) -> list[LabelMap]:
     if not torch.isfinite(values.half()).all():
         raise InputError(
             'the annotator gave logits that are not finite in float16 (65504 at most): '
-            'look at its weights, mean and std.'
+            'check its weights, mean and std.'
         )
     all_kept = metadata.topk == metadata.num_classes
     if not all_kept and (values[:, 0] < 0).float().mean() > 0.5:
         raise InputError(
-            "in most cells the annotator's largest logit is below 0, and classes that "
-            'are not kept count as 0, more than any that is. It was trained to say yes '
-            'or no to each class (binary cross-entropy): use one trained with softmax, '
-            f'or keep all classes by --topk {metadata.num_classes}.'
+            "in most cells the annotator's largest logit is below 0, but classes that "
+            'are not kept count as 0, more than all kept ones. It was trained with '
+            'binary cross-entropy: use one trained with softmax, or keep all classes '
+            f'with --topk {metadata.num_classes}.'
         )
     values, indices = values.half().cpu().numpy(), indices.cpu().numpy()
     indices = indices.astype(index_dtype(metadata.num_classes))

@@ -93,8 +93,8 @@ def unpack(
                     continue
                 if stream is None:
                     raise InputError(
-                        f"{archive}: '{name}' is a link or a device, which no data set "
-                        'needs; get the archive from its official page'
+                        f"{archive}: '{name}' is a link or a device, which the data "
+                        'set does not need; get the archive from its official page'
                     )
                 write_stream(stream, safe_path(folder, target, archive), advance)
                 count += 1
@@ -149,8 +149,8 @@ def safe_path(folder: Path, name: str, archive: Path) -> Path:
     pure = PurePosixPath(name)
     if pure.is_absolute() or '..' in pure.parts or '\\' in name or not pure.parts:
         raise InputError(
-            f"{archive}: '{name}' leads out of the folder that is unpacked to; get the "
-            'archive from its official page'
+            f"{archive}: '{name}' points outside the folder that is unpacked to; get "
+            'the archive from its official page'
         )
     return folder.joinpath(*pure.parts)
 
@@ -185,7 +185,7 @@ def check_free_space(folder: Path, needed: int) -> None:
     if free < needed:
         raise InputError(
             f'{folder} has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} GB are '
-            'needed; make room, or choose another disk with --root DIR'
+            'needed; free disk space, or choose another disk with --root DIR'
         )
 
 
@@ -237,4 +237,4 @@ def _transfer(url: str, path: Path, name: str) -> None:
         with track(f'downloading {name}', total, in_bytes=True) as advance:
             write_stream(answer, path, advance)
     if total and path.stat().st_size != total:
-        raise ConnectionError(f'{path.stat().st_size} of {total} bytes came')
+        raise ConnectionError(f'received {path.stat().st_size} of {total} bytes')

@@ -64,7 +64,7 @@ class CheckReport:
         elif found < expected and self.subset:
             verdict = 'part'
         if found < expected and verdict == 'wrong' and not remedy:
-            remedy = 'unpack the archive again; if a part is what you want: --subset'
+            remedy = 'unpack the archive again; if you want only a part: --subset'
         self.rows.append(Row(what, f'{found:,}', f'{expected:,}', verdict, remedy))
 
     def faults(self, what: str, names: list, checked: int, remedy: str = '') -> None:

@@ -95,8 +95,8 @@ def make_data_set(
         if data.build:
             then = '. Put them into a folder DIR and run this again with --archives DIR'
         raise InputError(
-            f'{root} does not exist, and {data.title} cannot be downloaded by a '
-            f'program. {ways}From: {data.source}{then}'
+            f'{root} does not exist, and this tool cannot download {data.title}. '
+            f'{ways}From: {data.source}{then}'
         )
     with new_folder(Path(root)) as part:
         folder = Path(archives) if archives else part / '.downloads'
@@ -137,7 +137,7 @@ def new_folder(root: Path) -> Iterator[Path]:
     if left:
         names = ' '.join(map(str, left))
         raise InputError(
-            f'{left[0]} is there: another run is making {root}, or one was killed. If '
+            f'{left[0]} exists: another run is making {root}, or one was killed. If '
             f'none is running: rm -r {names}'
         )
     part = Path(tempfile.mkdtemp(prefix=f'{root.name}.part-', dir=root.parent))
@@ -153,7 +153,7 @@ def new_folder(root: Path) -> Iterator[Path]:
 def _refuse_existing(root: Path) -> None:
     if os.path.lexists(root):
         raise InputError(
-            f'{root} exists already and is never overwritten; move it away, or choose '
+            f'{root} already exists and is never overwritten; move it, or choose '
             'another folder with --root DIR'
         )
 

@@ -48,14 +48,14 @@ def check_flowers(report: CheckReport, published: dict) -> None:
     report.count('images', len(files), published['images'])
     if files:
         check_files(report, 'images', files, report.root / 'jpg')
-    if report.exists(FLOWER_LABELS, 'it lies beside 102flowers.tgz on the page'):
+    if report.exists(FLOWER_LABELS, 'it is next to 102flowers.tgz on the page'):
         labels = read_mat(report, FLOWER_LABELS, 'labels')
         if labels is not None:
             report.count('labels', len(labels), published['images'])
             report.count('classes', len(set(labels)), published['classes'])
             wrong = [v for v in set(labels) if not 1 <= v <= published['classes']]
             report.faults('labels beyond the classes', wrong, len(labels))
-    if report.exists(FLOWER_SPLITS, 'it lies beside 102flowers.tgz on the page'):
+    if report.exists(FLOWER_SPLITS, 'it is next to 102flowers.tgz on the page'):
         for key in ('trnid', 'valid', 'tstid'):
             ids = read_mat(report, FLOWER_SPLITS, key)
             if ids is not None:
@@ -108,7 +108,7 @@ def check_cars(report: CheckReport, published: dict) -> None:
         report.count(f'{split}: images', len(files), published[split])
         if files:
             check_files(report, split, files, folder)
-        if report.exists(table, f'{CAR_TEST_LABELS} comes beside car_devkit.tgz'):
+        if report.exists(table, f'{CAR_TEST_LABELS} is next to car_devkit.tgz'):
             names = read_mat(report, table, 'annotations', 'fname')
             labels = read_mat(report, table, 'annotations', 'class')
             if None not in (names, labels):

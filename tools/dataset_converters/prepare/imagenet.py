@@ -48,7 +48,7 @@ def build(folder: Path, archives: Archives, published: dict) -> None:
         number = file.removesuffix('.JPEG').rpartition('_')[2]
         if not number.isdigit() or not 1 <= int(number) <= len(wnids):
             raise InputError(
-                f"{val}: '{name}' is none of the {len(wnids)} validation images of "
+                f"{val}: '{name}' is not one of the {len(wnids)} validation images of "
                 f'{devkit.name}; take both from the same page'
             )
         return f'val/{wnids[int(number) - 1]}/{file}'

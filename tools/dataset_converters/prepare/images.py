@@ -195,7 +195,7 @@ def read_pair(
     except Exception as error:
         return reason(error), None, None, set()
     if values.ndim != 2:
-        return f'{values.ndim} axes, a colour picture', None, None, set()
+        return f'{values.ndim} axes, a colour image', None, None, set()
     height, width = values.shape
     return '', size or (width, height), (width, height), set(np.unique(values).tolist())
 

@@ -25,7 +25,9 @@ def check_classes(report: CheckReport, splits: list[str]) -> None:
     """Check that every split has the same classes, each with pictures that decode."""
     first: list[str] = []
     for split in splits:
-        if not report.exists(split, f'make {report.root / split}, a folder a class'):
+        if not report.exists(
+            split, f'make {report.root / split}, with one folder per class'
+        ):
             continue
         folder = report.root / split
         names = sorted(
@@ -42,13 +44,13 @@ def check_classes(report: CheckReport, splits: list[str]) -> None:
             f'{split}: other classes than {splits[0]}',
             other,
             len(names),
-            'give the folders of all splits the same names, to the letter',
+            'give the class folders of all splits exactly the same names',
         )
         empty = [name for name in names if not counts[name]]
-        report.faults(f'{split}: classes without a picture', empty, len(names))
+        report.faults(f'{split}: classes without an image', empty, len(names))
         stray = [name for name in found if '/' not in name]
         report.faults(
-            f'{split}: pictures in no class',
+            f'{split}: images in no class',
             stray,
             len(found),
             'put them into class folders',
@@ -119,7 +121,7 @@ def check_occurring(
         f'{split}: classes in no mask',
         absent,
         len(ids),
-        'are there so many classes, and are the ids 0, 1, 2 … and not 0 and 255?',
+        'check the number of classes, and that ids are 0, 1, 2 … and not 0 and 255',
     )
 
 
@@ -137,7 +139,7 @@ def check_coco(report: CheckReport, splits: list[str]) -> None:
             instances = content['annotations']
         except (ValueError, KeyError, TypeError) as error:
             fault = f'{type(error).__name__}: {error}'
-            report.faults(f'{name}: form', [fault], 1, 'write it in the form of COCO')
+            report.faults(f'{name}: form', [fault], 1, 'write it in COCO format')
             continue
         first = first or categories
         other = [] if categories == first else [f'{categories} and not {first}']
@@ -150,15 +152,15 @@ def check_coco(report: CheckReport, splits: list[str]) -> None:
         files = list_files(report.root / folder, IMAGES)
         check_files(report, folder, files, report.root / folder)
         lost = [i['file_name'] for i in images.values() if i['file_name'] not in files]
-        report.faults(f'{name}: pictures not in {folder}', lost, len(images))
+        report.faults(f'{name}: images not in {folder}', lost, len(images))
         there = [i for i in images.values() if files.get(i['file_name'])]
         there = sample(there, report.full)
         wrong = [i['file_name'] for i in there if size_differs(report.root / folder, i)]
         report.faults(
-            f'{name}: another size than the picture',
+            f'{name}: another size than the image',
             wrong,
             len(there),
-            'were the pictures resized? Boxes and masks must be, too',
+            'if the images were resized, resize boxes and masks too',
         )
         check_instances(report, name, instances, images, {n for n, _ in categories})
     if first:
@@ -171,23 +173,23 @@ def check_instances(
 ) -> None:
     """Report annotations that a loader would drop or misread, by their ids."""
     faults: dict[str, list] = {
-        'ids that are there twice': [],
-        'of no picture': [],
+        'duplicate ids': [],
+        'of no image': [],
         'of no category': [],
         'boxes of no size': [],
-        'boxes beyond the picture': [],
+        'boxes beyond the image': [],
         'without a mask': [],
     }
     counts = Counter(one.get('id') for one in instances)
     twice = [number for number, times in counts.items() if times > 1]
-    faults['ids that are there twice'] += twice
+    faults['duplicate ids'] += twice
     for one in instances:
         number, image = one.get('id'), images.get(one.get('image_id'))
         x, y, w, h = one.get('bbox') or (0, 0, 0, 0)
         if image is None:
-            faults['of no picture'].append(number)
+            faults['of no image'].append(number)
         elif x + w > image['width'] + 1 or y + h > image['height'] + 1:
-            faults['boxes beyond the picture'].append(f'{number} {one["bbox"]}')
+            faults['boxes beyond the image'].append(f'{number} {one["bbox"]}')
         if one.get('category_id') not in known:
             faults['of no category'].append(f'{number} ({one.get("category_id")})')
         if w <= 0 or h <= 0:
@@ -195,11 +197,11 @@ def check_instances(
         if not one.get('segmentation'):
             faults['without a mask'].append(number)
     remedies = {
-        'of no category': 'do ids count from 0 here and from 1 in categories?',
-        'boxes beyond the picture': 'a box is x, y, width, height, not two corners',
+        'of no category': 'check that ids count from the same number in categories',
+        'boxes beyond the image': 'a box is x, y, width, height, not two corners',
         'without a mask': 'train without mask head, or add segmentation',
     }
     for what, found in faults.items():
         names = [f'annotation {one}' for one in found]
-        remedy = remedies.get(what, 'mend the file')
+        remedy = remedies.get(what, 'correct the file')
         report.faults(f'{name}: {what}', names, len(instances), remedy)

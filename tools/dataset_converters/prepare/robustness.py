@@ -86,7 +86,7 @@ def check_c(report: CheckReport, published: dict) -> None:
         check_files(report, name, files, folder)
         some = sample([file for file, size in files.items() if size], report.full)
         resized = [file for file in some if side_of(folder / file) not in (SIDE, 0)]
-        remedy = 'the published pictures are cropped to 224; unpack them again'
+        remedy = 'the published images are cropped to 224; unpack them again'
         report.faults(f'{name}: not 224 pixels', resized, len(some), remedy)
 
 

@@ -62,7 +62,7 @@ def check_camvid(report: CheckReport, published: dict) -> None:
             f'{split}: images neither .png nor .jpg',
             [name for name in names if not name.endswith(('.png', '.jpg'))],
             len(names),
-            'the config reads these two, in lower case; rename them',
+            'the config reads these two in lower case; rename the files',
         )
 
 

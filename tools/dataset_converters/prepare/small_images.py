@@ -32,7 +32,7 @@ def check_cifar(report: CheckReport, published: dict) -> None:
     remedy = 'see below where to get it'
     if images and not (report.root / folder).is_dir():
         remedy = (
-            f'{report.root}/train holds {len(images):,} pictures, another form of this '
+            f'{report.root}/train holds {len(images):,} images, another form of this '
             "data (often lossy): for configs with type='CustomDataset'; those with "
             f"type='{published['type']}' read {folder}/"
         )
@@ -85,7 +85,7 @@ def check_fashion_mnist(report: CheckReport, published: dict) -> None:
             shape = idx_shape(content, axes)
             length = 4 + 4 * axes + int(np.prod(shape)) if shape else -1
             if len(content) != length:
-                fault = f'{len(content)} bytes are no whole IDX file'
+                fault = f'{len(content)} bytes are not a complete IDX file'
                 report.faults(name, [fault], 1, 'unpack it again')
                 continue
             report.count(f'{split}: {kind}', shape[0], published[split])
