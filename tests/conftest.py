@@ -69,6 +69,16 @@ def without_collections(monkeypatch):
         monkeypatch.setattr(module, 'gc', SimpleNamespace(collect=lambda: 0))
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Do not wait five seconds for every data worker of a loader that is collected.
+
+    PyTorch asks the workers to end, but the queue that would tell them is collected
+    first. In a run by ``tools/train.py`` they end with the process.
+    """
+    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2)
+
+
 @pytest.fixture(scope='session')
 def data_root():
     """Folder with the archives of real images; skips where none is named."""
