@@ -1,13 +1,12 @@
 """COCO's average precision, computed by a faster library if it is installed."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
-import numpy as np
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import CocoMetric as MMDetCocoMetric
 from mmengine.fileio import get_local_path
@@ -16,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mmtlalign.errors import InputError
 from mmtlalign.registry import METRICS
-from mmtlalign.validation.coco_file import open_coco
+from mmtlalign.validation.coco_file import number_annotations, open_coco
 
 DISTRIBUTIONS = {'faster': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
 
@@ -76,6 +75,7 @@ class CocoMetric(MMDetCocoMetric):
         if self._coco_api is not None:
             # The evaluation sorts them, and results per class are read in this order.
             self.cat_ids = sorted(self.label_ids())
+            number_annotations(self._coco_api)
         compute = MMDetCocoMetric.compute_metrics
         if self.backend == 'faster':
             compute = evaluating_by(compute, faster_coco_eval())
@@ -147,31 +147,42 @@ def faster_coco_eval() -> type:
         cocoDt: COCO  # noqa: N815
 
         def evaluate(self) -> None:
-            ids = np.unique(self.params.imgIds).tolist()
-            if ids and not isinstance(ids[0], int):
-                # The C++ code accepts only numbers as ids.
-                numbers = {name: number for number, name in enumerate(ids)}
-                self.params.imgIds = list(numbers.values())
-                self.cocoGt = number_images(self.cocoGt, numbers)
-                self.cocoDt = number_images(self.cocoDt, numbers)
+            # The C++ code accepts only natural numbers as ids.
+            images, kinds = number(self.cocoGt.imgs), number(self.cocoGt.cats)
+            if not all(old is new for old, new in (*images.items(), *kinds.items())):
+                self.params.imgIds = [images[old] for old in self.params.imgIds]
+                self.params.catIds = [kinds[old] for old in self.params.catIds]
+                self.cocoGt = renumber(self.cocoGt, images, kinds)
+                self.cocoDt = renumber(self.cocoDt, images, kinds)
             super().evaluate()
 
     return FasterCOCOeval
 
 
-def number_images(coco: COCO, numbers: dict[Any, int]) -> COCO:
-    """Return a copy of annotations with new image ids.
+def number(ids: Iterable) -> dict[Any, int]:
+    """Return a natural number for each id, in their order: the ids if they are such."""
+    ordered = sorted(ids)
+    if all(isinstance(one, int) and one >= 0 for one in ordered):
+        return {one: one for one in ordered}
+    return {one: place for place, one in enumerate(ordered)}
+
+
+def renumber(coco: COCO, images: dict[Any, int], kinds: dict[Any, int]) -> COCO:
+    """Return a copy of annotations with new ids, without those of unlisted images.
 
     Args:
         coco: Annotations or predictions.
-        numbers: New id of each old id.
+        images: New id of each id of an image.
+        kinds: New id of each id of a category.
     """
     content = dict(coco.dataset)
-    content['images'] = [
-        dict(image, id=numbers[image['id']]) for image in content['images']
-    ]
+    for key, numbers in dict(images=images, categories=kinds).items():
+        content[key] = [dict(one, id=numbers[one['id']]) for one in content[key]]
     content['annotations'] = [
-        dict(one, image_id=numbers[one['image_id']]) for one in content['annotations']
+        one
+        | dict(image_id=images[one['image_id']], category_id=kinds[one['category_id']])
+        for one in content['annotations']
+        if one['image_id'] in images
     ]
     numbered = copy.copy(coco)
     numbered.dataset = content

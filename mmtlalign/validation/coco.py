@@ -23,7 +23,13 @@ from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
 from mmtlalign.errors import InputError, some_of
-from mmtlalign.validation.coco_file import OTHER_FILE, category_ids, read_json
+from mmtlalign.validation.coco_entries import check_masks
+from mmtlalign.validation.coco_file import (
+    OTHER_FILE,
+    category_ids,
+    number_annotations,
+    read_json,
+)
 
 # Number of pictures whose masks are checked, spread over the data set; takes at most a
 # second.
@@ -81,8 +87,7 @@ def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
                 'counts (of one of the classes, inside the image, at least a pixel '
                 f'wide, not a crowd), so there is nothing to learn; {OTHER_FILE}'
             )
-        steps = getattr(one.pipeline, 'transforms', ())
-        if any(getattr(step, 'with_mask', False) for step in steps):
+        if mask_loaders(one):
             check_object_masks(one)
         elif needs_masks and not one.test_mode:
             raise InputError(
@@ -93,10 +98,11 @@ def check_coco_data(dataset: Dataset, model: nn.Module | None = None) -> None:
 
 
 def check_object_masks(dataset: Dataset) -> None:
-    """Check that the objects of a file have masks.
+    """Check that the objects of a file have masks that the pipeline reads.
 
     Raises:
-        InputError: Some of those that are looked at have none.
+        InputError: Some of those that are looked at have none, or are ignored because
+            only polygons are read.
     """
     step = max(len(dataset) // CHECKED_PICTURES, 1)
     found = list(iterate_objects(dataset, range(0, len(dataset), step)))
@@ -109,6 +115,16 @@ def check_object_masks(dataset: Dataset) -> None:
             'masks for a mask head. Give a file with masks, or train boxes alone: a '
             "detector without mask head, with_mask=False, and metric='bbox'"
         )
+    if all(getattr(step, 'poly2mask', True) for step in mask_loaders(dataset)):
+        return
+    coded = [path for path, instance in found if isinstance(instance['mask'], dict)]
+    if coded and not dataset.test_mode:
+        raise InputError(
+            f"'{dataset.ann_file}': the masks of {len(coded)} of {len(found)} checked "
+            f"objects, for example those of '{coded[0]}', are in RLE, and "
+            'LoadAnnotations(poly2mask=False) ignores such objects; remove '
+            'poly2mask=False, or give polygons'
+        )
 
 
 def check_coco_metric(
@@ -119,6 +135,8 @@ def check_coco_metric(
     model: nn.Module | None = None,
 ) -> None:
     """Check that COCO metrics evaluate the pictures and classes that the loader reads.
+
+    Their annotations are numbered, as pycocotools requires.
 
     Raises:
         InputError: The file of a metric lists other pictures, its results per class
@@ -139,11 +157,11 @@ def check_coco_metric(
             # `file_name` may begin with '../'.
             end = image and osp.normpath(image['file_name']).split('../')[-1]
             if image is None or not path.endswith(end):
-                there = image and f'is {image["file_name"]!r} in'
+                place = image and f'is {image["file_name"]!r} there' or 'is not in it'
                 raise InputError(
-                    f'{setting}: its ann_file lists other images than {name} reads: '
-                    f'{path!r}, id {info["img_id"]!r}, {there or "is not in"} it. Set '
-                    f'{setting}.ann_file to the annotation file of {name}.dataset'
+                    f'{setting}: its ann_file is not that of {name}: the image with id '
+                    f'{info["img_id"]!r}, {path!r}, {place}. Set {setting}.ann_file to '
+                    f'the annotation file of {name}.dataset'
                 )
         extra = len(coco.imgs) - len(infos)
         if extra:
@@ -153,13 +171,14 @@ def check_coco_metric(
             )
         order_labels(metric, dataset.metainfo.get('classes') or (), setting)
         check_mask_metric(metric, model, setting)
+        number_annotations(coco)
 
 
 def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> None:
     """Check that there are masks for a metric that scores them.
 
     Raises:
-        InputError: The model has no mask head, or an annotation has no mask.
+        InputError: The model has no mask head, or an annotation has no valid mask.
     """
     if 'segm' not in getattr(metric, 'metrics', ()):
         return
@@ -177,6 +196,7 @@ def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> Non
             f'annotations of its file have no mask, such as number {without[0]}; give '
             "a file with masks, or set metric='bbox'"
         )
+    check_masks(metric._coco_api.dataset, f'{setting}: its ann_file')
 
 
 def order_labels(metric: Any, classes: Sequence[str], setting: str) -> None:
@@ -209,6 +229,12 @@ def iterate_objects(
         for instance in info['instances']:
             if not instance['ignore_flag']:
                 yield info['img_path'], instance
+
+
+def mask_loaders(dataset: Dataset) -> list:
+    """Return the steps of a data set's pipeline that load masks."""
+    steps = getattr(dataset.pipeline, 'transforms', ())
+    return [step for step in steps if getattr(step, 'with_mask', False)]
 
 
 def has_mask_head(model: nn.Module | None) -> bool:

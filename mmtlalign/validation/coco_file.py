@@ -5,22 +5,21 @@ training and both backends of the evaluation see the same annotations.
 """
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmtlalign.errors import InputError, some_of
+from mmtlalign.validation.coco_entries import (
+    KEYS,
+    find_fault,
+    find_repeated_files,
+    shorten,
+)
 
 OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
 # A reason to leave annotations out that may be intended.
 UNUSED = 'of a category that is not a class of the data set'
-# Keys that mmdet and pycocotools need in every entry of a list.
-KEYS = dict(
-    images=('id', 'file_name', 'height', 'width'),
-    annotations=('id', 'image_id', 'category_id', 'bbox'),
-    categories=('id', 'name'),
-)
 
 
 def read_json(path: str) -> dict:
@@ -47,14 +46,14 @@ def open_coco(api: type, path: str) -> Any:
     """Return ``api(path)`` with the content of the file checked and completed.
 
     Its ``get_cat_ids`` returns ids in the order of the names that are passed; mmdet's
-    returns them in the order of the file.
+    returns them in the order of the file. Its ``loadCats`` accepts an id of any type;
+    pycocotools' takes text for a list of ids.
 
     Raises:
         InputError: The content of the file is wrong.
     """
     content = read_json(path)
-    first = (content.get('annotations') or [{}])[0]
-    is_detection = not {'segments_info', 'caption'} & set(first)
+    is_detection = has_objects(content)
     if is_detection:
         check_entries(content, path)
     coco = api()
@@ -72,26 +71,54 @@ def open_coco(api: type, path: str) -> Any:
             return in_order(cat_names, *args, **kwargs)
         return category_ids(content['categories'], cat_names, path)
 
-    coco.get_cat_ids = get_cat_ids
+    def load_categories(ids: Any = ()) -> list[dict]:
+        listed = ids if isinstance(ids, (list, tuple)) else [ids]
+        return [coco.cats[one] for one in listed]
+
+    coco.get_cat_ids, coco.loadCats = get_cat_ids, load_categories
     coco.is_detection = is_detection
     return coco
+
+
+def has_objects(content: dict) -> bool:
+    """Return whether annotations are objects, not panoptic segments or captions."""
+    first = (content.get('annotations') or [{}])[0]
+    return not {'segments_info', 'caption'} & set(first)
+
+
+def number_annotations(coco: Any) -> None:
+    """Renumber the annotations of a metric from 1, as both backends need.
+
+    pycocotools takes a match with annotation 0 for none, and faster-coco-eval needs
+    integers, also where annotations refer to an image or a category. Call it after the
+    checks, whose messages name the ids of the file.
+    """
+    if not has_objects(coco.dataset):
+        return
+    images, categories = ({key: key for key in ids} for ids in (coco.imgs, coco.cats))
+    coco.anns = dict(enumerate(coco.dataset.get('annotations', ()), 1))
+    for number, one in coco.anns.items():
+        # A float becomes the equal integer.
+        image, category = one['image_id'], one['category_id']
+        one.update(
+            id=number,
+            image_id=images.get(image, image),
+            category_id=categories.get(category, category),
+        )
 
 
 def check_entries(content: dict, path: str) -> None:
     """Check that the lists of a COCO file are consistent.
 
     Raises:
-        InputError: Entries lack a key, ids or names are not unique, a box is not four
-            numbers, or an annotation is of a category that does not exist.
+        InputError: Entries lack a key or have a value of a wrong type, ids or names are
+            not unique, or an annotation is of a category that does not exist.
     """
-    for kind, keys in KEYS.items():
+    for kind in KEYS:
         for entry in content.setdefault(kind, []):
-            lacking = [key for key in keys if key not in entry]
-            if lacking:
-                raise InputError(
-                    f"'{path}': an entry of '{kind}' has no {some_of(lacking)}, "
-                    f'{shorten(entry)}; every one needs {", ".join(keys)}'
-                )
+            fault = find_fault(kind, entry)
+            if fault:
+                raise InputError(f"'{path}': {fault}")
         check_unique(f"'{path}'", f"ids of '{kind}'", (e['id'] for e in content[kind]))
     names = [category['name'] for category in content['categories']]
     check_unique(f"'{path}'", 'names of categories', names)
@@ -103,12 +130,6 @@ def check_entries(content: dict, path: str) -> None:
         )
     check_links(content, path, 'image_id', 'images')
     check_links(content, path, 'category_id', 'categories')
-    for one in content['annotations']:
-        if not is_box(one['bbox']):
-            raise InputError(
-                f"'{path}': annotation {one['id']} has bbox={one['bbox']!r}; a box is "
-                'four numbers, x and y of its corner, width and height'
-            )
 
 
 def check_unique(path: str, what: str, values: Iterable) -> None:
@@ -157,18 +178,6 @@ def check_links(content: dict, path: str, key: str, kind: str) -> None:
         )
 
 
-def is_box(box: Any) -> bool:
-    """Return whether a value is a list of four finite numbers."""
-    if not isinstance(box, (list, tuple)) or len(box) != 4:
-        return False
-    return all(isinstance(x, (int, float)) and math.isfinite(x) for x in box)
-
-
-def shorten(entry: dict) -> str:
-    """Return an entry of a COCO file in one short line."""
-    return str({k: v for k, v in entry.items() if k != 'segmentation'})[:120]
-
-
 def complete(content: dict, path: str) -> list[str]:
     """Fill in ``iscrowd`` and ``area``, which both backends of the evaluation need.
 
@@ -176,7 +185,7 @@ def complete(content: dict, path: str) -> list[str]:
     that mmdet writes itself.
 
     Returns:
-        Lines for the user about what was missing.
+        Lines for the user about what was missing, and images that occur twice.
     """
     found: Counter[str] = Counter()
     for one in content['annotations']:
@@ -187,10 +196,18 @@ def complete(content: dict, path: str) -> list[str]:
             one['area'] = one['bbox'][2] * one['bbox'][3]
             found['area (taken as that of the box)'] += 1
     total = len(content['annotations'])
-    return [
+    lines = [
         f"'{path}': {count} of {total} annotations have no {key}"
         for key, count in found.items()
     ]
+    repeated = find_repeated_files(content['images'])
+    if repeated:
+        lines.append(
+            f"'{path}': {len(repeated)} images occur under several ids, "
+            f'{some_of(repeated, 3)}; objects of one id are background for the others: '
+            'give them one id'
+        )
+    return lines
 
 
 def category_ids(

@@ -22,6 +22,8 @@ from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.errors import InputError, some_of
+from mmtlalign.validation.coco import mask_loaders
+from mmtlalign.validation.coco_entries import check_masks, find_masks_off_boxes
 from mmtlalign.validation.coco_file import UNUSED, count_dropped, open_coco
 from mmtlalign.validation.image_files import PICTURES, is_hidden
 
@@ -149,6 +151,11 @@ def load_by_name(load: Callable, dataset: Dataset) -> list[dict]:
         classes = dataset.metainfo['classes']
         dropped = count_dropped(coco.dataset, dataset.ann_file, classes)
         tell((*coco.notices, *dropped))
+        if mask_loaders(dataset):
+            path = f"'{dataset.ann_file}'"
+            check_masks(coco.dataset, path)
+            away = find_masks_off_boxes(coco.dataset['annotations'])
+            tell([f'{path}: {away}'] if away else [])
     return data_list
 
 

@@ -14,12 +14,17 @@ from mmengine.registry import init_default_scope
 pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
 
 from mmdet.evaluation.metrics import CocoMetric as HostMetric
+from pycocotools import mask as rle
 
 from mmtlalign.engine.console import import_host
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.coco_metric import CocoMetric
-from mmtlalign.validation.coco import check_coco_metric, order_labels
+from mmtlalign.validation.coco import (
+    check_coco_data,
+    check_coco_metric,
+    order_labels,
+)
 from mmtlalign.validation.coco_file import count_dropped
 
 LOGGER = logging.getLogger('test_coco_files')
@@ -93,6 +98,7 @@ def perfect(dataset):
         info = dataset.get_data_info(number)
         boxes = [instance['bbox'] for instance in info['instances']]
         labels = [instance['bbox_label'] for instance in info['instances']]
+        masks = [rle.frPyObjects(one['mask'], 64, 64)[0] for one in info['instances']]
         yield dict(
             img_id=info['img_id'],
             ori_shape=(64, 64),
@@ -100,6 +106,7 @@ def perfect(dataset):
                 bboxes=torch.tensor(boxes, dtype=torch.float),
                 labels=torch.tensor(labels),
                 scores=torch.ones(len(labels)),
+                masks=masks,
             ),
         )
 
@@ -216,6 +223,10 @@ WRONG = {
     'name twice': (renamed('categories', 'name', 'dog'), 'names of categories occur'),
     'no box': (content(bbox=None), 'bbox=None'),
     'three numbers': (content(bbox=[1, 2, 3]), 'four numbers'),
+    'text iscrowd': (content(iscrowd='0'), "annotation 1 has iscrowd='0'; it must"),
+    'text area': (content(area='400'), "annotation 1 has area='400'; it must be a num"),
+    'text width': (renamed('images', 'width', '64'), "image 1 has width='64'; it must"),
+    'null height': (renamed('images', 'height', None), 'image 1 has height=None'),
     'no width': (renamed('images', 'width', 64), None),
     'mixed ids': (renamed('images', 'id', 'x'), 'of types int, str'),
     'other names': (renamed('categories', 'name', 'cow'), 'no category for 1 of the 3'),
@@ -293,6 +304,135 @@ def test_files_without_crowds_and_areas(tmp_path, warned, backend):
     assert any('have no area' in line for line in warned)
     found = score(str(tmp_path / 'd/coco.json'), dataset, backend)
     assert found['coco/bbox_mAP'] == 1
+
+
+MASKS = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_mask=True)]
+TRIANGLE = [2, 4, 22, 4, 22, 24]
+RLE = dict(size=[64, 64], counts='not decoded')
+WRONG_MASKS = {
+    'odd number': [TRIANGLE[:-1]],
+    'two points': [TRIANGLE[:4]],
+    'no point': [[]],
+    'pairs': [[[2, 4], [22, 4], [22, 24]]],
+    'flat': TRIANGLE,
+    'text': [['2', '4', '22', '4', '22', '24']],
+    'odd later': [TRIANGLE, [2, 4, 6]],
+    'another size': RLE | dict(size=[128, 128]),
+    'no counts': dict(size=[64, 64]),
+}
+
+
+@pytest.mark.parametrize('mask', WRONG_MASKS.values(), ids=WRONG_MASKS)
+def test_wrong_masks_are_refused_where_masks_are_read(tmp_path, mask):
+    dataset = built(tmp_path / 'd', content(segmentation=mask), test_mode=True)
+    path = str(tmp_path / 'd/coco.json')
+    with pytest.raises(InputError, match='annotation 1 has'):
+        built(tmp_path / 'd', path, pipeline=MASKS)
+    for metric in (CocoMetric, HostMetric):
+        boxes, masks = (evaluator(metric(path, metric=m)) for m in ('bbox', 'segm'))
+        check_coco_metric(boxes, dataset, 'val_dataloader', LOGGER)
+        with pytest.raises(InputError, match='its ann_file: annotation 1 has'):
+            check_coco_metric(masks, dataset, 'val_dataloader', LOGGER)
+
+
+def test_size_of_a_mask_is_height_and_width(tmp_path):
+    value = content(segmentation=RLE | dict(size=[64, 48]))
+    value['images'][0]['width'] = 48
+    built(tmp_path / 'd', value, pipeline=MASKS)
+    value['images'][0].update(height=48, width=64)
+    with pytest.raises(InputError, match=r'size=\[64, 48\], .* height 48 and width 64'):
+        built(tmp_path / 'd', value, pipeline=MASKS)
+
+
+def test_a_later_polygon_without_area_is_no_fault(tmp_path, warned):
+    value = content(segmentation=[TRIANGLE, TRIANGLE[:4]])
+    built(tmp_path / 'd', value, pipeline=MASKS)
+    assert not warned
+
+
+def test_polygons_outside_their_boxes_are_told(tmp_path, warned):
+    value = content(segmentation=[[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]])
+    built(tmp_path / 'd', value, pipeline=MASKS)
+    assert not warned
+    for one in value['annotations']:
+        one['segmentation'] = [[x / 64 for x in TRIANGLE]]
+    built(tmp_path / 'd', value)
+    assert not warned
+    built(tmp_path / 'd', value, pipeline=MASKS)
+    (line,) = warned
+    assert 'polygons of 12 of 12 annotations begin outside' in line
+
+
+def test_polygons_alone_are_read_from_a_file_with_rle(tmp_path):
+    steps = [MASKS[0], MASKS[1] | dict(poly2mask=False)]
+    crowd = content(segmentation=RLE, iscrowd=1)
+    check_coco_data(built(tmp_path / 'd', crowd, pipeline=steps))
+    one = content(segmentation=RLE)
+    check_coco_data(built(tmp_path / 'd', one, pipeline=MASKS))
+    with pytest.raises(InputError, match='masks of 1 of 12 .*remove poly2mask=False'):
+        check_coco_data(built(tmp_path / 'd', one, pipeline=steps))
+
+
+def test_an_image_under_two_ids_is_told(tmp_path, warned):
+    value = content()
+    value['images'][1]['file_name'] = '0.png'
+    built(tmp_path / 'd', value)
+    (line,) = warned
+    assert '1 images occur under several ids, 0.png' in line
+
+
+# What becomes of ids of images, categories and annotations.
+OTHER_IDS = {
+    'from 0': (int, int, lambda number: number - 1),
+    'text': (int, int, str),
+    'floats': (int, int, float),
+    'negative': (lambda number: -number, int, int),
+    'text categories': (int, lambda number: f'kind {number}', int),
+    'beyond 64 bits': (int, int, lambda number: number + 2**64),
+}
+
+
+def with_other_ids(name):
+    value, (image, category, annotation) = content(), OTHER_IDS[name]
+    for one in value['annotations']:
+        one['id'] = annotation(one['id'])
+        one['image_id'] = image(one['image_id'])
+        one['category_id'] = category(one['category_id'])
+    for kind, changed in dict(images=image, categories=category).items():
+        for one in value[kind]:
+            one['id'] = changed(one['id'])
+    return value
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('name', OTHER_IDS)
+def test_any_ids_are_scored(tmp_path, backend, name):
+    dataset = built(tmp_path / 'd', with_other_ids(name))
+    metric = ['bbox', 'segm']
+    found = score(str(tmp_path / 'd/coco.json'), dataset, backend, metric=metric)
+    assert found['coco/bbox_mAP'] == found['coco/segm_mAP'] == 1
+    assert all(found[f'coco/{name}_precision'] == 1 for name in CLASSES)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_float_references_are_scored(tmp_path, backend):
+    value = content(image_id=99.0)  # an image that is not listed
+    for one in value['annotations'][1:]:
+        for key in ('image_id', 'category_id'):
+            one[key] = float(one[key])
+    dataset = built(tmp_path / 'd', value)
+    metric = ['bbox', 'segm']
+    found = score(str(tmp_path / 'd/coco.json'), dataset, backend, metric=metric)
+    assert found['coco/bbox_mAP'] == found['coco/segm_mAP'] == 1
+
+
+def test_the_hosts_metric_counts_annotation_0(tmp_path):
+    dataset = built(tmp_path / 'd', with_other_ids('from 0'), test_mode=True)
+    metric = HostMetric(str(tmp_path / 'd/coco.json'))
+    check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, list(perfect(dataset)))
+    assert metric.evaluate(size=len(dataset))['coco/bbox_mAP'] == 1
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
