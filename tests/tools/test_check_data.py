@@ -73,3 +73,46 @@ def test_coco(tmp_path, capsys):
         'another size than the image',
     ):
         assert words in said, words
+
+
+ODD, FAR = [[4, 4, 9, 4, 9]], [[0.1, 0.1, 0.2, 0.1, 0.2, 0.2]]
+
+
+@pytest.mark.parametrize('kind, change, said', [
+    ('images', dict(width='128'), "has width='128'; it must"),
+    ('images', dict(height=None), 'has height=None'),
+    ('annotations', dict(area='4'), "has area='4'"),
+    ('annotations', dict(iscrowd='0'), "has iscrowd='0'"),
+    ('annotations', dict(bbox=[1, 2]), 'has bbox=[1, 2]'),
+    ('annotations', dict(segmentation=ODD), 'wrong masks 0 WRONG 1: annotation'),
+    ('annotations', dict(segmentation=dict(size=[1, 2], counts='x')), 'size=[1, 2]'),
+    ('annotations', dict(segmentation=FAR), 'masks outside their boxes 0 WRONG 1'),
+    ('categories', dict(name='car'), 'refused by training 0 WRONG 1'),
+])  # fmt: skip
+def test_coco_that_training_refuses(tmp_path, capsys, kind, change, said):
+    write_coco(tmp_path)
+    file = tmp_path / 'annotations/instances_val2017.json'
+    content = json.loads(file.read_text())
+    content['annotations'] = content['annotations'][:1]
+    content[kind][0].update(change)
+    file.write_text(json.dumps(content))
+    status, text = check(capsys, 'coco', tmp_path)
+    assert status == 1 and said in text
+
+
+def test_coco_image_under_two_ids(tmp_path, capsys):
+    write_coco(tmp_path)
+    file = tmp_path / 'annotations/instances_val2017.json'
+    content = json.loads(file.read_text())
+    content['images'].append(content['images'][0] | dict(id=999))
+    file.write_text(json.dumps(content))
+    status, said = check(capsys, 'coco', tmp_path)
+    assert status == 1 and 'images under several ids 0 WRONG 1' in said
+
+
+def test_coco_without_a_list(tmp_path, capsys):
+    write_coco(tmp_path)
+    file = tmp_path / 'annotations/instances_val2017.json'
+    file.write_text('{"images": [], "categories": [1]}')
+    status, said = check(capsys, 'coco', tmp_path)
+    assert status == 1 and "no list 'annotations'" in said

@@ -1,13 +1,22 @@
 """Checks of the user's own data: class folders, pictures with masks, COCO files."""
 
 import argparse
-import json
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mmtlalign.errors import InputError
+from mmtlalign.validation.coco_entries import (
+    KEYS,
+    find_fault,
+    find_mask_fault,
+    find_masks_off_boxes,
+    find_repeated_files,
+)
+from mmtlalign.validation.coco_file import check_entries, read_json
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.coco import size_differs
 from tools.dataset_converters.prepare.images import (
@@ -132,15 +141,11 @@ def check_coco(report: CheckReport, splits: list[str]) -> None:
         name, _, folder = pair.rpartition(':')
         if not all([report.exists(name), report.exists(folder)]):
             continue
-        try:
-            content = json.loads((report.root / name).read_bytes())
-            images = {image['id']: image for image in content['images']}
-            categories = [(kind['id'], kind['name']) for kind in content['categories']]
-            instances = content['annotations']
-        except (ValueError, KeyError, TypeError) as error:
-            fault = f'{type(error).__name__}: {error}'
-            report.faults(f'{name}: form', [fault], 1, 'write it in COCO format')
+        content = read_content(report, name)
+        if content is None:
             continue
+        images = {image['id']: image for image in content['images']}
+        categories = [(kind['id'], kind['name']) for kind in content['categories']]
         first = first or categories
         other = [] if categories == first else [f'{categories} and not {first}']
         report.faults(
@@ -162,14 +167,41 @@ def check_coco(report: CheckReport, splits: list[str]) -> None:
             len(there),
             'if the images were resized, resize boxes and masks too',
         )
-        check_instances(report, name, instances, images, {n for n, _ in categories})
+        repeated = find_repeated_files(content['images'])
+        report.faults(f'{name}: images under several ids', repeated, len(images))
+        check_instances(report, name, content['annotations'], images, dict(categories))
+        try:
+            check_entries(content, name)
+            faults = []
+        except InputError as error:
+            faults = [error]
+        report.faults(f'{name}: refused by training', faults, 1)
     if first:
         names = tuple(name for _, name in first)
         report.count(f'classes={names!r}', len(names), len(names))
 
 
+def read_content(report: CheckReport, name: str) -> dict | None:
+    """Read a COCO file, and report entries of a wrong form; None if there are any."""
+    try:
+        content = read_json(str(report.root / name))
+        lists = {kind: content.get(kind) for kind in KEYS}
+        faults = [
+            f"it has no list '{kind}'"
+            for kind, entries in lists.items()
+            if not isinstance(entries, list)
+        ]
+    except InputError as error:
+        content, faults = {}, [str(error)]
+    if not faults:
+        found = (find_fault(kind, entry) for kind in KEYS for entry in content[kind])
+        faults = [fault for fault in found if fault]
+    report.faults(f'{name}: form', faults, 1, 'write it in COCO format')
+    return None if faults else content
+
+
 def check_instances(
-    report: CheckReport, name: str, instances: list, images: dict, known: set
+    report: CheckReport, name: str, instances: list, images: dict, known: Container
 ) -> None:
     """Report annotations that a loader would drop or misread, by their ids."""
     faults: dict[str, list] = {
@@ -180,22 +212,29 @@ def check_instances(
         'boxes beyond the image': [],
         'without a mask': [],
     }
-    counts = Counter(one.get('id') for one in instances)
+    counts = Counter(one['id'] for one in instances)
     twice = [number for number, times in counts.items() if times > 1]
     faults['duplicate ids'] += twice
+    masks = []
     for one in instances:
-        number, image = one.get('id'), images.get(one.get('image_id'))
-        x, y, w, h = one.get('bbox') or (0, 0, 0, 0)
+        number, image = one['id'], images.get(one['image_id'])
+        x, y, w, h = one['bbox']
         if image is None:
             faults['of no image'].append(number)
         elif x + w > image['width'] + 1 or y + h > image['height'] + 1:
             faults['boxes beyond the image'].append(f'{number} {one["bbox"]}')
-        if one.get('category_id') not in known:
-            faults['of no category'].append(f'{number} ({one.get("category_id")})')
+        if one['category_id'] not in known:
+            faults['of no category'].append(f'{number} ({one["category_id"]})')
         if w <= 0 or h <= 0:
             faults['boxes of no size'].append(number)
         if not one.get('segmentation'):
             faults['without a mask'].append(number)
+        fault = find_mask_fault(one, image)
+        if fault:
+            masks.append(fault)
+    report.faults(f'{name}: wrong masks', masks, len(instances), 'correct the file')
+    away = '' if masks else find_masks_off_boxes(instances)
+    report.faults(f'{name}: masks outside their boxes', [away] if away else [], 1)
     remedies = {
         'of no category': 'check that ids count from the same number in categories',
         'boxes beyond the image': 'a box is x, y, width, height, not two corners',
