@@ -98,6 +98,33 @@ def test_folders_in_another_order_than_the_names_are_refused(tmp_path):
     check_class_names(dict(train=built(root, metainfo=dict(classes=('b', 'a')))))
 
 
+@pytest.mark.parametrize('classes', [('Dog', 'Cat'), ('dog', 'CAT'), ('fox', 'cat')])
+def test_a_folder_with_the_name_of_another_class_is_refused(tmp_path, classes):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    with pytest.raises(InputError, match=r"another order.*\['cat', 'dog'\]"):
+        check_class_names(dict(train=built(root, metainfo=dict(classes=classes))))
+
+
+def test_other_names_than_those_of_the_folders_are_told_once(tmp_path, warned):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    right = built(root, metainfo=dict(classes=('Cat', 'DOG')))
+    check_class_names(dict(train=right))
+    assert not warned
+    other = built(root, metainfo=dict(classes=('tabby', 'beagle')))
+    check_class_names(dict(train=other, val=other))
+    (line,) = warned
+    assert line.startswith('train: ') and 'cat -> tabby, dog -> beagle' in line
+
+
+@pytest.mark.parametrize('names', [('1', '2', '10'), ('01', '02', '10')])
+def test_folders_with_numbers_are_sorted_as_text(tmp_path, warned, names):
+    check_class_names(dict(train=built(folders(tmp_path / 'a', *names))))
+    if names[0] == '01':
+        assert not warned
+    else:
+        assert '1, 10, 2 have the labels 0, 1, 2' in warned[0] and len(warned) == 1
+
+
 def test_names_in_another_order_are_printed():
     with pytest.raises(InputError, match=r"another order.*'a', 'b', 'c'.*'b', 'a'"):
         check_class_names(dict(train=metainfo(*'abc'), val=metainfo(*'bac')))
