@@ -55,6 +55,7 @@ from mmtlalign.validation.label_maps import check_label_maps
 from mmtlalign.validation.masks import check_masks
 from mmtlalign.validation.reading import Listing, find_bad_line, host_reading
 from mmtlalign.validation.samples import limit_labels, obeys_marks
+from mmtlalign.validation.segmentation import check_ignored_ids, check_zero_labels
 
 # Number of samples whose files must exist, spread over the data set; and the key of the
 # file that a pipeline step reads.
@@ -130,17 +131,28 @@ def check_loops(
         Setting of a loader, such as ``'train_dataloader'``, to its data set.
 
     Raises:
-        InputError: See :func:`check_data`, or classes differ.
+        InputError: See :func:`check_data`, or classes, ids that are ignored or
+            ``reduce_zero_label`` differ.
     """
     datasets = {}
+    evaluators = {
+        f'{split}_evaluator': loop.evaluator
+        for split, loop in loops.items()
+        if getattr(loop, 'evaluator', None) is not None
+    }
+    check_ignored_ids(model, evaluators, hasattr(loops['train'], 'dataloader'))
     for split, loop in loops.items():
         loader, name = getattr(loop, 'dataloader', None), f'{split}_dataloader'
         if loader is not None:
             check_coco_data(loader.dataset, model)
-            check_data(model, loader, name, logger, getattr(loop, 'evaluator', None))
+            check_data(
+                model, loader, name, logger, evaluators.get(f'{split}_evaluator')
+            )
             datasets[name] = loader.dataset
     if any(class_heads(unwrap_model(model))):
-        check_class_names(datasets | build_test_set(test))
+        together = datasets | build_test_set(test)
+        check_class_names(together)
+        check_zero_labels(together, logger)
     obeying = {name: obeys_marks(dataset) for name, dataset in datasets.items()}
     turned, stored = (
         [name for name, one in obeying.items() if one is value]

@@ -18,7 +18,8 @@ of all hosts are covered.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mmcv
@@ -113,6 +114,29 @@ class NamedPipeline:
             raise BrokenSampleError(explain(files, error)) from error
         return results
 
+    def check_files(self, info: dict, mask: np.ndarray) -> None:
+        """Check the files of a sample before training.
+
+        Args:
+            info: The sample before the pipeline.
+            mask: Its mask as it is in the file.
+
+        Raises:
+            BrokenSampleError: A check has failed.
+        """
+        with named(info):
+            self.pictures.check_headers(info)
+            self.labels.check_loaded(dict(gt_seg_map=mask))
+
+    def check_ids(self, info: dict, ids: Iterable[int]) -> None:
+        """Check the ids of a sample's mask, as training gets them.
+
+        Raises:
+            BrokenSampleError: An id is out of range.
+        """
+        with named(info):
+            self.labels.find_void(np.array(sorted(ids)))
+
     def _run(self, results: dict) -> Any:
         """Run the pipeline, and check annotations before a step changes a size."""
         if type(self.pipeline) is not Compose:
@@ -204,15 +228,8 @@ class LabelCheck:
 
     def _check_mask(self, mask: torch.Tensor) -> None:
         """Check the ids of a mask, (1, H, W)."""
-        # One pass over all pixels, and more only over those that are not a class;
-        # negative ids are large as unsigned numbers.
         values = mask.numpy().astype(np.int64, copy=False)
-        beyond = values[values.view(np.uint64) >= self.classes]
-        wrong = beyond
-        for ignored in self.ignored:
-            wrong = wrong[wrong != ignored]
-        if wrong.size:
-            raise LabelError(self._explain(np.unique(wrong).tolist()))
+        beyond = self.find_void(values)
         if self._void_masks is None:
             return
         void = beyond.size == values.size
@@ -223,6 +240,22 @@ class LabelCheck:
                 'every pixel is void; check a mask and reduce_zero_label, which is '
                 f'{self.reduce_zero_label} (True makes 0 void)'
             )
+
+    def find_void(self, values: np.ndarray) -> np.ndarray:
+        """Return the ids, of any shape and int64, that are no class.
+
+        Raises:
+            LabelError: One is not ignored either.
+        """
+        # One pass over all pixels, and more only over those that are not a class;
+        # negative ids are large as unsigned numbers.
+        beyond = values[values.view(np.uint64) >= (self.classes or 1 << 63)]
+        wrong = beyond
+        for ignored in self.ignored:
+            wrong = wrong[wrong != ignored]
+        if wrong.size:
+            raise LabelError(self._explain(np.unique(wrong).tolist()))
+        return beyond
 
     def _explain(self, ids: list[int]) -> str:
         """Return a message with the wrong ids and their usual causes."""
@@ -249,6 +282,16 @@ class LabelCheck:
             f'(reduce_zero_label={self.reduce_zero_label}). Usual causes: '
             + '; or '.join(causes)
         )
+
+
+@contextmanager
+def named(info: dict) -> Iterator[None]:
+    """Add the names of a sample's files to the errors of its annotation."""
+    try:
+        yield
+    except AnnotationError as error:
+        files = {key: info[key] for key in FILES if info.get(key)}
+        raise BrokenSampleError(explain(files, error)) from error
 
 
 def explain(files: dict[str, str], error: Exception) -> str:
