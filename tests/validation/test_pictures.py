@@ -248,6 +248,13 @@ def test_pictures_of_two_endings(tmp_path):
     (tmp_path / 'list.txt').write_text('b\na\n')
     dataset = SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
     assert len(dataset) == 2
+    (tmp_path / 'list.txt').write_text('b\na\nb\n')
+    dataset = SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
+    found = [dataset.get_data_info(i)['seg_map_path'] for i in range(len(dataset))]
+    assert found == ['masks/b.png', 'masks/a.png', 'masks/b.png']
+    (tmp_path / 'list.txt').write_text('b\nc\n')
+    with pytest.raises(InputError, match=r'list.txt.*any of the suffixes.*c.jpg'):
+        SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
     picture(tmp_path / 'images/a.jpg')
     with pytest.raises(InputError, match='two images for the same mask'):
         SegDataset(**options)
