@@ -96,9 +96,7 @@ def check_class_names(datasets: dict[str, Dataset]) -> None:
             compare(first[kind][1], first[kind][0], names, where)
 
 
-def check_folder_names(
-    dataset: Dataset, name: str, told: set[tuple[str, ...]]
-) -> None:
+def check_folder_names(dataset: Dataset, name: str, told: set[tuple[str, ...]]) -> None:
     """Check that the classes of a data set have the names of its class folders.
 
     Warnings tell which folder gets which name, if the names are others, and that
@@ -216,6 +214,14 @@ def other_order(
     )
 
 
+def has_sigmoid(head: nn.Module) -> bool:
+    """Return whether a loss of a head takes each class on its own."""
+    return any(
+        getattr(module, 'use_sigmoid', False) or type(module).__name__ == 'FocalLoss'
+        for module in head.modules()
+    )
+
+
 def check_single_class(heads: Heads) -> None:
     """Check that no head has a softmax over one class, whose loss is always 0.
 
@@ -224,10 +230,7 @@ def check_single_class(heads: Heads) -> None:
     """
     for path, head in heads:
         own = path.startswith(('head', 'decode_head', 'auxiliary_head'))
-        sigmoid = any(
-            getattr(module, 'use_sigmoid', False) for module in head.modules()
-        )
-        if own and head.num_classes == 1 and not sigmoid:
+        if own and head.num_classes == 1 and not has_sigmoid(head):
             ways = 'or use MultiLabelLinearClsHead, which makes binary predictions'
             if not path.startswith('head'):
                 ways = (

@@ -66,9 +66,7 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
     logger.warning(fault)
 
 
-def read_ids(
-    dataset: Dataset, void: set[int], name: str
-) -> tuple[dict[int, str], int]:
+def read_ids(dataset: Dataset, void: set[int], name: str) -> tuple[dict[int, str], int]:
     """Read masks spread evenly over the data set, or all if there are few.
 
     Args:

@@ -183,6 +183,16 @@ def test_no_images_is_no_data(segment, tmp_path):
     assert 'BaseSegDataset' in message and 'is empty' in message
 
 
+@pytest.mark.parametrize('line', ['0.png', 'images/0.png masks/0.png', '/0'])
+def test_lists_of_other_names_are_quoted(segment, tmp_path, line):
+    (tmp_path / 'list.txt').write_text(f'{line}\n' * 2)
+    message = segment(
+        ids(0, 1), f'train_dataloader.dataset.ann_file={tmp_path}/list.txt'
+    )
+    assert f"line 1 of '{tmp_path}/list.txt', {line!r}" in message
+    assert "without its suffix (img_suffix='.png')" in message
+
+
 def loader_of(folder, mask):
     """The tiny segmentor and its data loader, as the tools build them."""
     cfg = Config.fromstring(
