@@ -9,6 +9,8 @@ from torch import nn
 DataSet = TypeVar('DataSet')
 # Steps of a pipeline that contain other steps.
 HOLDERS = ('Compose', 'RandomApply', 'RandomChoice')
+# Packages of steps that are known; a step of the user's own may change labels.
+STOCK = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmtlalign')
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
@@ -65,6 +67,12 @@ def flat_steps(pipeline: Callable | None) -> Iterator[Any]:
             yield from flat_steps(step)
         else:
             yield step
+
+
+def is_stock(pipeline: Callable | None) -> bool:
+    """Return whether all steps are of the hosts or this package, none the user's."""
+    steps = flat_steps(pipeline)
+    return all(type(step).__module__.partition('.')[0] in STOCK for step in steps)
 
 
 def is_a(step: Any, *kinds: str) -> bool:

@@ -5,11 +5,13 @@ Names and their order are compared, not the number alone: with class folders
 differs, and scores would be computed with the wrong labels.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from logging import Logger
 from typing import Any
 
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -52,17 +54,24 @@ def class_heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def class_lists(dataset: Dataset) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Iterate over (kind, names) of the classes of all data sets inside of one.
-
-    Kinds are ``'classes'``, from ``metainfo``, and ``'class folders'``.
-    """
+    """Iterate over (kind, names) of the classes of all data sets inside of one."""
     for one in walk_datasets(dataset):
-        classes = (getattr(one, 'metainfo', None) or {}).get('classes')
-        if isinstance(classes, (list, tuple)):
-            yield 'classes', tuple(map(str, classes))
-        folders = getattr(one, 'folder_to_idx', None)
-        if folders and not getattr(one, 'ann_file', ''):
-            yield 'class folders', tuple(sorted(folders, key=folders.get))
+        yield from own_lists(one).items()
+
+
+def own_lists(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """Return the names of a data set's own classes.
+
+    Keys are ``'classes'``, from ``metainfo``, and ``'class folders'``.
+    """
+    found = {}
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if isinstance(classes, (list, tuple)):
+        found['classes'] = tuple(map(str, classes))
+    folders = getattr(dataset, 'folder_to_idx', None)
+    if folders and not getattr(dataset, 'ann_file', ''):
+        found['class folders'] = tuple(sorted(folders, key=folders.get))
+    return found
 
 
 def check_class_names(datasets: dict[str, Dataset]) -> None:
@@ -76,17 +85,57 @@ def check_class_names(datasets: dict[str, Dataset]) -> None:
         InputError: Names or their order differ.
     """
     first: dict[str, tuple[str, tuple[str, ...]]] = {}
+    told: set[tuple[str, ...]] = set()
     for name, dataset in datasets.items():
-        own = dict(class_lists(dataset))
-        if 'classes' in own and 'class folders' in own:
-            classes, folders = own['classes'], own['class folders']
-            if set(classes) == set(folders):
-                compare(folders, f'class folders of {name}', classes, 'its metainfo')
+        for one in walk_datasets(dataset):
+            check_folder_names(one, name, told)
         for kind, names in class_lists(dataset):
             where = f'{kind} of {name}'
             if kind not in first:
                 first[kind] = (where, names)
             compare(first[kind][1], first[kind][0], names, where)
+
+
+def check_folder_names(dataset: Dataset, name: str, told: set[tuple[str, ...]]) -> None:
+    """Check that the classes of a data set have the names of its class folders.
+
+    Warnings tell which folder gets which name, if the names are others, and that
+    folders with numbers are sorted as text.
+
+    Args:
+        dataset: One data set, with or without class folders.
+        name: Its setting.
+        told: Folders that were checked, to which this adds.
+
+    Raises:
+        InputError: A folder has the name of another class.
+    """
+    own = own_lists(dataset)
+    folders, classes = own.get('class folders', ()), own.get('classes', ())
+    if not folders or folders in told:
+        return
+    plain = [[one.casefold() for one in names] for names in (folders, classes)]
+    if any(f != c and f in plain[1] for f, c in zip(*plain)):
+        raise other_order(folders, f'class folders of {name}', classes, 'its metainfo')
+    told.add(folders)
+    lines = []
+    numbers = [int(folder) for folder in folders if folder.isdecimal()]
+    if len(numbers) == len(folders) and numbers != sorted(numbers):
+        lines.append(
+            f'{name}: class folders are sorted as text, so that {some_of(folders)} '
+            'have the labels 0, 1, 2 …. Lists of images with labels must count so, '
+            'too; with leading zeros in the names the order is that of the numbers'
+        )
+    # A data set with classes of its own, such as ImageNet, knows its folders.
+    known = (getattr(type(dataset), 'METAINFO', None) or {}).get('classes') or ()
+    if plain[0] != plain[1] and classes != tuple(map(str, known)):
+        pairs = [f'{folder} -> {one}' for folder, one in zip(folders, classes)]
+        lines.append(
+            f'{name}: metainfo.classes has other names than the class folders, which '
+            f'are sorted: {some_of(pairs, 10)}. If a pair is wrong, correct the order'
+        )
+    for line in lines:
+        print_log(line, logger='current', level=logging.WARNING)
 
 
 def check_checkpoint_classes(
@@ -139,14 +188,7 @@ def compare(
     if tuple(left) == tuple(right):
         return
     if sorted(left) == sorted(right):
-        place = next(i for i, pair in enumerate(zip(left, right)) if pair[0] != pair[1])
-        start = max(min(place - 1, len(left) - 5), 0)
-        raise InputError(
-            f'{left_name} and {right_name} have the same names in another order, so '
-            f'labels would refer to other classes: from number {start} on '
-            f'{list(left[start : start + 5])} and {list(right[start : start + 5])}; '
-            'give both the same order'
-        )
+        raise other_order(left, left_name, right, right_name)
     lacking = [name for name in left if name not in set(right)]
     added = [name for name in right if name not in set(left)]
     raise InputError(
@@ -154,6 +196,29 @@ def compare(
         f'first has {some_of(lacking)}, only the second {some_of(added)}; names of '
         'folders, of metainfo=dict(classes=…) and of categories must be the same, also '
         'in upper and lower case'
+    )
+
+
+def other_order(
+    left: Sequence[str], left_name: str, right: Sequence[str], right_name: str
+) -> InputError:
+    """Return the error of two lists with the same names in another order."""
+    pairs = enumerate(zip(left, right))
+    place = next((i for i, (a, b) in pairs if a.casefold() != b.casefold()), 0)
+    start = max(min(place - 1, len(left) - 5), 0)
+    return InputError(
+        f'{left_name} and {right_name} have the same names in another order, so '
+        f'labels would refer to other classes: from number {start} on '
+        f'{list(left[start : start + 5])} and {list(right[start : start + 5])}; '
+        'give both the same order'
+    )
+
+
+def has_sigmoid(head: nn.Module) -> bool:
+    """Return whether a loss of a head takes each class on its own."""
+    return any(
+        getattr(module, 'use_sigmoid', False) or type(module).__name__ == 'FocalLoss'
+        for module in head.modules()
     )
 
 
@@ -165,10 +230,7 @@ def check_single_class(heads: Heads) -> None:
     """
     for path, head in heads:
         own = path.startswith(('head', 'decode_head', 'auxiliary_head'))
-        sigmoid = any(
-            getattr(module, 'use_sigmoid', False) for module in head.modules()
-        )
-        if own and head.num_classes == 1 and not sigmoid:
+        if own and head.num_classes == 1 and not has_sigmoid(head):
             ways = 'or use MultiLabelLinearClsHead, which makes binary predictions'
             if not path.startswith('head'):
                 ways = (

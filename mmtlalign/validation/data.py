@@ -17,12 +17,10 @@ assertions on every module with a ``num_classes``: mmseg has none, heads that co
 something else fail, and neither files nor masks are checked.
 """
 
-import os.path as osp
 from copy import deepcopy
 from logging import Logger
 from typing import Any
 
-import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DATASETS
@@ -31,11 +29,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from mmtlalign.compat.wrappers import (
-    flat_steps,
-    is_a,
     unwrap_dataset,
     unwrap_model,
-    walk_datasets,
 )
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.classes import (
@@ -45,6 +40,7 @@ from mmtlalign.validation.classes import (
     check_single_class,
     check_topk,
     class_heads,
+    has_sigmoid,
 )
 from mmtlalign.validation.coco import (
     check_coco_data,
@@ -52,14 +48,11 @@ from mmtlalign.validation.coco import (
     explain_coco_file,
 )
 from mmtlalign.validation.label_maps import check_label_maps
+from mmtlalign.validation.listed import check_files, check_labels
 from mmtlalign.validation.masks import check_masks
 from mmtlalign.validation.reading import Listing, find_bad_line, host_reading
 from mmtlalign.validation.samples import limit_labels, obeys_marks
-
-# Number of samples whose files must exist, spread over the data set; and the key of the
-# file that a pipeline step reads.
-CHECKED_FILES = 16
-LOADERS = {'LoadImageFromFile': 'img_path', 'LoadAnnotations': 'seg_map_path'}
+from mmtlalign.validation.segmentation import check_ignored_ids, check_zero_labels
 
 
 def explain_build_error(error: Exception, dataset: object, listing: Listing) -> str:
@@ -130,17 +123,28 @@ def check_loops(
         Setting of a loader, such as ``'train_dataloader'``, to its data set.
 
     Raises:
-        InputError: See :func:`check_data`, or classes differ.
+        InputError: See :func:`check_data`, or classes, ids that are ignored or
+            ``reduce_zero_label`` differ.
     """
     datasets = {}
+    evaluators = {
+        f'{split}_evaluator': loop.evaluator
+        for split, loop in loops.items()
+        if getattr(loop, 'evaluator', None) is not None
+    }
+    check_ignored_ids(model, evaluators, hasattr(loops['train'], 'dataloader'))
     for split, loop in loops.items():
         loader, name = getattr(loop, 'dataloader', None), f'{split}_dataloader'
         if loader is not None:
             check_coco_data(loader.dataset, model)
-            check_data(model, loader, name, logger, getattr(loop, 'evaluator', None))
+            check_data(
+                model, loader, name, logger, evaluators.get(f'{split}_evaluator')
+            )
             datasets[name] = loader.dataset
     if any(class_heads(unwrap_model(model))):
-        check_class_names(datasets | build_test_set(test))
+        together = datasets | build_test_set(test)
+        check_class_names(together)
+        check_zero_labels(together, logger)
     obeying = {name: obeys_marks(dataset) for name, dataset in datasets.items()}
     turned, stored = (
         [name for name, one in obeying.items() if one is value]
@@ -197,9 +201,12 @@ def check_data(
     if name.startswith('train'):
         check_batch_of_one(model, loader, name)
     check_label_maps(model, heads, dataset, name, logger)
-    needs_labels = bool(heads) and name.startswith('train')
-    limit_labels(dataset, *label_range(heads), needs_labels)
+    own = {path: head for path, head in heads if name.startswith('train')}
+    needs_labels = bool(own)
+    one_label = 'head' in own and not has_sigmoid(own['head'])
+    limit_labels(dataset, *label_range(heads), needs_labels, one_label)
     check_masks(dataset, name, logger)
+    check_labels(dataset, name)
 
 
 def check_length(loader: DataLoader, name: str) -> None:
@@ -218,30 +225,6 @@ def check_length(loader: DataLoader, name: str) -> None:
             f'{name}: {samples} samples make no batch of {loader.batch_size} with '
             f'drop_last=True; set {name}.batch_size to {samples} or less'
         )
-
-
-def check_files(dataset: Dataset, name: str) -> None:
-    """Check for some samples that picture and mask exist, else raise InputError."""
-    for one in walk_datasets(dataset):
-        steps = list(flat_steps(getattr(one, 'pipeline', None)))
-        loads = [
-            step
-            for step in steps
-            if is_a(step, *LOADERS) and getattr(step, 'with_seg', True)
-        ]
-        remote = any(getattr(part, 'backend_args', None) for part in (one, *loads))
-        if remote or not loads or not hasattr(one, 'get_data_info'):
-            continue
-        keys = {LOADERS[kind] for kind in LOADERS if any(is_a(s, kind) for s in loads)}
-        for number in np.linspace(0, len(one) - 1, CHECKED_FILES).astype(int):
-            info = one.get_data_info(int(number))
-            for key in keys:
-                path = info.get(key)
-                if isinstance(path, str) and '://' not in path and not osp.exists(path):
-                    raise InputError(
-                        f"{name}: image '{path}' ({key}) cannot be read: it does not "
-                        'exist; check data_root and data_prefix of the data set'
-                    )
 
 
 def check_classes(model: nn.Module, heads: Heads, dataset: Dataset, name: str) -> None:

@@ -42,11 +42,13 @@ class Header(NamedTuple):
         size: Width and height as they are stored.
         mark: EXIF orientation, 1 to 8; 1 means upright.
         mode: Pillow's image mode, such as 'RGB'.
+        kind: Pillow's name of the format, such as 'PNG'.
     """
 
     size: Size
     mark: int
     mode: str
+    kind: str
 
     @property
     def read_size(self) -> Size:
@@ -66,6 +68,7 @@ def read_header(path: str) -> Header | None:
                 image.format != 'PNG' or 'exif' in image.info
             ):
                 mark = image.getexif().get(ORIENTATION, 1)
-            return Header(image.size, mark if mark in TURNS else 1, image.mode)
+            mark = mark if mark in TURNS else 1
+            return Header(image.size, mark, image.mode, image.format or '')
     except Exception:
         return None  # the fault is reported when the picture is decoded

@@ -1,16 +1,15 @@
 """Check segmentation masks before training: ids beyond 8 bits, classes in no mask."""
 
-import io
 import time
 from logging import Logger
 
 import numpy as np
-from mmengine.fileio import get
-from PIL import Image
 from torch.utils.data import Dataset
 
-from mmtlalign.compat.wrappers import flat_steps, is_a, walk_datasets
+from mmtlalign.compat.wrappers import flat_steps, is_a, is_stock, walk_datasets
 from mmtlalign.errors import InputError, some_of
+from mmtlalign.validation.mask_files import depth_fault, read_mask
+from mmtlalign.validation.samples import NamedPipeline
 
 # Number of masks to read, spread over the data set, and the limit in seconds.
 MASKS = 400
@@ -24,8 +23,8 @@ def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
     some mistakes can no longer be seen.
 
     Raises:
-        InputError: Ids need more than 8 bits, or masks of the ids 0 and 255 are used
-            for two classes.
+        InputError: Ids need more than 8 bits, masks of the ids 0 and 255 are used for
+            two classes, or a mask is one that training would refuse later.
     """
     for one in walk_datasets(dataset):
         steps = list(flat_steps(getattr(one, 'pipeline', None)))
@@ -38,7 +37,7 @@ def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
 def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) -> None:
     """Check the masks of one data set, whose pipeline ignores the ids ``void``."""
     classes = tuple(dataset.metainfo.get('classes') or ())
-    raw, looked = read_ids(dataset, name)
+    raw, looked = read_ids(dataset, void, name)
     if dataset.reduce_zero_label and 255 in raw:
         logger.warning(
             f"{name}: reduce_zero_label=True makes id 0 void, but mask '{raw[255]}' "
@@ -67,30 +66,45 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
     logger.warning(fault)
 
 
-def read_ids(dataset: Dataset, name: str) -> tuple[dict[int, str], int]:
+def read_ids(dataset: Dataset, void: set[int], name: str) -> tuple[dict[int, str], int]:
     """Read masks spread evenly over the data set, or all if there are few.
+
+    Args:
+        dataset: Its pipeline checks the masks, as it does when it prepares a sample.
+        void: Ids that the pipeline ignores.
+        name: Setting of the data set.
 
     Returns:
         A dict from each id in the files to the first mask that has it, and the number
         of masks that were read.
 
     Raises:
-        InputError: Ids need more than 8 bits.
+        InputError: Ids need more than 8 bits, or a mask is wrong otherwise.
     """
+    pipeline = dataset.pipeline
+    checks = isinstance(pipeline, NamedPipeline) and is_stock(pipeline)
     raw: dict[int, str] = {}
     looked, end = 0, time.monotonic() + SECONDS
     numbers = np.unique(np.linspace(0, len(dataset) - 1, MASKS).astype(int))
     # In random order, so that the masks are spread even if time runs out.
     for number in np.random.default_rng(0).permutation(numbers):
-        path = dataset.get_data_info(int(number)).get('seg_map_path')
+        info = dataset.get_data_info(int(number))
+        path = info.get('seg_map_path')
         mask = read_mask(path) if path else None
-        if mask is None or mask.ndim != 2:
+        if mask is None:
             continue  # reported when the sample is loaded
+        if checks:
+            pipeline.check_files(info, mask)
+        if mask.ndim != 2:
+            continue  # a step of the user's own may make ids of colours
         fault = depth_fault(mask)
         if fault:
             raise InputError(f"{name}: mask '{path}' {fault}")
-        for found in np.flatnonzero(np.bincount(mask.ravel().astype(np.uint8))):
-            raw.setdefault(int(found), path)
+        present = np.flatnonzero(np.bincount(mask.ravel().astype(np.uint8))).tolist()
+        if checks:
+            pipeline.check_ids(info, {class_of(one, dataset, void) for one in present})
+        for found in present:
+            raw.setdefault(found, path)
         looked += 1
         if time.monotonic() > end:
             break
@@ -103,21 +117,3 @@ def class_of(number: int, dataset: Dataset, void: set[int]) -> int:
         number = 255 if number in (0, 255) else number - 1
     number = (dataset.label_map or {}).get(number, number)
     return 255 if number in void else number
-
-
-def depth_fault(mask: np.ndarray | None) -> str:
-    """Return what is wrong if ids, (H, W), need more than 8 bits; else ''."""
-    if mask is None or (mask.max(initial=0) <= 255 and mask.min(initial=0) >= 0):
-        return ''
-    return (
-        f'holds id {mask.max()}, but ids are read as 8 bits (0…255), and larger ones '
-        'would turn into other classes; write the masks again as 8-bit PNG'
-    )
-
-
-def read_mask(path: str) -> np.ndarray | None:
-    """Read a label image as it is in the file: (H, W) of ids; None if unreadable."""
-    try:
-        return np.asarray(Image.open(io.BytesIO(get(path))))
-    except Exception:
-        return None

@@ -9,9 +9,9 @@ as it was read, and looks at its mark.
 from collections.abc import Callable
 from typing import Any
 
-from mmtlalign.compat.wrappers import flat_steps, is_a
+from mmtlalign.compat.wrappers import flat_steps, is_a, is_stock
 from mmtlalign.validation.image_files import TURNS, Size, read_header
-from mmtlalign.validation.masks import depth_fault, read_mask
+from mmtlalign.validation.mask_files import depth_fault, format_fault, read_mask
 
 # Endings of color_type and imdecode_backend with which mmcv ignores EXIF marks.
 IGNORING = ('ignore_orientation', 'unchanged', 'turbojpeg', 'tifffile')
@@ -37,6 +37,7 @@ class PictureCheck:
             for step in loads
             for name in ('color_type', 'imdecode_backend')
         }
+        self.stock = is_stock(pipeline)
         self.obeys = not any(kind.endswith(IGNORING) for kind in kinds)
         self.declared: Size | None = None
         self.path: Any = None
@@ -46,7 +47,7 @@ class PictureCheck:
         """Read the size that the annotation declares, before the pipeline runs.
 
         Raises:
-            AnnotationError: A mask has ids of more than 8 bits.
+            AnnotationError: A mask has ids of more than 8 bits, or a lossy format.
         """
         self.declared, self.done, self.what = None, 'img' in results, 'annotation'
         self.path = results.get('img_path')
@@ -61,11 +62,25 @@ class PictureCheck:
             self.what = 'mask'
             if header is not None:
                 self.declared = header.size
-            if header is not None and header.mode.startswith(('I', 'F')):
-                fault = depth_fault(read_mask(mask))
+            if header is not None:
+                fault = format_fault(header.kind) if self.stock else ''
+                if header.mode.startswith(('I', 'F')):
+                    fault = depth_fault(read_mask(mask))
                 if fault:
                     raise AnnotationError(f'the mask {fault}')
         self.done |= self.declared is None or not isinstance(self.path, str)
+
+    def check_headers(self, results: dict) -> None:
+        """Check the files of a sample without decoding the picture.
+
+        Raises:
+            AnnotationError: See :meth:`start` and :meth:`check`.
+        """
+        self.start(results)
+        header = None if self.done else read_header(self.path)
+        if header is not None:
+            width, height = header.read_size if self.obeys else header.size
+            self.check(dict(ori_shape=(height, width)))
 
     def check(self, results: dict) -> None:
         """Check the picture as soon as it is read.

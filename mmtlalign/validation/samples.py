@@ -17,29 +17,20 @@ of every data set is wrapped where the data loader is built, so that the stock d
 of all hosts are covered.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import Compose
-from mmengine.fileio import get
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import walk_datasets
-from mmtlalign.errors import InputError
+from mmtlalign.validation.broken import FILES, BrokenSampleError, explain, named
 from mmtlalign.validation.pictures import AnnotationError, PictureCheck
 
-# The keys under which the hosts keep the files of a sample.
-FILES = ('img_path', 'seg_map_path')
 # So many void masks in a row, from the first on, are an error.
 VOID_MASKS = 32
-
-
-class BrokenSampleError(InputError):
-    """A sample could not be prepared; the message names its files."""
 
 
 class LabelError(AnnotationError):
@@ -60,6 +51,7 @@ def limit_labels(
     classes: int,
     ignored: Iterable[int] = (),
     needs_labels: bool = False,
+    one_label: bool = False,
 ) -> None:
     """Set which labels the checks of a data set allow.
 
@@ -68,6 +60,7 @@ def limit_labels(
         classes: Labels are ``0 … classes - 1``; 0 for no limit.
         ignored: Ids of pixels that are ignored.
         needs_labels: Whether every image must have a label.
+        one_label: Whether no image may have several.
     """
     for one in walk_datasets(dataset):
         pipeline = getattr(one, 'pipeline', None)
@@ -75,6 +68,7 @@ def limit_labels(
             pipeline.labels.classes = classes
             pipeline.labels.ignored = frozenset(ignored)
             pipeline.labels.needs_labels = needs_labels
+            pipeline.labels.one_label = one_label
 
 
 def obeys_marks(dataset: Dataset) -> bool | None:
@@ -113,6 +107,39 @@ class NamedPipeline:
             raise BrokenSampleError(explain(files, error)) from error
         return results
 
+    def check_files(self, info: dict, mask: np.ndarray) -> None:
+        """Check the files of a sample before training.
+
+        Args:
+            info: The sample before the pipeline.
+            mask: Its mask as it is in the file.
+
+        Raises:
+            BrokenSampleError: A check has failed.
+        """
+        with named(info):
+            self.pictures.check_headers(info)
+            self.labels.check_loaded(dict(gt_seg_map=mask))
+
+    def check_labels(self, info: dict, labels: np.ndarray) -> None:
+        """Check the labels of a classification sample before training.
+
+        Raises:
+            BrokenSampleError: One is out of range, or there are several for a softmax.
+        """
+        with named(info):
+            self.labels.check_count(labels.size)
+            self.labels.check_range(labels)
+
+    def check_ids(self, info: dict, ids: Iterable[int]) -> None:
+        """Check the ids of a sample's mask, as training gets them.
+
+        Raises:
+            BrokenSampleError: An id is out of range.
+        """
+        with named(info):
+            self.labels.find_void(np.array(sorted(ids)))
+
     def _run(self, results: dict) -> Any:
         """Run the pipeline, and check annotations before a step changes a size."""
         if type(self.pipeline) is not Compose:
@@ -146,6 +173,7 @@ class LabelCheck:
         classes: Labels are ``0 … classes - 1``; 0 for no limit.
         ignored: Ids of pixels that are ignored.
         needs_labels: Whether every image must have a label.
+        one_label: Whether no image may have several.
     """
 
     def __init__(self, reduce_zero_label: bool | None = None):
@@ -153,6 +181,7 @@ class LabelCheck:
         self.classes: int = 0
         self.ignored: frozenset[int] = frozenset()
         self.needs_labels = False
+        self.one_label = False
         # Void masks so far; None after the first mask with a class.
         self._void_masks: int | None = 0
 
@@ -193,26 +222,34 @@ class LabelCheck:
                 'data set (with_label=True, class folders or an ann_file with labels), '
                 'and keep gt_label in the pipeline'
             )
-        if torch.is_tensor(label) and label.numel():
-            low, high = int(label.min()), int(label.max())
-            if low < 0 or high >= self.classes:
-                raise LabelError(
-                    f'its label is {high if low >= 0 else low}, but the head has '
-                    f'num_classes={self.classes}, labels 0…{self.classes - 1}; '
-                    'correct the annotation, or num_classes'
-                )
+        if torch.is_tensor(label):
+            if sample.get('gt_score') is None:
+                self.check_count(label.numel())
+            self.check_range(label.numpy())
+
+    def check_count(self, labels: int) -> None:
+        """Check the number of labels of an image, else raise LabelError."""
+        if self.one_label and labels != 1:
+            raise LabelError(
+                f'it has {labels} labels, but the softmax of the head needs one label '
+                'per image; for several take a loss with use_sigmoid=True, such as '
+                'that of MultiLabelLinearClsHead'
+            )
+
+    def check_range(self, labels: np.ndarray) -> None:
+        """Check that the labels of an image are classes, else raise LabelError."""
+        low, high = labels.min(initial=0), labels.max(initial=0)
+        if low < 0 or high >= self.classes:
+            raise LabelError(
+                f'its label is {high if low >= 0 else low}, but the head has '
+                f'num_classes={self.classes}, labels 0…{self.classes - 1}; '
+                'correct the annotation, or num_classes'
+            )
 
     def _check_mask(self, mask: torch.Tensor) -> None:
         """Check the ids of a mask, (1, H, W)."""
-        # One pass over all pixels, and more only over those that are not a class;
-        # negative ids are large as unsigned numbers.
         values = mask.numpy().astype(np.int64, copy=False)
-        beyond = values[values.view(np.uint64) >= self.classes]
-        wrong = beyond
-        for ignored in self.ignored:
-            wrong = wrong[wrong != ignored]
-        if wrong.size:
-            raise LabelError(self._explain(np.unique(wrong).tolist()))
+        beyond = self.find_void(values)
         if self._void_masks is None:
             return
         void = beyond.size == values.size
@@ -223,6 +260,22 @@ class LabelCheck:
                 'every pixel is void; check a mask and reduce_zero_label, which is '
                 f'{self.reduce_zero_label} (True makes 0 void)'
             )
+
+    def find_void(self, values: np.ndarray) -> np.ndarray:
+        """Return the ids, of any shape and int64, that are no class.
+
+        Raises:
+            LabelError: One is not ignored either.
+        """
+        # One pass over all pixels, and more only over those that are not a class;
+        # negative ids are large as unsigned numbers.
+        beyond = values[values.view(np.uint64) >= (self.classes or 1 << 63)]
+        wrong = beyond
+        for ignored in self.ignored:
+            wrong = wrong[wrong != ignored]
+        if wrong.size:
+            raise LabelError(self._explain(np.unique(wrong).tolist()))
+        return beyond
 
     def _explain(self, ids: list[int]) -> str:
         """Return a message with the wrong ids and their usual causes."""
@@ -249,38 +302,3 @@ class LabelCheck:
             f'(reduce_zero_label={self.reduce_zero_label}). Usual causes: '
             + '; or '.join(causes)
         )
-
-
-def explain(files: dict[str, str], error: Exception) -> str:
-    """Return a message about the file that cannot be read, or the step that fails."""
-    names = ', '.join(f"{key} '{path}'" for key, path in files.items())
-    if isinstance(error, AnnotationError):
-        return f'{names or "a sample"}: {error}'
-    for key, path in files.items():
-        fault = why_unreadable(path)
-        if fault:
-            return (
-                f"image '{path}' ({key}) cannot be read: {fault}; replace the file, or "
-                'remove it from the data set'
-            )
-    return (
-        f'the data pipeline failed on the sample with {names or "no file name"}: '
-        f'{type(error).__name__}: {error}; check its annotation and the pipeline of '
-        'the config'
-    )
-
-
-def why_unreadable(path: str) -> str:
-    """Return the fault of an image file in a few words; '' if there is none."""
-    if '://' not in path and not os.path.exists(path):
-        return 'it does not exist'
-    try:
-        content = get(path)
-        if not content:
-            return 'it is empty'
-        image = mmcv.imfrombytes(content, flag='unchanged')
-    except Exception as error:
-        return f'{type(error).__name__}: {str(error).splitlines()[0]}'
-    if image is None:
-        return f'its {len(content)} bytes are not a complete image'
-    return ''

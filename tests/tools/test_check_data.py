@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from dense_pictures import write_coco
+from PIL import Image
 from tiny_run import write_images
 from tiny_segmentation import write_data
 
@@ -49,6 +50,46 @@ def test_masks(tmp_path, capsys):
             cv2.imwrite(str(root / f'{split}annot/{split}_{name}.png'), mask)
     status, said = check(capsys, 'masks', root, '--classes', 2)
     assert status == 1 and 'id 1' in said and 'not 0 and 255' in said
+
+
+def test_images_that_training_does_not_read(tmp_path, capsys):
+    root = write_images(tmp_path / 'data')
+    folder = root / 'train/class0'
+    picture = Image.open(folder / '00.png')
+    for name in ('a.webp', 'b.tiff'):
+        picture.save(folder / name)
+    status, said = check(capsys, 'classes', root)
+    assert status == 1
+    assert 'train: images left out 0 WRONG 2: 1 with .webp; 1 with .tiff' in said
+    suffixes = ['--extensions', '.png', '.webp', '.tiff', '.tif']
+    assert check(capsys, 'classes', root, *suffixes)[0] == 0
+    picture.convert('F').save(folder / 'c.tif')
+    status, said = check(capsys, 'classes', root, *suffixes)
+    assert status == 1 and 'c.tif (OpenCV' in said and 'unpack' not in said
+
+
+def test_a_broken_link_is_named(tmp_path, capsys):
+    root = write_images(tmp_path / 'data')
+    (root / 'train/class0/zz.png').symlink_to('/nowhere.png')
+    status, said = check(capsys, 'classes', root)
+    assert status == 1
+    assert 'empty files 0 WRONG 1: class0/zz.png (a broken link)' in said
+
+
+def test_masks_of_ones_own_are_not_unpacked_again(tmp_path, capsys):
+    root = write_data('camvid', tmp_path / 'data', [0, 1, 2, 3])
+    status, said = check(capsys, 'masks', root, '--classes', 4)
+    assert status == 1 and 'id 11' in said
+    assert '--ignore' in said and 'published' not in said and 'unpack' not in said
+    for path in root.glob('*annot/*.png'):
+        Image.open(path).save(path.with_suffix('.jpg'))
+    lossy = ['--classes', 4, '--ignore', 11, '--seg-map-suffix', '.jpg']
+    status, said = check(capsys, 'masks', root, *lossy)
+    assert status == 1 and '(JPEG changes ids; write PNG)' in said
+    for number in (0, -1):
+        with pytest.raises(SystemExit):
+            main(['masks', str(root), '--classes', str(number)])
+        assert 'the number of classes, 1 or more' in capsys.readouterr().err
 
 
 def test_coco(tmp_path, capsys):

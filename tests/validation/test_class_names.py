@@ -1,6 +1,7 @@
 """Classes are compared by name and order, and folders and lists are read in order."""
 
 import functools
+import json
 import logging
 import shutil
 import types
@@ -24,6 +25,8 @@ from mmtlalign.validation.classes import (
     check_single_class,
     check_topk,
 )
+from mmtlalign.validation.listed import check_labels
+from mmtlalign.validation.samples import limit_labels
 
 LOGGER = logging.getLogger('test_class_names')
 
@@ -96,6 +99,33 @@ def test_folders_in_another_order_than_the_names_are_refused(tmp_path):
         )
     # Other names for the folders are fine, as those of ImageNet.
     check_class_names(dict(train=built(root, metainfo=dict(classes=('b', 'a')))))
+
+
+@pytest.mark.parametrize('classes', [('Dog', 'Cat'), ('dog', 'CAT'), ('fox', 'cat')])
+def test_a_folder_with_the_name_of_another_class_is_refused(tmp_path, classes):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    with pytest.raises(InputError, match=r"another order.*\['cat', 'dog'\]"):
+        check_class_names(dict(train=built(root, metainfo=dict(classes=classes))))
+
+
+def test_other_names_than_those_of_the_folders_are_told_once(tmp_path, warned):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    right = built(root, metainfo=dict(classes=('Cat', 'DOG')))
+    check_class_names(dict(train=right))
+    assert not warned
+    other = built(root, metainfo=dict(classes=('tabby', 'beagle')))
+    check_class_names(dict(train=other, val=other))
+    (line,) = warned
+    assert line.startswith('train: ') and 'cat -> tabby, dog -> beagle' in line
+
+
+@pytest.mark.parametrize('names', [('1', '2', '10'), ('01', '02', '10')])
+def test_folders_with_numbers_are_sorted_as_text(tmp_path, warned, names):
+    check_class_names(dict(train=built(folders(tmp_path / 'a', *names))))
+    if names[0] == '01':
+        assert not warned
+    else:
+        assert '1, 10, 2 have the labels 0, 1, 2' in warned[0] and len(warned) == 1
 
 
 def test_names_in_another_order_are_printed():
@@ -233,6 +263,45 @@ def test_lists_of_images(tmp_path, text, said):
     dataset = built(root, **options)
     paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
     assert paths == [f'{root}/cat/0.png', f'{root}/dog/1.png']
+
+
+def test_labels_of_validation_lists_are_checked_at_the_start(train, tmp_path):
+    (tmp_path / 'list.txt').write_text('class0/00.png 0\nclass1/03.png 2\n')
+    lists = f"val_dataloader['dataset']['ann_file'] = '{tmp_path}/list.txt'\n"
+    message = train('--cfg-options', 'train_cfg.max_epochs=1', text=lists)
+    assert 'val/class1/03.png' in message and 'its label is 2' in message
+    assert not list((tmp_path / 'work').glob('*.pth'))  # before the first epoch
+
+
+def test_an_image_with_two_labels_in_a_list_is_told(tmp_path, warned):
+    root = folders(tmp_path / 'a', 'cat', 'dog')
+    path = tmp_path / 'list.txt'
+    path.write_text('cat/0.png 0\ncat/1.png 0\ncat/0.png 0\ncat/1.png 1\n')
+    dataset = built(root, ann_file=str(path))
+    limit_labels(dataset, 2)
+    check_labels(dataset, 'train_dataloader')
+    (line,) = warned
+    assert '1 images are listed' in line and 'cat/1.png (0 and 1)' in line
+
+
+def test_several_labels_for_a_softmax_are_refused(train, data, tmp_path):
+    images = [dict(img_path='class0/00.png', gt_label=[0, 1])] * 8
+    content = dict(metainfo=dict(classes=['class0', 'class1']), data_list=images)
+    (data / 'labels.json').write_text(json.dumps(content))
+    lists = """
+train_dataloader['dataset'].update(type='MultiLabelDataset', ann_file='labels.json')
+model['type'] = 'mmtlalign.MixClassifier'
+"""
+    message = train('--cfg-options', 'train_cfg.max_epochs=1', text=lists)
+    assert 'class0/00.png' in message and 'it has 2 labels, but the softmax' in message
+    loss = """
+model['head']['loss'] = dict(type='CrossEntropyLoss', use_sigmoid=True)
+model['train_cfg'] = dict(augments=dict(type='Mixup', alpha=0.8))
+model.pop('type')
+model['type'] = 'ImageClassifier'
+"""
+    assert train('--overwrite', '--cfg-options', 'train_cfg.max_epochs=1',
+                 text=lists + loss) is None  # fmt: skip
 
 
 def test_lists_in_another_encoding(tmp_path):

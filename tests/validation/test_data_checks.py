@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+import types
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.validation.classes import HEADS
 from mmtlalign.validation.data import check_data
 from mmtlalign.validation.samples import VOID_MASKS, BrokenSampleError
+from mmtlalign.validation.segmentation import check_ignored_ids, check_zero_labels
 
 CONFIGS = ROOT / 'configs'
 LOGGER = logging.getLogger('test_data_checks')
@@ -181,6 +183,16 @@ def test_no_images_is_no_data(segment, tmp_path):
     assert 'BaseSegDataset' in message and 'is empty' in message
 
 
+@pytest.mark.parametrize('line', ['0.png', 'images/0.png masks/0.png', '/0'])
+def test_lists_of_other_names_are_quoted(segment, tmp_path, line):
+    (tmp_path / 'list.txt').write_text(f'{line}\n' * 2)
+    message = segment(
+        ids(0, 1), f'train_dataloader.dataset.ann_file={tmp_path}/list.txt'
+    )
+    assert f"line 1 of '{tmp_path}/list.txt', {line!r}" in message
+    assert "without its suffix (img_suffix='.png')" in message
+
+
 def loader_of(folder, mask):
     """The tiny segmentor and its data loader, as the tools build them."""
     cfg = Config.fromstring(
@@ -220,6 +232,48 @@ def test_ids_that_a_head_ignores_are_right(tmp_path):
     model.decode_head.ignore_index = 11
     check_data(model, loader, 'train_dataloader', LOGGER)
     loader.dataset[0]
+
+
+def test_ids_that_are_ignored_must_agree(segment):
+    mask, head = ids(0, 1, 2, 11), 'model.decode_head.ignore_index=11'
+    message = segment(mask, head)
+    assert 'model.decode_head.ignore_index=11' in message
+    assert 'model.data_preprocessor.seg_pad_val=255' in message
+
+
+def test_ids_that_are_ignored_of_every_part():
+    model = torch.nn.Module()
+    for name, ignored in (('decode_head', 3), ('auxiliary_head', 3)):
+        head = torch.nn.Module()
+        head.num_classes, head.ignore_index = 3, ignored
+        setattr(model, name, head)
+    model.data_preprocessor = types.SimpleNamespace(seg_pad_val=3)
+    metric = types.SimpleNamespace(ignore_index=3)
+    evaluators = dict(val_evaluator=types.SimpleNamespace(metrics=[metric]))
+    check_ignored_ids(model, evaluators, trains=True)
+    model.decode_head.ignore_index = None  # masked binary cross-entropy
+    check_ignored_ids(model, evaluators, trains=True)
+    metric.ignore_index = 255
+    with pytest.raises(InputError, match=r'val_evaluator.ignore_index=255: what'):
+        check_ignored_ids(model, evaluators, trains=True)
+    metric.ignore_index = model.auxiliary_head.ignore_index = 255
+    check_ignored_ids(model, evaluators, trains=False)
+    with pytest.raises(InputError, match='seg_pad_val=3'):
+        check_ignored_ids(model, evaluators, trains=True)
+
+
+def test_reduce_zero_label_of_train_and_val_must_agree(caplog):
+    def data(flag, root):
+        return types.SimpleNamespace(reduce_zero_label=flag, data_root=root)
+
+    both = types.SimpleNamespace(datasets=[data(True, 'a'), data(False, 'b')])
+    with caplog.at_level('WARNING'):
+        check_zero_labels(dict(train=data(True, 'a'), val=data(True, 'b')), LOGGER)
+        assert not caplog.text
+        check_zero_labels(dict(train=both, val=data(True, 'a')), LOGGER)
+    assert 'reduce_zero_label=True in train and False in train' in caplog.text
+    with pytest.raises(InputError, match="in val, but False in train.* data_root 'b'"):
+        check_zero_labels(dict(train=both, val=data(True, 'b')), LOGGER)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.validation.data import check_batch_of_one
 from mmtlalign.validation.label_maps import find_marks
 from mmtlalign.validation.masks import check_masks
-from mmtlalign.validation.samples import BrokenSampleError
+from mmtlalign.validation.samples import BrokenSampleError, limit_labels
 from tools.dataset_converters.label_maps.images import AnnotatorImages, list_images
 
 LOGGER = logging.getLogger('test_pictures')
@@ -167,6 +167,42 @@ def test_masks_of_0_and_255_for_two_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('mask', 'said'),
+    [
+        (ids(0, 7), r'holds id 7, but the model has 2 classes'),
+        (ids(0, 1, shape=(16, 20)), '40x32 pixels but its mask 20x16'),
+        (ids(0, 1, shape=(32, 40, 3)), 'a colour image'),
+    ],
+)
+def test_masks_that_are_read_are_checked_at_the_start(tmp_path, mask, said):
+    dataset = segmentation(tmp_path, [ids(0, 1), mask])
+    limit_labels(dataset, 2, {255})
+    with pytest.raises(BrokenSampleError, match=f'images/1.jpg.*masks/1.png.*{said}'):
+        check_masks(dataset, 'train_dataloader', LOGGER)
+
+
+def test_masks_for_steps_of_the_user_are_not_judged(tmp_path):
+    class LoadAnnotations:  # makes ids of colours
+        def __call__(self, results):
+            return results
+
+    dataset = segmentation(tmp_path, [ids(0, 1, shape=(32, 40, 3))])
+    dataset.pipeline.pipeline.transforms[1] = LoadAnnotations()
+    check_masks(dataset, 'train_dataloader', LOGGER)
+
+
+def test_masks_with_lossy_compression_are_refused(tmp_path):
+    segmentation(tmp_path, [ids(0, 1)])
+    picture = Image.open(tmp_path / 'masks/0.png')
+    picture.save(tmp_path / 'masks/0.jpg', quality=95)
+    dataset = segmentation(tmp_path, [ids(0, 1)], seg_map_suffix='.jpg')
+    with pytest.raises(BrokenSampleError, match='masks/0.jpg.*is a JPEG file'):
+        check_masks(dataset, 'train_dataloader', LOGGER)
+    with pytest.raises(BrokenSampleError, match='masks/0.jpg.*is a JPEG file'):
+        dataset[0]
+
+
+@pytest.mark.parametrize(
     ('masks', 'options', 'said'),
     [
         ([ids(0, 1, 255)], {}, ''),
@@ -212,6 +248,13 @@ def test_pictures_of_two_endings(tmp_path):
     (tmp_path / 'list.txt').write_text('b\na\n')
     dataset = SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
     assert len(dataset) == 2
+    (tmp_path / 'list.txt').write_text('b\na\nb\n')
+    dataset = SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
+    found = [dataset.get_data_info(i)['seg_map_path'] for i in range(len(dataset))]
+    assert found == ['masks/b.png', 'masks/a.png', 'masks/b.png']
+    (tmp_path / 'list.txt').write_text('b\nc\n')
+    with pytest.raises(InputError, match=r'list.txt.*any of the suffixes.*c.jpg'):
+        SegDataset(ann_file=str(tmp_path / 'list.txt'), **options)
     picture(tmp_path / 'images/a.jpg')
     with pytest.raises(InputError, match='two images for the same mask'):
         SegDataset(**options)

@@ -23,8 +23,8 @@ from mmtlalign.evaluation.regions import (
     nearest_regions,
 )
 from mmtlalign.methods.esvit.crops import run_backbone, views_and_regions
+from mmtlalign.validation.broken import why_unreadable
 from mmtlalign.validation.config import load_config
-from mmtlalign.validation.samples import why_unreadable
 
 # Shares of red, green and blue in grey (ITU-R BT.601).
 GREY = (0.299, 0.587, 0.114)

@@ -32,6 +32,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             '--full', action='store_true', help='read every file, not a sample of 200'
         )
     classes.add_argument('--splits', nargs='+', default=['train', 'val'])
+    classes.add_argument(
+        '--extensions',
+        nargs='+',
+        default=['.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'],
+        metavar='SUFFIX',
+        help='suffixes of the images: extensions of the data set',
+    )
     masks.add_argument(
         '--splits',
         nargs='+',
@@ -67,7 +74,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='JSON:IMAGES',
         help='annotation files and the folders of their images',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.kind == 'masks' and args.classes < 1:
+        parser.error(f'--classes {args.classes}: give the number of classes, 1 or more')
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,9 +90,9 @@ def main(argv: list[str] | None = None) -> None:
     from tools.dataset_converters.prepare.check_report import CheckReport
     from tools.output import open_console
 
-    report = CheckReport(args.root, full=args.full)
+    report = CheckReport(args.root, full=args.full, again='replace them')
     if args.kind == 'classes':
-        own_data.check_classes(report, args.splits)
+        own_data.check_classes(report, args.splits, args.extensions)
     elif args.kind == 'masks':
         own_data.check_segmentation(report, args)
     else:

@@ -76,7 +76,7 @@ class OfficialLabelMaps:
 
     def file(self, name: str) -> Path:
         """Return the path of the map of an image."""
-        return self.root / f'{name.partition(".")[0]}.pt'
+        return self.root / f'{stem(name)}.pt'
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -100,7 +100,19 @@ class OfficialLabelMaps:
 
         Returns:
             Images without a map, and the number of images looked up.
+
+        Raises:
+            InputError: Two images have the same file.
         """
+        owners: dict[str, str] = {}
+        for name in names:
+            other = owners.setdefault(stem(name), name)
+            if other != name:
+                raise InputError(
+                    f'{other!r} and {name!r} have the same label map, '
+                    f'{self.file(name)}, because its name ends at the first dot of the '
+                    f'path. Rename them, or make a store with {TOOL}'
+                )
         step = -(-len(names) // LOOKED_UP) or 1
         return [name for name in names[::step] if name not in self], len(names[::step])
 
@@ -146,3 +158,8 @@ class OfficialLabelMaps:
                 'logits and classes.'
             )
         return planes
+
+
+def stem(name: str) -> str:
+    """Return an image's relative path up to the first dot, as the official code."""
+    return name.partition('.')[0]

@@ -140,6 +140,14 @@ def test_official_files_are_looked_up_for_some(check, data, monkeypatch):
     assert maps.missing_maps([]) == ([], 0)
 
 
+def test_images_with_the_same_official_file_are_refused(check, data):
+    folder = data / 'train/class0'
+    (folder / '00.png').rename(folder / 'f.0.png')
+    (folder / '01.png').rename(folder / 'f.1.png')
+    with pytest.raises(InputError, match=r"f\.0\.png' and .*f\.1\.png' have the same"):
+        check(names=list_images(data / 'train'), layout='official')
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

@@ -38,12 +38,14 @@ class CheckReport:
         root: Data folder.
         subset: Whether a part of the published data is enough.
         full: Whether every file is decoded, rather than a sample.
+        again: What to do about files that are broken.
         rows: Results so far.
     """
 
     root: Path
     subset: bool = False
     full: bool = False
+    again: str = 'unpack them again'
     rows: list[Row] = field(default_factory=list)
 
     @property

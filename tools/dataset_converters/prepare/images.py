@@ -11,12 +11,17 @@ import numpy as np
 from PIL import Image
 
 from mmtlalign.validation.image_files import is_hidden, read_header
+from mmtlalign.validation.mask_files import LOSSY
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.output import track
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
 # Number of files to decode of each set, evenly spread, unless all are asked for.
 SAMPLE = 200
+UNPUBLISHED = (
+    'these are not the published masks (were they converted, or shifted by '
+    'reduce_zero_label already?); unpack them again'
+)
 
 
 def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, int]:
@@ -36,12 +41,17 @@ def list_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, in
                     waiting.append(entry.path)
                 elif entry.name.lower().endswith(tuple(suffixes)):
                     name = os.path.relpath(entry.path, folder)
-                    found[name] = entry.stat().st_size
+                    there = os.path.exists(entry.path)  # not a broken link
+                    found[name] = entry.stat().st_size if there else 0
     return dict(sorted(found.items()))
 
 
 def check_files(
-    report: CheckReport, what: str, files: dict[str, int], folder: Path
+    report: CheckReport,
+    what: str,
+    files: dict[str, int],
+    folder: Path,
+    find_fault: Callable[[Path], str] | None = None,
 ) -> None:
     """Report empty files, and files that do not decode.
 
@@ -50,13 +60,20 @@ def check_files(
         what: Name of the files in the report.
         files: Name to bytes, from :func:`list_files`.
         folder: Their folder.
+        find_fault: Returns why a file does not decode, or ''. Defaults to
+            :func:`decode_fault`.
     """
-    empty = [name for name, size in files.items() if not size]
-    report.faults(f'{what}: empty files', empty, len(files), 'unpack them again')
+    find_fault = find_fault or decode_fault
+    empty = [
+        name if (folder / name).exists() else f'{name} (a broken link)'
+        for name, size in files.items()
+        if not size
+    ]
+    report.faults(f'{what}: empty files', empty, len(files), report.again)
     names = sample([name for name, size in files.items() if size], report.full)
-    faults = map_in_threads(lambda name: decode_fault(folder / name), names, what)
+    faults = map_in_threads(lambda name: find_fault(folder / name), names, what)
     broken = [f'{name} ({fault})' for name, fault in zip(names, faults) if fault]
-    report.faults(f'{what}: unreadable', broken, len(names), 'unpack them again')
+    report.faults(f'{what}: unreadable', broken, len(names), report.again)
 
 
 def check_class_folders(
@@ -141,6 +158,7 @@ def check_masks(
     images: dict[str, Path],
     masks: dict[str, Path],
     ids: range,
+    remedy: str = UNPUBLISHED,
 ) -> None:
     """Report images without masks, masks of other sizes, and ids out of range.
 
@@ -150,10 +168,11 @@ def check_masks(
         images: Name without suffix to image.
         masks: Name without suffix to label image.
         ids: Ids that a mask may have.
+        remedy: What to do about other ids.
     """
     lonely = [f'{name} has no mask' for name in images if name not in masks]
     lonely += [f'{name} has no image' for name in masks if name not in images]
-    report.faults(f'{what}: without partner', lonely, len(images), 'unpack again')
+    report.faults(f'{what}: without partner', lonely, len(images), report.again)
     names = sample([name for name in images if name in masks], report.full)
     read = map_in_threads(
         lambda name: read_pair(images[name], masks[name]), names, f'{what} masks'
@@ -170,7 +189,7 @@ def check_masks(
         if outside:
             wrong.append(f'{masks[name].name} (id {", ".join(map(str, outside[:3]))})')
     total = len(names)
-    report.faults(f'{what}: unreadable masks', broken, total, 'unpack them again')
+    report.faults(f'{what}: unreadable masks', broken, total, report.again)
     report.faults(
         f'{what}: masks of another size', sizes, total, 'pair the right files'
     )
@@ -178,8 +197,7 @@ def check_masks(
         f'{what}: ids outside {ids[0]}…{ids[-1]}',
         wrong,
         total,
-        'these are not the published masks (were they converted, or shifted by '
-        'reduce_zero_label already?); unpack them again',
+        remedy,
     )
 
 
@@ -191,6 +209,8 @@ def read_pair(
     size = header and header.read_size  # None: reported as an unreadable image
     try:
         with Image.open(mask) as opened:
+            if opened.format in LOSSY:
+                return f'{opened.format} changes ids; write PNG', None, None, set()
             values = np.asarray(opened)
     except Exception as error:
         return reason(error), None, None, set()

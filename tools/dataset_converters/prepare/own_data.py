@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
+import mmcv
 import numpy as np
 from PIL import Image
 
@@ -17,21 +18,32 @@ from mmtlalign.validation.coco_entries import (
     find_repeated_files,
 )
 from mmtlalign.validation.coco_file import check_entries, read_json
+from mmtlalign.validation.image_files import PICTURES
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.coco import size_differs
 from tools.dataset_converters.prepare.images import (
+    SUFFIXES,
     check_files,
     check_masks,
+    decode_fault,
     list_files,
     sample,
 )
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 IGNORED = 255
 
 
-def check_classes(report: CheckReport, splits: list[str]) -> None:
-    """Check that every split has the same classes, each with pictures that decode."""
+def check_classes(
+    report: CheckReport, splits: list[str], extensions: list[str]
+) -> None:
+    """Check that every split has the same classes, each with pictures that decode.
+
+    Args:
+        report: Gets the rows.
+        splits: Folders of class folders.
+        extensions: Suffixes of the pictures that the data set reads.
+    """
+    endings = tuple(extension.lower() for extension in extensions)
     first: list[str] = []
     for split in splits:
         if not report.exists(
@@ -44,7 +56,18 @@ def check_classes(report: CheckReport, splits: list[str]) -> None:
             for entry in folder.iterdir()
             if entry.is_dir() and not entry.name.startswith('.')
         )
-        found = list_files(folder, IMAGES)
+        found = list_files(folder, (*PICTURES, *endings))
+        others = Counter(
+            Path(name).suffix for name in found if not name.lower().endswith(endings)
+        )
+        report.faults(
+            f'{split}: images left out',
+            [f'{count} with {other}' for other, count in others.items()],
+            len(found),
+            'name all suffixes with --extensions, and set extensions=(…) of the data '
+            'sets in the config, or convert the images',
+        )
+        found = {n: size for n, size in found.items() if n.lower().endswith(endings)}
         first = first or names
         counts = Counter(name.split('/')[0] for name in found)
         other = [f'{n} is only in {split}' for n in names if n not in first]
@@ -64,9 +87,20 @@ def check_classes(report: CheckReport, splits: list[str]) -> None:
             len(found),
             'put them into class folders',
         )
-        check_files(report, split, found, folder)
+        check_files(report, split, found, folder, reading_fault)
     if first:
         report.count('classes: num_classes of the head', len(first), len(first))
+
+
+def reading_fault(path: Path) -> str:
+    """Return why training could not read an image; '' if it can."""
+    fault = decode_fault(path)
+    if fault or path.suffix.lower() in SUFFIXES:
+        return fault
+    # OpenCV reads fewer of the other formats than Pillow.
+    if mmcv.imfrombytes(path.read_bytes()) is None:
+        return 'OpenCV, which training reads it with, cannot'
+    return ''
 
 
 def check_segmentation(report: CheckReport, args: argparse.Namespace) -> None:
@@ -93,10 +127,18 @@ def check_segmentation(report: CheckReport, args: argparse.Namespace) -> None:
                 'name the suffix: --img-suffix or --seg-map-suffix, and the same in '
                 'the config',
             )
-            check_files(report, folder, fitting, report.root / folder)
+            reader = reading_fault if folder == images else None
+            check_files(report, folder, fitting, report.root / folder, reader)
             stems.append({n[: -len(suffix)]: report.root / folder / n for n in fitting})
         known = _Ids(allowed, ids)
-        check_masks(report, images, *stems, known)
+        check_masks(
+            report,
+            images,
+            *stems,
+            known,
+            'correct the masks, or give the right --classes, --reduce-zero-label and '
+            '--ignore',
+        )
         check_occurring(report, images, list(stems[1].values()), ids)
 
 
@@ -154,7 +196,7 @@ def check_coco(report: CheckReport, splits: list[str]) -> None:
             1,
             'list the same ids and names in the same order in all files',
         )
-        files = list_files(report.root / folder, IMAGES)
+        files = list_files(report.root / folder, PICTURES)
         check_files(report, folder, files, report.root / folder)
         lost = [i['file_name'] for i in images.values() if i['file_name'] not in files]
         report.faults(f'{name}: images not in {folder}', lost, len(images))
