@@ -94,10 +94,8 @@ class TIMMBackbone(BaseModule):
                 'Set pretrained=False and checkpoint_path=FILE, or connect to the '
                 'network.',
             )
-        maps = out_type == 'featmap' or (out_type is None and out_indices is not None)
-        if maps:
-            file = timm.model_entrypoint(model_name).__module__.rpartition('.')[2]
-            kwargs = {**_ANY_SIZE.get(file, {}), **kwargs}
+        maps = _outputs_maps(out_type, out_indices)
+        kwargs = {**options_for_maps(model_name, out_type, out_indices), **kwargs}
         self.timm_model = timm.create_model(
             model_name,
             pretrained=pretrained,
@@ -237,6 +235,20 @@ class TIMMBackbone(BaseModule):
         info = [model.feature_info[i] for i in indices]
         self.channels = tuple(level['num_chs'] for level in info)
         self.strides = tuple(level['reduction'] for level in info)
+
+
+def _outputs_maps(out_type: str | None, out_indices: Any) -> bool:
+    return out_type == 'featmap' or (out_type is None and out_indices is not None)
+
+
+def options_for_maps(
+    model_name: str, out_type: str | None, out_indices: Any
+) -> dict[str, bool]:
+    """Return the arguments that a timm model gets, if maps are output."""
+    if not _outputs_maps(out_type, out_indices):
+        return {}
+    file = timm.model_entrypoint(model_name).__module__.rpartition('.')[2]
+    return _ANY_SIZE.get(file, {})
 
 
 def _is_channel_last(model: nn.Module) -> bool:

@@ -5,6 +5,8 @@ mmengine loads the tensors that match and only warns about the rest, so that
 an error.
 """
 
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,29 +48,48 @@ def check_checkpoint(path: str, resume: bool = False) -> None:
 
 
 def check_finite(content: Mapping[str, Any], path: str) -> None:
-    """Check that the tensors of a checkpoint hold no NaN.
+    """Check that the tensors of a checkpoint hold neither NaN nor infinity.
 
-    Infinity is allowed, because attention masks hold it.
+    Attention masks (``*mask``) may hold infinity.
 
     Args:
         content: Tensors by name; other values are not checked.
         path: The file, for the message.
 
     Raises:
-        InputError: A tensor holds NaN.
+        InputError: A tensor holds NaN or infinity.
     """
     bad = [
         name
         for name, value in content.items()
         if isinstance(value, Tensor)
         and value.is_floating_point()
-        and value.isnan().any()
+        and not value.isfinite().all()
+        and (value.isnan().any() or not name.endswith('mask'))
     ]
     if bad:
+        nan = any(content[name].isnan().any() for name in bad)
         raise InputError(
-            f"checkpoint '{path}' holds NaN in {len(bad)} of {len(content)} tensors "
-            f'({some_of(bad, 3)}): its training diverged. Take an earlier checkpoint'
+            f"checkpoint '{path}' holds {'NaN' if nan else 'infinity'} in {len(bad)} "
+            f'of {len(content)} tensors ({some_of(bad, 3)}): its training diverged. '
+            'Take an earlier checkpoint'
         )
+
+
+def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> OrderedDict:
+    """Return the tensors under a prefix, by the rest of their names."""
+    found = OrderedDict(
+        (name[len(prefix) :], value)
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    )
+    # Version marks, by which a backbone upgrades the names of older releases.
+    found._metadata = OrderedDict(  # type: ignore[attr-defined]  # as torch has it
+        (name[len(prefix) :], mark)
+        for name, mark in getattr(tensors, '_metadata', {}).items()
+        if (name + '.').startswith(prefix)
+    )
+    return found
 
 
 def check_fit(
@@ -76,10 +97,11 @@ def check_fit(
 ) -> None:
     """Check that a checkpoint is of the same architecture as a model.
 
-    Heads may differ, as they do in fine-tuning. At least half of the backbone's tensors
-    (of all tensors, if there is no backbone) must be in the file with the same name and
-    shape; those that loading resizes, such as position embeddings, are fewer than the
-    other half. A run that is resumed needs every parameter.
+    Heads may differ, as they do in fine-tuning. Of the backbone, layers that the file
+    does not have at all may be new, such as norms of more outputs, but not parts of
+    layers; shapes must be the same, except where loading resizes, such as position
+    embeddings. At least half of its tensors (of all tensors, if there is no backbone)
+    must be in the file. A run that is resumed needs every parameter.
 
     Args:
         model: The model to fill, also in a wrapper.
@@ -97,7 +119,9 @@ def check_fit(
         model = model.module
     given = content.get('state_dict', content)
     # Wrappers for distribution add this prefix to every name.
-    given = {name.removeprefix('module.'): value for name, value in given.items()}
+    marks = getattr(given, '_metadata', {})
+    given = OrderedDict((n.removeprefix('module.'), v) for n, v in given.items())
+    given._metadata = marks  # type: ignore[attr-defined]  # as torch has it
     own = model.state_dict()
     needed = {name for name in own if name.startswith('backbone.')} or set(own)
     kind = type(getattr(model, 'backbone', model)).__name__
@@ -114,24 +138,57 @@ def check_fit(
             'or export one of the two to a file: '
             'tools/model_converters/export_backbone.py FILE OUT'
         )
-    least = len(needed) if resume else len(needed) / 2
-    begin = f"checkpoint '{path}' is of another architecture than the {kind} here: "
+    lacking = [name for name in own if name in needed and name not in given]
+    differ = [
+        name
+        for name in own
+        # Values other than tensors have no shape.
+        if name in found and own[name].shape != getattr(given[name], 'shape', None)
+    ]
+    another = len(lacking) > len(needed) / 2  # names of another network
+    most = 0.0 if resume else len(needed) / 2
+    if (lacking or differ) and hasattr(model, 'backbone') and not (resume or another):
+        lacking, differ, most = *_not_loaded(model.backbone, given), 0
+    begin = (
+        f"checkpoint '{path}' is of another architecture or size than the {kind} here: "
+    )
     advice = 'give the config that it was trained with, or another file'
-    if len(found) < least:
-        lacking = [name for name in own if name in needed and name not in given]
+    if len(lacking) > most:
+        advice += (
+            '. Files of other code bases must first be rewritten under the '
+            "host's names: tools/model_converters/convert_weights.py"
+        ) * another
         raise InputError(
             f'{begin}it lacks {len(lacking)} of {len(needed)} tensors '
-            f'({some_of(lacking, 3)}; its tensors: {some_of(list(given), 3)}); '
-            f'{advice}. Files of other code bases must first be rewritten under the '
-            "host's names: tools/model_converters/convert_weights.py"
+            f'({some_of(lacking, 3)}; its tensors: {some_of(list(given), 3)}); {advice}'
         )
-    # Values other than tensors have no shape.
-    shapes = {name: getattr(given[name], 'shape', None) for name in found}
-    differ = [n for n in own if n in found and own[n].shape != shapes[n]]
-    if differ and len(found) - len(differ) < least:
+    if differ and len(lacking) + len(differ) > most:
         name = differ[0]
         raise InputError(
             f'{begin}{len(differ)} of {len(needed)} tensors have another shape ({name} '
             f'is {tuple(given[name].shape)} in the file and {tuple(own[name].shape)} '
             f'here); {advice}'
         )
+
+
+def _not_loaded(
+    backbone: nn.Module, given: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Load a backbone again; return what the file lacks and what does not fit.
+
+    Only loading tells, because a backbone may rename, resize or compute tensors then.
+    """
+    part = strip_prefix(given, 'backbone.')
+    lacking, differ = [], []
+    try:
+        missing = set(backbone.load_state_dict(part, strict=False).missing_keys)
+        begun = {name.partition('.')[0] for name in part}
+        lacking = [
+            f'backbone.{name}'
+            for name, _ in backbone.named_parameters()
+            if name in missing and name.partition('.')[0] in begun
+        ]
+    except RuntimeError as error:
+        names = re.findall(r'size mismatch for (\S+):', str(error))
+        differ = [f'backbone.{name}' for name in names]
+    return lacking, differ

@@ -95,7 +95,7 @@ def export_backbone(
 
     Raises:
         InputError: The checkpoint cannot be read, or lacks the weights, the prefix or
-            a config, the format does not support the backbone, or ``out`` exists.
+            a config, the format cannot express the backbone, or ``out`` exists.
     """
     advice = 'Name a checkpoint: export_backbone.py CHECKPOINT OUT'
     # If the checkpoint does not exist, that error comes first.
@@ -108,7 +108,9 @@ def export_backbone(
     prefix = prefix if prefix.endswith('.') else prefix + '.'
     network, kind = select_weights(content, weights, checkpoint, prefix)
     tensors = _backbone_tensors(network, prefix, checkpoint)
-    tensors = _in_layout(tensors, layout, description['backbone'])
+    write = _writer(layout, description['backbone'])
+    code = loading_code(description['backbone'], layout)
+    tensors = write(tensors)
     versions = saved.get('versions') or dict(trained_with=saved.get('mmengine_version'))
     meta = dict(
         description,
@@ -122,7 +124,7 @@ def export_backbone(
         versions=dict(
             versions, mmtlalign=mmtlalign.__version__, torch=torch.__version__
         ),
-        load_with=loading_code(description['backbone'], layout),
+        load_with=code,
         notes=notes_for(description['backbone'], layout),
         cfg=text,
     )
@@ -168,9 +170,10 @@ def _backbone_tensors(network: Mapping[str, Tensor], prefix: str, path: str) -> 
     return found
 
 
-def _in_layout(tensors: Tensors, layout: str, backbone: Mapping) -> Tensors:
+def _writer(layout: str, backbone: Mapping) -> Callable[[Tensors], Tensors]:
+    """Return the function that converts our names to those of a format."""
     if layout == 'mmpretrain':
-        return tensors
+        return dict
     if layout not in FORMATS:
         raise InputError(
             f'--format {layout} is not known. Take one of {", ".join(FORMATS)}.'
@@ -182,14 +185,18 @@ def _in_layout(tensors: Tensors, layout: str, backbone: Mapping) -> Tensors:
             f'{", ".join(FORMATS[layout])}. Export it with --format mmpretrain, '
             f'which any host loads that builds the backbone as {backbone.get("type")}.'
         )
-    try:
-        return FORMATS[layout][kind](tensors)
-    except InputError as error:
-        reason = str(error).partition(' Choose the family')[0].rstrip('.')
-        raise InputError(
-            f'--format {layout} has no place for some tensors of this {kind}: '
-            f'{reason}. Export it with --format mmpretrain.'
-        ) from error
+
+    def write(tensors: Tensors) -> Tensors:
+        try:
+            return FORMATS[layout][kind](tensors)
+        except InputError as error:
+            reason = str(error).partition(' Choose the family')[0].rstrip('.')
+            raise InputError(
+                f'--format {layout} has no place for some tensors of this {kind}: '
+                f'{reason}. Export it with --format mmpretrain.'
+            ) from error
+
+    return write
 
 
 def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mmtlalign.checkpoint.check import check_finite
+from mmtlalign.checkpoint.check import check_finite, strip_prefix
 from mmtlalign.checkpoint.io import read_checkpoint, tensors_in
 from mmtlalign.errors import InputError, some_of
 
@@ -139,7 +139,7 @@ def select_weights(
     swapped = content.get('ema_state_dict')
     networks: dict[str, Mapping[str, Tensor]] = {}
     if prefix and any(name.startswith(TEACHER + prefix) for name in tensors):
-        networks['teacher'] = _strip_prefix(tensors, TEACHER)
+        networks['teacher'] = strip_prefix(tensors, TEACHER)
         if any(name.startswith(prefix) for name in tensors):
             networks['student'] = tensors
     else:
@@ -147,7 +147,7 @@ def select_weights(
         kind = meta.get('weights', 'raw' if swapped is None else 'ema')
         networks[kind] = tensors
         if swapped is not None:
-            networks.setdefault('raw', _strip_prefix(swapped, 'module.'))
+            networks.setdefault('raw', strip_prefix(swapped, 'module.'))
     kind = next(iter(networks)) if weights == 'auto' else weights
     if kind not in networks:
         raise InputError(
@@ -159,22 +159,6 @@ def select_weights(
     return networks[kind], kind
 
 
-def _strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> OrderedDict:
-    """Return the tensors under a prefix, by the rest of their names."""
-    found = OrderedDict(
-        (name[len(prefix) :], value)
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    )
-    # Version marks, by which a backbone upgrades the names of older releases.
-    found._metadata = OrderedDict(  # type: ignore[attr-defined]  # as torch has it
-        (name[len(prefix) :], mark)
-        for name, mark in getattr(tensors, '_metadata', {}).items()
-        if (name + '.').startswith(prefix)
-    )
-    return found
-
-
 def _backbone_tensors(
     tensors: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
@@ -183,7 +167,7 @@ def _backbone_tensors(
     path: str,
 ) -> OrderedDict:
     """Return the tensors under a prefix, or a bare dict of exactly this backbone."""
-    found = _strip_prefix(tensors, prefix)
+    found = strip_prefix(tensors, prefix)
     if found:
         return found
     if set(own) - new <= set(tensors) <= set(own):

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader
 
@@ -26,6 +26,7 @@ from mmtlalign.engine.host_hooks import (
     check_schedules,
     our_hook,
 )
+from mmtlalign.engine.resumed_settings import check_resumed
 from mmtlalign.engine.run_folder import find_checkpoint
 from mmtlalign.errors import InputError
 from mmtlalign.validation.classes import check_checkpoint_classes, check_class_names
@@ -105,14 +106,20 @@ class TaskRunner(Runner):
                 self._has_loaded = True
         elif isinstance(self._train_loop, BaseLoop):
             check_hooks(self)
-            for line in check_schedules(self):
-                self.logger.warning(line)
             if self._resume and self._load_from is None:
                 self._load_from = find_checkpoint(self.work_dir, self.logger)
         super().load_or_resume()
-        if self._resume and not self._is_test and self.iter >= self.max_iters > 0:
+        if self._is_test or not isinstance(self._train_loop, BaseLoop):
+            return
+        for line in check_schedules(self):  # as resumed
+            self.logger.warning(line)
+        by_epoch = isinstance(self._train_loop, EpochBasedTrainLoop)
+        unit = 'epoch' if by_epoch else 'iteration'
+        done = self.epoch if by_epoch else self.iter
+        total = self.max_epochs if by_epoch else self.max_iters
+        if self._resume and done >= total:
             self.logger.warning(
-                f'This run is finished: iteration {self.iter} of {self.max_iters}. '
+                f'This run is finished: {unit} {done} of {total}. '
                 'Only its last validation is repeated'
             )
 
@@ -138,6 +145,8 @@ class TaskRunner(Runner):
         with trusted_types():
             content = super().load_checkpoint(filename, *args, **kwargs)
         check_fit(self.model, content, filename, resume=self._resume)
+        if self._resume:
+            check_resumed(self, content, filename)
         check_checkpoint_classes(
             content, self._datasets, filename, self.logger, resume=self._resume
         )

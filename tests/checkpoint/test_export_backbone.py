@@ -36,7 +36,7 @@ def test_metadata_says_what_the_file_is(tmp_path):
         head='mmtlalign.TLAlignLinearClsHead',
         augments=['mmtlalign.TokenCutMix'],
     )
-    assert meta['backbone'] == dict(type='SwinTransformer', img_size=32)
+    assert meta['backbone'] == dict(type='SwinTransformer', img_size=224)
     assert meta['image_size'] == dict(train=[128, 128], test=None)
     assert meta['normalisation'] == dict(
         mean=[1.0] * 3, std=[2.0] * 3, channel_order='RGB'

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
+from mmtlalign.checkpoint.check import check_finite
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.errors import InputError
 
@@ -105,3 +106,10 @@ def test_nan_in_a_checkpoint_is_said_of_the_checkpoint(
     )
     with pytest.raises(InputError, match='holds NaN.*earlier checkpoint'):
         load_backbone(MODELS.build(backbone), str(path))
+
+
+def test_infinity_in_a_checkpoint_too():
+    content = {'norm.weight': torch.tensor([1.0, torch.inf])}
+    with pytest.raises(InputError, match='holds infinity in 1 of 1 .*norm.weight'):
+        check_finite(content, 'a.pth')
+    check_finite({'stages.0.attn_mask': torch.tensor([0.0, -torch.inf])}, 'a.pth')

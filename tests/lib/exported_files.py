@@ -25,7 +25,9 @@ SETTINGS = dict(
 
 def settings_of(model):
     """Return the part of a config that a test needs, for a model of `convert_nets`."""
-    backbone = dict(type=type(model.backbone).__name__, img_size=32)
+    backbone = dict(type=type(model.backbone).__name__, img_size=224)
+    if backbone['type'] == 'PVT':
+        backbone['arch'] = 'tiny'
     head = dict(type='mmtlalign.TLAlignLinearClsHead', num_classes=3)
     augments = [dict(type='mmtlalign.TokenCutMix', alpha=1.0)]
     parts = dict(backbone=backbone, head=head, train_cfg=dict(augments=augments))

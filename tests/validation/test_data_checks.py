@@ -416,6 +416,37 @@ def test_load_from_another_size(train, tmp_path, weights):
     assert 'tensors have another shape' in message
 
 
+@pytest.mark.parametrize(
+    'name', ['patch_embed.projection.weight', 'pos_embed', 'layers.1.ln1.weight']
+)
+def test_load_from_where_one_part_of_the_backbone_does_not_fit(
+    name, train, tmp_path, weights
+):
+    _, tensors = weights
+    name = f'backbone.{name}'
+    tensors[name] = tensors[name].repeat_interleave(2, dim=-1)
+    path = checkpoint(tmp_path / 'part.pth', tensors)
+    message = train('--overwrite', '--cfg-options', f'load_from={path}')
+    assert f'1 of {len(tensors) - 2} tensors have another shape ({name}' in message
+
+
+def test_load_from_a_shallower_backbone(train, tmp_path, weights):
+    path, _ = weights
+    path = path.rename(tmp_path / 'shallow.pth')
+    deeper = 'model.backbone.arch.num_layers=3'
+    message = train('--overwrite', '--cfg-options', f'load_from={path}', deeper)
+    assert 'another architecture or size' in message
+    assert 'backbone.layers.2.' in message and 'code bases' not in message
+
+
+def test_load_from_resizes_positions_and_starts_new_layers(train, tmp_path, weights):
+    path, _ = weights
+    path = path.rename(tmp_path / 'small.pth')
+    options = ('model.backbone.img_size=64', 'model.backbone.pre_norm=True')
+    options += ('model.backbone.patch_cfg.bias=True', 'train_cfg.max_epochs=1')
+    assert train('--overwrite', '--cfg-options', f'load_from={path}', *options) is None
+
+
 def test_load_from_with_another_head_goes_on(train, tmp_path, weights):
     _, tensors = weights
     for name in [name for name in tensors if name.startswith('head.')]:

@@ -148,8 +148,8 @@ def side_of(regions: Tensor) -> int:
     if side == 0 or side**2 != len(regions):
         raise InputError(
             f'{len(regions)} regions do not form a square grid: regions are the map or '
-            'the tokens of a square image. For a ViT set out_type=raw (--cfg-options '
-            'model.backbone.out_type=raw).'
+            'the tokens of a square image. For a ViT set out_type=featmap '
+            '(--cfg-options model.backbone.out_type=featmap).'
         )
     return side
 

@@ -1,0 +1,122 @@
+"""What a resumed run keeps of its checkpoint, whatever the config says.
+
+mmengine restores the optimizer and the schedulers with their settings, so a learning
+rate that is changed in the config has no effect on a run that is resumed.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+
+from mmtlalign.checkpoint.config_text import read_config_text
+from mmtlalign.errors import InputError, some_of
+
+# Entries of a parameter group that do not change the result.
+IMPLEMENTATION = {'params', 'fused', 'foreach', 'capturable', 'differentiable'}
+# Arguments of a scheduler that count its progress, or print.
+PROGRESS = {'last_step', 'verbose', 'optimizer'}
+
+
+def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None:
+    """Check that a checkpoint fits the optimizer; warn of settings without effect.
+
+    Call it before the optimizer is restored.
+
+    Args:
+        runner: A runner that trains.
+        content: The checkpoint.
+        path: Its file, for the message.
+
+    Raises:
+        InputError: The optimizer trains other parameters than that of the checkpoint.
+    """
+    saved = (content.get('optimizer') or {}).get('param_groups')
+    wrapper = runner.optim_wrapper
+    if saved is None or not isinstance(wrapper, OptimWrapper):
+        return
+    groups = wrapper.optimizer.param_groups
+    old, new = ([len(group['params']) for group in part] for part in (saved, groups))
+    if old != new:
+        text = (content.get('meta') or {}).get('cfg') or ''
+        changed = list(_config_changes(text, runner.cfg, path))
+        raise InputError(
+            f"'{path}' cannot be resumed: its optimizer has {sum(old)} parameters in "
+            f'{len(old)} group(s), that of this config {sum(new)} in {len(new)}'
+            + f'. Changed in the config: {some_of(changed, 6)}'
+            * bool(changed)
+            + '. Resume with the old settings, or start a new run from its weights: '
+            'load_from instead of --resume'
+        )
+    changed = [*_group_changes(saved, groups), *_schedule_changes(runner, content)]
+    if changed:
+        runner.logger.warning(
+            'A resumed run keeps the settings of its checkpoint; these of the config '
+            f'have no effect: {", ".join(changed)}. To change them, start a new run '
+            'from the weights (load_from instead of --resume); to keep them, resume '
+            'with the old values'
+        )
+
+
+def _group_changes(saved: list[dict], groups: list[dict]) -> Iterator[str]:
+    """Yield each setting of the optimizer that differs, at its highest new value."""
+    for key in groups[0]:
+        if key in IMPLEMENTATION or key.startswith('initial_'):
+            continue
+        if key == 'betas' and 'initial_momentum' in groups[0]:
+            continue  # a scheduler changes them
+        pairs = [
+            (new.get(f'initial_{key}', new[key]), old.get(f'initial_{key}', old[key]))
+            for old, new in zip(saved, groups)
+            if key in old and key in new
+        ]
+        differ = [(new, old) for new, old in pairs if new != old]
+        if differ:
+            new, old = max(
+                differ, key=lambda pair: pair[0] if isinstance(pair[0], float) else 0
+            )
+            yield f'optim_wrapper.optimizer.{key}={new} (in force: {old})'
+
+
+def _schedule_changes(runner: Runner, content: Mapping[str, Any]) -> Iterator[str]:
+    saved = content.get('param_schedulers')
+    if not isinstance(saved, list) or not isinstance(runner.param_schedulers, list):
+        return
+    for number, (scheduler, old) in enumerate(zip(runner.param_schedulers, saved)):
+        new, arguments = scheduler.state_dict(), set[str]()
+        for base in type(scheduler).__mro__:
+            begin = inspect.signature(base.__init__)  # type: ignore[misc]
+            arguments.update(begin.parameters)
+        for key in sorted((arguments - PROGRESS) & set(new) & set(old)):
+            if new[key] != old[key]:
+                name = f'param_scheduler.{number}.{key}'
+                yield f'{name}={new[key]} (in force: {old[key]})'
+
+
+def _config_changes(text: str, config: Mapping, path: str) -> Iterator[str]:
+    """Yield the settings of the model and the optimizer that differ."""
+    try:
+        old = _flat(read_config_text(text, path))
+    except InputError:
+        return
+    new = _flat(config)
+    for name in dict.fromkeys([*new, *old]):
+        if name.split('.')[0] not in ('model', 'optim_wrapper'):
+            continue
+        if new.get(name) != old.get(name):
+            yield f'{name}={new.get(name)} (in the checkpoint: {old.get(name)})'
+
+
+def _flat(settings: Any, begin: str = '') -> dict[str, Any]:
+    if isinstance(settings, Mapping):
+        items: Any = settings.items()
+    elif isinstance(settings, list | tuple):
+        items = enumerate(settings)
+    else:
+        return {begin.removesuffix('.'): settings}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(_flat(value, f'{begin}{key}.'))
+    return flat
