@@ -176,14 +176,15 @@ class ResizeMix(BatchMix):
         patches = images[partner]
         for own, mask in zip(patches, drawn.mask):
             box = smallest_window(mask[None])
-            if mask.any():
-                own[(..., *box)] = _resized(own[None], box)[0]
+            own[(..., *box)] = _resized(own[None], box)[0]
         return patches[(..., *window)]
 
 
 def _resized(images: Tensor, window: Window) -> Tensor:
     """Resize images (B, C, H, W) to the sides of a window."""
     sides = [int(side.stop - side.start) for side in window]
+    if 0 in sides:
+        return images[(..., *window)]  # `interpolate` makes no empty image
     # Channels are passed as images: on a CPU this is five times as fast.
     channels = images.flatten(0, 1)[:, None]
     small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)

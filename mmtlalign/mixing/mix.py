@@ -220,10 +220,10 @@ def mask_boxes(mask: Tensor) -> Tensor:
 
 
 def smallest_window(masks: np.ndarray) -> Window:
-    """Return the smallest box around all masks (n, H, W), as slices."""
+    """Return the smallest box around all masks (n, H, W), as slices; 0:0 if empty."""
     mask = masks.any(axis=0)
     sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
-    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
+    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0, 0) for s in sides)
     return rows, columns
 
 
