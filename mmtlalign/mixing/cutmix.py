@@ -117,6 +117,12 @@ class CutMix(BatchMix):
         **kwargs: Any,
     ):
         super().__init__(alpha, **kwargs)
+        low, high = cutmix_minmax or (0, 1)
+        if not 0 <= low < high <= 1:
+            raise InputError(
+                f'cutmix_minmax=({low}, {high}): give 0 <= low < high <= 1, the '
+                'smallest and largest side of the box relative to those of the image.'
+            )
         self.cutmix_minmax = cutmix_minmax
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
