@@ -43,7 +43,6 @@ class TokenMixTarget(MixHead):
         **kwargs: Arguments of the mmpretrain head.
     """
 
-
     def __init__(
         self,
         *args: Any,

@@ -305,7 +305,10 @@ def test_config_is_not_changed_by_building():
     'loss, message',
     [
         (dict(LOSS, mode='multi_label'), 'LabelSmoothLoss ignores the shares'),
-        (dict(LOSS, num_classes=1000), 'LabelSmoothLoss.*7 classes: num_classes should'),
+        (
+            dict(LOSS, num_classes=1000),
+            'LabelSmoothLoss.*7 classes: num_classes should',
+        ),
         (dict(type='CrossEntropyLoss', class_weight=[1.0, 5.0]), '7 classes: .*weight'),
         (dict(type='SeesawLoss', num_classes=7), 'SeesawLoss fails for mixed labels'),
     ],
