@@ -158,7 +158,7 @@ class NamedCollate:
         except RuntimeError as error:
             shapes: dict[tuple, Any] = {}
             for sample in batch:
-                image = sample.get('inputs') if isinstance(sample, dict) else None
+                image: Any = sample.get('inputs') if isinstance(sample, dict) else None
                 if torch.is_tensor(image):
                     shapes.setdefault(tuple(image.shape), sample.get('data_samples'))
             if len(shapes) < 2:
