@@ -118,6 +118,8 @@ def parse_args() -> argparse.Namespace:
     for name in ('limit', 'pairs', 'batch_size'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} takes a number from 1 on')
+    if args.workers is not None and args.workers < 0:
+        parser.error('--workers takes a number from 0 on')
     if not set(args.severities) <= {1, 2, 3, 4, 5}:
         parser.error('--severities takes numbers from 1 to 5')
     if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:

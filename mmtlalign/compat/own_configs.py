@@ -86,6 +86,7 @@ class DictAction(HostDictAction):
         option_string: str | None = None,
     ) -> None:
         """Add the options to those that were already given."""
+        options = dict(getattr(namespace, self.dest) or {})
         for given in values or ():
             key, sign, value = str(given).partition('=')
             if not sign or not key.strip('.') or any(not k for k in key.split('.')):
@@ -94,15 +95,20 @@ class DictAction(HostDictAction):
                     'spaces around the =, and a value with spaces in quotes: '
                     'data_root="/my data".'
                 )
-            try:
-                super().__call__(parser, namespace, [given], option_string)
-            except AssertionError:
-                parser.error(f"{option_string}: '{given}' has unbalanced brackets")
             bare = value.strip('\'"')
-            if bare.startswith(('[', '{')) and '{' in bare:
+            if bare.startswith(('[', '{', '(')) and '{' in bare:
                 try:
-                    getattr(namespace, self.dest)[key] = ast.literal_eval(bare)
+                    options[key] = ast.literal_eval(bare)
                 except (ValueError, SyntaxError):
                     parser.error(f"{option_string}: '{given}' is not a Python value")
             elif ' ' in bare and not bare.startswith(('[', '(')):
-                getattr(namespace, self.dest)[key] = bare
+                options[key] = bare
+            else:
+                try:
+                    options[key] = self._parse_iterable(value)
+                except (AssertionError, RecursionError):
+                    parser.error(
+                        f"{option_string}: '{given}' has brackets that are unbalanced "
+                        'or inside a word'
+                    )
+        setattr(namespace, self.dest, options)

@@ -4,6 +4,7 @@ import errno
 import os.path as osp
 from typing import Any
 
+from mmengine.evaluator import Evaluator
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -39,8 +40,29 @@ class WholeCheckpointHook(CheckpointHook):
                     folder = osp.join(folder, osp.basename(runner.work_dir))
                 hub.update_info(key, osp.join(folder, osp.basename(path)))
         super().before_train(runner)
+        evaluator = getattr(runner.val_loop, 'evaluator', None)
+        if self.save_best and type(evaluator) is Evaluator:
+            self._check_names(evaluator)
         if isinstance(self.file_backend, LocalBackend):
             self.file_backend = LateRemoval()
+
+    def _check_names(self, evaluator: Evaluator) -> None:
+        """Check that a metric may give each value that the best checkpoint is kept by.
+
+        Raises:
+            InputError: None does.
+        """
+        for name in set(self.key_indicators) - {'auto'}:
+            starts = [metric_starts(metric) for metric in evaluator.metrics]
+            if not any(name.startswith(tuple(one)) for one in starts):
+                begin = ', '.join(start or '…' for one in starts for start in one)
+                raise InputError(self._unknown(name, begin))
+
+    def _unknown(self, name: str, names: str) -> str:
+        return (
+            f"default_hooks.checkpoint.save_best='{name}': the metrics of "
+            f'val_evaluator give {names}. Name one of these, or correct the metric'
+        )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         save = super()._save_checkpoint_with_step
@@ -55,6 +77,12 @@ class WholeCheckpointHook(CheckpointHook):
         self._remove()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        wanted = self.key_indicators if self.save_best else ()
+        for name in set(wanted) - {'auto'} - set(metrics):
+            raise InputError(
+                f'{self._unknown(name, ", ".join(metrics))}, then continue with '
+                '--resume'
+            )
         try:
             super()._save_best_checkpoint(runner, metrics)
         except OSError as error:
@@ -76,6 +104,14 @@ class WholeCheckpointHook(CheckpointHook):
         best = getattr(self, 'best_ckpt_path', None)
         kept = getattr(self, 'best_ckpt_path_dict', {}).values()
         return backend.remove_now({self.last_ckpt, best, *kept})
+
+
+def metric_starts(metric: Any) -> list[str]:
+    """Return how the names of a metric's values begin; an empty string if unknown."""
+    prefix = f'{metric.prefix}/' if getattr(metric, 'prefix', None) else ''
+    is_accuracy = type(metric).__name__ == 'Accuracy'
+    topk = getattr(metric, 'topk', None) if is_accuracy else None
+    return [f'{prefix}top{k}' for k in topk] if topk else [prefix]
 
 
 class LateRemoval(LocalBackend):

@@ -33,7 +33,7 @@ from mmtlalign.validation.classes import check_checkpoint_classes, check_class_n
 from mmtlalign.validation.config_arguments import check_arguments
 from mmtlalign.validation.data import check_loops, explain_build_error
 from mmtlalign.validation.reading import Listing, host_reading, tell_left_out
-from mmtlalign.validation.samples import name_broken_samples
+from mmtlalign.validation.samples import NamedCollate, name_broken_samples
 
 STOCK_HOOKS = {
     *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler'),
@@ -87,14 +87,27 @@ class TaskRunner(Runner):
             raise InputError(fault) from error
         tell_left_out(built.dataset, listing)
         name_broken_samples(built.dataset)
+        built.collate_fn = NamedCollate(built.collate_fn)
         seed = kwargs.get('seed', args[0] if args else None)
         if seed is not None:
             number_batches(built, seed)
         return built
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build mmengine's training loop, and make it resume exactly."""
-        return resume_exactly(super().build_train_loop(loop))
+        """Build mmengine's training loop, and make it resume exactly.
+
+        Raises:
+            InputError: It validates at no interval.
+        """
+        built = super().build_train_loop(loop)
+        interval = getattr(built, 'val_interval', 1)
+        if interval < 1:
+            raise InputError(
+                f'train_cfg.val_interval={interval}: give 1 or more; set '
+                'val_dataloader, val_cfg and val_evaluator to None to train without '
+                'validation'
+            )
+        return resume_exactly(built)
 
     def load_or_resume(self) -> None:
         """Check data and hooks against the model, then load the checkpoint."""

@@ -158,14 +158,14 @@ def compare_paired(correct_a: Tensor, correct_b: Tensor) -> PairedComparison:
         correct_b: The same for the second, with images in the same order.
 
     Raises:
-        InputError: The numbers of images differ.
+        InputError: The numbers of images differ, or there are no images.
     """
     a, b = (torch.as_tensor(c).bool().cpu() for c in (correct_a, correct_b))
     n = len(a)
     if a.shape != b.shape or not n:
         raise InputError(
             f'{n} and {len(b)} images: a paired comparison needs the results of both '
-            'models on the same images.'
+            'models on the same images, one or more.'
         )
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     apart = only_a - only_b

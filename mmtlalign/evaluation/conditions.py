@@ -65,7 +65,16 @@ class Predictions:
     labels: np.ndarray
 
     def correct(self, k: int = 1) -> np.ndarray:
-        """Return whether one of the k best classes is a label of the image (n,)."""
+        """Return whether one of the k best classes is a label of the image (n,).
+
+        Raises:
+            InputError: k is not 1 to 5, the number of classes that are stored.
+        """
+        if not 1 <= k <= TOP:
+            raise InputError(
+                f'k={k}: only the {TOP} best classes of an image are stored; give 1 to '
+                f'{TOP}.'
+            )
         return (self.top[:, :k, None] == self.labels[:, None]).any(axis=(1, 2))
 
     @classmethod

@@ -64,13 +64,13 @@ def bootstrap_images(
         seed: Seed of the resamplings.
 
     Raises:
-        InputError: There are no pairs, or ``own`` and ``partner`` do not match.
+        InputError: There are no pairs, or ``own`` and ``partner`` differ in shape.
     """
     own, partner = np.asarray(own), np.asarray(partner)
     if own.shape != partner.shape or not len(own):
         raise InputError(
             f'Image indices of shapes {own.shape} and {partner.shape}: give the own '
-            'and the partner image of every pair, both (P,).'
+            'and the partner image of every pair, both (P,), for one pair or more.'
         )
     images = int(max(own.max(), partner.max())) + 1
     random, every = np.random.default_rng(seed), np.arange(len(own))
@@ -84,4 +84,7 @@ def bootstrap_images(
 
 def _centred(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float64)
-    return values - values.mean() if len(values) else values
+    # The mean of equal values is rounded, so it may differ from them.
+    if not len(values) or values.min() == values.max():
+        return np.zeros_like(values)
+    return values - values.mean()

@@ -108,7 +108,8 @@ def mass_patches(saliency: Tensor, mass: float, foreground: bool = True) -> Tens
     # Reversed: the sort is stable, and the first of equals must come last.
     values, order = saliency.flatten(1).flip(1).sort(dim=1, stable=True)
     shares = values / values.sum(dim=1, keepdim=True)
-    chosen = shares.cumsum(1) > 1 - mass
+    # Rounding may bring the sum above 1, and a mass of 0 would take a patch.
+    chosen = shares.cumsum(1).clamp(max=1) > 1 - mass
     inside = torch.empty_like(chosen).scatter_(1, order, chosen).flip(1)
     return (inside if foreground else ~inside).view(saliency.shape)
 
@@ -241,10 +242,15 @@ def area_under_curve(loss: Sequence[float], accuracy: Sequence[float]) -> float:
     Args:
         loss: Fractions of information removed, rising, such as 0 to 0.9.
         accuracy: Accuracy at each of them.
+
+    Raises:
+        InputError: The lists differ in length, there are fewer than two points, or the
+            loss does not rise.
     """
     x, y = np.asarray(loss, np.float64), np.asarray(accuracy, np.float64)
     if x.shape != y.shape or len(x) < 2 or (np.diff(x) <= 0).any():
         raise InputError(
-            'A curve needs two or more points with increasing loss of information.'
+            f'{len(x)} losses and {len(y)} accuracies: a curve needs two or more '
+            'points, an accuracy for each, with increasing loss of information.'
         )
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ class MixHead:
     extra_modules: tuple[str, ...] = ()
     # Provided by mmpretrain's head, which follows in the class hierarchy.
     cal_acc: bool
+    num_classes: int
     loss_module: Callable[..., Tensor]
     __call__: Callable[..., Tensor]
 
@@ -44,9 +46,11 @@ class MixHead:
         super().__init__(*args, **kwargs)
         if self.cal_acc:
             raise InputError(
-                'cal_acc=True: a mixed batch has no single true class to count; '
-                'set cal_acc=False and read the accuracy of the validation.'
+                f'cal_acc=True: {type(self).__name__} does not compute an accuracy in '
+                'training, because a mixed batch has no single true class; set '
+                'cal_acc=False and read the accuracy of the validation.'
             )
+        check_loss(self.loss_module, self.num_classes)
 
     def attach(self, backbone: nn.Module) -> None:
         """Check that the head can read the backbone; subclasses attach tracing.
@@ -211,6 +215,37 @@ class MixHead:
     def output_scores(self, feats: tuple) -> tuple[Tensor, ...]:
         """Return the class scores (B, K) of each output of the network."""
         return (self(feats),)
+
+
+def check_loss(loss: Callable[..., Tensor], classes: int) -> None:
+    """Check by an example that a loss accepts mixed labels and depends on their shares.
+
+    Raises:
+        InputError: It fails, or ignores the shares.
+    """
+    name, device = type(loss).__name__, torch.device('cpu')
+    scores = torch.linspace(-1, 1, classes, device=device).repeat(2, 1)
+    own = torch.arange(1.0, classes + 1, device=device).repeat(2, 1)
+    own /= own.sum(1, keepdim=True)
+    try:
+        with torch.no_grad():
+            found = [
+                loss(scores, own.lerp(own.flip(1), share), avg_factor=2)
+                for share in (0.1, 0.3)
+            ]
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f'head.loss={name} fails for mixed labels of {classes} classes: {reason}. '
+            'Correct its options (num_classes, class_weight), or choose a loss for '
+            'soft labels, such as CrossEntropyLoss(use_soft=True).'
+        ) from error
+    if torch.equal(*found):
+        raise InputError(
+            f'head.loss={name} ignores the shares of mixed labels: its value is the '
+            'same for each. Choose a loss for soft labels, such as '
+            "LabelSmoothLoss(mode='original') or CrossEntropyLoss(use_soft=True)."
+        )
 
 
 class DistilledScores(MixHead):

@@ -17,12 +17,11 @@ from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.mixing.augments import (
     BatchMix,
     Drawn,
-    checked_labels,
     mask_count,
     spread_pairs,
 )
 from mmtlalign.mixing.guides import example_guide, missing_guide
-from mmtlalign.mixing.mix import Mix, mask_boxes
+from mmtlalign.mixing.mix import Mix, checked_labels, mask_boxes
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.support import backbone_spec
 

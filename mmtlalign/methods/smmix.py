@@ -76,7 +76,6 @@ class RegionTerms(MixHead):
     """
 
     in_channels: int
-    num_classes: int
     extra_modules = ('token_head',)
 
     def __init__(

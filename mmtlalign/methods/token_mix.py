@@ -43,8 +43,6 @@ class TokenMixTarget(MixHead):
         **kwargs: Arguments of the mmpretrain head.
     """
 
-    num_classes: int
-
     def __init__(
         self,
         *args: Any,

@@ -20,6 +20,7 @@ from mmtlalign.mixing.guides import Looked, missing_guide
 from mmtlalign.mixing.mix import (
     Mix,
     Window,
+    checked_labels,
     mask_boxes,
     move_pixels,
     smallest_window,
@@ -46,9 +47,10 @@ class BatchMix:
     """Base class of augments that mix each image of a batch with a partner.
 
     Random numbers come from NumPy's global generator in the order of the official
-    code. With ``mode='batch'``: probability, mixing ratio, then the mask's own draws.
-    With the other modes, as in timm: the ratios of all masks, the probabilities of all,
-    then the draws of each mask that is mixed; ratios are rounded to float32.
+    code; the partners of ``pairing='random'`` from PyTorch's. With ``mode='batch'``:
+    probability, mixing ratio, then the mask's own draws. With the other modes, as in
+    timm: the ratios of all masks, the probabilities of all, then the draws of each mask
+    that is mixed; ratios are rounded to float32.
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
@@ -130,7 +132,8 @@ class BatchMix:
                 only if it needs something and the batch is mixed. Defaults to None.
 
         Raises:
-            InputError: The labels are not of shape (B, K), or there is no guide.
+            InputError: The images are integers, the labels are not of shape (B, K),
+                or there is no guide.
         """
         labels = checked_labels(images, labels)
         lams = self.draw_shares(len(images))
@@ -317,24 +320,6 @@ class Mixup(BatchMix):
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
         """Return the same share for all pixels."""
         return np.full(size, 1 - lam, np.float32)
-
-
-def checked_labels(images: Tensor, labels: Tensor) -> Tensor:
-    """Return the labels (B, K) as float.
-
-    Raises:
-        InputError: They are not one-hot or soft.
-    """
-    # A column of integers holds class indices, not one-hot labels.
-    numbers = labels.shape[1:] == (1,) and not labels.is_floating_point()
-    if labels.ndim != 2 or len(labels) != len(images) or numbers:
-        raise InputError(
-            f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
-            'mixing needs one-hot or soft labels (B, K), such as '
-            'torch.nn.functional.one_hot(classes, K); in a config set '
-            '`to_onehot=True` and `num_classes` in the data preprocessor.'
-        )
-    return labels.float()
 
 
 def mask_count(batch: int, mode: str) -> int:

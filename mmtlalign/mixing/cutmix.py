@@ -117,6 +117,12 @@ class CutMix(BatchMix):
         **kwargs: Any,
     ):
         super().__init__(alpha, **kwargs)
+        low, high = cutmix_minmax or (0, 1)
+        if not 0 <= low < high <= 1:
+            raise InputError(
+                f'cutmix_minmax=({low}, {high}): give 0 <= low < high <= 1, the '
+                'smallest and largest side of the box relative to those of the image.'
+            )
         self.cutmix_minmax = cutmix_minmax
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:
@@ -176,14 +182,15 @@ class ResizeMix(BatchMix):
         patches = images[partner]
         for own, mask in zip(patches, drawn.mask):
             box = smallest_window(mask[None])
-            if mask.any():
-                own[(..., *box)] = _resized(own[None], box)[0]
+            own[(..., *box)] = _resized(own[None], box)[0]
         return patches[(..., *window)]
 
 
 def _resized(images: Tensor, window: Window) -> Tensor:
     """Resize images (B, C, H, W) to the sides of a window."""
     sides = [int(side.stop - side.start) for side in window]
+    if 0 in sides:
+        return images[(..., *window)]  # `interpolate` makes no empty image
     # Channels are passed as images: on a CPU this is five times as fast.
     channels = images.flatten(0, 1)[:, None]
     small = F.interpolate(channels, sides, mode='bilinear', align_corners=False)

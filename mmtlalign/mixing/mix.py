@@ -207,6 +207,29 @@ class Mix:
         return patch[0], patch[1]
 
 
+def checked_labels(images: Tensor, labels: Tensor) -> Tensor:
+    """Check a batch that is to be mixed, and return its labels (B, K) as float.
+
+    Raises:
+        InputError: The images are integers, or the labels are not one-hot or soft.
+    """
+    if not images.is_floating_point():
+        raise InputError(
+            f'Images are {images.dtype}: mixing needs floating-point numbers; convert '
+            'and normalise them first, such as images.float() / 255.'
+        )
+    # A column of integers holds class indices, not one-hot labels.
+    numbers = labels.shape[1:] == (1,) and not labels.is_floating_point()
+    if labels.ndim != 2 or len(labels) != len(images) or numbers:
+        raise InputError(
+            f'Labels of shape {tuple(labels.shape)} for {len(images)} images: '
+            'mixing needs one-hot or soft labels (B, K), such as '
+            'torch.nn.functional.one_hot(classes, K); in a config set '
+            '`to_onehot=True` and `num_classes` in the data preprocessor.'
+        )
+    return labels.float()
+
+
 def mask_boxes(mask: Tensor) -> Tensor:
     """Return the smallest box (B, 4) around each mask (B, H, W), zeros if empty."""
     boxes = []
@@ -220,10 +243,10 @@ def mask_boxes(mask: Tensor) -> Tensor:
 
 
 def smallest_window(masks: np.ndarray) -> Window:
-    """Return the smallest box around all masks (n, H, W), as slices."""
+    """Return the smallest box around all masks (n, H, W), as slices; 0:0 if empty."""
     mask = masks.any(axis=0)
     sides = [np.flatnonzero(mask.any(axis)) for axis in (1, 0)]
-    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0) for s in sides)
+    rows, columns = (slice(s[0], s[-1] + 1) if len(s) else slice(0, 0) for s in sides)
     return rows, columns
 
 

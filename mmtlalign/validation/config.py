@@ -47,6 +47,10 @@ UNTYPED = {
     'auto_scale_lr': {'base_batch_size', 'enable'},
     'env_cfg': {'cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'optim_wrapper.clip_grad': {
+        *('type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'clip_value'),
+        'foreach',
+    },
 }
 # Dicts without a type whose keys become arguments of a call.
 CALLED = {
@@ -64,8 +68,9 @@ CONSTRUCTORS = {
     'mmtlalign.FastOptimWrapperConstructor': PARAMWISE_KEYS,
     'mmtlalign.LayerDecayOptimWrapperConstructor': LAYER_DECAY_KEYS,
 }
-# Similarity from which on a name counts as a misspelt known key.
+# Similarity from which on a name counts as a misspelt known key, or as one of the dict.
 MISSPELT = 0.88
+ALIKE = 0.8
 USED_ALREADY = 'has used its value already'
 
 
@@ -160,7 +165,8 @@ def check_top_level(cfg: Config, path: str) -> None:
 def check_options(cfg: Config, options: dict[str, Any]) -> None:
     """Check that every key of ``--cfg-options`` is read.
 
-    A new key is allowed where it is checked later, as in a dict with a ``type``.
+    A new key is allowed where it is checked later, as in a dict with a ``type``, and
+    where a host reads it, unless it resembles a key that is there.
 
     Raises:
         UnreadKeyError: A key is not read.
@@ -196,7 +202,7 @@ def check_options(cfg: Config, options: dict[str, Any]) -> None:
             elif isinstance(node, dict) and part in node:
                 node = node[part]
             else:
-                if isinstance(node, dict) and not is_checked_later(node, path):
+                if isinstance(node, dict) and not may_be_read(part, node, path):
                     raise_unread(key, [f'{path}.{name}' for name in node], where)
                 if node is not None and not isinstance(node, dict):
                     raise InputError(
@@ -253,6 +259,18 @@ def known_keys(cfg: Config) -> set[str]:
     if "'mmtlalign.PretrainedBackboneHook'" in repr(cfg.get('custom_hooks')):
         return RUNNER_KEYS | SETTINGS
     return RUNNER_KEYS | SETTINGS - {'pretrained'}
+
+
+def may_be_read(key: str, node: dict, path: str) -> bool:
+    """Return whether a new key of a dict may have a reader.
+
+    Which keys the hosts read in dicts without a type, such as ``test_cfg``, is not
+    known; a network's ``arch`` has all of its keys.
+    """
+    if is_checked_later(node, path):
+        return True
+    near = difflib.get_close_matches(key, node, 1, ALIKE)
+    return not near and path != 'default_hooks' and not path.endswith('.arch')
 
 
 def is_checked_later(node: dict, path: str) -> bool:

@@ -36,6 +36,12 @@ FORMS: dict[str, dict[str, Any]] = {
         )
         for split in SPLITS
     },
+    **{
+        f'{split}_dataloader.dataset.filter_cfg': dict.fromkeys(
+            ('filter_empty_gt', 'min_size', 'bbox_min_size'), object
+        )
+        for split in SPLITS
+    },
     'train_cfg': dict.fromkeys(
         ('max_epochs', 'max_iters', 'val_interval', 'val_begin'), int
     ),
@@ -47,7 +53,8 @@ FORMS: dict[str, dict[str, Any]] = {
     'optim_wrapper': dict(optimizer=dict, clip_grad=dict, paramwise_cfg=dict),
     'model': dict(backbone=dict),
     'model.train_cfg': dict(rpn=dict, rpn_proposal=dict),
-    'model.test_cfg': dict(rpn=dict, rcnn=dict),
+    'model.test_cfg': dict(rpn=dict, rcnn=dict)
+    | dict(mode=str, crop_size=object, stride=object),
     'model.train_cfg.rpn': TARGETS | dict(allowed_border=int),
     'model.train_cfg.rcnn': TARGETS | dict(mask_size=object),
     'model.train_cfg.rpn_proposal': PROPOSALS,
@@ -59,7 +66,7 @@ FORMS: dict[str, dict[str, Any]] = {
     'model.test_cfg.rcnn.nms': NMS,
 }
 # Dicts whose misspelt keys are not found by any other check.
-LATE = ('model.train_cfg.', 'model.test_cfg.', 'env_cfg.dist_cfg')
+LATE = ('model.train_cfg.', 'model.test_cfg', 'env_cfg.dist_cfg')
 WORDS = {dict: 'a dict', int: 'an integer', float: 'a number', str: 'a string'}
 # The names that mmengine and the hosts give to the hooks of every run.
 HOOK_NAMES = (
@@ -117,8 +124,8 @@ def check_form(
         place = f'{path}.{key}'.lstrip('.')
         kind = form.get(key)
         near = difflib.get_close_matches(key, form, n=1, cutoff=0.8)
-        late = path.startswith(LATE) or path.endswith('.data_prefix')
-        if kind is None and near and late:
+        late = path.startswith(LATE) or path.endswith(('.data_prefix', '.filter_cfg'))
+        if kind is None and near and near[0] not in node and late:
             raise InputError(f"key '{place}' has no effect. Did you mean '{near[0]}'?")
         several = key.endswith('_evaluator') and isinstance(value, (list, tuple))
         if kind is None or value is None or several:

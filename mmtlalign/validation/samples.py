@@ -8,7 +8,8 @@ Errors, which name the files, when a sample is prepared are:
   (:mod:`mmtlalign.validation.pictures`);
 * a label, or an id in a mask, that the model does not have;
 * many masks in a row, from the first on, that are all void;
-* a sample on which the data pipeline fails otherwise.
+* a sample on which the data pipeline fails otherwise;
+* images of different sizes in a batch that are stacked.
 
 Without these checks, OpenCV fails on an empty file with an assertion of its C++ code
 and returns ``None`` for a broken label image; a wrong class id is an assertion of a GPU
@@ -161,6 +162,43 @@ class NamedPipeline:
         if name == 'pipeline':
             raise AttributeError(name)
         return getattr(self.pipeline, name)
+
+
+class NamedCollate:
+    """A collate function that names two files if images of a batch differ in shape.
+
+    Args:
+        collate: The collate function of a data loader.
+    """
+
+    def __init__(self, collate: Callable[[list], Any]):
+        self.collate = collate
+
+    def __call__(self, batch: list) -> Any:
+        """Collate a batch.
+
+        Raises:
+            BrokenSampleError: The images cannot be stacked.
+        """
+        try:
+            return self.collate(batch)
+        except RuntimeError as error:
+            shapes: dict[tuple, Any] = {}
+            for sample in batch:
+                image: Any = sample.get('inputs') if isinstance(sample, dict) else None
+                if torch.is_tensor(image):
+                    shapes.setdefault(tuple(image.shape), sample.get('data_samples'))
+            if len(shapes) < 2:
+                raise
+            one, other = (
+                f"'{getattr(sample, 'img_path', 'no file name')}' has {shape}"
+                for shape, sample in list(shapes.items())[:2]
+            )
+            raise BrokenSampleError(
+                f'images of a batch differ in shape (channels, height, width): {one} '
+                f'and {other}. Bring all to one size in the pipeline of the data set, '
+                "such as dict(type='Resize', scale=(224, 224))"
+            ) from error
 
 
 class LabelCheck:

@@ -42,12 +42,13 @@ def test_a_plan_s_dicts_come_back_from_the_command_line():
     options = {
         'model.train_cfg.augments': [dict(type='mmtlalign.TokenMix', patch_size=16)],
         'model.train_cfg': dict(augments=[dict(type='FMix')], probs=None),
+        'model.head.loss': dict(type='CrossEntropyLoss', class_weight=[1.0, 5.0]),
     }
     assert parse(*(f'{key}={value}' for key, value in options.items())) == options
 
 
 @pytest.mark.parametrize(
-    'given', ['data_root', '=3', 'a..b=3', 'x=[1,2', "x=[{'type': FMix}]"]
+    'given', ['data_root', '=3', 'a..b=3', 'x=[1,2', 'x=f(1,2)', "x=[{'type': FMix}]"]
 )
 def test_what_is_no_option_is_said(given, capsys):
     with pytest.raises(SystemExit):
@@ -83,6 +84,64 @@ def test_places_that_are_there():
     options = {'param_scheduler.1.eta_min': 1e-6, 'model.backbone.out_indices': [2]}
     cfg = load_config(SMALL, options)
     assert cfg.param_scheduler[1].eta_min == 1e-6
+
+
+SEGMENTED = str(ROOT / 'configs/quickstart/swin-mini-p4-w3_upernet_digits-96x96.py')
+DETECTED = 'cascade-mask-rcnn_swin-mini-p4-w3_fpn_digits-96x96.py'
+DETECTED = str(ROOT / 'configs/quickstart' / DETECTED)
+MORE = """
+_base_ = '{}'
+optim_wrapper = dict(clip_grad=dict(max_norm=1.0))
+train_dataloader = dict(dataset=dict(
+    metainfo=dict(classes=('a', 'b')), filter_cfg=dict(filter_empty_gt=True)))
+"""
+
+
+@pytest.mark.parametrize(
+    ('config', 'options'),
+    [
+        (
+            SEGMENTED,
+            {
+                'model.test_cfg.mode': 'slide',
+                'model.test_cfg.crop_size': [64, 64],
+                'model.test_cfg.stride': [32, 32],
+            },
+        ),
+        (SEGMENTED, {'train_dataloader.dataset.metainfo.palette': [[0, 0, 0]] * 11}),
+        (DETECTED, {'train_dataloader.dataset.filter_cfg.min_size': 32}),
+        (DETECTED, {'model.test_cfg.rcnn.mask_thr': 0.5}),
+        (SMALL, {'optim_wrapper.clip_grad.norm_type': 1}),
+        (SMALL, {'data_preprocessor.pad_size_divisor': 32}),
+    ],
+)
+def test_keys_that_a_host_reads_pass(config, options, tmp_path):
+    cfg = load_config(written(tmp_path, MORE.format(config)), options)
+    for key, value in options.items():
+        node = cfg
+        for part in key.split('.'):
+            node = node[part]
+        assert node == value
+
+
+@pytest.mark.parametrize(
+    ('config', 'key'),
+    [
+        (SEGMENTED, 'model.test_cfg.mod'),
+        (SEGMENTED, 'model.test_cfg.crop_sise'),
+        (DETECTED, 'model.test_cfg.rcnnn.score_thr'),
+        (DETECTED, 'model.test_cfg.rcnn.scor_thr'),
+        (DETECTED, 'train_dataloader.dataset.filter_cfg.mim_size'),
+        (DETECTED, 'train_dataloader.dataset.data_prefix.imgs'),
+        (SMALL, 'optim_wrapper.clip_grad.norm_typ'),
+        (SMALL, 'default_hooks.checkpont.interval'),
+        (SMALL, 'default_hooks.other.interval'),
+    ],
+)
+def test_misspelt_keys_are_refused(config, key, tmp_path):
+    with pytest.raises(InputError, match='has no effect') as raised:
+        load_config(written(tmp_path, MORE.format(config)), {key: 1})
+    assert f"'{key}'" in str(raised.value)
 
 
 # ------------------------------------------------------------------ data of a stock run

@@ -12,6 +12,7 @@ from mmtlalign.evaluation.accuracy import (
     has_label,
     restrict,
 )
+from mmtlalign.evaluation.conditions import Predictions, score
 
 SEEDS = range(5)
 
@@ -121,3 +122,16 @@ def test_models_that_agree_and_large_counts():
     assert found.p == pytest.approx(exact, rel=1e-6)
     with pytest.raises(InputError, match='5 and 4 images'):
         compare_paired(same, same[:4])
+    with pytest.raises(InputError, match='0 and 0 images.*one or more'):
+        compare_paired(same[:0], same[:0])
+
+
+@pytest.mark.parametrize('classes', [3, 20])
+def test_stored_predictions_know_five_classes(classes):
+    logits, labels = torch.randn(200, classes), torch.randint(0, classes, (200, 1))
+    found = Predictions(**score(logits, labels), labels=labels.numpy())
+    for k in (1, 2, 5):
+        right = correct_in_top(logits, labels, k).numpy()
+        assert (found.correct(k) == right).all()
+    with pytest.raises(InputError, match='k=6: only the 5 best'):
+        found.correct(6)

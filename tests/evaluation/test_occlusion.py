@@ -83,6 +83,8 @@ def test_mass_grows_and_holds_its_share(seed, ties):
         assert (short[some] / map_.sum((1, 2))[some] <= mass + 1e-9).all()
         before = foreground
     assert torch.equal(mass_patches(map_, 1.0), map_ > 0)
+    many = saliency(seed, ties, (100, 14, 14))  # single precision, sums above 1
+    assert not mass_patches(many, 0.0).any()
 
 
 @pytest.mark.parametrize('ties', [False, True])
@@ -167,6 +169,7 @@ def test_one_order_for_all_images():
         (lambda x: ranked_patches(torch.ones(2, 2), 0.5), r'one finite map \(h, w\)'),
         (lambda x: ranked_patches(torch.full((1, 2, 2), torch.nan), 0.5), 'finite'),
         (lambda x: area_under_curve([0, 0], [1, 1]), 'increasing loss'),
+        (lambda x: area_under_curve([0, 1], [1]), '2 losses and 1 accuracies'),
     ],
 )
 def test_what_does_not_fit_is_refused(call, words):

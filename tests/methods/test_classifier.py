@@ -300,6 +300,40 @@ def test_config_is_not_changed_by_building():
         assert model == before
 
 
+@pytest.mark.parametrize('head', ['TLAlign', 'TransMix'])
+@pytest.mark.parametrize(
+    'loss, message',
+    [
+        (dict(LOSS, mode='multi_label'), 'LabelSmoothLoss ignores the shares'),
+        (
+            dict(LOSS, num_classes=1000),
+            'LabelSmoothLoss.*7 classes: num_classes should',
+        ),
+        (dict(type='CrossEntropyLoss', class_weight=[1.0, 5.0]), '7 classes: .*weight'),
+        (dict(type='SeesawLoss', num_classes=7), 'SeesawLoss fails for mixed labels'),
+    ],
+)
+def test_losses_that_cannot_learn_mixed_labels(head, loss, message):
+    with pytest.raises(InputError, match=message):
+        build(f'mmtlalign.{head}VisionTransformerClsHead', head_options=dict(loss=loss))
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        dict(LOSS, mode='classy_vision', num_classes=7),
+        dict(LOSS, class_weight=[0.0, 0, 0, 0, 0, 0, 2]),
+        dict(type='CrossEntropyLoss'),
+        dict(type='CrossEntropyLoss', use_soft=True),
+        dict(type='CrossEntropyLoss', use_sigmoid=True),
+        dict(type='FocalLoss'),
+        dict(type='AsymmetricLoss'),
+    ],
+)
+def test_losses_that_learn_mixed_labels(loss):
+    assert losses(build(head_options=dict(loss=loss)), data())['loss'].isfinite()
+
+
 @pytest.mark.parametrize(
     'options, message',
     [

@@ -199,6 +199,11 @@ def test_smoothing_before_or_after_is_the_same():
         (lambda: CutMix(prob=1.5), 'prob=1.5.*from 0 to 1'),
         (lambda: CutMix(pairing='pairs'), "pairing='pairs'.*'flip' or 'random'"),
         (lambda: TokenCutMix(patch_size=0), 'patch_size=0'),
+        (lambda: CutMix(cutmix_minmax=(0.5, 0.2)), r'minmax=\(0.5, 0.2\).*low < high'),
+        (
+            lambda: CutMix().mix(torch.zeros(2, 3, 4, 4).byte(), torch.eye(2)),
+            'Images are torch.uint8.*normalise',
+        ),
         (lambda: Mixup(1.0).mix(torch.rand(2, 3, 4, 4), torch.tensor([1, 2])), 'B, K'),
     ],
 )

@@ -142,6 +142,16 @@ def test_augments_are_chosen_image_by_image(mode):
     assert torch.equal(never(images.clone(), labels).images, images)
 
 
+@pytest.mark.parametrize('mode', ['elem', 'pair'])
+def test_a_batch_of_one_gets_the_augment_that_was_drawn(mode):
+    images, labels = torch.randn(1, 3, 24, 40), torch.eye(4)[:1]
+    np.random.seed(0)
+    mixer = BatchMixer([ResizeMix(), Mixup(0.8)], [0.0, 1.0], mode=mode)
+    mix = mixer(images.clone(), labels)
+    assert 0 < mix.mask.min() == mix.mask.max() < 1
+    torch.testing.assert_close(mix.images, images)  # it is its own partner
+
+
 @pytest.mark.parametrize('head', ['TLAlign', 'TransMix'])
 def test_shares_of_many_masks_are_those_of_each(head):
     np.random.seed(6)

@@ -171,6 +171,7 @@ def test_lines_are_where_the_values_are(tmp_path):
     ('arguments', 'message'),
     [
         (['draw_head_tokens', 'images'], 'name a CHECKPOINT, or --random'),
+        (['draw_head_tokens', 'a.pth', 'images', '--limit', '0'], 'must be 1 or more'),
         (['draw_head_tokens', 'images', '--random'], 'name a CHECKPOINT, or --random'),
         (['draw_head_tokens', 'none.pth', 'images'], 'none.pth'),
         (['draw_head_tokens', 'net.pth', 'none'], 'none'),

@@ -369,6 +369,14 @@ def test_mistakes(run, monkeypatch, tmp_path, capsys, arguments, said):
     assert said in f'{code} {capsys.readouterr().out}'
 
 
+@pytest.mark.parametrize('option, least', [('--workers', 0), ('--limit', 1)])
+def test_numbers_that_are_too_low(monkeypatch, capsys, option, least):
+    monkeypatch.setattr(sys, 'argv', ['evaluate.py', 'c.py', option, str(least - 1)])
+    with pytest.raises(SystemExit):
+        tool('evaluate').main()
+    assert f'{option} takes a number from {least} on' in capsys.readouterr().err
+
+
 def test_a_config_of_another_task_is_refused(monkeypatch, tmp_path):
     config = ROOT / 'configs/quickstart/swin-mini-p4-w3_upernet_digits-96x96.py'
     given = [str(config), '--out', str(tmp_path)]

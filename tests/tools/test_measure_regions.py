@@ -94,7 +94,8 @@ def test_random_weights_are_the_control(measure, folder):
     'arguments, message',
     [
         (['FILE', 'none'], "'none' is not a folder"),
-        (['FILE', '.', '--pairs', 0], 'take 1 or more'),
+        (['FILE', '.', '--pairs', 0], '--pairs: 0: must be 1 or more'),
+        (['FILE', '.', '--limit', 0], '--limit: 0: must be 1 or more'),
         (['FILE', '.', '--random'], 'name a CHECKPOINT, or --random'),
         (['.'], 'name a CHECKPOINT, or --random'),
         (['none.pth', '.'], 'none.pth'),

@@ -323,3 +323,51 @@ def test_a_warm_up_longer_than_the_training(tmp_path, monkeypatch, capsys):
     config = write_config(tmp_path, write_images(tmp_path / 'data'), text)
     with pytest.raises(SystemExit, match='begins after the training has ended'):
         run_tool(monkeypatch, 'train', config, '--work-dir', tmp_path / 'w')
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_images_of_different_sizes_are_named(train, data, split, workers):
+    for index in range(4):
+        path = data / split / 'class1' / f'0{index}.png'
+        cv2.imwrite(str(path), np.zeros((32, 40, 3), np.uint8))
+    message = train(
+        '--cfg-options',
+        *(f'{s}_dataloader.num_workers={workers}' for s in ('train', 'val')),
+        text="train_dataloader['collate_fn'] = dict(type='default_collate')\n"
+        "val_dataloader['collate_fn'] = dict(type='default_collate')\n"
+        "train_dataloader['batch_size'] = val_dataloader['batch_size'] = 16\n",
+    )
+    assert 'differ in shape' in message and "type='Resize'" in message
+    assert f'{data}/{split}/class1/0' in message and 'has (3, 32, 40)' in message
+    assert f'{data}/{split}/class' in message and 'has (3, 32, 32)' in message
+    assert '\n' not in message.strip()
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (('train_cfg.val_interval=0',), 'train_cfg.val_interval=0: give 1 or more'),
+        (('save_best=accuracy/top5',), 'give accuracy/top1. Name one'),
+        (('save_best=acc', 'rule=greater'), 'give accuracy/top1. Name one'),
+    ],
+)
+def test_settings_of_the_validation_are_checked_first(train, options, said, tmp_path):
+    hook = 'default_hooks.checkpoint.'
+    message = train(
+        '--cfg-options', *(o if '.' in o else f'{hook}{o}' for o in options)
+    )
+    assert said in message
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_a_metric_that_is_not_given_is_named(train):
+    """Where the names of a metric are known only after the first validation."""
+    message = train(
+        '--cfg-options',
+        'default_hooks.checkpoint.save_best=single-label/recal',
+        'default_hooks.checkpoint.rule=greater',
+        text="val_evaluator = dict(type='SingleLabelMetric', items=['recall'])\n",
+    )
+    assert "save_best='single-label/recal'" in message
+    assert 'give single-label/recall. Name one' in message

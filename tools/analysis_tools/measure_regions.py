@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, short_errors
-from tools.analysis_tools.options import add_network_options
+from tools.analysis_tools.options import add_network_options, positive
 
 # Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def parse_args() -> argparse.Namespace:
     add(
         '--random', action='store_true', help='use random weights with --config instead'
     )
-    add('--pairs', type=int, default=10, help='number of region pairs to evaluate')
-    add('--limit', type=int, help='use at most this many images, evenly spaced')
-    add('--batch', type=int, default=16, help='images per batch')
+    add('--pairs', type=positive, default=10, help='number of region pairs to evaluate')
+    add('--limit', type=positive, help='use at most this many images, evenly spaced')
+    add('--batch', type=positive, default=16, help='images per batch')
     add('--seed', type=int, default=0, help='seed of jitter and random weights')
     add(
         '--no-jitter',
@@ -51,8 +51,6 @@ def parse_args() -> argparse.Namespace:
     add('--json', metavar='FILE', help='write the figures to FILE')
     add_network_options(parser)
     args = parser.parse_args()
-    if min(args.pairs, args.batch, args.limit or 1) < 1:
-        parser.error('--pairs, --batch and --limit take 1 or more')
     if args.random == bool(args.checkpoint) or (args.random and not args.config):
         parser.error('name a CHECKPOINT, or --random with --config FILE')
     return args

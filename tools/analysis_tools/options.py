@@ -25,12 +25,19 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
 
 
+def positive(text: str) -> int:
+    """Return the number of an option that takes 1 or more."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text}: must be 1 or more')
+    return int(text)
+
+
 def add_random_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for a control with random weights and for a folder of images."""
     add = parser.add_argument
     add('--random', action='store_true', help='use random weights with --config')
     add('--seed', type=int, default=0, help='seed of random weights')
-    add('--limit', type=int, help='use at most this many images, evenly spaced')
+    add('--limit', type=positive, help='use at most this many images, evenly spaced')
 
 
 def check_random(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
