@@ -127,8 +127,11 @@ def check_form(
         late = path.startswith(LATE) or path.endswith(('.data_prefix', '.filter_cfg'))
         if kind is None and near and near[0] not in node and late:
             raise InputError(f"key '{place}' has no effect. Did you mean '{near[0]}'?")
-        several = key.endswith('_evaluator') and isinstance(value, (list, tuple))
-        if kind is None or value is None or several:
+        # Several metrics, and stages of a detector (such as those of Cascade RPN).
+        listed = key.endswith('_evaluator') or path.startswith('model.t')
+        several = kind is dict and listed and isinstance(value, (list, tuple))
+        whole = isinstance(value, float) and value.is_integer()
+        if kind is None or value is None or several or (kind is int and whole):
             continue
         if kind is dict:
             # In the lazy style it may be a class or an object.

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from repository import ROOT
 
 from mmtlalign.validation.config import UnreadKeyError, load_config
+from mmtlalign.validation.config_shapes import check_shapes
 
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
 
@@ -49,6 +50,20 @@ def test_stock_configs_pass(name, tmp_path):
     # Also as the copy with every base filled in that mmengine writes.
     cfg.dump(tmp_path / 'dumped.py')
     load_config(str(tmp_path / 'dumped.py'))
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        # A list of stages for `train_cfg.rpn`, and an interval that is a float.
+        'cascade_rpn/cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco.py',
+        'v3det/dino-4scale_r50_8xb2_sample1e-3_v3det_36e.py',
+    ],
+)
+def test_forms_of_stock_detectors_pass(name):
+    mmdet = pytest.importorskip('mmdet')
+    configs = Path(mmdet.__file__).parent / '.mim/configs'
+    check_shapes(load_config(str(configs / name)))
 
 
 @pytest.mark.parametrize(
