@@ -119,7 +119,9 @@ class LayerAttention:
         places, weights = self._windows()
         real = (places >= 0).to(weights)
         weights = weights * real[:, None, None]
-        weights = weights / weights.sum(dim=-1, keepdim=True)
+        # Padding may attend to padding alone, so that nothing of its row is left.
+        total = weights.sum(dim=-1, keepdim=True)
+        weights = weights / total.where(total > 0, 1)
         columns = (weights * real[:, None, :, None]).sum(dim=-2) / places.shape[1]
         return self._from_places(columns.transpose(1, 2), places, 0.0)
 

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 from contract_steps import mixed, stock
 from torch import nn
@@ -54,6 +55,21 @@ def test_a_forward_of_another_batch_is_refused(row, images):
             ours(wrong)
     with torch.no_grad(), mmtlalign.trace(ours, mix):
         ours(mix.images)
+
+
+def test_pixels_that_the_network_does_not_read_are_in_no_share():
+    """Patches of 16 pixels, from the left and the top, read 64 of 72 pixels."""
+    network = timm.create_model(
+        'vit_tiny_patch16_224', img_size=72, depth=1, num_classes=2
+    )
+    images, partner = torch.randn(2, 3, 72, 72), torch.tensor([1, 0])
+    mask = torch.zeros(1, 1, 72, 72)
+    mask[..., 64:] = 1
+    with mmtlalign.trace(
+        network, mmtlalign.Mix(images, torch.eye(2), partner, mask)
+    ) as tracer:
+        network(images)
+    assert not tracer.share.any()
 
 
 def test_a_record_whose_parts_do_not_fit_is_refused():
