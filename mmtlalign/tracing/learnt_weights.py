@@ -116,7 +116,7 @@ def move_by_kernel(
     """Move a share by a depth-wise convolution of stride 1 that keeps the size.
 
     ``M p`` is the mean over channels of ``(|K| * p) / (|K| * 1)``: padding outside the
-    map does not count. Where all weights of a channel are zero, a token keeps its share.
+    map does not count. Where a channel's weights are zero, a token keeps its share.
 
     Args:
         share: (B, h * w, S).
