@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.evaluation.presence import accumulated_presence
 from mmtlalign.evaluation.readers import backbone_of, read_forward
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.options import layer_indices
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
@@ -249,7 +249,7 @@ class AttentionReader(Reader):
     def weigh(self, weights: Tensor) -> None:
         """Keep weights (..., H, Nq, Nk)."""
         if self._counts():
-            self._keep(weights.detach().flatten(0, -4).float())
+            self._keep(flatten_batch(weights.detach()).float())
         self._end()
 
     def merge_tokens(

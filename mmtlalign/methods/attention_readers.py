@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
@@ -54,7 +54,7 @@ class LastAttentionReader(Reader):
     def weigh(self, weights: Tensor) -> None:
         """Read weights if this is the chosen attention."""
         if self._is_read():
-            mean = weights.detach().flatten(0, -4).mean(dim=1, dtype=torch.float32)
+            mean = flatten_batch(weights.detach()).mean(dim=1, dtype=torch.float32)
             self.read_weights(mean)
         self.appended = 0
 

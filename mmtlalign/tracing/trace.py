@@ -108,8 +108,9 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
         advice = 'run exactly one forward of the whole backbone while it is traced.'
         if reader.seen % context.attentions:
             advice += (
-                ' If you did, its library computes attention in a way that is not '
-                'supported: install the version that requirements/ pins.'
+                ' If you did: after its blocks were changed, call mmtlalign.detach and '
+                'attach again; else its library computes attention in a way that is '
+                'not supported: install the version that requirements/ pins.'
             )
         raise TraceError(
             f'The trace saw {reader.seen} attentions of {name}, which has '

@@ -100,7 +100,7 @@ class AttentionHook:
         saves the same tensors with and without a share.
         """
         if reader is not None:
-            share = reader.key_share(len(query))
+            share = reader.key_share(len(query), key.shape[-2])
             self.channels = 0 if share is None else share.shape[-1]
             return share
         if self.channels and not is_recomputing():
