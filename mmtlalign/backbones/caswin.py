@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mmtlalign.backbones.checks import check_out_type, check_variant
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
+from mmtlalign.tracing.adapters.mmcv_patches import patch_grid, patch_stride
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
@@ -276,10 +277,11 @@ def _output(backbone: nn.Module) -> str:
 register_backbone(
     CASwin,
     BackboneSpec(
-        patch=lambda backbone: backbone.patch_embed.projection.stride,
+        patch=patch_stride,
         prefix=lambda backbone: 0,
         late_tokens=lambda backbone: 1,
         output=_output,
+        grid=patch_grid,
         note='class token of the last block',
     ),
 )

@@ -297,7 +297,9 @@ def _variant(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, int]:
 register_backbone(
     DHVT,
     dataclasses.replace(
-        VIT, patch=lambda backbone: (backbone.patch_size, backbone.patch_size)
+        VIT,
+        patch=lambda backbone: (backbone.patch_size, backbone.patch_size),
+        grid=None,
     ),
 )
 

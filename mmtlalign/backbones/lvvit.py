@@ -307,6 +307,7 @@ register_backbone(
     dataclasses.replace(
         VIT,
         patch=lambda backbone: (backbone.patch_size, backbone.patch_size),
+        grid=None,
         note='class token',
     ),
 )

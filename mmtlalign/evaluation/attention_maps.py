@@ -14,7 +14,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.evaluation.presence import accumulated_presence
 from mmtlalign.evaluation.readers import backbone_of, read_forward
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.options import layer_indices
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
@@ -119,7 +119,9 @@ class LayerAttention:
         places, weights = self._windows()
         real = (places >= 0).to(weights)
         weights = weights * real[:, None, None]
-        weights = weights / weights.sum(dim=-1, keepdim=True)
+        # Padding may attend to padding alone, so that nothing of its row is left.
+        total = weights.sum(dim=-1, keepdim=True)
+        weights = weights / total.where(total > 0, 1)
         columns = (weights * real[:, None, :, None]).sum(dim=-2) / places.shape[1]
         return self._from_places(columns.transpose(1, 2), places, 0.0)
 
@@ -247,7 +249,7 @@ class AttentionReader(Reader):
     def weigh(self, weights: Tensor) -> None:
         """Keep weights (..., H, Nq, Nk)."""
         if self._counts():
-            self._keep(weights.detach().flatten(0, -4).float())
+            self._keep(flatten_batch(weights.detach()).float())
         self._end()
 
     def merge_tokens(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attach import TraceContext, attach, bare_model, detach
-from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace_forward
@@ -112,10 +112,10 @@ class StepTracer(Tracer):
         Appended tokens come last.
         """
 
-    def key_share(self, batch: int) -> Tensor:
+    def key_share(self, batch: int, keys: int) -> Tensor:
         """Return the share of the next attention's keys (B, Nk, S)."""
         self._begin()
-        return super().key_share(batch)
+        return super().key_share(batch, keys)
 
     def reduce_keys(self, pooling: Callable[[Tensor], Tensor]) -> None:
         """Pool the shares of the keys."""
@@ -131,13 +131,14 @@ class StepTracer(Tracer):
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
     ) -> None:
         """Move the share by one attention, given its queries and keys."""
-        share = self.key_share(len(query))
+        share = self.key_share(len(query), key.shape[2])
         self.move_share(dispatch.propagate(query, key, share, scale, mask))
 
     def weigh(self, weights: Tensor) -> None:
         """Move the share by one attention, given its weights."""
-        weights = weights.flatten(0, -4)
-        self.move_share(propagate.weigh(weights, self.key_share(len(weights))))
+        weights = flatten_batch(weights)
+        share = self.key_share(len(weights), weights.shape[-1])
+        self.move_share(propagate.weigh(weights, share))
 
     def _begin(self) -> None:
         if self._begun != self.seen:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
@@ -54,7 +54,7 @@ class LastAttentionReader(Reader):
     def weigh(self, weights: Tensor) -> None:
         """Read weights if this is the chosen attention."""
         if self._is_read():
-            mean = weights.detach().flatten(0, -4).mean(dim=1, dtype=torch.float32)
+            mean = flatten_batch(weights.detach()).mean(dim=1, dtype=torch.float32)
             self.read_weights(mean)
         self.appended = 0
 
@@ -150,7 +150,7 @@ class ReceivedAttention(LastAttentionReader):
         if self._is_padded():
             share = weight.expand(len(query), -1)[..., None]
             moved = dispatch.propagate(query, key, share, scale, mask)
-            weight = weight / moved[..., 0]
+            weight = _divide(weight, moved[..., 0])
         self._keep(dispatch.received(query, key, weight, scale, mask))
 
     def read_weights(self, weights: Tensor) -> None:
@@ -158,7 +158,7 @@ class ReceivedAttention(LastAttentionReader):
         weight = self._query_weight(weights.shape[1], weights)
         if self._is_padded():
             moved = propagate.multiply(weights, weight[..., None])
-            weight = weight / moved[..., 0]
+            weight = _divide(weight, moved[..., 0])
         self._keep((weights * weight[..., None]).sum(dim=1))
 
     def output_shares(self) -> tuple[Tensor, ...]:
@@ -189,6 +189,11 @@ class ReceivedAttention(LastAttentionReader):
             self.columns = columns[..., 0]
         else:
             self.columns = self._spread_appended(columns)[:, self.prefix :]
+
+
+def _divide(weight: Tensor, real: Tensor) -> Tensor:
+    """Divide by the attention on real tokens, 0 where padding sees only padding."""
+    return weight / real.where(real > 0, 1)
 
 
 READERS = {'cls': ClassTokenAttention, 'received': ReceivedAttention}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.tracing.capture import capturing
 from mmtlalign.tracing.events import Reader
-from mmtlalign.tracing.kernels.attention_hook import AttentionHook
+from mmtlalign.tracing.kernels.attention_hook import AttentionHook, is_recomputing
 from mmtlalign.tracing.learnt_weights import known_weights
 from mmtlalign.tracing.support import (
     KNOWN,
@@ -38,7 +38,7 @@ class TraceContext:
     """State that the hooks of one backbone share.
 
     Attributes:
-        reader: Reader of the current forward pass, or None.
+        reader: Reader of the current forward pass, or None; hooks use :meth:`active`.
         attentions: Number of attentions that are read.
         has_head_tokens: Whether head tokens are appended in an attention (DHVT).
         late_tokens: Number of special tokens that join after the patch embedding.
@@ -52,6 +52,10 @@ class TraceContext:
     late_tokens: int = 0
     learnt_weights: str | None = None
     undo: list[Callable[[], object]] = field(default_factory=list, repr=False)
+
+    def active(self) -> Reader | None:
+        """Return the reader, or None if a layer is recomputed (checkpointing)."""
+        return None if self.reader is None or is_recomputing() else self.reader
 
     def before(self, module: nn.Module, report: Callable) -> None:
         """Call ``report(reader, module, *args, **kwargs)`` before each forward pass."""
@@ -144,13 +148,15 @@ class EventHook:
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         """Report the arguments of the forward pass to the reader."""
-        if self.context.reader is not None:
-            self.report(self.context.reader, module, *args, **kwargs)
+        reader = self.context.active()
+        if reader is not None:
+            self.report(reader, module, *args, **kwargs)
 
     def after(self, module: nn.Module, args: tuple, output: object) -> None:
         """Report the output of the forward pass to the reader."""
-        if self.context.reader is not None:
-            self.report(self.context.reader, module, output)
+        reader = self.context.active()
+        if reader is not None:
+            self.report(reader, module, output)
 
 
 def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceContext:

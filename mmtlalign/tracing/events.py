@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from mmtlalign.compat.torch_2_1 import methods_outside_old_graphs
-from mmtlalign.errors import UnsupportedError
+from mmtlalign.errors import TraceError, UnsupportedError
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 
@@ -79,11 +79,12 @@ class Reader:
         """
         raise NotImplementedError
 
-    def key_share(self, batch: int) -> Tensor | None:
+    def key_share(self, batch: int, keys: int) -> Tensor | None:
         """Return the share that the network's own attention moves with its values.
 
         Args:
             batch: Leading dimension B of the queries; B * windows in windows.
+            keys: Number of keys Nk.
 
         Returns:
             Share of the next attention's keys (B, Nk, S). None: the reader needs
@@ -95,11 +96,14 @@ class Reader:
         """Receive the share of :meth:`key_share` after the attention (B, Nq, S)."""
         raise NotImplementedError
 
-    def move_tokens(self, batch: int, move: Callable[[Tensor], Tensor]) -> None:
+    def move_tokens(
+        self, batch: int, tokens: int, move: Callable[[Tensor], Tensor]
+    ) -> None:
         """Read a layer that mixes tokens with learnt weights in place of attention.
 
         Args:
             batch: Number of images of this forward pass.
+            tokens: Number of tokens N.
             move: Function that moves a share (B, N, S) as the layer moves tokens.
 
         Raises:
@@ -166,3 +170,18 @@ class Reader:
         if self._embedded:
             self.merge_tokens(kernel, stride, padding)
         self._embedded = True
+
+
+def flatten_batch(weights: Tensor) -> Tensor:
+    """Flatten attention weights (..., H, Nq, Nk) to (B, H, Nq, Nk).
+
+    Raises:
+        TraceError: They have too few dimensions.
+    """
+    if weights.ndim < 4:
+        raise TraceError(
+            f'A softmax of shape {tuple(weights.shape)} in an attention: weights must '
+            'be (..., heads, queries, keys). Register a module with another softmax '
+            'by a function that reads only the attention: docs/add_a_backbone.md.'
+        )
+    return weights.flatten(0, -4)

@@ -116,7 +116,7 @@ def move_by_kernel(
     """Move a share by a depth-wise convolution of stride 1 that keeps the size.
 
     ``M p`` is the mean over channels of ``(|K| * p) / (|K| * 1)``: padding outside the
-    map does not count.
+    map does not count. Where a channel's weights are zero, a token keeps its share.
 
     Args:
         share: (B, h * w, S).
@@ -135,8 +135,10 @@ def move_by_kernel(
     real = F.unfold(F.pad(maps.new_ones(1, 1, *grid), padding), size, dilation)[0]
     # Sum of each channel's taps that lie inside the map, at each position (C, N).
     total = _product(taps, real)
-    shares = _product((1 / total).mT, taps).mT / len(taps) * real
-    moved = (shares * under).sum(dim=1)
+    empty = total == 0
+    shares = _product((1 / total.where(~empty, 1)).mT, taps).mT / len(taps) * real
+    kept = empty.float().mean(dim=0) * maps.flatten(1)
+    moved = (shares * under).sum(dim=1) + kept
     return moved.unflatten(0, (-1, share.shape[-1])).mT
 
 

@@ -1,7 +1,7 @@
 """Checks of the tracer's options."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmtlalign.errors import InputError
 
@@ -42,11 +42,12 @@ def layer_indices(layers: Sequence[int] | None, attentions: int) -> frozenset | 
     """
     if layers is None:
         return None
-    wrong = [i for i in layers if not -attentions <= i < attentions]
-    if wrong or not layers:
+    known = range(-attentions, attentions)
+    named = list(layers) if isinstance(layers, Iterable) else []
+    if not named or any(i not in known for i in named):
         raise InputError(
-            f'layers={list(layers)}: this backbone has attentions 0 to '
-            f'{attentions - 1} (negative numbers count from the end); name at '
-            'least one, or None for all.'
+            f'layers={layers!r}: this backbone has attentions 0 to '
+            f'{attentions - 1} (negative numbers count from the end); give a list '
+            'that names at least one, or None for all.'
         )
-    return frozenset(i % attentions for i in layers)
+    return frozenset(i % attentions for i in named)

@@ -108,8 +108,9 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
         advice = 'run exactly one forward of the whole backbone while it is traced.'
         if reader.seen % context.attentions:
             advice += (
-                ' If you did, its library computes attention in a way that is not '
-                'supported: install the version that requirements/ pins.'
+                ' If you did: after its blocks were changed, call mmtlalign.detach and '
+                'attach again; else its library computes attention in a way that is '
+                'not supported: install the version that requirements/ pins.'
             )
         raise TraceError(
             f'The trace saw {reader.seen} attentions of {name}, which has '
@@ -173,13 +174,14 @@ def start_share(backbone: nn.Module, mix: Mix) -> Tensor:
     """Return the initial share of each token of a mixed batch (B, P + N, 1).
 
     Image tokens start at their share of the mask, special tokens at the share by area
-    (TL-Align, ICCV 2023, §3.2).
+    (TL-Align, ICCV 2023, §3.2), of the pixels that the network reads.
     """
     spec = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
     patch = spec.patch(backbone)
-    share = crop_to_tokens(mix, grid, patch).token_share(grid, patch)
-    return propagate.add_prefix(share, mix.area()[:, None], spec.prefix(backbone))
+    seen = crop_to_tokens(mix, grid, patch)
+    share = seen.token_share(grid, patch)
+    return propagate.add_prefix(share, seen.area()[:, None], spec.prefix(backbone))
 
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmtlalign.errors import InputError, TraceError
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.events import Reader
+from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
@@ -74,7 +74,7 @@ class Tracer(Reader):
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
     ) -> None:
         """Move the share by one attention, given its queries and keys."""
-        share = self.key_share(len(query))
+        share = self.key_share(len(query), key.shape[2])
         if self.windows is not None or self.appended or not self._counts():
             self.move_share(dispatch.propagate(query, key, share, scale, mask))
             return
@@ -88,9 +88,10 @@ class Tracer(Reader):
 
     def weigh(self, weights: Tensor) -> None:
         """Move the share by one attention, given its weights."""
-        weights = weights.flatten(0, -4)
+        weights = flatten_batch(weights)
         if self.windows is None:
-            self.move_share(propagate.weigh(weights, self.key_share(len(weights))))
+            share = self.key_share(len(weights), weights.shape[-1])
+            self.move_share(propagate.weigh(weights, share))
             return
         grid, window, shift, pad_first = self.windows
         self._check_batch(len(weights), propagate.count_windows(grid, window))
@@ -100,18 +101,26 @@ class Tracer(Reader):
                 weights, self.share, grid, window, shift, pad_first, self.residual
             )
 
-    def key_share(self, batch: int) -> Tensor:
+    def key_share(self, batch: int, keys: int) -> Tensor:
         """Return the share of the next attention's keys (B, Nk, S).
 
         Raises:
-            TraceError: The batch of the forward pass has another size.
+            TraceError: The forward pass has another number of images or tokens.
         """
         if self.windows is not None:
             share = propagate.to_windows(self.share, *self.windows)
         else:
             share = self.share if self._keys is None else self._keys
         self._check_batch(batch, len(share) // len(self.share))
+        self._check_tokens(keys, share.shape[1])
         return share
+
+    def enter_windows(
+        self, grid: Pair, window: Pair, shift: Pair = (0, 0), pad_first: bool = True
+    ) -> None:
+        """Announce that the next attention is computed inside windows."""
+        self._check_tokens(grid[0] * grid[1], self.share.shape[1])
+        super().enter_windows(grid, window, shift, pad_first)
 
     def move_share(self, moved: Tensor) -> None:
         """Set the moved share (B, Nq, S); in windows it is kept until they are left."""
@@ -121,9 +130,12 @@ class Tracer(Reader):
         self._keys = None
         self._end_attention(moved)
 
-    def move_tokens(self, batch: int, move: Callable[[Tensor], Tensor]) -> None:
+    def move_tokens(
+        self, batch: int, tokens: int, move: Callable[[Tensor], Tensor]
+    ) -> None:
         """Move the share by a layer that mixes tokens with learnt weights."""
         self._check_batch(batch, 1)
+        self._check_tokens(tokens, self.share.shape[1])
         self._end_attention(move(self.share) if self._counts() else self.share)
 
     def leave_windows(self) -> None:
@@ -185,6 +197,13 @@ class Tracer(Reader):
             raise TraceError(
                 f'A forward pass of {batch // windows} images, but the trace was '
                 f'started for {len(self.share)}: pass mix.images to the network.'
+            )
+
+    def _check_tokens(self, tokens: int, known: int) -> None:
+        if tokens != known:
+            raise TraceError(
+                f'A layer with {tokens} tokens in the forward pass, but {known} in the '
+                'trace: pass mix.images to the network as they are, not resized.'
             )
 
     def _end_attention(self, moved: Tensor) -> None:

@@ -124,11 +124,11 @@ def start(mask, patch, prefix, batch, cut=False):
 
     With ``cut``, pixels that fill no whole patch are in no token.
     """
-    area = mask.double().expand(batch, 1, *mask.shape[-2:]).mean((1, 2, 3))
     if cut:
         height, width = (side // patch * patch for side in mask.shape[-2:])
         mask = mask[..., :height, :width]
     mask = mask.double().expand(batch, 1, *mask.shape[-2:])
+    area = mask.mean((1, 2, 3))
     tokens = [
         mask[..., y : y + patch, x : x + patch].mean((1, 2, 3))
         for y in range(0, mask.shape[-2], patch)

@@ -79,7 +79,7 @@ def windows(device, grid, window, shift, pad_first, columns, dtype):
     parts = 2 * -(-grid[0] // window[0]) * -(-grid[1] // window[1])
     weights = torch.randn(parts, 2, tokens, tokens).softmax(-1).to(device, dtype)
     mean = weights.double().mean(1)
-    tracer.move_share(mean / mean.sum(-1, True) @ tracer.key_share(parts))
+    tracer.move_share(mean / mean.sum(-1, True) @ tracer.key_share(parts, tokens))
     tracer.leave_windows()
     found = dispatch.weigh_windows(weights, share, grid, window, shift, pad_first)
     return found, tracer.share

@@ -14,6 +14,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmtlalign.errors import TraceError
+from mmtlalign.evaluation.attention_maps import AttentionReader
+from mmtlalign.evaluation.readers import StepTracer
+from mmtlalign.methods.attention_readers import ReceivedAttention
 from mmtlalign.tracing import capture
 from mmtlalign.tracing.attach import TraceContext, bare_model
 from mmtlalign.tracing.trace import trace
@@ -192,6 +196,31 @@ def test_what_cannot_be_compiled_again_is_intercepted(cls, hooked):
     while context.undo:
         context.undo.pop()()
     assert type(module) is cls and not vars(module).keys() & {'attention_hook'}
+
+
+class Gated(Fused):
+    """It gates its output by a softmax that is no attention."""
+
+    def forward(self, x):
+        x = x[:, None]
+        gate = x.mean((1, 2)).softmax(-1)
+        return F.scaled_dot_product_attention(x, x, x)[:, 0] * gate[:, None]
+
+
+def test_a_softmax_that_is_no_attention_is_refused():
+    module, context = Gated(), TraceContext()
+    context.capture(module)
+    readers = (
+        Tracer(torch.rand(2, 4, 1), (2, 2), 0, 1),
+        StepTracer(torch.rand(2, 4, 1), (2, 2), 0, 1),
+        AttentionReader((2, 2), 0),
+        ReceivedAttention(torch.rand(2, 4), (2, 2), 0, 1),
+    )
+    for context.reader in readers:
+        with pytest.raises(
+            TraceError, match=r'\(2, 8\).*\(..., heads, queries, keys\)'
+        ):
+            module(torch.randn(2, 4, 8))
 
 
 def test_a_hooked_forward_is_the_stock_one_in_every_other_respect():

@@ -80,6 +80,19 @@ def test_a_token_without_weights_keeps_its_share():
     assert torch.equal(dead, share)
 
 
+def test_a_token_keeps_its_share_in_a_channel_without_weights():
+    share, kernel = torch.rand(2, 6, 1), torch.randn(4, 1, 3, 3)
+    kernel[1] = 0
+    moved = move_by_kernel(share, (2, 3), kernel, (1, 1, 1, 1))
+    others = move_by_kernel(share, (2, 3), kernel[[0, 2, 3]], (1, 1, 1, 1))
+    torch.testing.assert_close(moved, (3 * others + share) / 4)
+    # The only weight is outside of the map for the tokens of the first row.
+    kernel = torch.zeros(1, 1, 3, 3)
+    kernel[..., 0, 1] = -2
+    moved = move_by_kernel(share, (2, 3), kernel, (1, 1, 1, 1))
+    torch.testing.assert_close(moved, share[:, [0, 1, 2, 0, 1, 2]])
+
+
 def test_many_tokens_are_moved_block_by_block_alike():
     share, weights = torch.rand(1, 150, 2), torch.randn(150, 150)
     matrix = weights.abs() / weights.abs().sum(1, keepdim=True)

@@ -5,15 +5,16 @@ import copy
 import numpy as np
 import pytest
 import torch
-from contract_rows import ROWS
+from contract_rows import EVERY, ROWS
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.models import T2T_ViT
 from mmpretrain.structures import DataSample
 
 from mmtlalign.mixing.cutmix import CutMix
+from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import backbone_spec
-from mmtlalign.tracing.trace import start_share
+from mmtlalign.tracing.trace import start_share, token_grid, trace
 
 GAP = dict(type='GlobalAveragePooling')
 CLASS, LINEAR = 'VisionTransformerClsHead', 'LinearClsHead'
@@ -145,6 +146,31 @@ def test_wrong_image_size_for_a_fixed_bias(row):
     model = classifier(row, 'TLAlign')
     with pytest.raises(ValueError, match='37 tokens, but the relative .* for 1[67]'):
         step(model, (48, 48))
+
+
+PADDING = [dict(padding='same'), dict(padding=1), dict(padding=0, stride=9)]
+
+
+@pytest.mark.parametrize('row', ['ViT', 'Swin', 'BEiT', 'MLP-Mixer'])
+@pytest.mark.parametrize('patch_cfg', PADDING)
+def test_patches_that_do_not_contain_their_cells_are_refused(row, patch_cfg):
+    net = MODELS.build(dict(copy.deepcopy(EVERY[row].config), patch_cfg=patch_cfg))
+    with pytest.raises(ValueError, match="do not contain .*padding='corner'"):
+        token_grid(net, (30, 45))
+
+
+@pytest.mark.parametrize('patch_cfg', [dict(stride=5), dict(stride=5, padding=0)])
+def test_overlapping_patches_start_with_their_own_cells(patch_cfg):
+    net = backbone('ViT', patch_cfg=patch_cfg)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 10:15, 5:10] = 1
+    images, partner = torch.randn(2, 3, 32, 32), torch.tensor([1, 0])
+    mix = Mix(images, torch.eye(2), partner, mask)
+    with trace(net, mix) as tracer:
+        net(images)
+    rows, columns = tracer.grids[0]
+    share = start_share(net, mix)[0, 1:, 0].unflatten(0, (rows, columns))
+    assert share.nonzero().tolist() == [[2, 1]] and share[2, 1] == 1
 
 
 def test_unknown_attention_inside_a_t2t_layer():

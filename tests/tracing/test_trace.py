@@ -3,8 +3,10 @@
 import copy
 
 import pytest
+import timm
 import torch
-from contract_steps import mixed, stock
+import torch.nn.functional as F
+from contract_steps import attached, mixed, stock
 from torch import nn
 
 import mmtlalign
@@ -54,6 +56,57 @@ def test_a_forward_of_another_batch_is_refused(row, images):
             ours(wrong)
     with torch.no_grad(), mmtlalign.trace(ours, mix):
         ours(mix.images)
+
+
+@pytest.mark.parametrize(
+    'row', ['ViT', 'timm ViT, any size', 'Swin, any size', 'PVT', 'ConvNeXt']
+)
+def test_a_forward_of_resized_images_is_refused(row):
+    ours, mix = attached(row), mixed(row)
+    ours.eval()
+    with pytest.raises(TraceError, match='tokens .* as they are, not resized'):
+        with torch.no_grad(), mmtlalign.trace(ours, mix):
+            ours(F.interpolate(mix.images, scale_factor=2))
+    with torch.no_grad(), mmtlalign.trace(ours, mix):
+        ours(mix.images)
+
+
+@pytest.mark.parametrize('layers', [-1, 3, 'last', [3], [-4], []])
+def test_layers_that_there_are_not_are_refused(layers):
+    ours, mix = attached('ViT'), mixed('ViT')
+    with pytest.raises(InputError, match=r'layers=.*attentions 0 to 2 .* a list'):
+        with mmtlalign.trace(ours, mix, layers=layers):
+            pass
+
+
+def test_blocks_that_are_removed_after_attach_need_attaching_anew():
+    network = timm.create_model('vit_tiny_patch16_224', img_size=32, depth=3)
+    mmtlalign.attach(network)
+    network.prune_intermediate_layers([1])
+    mix = mmtlalign.CutMix().mix(torch.randn(2, 3, 32, 32), torch.eye(2))
+    with pytest.raises(TraceError, match='call mmtlalign.detach and attach again'):
+        with mmtlalign.trace(network, mix):
+            network(mix.images)
+    mmtlalign.detach(network)
+    mmtlalign.attach(network)
+    with mmtlalign.trace(network, mix) as tracer:
+        network(mix.images)
+    assert len(tracer.history) == 2
+
+
+def test_pixels_that_the_network_does_not_read_are_in_no_share():
+    """Patches of 16 pixels, from the left and the top, read 64 of 72 pixels."""
+    network = timm.create_model(
+        'vit_tiny_patch16_224', img_size=72, depth=1, num_classes=2
+    )
+    images, partner = torch.randn(2, 3, 72, 72), torch.tensor([1, 0])
+    mask = torch.zeros(1, 1, 72, 72)
+    mask[..., 64:] = 1
+    with mmtlalign.trace(
+        network, mmtlalign.Mix(images, torch.eye(2), partner, mask)
+    ) as tracer:
+        network(images)
+    assert not tracer.share.any()
 
 
 def test_a_record_whose_parts_do_not_fit_is_refused():

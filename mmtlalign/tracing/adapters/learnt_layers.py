@@ -53,7 +53,8 @@ def read_depthwise(context: TraceContext, layer: nn.Conv2d) -> None:
 
 
 def _linear(reader: Reader, layer: nn.Linear, x: Tensor) -> None:
-    reader.move_tokens(len(x), partial(move_by_layers, last=layer.weight))
+    move = partial(move_by_layers, last=layer.weight)
+    reader.move_tokens(len(x), x.shape[-1], move)
 
 
 @torch.no_grad()
@@ -97,7 +98,7 @@ def _move(
     if rule == 'mean_gates' and gates is not None:
         gates = gates.mean(dim=1)
     move = partial(move_by_layers, last=last, first=first, gates=gates)
-    reader.move_tokens(batch, move)
+    reader.move_tokens(batch, first.shape[1], move)
 
 
 def _depthwise(reader: Reader, layer: nn.Conv2d, x: Tensor) -> None:
@@ -108,7 +109,7 @@ def _depthwise(reader: Reader, layer: nn.Conv2d, x: Tensor) -> None:
         padding=_padding(layer),
         dilation=layer.dilation,
     )
-    reader.move_tokens(len(x), move)
+    reader.move_tokens(len(x), x.shape[-2:].numel(), move)
 
 
 def _padding(layer: nn.Conv2d) -> Padding:

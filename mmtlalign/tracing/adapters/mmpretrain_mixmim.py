@@ -4,6 +4,7 @@ from mmpretrain.models.backbones import MixMIMTransformer
 from mmpretrain.models.backbones.mixmim import MixMIMBlock
 from torch import Tensor, nn
 
+from mmtlalign.tracing.adapters.mmcv_patches import patch_grid, patch_stride
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
@@ -15,9 +16,10 @@ from mmtlalign.tracing.support import (
 register_backbone(
     MixMIMTransformer,
     BackboneSpec(
-        patch=lambda backbone: backbone.patch_embed.projection.stride,
+        patch=patch_stride,
         prefix=lambda backbone: 0,
         output=lambda backbone: 'mean',
+        grid=patch_grid,
         note='mean of the tokens',
     ),
 )

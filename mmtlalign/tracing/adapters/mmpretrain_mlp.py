@@ -9,6 +9,7 @@ from torch import nn
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.tracing.adapters.learnt_layers import read_token_mlp
+from mmtlalign.tracing.adapters.mmcv_patches import patch_grid, patch_stride
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
@@ -30,9 +31,10 @@ def _output(backbone: nn.Module) -> str:
 register_backbone(
     MlpMixer,
     BackboneSpec(
-        patch=lambda backbone: backbone.patch_embed.projection.stride,
+        patch=patch_stride,
         prefix=lambda backbone: 0,
         output=_output,
+        grid=patch_grid,
         has_learnt_weights=lambda backbone: True,
         note='mean of the tokens, with `learnt_weights`',
     ),

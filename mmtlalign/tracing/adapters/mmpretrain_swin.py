@@ -10,6 +10,11 @@ from mmpretrain.models.utils.attention import WindowMSA, WindowMSAV2
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.tracing.adapters.mmcv_patches import (
+    adaptive_padding,
+    patch_grid,
+    patch_stride,
+)
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
@@ -32,9 +37,10 @@ def _output(backbone: nn.Module) -> str:
 
 
 SWIN = BackboneSpec(
-    patch=lambda backbone: backbone.patch_embed.projection.stride,
+    patch=patch_stride,
     prefix=lambda backbone: 0,
     output=_output,
+    grid=patch_grid,
     note='mean of the tokens',
 )
 register_backbone(SwinTransformer, SWIN)
@@ -65,26 +71,6 @@ def _attach_windows(module: nn.Module, context: TraceContext) -> None:
         )
     context.in_windows(module, _enter_windows)
     context.read_weights(module.w_msa.softmax)
-
-
-def adaptive_padding(
-    adaptive: nn.Module | None, layer: nn.Module, size: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Return the left, right, top and bottom padding of a map.
-
-    Args:
-        adaptive: mmcv's ``AdaptivePadding`` before the layer, or None.
-        layer: The convolution or unfolding, with its own ``padding``.
-        size: Rows and columns of the map.
-    """
-    if adaptive is None:
-        high, wide = layer.padding
-        return wide, wide, high, high
-    high, wide = adaptive.get_pad_shape(size)
-    if adaptive.padding == 'corner':
-        return 0, wide, 0, high
-    left, top = wide // 2, high // 2
-    return left, wide - left, top, high - top
 
 
 def _merge(

@@ -18,7 +18,7 @@ from mmpretrain.models.backbones.twins import (
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.tracing.adapters.mmpretrain_swin import adaptive_padding
+from mmtlalign.tracing.adapters.mmcv_patches import adaptive_padding
 from mmtlalign.tracing.adapters.mmpretrain_vit import attach_plain
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader

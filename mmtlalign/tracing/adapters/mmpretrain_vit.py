@@ -21,6 +21,7 @@ from mmpretrain.models.utils.attention import (
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.tracing.adapters.mmcv_patches import patch_grid, patch_stride
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
@@ -53,9 +54,10 @@ def read_output(backbone: nn.Module, layers: int) -> str:
 
 
 VIT = BackboneSpec(
-    patch=lambda backbone: backbone.patch_embed.projection.stride,
+    patch=patch_stride,
     prefix=lambda backbone: backbone.num_extra_tokens,
     output=lambda backbone: read_output(backbone, backbone.num_layers),
+    grid=patch_grid,
 )
 register_backbone(VisionTransformer, VIT)
 register_backbone(BEiTViT, VIT)

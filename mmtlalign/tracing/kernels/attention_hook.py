@@ -8,9 +8,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmtlalign.compat.torch_2_1 import is_compiling
 from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.kernels.value_channels import attend_with_share, can_carry_share
 
@@ -32,7 +34,7 @@ class AttentionHook:
             ``1 / sqrt(D)``.
 
     Attributes:
-        channels: Number of share columns in the last forward pass with a reader.
+        channels: Number of share columns in the last forward pass.
     """
 
     def __init__(self, context: Any, function: Callable, scale: float | None = None):
@@ -58,7 +60,7 @@ class AttentionHook:
                 f'is_causal={is_causal}, {kwargs}: causal and grouped-query attention '
                 'cannot be traced; label tracing supports image models only.'
             )
-        reader = self.context.reader
+        reader = self.context.active()
         options = dict(dropout_p=dropout_p)
         if scale is not None:
             options.update(scale=scale)
@@ -71,7 +73,7 @@ class AttentionHook:
         if (plain or stores_weights) and can_carry_share(
             query, key, value, attn_mask, dropout_p
         ):
-            share = self._share_of_keys(query, key)
+            share = self._share_of_keys(reader, query, key)
             if share is not None:
                 out, moved = attend_with_share(query, key, value, share, scale)
                 if reader is not None:
@@ -84,23 +86,30 @@ class AttentionHook:
 
     def weigh(self, weights: Tensor) -> Tensor:
         """Report weights (..., H, Nq, Nk) to the reader, and return them."""
-        reader = self.context.reader
+        reader = self.context.active()
         if reader is not None:
             reader.weigh(weights)
         return weights
 
-    def _share_of_keys(self, query: Tensor, key: Tensor) -> Tensor | None:
+    def _share_of_keys(self, reader: Any, query: Tensor, key: Tensor) -> Tensor | None:
         """Return the share (B, Nk, S) that the call moves with its values, or None.
 
-        Without a reader, but with gradients, it is zeros with the same number of
-        columns as before: when gradient checkpointing recomputes a layer, it must save
-        the same tensors with the same rounding.
+        A recomputation by gradient checkpointing, in the backward pass, has no reader.
+        It moves zeros, with as many columns as the last forward pass, to round as that
+        pass did. If it recomputes an earlier pass, only the rounding may differ: a call
+        saves the same tensors with and without a share.
         """
-        reader = self.context.reader
         if reader is not None:
-            share = reader.key_share(len(query))
+            share = reader.key_share(len(query), key.shape[-2])
             self.channels = 0 if share is None else share.shape[-1]
             return share
-        if self.channels and query.requires_grad:
+        if self.channels and not is_recomputing():
+            self.channels = 0
+        if self.channels:
             return query.new_zeros(len(query), key.shape[-2], self.channels)
         return None
+
+
+def is_recomputing() -> bool:
+    """Return whether a backward pass calls this, to recompute what it did not keep."""
+    return not is_compiling() and torch._C._current_graph_task_id() != -1

@@ -85,7 +85,9 @@ class _AttendWithShare(torch.autograd.Function):
         moved = wide[..., width : width + share.shape[-1]].mean(dim=1)
         # The memory layout of the original kernel: the heads of a token are adjacent.
         out = wide[..., :width].transpose(1, 2).contiguous().transpose(1, 2)
-        ctx.save_for_backward(query, key, value, out, sums)
+        # In the order of the original function, as gradient checkpointing may recompute
+        # a layer by that one, and compares what both save.
+        ctx.save_for_backward(key, query, value, sums, out)
         ctx.scale = scale
         ctx.mark_non_differentiable(moved)
         return out, moved
@@ -93,7 +95,7 @@ class _AttendWithShare(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple:
-        query, key, value, out, sums = ctx.saved_tensors
+        key, query, value, sums, out = ctx.saved_tensors
         gradients = _BACKWARD(
             gradient, query, key, value, out, sums, 0.0, False,
             attn_mask=None, scale=ctx.scale,

@@ -31,7 +31,7 @@ from mmtlalign.mixing.cutmix import CutMix, ResizeMix
 from mmtlalign.mixing.fmix import FMix
 from mmtlalign.modes import eval_mode
 from mmtlalign.tracing.support import backbone_spec
-from mmtlalign.tracing.trace import start_share, trace
+from mmtlalign.tracing.trace import crop_to_tokens, start_share, trace
 
 
 def batch_of(size, count=4, augment=None):
@@ -55,6 +55,8 @@ def test_shares_are_those_of_the_tracer(row):
         backbone(mix.images)
     spec = backbone_spec(backbone)
     history = [start_share(backbone, mix), *traced.history]
+    # A special token starts at the area of the pixels that are in a patch.
+    seen = crop_to_tokens(mix, geometry.grids[0], spec.patch(backbone)).area()
     arrived = traced.output_shares(output)[0][:, 0]
     assert len(geometry.names) == len(history) == len(pairs[0].shares)
     assert len(pairs[0].read) == len(pairs[0].transmix) == len(history)
@@ -71,7 +73,7 @@ def test_shares_are_those_of_the_tracer(row):
         assert pair.read[0] == pytest.approx(
             float(history[0][index, geometry.special[0] :].mean())
             if output == 'mean' or not spec.prefix(backbone)
-            else float(mix.area()[index]),
+            else float(seen[index]),
             abs=1e-6,
         )
         assert pair.rules[0].share == pytest.approx(float(mix.area()[index]))

@@ -25,6 +25,14 @@ DROPOUT = dict(stage_cfgs=dict(block_cfgs=dict(attn_cfgs=dict(attn_drop=0.3))))
 ROWS = {
     'Swin': Row(SWIN, (64, 64), 4, 'mean'),
     'Swin, any size': Row(dict(SWIN, **PADDED), (72, 100), 4, 'mean'),
+    'Swin, cut patches': Row(
+        dict(SWIN, **PADDED, patch_cfg=dict(padding=0)),
+        (74, 102),
+        4,
+        'mean',
+        cut=True,
+        same_graph=True,
+    ),
     'Swin, padded window shifts': Row(dict(SWIN, **PADDED), (64, 64), 4, 'mean'),
     'Swin, attention dropout': Row(
         dict(SWIN, **DROPOUT), (64, 64), 4, 'mean', same_graph=True

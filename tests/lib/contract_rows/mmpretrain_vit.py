@@ -15,6 +15,14 @@ MEAN = dict(VIT, out_type='avg_featmap')
 ROWS = {
     'ViT': Row(VIT, (32, 32), 8, 'class'),
     'ViT, any size': Row(VIT, (36, 52), 8, 'class'),
+    'ViT, cut patches': Row(
+        dict(VIT, patch_cfg=dict(padding=0)),
+        (36, 52),
+        8,
+        'class',
+        cut=True,
+        same_graph=True,
+    ),
     'ViT, mean of tokens': Row(MEAN, (32, 32), 8, 'mean'),
     'ViT, no class token': Row(dict(MEAN, with_cls_token=False), (32, 48), 8, 'mean'),
     'ViT, attention dropout': Row(
