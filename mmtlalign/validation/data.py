@@ -132,7 +132,8 @@ def check_loops(
         for split, loop in loops.items()
         if getattr(loop, 'evaluator', None) is not None
     }
-    check_ignored_ids(model, evaluators, hasattr(loops['train'], 'dataloader'))
+    trains = hasattr(loops['train'], 'dataloader')
+    check_ignored_ids(model, evaluators, trains, logger)
     for split, loop in loops.items():
         loader, name = getattr(loop, 'dataloader', None), f'{split}_dataloader'
         if loader is not None:

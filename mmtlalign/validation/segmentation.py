@@ -12,40 +12,54 @@ from mmtlalign.validation.classes import class_heads
 
 
 def check_ignored_ids(
-    model: nn.Module, evaluators: dict[str, Evaluator], trains: bool
+    model: nn.Module, evaluators: dict[str, Evaluator], trains: bool, logger: Logger
 ) -> None:
     """Check that heads, padding and metrics ignore the same id.
 
     Args:
         model: Model of any host, also in a wrapper.
         evaluators: Setting, such as ``'val_evaluator'``, to evaluator.
-        trains: Whether the run trains, and masks are padded.
+        trains: Whether the run trains, and masks may be padded.
+        logger: Gets a warning if padded masks would stop the training.
 
     Raises:
         InputError: They ignore different ids.
     """
     model = unwrap_model(model)
-    ids = {
-        f'model.{path}.ignore_index': head.ignore_index
+    heads = {
+        path: head
         for path, head in class_heads(model)
         if path.startswith(('decode_head', 'auxiliary_head'))
         and getattr(head, 'ignore_index', None) is not None
+        and head.num_classes > 1  # others regress, such as depth
     }
-    if not ids:
+    if not heads:
         return
-    padding = getattr(getattr(model, 'data_preprocessor', None), 'seg_pad_val', None)
-    if padding is not None and trains:
-        ids['model.data_preprocessor.seg_pad_val'] = padding
+    ids = {f'model.{path}.ignore_index': h.ignore_index for path, h in heads.items()}
     for setting, evaluator in evaluators.items():
         for metric in evaluator.metrics:
             if isinstance(getattr(metric, 'ignore_index', None), int):
                 ids[f'{setting}.ignore_index'] = metric.ignore_index
+    padding = getattr(getattr(model, 'data_preprocessor', None), 'seg_pad_val', None)
+    setting = 'model.data_preprocessor.seg_pad_val'
+    is_class = padding is not None and any(
+        padding < head.num_classes and padding != head.ignore_index
+        for head in heads.values()
+    )
+    if trains and is_class:
+        ids[setting] = padding
+    shown = ', '.join(f'{where}={number}' for where, number in ids.items())
     if len(set(ids.values())) > 1:
-        shown = ', '.join(f'{where}={number}' for where, number in ids.items())
         raise InputError(
             f'{shown}: what one ignores another would take for a class. Set all to the '
             'id of void pixels, or leave all at 255 and map that id to 255 with '
             'mmtlalign.IgnoreLabels'
+        )
+    if trains and padding is not None and padding not in ids.values():
+        logger.warning(
+            f'{setting}={padding}, but {shown}: the first mask that is padded would '
+            f'end the training. Set {setting.removeprefix("model.")} to the id that '
+            'is ignored, unless all images have the size of the crop'
         )
 
 

@@ -234,14 +234,19 @@ def test_ids_that_a_head_ignores_are_right(tmp_path):
     loader.dataset[0]
 
 
-def test_ids_that_are_ignored_must_agree(segment):
-    mask, head = ids(0, 1, 2, 11), 'model.decode_head.ignore_index=11'
-    message = segment(mask, head)
-    assert 'model.decode_head.ignore_index=11' in message
-    assert 'model.data_preprocessor.seg_pad_val=255' in message
+@pytest.mark.parametrize('padding', [2, 11])
+def test_ids_that_are_ignored_must_agree(segment, padding):
+    head = 'model.decode_head.ignore_index=11'
+    padded = f'model.data_preprocessor.seg_pad_val={padding}'
+    message = segment(ids(0, 1, 2, 11), head, padded)
+    if padding == 11:
+        assert message is None
+    else:
+        assert head in message and padded in message
 
 
-def test_ids_that_are_ignored_of_every_part():
+def test_ids_that_are_ignored_of_every_part(caplog):
+    check = functools.partial(check_ignored_ids, logger=LOGGER)
     model = torch.nn.Module()
     for name, ignored in (('decode_head', 3), ('auxiliary_head', 3)):
         head = torch.nn.Module()
@@ -250,16 +255,24 @@ def test_ids_that_are_ignored_of_every_part():
     model.data_preprocessor = types.SimpleNamespace(seg_pad_val=3)
     metric = types.SimpleNamespace(ignore_index=3)
     evaluators = dict(val_evaluator=types.SimpleNamespace(metrics=[metric]))
-    check_ignored_ids(model, evaluators, trains=True)
+    check(model, evaluators, trains=True)
     model.decode_head.ignore_index = None  # masked binary cross-entropy
-    check_ignored_ids(model, evaluators, trains=True)
+    check(model, evaluators, trains=True)
     metric.ignore_index = 255
     with pytest.raises(InputError, match=r'val_evaluator.ignore_index=255: what'):
-        check_ignored_ids(model, evaluators, trains=True)
+        check(model, evaluators, trains=True)
     metric.ignore_index = model.auxiliary_head.ignore_index = 255
-    check_ignored_ids(model, evaluators, trains=False)
-    with pytest.raises(InputError, match='seg_pad_val=3'):
-        check_ignored_ids(model, evaluators, trains=True)
+    check(model, evaluators, trains=False)
+    with caplog.at_level('WARNING'):
+        check(model, evaluators, trains=True)
+    assert (
+        'seg_pad_val=3, but ' in caplog.text and 'would end the training' in caplog.text
+    )
+    model.data_preprocessor.seg_pad_val = 2
+    with pytest.raises(InputError, match='seg_pad_val=2: what one ignores'):
+        check(model, evaluators, trains=True)
+    model.auxiliary_head.num_classes = 1  # of depth
+    check(model, evaluators, trains=True)
 
 
 def test_reduce_zero_label_of_train_and_val_must_agree(caplog):
