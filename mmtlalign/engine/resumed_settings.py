@@ -41,7 +41,7 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
     old, new = ([len(group['params']) for group in part] for part in (saved, groups))
     if old != new:
         text = (content.get('meta') or {}).get('cfg') or ''
-        changed = list(_config_changes(text, runner.cfg, path))
+        changed = list(_config_changes(text, runner.cfg.to_dict(), path))
         raise InputError(
             f"'{path}' cannot be resumed: its optimizer has {sum(old)} parameters in "
             f'{len(old)} group(s), that of this config {sum(new)} in {len(new)}'

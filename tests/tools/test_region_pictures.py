@@ -89,7 +89,7 @@ def test_second_view_is_grey():
 
 @pytest.mark.parametrize('count', [0, 15])
 def test_regions_are_a_square(count):
-    with pytest.raises(ValueError, match='out_type=raw'):
+    with pytest.raises(ValueError, match='out_type=featmap'):
         pairs_of(torch.ones(count, 3), torch.ones(count, 3), SIZE, 10)
 
 
@@ -247,7 +247,7 @@ VIT = dict(
 
 
 def test_tool_on_a_classification(draw, tmp_path):
-    assert 'out_type=raw' in draw(VIT)
+    assert 'out_type=featmap' in draw(VIT)
     said = draw(VIT, '--cfg-options', 'model.backbone.out_type=raw')
     assert '10 pairs of 4x4' in said and 'bits' in said
     assert 'does not exist' in draw(VIT, source=tmp_path / 'none.png')
