@@ -44,7 +44,8 @@ def test_every_case_is_a_row(run):
     assert cases == [('deit', 5, 32, 4), ('deit', 17, 64, 2), ('swin', None, 56, 4)]
     skipped = [line for line in lines if 'the dense form is left out' in line]
     assert len(skipped) == 1 and skipped[0].startswith('deit: at 17 tokens')
-    (own,) = [line for line in lines if line.startswith('swin: measured not at 5, 17 tokens')]
+    begin = 'swin: measured not at 5, 17 tokens'
+    (own,) = [line for line in lines if line.startswith(begin)]
     assert '56 pixels' in own
     for row in found['rows']:
         assert ('dense' in row['seconds']) == (row['tokens'] != 17)
