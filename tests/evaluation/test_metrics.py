@@ -219,7 +219,8 @@ WRONG = {
     ),
     'one half': (
         dict(type='mmtlalign.OutOfDistribution', which=None),
-        '0 of 23 images are out of distribution, .*; test on a ConcatDataset',
+        '0 of 23 images are out of distribution, but both kinds are needed; test on a '
+        'ConcatDataset of both',
     ),
 }
 

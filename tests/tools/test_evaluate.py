@@ -491,7 +491,7 @@ def test_killed_and_resumed(run, tmp_path):
     run_again = [*start, *given, '--resume']
     done = subprocess.run(run_again, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 'images kept' in done.stdout
+    assert re.search(r'earlier results of [1-9]\d* of \d+ images kept', done.stdout)
     given = command(run, tmp_path / 'whole', *items)
     subprocess.run([*start, *given], cwd=ROOT, env=env, check=True)
     killed, whole = (

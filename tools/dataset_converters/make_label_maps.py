@@ -68,6 +68,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f'--part {first}/{parts}: I must be from 0 to N-1')
     if len(args.size) > 2 or min(args.size) < 1:
         parser.error(f'--size {args.size}: give one side, or rows and columns')
+    if args.workers < 0:
+        parser.error('--workers takes a number from 0 on')
     return args
 
 

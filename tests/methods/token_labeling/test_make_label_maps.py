@@ -228,7 +228,8 @@ def test_progress_in_a_log(capsys, total, every, lines):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--part', '2/2'], ['--part', 'x'], ['--size', '0']]
+    'arguments',
+    [['--part', '2/2'], ['--part', 'x'], ['--size', '0'], ['--workers', '-1']],
 )
 def test_wrong_arguments(arguments):
     with pytest.raises(SystemExit):
