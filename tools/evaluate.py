@@ -143,7 +143,10 @@ def main() -> None:
             status = evaluate(args)
         except KeyboardInterrupt:
             print('\nStopped. --resume continues with what was measured.')
-            status = 130
+            sys.exit(130)
+        from mmtlalign.engine.precision import leave_processes
+
+        leave_processes(status)
     sys.exit(status)
 
 
@@ -177,7 +180,7 @@ def evaluate_into(
     """Evaluate into a folder that this process has locked, and return the status."""
     from mmengine import dist
 
-    from mmtlalign.engine.precision import join_cpu_processes, leave_processes
+    from mmtlalign.engine.precision import join_cpu_processes
     from tools.evaluation import report, run, suites
     from tools.evaluation.context import Context, Options
     from tools.output import open_console
@@ -238,7 +241,6 @@ def evaluate_into(
         if skipped and args.strict:
             say(f'--strict: not measured: {", ".join(skipped)}')
             status = 3
-    leave_processes()
     return status
 
 

@@ -124,7 +124,7 @@ def train(args: argparse.Namespace) -> None:
             if '--resume' in last and last not in str(error):
                 print(last, file=sys.stderr)
             raise
-        leave_processes()
+    leave_processes()
 
 
 if __name__ == '__main__':

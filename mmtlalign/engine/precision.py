@@ -5,6 +5,10 @@ and its wrapper for distribution passes device ids to a model on the CPU. Small 
 tests need all three to work on a CPU.
 """
 
+import atexit
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -87,14 +91,30 @@ def join_cpu_processes(cfg: Config) -> None:
         dist.init_process_group('gloo')
 
 
-def leave_processes() -> None:
+def leave_processes(status: int = 0) -> None:
     """Leave the process group at the same time as all other processes.
 
     A process that exits earlier can abort another that still waits for it.
+
+    With gloo, this function also ends the process: it runs the exit handlers and skips
+    the shutdown of the interpreter. Threads of gloo outlive the group once a model was
+    wrapped for distribution (torch 2.11), and a thread that needs the interpreter while
+    it shuts down aborts the process. Call it last.
+
+    Args:
+        status: Exit status of a process with gloo. Defaults to 0.
     """
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
-        dist.destroy_process_group()
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    threads = dist.get_backend() == 'gloo'
+    dist.barrier()
+    dist.destroy_process_group()
+    if threads:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def mixed_precision(cfg: Config) -> None:

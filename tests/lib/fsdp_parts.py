@@ -14,6 +14,8 @@ from contract_rows import ROWS
 from contract_steps import attached, mixed, run, stock
 from torch.distributed.device_mesh import init_device_mesh
 
+from mmtlalign.engine.precision import leave_processes
+
 WORLD = 2
 
 
@@ -80,11 +82,7 @@ def main(rank, port, file):
             stock.cache_clear()
     with open(f'{file}.{rank}', 'w', encoding='utf-8') as out:
         json.dump(found, out)
-    dist.barrier()
-    dist.destroy_process_group()
-    # All is written. Threads of gloo abort a process that ends now and then
-    # ("terminate called without an active exception").
-    os._exit(0)
+    leave_processes()
 
 
 if __name__ == '__main__':

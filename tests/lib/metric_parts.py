@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from mmengine.registry import METRICS
 
+from mmtlalign.engine.precision import leave_processes
+
 ALL = [
     dict(type='mmtlalign.SubsetAccuracy', classes=[0, 2, 3, 5, 7], topk=(1, 2)),
     dict(type='mmtlalign.ReaLAccuracy', topk=(1, 3)),
@@ -66,7 +68,7 @@ def main():
         found[kind] = figures(config, parts, len(given))
     if rank == 0:
         print('FIGURES', json.dumps(found))
-    torch.distributed.destroy_process_group()
+    leave_processes()
 
 
 if __name__ == '__main__':
