@@ -11,13 +11,19 @@ is_compiling: Callable[[], bool] = (
     getattr(torch.compiler, 'is_compiling', None) or torch._dynamo.is_compiling
 )
 
-# Before PyTorch 2.7 an export cannot be distinguished from a compilation.
-is_exporting: Callable[[], bool] = getattr(torch.compiler, 'is_exporting', is_compiling)
-
 # Whether torch.compile may take a tracer into its graph. Before PyTorch 2.5 it treats
 # tensors that it finds below a module as constants, so that every step would get the
 # shares of the first, and fails under a function mode.
 ONE_GRAPH = tuple(map(int, re.findall(r'\d+', torch.__version__)[:2])) >= (2, 5)
+
+
+def is_exporting() -> bool:
+    """Return whether a graph is made that is no graph of ``torch.compile``.
+
+    ``torch.compiler.is_exporting`` is always True in what ``torch.compile`` compiles
+    (PyTorch 2.11). Before PyTorch 2.5 all compilation counts as export.
+    """
+    return is_compiling() and not (ONE_GRAPH and torch.compiler.is_dynamo_compiling())
 
 
 def outside_old_graphs(function: Callable) -> Callable:

@@ -100,6 +100,25 @@ def test_traced_step_is_one_graph(row, half):
         torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-6)
 
 
+@needs_operators
+@pytest.mark.parametrize('half', [False, True])
+def test_share_moves_with_the_values_in_a_compiled_graph(half, monkeypatch):
+    torch._dynamo.reset()
+    calls = []
+    separate = dispatch.plain.propagate
+
+    def counted(*arguments):
+        calls.append('separate')
+        return separate(*arguments)
+
+    monkeypatch.setattr(dispatch.plain, 'propagate', counted)
+    backbone = attached('ViT')
+    compiled = torch.compile(backbone, backend='aot_eager', fullgraph=True)
+    traced('ViT', backbone, compiled, half)
+    # In bfloat16 the network's own call would round the share.
+    assert len(calls) == (len(backbone.layers) if half else 0)
+
+
 @pytest.mark.parametrize('half', [False, True])
 def test_checkpointing_leaves_share_and_gradients(half):
     row = 'ViT'

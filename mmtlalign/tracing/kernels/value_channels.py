@@ -30,8 +30,7 @@ def can_carry_share(
 
     It can on a CPU, in float32, without mask and dropout. In half precision the share
     would be rounded with the output. Graphs that are exported, or traced by
-    ``torch.jit``, keep the original call, and before PyTorch 2.7, which cannot tell
-    export from compilation, compiled graphs do, too.
+    ``torch.jit``, keep the original call; so do compiled graphs before PyTorch 2.5.
     """
     return (
         _BACKWARD is not None
