@@ -13,9 +13,10 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
-from mmengine.fileio import load as load_file
 from PIL import Image
 
+from mmtlalign.datasets.coco_entries import check_masks
+from mmtlalign.datasets.coco_file import check_entries, read_json
 from mmtlalign.errors import InputError
 from mmtlalign.registry import DATASETS
 
@@ -28,11 +29,6 @@ VOC_FOLDERS = dict(
     img_path='JPEGImages',
     seg_map_path='SegmentationClass',
     instance_path='SegmentationObject',
-)
-KEYS = dict(
-    images=('id', 'file_name', 'height', 'width'),
-    annotations=('image_id', 'category_id', 'segmentation'),
-    categories=('id', 'name'),
 )
 
 
@@ -66,8 +62,9 @@ class SegmentedObjects(BaseDataset):
         **kwargs: Arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        InputError: The file has another format or too many categories, image and masks
-            differ in size, or a crop is larger than its image.
+        InputError: The file has another format, wrong entries, no masks, or too many
+            categories; image and masks differ in size; or a crop is larger than its
+            image.
     """
 
     def __init__(
@@ -161,14 +158,9 @@ class SegmentedObjects(BaseDataset):
         ]
 
     def _list_coco(self) -> list[dict]:
-        content = load_file(self.ann_file)
-        for kind, keys in KEYS.items():
-            entries = content.get(kind) if isinstance(content, dict) else None
-            if entries is None or not all(set(keys) <= set(e) for e in entries):
-                raise InputError(
-                    f"'{self.ann_file}' is not a COCO instances file: every entry of "
-                    f"'{kind}' needs {', '.join(keys)}."
-                )
+        content = read_json(self.ann_file)
+        check_entries(content, self.ann_file)
+        check_masks(content, f"'{self.ann_file}'")
         categories = sorted(content['categories'], key=lambda one: one['id'])
         if len(categories) >= VOID:
             raise InputError(
@@ -186,10 +178,15 @@ class SegmentedObjects(BaseDataset):
             for one in content['images']
         }
         for one in content['annotations']:
-            if one['image_id'] in found and one['segmentation']:
+            if one['image_id'] in found and one.get('segmentation'):
                 category = VOID if one.get('iscrowd') else numbers[one['category_id']]
                 objects = found[one['image_id']]['objects']
                 objects.append((category, one['segmentation']))
+        if not any(image['objects'] for image in found.values()):
+            raise InputError(
+                f"'{self.ann_file}' has {len(found)} images and no object with a mask "
+                "('segmentation'): give a COCO file with masks."
+            )
         return list(found.values())
 
 

@@ -13,9 +13,9 @@ from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 from pycocotools.cocoeval import COCOeval
 
+from mmtlalign.datasets.coco_file import number_annotations, open_coco
 from mmtlalign.errors import InputError
 from mmtlalign.registry import METRICS
-from mmtlalign.validation.coco_file import number_annotations, open_coco
 
 DISTRIBUTIONS = {'faster': 'faster-coco-eval', 'pycocotools': 'pycocotools'}
 

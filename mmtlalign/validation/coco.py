@@ -7,7 +7,7 @@ Errors are:
 * a metric that evaluates other pictures than the loader reads.
 
 The content of a file is checked where it is read
-(:mod:`mmtlalign.validation.coco_file`). mmdet itself raises an error of NumPy, a
+(:mod:`mmtlalign.datasets.coco_file`). mmdet itself raises an error of NumPy, a
 ``KeyError`` at the first sample, or nothing at all.
 """
 
@@ -22,14 +22,14 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model, walk_datasets
-from mmtlalign.errors import InputError, some_of
-from mmtlalign.validation.coco_entries import check_masks
-from mmtlalign.validation.coco_file import (
+from mmtlalign.datasets.coco_entries import check_masks
+from mmtlalign.datasets.coco_file import (
     OTHER_FILE,
     category_ids,
     number_annotations,
     read_json,
 )
+from mmtlalign.errors import InputError, some_of
 
 # Number of pictures whose masks are checked, spread over the data set; takes at most a
 # second.

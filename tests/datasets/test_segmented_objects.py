@@ -1,6 +1,7 @@
 """Data sets of objects: VOC's layout and COCO's, and the loop that judges attention."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -67,7 +68,14 @@ def coco(tmp_path):
     content = dict(
         images=[dict(id=1, file_name='a.png', height=SIZE[0], width=SIZE[1])],
         annotations=[
-            dict(id=i, image_id=1, category_id=c, segmentation=s, iscrowd=crowd)
+            dict(
+                id=i,
+                image_id=1,
+                category_id=c,
+                bbox=[4, 4, 16, 10],
+                segmentation=s,
+                iscrowd=crowd,
+            )
             for i, (c, s, crowd) in enumerate(segmentations, 1)
         ],
         categories=[dict(id=7, name='b'), dict(id=3, name='a')],
@@ -138,8 +146,20 @@ def test_of_equals_the_lowest_is_chosen():
 
 def test_wrong_files_are_refused(voc, coco, tmp_path):
     (tmp_path / 'other.json').write_text('{"images": []}')
-    with pytest.raises(InputError, match="'annotations' needs image_id"):
+    with pytest.raises(InputError, match='0 images and no object with a mask'):
         SegmentedObjects('other.json', str(tmp_path))
+    content = json.loads((coco / 'objects.json').read_text())
+    for key, value, message in (
+        ('category_id', 9, 'have a category_id that no category has, such as 9'),
+        ('iscrowd', '1', "iscrowd='1'; it must be the number 0 or 1"),
+        ('segmentation', [[4, 4, 20, 4]], 'at least three points'),
+        ('segmentation', dict(size=[60, 40], counts='0'), 'its image has height 40'),
+    ):
+        changed = dict(content, annotations=[dict(content['annotations'][0])])
+        changed['annotations'][0][key] = value
+        (coco / 'changed.json').write_text(json.dumps(changed))
+        with pytest.raises(InputError, match=re.escape(message)):
+            SegmentedObjects('changed.json', str(coco))
     many = dict(images=[], annotations=[])
     many['categories'] = [dict(id=i, name=str(i)) for i in range(300)]
     (tmp_path / 'many.json').write_text(json.dumps(many))

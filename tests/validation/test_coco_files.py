@@ -16,6 +16,7 @@ pytest.importorskip('mmcv.ops', reason='mmdet needs the compiled mmcv')
 from mmdet.evaluation.metrics import CocoMetric as HostMetric
 from pycocotools import mask as rle
 
+from mmtlalign.datasets.coco_file import count_dropped
 from mmtlalign.engine.console import import_host
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
@@ -25,7 +26,6 @@ from mmtlalign.validation.coco import (
     check_coco_metric,
     order_labels,
 )
-from mmtlalign.validation.coco_file import count_dropped
 
 LOGGER = logging.getLogger('test_coco_files')
 CLASSES = ('cat', 'dog', 'fox')

@@ -9,15 +9,15 @@ import mmcv
 import numpy as np
 from PIL import Image
 
-from mmtlalign.errors import InputError
-from mmtlalign.validation.coco_entries import (
+from mmtlalign.datasets.coco_entries import (
     KEYS,
     find_fault,
     find_mask_fault,
     find_masks_off_boxes,
     find_repeated_files,
 )
-from mmtlalign.validation.coco_file import check_entries, read_json
+from mmtlalign.datasets.coco_file import check_entries, read_json
+from mmtlalign.errors import InputError
 from mmtlalign.validation.image_files import PICTURES
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.coco import size_differs

@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmtlalign.errors import InputError, some_of
-from mmtlalign.validation.coco_entries import (
+from mmtlalign.datasets.coco_entries import (
     KEYS,
     find_fault,
     find_repeated_files,
     shorten,
 )
+from mmtlalign.errors import InputError, some_of
 
 OTHER_FILE = 'set ann_file to a COCO file with images, annotations and categories'
 # A reason to leave annotations out that may be intended.
