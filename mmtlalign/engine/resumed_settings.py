@@ -5,7 +5,7 @@ rate that is changed in the config has no effect on a run that is resumed.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.optim import OptimWrapper
@@ -31,7 +31,8 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
         path: Its file, for the message.
 
     Raises:
-        InputError: The optimizer trains other parameters than that of the checkpoint.
+        InputError: The optimizer trains other parameters than that of the checkpoint,
+            or the schedulers are others.
     """
     saved = (content.get('optimizer') or {}).get('param_groups')
     wrapper = runner.optim_wrapper
@@ -50,6 +51,7 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
             + '. Resume with the old settings, or start a new run from its weights: '
             'load_from instead of --resume'
         )
+    _check_kinds(runner, content, path)
     changed = [*_group_changes(saved, groups), *_schedule_changes(runner, content)]
     if changed:
         runner.logger.warning(
@@ -80,30 +82,77 @@ def _group_changes(saved: list[dict], groups: list[dict]) -> Iterator[str]:
             yield f'optim_wrapper.optimizer.{key}={new} (in force: {old})'
 
 
-def _schedule_changes(runner: Runner, content: Mapping[str, Any]) -> Iterator[str]:
-    saved = content.get('param_schedulers')
-    if not isinstance(saved, list) or not isinstance(runner.param_schedulers, list):
+def _check_kinds(runner: Runner, content: Mapping[str, Any], path: str) -> None:
+    """Check that the schedulers are as many, and of the same types, as in a checkpoint.
+
+    mmengine would restore the first ones, and start the others at their first step.
+    """
+    pairs = _schedulers(runner, content)
+    if pairs is None:
         return
-    for number, (scheduler, old) in enumerate(zip(runner.param_schedulers, saved)):
-        new, arguments = scheduler.state_dict(), set[str]()
-        for base in type(scheduler).__mro__:
-            begin = inspect.signature(base.__init__)  # type: ignore[misc]
-            arguments.update(begin.parameters)
-        for key in sorted((arguments - PROGRESS) & set(new) & set(old)):
+    new, old = pairs
+    state = [(one.state_dict(), _arguments(one)) for one in new]
+    same = [
+        names & set(ours) <= set(theirs) for (ours, names), theirs in zip(state, old)
+    ]
+    if len(new) != len(old) or not all(same):
+        text = (content.get('meta') or {}).get('cfg') or ''
+        changed = list(
+            _config_changes(text, runner.cfg.to_dict(), path, ('param_scheduler',))
+        )
+        raise InputError(
+            f"'{path}' cannot be resumed: it has the state of {len(old)} "
+            f'scheduler(s), and the config has {len(new)} ('
+            + some_of([type(one).__name__ for one in new], 6)
+            + ')'
+            + f'. Changed in the config: {some_of(changed, 6)}' * bool(changed)
+            + '. Resume with the old param_scheduler, or start a new run from its '
+            'weights: load_from instead of --resume'
+        )
+
+
+def _schedule_changes(runner: Runner, content: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each setting of a scheduler that differs."""
+    for number, (scheduler, old) in enumerate(
+        zip(*(_schedulers(runner, content) or ((), ())))
+    ):
+        new = scheduler.state_dict()
+        for key in sorted(_arguments(scheduler) & set(new) & set(old)):
             if new[key] != old[key]:
                 name = f'param_scheduler.{number}.{key}'
                 yield f'{name}={new[key]} (in force: {old[key]})'
 
 
-def _config_changes(text: str, config: Mapping, path: str) -> Iterator[str]:
-    """Yield the settings of the model and the optimizer that differ."""
+def _schedulers(
+    runner: Runner, content: Mapping[str, Any]
+) -> tuple[list[Any], list[dict]] | None:
+    """Return the schedulers of a run and their state in a checkpoint, if both exist."""
+    new, old = runner.param_schedulers, content.get('param_schedulers')
+    return (new, old) if isinstance(new, list) and isinstance(old, list) else None
+
+
+def _arguments(scheduler: Any) -> set[str]:
+    """Return the names of the arguments of a scheduler that its course depends on."""
+    names = set[str]()
+    for base in type(scheduler).__mro__:
+        names.update(inspect.signature(base.__init__).parameters)  # type: ignore[misc]
+    return names - PROGRESS
+
+
+def _config_changes(
+    text: str,
+    config: Mapping,
+    path: str,
+    keys: Sequence[str] = ('model', 'optim_wrapper'),
+) -> Iterator[str]:
+    """Yield the settings that differ; of the model and the optimizer by default."""
     try:
         old = _flat(read_config_text(text, path))
     except InputError:
         return
     new = _flat(config)
     for name in dict.fromkeys([*new, *old]):
-        if name.split('.')[0] not in ('model', 'optim_wrapper'):
+        if name.split('.')[0] not in keys:
             continue
         if new.get(name) != old.get(name):
             yield f'{name}={new.get(name)} (in the checkpoint: {old.get(name)})'

@@ -18,10 +18,10 @@ def resume(monkeypatch, tmp_path):
     """Train one epoch, then resume for two; return the message and the log."""
     data = write_images(tmp_path / 'data')
 
-    def run(*options):
+    def run(*options, text=TEXT):
         assert train_to_end(monkeypatch, tmp_path, data, *FIRST, text=TEXT) is None
         more = ('--resume', '--cfg-options', 'train_cfg.max_epochs=2', *options)
-        message = train_to_end(monkeypatch, tmp_path, data, *more, text=TEXT)
+        message = train_to_end(monkeypatch, tmp_path, data, *more, text=text)
         # Two runs that begin in one second share a file.
         logs = sorted(tmp_path.glob('work/*/*.log'))
         return message, '\n'.join(log.read_text() for log in logs)
@@ -52,6 +52,18 @@ def test_other_trained_parameters_are_one_line(resume):
     message, _ = resume('model.backbone.frozen_stages=1')
     assert 'cannot be resumed' in message and 'Traceback' not in message
     assert 'model.backbone.frozen_stages=1 (in the checkpoint: None)' in message
+
+
+COSINE = "dict(type='CosineAnnealingLR', T_max=3, by_epoch=False)"
+LINEAR = "dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3)"
+
+
+@pytest.mark.parametrize('change', [f'[{LINEAR}, {COSINE}]', f'[{COSINE}]', '[]'])
+def test_other_schedulers_are_one_line(resume, change):
+    message, _ = resume(text=TEXT + f'param_scheduler = {change}\n')
+    assert 'it has the state of 1 scheduler(s), and the config has' in message
+    assert 'Changed in the config: param_scheduler' in message
+    assert 'Traceback' not in message
 
 
 def test_epochs_count_where_a_larger_batch_has_fewer_iterations(resume):
