@@ -1,6 +1,7 @@
 # EsViT with DHVT-S on ImageNet-1k without labels: view and region loss from the start.
-#   bash tools/dist_train.sh configs/esvit/esvit_dhvt-small-p16_16xb32-coslr-300e_in1k.py 16 --amp
-#     (16 GPUs of 32 images; with another batch add --auto-scale-lr)
+#   bash tools/dist_train.sh configs/esvit/esvit_dhvt-small-p16_16xb32-coslr-300e_in1k.py 8 --amp \
+#       --cfg-options train_dataloader.batch_size=64
+#     (as many images as on 16 GPUs of 32; with another batch add --auto-scale-lr)
 # Expected: no published number: this combination is ours. The control, with the view
 # loss alone, is dino_dhvt-small-p16_16xb32-coslr-300e_in1k.
 # Measured: not yet.

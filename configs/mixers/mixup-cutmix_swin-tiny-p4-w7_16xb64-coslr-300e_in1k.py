@@ -1,6 +1,7 @@
 # Control of SMMix, the mixing of Swin: Swin-T on ImageNet-1k with Mixup and CutMix,
 # from scratch.
-#   bash tools/dist_train.sh configs/mixers/mixup-cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 16 --amp
+#   bash tools/dist_train.sh configs/mixers/mixup-cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp \
+#       --cfg-options train_dataloader.batch_size=128
 # Expected: top-1 81.2 for plain Swin-T with its own recipe (ICCV 2021).
 # Measured: not yet.
 # Cost: not measured by us.

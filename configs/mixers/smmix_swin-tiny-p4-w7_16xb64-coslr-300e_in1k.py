@@ -1,5 +1,6 @@
 # SMMix with Swin-T on ImageNet-1k, from scratch.
-#   bash tools/dist_train.sh configs/mixers/smmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 16 --amp
+#   bash tools/dist_train.sh configs/mixers/smmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp \
+#       --cfg-options train_dataloader.batch_size=128
 # Expected: no number from the authors.
 # Measured: not yet.
 # Cost: not measured by us.

@@ -1,7 +1,8 @@
 # Made by tools/configs/generate.py: change its tables, not this file.
 # TL-Align with CASwin-B, Swin with class attention, on ImageNet-1k, from scratch.
-#   bash tools/dist_train.sh configs/tlalign/tlalign_caswin-base-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp
-#     (16 GPUs of 64 images; on 8 add --cfg-options train_dataloader.batch_size=128)
+#   bash tools/dist_train.sh configs/tlalign/tlalign_caswin-base-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp \
+#       --cfg-options train_dataloader.batch_size=128
+#     (as many images as on the paper's 16 GPUs of 64)
 # Expected: no published number.
 # Measured: not yet.
 # Cost: not measured by us.
