@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
-from mmtlalign.errors import InputError, short_errors
+from mmtlalign.errors import short_errors
 
 # Imports of PyTorch come later, so that a wrong command line fails at once.
 
@@ -68,7 +68,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Apply the options of the command line to the config.
 
     Raises:
-        InputError: The recipe lacks what an option needs.
+        InputError: ``--amp`` does not fit the optimizer wrapper.
     """
     cfg.launcher = args.launcher
     name = osp.splitext(osp.basename(args.config))[0]
@@ -76,20 +76,24 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     folder = osp.dirname(args.config)
     if not args.work_dir and osp.isfile(osp.join(folder, 'last_checkpoint')):
         cfg.work_dir = folder  # the config is the copy in the folder of its run
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.resume and args.resume != 'auto':
+        cfg.resume, cfg.load_from = True, args.resume
+    elif args.resume:
+        from mmtlalign.engine.run_folder import is_first_process, written_checkpoints
+
+        cfg.resume = bool(written_checkpoints(cfg.work_dir))
+        if cfg.resume:
+            cfg.load_from = None
+        elif is_first_process(args.launcher):
+            file = cfg.get('load_from')
+            weights = f' with the weights of {file}' if file else ''
+            print(f'--resume: {cfg.work_dir} has no checkpoint; a run begins{weights}')
     if args.amp:
         from mmtlalign.engine.precision import mixed_precision
 
         mixed_precision(cfg)
     if args.auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise InputError(
-                '--auto-scale-lr needs the batch size that the recipe was made for; '
-                'set auto_scale_lr = dict(base_batch_size=…) in the config'
-            )
-        cfg.auto_scale_lr.enable = True
+        cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
 
 
 def main() -> None:

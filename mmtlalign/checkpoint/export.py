@@ -232,7 +232,7 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
         ),
         backbone=dict(model['backbone']),
         num_classes=pixels.get('num_classes', head.get('num_classes')),
-        image_size=dict(train=_image_size(train), test=_image_size(test)),
+        image_size=dict(train=image_size(train), test=image_size(test)),
         normalisation=dict(
             mean=pixels.get('mean'),
             std=pixels.get('std'),
@@ -262,21 +262,23 @@ def _pipeline(config: Mapping, kind: str) -> list:
     return next(found, None) or []
 
 
-def _image_size(pipeline: Sequence) -> list[int] | None:
+def image_size(pipeline: Sequence) -> list[int] | None:
     """Return the size, (height, width), of the last transform that sets one."""
     for transform in reversed(pipeline):
         # One of several is drawn at random; they do not differ in size.
         choices = transform.get('transforms') or []
         if choices:
             first = choices[0]
-            size = _image_size(first if isinstance(first, list | tuple) else choices)
+            size = image_size(first if isinstance(first, list | tuple) else choices)
             if size:
                 return size
         size = transform.get('crop_size', transform.get('scale'))
         if isinstance(size, int):
             return [size, size]
         if isinstance(size, list | tuple) and len(size) == 2:
-            return list(size)
+            # mmcv's resizing steps have (width, height), crops (height, width).
+            turned = 'Crop' not in str(transform.get('type'))
+            return list(size)[::-1] if turned else list(size)
     return None
 
 

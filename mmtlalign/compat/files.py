@@ -44,14 +44,15 @@ def check_file(path: str | Path, what: str) -> None:
     """Check that a file exists, before anything slow is imported.
 
     Args:
-        path: The file; ``~`` is expanded, URLs are not checked.
+        path: The file; ``~`` is expanded. URLs and recipes of an installed package
+            (``mmtlalign::…``) are not checked.
         what: Its name in the message, such as 'checkpoint'.
 
     Raises:
         InputError: It does not exist; the message has the nearest name in its folder.
     """
     file = Path(path).expanduser()
-    if '://' in str(path) or file.is_file():
+    if '://' in str(path) or '::' in str(path) or file.is_file():
         return
     if file.is_dir():
         raise InputError(f"{what} '{path}' is a folder, but one file is needed")

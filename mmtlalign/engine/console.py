@@ -10,6 +10,7 @@ import logging
 import warnings
 
 import mmengine.logging.logger
+from mmengine.dist import get_world_size
 
 # How records begin that go to the log file only.
 BULK_STARTS = (
@@ -23,9 +24,9 @@ BULK_STARTS = (
     # mmengine's own use of its old file interface.
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
-    # It warns that accumulated gradients are lost, but ExactResumeHook saves them.
-    'Resumed iteration number is not divisible by',
 )
+# It warns that accumulated gradients are lost; one process alone saves them.
+LOST_GRADIENTS = 'Resumed iteration number is not divisible by'
 # How such records end: mmengine names every tensor of a teacher that does not learn.
 BULK_ENDS = ('is skipped since its requires_grad=False',)
 
@@ -65,6 +66,8 @@ def hide_bulk(logger: logging.Logger) -> None:
 
 def _is_for_people(record: logging.LogRecord) -> bool:
     message = record.getMessage()
+    if message.startswith(LOST_GRADIENTS):
+        return get_world_size() > 1
     return not message.startswith(BULK_STARTS) and not message.endswith(BULK_ENDS)
 
 

@@ -7,165 +7,29 @@ number. Other state that the weights depend on, and that mmengine does not save,
 into the checkpoint under :data:`KEY`.
 """
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.dist import get_rank
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmtlalign.compat.wrappers import unwrap_model
+from mmtlalign.engine.seeded_batches import (
+    EPOCH,
+    EVALUATION,
+    STEP,
+    advance_loader,
+    seed_generators,
+    set_epoch,
+)
 from mmtlalign.registry import HOOKS
 
 # Entry of a checkpoint.
 KEY = 'exact_resume'
-# Purposes of seeding, each with an independent random stream.
-STEP, EPOCH, EVALUATION, DATA = range(4)
-
-
-def seed_generators(*key: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch from some numbers.
-
-    Args:
-        *key: Seed of the run, purpose, and further numbers that identify the stream,
-            all at least 0.
-    """
-    words = np.random.SeedSequence(key).generate_state(3).tolist()
-    random.seed(words[0])
-    np.random.seed(words[1])
-    torch.manual_seed(words[2])
-
-
-# -------------------------------------------------------------------- data workers
-
-
-class NumberedBatch(list):
-    """Indices of a batch, and the number of the training step that it is for."""
-
-    def __init__(self, indices: list[int], number: int):
-        super().__init__(indices)
-        self.number = number
-
-    def __reduce__(self) -> tuple:
-        return NumberedBatch, (list(self), self.number)
-
-
-class NumberedBatches:
-    """A batch sampler that numbers its batches, counting on from pass to pass.
-
-    Args:
-        batches: Batch sampler of a data loader.
-    """
-
-    def __init__(self, batches: Any):
-        self.batches = batches
-        self.number = 0
-        self._advanced: Iterator[list[int]] | None = None
-
-    def __iter__(self) -> Iterator[NumberedBatch]:
-        batches, self._advanced = self._advanced or iter(self.batches), None
-        for batch in batches:
-            # Counted before it is handed out, as loaders prefetch.
-            self.number += 1
-            yield NumberedBatch(batch, self.number - 1)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == 'batches':  # copies and pickles ask before it is there
-            raise AttributeError(name)
-        return getattr(self.batches, name)
-
-    def advance(self, number: int, count: int, set_epoch: Callable[[int], None]) -> int:
-        """Skip batches of the next pass without loading them.
-
-        Args:
-            number: Number of the batch that comes next.
-            count: How many batches to skip; more than a pass has skips whole passes.
-            set_epoch: Called with the number of passes that were skipped.
-
-        Returns:
-            The number of passes that were skipped.
-        """
-        self.number, passes = number, 0
-        batches = iter(self.batches)
-        taken = sum(1 for _ in islice(batches, count))
-        if 0 < taken < count:
-            passes, rest = divmod(count, taken)
-            set_epoch(passes)
-            batches = iter(self.batches)
-            sum(1 for _ in islice(batches, rest))
-        self._advanced = batches
-        return passes
-
-
-class SeededFetch:
-    """Fetch the samples of a batch with generators seeded by its number.
-
-    A data loader asks a data set for ``__getitems__`` and calls it, in a worker or in
-    the process itself.
-
-    Args:
-        dataset: The data set.
-        seed: Seed of the run.
-        rank: Rank of the process.
-    """
-
-    def __init__(self, dataset: Dataset, seed: int, rank: int):
-        self.dataset = dataset
-        self.seed = seed
-        self.rank = rank
-
-    def __call__(self, batch: list[int]) -> list:
-        """Return the samples."""
-        if isinstance(batch, NumberedBatch):
-            seed_generators(self.seed, DATA, self.rank, batch.number)
-        return [self.dataset[index] for index in batch]
-
-
-def number_batches(loader: DataLoader, seed: int) -> None:
-    """Make the random values of a batch depend only on the seed and its number.
-
-    Loaders of iterable data sets, or without batches, are left as they are.
-
-    Args:
-        loader: Data loader that is not started yet; changed in place.
-        seed: Seed of the run.
-    """
-    dataset = loader.dataset
-    if isinstance(dataset, IterableDataset) or loader.batch_sampler is None:
-        return
-    if isinstance(loader.batch_sampler, NumberedBatches):
-        return
-    # A loader forbids setting `batch_sampler`, which might contradict its other
-    # settings; this one does not.
-    loader.__dict__['batch_sampler'] = NumberedBatches(loader.batch_sampler)
-    dataset.__getitems__ = SeededFetch(dataset, seed, get_rank())
-
-
-def advance_loader(loader: DataLoader, number: int, count: int) -> int:
-    """Skip batches of a loader, see :meth:`NumberedBatches.advance`."""
-    batches = loader.batch_sampler
-    if not isinstance(batches, NumberedBatches):
-        return 0
-    return batches.advance(number, count, lambda epoch: set_epoch(loader, epoch))
-
-
-def set_epoch(loader: DataLoader, epoch: int) -> None:
-    """Tell the sampler of a loader the epoch, which it orders the data by."""
-    samplers: list[Any] = [loader.sampler]
-    samplers.append(getattr(loader.batch_sampler, 'sampler', None))
-    for sampler in samplers:
-        if hasattr(sampler, 'set_epoch'):
-            sampler.set_epoch(epoch)
 
 
 # --------------------------------------------------------------------------- loops
@@ -180,16 +44,23 @@ def resume_exactly(loop: BaseLoop) -> BaseLoop:
 
 
 class ExactEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop, which can also start within an epoch or with a validation."""
+    """mmengine's loop, which can also start within an epoch or with a validation.
 
+    Attributes:
+        done: Number of iterations of the next epoch that a resumed run has done.
+        began: Iteration at which the current epoch began.
+        owes_validation: Whether the validation of this step has to be repeated.
+    """
+
+    done = 0
+    began = 0
     owes_validation = False
 
     def run(self) -> torch.nn.Module:
         """Train."""
         self.runner.call_hook('before_train')
         self._decide_current_val_interval()
-        between_epochs = self._iter == self._epoch * len(self.dataloader)
-        if self.owes_validation and between_epochs and self._validates():
+        if self.owes_validation and not self.done and self._validates():
             self.runner.val_loop.run()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -209,9 +80,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Train one epoch, or the rest of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        # If the length of an epoch has changed, a new one begins, as in mmengine.
-        done = done if 0 < done <= len(self.dataloader) else 0
+        done, self.done = self.done, 0
+        self.began = self._iter - done
         advance_loader(self.dataloader, self._iter, done)
         for idx, data_batch in enumerate(self.dataloader, done):
             self.run_iter(idx, data_batch)
@@ -303,6 +173,12 @@ class ExactResumeHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Note that the validation of this step is done."""
+        # A checkpoint of the best score is written before early stopping counts.
+        if not early_stopping_hooks(runner):
+            self.validated = runner.iter
+
+    def after_val(self, runner: Runner) -> None:
+        """Note that the validation of this step is done, with early stopping."""
         self.validated = runner.iter
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -314,6 +190,11 @@ class ExactResumeHook(Hook):
                 (hook.wait_count, float(hook.best_score)) for hook in stopping
             ],
         )
+        loop = runner.train_loop
+        if isinstance(loop, ExactEpochLoop):
+            meta, length = checkpoint['meta'], len(loop.dataloader)
+            done = meta['iter'] - loop.began if meta['epoch'] == loop.epoch else 0
+            state.update(done=done, epoch_length=length)
         wrapper = runner.optim_wrapper
         accumulated = isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
         if accumulated and not runner.distributed and 'optimizer' in checkpoint:
@@ -332,6 +213,11 @@ class ExactResumeHook(Hook):
         self.validated = state['validated']
         loop = runner.train_loop
         loop.owes_validation = self.validated != checkpoint['meta']['iter']
+        # If the length of an epoch has changed, a new one begins, as in mmengine.
+        if isinstance(loop, ExactEpochLoop) and state.get('epoch_length') == len(
+            loop.dataloader
+        ):
+            loop.done = state['done']
         saved = zip(early_stopping_hooks(runner), state['early_stopping'])
         for hook, (wait_count, best_score) in saved:
             hook.wait_count, hook.best_score = wait_count, best_score

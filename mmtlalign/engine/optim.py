@@ -103,9 +103,17 @@ def fuse_if_possible(build: Callable[..., Built]) -> Built:
 
 
 def merge_groups(groups: list[dict]) -> list[dict]:
-    """Merge groups of equal settings, in the order in which they come."""
+    """Merge groups of equal settings, in the order in which they come.
+
+    A parameter that several modules share keeps the settings of the first one.
+    """
     merged: dict[tuple, dict] = {}
+    seen = set[int]()
     for group in groups:
+        new = [p for p in group['params'] if id(p) not in seen]
+        seen.update(map(id, new))
+        if not new:
+            continue
         key = tuple(sorted((k, v) for k, v in group.items() if k != 'params'))
-        merged.setdefault(key, dict(group, params=[]))['params'] += group['params']
+        merged.setdefault(key, dict(group, params=[]))['params'] += new
     return list(merged.values())

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
@@ -31,8 +32,9 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
         path: Its file, for the message.
 
     Raises:
-        InputError: The optimizer trains other parameters than that of the checkpoint,
-            or the schedulers are others.
+        InputError: The optimizer is another one than that of the checkpoint, or trains
+            other parameters; the schedulers are others; or the run has no ``EMAHook``,
+            and that of the checkpoint had one.
     """
     saved = (content.get('optimizer') or {}).get('param_groups')
     wrapper = runner.optim_wrapper
@@ -51,6 +53,8 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
             + '. Resume with the old settings, or start a new run from its weights: '
             'load_from instead of --resume'
         )
+    _check_optimizer(runner, saved, groups, content, path)
+    _check_average(runner, content, path)
     _check_kinds(runner, content, path)
     changed = [*_group_changes(saved, groups), *_schedule_changes(runner, content)]
     if changed:
@@ -80,6 +84,49 @@ def _group_changes(saved: list[dict], groups: list[dict]) -> Iterator[str]:
                 differ, key=lambda pair: pair[0] if isinstance(pair[0], float) else 0
             )
             yield f'optim_wrapper.optimizer.{key}={new} (in force: {old})'
+
+
+def _check_optimizer(
+    runner: Runner,
+    saved: list[dict],
+    groups: list[dict],
+    content: Mapping[str, Any],
+    path: str,
+) -> None:
+    """Check that the optimizer is of the type of the checkpoint; warn of precision."""
+    text = (content.get('meta') or {}).get('cfg') or ''
+    changed = list(
+        _config_changes(text, runner.cfg.to_dict(), path, ('optim_wrapper',))
+    )
+    kinds = [c for c in changed if c.startswith('optim_wrapper.optimizer.type=')]
+    if kinds and not _settings(groups[0]) <= _settings(saved[0]):
+        raise InputError(
+            f"'{path}' cannot be resumed by another optimizer: {kinds[0]}. Resume with "
+            'the old one, or start a new run from its weights: load_from instead of '
+            '--resume'
+        )
+    wrappers = [c for c in changed if c.startswith('optim_wrapper.type=')]
+    if wrappers:
+        runner.logger.warning(
+            f'This run goes on with another optimizer wrapper, and perhaps in another '
+            f'precision: {wrappers[0]}. Resume with --amp if the run began with it'
+        )
+
+
+def _settings(group: dict) -> set[str]:
+    """Return the names of the settings of a group that change the result."""
+    return {k for k in set(group) - IMPLEMENTATION if not k.startswith('initial_')}
+
+
+def _check_average(runner: Runner, content: Mapping[str, Any], path: str) -> None:
+    """Check that a run whose weights were averaged is averaged again."""
+    averages = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    if 'ema_state_dict' in content and not averages:
+        raise InputError(
+            f"'{path}' cannot be resumed without its EMAHook: its state_dict holds the "
+            'averaged weights. Keep the hook, or start a new run from them: load_from '
+            'instead of --resume'
+        )
 
 
 def _check_kinds(runner: Runner, content: Mapping[str, Any], path: str) -> None:
@@ -126,8 +173,11 @@ def _schedule_changes(runner: Runner, content: Mapping[str, Any]) -> Iterator[st
 def _schedulers(
     runner: Runner, content: Mapping[str, Any]
 ) -> tuple[list[Any], list[dict]] | None:
-    """Return the schedulers of a run and their state in a checkpoint, if both exist."""
-    new, old = runner.param_schedulers, content.get('param_schedulers')
+    """Return the schedulers of a run and their state in a checkpoint.
+
+    They are None with several optimizers, which have a dict of them.
+    """
+    new, old = runner.param_schedulers or [], content.get('param_schedulers') or []
     return (new, old) if isinstance(new, list) and isinstance(old, list) else None
 
 

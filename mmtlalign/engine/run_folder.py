@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from logging import Logger
 from pathlib import Path
@@ -46,7 +47,7 @@ def claim_folder(cfg: Config, overwrite: bool = False) -> Iterator[None]:
     folder = Path(cfg.work_dir)
     main = is_first_process(cfg.get('launcher', 'none'))
     with lock_folder(folder) if main else contextlib.nullcontext():
-        found = checkpoints_in(folder)
+        found = written_checkpoints(folder)
         if found and not cfg.get('resume') and not overwrite:
             raise InputError(
                 f"work directory '{folder}' has the checkpoints of an earlier run "
@@ -128,14 +129,22 @@ def lock_folder(folder: Path, option: str = '--work-dir') -> Iterator[None]:
 
 
 def take_seed(cfg: Config) -> None:
-    """Set the seed of a resumed run to the one in its checkpoint, unless it is set."""
+    """Set the seed of a resumed run to the one in its checkpoint."""
     randomness = cfg.get('randomness') or {}
-    if not cfg.get('resume') or randomness.get('seed') is not None:
+    if not cfg.get('resume'):
         return
     path = cfg.get('load_from') or find_checkpoint(cfg.work_dir)
     if path and '://' not in str(path):
         content = read_checkpoint(str(path), 'checkpoint', '', 'meta')
         seed = content.get('meta', {}).get('seed')
+        if seed is None:
+            return
+        if randomness.get('seed') not in (None, seed):
+            print(
+                f'randomness.seed={randomness["seed"]} has no effect: a resumed run '
+                f'keeps the seed of its checkpoint, {seed}',
+                file=sys.stderr,
+            )
         cfg.randomness = dict(randomness, seed=seed)
 
 
@@ -147,6 +156,13 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
     found = [*Path(folder).glob('epoch_*.pth'), *Path(folder).glob('iter_*.pth')]
     numbered = [path for path in found if _number(path) >= 0]
     return sorted(numbered, key=lambda path: (_number(path), path.name), reverse=True)
+
+
+def written_checkpoints(folder: str | Path) -> list[Path]:
+    """List the checkpoints of a run, also if it wrote them to another folder."""
+    found, last = checkpoints_in(folder), last_checkpoint(folder)
+    # mmengine's CheckpointHook has an `out_dir`.
+    return found or ([last] if last else [])
 
 
 def _number(path: Path) -> int:
@@ -188,6 +204,7 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
     if last is not None:
         # Later files are left over from another run.
         number = _number(last)
+        candidates = candidates or checkpoints_in(last.parent)
         earlier = [p for p in candidates if number < 0 or _number(p) < number]
         candidates = [last, *earlier]
     faults = []

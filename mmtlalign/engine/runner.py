@@ -19,7 +19,7 @@ from mmtlalign.checkpoint.check import check_checkpoint, check_finite, check_fit
 from mmtlalign.compat.data_pickle import trusted_types
 from mmtlalign.compat.files import atomic_write
 from mmtlalign.engine.console import hide_bulk, import_host
-from mmtlalign.engine.exact_resume import number_batches, resume_exactly
+from mmtlalign.engine.exact_resume import resume_exactly
 from mmtlalign.engine.host_hooks import (
     average_inner_model,
     check_hooks,
@@ -28,6 +28,7 @@ from mmtlalign.engine.host_hooks import (
 )
 from mmtlalign.engine.resumed_settings import check_resumed
 from mmtlalign.engine.run_folder import find_checkpoint
+from mmtlalign.engine.seeded_batches import number_batches
 from mmtlalign.errors import InputError
 from mmtlalign.validation.classes import check_checkpoint_classes, check_class_names
 from mmtlalign.validation.config_arguments import check_arguments
@@ -264,6 +265,9 @@ class TaskRunner(Runner):
         """Scale the learning rate if the config asks for it, and log the result.
 
         Unlike mmengine's, this counts accumulated steps in the global batch size.
+
+        Raises:
+            InputError: The config does not name the batch size to scale from.
         """
         options = auto_scale_lr or {}
         loader = self.train_dataloader
@@ -274,6 +278,12 @@ class TaskRunner(Runner):
             f'Global batch {total} = {size} images x {self.world_size} process(es) x '
             f'{steps} accumulated step(s)'
         )
+        if options.get('enable') and not base:
+            raise InputError(
+                'the learning rate cannot be scaled (auto_scale_lr) without the batch '
+                'size that the recipe was made for; set auto_scale_lr = '
+                'dict(base_batch_size=…) in the config'
+            )
         if options.get('enable'):
             several = isinstance(optim_wrapper, OptimWrapperDict)
             for wrapper in optim_wrapper.values() if several else [optim_wrapper]:

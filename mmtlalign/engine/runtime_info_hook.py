@@ -24,11 +24,11 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Set the runtime information, and find the logging interval."""
+        """Set the runtime information, and find the logging intervals."""
         super().before_train(runner)
         self._pending: list[dict[str, Any]] = []
         loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self.interval = min([hook.interval for hook in loggers] + [MAX_PENDING])
+        self.intervals = {hook.interval for hook in loggers}
         # Lets Bf16OptimWrapper keep the norm of gradients for this hook.
         runner.optim_wrapper.keeps_norm = True
 
@@ -46,7 +46,8 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
             values['grad_norm'] = norm
         self._pending.append(values)
         ends = self.end_of_epoch(runner.train_dataloader, batch_idx)
-        logs = self.every_n_inner_iters(batch_idx, self.interval)
+        logs = any(self.every_n_inner_iters(batch_idx, n) for n in self.intervals)
+        logs = logs or len(self._pending) >= MAX_PENDING
         last = runner.iter + 1 >= runner.max_iters
         if ends or logs or last or not any(map(waits, values.values())):
             self._read(runner)

@@ -7,7 +7,11 @@ from mmengine.config import Config
 from repository import ROOT
 
 from mmtlalign.checkpoint.config_text import read_config_text
-from mmtlalign.checkpoint.export import describe_backbone, export_backbone
+from mmtlalign.checkpoint.export import (
+    describe_backbone,
+    export_backbone,
+    image_size,
+)
 from mmtlalign.errors import InputError
 
 
@@ -69,3 +73,9 @@ def test_facts_of_our_recipes(path, train, test, classes):
         < description['normalisation']['mean'][2]
         < description['normalisation']['mean'][0]
     )
+
+
+def test_size_of_a_resizing_step_is_height_and_width():
+    resize, crop = dict(type='Resize', scale=(2048, 512)), dict(crop_size=(512, 640))
+    assert image_size([resize]) == [512, 2048]
+    assert image_size([resize, dict(crop, type='RandomCrop')]) == [512, 640]

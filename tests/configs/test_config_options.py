@@ -11,6 +11,7 @@ from repository import ROOT
 from small_runs import without_memory
 
 from mmtlalign.compat import own_configs
+from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import InputError
 from mmtlalign.validation.config import UnreadKeyError, load_config
@@ -243,6 +244,7 @@ def test_own_configs_of_the_wheel(tmp_path, monkeypatch):
     path = written(tmp_path, "_base_ = 'mmtlalign::tlalign/one.py'")
     assert load_config(path).default_scope == 'mmseg'
     assert load_config('mmtlalign::tlalign/one.py').default_scope == 'mmseg'
+    check_file('mmtlalign::tlalign/one.py', 'config')  # is not called a lost file
 
 
 def test_bases_of_hosts_are_read_as_before(tmp_path):

@@ -6,12 +6,13 @@ import random
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS
 from repository import ROOT
 from tiny_run import run_tool, write_config, write_images
@@ -20,9 +21,9 @@ from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 from mmtlalign.engine.exact_resume import (
     KEY,
     ExactIterLoop,
-    NumberedBatches,
-    number_batches,
+    ExactResumeHook,
 )
+from mmtlalign.engine.seeded_batches import NumberedBatches, number_batches
 from tools.demo.quickstart_data import write_quickstart
 
 
@@ -355,3 +356,12 @@ def test_loops_of_older_mmengine_have_begun_to_load():
     other = loader_of(0)
     whole = [*other, *other, *other]
     assert [next(batches) for _ in range(4)] == whole[5:9]
+
+
+def test_a_checkpoint_of_the_best_score_does_not_count_for_early_stopping():
+    runner = SimpleNamespace(hooks=[EarlyStoppingHook(monitor='top1')], iter=8)
+    hook = ExactResumeHook()
+    hook.after_val_epoch(runner)
+    assert hook.validated == -1  # such a checkpoint is written now
+    hook.after_val(runner)
+    assert hook.validated == 8

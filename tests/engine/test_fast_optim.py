@@ -116,3 +116,18 @@ def test_scaled_gradients_are_not_fused_and_not_clipped():
     wrapper = SimpleNamespace(optimizer=optimizer, loss_scaler=None)
     with pytest.raises(InputError, match=r'fused=True under AmpOptimWrapper.*bfloat16'):
         TensorClipHook().before_train(SimpleNamespace(optim_wrapper=wrapper))
+
+
+def test_a_shared_parameter_is_stepped_once():
+    net = nn.Module()
+    net.first, net.second = nn.Linear(2, 2), nn.Linear(2, 2)
+    net.second.weight = net.first.weight
+    build = FastOptimWrapperConstructor(
+        dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1.0, weight_decay=0.0)),
+        dict(bias_decay_mult=0.0),
+    )
+    optimizer = build(net).optimizer
+    before = net.first.weight.detach().clone()
+    net.first.weight.grad = torch.ones(2, 2)
+    optimizer.step()
+    assert torch.equal(net.first.weight, before - 1)

@@ -214,6 +214,11 @@ def test_the_rate_is_scaled_by_the_global_batch(train, tmp_path):
     assert state['param_groups'][0]['lr'] == pytest.approx(1e-3 / 2)
 
 
+def test_a_rate_cannot_be_scaled_from_nothing(train):
+    message = train('--auto-scale-lr', text='auto_scale_lr = None\n')
+    assert 'set auto_scale_lr = dict(base_batch_size=…)' in message
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='float16 works on a GPU')
 def test_float16_without_a_gpu(train):
     text = "optim_wrapper['type'] = 'AmpOptimWrapper'\n"

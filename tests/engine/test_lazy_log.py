@@ -36,8 +36,9 @@ BF16 = (
 )
 
 
-@pytest.mark.parametrize('interval', [1, 3])
-def test_record_is_that_of_the_stock_hook(record, monkeypatch, interval):
+@pytest.mark.parametrize(('interval', 'pending'), [(1, 100), (3, 100), (3, 2)])
+def test_record_is_that_of_the_stock_hook(record, monkeypatch, interval, pending):
+    monkeypatch.setattr(runtime_info_hook, 'MAX_PENDING', pending)
     logs = f'default_hooks.logger.interval={interval}'
     stock = "default_hooks['runtime_info'] = dict(type='RuntimeInfoHook')"
     wanted = record('stock', logs, *BF16, text=stock)
@@ -59,7 +60,7 @@ def test_no_step_between_two_logs_waits(record, monkeypatch):
     seen, stock = [], LazyRuntimeInfoHook.after_train_iter
 
     def watched(self, runner, batch_idx, data_batch=None, outputs=None):
-        due = (batch_idx + 1) % self.interval == 0
+        due = (batch_idx + 1) % 3 == 0
         due = due or batch_idx + 1 == len(runner.train_dataloader)
         seen.append(due)
         if due:

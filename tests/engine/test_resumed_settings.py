@@ -1,5 +1,7 @@
 """What a resumed run says of settings that differ from those of its checkpoint."""
 
+import re
+
 import pytest
 from tiny_run import train_to_end, write_images
 
@@ -18,9 +20,9 @@ def resume(monkeypatch, tmp_path):
     """Train one epoch, then resume for two; return the message and the log."""
     data = write_images(tmp_path / 'data')
 
-    def run(*options, text=TEXT):
-        assert train_to_end(monkeypatch, tmp_path, data, *FIRST, text=TEXT) is None
-        more = ('--resume', '--cfg-options', 'train_cfg.max_epochs=2', *options)
+    def run(*options, first=TEXT, text=TEXT, flags=()):
+        assert train_to_end(monkeypatch, tmp_path, data, *FIRST, text=first) is None
+        more = ('--resume', *flags, '--cfg-options', 'train_cfg.max_epochs=2', *options)
         message = train_to_end(monkeypatch, tmp_path, data, *more, text=text)
         # Two runs that begin in one second share a file.
         logs = sorted(tmp_path.glob('work/*/*.log'))
@@ -64,6 +66,45 @@ def test_other_schedulers_are_one_line(resume, change):
     assert 'it has the state of 1 scheduler(s), and the config has' in message
     assert 'Changed in the config: param_scheduler' in message
     assert 'Traceback' not in message
+
+
+def test_schedulers_without_a_state_are_one_line(resume):
+    unsaved = "default_hooks['checkpoint']['save_param_scheduler'] = False\n"
+    message, _ = resume(first=TEXT + unsaved)
+    assert 'it has the state of 0 scheduler(s), and the config has 1' in message
+
+
+def test_another_optimizer_is_one_line(resume):
+    sgd = "optim_wrapper['optimizer'] = dict(type='SGD', lr=1, weight_decay=0)\n"
+    message, _ = resume(text=TEXT + sgd)
+    assert 'cannot be resumed by another optimizer' in message
+    assert 'optim_wrapper.optimizer.type=SGD (in the checkpoint: AdamW)' in message
+
+
+def test_another_precision_gets_a_warning(resume):
+    message, log = resume(flags=('--amp',))
+    assert message is None
+    (line,) = [line for line in log.splitlines() if 'another optimizer wrapper' in line]
+    assert 'WARNING' in line and 'mmtlalign.Bf16OptimWrapper (in the ch' in line
+
+
+def test_averaged_weights_are_not_taken_for_those_of_the_run(resume):
+    average = "custom_hooks = [dict(type='EMAHook')]\n"
+    message, _ = resume(first=TEXT + average)
+    assert 'cannot be resumed without its EMAHook' in message
+
+
+def test_a_longer_epoch_begins_anew(resume):
+    # 32 images: 4 steps of 8, then 6 of 6.
+    message, log = resume('train_dataloader.batch_size=6')
+    steps = re.findall(r'Epoch\(train\)\s+\[2\]\[(\d)/(\d)\]', log)
+    assert message is None and steps == [(str(n), '6') for n in range(1, 7)]
+
+
+def test_a_shorter_epoch_begins_anew(resume):
+    message, log = resume('train_dataloader.batch_size=16')
+    steps = re.findall(r'Epoch\(train\)\s+\[2\]\[(\d)/(\d)\]', log)
+    assert message is None and steps == [('1', '2'), ('2', '2')]
 
 
 def test_epochs_count_where_a_larger_batch_has_fewer_iterations(resume):

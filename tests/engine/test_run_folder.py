@@ -89,9 +89,27 @@ def test_a_run_without_a_seed_keeps_the_one_it_drew(folder):
     cfg = settings(folder, resume=True, randomness=dict(seed=None))
     with claim_folder(cfg):
         assert cfg.randomness.seed == 3
+
+
+def test_the_seed_of_a_resumed_run_stays(folder, capsys):
     cfg = settings(folder, resume=True, randomness=dict(seed=7))
     with claim_folder(cfg):
-        assert cfg.randomness.seed == 7
+        assert cfg.randomness.seed == 3
+    assert 'randomness.seed=7 has no effect' in capsys.readouterr().err
+
+
+def test_checkpoints_in_another_folder_are_not_written_over(tmp_path):
+    work, out = tmp_path / 'work', tmp_path / 'out'
+    for one in (work, out):
+        one.mkdir()
+    for number in (1, 2):
+        save(out / f'epoch_{number}.pth')
+    (work / 'last_checkpoint').write_text(str(out / 'epoch_2.pth'))
+    with pytest.raises(InputError, match='checkpoints of an earlier run'):
+        with claim_folder(settings(work)):
+            pass
+    tear(out / 'epoch_2.pth')
+    assert find_checkpoint(work) == str(out / 'epoch_1.pth')
 
 
 @pytest.mark.skipif(run_folder.fcntl is None, reason='no locks on this system')
@@ -233,3 +251,23 @@ def test_mmengines_hook_is_replaced_by_name_and_by_class():
     for kind in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
         assert our_hook(dict(type=kind)) == dict(type='mmtlalign.WholeCheckpointHook')
     assert our_hook(dict(type='EMAHook')) == dict(type='EMAHook')
+
+
+def test_resume_without_a_checkpoint_keeps_the_weights_of_the_config(
+    monkeypatch, tmp_path, capsys
+):
+    data = write_images(tmp_path / 'data')
+    first = tmp_path / 'first'
+    first.mkdir()
+    once = ('--cfg-options', 'train_cfg.max_epochs=1')
+    assert train_to_end(monkeypatch, first, data, *once) is None
+    weights = first / 'work' / 'epoch_1.pth'
+    text = f"load_from = '{weights}'\n"
+    args = ('--resume', *once, 'optim_wrapper.optimizer.lr=0.0')
+    assert train_to_end(monkeypatch, tmp_path, data, *args, text=text) is None
+    assert f'a run begins with the weights of {weights}' in capsys.readouterr().out
+    found, old = (
+        torch.load(path, weights_only=False)['state_dict']
+        for path in (tmp_path / 'work' / 'epoch_1.pth', weights)
+    )
+    assert all(torch.equal(found[name], old[name]) for name in old)
