@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from mmtlalign.errors import UnsupportedError
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.events import Reader, flatten_batch
@@ -173,11 +174,21 @@ class ReceivedAttention(LastAttentionReader):
         return any(side % width for side, width in zip(*self.windows[:2]))
 
     def _query_weight(self, queries: int, like: Tensor) -> Tensor:
-        """Return 1 for queries that are image tokens, else 0, (1 or B, Nq)."""
+        """Return 1 for queries that are image tokens, else 0, (1 or B, Nq).
+
+        Raises:
+            UnsupportedError: No query is an image token.
+        """
         if self.windows is not None:
             ones = torch.ones(1, self.grid[0] * self.grid[1], 1, device=like.device)
             windows = propagate.to_windows(ones, *self.windows)[..., 0]
             return windows.repeat(like.shape[0] // windows.shape[0], 1)
+        if queries - self.appended <= self.prefix:
+            raise UnsupportedError(
+                'The last attention of this network is that of the class token alone, '
+                "so no image token attends to another: use attention='cls', not "
+                "attention='received'."
+            )
         weight = torch.ones(1, queries, device=like.device)
         weight[:, : self.prefix] = 0
         weight[:, queries - self.appended :] = 0

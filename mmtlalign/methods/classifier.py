@@ -66,6 +66,8 @@ class MixClassifier(ImageClassifier):
             **kwargs,
         )
         self.mixer = self._checked(make_mixer(train_cfg))
+        # Kept for augments that a schedule switches to after a time without mixing.
+        self.guide = self.mixer and self.mixer.guide
         if isinstance(self.data_preprocessor, MixDataPreprocessor):
             self.data_preprocessor.on_switch = self.switch_augments
         self.traces = hasattr(self.head, 'trace')
@@ -99,9 +101,12 @@ class MixClassifier(ImageClassifier):
         """Initialise the weights before training, and load those of guide networks.
 
         Extra modules of the head initialise themselves, so that all other weights equal
-        those of the baseline with the same seed.
+        those of the baseline with the same seed. A file of the whole classifier
+        (``pretrained``) has their weights, too.
         """
-        names = getattr(self.head, 'extra_modules', ())
+        init_cfg = self.init_cfg if isinstance(self.init_cfg, dict) else {}
+        loads = init_cfg.get('type') == 'Pretrained'
+        names = () if loads else getattr(self.head, 'extra_modules', ())
         apart = {name: self.head._modules.pop(name) for name in names}
         super().init_weights()
         self.head._modules.update(apart)
@@ -120,7 +125,7 @@ class MixClassifier(ImageClassifier):
         """
         if augments is None:
             return None
-        mixer = from_batch_augment(augments, self.mixer and self.mixer.guide)
+        mixer = from_batch_augment(augments, self.guide)
         mixer.bind(self)
         return self._checked(mixer)
 

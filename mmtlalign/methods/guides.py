@@ -118,6 +118,9 @@ def silent_evaluation(*networks: nn.Module) -> Iterator[None]:
     """Run networks in evaluation mode, without gradient, and restore every flag."""
     with eval_mode(*networks), torch.no_grad():
         yield
+    # Autocast of an older PyTorch would hand its casts of the weights, which have no
+    # gradient, to the training step (pytorch/pytorch#158232).
+    torch.clear_autocast_cache()
 
 
 @MODELS.register_module()
@@ -196,7 +199,9 @@ class TeacherAttention(AttentionGuide):
         self.normalisation = dict(mean=mean, std=std)
         self.checkpoint: str | None = checkpoint
         self.given: dict[str, Any] = {}
-        self.network: BaseModule = MODELS.build(copy.deepcopy(backbone))
+        # In a fork, so that all other weights equal those of a model without a teacher.
+        with torch.random.fork_rng(devices=[]):
+            self.network: BaseModule = MODELS.build(copy.deepcopy(backbone))
         self.network.requires_grad_(False)
         self.network.eval()  # mmpretrain's return nothing here
 

@@ -64,9 +64,9 @@ class RegionTerms(MixHead):
     """Mixin for SMMix's losses on the two regions and on the scores before mixing.
 
     It precedes the mixin that computes the target. It needs all tokens after the last
-    norm: ``out_type='raw'`` of plain transformers, or the map of a pyramid without a
-    neck. Batches without output of a guide, such as those of Mixup, have only the loss
-    of the mixed label.
+    norm: ``out_type='raw'`` of plain transformers, or the map of a pyramid
+    (``out_type='featmap'``, where there is a choice) without a neck. Batches without
+    output of a guide, such as those of Mixup, have only the loss of the mixed label.
 
     Args:
         fine_weight (float): Weight of the loss on the two regions. Defaults to 1.0.
@@ -109,13 +109,14 @@ class RegionTerms(MixHead):
         spec, name = backbone_spec(backbone), type(backbone).__name__
         out_type = getattr(backbone, 'out_type', None)
         self.special = spec.prefix(backbone) + spec.late_tokens(backbone)
-        if out_type is None and not self.special:
+        if out_type in (None, 'featmap') and not self.special:
             return spec.output(backbone), 1
         if out_type != 'raw':
+            fitting = "'raw'" if self.special else "'featmap' or 'raw'"
             raise InputError(
                 f'{name} has out_type={out_type!r}: the losses of SMMix on the two '
-                "regions need all tokens of the backbone; set out_type='raw', and no "
-                'neck.'
+                f'regions need all tokens of the backbone; set out_type={fitting}, and '
+                'no neck.'
             )
         if self.special > 1:
             raise InputError(
@@ -160,6 +161,12 @@ class RegionTerms(MixHead):
         """
         feat = feats[-1]
         if torch.is_tensor(feat) and feat.ndim == 4:
+            if feat.shape[1] != self.in_channels:
+                raise InputError(
+                    f'The last feature is {tuple(feat.shape)}, but in_channels='
+                    f'{self.in_channels}: SMMix needs a map (B, D, h, w); set '
+                    "out_type='featmap' of the backbone, or correct in_channels."
+                )
             image = feat.flatten(2).mT
             return image.mean(dim=1), image, (int(feat.shape[2]), int(feat.shape[3]))
         if not torch.is_tensor(feat) or feat.ndim != 3:

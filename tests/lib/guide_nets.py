@@ -69,7 +69,7 @@ def build(
     torch.manual_seed(0)
     config = dict(
         type='mmtlalign.MixClassifier',
-        backbone=dict(BACKBONES[name], **(backbone or {})),
+        backbone=backbone_config(name, backbone or {}),
         head=dict(
             type=f'mmtlalign.{head or "SMMix"}{kind}ClsHead',
             num_classes=K,
@@ -80,6 +80,12 @@ def build(
         train_cfg=dict(augments=[augment], guide=guide, **others),
     )
     return randomise_a_little(MODELS.build(copy.deepcopy(config)).train())
+
+
+def backbone_config(name, changes):
+    """The config with changes; ``_delete_`` among them leaves nothing else."""
+    changes = dict(changes)
+    return changes if changes.pop('_delete_', False) else BACKBONES[name] | changes
 
 
 def randomise_a_little(model):

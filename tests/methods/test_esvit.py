@@ -1,12 +1,14 @@
 """EsViT as a model: a step against a transcription, its state, and its errors."""
 
 from math import cos, pi
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from esvit_parts import FixedViews, model_settings, settings, train, windows_of
 from golden_files import close
+from guide_nets import BACKBONES
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -18,6 +20,7 @@ from repository import ROOT
 from mmtlalign.engine.runner import build_runner
 from mmtlalign.errors import InputError
 from mmtlalign.fast.hooks import speed_up
+from mmtlalign.methods.esvit.crops import views_and_regions
 from mmtlalign.methods.esvit.hook import clip_each_
 
 BASE = ROOT / 'configs' / '_base_'
@@ -465,3 +468,18 @@ def test_shipped_swin_has_the_official_geometry():
         assert backbone(torch.zeros(1, 3, 96, 96))[-1].shape == (1, 768, 3, 3)
     head = MODELS.build(settings.head)
     assert round(sum(p.numel() for p in head.parameters()) / 1e6, 1) == 23.1
+
+
+def test_features_of_tokens_without_class_token_are_their_mean():
+    init_default_scope('mmpretrain')
+    config = dict(BACKBONES['vit'], with_cls_token=False)
+    backbone = MODELS.build(config)
+    tokens = backbone(torch.randn(2, 3, 32, 32))[-1]
+    views, regions = views_and_regions(backbone, tokens)
+    assert torch.equal(regions, tokens) and torch.equal(views, tokens.mean(1))
+
+
+def test_maps_with_channels_last_are_refused():
+    backbone = SimpleNamespace(out_type='raw')
+    with pytest.raises(InputError, match="set out_type='featmap'"):
+        views_and_regions(backbone, torch.zeros(2, 7, 7, 16))

@@ -18,8 +18,9 @@ from mmengine.hooks import EMAHook
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from repository import ROOT
+from small_backbones import SWIN
 
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.methods.guides import EMAGuideHook, OwnAttention
 from mmtlalign.mixing.guides import Looked, extreme_windows, fit_map, top_cells
 from mmtlalign.mixing.salient import AttentiveCutMix, SMMix
@@ -128,6 +129,54 @@ def test_a_teacher_looks_as_the_network_itself_would(tmp_path):
     assert copy.deepcopy(other).mixer.guide.network is network
 
 
+def test_a_teacher_leaves_the_weights_of_the_model(tmp_path):
+    def drawn(guide):
+        with patch('guide_nets.randomise_a_little', lambda model: model):
+            return build(guide=guide)
+
+    own = drawn(OWN)
+    torch.save(dict(state_dict=own.backbone.state_dict()), tmp_path / 'teacher.pth')
+    taught = drawn(teacher(tmp_path))
+    state = taught.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in own.state_dict().items())
+
+
+def test_class_attention_has_no_received_saliency():
+    caswin = dict(type='mmtlalign.CASwin', arch=SWIN, img_size=56, out_indices=(1,))
+    model = build('swin', backbone=dict(caswin, _delete_=True), head='TLAlign')
+    with pytest.raises(UnsupportedError, match="use attention='cls'"):
+        model.mixer.guide(*batch('swin'))
+
+
+def test_a_map_of_a_pyramid_is_taken_with_channels_first():
+    swin = dict(
+        type='mmtlalign.TIMMBackbone',
+        model_name='swin_tiny_patch4_window7_224',
+        img_size=56,
+        embed_dim=16,
+        depths=(1, 1),
+        num_heads=(2, 2),
+    )
+    images, _ = batch('swin')
+    for out_type in ('featmap', 'raw'):
+        model = build('swin', SMMIX, backbone=dict(swin, out_type=out_type, _delete_=1))
+        if out_type == 'featmap':
+            assert model(images, samples(), mode='loss')['loss_cls'].isfinite()
+            continue
+        with pytest.raises(InputError, match="set out_type='featmap'"):
+            model(images, samples(), mode='loss')
+
+
+def test_a_whole_classifier_is_loaded_with_its_second_head(tmp_path):
+    saved = build(augment=SMMIX)
+    torch.save(dict(state_dict=saved.state_dict()), tmp_path / 'whole.pth')
+    model = build(augment=SMMIX)
+    model.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'whole.pth'))
+    torch.nn.init.zeros_(model.head.token_head.weight)
+    model.init_weights()
+    assert torch.equal(model.head.token_head.weight, saved.head.token_head.weight)
+
+
 def test_a_copy_of_the_model_looks_through_itself():
     model = build()
     twin = copy.deepcopy(model)
@@ -166,7 +215,17 @@ def test_a_step(name, augment, amp):
         losses = model(images, samples(), mode='loss')
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
-    assert all(p.grad is not None for p in model.head.parameters())
+    # Casts that autocast keeps from the look, without gradient, would cut them off.
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    assert all(layer.weight.grad is not None for layer in layers)
+
+
+def test_casts_of_the_look_are_forgotten():
+    guide = build().mixer.guide
+    with patch('torch.clear_autocast_cache') as clear:
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            guide(*batch())
+            clear.assert_called_once()
 
 
 @pytest.mark.parametrize('name', ['vit', 'swin'])
@@ -264,6 +323,9 @@ def test_a_switch_to_an_augment_keeps_the_guide_or_says_that_there_is_none():
     from mmpretrain.models.utils.batch_augments import RandomBatchAugment
 
     model = build(augment=dict(type='mmtlalign.CutMix'))
+    model.switch_augments(RandomBatchAugment([dict(ATTENTIVE)]))
+    assert model(small_images(), samples(), mode='loss')['loss_cls'].isfinite()
+    model.switch_augments(None)
     model.switch_augments(RandomBatchAugment([dict(ATTENTIVE)]))
     assert model(small_images(), samples(), mode='loss')['loss_cls'].isfinite()
     model = build(augment=dict(type='mmtlalign.CutMix'), guide=None)

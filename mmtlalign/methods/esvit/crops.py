@@ -8,7 +8,8 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.tracing.support import backbone_spec
 
 REMEDY = (
     "Make views with mmpretrain's MultiView, e.g. num_views=[1, 1, 8] with pipelines "
@@ -67,8 +68,9 @@ def run_backbone(backbone: nn.Module, images: Tensor) -> Tensor | tuple:
 def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
     """Split a backbone's output into one feature per view and one per region.
 
-    A map gives the mean of its tokens and the tokens, row by row; a sequence with a
-    class token gives the class token and the others. EsViT (arXiv 2106.09785), §3.1.
+    A map, or a sequence without special tokens, gives the mean of its tokens and the
+    tokens, row by row; a sequence with a class token gives the class token and the
+    image tokens. EsViT (arXiv 2106.09785), §3.1.
 
     Args:
         backbone: Backbone of the output, which defines the number of special tokens.
@@ -76,10 +78,29 @@ def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tens
 
     Returns:
         Views (N, P) and regions (N, T, P); T is 0 for one vector per view.
+
+    Raises:
+        InputError: The map has its channels last.
     """
+    if output.ndim == 4 and getattr(backbone, 'out_type', None) == 'raw':
+        raise InputError(
+            f"{type(backbone).__name__} with out_type='raw' gives maps with channels "
+            "last; set out_type='featmap'."
+        )
     if output.ndim == 4:
         regions = output.flatten(2).mT
         return regions.mean(dim=1), regions
     if output.ndim == 3:
-        return output[:, 0], output[:, getattr(backbone, 'num_extra_tokens', 1) :]
+        special = count_special_tokens(backbone)
+        regions = output[:, special:]
+        return output[:, 0] if special else regions.mean(dim=1), regions
     return output, output[:, None][:, :0]
+
+
+def count_special_tokens(backbone: nn.Module) -> int:
+    """Return the number of tokens before the image tokens; 1 if it is not known."""
+    try:
+        spec = backbone_spec(backbone)
+    except UnsupportedError:
+        return getattr(backbone, 'num_extra_tokens', 1)
+    return spec.prefix(backbone) + spec.late_tokens(backbone)
