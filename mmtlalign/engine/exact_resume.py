@@ -48,7 +48,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
 
     Attributes:
         done: Number of iterations of the next epoch that a resumed run has done.
-        began: Iteration at which the current epoch began.
+        began: Iteration at which the current epoch began, or the next one begins.
         owes_validation: Whether the validation of this step has to be repeated.
     """
 
@@ -58,6 +58,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Train."""
+        self.began = self._iter - self.done
         self.runner.call_hook('before_train')
         self._decide_current_val_interval()
         if self.owes_validation and not self.done and self._validates():
@@ -81,12 +82,12 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done, self.done = self.done, 0
-        self.began = self._iter - done
         advance_loader(self.dataloader, self._iter, done)
         for idx, data_batch in enumerate(self.dataloader, done):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+        self.began = self._iter
 
 
 class ExactIterLoop(IterBasedTrainLoop):

@@ -101,6 +101,14 @@ def test_a_longer_epoch_begins_anew(resume):
     assert message is None and steps == [(str(n), '6') for n in range(1, 7)]
 
 
+def test_the_next_epoch_is_whole_after_a_checkpoint_of_the_best_score(resume):
+    # It is written after the validation, when the epoch counts as done.
+    best = TEXT + "default_hooks['checkpoint']['save_best'] = 'auto'\n"
+    message, log = resume(first=best, text=best)
+    steps = re.findall(r'Epoch\(train\)\s+\[2\]\[(\d)/4\]', log)
+    assert message is None and steps == list('1234')
+
+
 def test_a_shorter_epoch_begins_anew(resume):
     message, log = resume('train_dataloader.batch_size=16')
     steps = re.findall(r'Epoch\(train\)\s+\[2\]\[(\d)/(\d)\]', log)
