@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -266,6 +267,42 @@ def test_differences_are_paired(whole):
     n = len(one)
     error = 100 * np.sqrt(sum(only) - (only[0] - only[1]) ** 2 / n) / n
     assert found['clean', '', 'difference'][2] == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    'place, by, whole, word',
+    [
+        (1, 'mass', 0, 'dropped'),
+        (2, 'patches', 0, 'dropped'),
+        (2, 'mass', 1, 'kept'),
+    ],
+)
+def test_whole_images_lie_at_their_end_of_a_curve(place, by, whole, word):
+    from mmtlalign.evaluation.conditions import Predictions
+    from tools.evaluation import occlusion
+
+    def predictions(accuracy):
+        top = np.zeros((100, 1), int)
+        labels = (np.arange(100) >= round(100 * accuracy)).astype(int)[:, None]
+        return Predictions(top, *np.zeros((3, 100)), labels)
+
+    item = occlusion.ITEMS[place]
+    results = {('model', 'clean'): predictions(0.9)}
+    for ratio in occlusion.RATIOS:
+        for axis in ('patches', 'mass'):
+            name = f'{item.name} {axis} {ratio}'
+            results['model', name] = predictions(0.9 - 0.5 * abs(ratio - whole))
+    context = SimpleNamespace(
+        image_size=(224, 224), options=SimpleNamespace(saliency='self')
+    )
+    rows = [r for r in item.rows(context, results) if f'by {by}' in r.setting]
+    area, *rest = rows
+    assert area.metrics['area %'] == pytest.approx(67.5)
+    assert word in area.protocol['area']
+    for row in rest:
+        expected = 90 - 50 * abs(row.protocol['x'] - whole)
+        assert row.metrics['top-1 %'] == pytest.approx(expected)
+        assert row.protocol['x_label'].endswith(word)
 
 
 def test_a_network_does_not_differ_from_itself(run, monkeypatch, tmp_path):
