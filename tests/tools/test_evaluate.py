@@ -576,6 +576,14 @@ def test_results_of_another_checkpoint_are_left_out(run, monkeypatch, tmp_path, 
     assert 'clean: measured with another checkpoint' in capsys.readouterr().out
 
 
+def test_results_of_another_normalisation_are_left_out(run, monkeypatch, tmp_path):
+    given = ('--items', 'clean')
+    _, before = evaluate(run, monkeypatch, tmp_path, *given)
+    more = ('--resume', '--cfg-options', 'data_preprocessor.mean=[10.0,200.0,30.0]')
+    _, after = evaluate(run, monkeypatch, tmp_path, *given, *more)
+    assert numbers(after) != numbers(before)
+
+
 def test_a_missing_class_is_refused(run, monkeypatch, tmp_path):
     folder = tmp_path / 'images'
     for name in ('class0', 'class1', 'class3'):

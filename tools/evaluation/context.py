@@ -215,6 +215,7 @@ class Context:
         """All that every result depends on."""
         return dict(
             model=self.cfg.model,
+            data_preprocessor=self.cfg.get('data_preprocessor'),
             test=self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader'),
             checkpoints={n: sha256(f) for n, f in self.checkpoints.items()},
             weights=self.weights,
