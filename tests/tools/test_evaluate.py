@@ -584,6 +584,63 @@ def test_results_of_another_normalisation_are_left_out(run, monkeypatch, tmp_pat
     assert numbers(after) != numbers(before)
 
 
+def test_results_of_other_test_images_are_left_out(run, monkeypatch, tmp_path):
+    images = tmp_path / 'images'
+    shutil.copytree(run / 'images', images)
+    given = ('--items', 'clean', '--cfg-options', f'data_root={images}')
+    evaluate(run, monkeypatch, tmp_path / 'out', *given)
+    shutil.copy(images / 'class0/0.png', images / 'class0/1.png')
+    _, after = evaluate(run, monkeypatch, tmp_path / 'out', '--resume', *given)
+    assert after['items']['clean']['rows'][0]['n'] == 25
+
+
+def test_fingerprints_know_the_default_objects_and_the_machine(
+    run, monkeypatch, tmp_path
+):
+    from tools.evaluation import cost, suites
+    from tools.evaluation import run as runs
+
+    found = []
+
+    def measure(context, *given):
+        found.append({i.name: runs.fingerprint(context, i) for i in suites.ITEMS})
+        return []
+
+    monkeypatch.setattr(runs, 'measure', measure)
+    annotations = tmp_path / 'data/coco/annotations'
+    annotations.mkdir(parents=True)
+    (annotations / 'instances_val2017.json').write_text('{}')
+    given = (run, monkeypatch, tmp_path / 'out', '--data', tmp_path / 'data')
+    evaluate(*given)
+    (tmp_path / 'data/VOCdevkit/VOC2012/SegmentationClass').mkdir(parents=True)
+    evaluate(*given)
+    (annotations.parents[1] / 'imagenet/val').mkdir(parents=True)
+    evaluate(*given)
+    monkeypatch.setattr(cost, 'processor', lambda: 'another')
+    evaluate(*given)
+    changes = [
+        {name for name in one if one[name] != two[name]}
+        for one, two in zip(found, found[1:])
+    ]
+    assert changes == [
+        {'jaccard', 'boxes', 'empty-box'},
+        {'imagenet-a', 'imagenet-r', 'imagenet-o', 'real'},
+        {'inference', 'training'},
+    ]
+
+
+def test_a_stamp_sees_every_folder(tmp_path):
+    from tools.evaluation.context import stamp
+
+    deep = tmp_path / 'fog/1/n01440764'
+    deep.mkdir(parents=True)
+    before = stamp(tmp_path)
+    assert stamp(tmp_path) == before
+    time.sleep(0.02)
+    (deep / 'a.JPEG').write_text('')
+    assert stamp(tmp_path) != before
+
+
 def test_a_missing_class_is_refused(run, monkeypatch, tmp_path):
     folder = tmp_path / 'images'
     for name in ('class0', 'class1', 'class3'):

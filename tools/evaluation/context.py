@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,7 +38,7 @@ class Options:
         seeds: Seeds of random conditions, one draw each.
         severities: Severities of corruptions.
         saliency: ``'self'``, or an ``.npy`` file of stored maps.
-        objects: Data set with masks of objects; None for the one in the data folder.
+        objects: Data set with masks or boxes of objects; None for none.
         pairs: Number of mixed pairs of the suite ``labels``.
     """
 
@@ -76,6 +77,7 @@ class Context:
     batch_size: int = 64
     workers: int = 0
     descriptions: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, list | None] = field(default_factory=dict)
 
     @cached_property
     def device(self) -> torch.device:
@@ -217,6 +219,7 @@ class Context:
             model=self.cfg.model,
             data_preprocessor=self.cfg.get('data_preprocessor'),
             test=self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader'),
+            images=digest_of(self.dataset),
             checkpoints={n: sha256(f) for n, f in self.checkpoints.items()},
             weights=self.weights,
             data=str(self.data),
@@ -226,7 +229,13 @@ class Context:
         """Return some of the options, with stamps that show if their files changed."""
         values = {name: getattr(self.options, name) for name in sorted(names)}
         files = [value for value in values.values() if isinstance(value, str)]
-        return dict(values, files=[stamp(file) for file in files])
+        return dict(values, files=[self.stamp(file) for file in files])
+
+    def stamp(self, path: str) -> list | None:
+        """Return the :func:`stamp` of a file or folder when it was first looked at."""
+        if path not in self.stamps:
+            self.stamps[path] = stamp(path)
+        return self.stamps[path]
 
     def own_share(self, places: Sequence[int], done: Collection[int]) -> list[int]:
         """Return the places that this process still has to measure.
@@ -240,16 +249,28 @@ class Context:
 def stamp(path: str | Path) -> list | None:
     """Return a value that changes when a file, or a folder, changes; None without it.
 
-    For a folder it has the modification times of the folder and its subfolders: files
-    that are added, removed or replaced are noticed, but not files written in place.
+    For a folder it has the modification times of all folders inside: files that are
+    added, removed or replaced are noticed, but not files written in place.
     """
     path = Path(path)
     if not path.exists():
         return None
-    state = path.stat()
-    inside = sorted(one for one in path.iterdir()) if path.is_dir() else []
-    times = [[one.name, one.stat().st_mtime] for one in inside if one.is_dir()]
-    return [str(path), state.st_size, state.st_mtime, times]
+    state, times = path.stat(), hashlib.sha256()
+    for folder, inside, _ in os.walk(path, followlinks=True):
+        inside.sort()
+        times.update(f'{folder} {os.stat(folder).st_mtime_ns}\n'.encode())
+    return [str(path), state.st_size, state.st_mtime, times.hexdigest()]
+
+
+def digest_of(dataset: Any) -> str:
+    """Return a digest of the number of images of a data set, their files and labels."""
+    digest = hashlib.sha256(str(len(dataset)).encode())
+    if hasattr(dataset, 'get_data_info'):
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            line = f'{info.get("img_path")} {info.get("gt_label")}\n'
+            digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def sha256(path: str | None) -> str | None:

@@ -240,7 +240,7 @@ def fingerprint(context: Context, item: Item) -> str:
     settings = [
         context.fingerprint,
         context.chosen(item.options),
-        item.files(context),
+        item.stamps(context),
         item.name,
     ]
     text = json.dumps(settings, default=str, sort_keys=True)

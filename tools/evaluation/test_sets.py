@@ -11,7 +11,7 @@ from mmtlalign.evaluation import calibration
 from mmtlalign.evaluation.conditions import CLEAN, Predictions, predict
 from mmtlalign.evaluation.corruptions import CORRUPTIONS, corruption_errors
 from mmtlalign.evaluation.out_of_distribution import detect_unknown
-from tools.evaluation.context import Context, stamp
+from tools.evaluation.context import Context
 from tools.evaluation.items import MeasuredItem
 from tools.evaluation.rows import Results, Row, accuracy_rows
 from tools.output import track
@@ -68,9 +68,10 @@ class TestSet(MeasuredItem):
         sets = [context.build(one) for one in self.sets(context).values()]
         return sum(len(context.indices(len(one))) for one in sets)
 
-    def files(self, context: Context) -> list:
-        """Return stamps that show whether the data of the set have changed."""
-        return [stamp(context.data / self.folder)]
+    def stamps(self, context: Context) -> list:
+        """Return stamps that show whether the data of the sets have changed."""
+        roots = {one['data_root']: None for one in self.sets(context).values()}
+        return [context.stamp(root) for root in roots]
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
         """Return the configs of the data sets, by name."""
@@ -94,7 +95,7 @@ class TestSet(MeasuredItem):
         """Return the predictions of every network on one data set."""
         dataset = context.build(settings)
         indices = context.indices(len(dataset))
-        given = (settings, indices, self.files(context))
+        given = (settings, indices, self.stamps(context))
         parts = context.parts(f'{self.name}-{name}'.rstrip('-'), *given)
         own = context.own_share(indices, parts.saved_indices())
         with track(f'{self.name} {name}', len(own)) as count:
