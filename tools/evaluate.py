@@ -238,6 +238,7 @@ def evaluate_into(
             f'{name}: measured with another checkpoint, other data or options; left out'
         )
     failed = run.measure(context, items, results, say)
+    results.write()
     status = 1 if failed else 0
     if dist.is_main_process():
         for path in report.write(context, results):

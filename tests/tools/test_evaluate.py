@@ -576,6 +576,16 @@ def test_results_of_another_checkpoint_are_left_out(run, monkeypatch, tmp_path, 
     assert 'clean: measured with another checkpoint' in capsys.readouterr().out
 
 
+def test_what_was_skipped_is_not_said_to_be_measured(
+    run, monkeypatch, tmp_path, capsys
+):
+    evaluate(run, monkeypatch, tmp_path, '--items', 'clean', 'imagenet-a')
+    given = ('--items', 'clean', '--resume')
+    _, results = evaluate(run, monkeypatch, tmp_path, *given)
+    assert list(results['items']) == ['clean']
+    assert 'measured with another' not in capsys.readouterr().out
+
+
 def test_results_of_another_normalisation_are_left_out(run, monkeypatch, tmp_path):
     given = ('--items', 'clean')
     _, before = evaluate(run, monkeypatch, tmp_path, *given)
