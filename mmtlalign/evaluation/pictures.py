@@ -49,7 +49,7 @@ class Pictures(Dataset):
 
     Args:
         dataset: Returns dicts with ``inputs`` (3, H, W) uint8 and ``data_samples``.
-        bgr: Whether its channels are in OpenCV's order.
+        bgr: Whether its channels are in OpenCV's order, see :func:`is_bgr`.
         versions: Functions that compute a version of one image (H, W, 3) uint8 RGB,
             given also its index; they run in the workers.
     """
@@ -78,6 +78,17 @@ class Pictures(Dataset):
             arrays = [make(array.copy(), index) for make in self.versions]
             made = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
         return image, labels, index, made
+
+
+def is_bgr(dataset: Any) -> bool:
+    """Return whether a data set gives B, G, R, as OpenCV reads files.
+
+    mmpretrain's data sets that hold pixels instead of files, such as CIFAR, give R, G,
+    B.
+    """
+    if not hasattr(dataset, 'get_data_info') or not len(dataset):
+        return True
+    return 'img' not in dataset.get_data_info(0)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -22,7 +22,13 @@ from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.classifier import enter_scope, load_classifier
 from mmtlalign.evaluation.part_files import PartFiles
-from mmtlalign.evaluation.pictures import Batch, Pictures, Version, make_loader
+from mmtlalign.evaluation.pictures import (
+    Batch,
+    Pictures,
+    Version,
+    is_bgr,
+    make_loader,
+)
 from mmtlalign.evaluation.pixel_model import PixelModel
 from mmtlalign.validation.classes import check_checkpoint_classes, class_heads
 
@@ -107,8 +113,10 @@ class Context:
     @cached_property
     def networks(self) -> dict[str, PixelModel]:
         """Name to network that takes pixels."""
+        bgr = is_bgr(self.dataset)
         return {
-            n: PixelModel.of(m).to(self.device) for n, m in self.classifiers.items()
+            name: PixelModel.of(model, bgr).to(self.device)
+            for name, model in self.classifiers.items()
         }
 
     @cached_property
@@ -183,7 +191,7 @@ class Context:
 
     def pictures(self, dataset: Any, versions: tuple[Version, ...] = ()) -> Pictures:
         """Return the images of a data set before normalisation."""
-        return Pictures(dataset, bgr=True, versions=versions)
+        return Pictures(dataset, is_bgr(dataset), versions)
 
     def loader(self, dataset: Any, indices: Sequence[int]) -> DataLoader:
         """Return a loader of images in this order."""
