@@ -91,6 +91,12 @@ def is_bgr(dataset: Any) -> bool:
     return 'img' not in dataset.get_data_info(0)
 
 
+def spread_indices(count: int, limit: int | None = None) -> list[int]:
+    """Return the indices of at most ``limit`` of ``count`` images, evenly spread."""
+    limit = min(limit or count, count)
+    return [place * count // limit for place in range(limit)]
+
+
 def to_float(images: Tensor) -> Tensor:
     """Return uint8 images as float32 from 0 to 1."""
     return images.float() / 255

@@ -28,6 +28,7 @@ from mmtlalign.evaluation.pictures import (
     Version,
     is_bgr,
     make_loader,
+    spread_indices,
 )
 from mmtlalign.evaluation.pixel_model import PixelModel
 from mmtlalign.validation.classes import check_checkpoint_classes, class_heads
@@ -205,9 +206,7 @@ class Context:
             count: Number of images of the data set.
             limit: Most images. Defaults to None: the limit of the command.
         """
-        limit = limit or self.options.limit or count
-        limit = min(limit, count)
-        return [place * count // limit for place in range(limit)]
+        return spread_indices(count, limit or self.options.limit)
 
     def parts(self, name: str, *given: Any) -> PartFiles:
         """Return the files of one measurement, named by all that it depends on.
