@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmtlalign.errors import InputError
+from mmtlalign.evaluation.accuracy import NO_LABEL
 
 # Memory of one batch in a worker; an image has up to 75 corrupted versions.
 BATCH_BYTES = 64 * 2**20
-NO_LABEL = -1
 MOST_LABELS = 10  # of ImageNet ReaL, an image has up to 9
 
 Version = Callable[[np.ndarray, int], np.ndarray]

@@ -1,4 +1,4 @@
-"""Pictures are changed and shown in R, G, B, in whatever order a data set gives them."""
+"""Pictures are changed and shown in R, G, B, whatever order a data set gives."""
 
 from pathlib import Path
 

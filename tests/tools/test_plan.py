@@ -452,7 +452,7 @@ def test_other_columns_of_a_suite_need_no_new_measurement(tools, tmp_path):
         runner = PlanRunner(suite_plan(seeds=(0,), metrics=columns), runs)
         runner.run()
         job = runner.jobs['labels-tlalign-seed0']
-        assert job.state['metrics'] == {name: 2.5 for name in columns}
+        assert job.state['metrics'] == dict.fromkeys(columns, 2.5)
     assert len((runs / 'calls').read_text().split()) == 2
     (job.folder / 'results.json').unlink()
     PlanRunner(suite_plan(seeds=(0,), metrics=columns), runs).run()

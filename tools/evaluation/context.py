@@ -21,6 +21,7 @@ from mmtlalign.compat.wrappers import unwrap_dataset
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.classifier import enter_scope, load_classifier
+from mmtlalign.evaluation.corruptions import SEVERITIES
 from mmtlalign.evaluation.part_files import PartFiles
 from mmtlalign.evaluation.pictures import (
     Batch,
@@ -32,8 +33,6 @@ from mmtlalign.evaluation.pictures import (
 )
 from mmtlalign.evaluation.pixel_model import PixelModel
 from mmtlalign.validation.classes import check_checkpoint_classes, class_heads
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass

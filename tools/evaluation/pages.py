@@ -55,9 +55,7 @@ class Microscope(PageItem):
         batch = self.batch(context)
         model = context.classifiers[MODEL]
         mix, images = batch.mix(context.networks[MODEL], context.num_classes)
-        geometry, pairs = collect_pairs(
-            model, mix, images, bgr=is_bgr(context.dataset)
-        )
+        geometry, pairs = collect_pairs(model, mix, images, bgr=is_bgr(context.dataset))
         about = dict(
             describe_config(context.cfg, model),
             mixer='TokenCutMix',
