@@ -620,7 +620,8 @@ def test_fingerprints_know_the_default_objects_and_the_machine(
     annotations = tmp_path / 'data/coco/annotations'
     annotations.mkdir(parents=True)
     (annotations / 'instances_val2017.json').write_text('{}')
-    given = (run, monkeypatch, tmp_path / 'out', '--data', tmp_path / 'data')
+    given = (run, monkeypatch, tmp_path / 'out', '--overwrite')
+    given += ('--data', tmp_path / 'data')
     evaluate(*given)
     (tmp_path / 'data/VOCdevkit/VOC2012/SegmentationClass').mkdir(parents=True)
     evaluate(*given)
