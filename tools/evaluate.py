@@ -183,6 +183,7 @@ def evaluate_into(
     from mmtlalign.engine.precision import join_cpu_processes
     from tools.evaluation import report, run, suites
     from tools.evaluation.context import Context, Options
+    from tools.evaluation.objects import default_objects
     from tools.output import open_console
 
     if args.launcher != 'none':
@@ -207,7 +208,7 @@ def evaluate_into(
             seeds=tuple(args.seeds),
             severities=tuple(sorted(set(args.severities))),
             saliency=args.saliency,
-            objects=args.objects,
+            objects=args.objects or default_objects(Path(args.data)),
             pairs=args.pairs,
         ),
         batch_size=args.batch_size,
@@ -227,12 +228,17 @@ def evaluate_into(
     results = run.Results(
         out / 'results.json', header, args.resume, [item.name for item in suites.ITEMS]
     )
-    marks = {item.name: run.fingerprint(context, item) for item in suites.ITEMS}
+    marks = {
+        item.name: run.fingerprint(context, item)
+        for item in suites.ITEMS
+        if item.name in results.items
+    }
     for name in results.keep(marks):
         say(
             f'{name}: measured with another checkpoint, other data or options; left out'
         )
     failed = run.measure(context, items, results, say)
+    results.write()
     status = 1 if failed else 0
     if dist.is_main_process():
         for path in report.write(context, results):

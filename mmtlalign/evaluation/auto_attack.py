@@ -22,8 +22,6 @@ from mmtlalign.evaluation.attacks import checked_labels
 from mmtlalign.evaluation.pixel_model import check_images, evaluating
 
 STANDARD = ('apgd-ce', 'apgd-t', 'fab-t', 'square')
-# The values of RobustBench; normally trained networks have 0 % at both.
-EPSILONS = {'imagenet': 4 / 255, 'cifar': 8 / 255}
 TARGETS = 9  # target classes of the targeted attacks in the standard version
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.evaluation.draws import integer_seed
 
 # Mean top-1 error of AlexNet over the five severities, from AugMix's code.
 ALEXNET_ERRORS = dict(
@@ -62,7 +63,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
             pipelines carry BGR: convert before and after.
         name: One of :data:`CORRUPTIONS` or :data:`EXTRA_CORRUPTIONS`.
         severity: 1 to 5.
-        seed: 32 bits, see :func:`mmtlalign.evaluation.draws.integer_seed`.
+        seed: 32 bits, see :func:`corruption_seed`.
 
     Returns:
         An image of the same shape, uint8.
@@ -90,6 +91,11 @@ def corrupt(image: np.ndarray, name: str, severity: int, seed: int) -> np.ndarra
         return library.corrupt(image, severity, name, **options)
     finally:
         np.random.set_state(state)
+
+
+def corruption_seed(seed: int, name: str, severity: int, index: int) -> int:
+    """Return the seed of :func:`corrupt` for the image with this index."""
+    return integer_seed(seed, f'{name}/{severity}', index)
 
 
 def check_corruption(name: str, severity: int) -> None:

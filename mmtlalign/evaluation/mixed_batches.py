@@ -20,6 +20,7 @@ from mmtlalign.evaluation.microscope.collect import (
     restore_pixels,
 )
 from mmtlalign.evaluation.microscope.source import set_seeds
+from mmtlalign.evaluation.pictures import is_bgr
 from mmtlalign.evaluation.readers import output_of
 from mmtlalign.methods.guides import EMAAttention, guides_of
 from mmtlalign.methods.mixer import BatchMixer, from_batch_augment
@@ -43,6 +44,7 @@ class MixedBatch:
         samples: B data samples.
         skipped: Number of batches before it that were not mixed.
         known: Whether the augment records the mask; mmpretrain's own do not.
+        bgr: Whether the data preprocessor was given B, G, R.
     """
 
     mix: Mix
@@ -50,6 +52,7 @@ class MixedBatch:
     samples: list
     skipped: int
     known: bool
+    bgr: bool
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,10 @@ def mixed_batches(
         loader.pop(option, None)
     found = skipped = 0
     while found < count:
-        for data in Runner.build_dataloader(loader, seed=seed + found + skipped):
-            batch = _mixed(model, mixer, data, skipped)
+        built = Runner.build_dataloader(loader, seed=seed + found + skipped)
+        bgr = is_bgr(built.dataset)
+        for data in built:
+            batch = _mixed(model, mixer, data, skipped, bgr)
             if batch is None:
                 skipped += 1
                 if skipped >= UNMIXED:
@@ -155,7 +160,7 @@ def mixed_batches(
 
 @torch.no_grad()
 def _mixed(
-    model: nn.Module, mixer: BatchMixer, data: dict, skipped: int
+    model: nn.Module, mixer: BatchMixer, data: dict, skipped: int, bgr: bool
 ) -> MixedBatch | None:
     """Mix a batch of the loader; return None if no augment mixes it."""
     model.train()
@@ -168,7 +173,7 @@ def _mixed(
     known = bool((mix.mask > 0).any())
     if not known and torch.equal(mix.images, before):
         return None
-    return MixedBatch(mix, before, samples, skipped, known)
+    return MixedBatch(mix, before, samples, skipped, known, bgr)
 
 
 def describe_images(
@@ -187,8 +192,8 @@ def describe_images(
         UnsupportedError: ``traced`` is set, and the backbone cannot be traced.
     """
     mix = batch.mix
-    before = restore_pixels(model, batch.before)
-    after = restore_pixels(model, mix.images)
+    before = restore_pixels(model, batch.before, batch.bgr)
+    after = restore_pixels(model, mix.images, batch.bgr)
     masks = mix.mask[:, 0].float().expand(len(before), -1, -1).cpu().numpy()
     if isinstance(mix, TokenSwap):
         # MixToken mixes tokens in the network; show the corresponding pixels.

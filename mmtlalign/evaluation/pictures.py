@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmtlalign.errors import InputError
+from mmtlalign.evaluation.accuracy import NO_LABEL
 
 # Memory of one batch in a worker; an image has up to 75 corrupted versions.
 BATCH_BYTES = 64 * 2**20
-NO_LABEL = -1
 MOST_LABELS = 10  # of ImageNet ReaL, an image has up to 9
 
 Version = Callable[[np.ndarray, int], np.ndarray]
@@ -49,7 +49,7 @@ class Pictures(Dataset):
 
     Args:
         dataset: Returns dicts with ``inputs`` (3, H, W) uint8 and ``data_samples``.
-        bgr: Whether its channels are in OpenCV's order.
+        bgr: Whether its channels are in OpenCV's order, see :func:`is_bgr`.
         versions: Functions that compute a version of one image (H, W, 3) uint8 RGB,
             given also its index; they run in the workers.
     """
@@ -78,6 +78,23 @@ class Pictures(Dataset):
             arrays = [make(array.copy(), index) for make in self.versions]
             made = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
         return image, labels, index, made
+
+
+def is_bgr(dataset: Any) -> bool:
+    """Return whether a data set gives B, G, R, as OpenCV reads files.
+
+    mmpretrain's data sets that hold pixels instead of files, such as CIFAR, give R, G,
+    B.
+    """
+    if not hasattr(dataset, 'get_data_info') or not len(dataset):
+        return True
+    return 'img' not in dataset.get_data_info(0)
+
+
+def spread_indices(count: int, limit: int | None = None) -> list[int]:
+    """Return the indices of at most ``limit`` of ``count`` images, evenly spread."""
+    limit = min(limit or count, count)
+    return [place * count // limit for place in range(limit)]
 
 
 def to_float(images: Tensor) -> Tensor:

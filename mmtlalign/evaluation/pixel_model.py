@@ -90,13 +90,15 @@ class PixelModel(nn.Module):
             )
 
     @classmethod
-    def of(cls, model: nn.Module) -> 'PixelModel':
+    def of(cls, model: nn.Module, bgr: bool = True) -> 'PixelModel':
         """Wrap a classifier that stores how its images are normalised.
 
         Args:
             model: A classifier of mmpretrain or of this package (with a
                 ``data_preprocessor``, and ``mode='tensor'``), a timm model (with a
                 ``pretrained_cfg``), or any model with one of these attributes.
+            bgr: Whether a ``data_preprocessor`` is given images as B, G, R, as OpenCV
+                reads files. False for mmpretrain's CIFAR.
 
         Raises:
             InputError: It has no mean, so that the value of black is unknown.
@@ -106,7 +108,7 @@ class PixelModel(nn.Module):
         pre = getattr(model, 'data_preprocessor', None)
         stats = getattr(model, 'pretrained_cfg', None)
         if pre is not None:
-            return cls._of_mmpretrain(model, pre)
+            return cls._of_mmpretrain(model, pre, bgr)
         if stats is None:
             raise UnsupportedError(
                 f'{name} does not say how its images are normalised (no '
@@ -122,7 +124,7 @@ class PixelModel(nn.Module):
         return cls(model, mean, std, num_classes=getattr(model, 'num_classes', None))
 
     @classmethod
-    def _of_mmpretrain(cls, model: nn.Module, pre: Any) -> 'PixelModel':
+    def _of_mmpretrain(cls, model: nn.Module, pre: Any, bgr: bool) -> 'PixelModel':
         if getattr(pre, 'mean', None) is None or getattr(pre, 'std', None) is None:
             raise InputError(
                 f'The data_preprocessor of {type(model).__name__} has no mean and std, '
@@ -138,7 +140,7 @@ class PixelModel(nn.Module):
             model,
             pre.mean,
             pre.std,
-            bgr=not to_rgb,
+            bgr=bgr != to_rgb,
             backbone=inner,
             num_classes=next((c for c in classes if c), None),
         )

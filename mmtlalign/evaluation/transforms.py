@@ -12,8 +12,12 @@ import torch
 from mmcv.transforms import BaseTransform
 
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.corruptions import check_corruption, corrupt
-from mmtlalign.evaluation.draws import generator, integer_seed
+from mmtlalign.evaluation.corruptions import (
+    check_corruption,
+    corrupt,
+    corruption_seed,
+)
+from mmtlalign.evaluation.draws import generator
 from mmtlalign.evaluation.occlusion import (
     drop_patches,
     patch_count,
@@ -95,7 +99,7 @@ class Corrupt(PixelStep):
     def change(self, image: np.ndarray, index: int) -> np.ndarray:
         """Return the corrupted image."""
         step = -1 if self.channel_order == 'bgr' else 1
-        seed = integer_seed(self.seed, f'{self.name} {self.severity}', index)
+        seed = corruption_seed(self.seed, self.name, self.severity, index)
         rgb = np.ascontiguousarray(image[..., ::step])
         return corrupt(rgb, self.name, self.severity, seed)[..., ::step]
 

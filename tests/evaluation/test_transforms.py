@@ -9,8 +9,7 @@ from mmengine.runner import Runner
 
 from mmtlalign.datasets.imagenet_classes import subset_labels
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.corruptions import corrupt
-from mmtlalign.evaluation.draws import integer_seed
+from mmtlalign.evaluation.corruptions import corrupt, corruption_seed
 
 STEPS = {
     'noise': dict(type='mmtlalign.Corrupt', name='impulse_noise', severity=4),
@@ -43,12 +42,22 @@ def changed(step, index=0, image=None, **options):
 
 @pytest.mark.parametrize('name', ['saturate', 'brightness', 'gaussian_noise'])
 def test_pictures_of_a_pipeline_are_bgr(name):
-    rgb, seed = picture(), integer_seed(7, f'{name} 2', 5)
+    rgb, seed = picture(), corruption_seed(7, name, 2, 5)
     expected = corrupt(rgb, name, 2, seed)
     step = dict(type='mmtlalign.Corrupt', name=name, severity=2, seed=7)
     bgr = changed(step, 5, np.ascontiguousarray(rgb[..., ::-1]))
     np.testing.assert_array_equal(bgr[..., ::-1], expected)
     np.testing.assert_array_equal(changed(step, 5, channel_order='rgb'), expected)
+
+
+def test_a_step_draws_what_the_tool_draws():
+    from tools.evaluation.robustness import _corrupt
+
+    rgb = picture()
+    step = dict(type='mmtlalign.Corrupt', name='gaussian_noise', severity=2)
+    expected = _corrupt(rgb, 5, 'gaussian_noise', 2)
+    found = changed(step, 5, rgb, channel_order='rgb')
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_corrupted_sample_says_how():

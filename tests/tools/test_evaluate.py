@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -266,6 +267,42 @@ def test_differences_are_paired(whole):
     n = len(one)
     error = 100 * np.sqrt(sum(only) - (only[0] - only[1]) ** 2 / n) / n
     assert found['clean', '', 'difference'][2] == pytest.approx(error)
+
+
+@pytest.mark.parametrize(
+    'place, by, whole, word',
+    [
+        (1, 'mass', 0, 'dropped'),
+        (2, 'patches', 0, 'dropped'),
+        (2, 'mass', 1, 'kept'),
+    ],
+)
+def test_whole_images_lie_at_their_end_of_a_curve(place, by, whole, word):
+    from mmtlalign.evaluation.conditions import Predictions
+    from tools.evaluation import occlusion
+
+    def predictions(accuracy):
+        top = np.zeros((100, 1), int)
+        labels = (np.arange(100) >= round(100 * accuracy)).astype(int)[:, None]
+        return Predictions(top, *np.zeros((3, 100)), labels)
+
+    item = occlusion.ITEMS[place]
+    results = {('model', 'clean'): predictions(0.9)}
+    for ratio in occlusion.RATIOS:
+        for axis in ('patches', 'mass'):
+            name = f'{item.name} {axis} {ratio}'
+            results['model', name] = predictions(0.9 - 0.5 * abs(ratio - whole))
+    context = SimpleNamespace(
+        image_size=(224, 224), options=SimpleNamespace(saliency='self')
+    )
+    rows = [r for r in item.rows(context, results) if f'by {by}' in r.setting]
+    area, *rest = rows
+    assert area.metrics['area %'] == pytest.approx(67.5)
+    assert word in area.protocol['area']
+    for row in rest:
+        expected = 90 - 50 * abs(row.protocol['x'] - whole)
+        assert row.metrics['top-1 %'] == pytest.approx(expected)
+        assert row.protocol['x_label'].endswith(word)
 
 
 def test_a_network_does_not_differ_from_itself(run, monkeypatch, tmp_path):
@@ -537,6 +574,82 @@ def test_results_of_another_checkpoint_are_left_out(run, monkeypatch, tmp_path, 
     _, results = evaluate(run, monkeypatch, tmp_path, *given, checkpoint='b.pth')
     assert list(results['items']) == ['shuffle']
     assert 'clean: measured with another checkpoint' in capsys.readouterr().out
+
+
+def test_what_was_skipped_is_not_said_to_be_measured(
+    run, monkeypatch, tmp_path, capsys
+):
+    evaluate(run, monkeypatch, tmp_path, '--items', 'clean', 'imagenet-a')
+    given = ('--items', 'clean', '--resume')
+    _, results = evaluate(run, monkeypatch, tmp_path, *given)
+    assert list(results['items']) == ['clean']
+    assert 'measured with another' not in capsys.readouterr().out
+
+
+def test_results_of_another_normalisation_are_left_out(run, monkeypatch, tmp_path):
+    given = ('--items', 'clean')
+    _, before = evaluate(run, monkeypatch, tmp_path, *given)
+    more = ('--resume', '--cfg-options', 'data_preprocessor.mean=[10.0,200.0,30.0]')
+    _, after = evaluate(run, monkeypatch, tmp_path, *given, *more)
+    assert numbers(after) != numbers(before)
+
+
+def test_results_of_other_test_images_are_left_out(run, monkeypatch, tmp_path):
+    images = tmp_path / 'images'
+    shutil.copytree(run / 'images', images)
+    given = ('--items', 'clean', '--cfg-options', f'data_root={images}')
+    evaluate(run, monkeypatch, tmp_path / 'out', *given)
+    shutil.copy(images / 'class0/0.png', images / 'class0/1.png')
+    _, after = evaluate(run, monkeypatch, tmp_path / 'out', '--resume', *given)
+    assert after['items']['clean']['rows'][0]['n'] == 25
+
+
+def test_fingerprints_know_the_default_objects_and_the_machine(
+    run, monkeypatch, tmp_path
+):
+    from tools.evaluation import cost, suites
+    from tools.evaluation import run as runs
+
+    found = []
+
+    def measure(context, *given):
+        found.append({i.name: runs.fingerprint(context, i) for i in suites.ITEMS})
+        return []
+
+    monkeypatch.setattr(runs, 'measure', measure)
+    annotations = tmp_path / 'data/coco/annotations'
+    annotations.mkdir(parents=True)
+    (annotations / 'instances_val2017.json').write_text('{}')
+    given = (run, monkeypatch, tmp_path / 'out', '--overwrite')
+    given += ('--data', tmp_path / 'data')
+    evaluate(*given)
+    (tmp_path / 'data/VOCdevkit/VOC2012/SegmentationClass').mkdir(parents=True)
+    evaluate(*given)
+    (annotations.parents[1] / 'imagenet/val').mkdir(parents=True)
+    evaluate(*given)
+    monkeypatch.setattr(cost, 'processor', lambda: 'another')
+    evaluate(*given)
+    changes = [
+        {name for name in one if one[name] != two[name]}
+        for one, two in zip(found, found[1:])
+    ]
+    assert changes == [
+        {'jaccard', 'boxes', 'empty-box'},
+        {'imagenet-a', 'imagenet-r', 'imagenet-o', 'real'},
+        {'inference', 'training'},
+    ]
+
+
+def test_a_stamp_sees_every_folder(tmp_path):
+    from tools.evaluation.context import stamp
+
+    deep = tmp_path / 'fog/1/n01440764'
+    deep.mkdir(parents=True)
+    before = stamp(tmp_path)
+    assert stamp(tmp_path) == before
+    time.sleep(0.02)
+    (deep / 'a.JPEG').write_text('')
+    assert stamp(tmp_path) != before
 
 
 def test_a_missing_class_is_refused(run, monkeypatch, tmp_path):

@@ -3,11 +3,13 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from repository import tool
 
 from mmtlalign.datasets.imagenet_classes import (
@@ -198,3 +200,30 @@ def test_one_missing_class_stops_the_run(run, monkeypatch, tmp_path):
         assert not (tmp_path / 'results.json').exists()
     finally:
         (run / 'moved').rename(first)
+
+
+@pytest.mark.parametrize(
+    'name, setting, kind, arch, value',
+    [
+        ('imagenet-a', '', 'VisionTransformer', 'deit-tiny', 7.21),
+        ('imagenet-a', '', 'mmpretrain.SwinTransformer', 'small', 32.37),
+        ('imagenet-a', '', 'mmtlalign.CASwin', 'tiny', None),
+        ('imagenet-a', '', 'mmtlalign.LVViT', 'small', None),
+        ('imagenet-a', '', 'BEiTViT', 'base', None),
+        ('imagenet-a', 'clean', 'SwinTransformer', 'small', None),
+        ('v2', 'matched-frequency', 'SwinTransformer', 'base', 72.4),
+        ('v2', 'top-images', 'SwinTransformer', 'base', None),
+    ],
+)
+def test_published_values_are_of_the_same_network_and_set(
+    name, setting, kind, arch, value
+):
+    from tools.evaluation.rows import Row
+    from tools.evaluation.test_sets import ITEMS
+
+    backbone = dict(type=kind, arch=arch, patch_size=16)
+    cfg = Config(dict(model=dict(backbone=backbone)))
+    context = SimpleNamespace(cfg=cfg, image_size=(224, 224))
+    (item,) = [item for item in ITEMS if item.name == name]
+    (row,) = item.refer(context, [Row(name, setting, 'model', {'top-1 %': 1.0}, 1)])
+    assert (row.reference or {}).get('value') == value

@@ -18,6 +18,7 @@ from tools.experiments.jobs import (
     resume_point,
     set_aside,
 )
+from tools.experiments.measured import EMPTY, measured_by
 from tools.experiments.progress import RunProgress, last_metrics, read_scalars
 from tools.output import open_console
 
@@ -132,6 +133,22 @@ def test_last_metrics(tmp_path):
         last_metrics(tmp_path, names)
     write_scalars(tmp_path, {'mIoU': 1.0}, {'loss': 1.0, 'step': 5}, {'mIoU': 2.0})
     assert last_metrics(tmp_path, names) == dict(miou=2.0)
+
+
+@pytest.mark.parametrize(
+    'lines, expected',
+    [
+        ((EMPTY, 'Epoch(val) [2] coco/bbox_mAP: 0.4120'), 41.2),
+        (('Epoch(val) [1] coco/bbox_mAP: 0.4120', EMPTY), 0.0),
+        ((EMPTY,), 0.0),
+    ],
+)
+def test_no_objects_are_a_zero_only_in_the_last_evaluation(tmp_path, lines, expected):
+    columns = {'box AP': 'coco/bbox_mAP'}
+    job = Job('one', tmp_path, 'mark', columns=columns)
+    job.log.write_text('\n'.join(['', '$ train.py', *lines, '']))
+    write_scalars(tmp_path, {'coco/bbox_mAP': 0.412})
+    assert measured_by(job) == {'box AP': expected}
 
 
 class Terminal(io.StringIO):

@@ -12,6 +12,8 @@ from mmengine.registry import MODELS, init_default_scope
 from small_backbones import randomise
 from tiny_run import run_tool
 
+from tools.analysis_tools import networks
+
 SIZE = 16
 
 
@@ -83,6 +85,15 @@ def test_jitter_is_drawn_from_the_seed(measure, folder):
 def test_part_of_the_images(measure, folder):
     assert measure('FILE', folder, '--limit', 2)['images'] == 2
     assert measure('FILE', folder, '--limit', 9)['images'] == 5
+
+
+def test_part_of_the_images_is_of_all_folders(folder, monkeypatch):
+    monkeypatch.setattr(networks, 'normalised', lambda pictures, _: pictures)
+    files, _ = networks.read_images(str(folder), SIZE, None, 3)
+    # 0/0, 0/2, 0/4, 1/1, 1/3
+    assert [file[-7:] for file in files] == ['0/0.png', '0/2.png', '1/1.png']
+    everything, _ = networks.read_images(str(folder), SIZE, None)
+    assert len(everything) == 5
 
 
 def test_random_weights_are_the_control(measure, folder):

@@ -79,9 +79,10 @@ def test_plans_of_the_project_can_be_run(path, tmp_path):
 # ------------------------------------------------------------------------ suites
 
 
-def suite_plan(**changes):
+def suite_plan(seeds=(0, 1), **changes):
     task = Task('labels', suite=['labels'], items=['rmse'], arguments=['--pairs', '8'])
-    return small_plan(tasks=dict(labels=dataclasses.replace(task, **changes)))
+    tasks = dict(labels=dataclasses.replace(task, **changes))
+    return small_plan(tasks=tasks, seeds=seeds)
 
 
 def test_a_suite_evaluates_what_was_pretrained(tmp_path):
@@ -248,6 +249,14 @@ def test_other_settings_touch_what_depends_on_them_alone(tmp_path):
     assert {n: m for n, m in more.items() if n in plain and n != 'figures'} == {
         n: m for n, m in plain.items() if n != 'figures'
     }
+
+
+def test_other_numbers_of_processes_train_anew(tmp_path):
+    one, four, eight = (
+        marks(small_plan(processes=n), tmp_path / str(n)) for n in (1, 4, 8)
+    )
+    for name in one:
+        assert len({one[name], four[name], eight[name]}) == 3, name
 
 
 def test_the_backbone_comes_from_the_same_seed_and_start(tmp_path):
@@ -423,6 +432,31 @@ def test_an_export_that_was_deleted_is_made_again(tools, tmp_path):
     file.unlink()
     PlanRunner(small_plan(seeds=(0,)), tmp_path / 'runs').run()
     assert file.is_file()
+
+
+EVALUATE = """
+import json, pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])
+with open(out.parent / 'calls', 'a') as file:
+    print(out.name, file=file)
+row = dict(setting='', metrics={'RMSE %': 2.5})
+items = dict(rmse=dict(headline='', rows=[row]))
+(out / 'results.json').write_text(json.dumps(dict(items=items)))
+"""
+
+
+def test_other_columns_of_a_suite_need_no_new_measurement(tools, tmp_path):
+    (tools / 'evaluate.py').write_text(EVALUATE)
+    runs = tmp_path / 'runs'
+    for columns in ({'RMSE': 'rmse'}, {'difference': 'rmse'}):
+        runner = PlanRunner(suite_plan(seeds=(0,), metrics=columns), runs)
+        runner.run()
+        job = runner.jobs['labels-tlalign-seed0']
+        assert job.state['metrics'] == dict.fromkeys(columns, 2.5)
+    assert len((runs / 'calls').read_text().split()) == 2
+    (job.folder / 'results.json').unlink()
+    PlanRunner(suite_plan(seeds=(0,), metrics=columns), runs).run()
+    assert len((runs / 'calls').read_text().split()) == 3
 
 
 # ------------------------------------------------------------------------------ table

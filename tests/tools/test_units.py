@@ -482,6 +482,19 @@ def test_headlines_stand_in_the_first_table_and_are_drawn(tmp_path):
         draw_differences(dataclasses.replace(plan, headlines={}), units, path)
 
 
+def test_a_headline_may_be_missing_in_some_units(tmp_path):
+    titles = {'top-1 %': 'accuracy', 'corrupted %': 'corrupted'}
+    plan = unit_plan(tmp_path, headlines=titles)
+    units = [unit('cutmix', seed, 50.0) for seed in (0, 1)]
+    # Seed 0 has no tasks, and an item of seed 1 was skipped.
+    units[0]['metrics'] = {}
+    units[1]['not_measured'] = dict(corruptions='pip install it')
+    assert '| CutMix | 2 | 50.0† |' in lines_of(table_text(plan, units))
+    units += [unit('tlalign', 1, 50.0)]
+    units[2]['metrics']['corrupted %'] = 20.0
+    assert '| TL-Align† | 1 | 50.0 | 20.0 |' in lines_of(table_text(plan, units))
+
+
 def test_a_control_alone_has_no_differences(tmp_path):
     text = table_text(unit_plan(tmp_path), [unit('cutmix', 0, 50.0)])
     assert '| CutMix† | 1 | 50.0 |' in lines_of(text)

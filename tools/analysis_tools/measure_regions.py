@@ -92,6 +92,7 @@ def measure_images(args: argparse.Namespace) -> dict:
 
     from mmtlalign.evaluation.attention_maps import last_attention
     from mmtlalign.evaluation.frozen_features import frozen_features
+    from mmtlalign.evaluation.pictures import spread_indices
     from mmtlalign.evaluation.regions import attention_entropy
     from tools.analysis_tools.regions import (
         find_pairs,
@@ -109,7 +110,7 @@ def measure_images(args: argparse.Namespace) -> dict:
     model.to(get_device())
     size = args.size or cfg.model.backbone.get('img_size', 224)
     names = list_images(args.folder)
-    names = names[:: max(1, len(names) // (args.limit or len(names)))][: args.limit]
+    names = [names[index] for index in spread_indices(len(names), args.limit)]
     torch.manual_seed(args.seed)
     found, bits = [], []
     for start in range(0, len(names), args.batch):

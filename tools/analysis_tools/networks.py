@@ -13,6 +13,7 @@ from mmtlalign.engine.console import filter_known_warnings
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.cost import image_size
 from mmtlalign.evaluation.frozen_features import FrozenFeatures, frozen_features
+from mmtlalign.evaluation.pictures import spread_indices
 from tools.analysis_tools.regions import normalised, read_config, read_picture
 from tools.dataset_converters.label_maps.images import list_images
 
@@ -74,8 +75,8 @@ def read_images(
     """
     if Path(place).is_dir():
         names = list_images(place)
-        names = names[:: max(1, len(names) // (limit or len(names)))][:limit]
-        files = [f'{place}/{name}' for name in names]
+        chosen = spread_indices(len(names), limit)
+        files = [f'{place}/{names[index]}' for index in chosen]
     else:
         check_file(place, 'file')
         files = [place]

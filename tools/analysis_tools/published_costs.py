@@ -106,12 +106,16 @@ def kind_of(backbone: Mapping[str, Any]) -> str:
 
 def published(backbone: Mapping[str, Any], size: int) -> str:
     """Return the published counts of a backbone's config at a size; '' if none."""
-    given = dict(dict(window_size=7) | backbone, type=kind_of(backbone))
     for row in PUBLISHED:
-        same = all(given.get(key) == value for key, value in row.backbone.items())
-        if same and row.size == size:
+        if has_settings(backbone, row.backbone) and row.size == size:
             return row.macs
     return ''
+
+
+def has_settings(backbone: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Return whether a backbone's config has settings; the type without scope."""
+    given = dict(dict(window_size=7) | backbone, type=kind_of(backbone))
+    return all(given.get(key) == value for key, value in settings.items())
 
 
 def notes(backbone: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,12 +21,18 @@ from mmtlalign.compat.wrappers import unwrap_dataset
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.classifier import enter_scope, load_classifier
+from mmtlalign.evaluation.corruptions import SEVERITIES
 from mmtlalign.evaluation.part_files import PartFiles
-from mmtlalign.evaluation.pictures import Batch, Pictures, Version, make_loader
+from mmtlalign.evaluation.pictures import (
+    Batch,
+    Pictures,
+    Version,
+    is_bgr,
+    make_loader,
+    spread_indices,
+)
 from mmtlalign.evaluation.pixel_model import PixelModel
 from mmtlalign.validation.classes import check_checkpoint_classes, class_heads
-
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass
@@ -37,7 +44,7 @@ class Options:
         seeds: Seeds of random conditions, one draw each.
         severities: Severities of corruptions.
         saliency: ``'self'``, or an ``.npy`` file of stored maps.
-        objects: Data set with masks of objects; None for the one in the data folder.
+        objects: Data set with masks or boxes of objects; None for none.
         pairs: Number of mixed pairs of the suite ``labels``.
     """
 
@@ -76,6 +83,7 @@ class Context:
     batch_size: int = 64
     workers: int = 0
     descriptions: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, list | None] = field(default_factory=dict)
 
     @cached_property
     def device(self) -> torch.device:
@@ -105,8 +113,10 @@ class Context:
     @cached_property
     def networks(self) -> dict[str, PixelModel]:
         """Name to network that takes pixels."""
+        bgr = is_bgr(self.dataset)
         return {
-            n: PixelModel.of(m).to(self.device) for n, m in self.classifiers.items()
+            name: PixelModel.of(model, bgr).to(self.device)
+            for name, model in self.classifiers.items()
         }
 
     @cached_property
@@ -181,7 +191,7 @@ class Context:
 
     def pictures(self, dataset: Any, versions: tuple[Version, ...] = ()) -> Pictures:
         """Return the images of a data set before normalisation."""
-        return Pictures(dataset, bgr=True, versions=versions)
+        return Pictures(dataset, is_bgr(dataset), versions)
 
     def loader(self, dataset: Any, indices: Sequence[int]) -> DataLoader:
         """Return a loader of images in this order."""
@@ -195,9 +205,7 @@ class Context:
             count: Number of images of the data set.
             limit: Most images. Defaults to None: the limit of the command.
         """
-        limit = limit or self.options.limit or count
-        limit = min(limit, count)
-        return [place * count // limit for place in range(limit)]
+        return spread_indices(count, limit or self.options.limit)
 
     def parts(self, name: str, *given: Any) -> PartFiles:
         """Return the files of one measurement, named by all that it depends on.
@@ -215,7 +223,9 @@ class Context:
         """All that every result depends on."""
         return dict(
             model=self.cfg.model,
+            data_preprocessor=self.cfg.get('data_preprocessor'),
             test=self.cfg.get('test_dataloader') or self.cfg.get('val_dataloader'),
+            images=digest_of(self.dataset),
             checkpoints={n: sha256(f) for n, f in self.checkpoints.items()},
             weights=self.weights,
             data=str(self.data),
@@ -225,7 +235,13 @@ class Context:
         """Return some of the options, with stamps that show if their files changed."""
         values = {name: getattr(self.options, name) for name in sorted(names)}
         files = [value for value in values.values() if isinstance(value, str)]
-        return dict(values, files=[stamp(file) for file in files])
+        return dict(values, files=[self.stamp(file) for file in files])
+
+    def stamp(self, path: str) -> list | None:
+        """Return the :func:`stamp` of a file or folder when it was first looked at."""
+        if path not in self.stamps:
+            self.stamps[path] = stamp(path)
+        return self.stamps[path]
 
     def own_share(self, places: Sequence[int], done: Collection[int]) -> list[int]:
         """Return the places that this process still has to measure.
@@ -239,16 +255,28 @@ class Context:
 def stamp(path: str | Path) -> list | None:
     """Return a value that changes when a file, or a folder, changes; None without it.
 
-    For a folder it has the modification times of the folder and its subfolders: files
-    that are added, removed or replaced are noticed, but not files written in place.
+    For a folder it has the modification times of all folders inside: files that are
+    added, removed or replaced are noticed, but not files written in place.
     """
     path = Path(path)
     if not path.exists():
         return None
-    state = path.stat()
-    inside = sorted(one for one in path.iterdir()) if path.is_dir() else []
-    times = [[one.name, one.stat().st_mtime] for one in inside if one.is_dir()]
-    return [str(path), state.st_size, state.st_mtime, times]
+    state, times = path.stat(), hashlib.sha256()
+    for folder, inside, _ in os.walk(path, followlinks=True):
+        inside.sort()
+        times.update(f'{folder} {os.stat(folder).st_mtime_ns}\n'.encode())
+    return [str(path), state.st_size, state.st_mtime, times.hexdigest()]
+
+
+def digest_of(dataset: Any) -> str:
+    """Return a digest of the number of images of a data set, their files and labels."""
+    digest = hashlib.sha256(str(len(dataset)).encode())
+    if hasattr(dataset, 'get_data_info'):
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            line = f'{info.get("img_path")} {info.get("gt_label")}\n'
+            digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def sha256(path: str | None) -> str | None:

@@ -17,6 +17,7 @@ from tools.analysis_tools.published_costs import NOTES, notes, published
 from tools.evaluation.context import Context
 from tools.evaluation.items import MeasuredItem
 from tools.evaluation.rows import MODEL, Row
+from tools.machine import processor
 
 SUITE = 'cost'
 BATCH = 8
@@ -81,6 +82,11 @@ class Speed(MeasuredItem):
         if self.name == 'training' and context.cfg.get('optim_wrapper') is None:
             return 'the config has no optim_wrapper'
         return None
+
+    def stamps(self, context: Context) -> list:
+        """Return the machine and its settings."""
+        setting = describe_setting(BATCH, str(context.device), None)
+        return [setting, processor()]
 
     def measure(self, context: Context) -> list[Row]:
         """Return the median over the steps."""

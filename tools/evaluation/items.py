@@ -31,8 +31,8 @@ class Item:
     headline: str | None = ''
     options: tuple[str, ...] = ('limit',)
 
-    def files(self, context: Context) -> list:
-        """Return stamps of the data that it uses besides those of the config."""
+    def stamps(self, context: Context) -> list:
+        """Return what else its numbers depend on, such as stamps of further data."""
         return []
 
     def missing(self, context: Context) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 from mmtlalign.errors import InputError
 from tools.evaluation.context import Context
 
-COCO = ('coco/annotations/instances_val2017.json', 'coco/val2017')
+COCO = 'coco/annotations/instances_val2017.json'
 VOC = 'VOCdevkit/VOC2012'
 PACK = dict(
     type='PackInputs', algorithm_keys=('gt_seg_map', 'object_mask', 'object_boxes')
@@ -15,23 +15,25 @@ PACK_BOXES = dict(type='PackInputs', algorithm_keys=('object_boxes',))
 BOXES = 'mmtlalign.BoxedObjects'
 
 
-def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
-    """Return the config of a data set with objects, or None and what to do.
+def default_objects(data: Path) -> str | None:
+    """Return VOC 2012 or COCO in the data folder, or None if there is neither."""
+    found = (data / VOC, data / COCO)
+    return next((str(path) for path in found if path.exists()), None)
 
-    It is the one that ``--objects`` names, or VOC 2012 or COCO in the data folder. Data
-    with boxes only have the type :data:`BOXES`.
+
+def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
+    """Return the config of the data set with objects, or None and what to do.
+
+    Data with boxes only have the type :data:`BOXES`.
 
     Raises:
-        InputError: ``--objects`` names neither.
+        InputError: ``--objects`` names no such data.
     """
     named = context.options.objects
     if named is not None:
         return _config_of(context, Path(named)), named
-    for path in (context.data / VOC, context.data / COCO[0]):
-        if path.exists():
-            return _config_of(context, path), str(path)
     return None, (
-        f'neither {context.data / VOC} nor {context.data / COCO[0]} exists; name '
+        f'neither {context.data / VOC} nor {context.data / COCO} exists; name '
         'another with --objects'
     )
 

@@ -24,6 +24,7 @@ SUITE = 'occlusion'
 MOST_CELLS = 14  # per side, as for ViT at 224 pixels
 RATIOS = tuple(number / 10 for number in range(1, 10))
 SOURCE = 'Naseer et al., NeurIPS 2021, section 3'
+DROPPED = 'share dropped'
 
 
 def patch_grid(size: tuple[int, int]) -> tuple[int, int]:
@@ -105,15 +106,23 @@ class SalientDrop(ConditionItem):
         """Return both curves: over the share of patches, and of attention mass."""
         rows = []
         source = context.options.saliency
-        for by in ('patches', 'mass'):
+        # Dropping the least attended patches keeps the given share of the mass.
+        mass = f'share of attention mass {"dropped" if self.salient else "kept"}'
+        for by, x_label in (('patches', DROPPED), ('mass', mass)):
             curve = {r: [f'{self.name} {by} {r}'] for r in RATIOS}
-            own = curve_rows(self.name, f'by {by}', curve, results, context)
+            own = curve_rows(
+                self.name,
+                f'by {by}',
+                curve,
+                results,
+                context,
+                x_label=x_label,
+                whole=int(by == 'mass' and not self.salient),
+            )
             for row in own:
                 row.protocol['saliency'] = source
                 if by == 'mass':
-                    row.protocol['mass'] = 'share of attention mass ' + (
-                        'dropped' if self.salient else 'kept'
-                    )
+                    row.protocol['mass'] = mass
                 if source == 'self':
                     row.notes = [
                         'Each network drops what it attends to itself: not for ranking '
@@ -175,20 +184,31 @@ def curve_rows(
     results: Results,
     context: Context,
     seeds: Sequence[int] = (),
+    x_label: str = DROPPED,
+    whole: int = 0,
 ) -> list[Row]:
-    """Return the area under the curve, then the accuracy at each ratio."""
+    """Return the area under the curve, then the accuracy at each ratio.
+
+    Args:
+        item: Name of the item.
+        curve: Name of the curve.
+        draws: Ratio to conditions.
+        results: Predictions.
+        context: Networks and images.
+        seeds: Seeds of the draws.
+        x_label: What the ratios are a share of.
+        whole: Ratio at which images are whole: 1 if it is a share that is kept.
+    """
     grid = patch_grid(context.image_size)
     protocol = dict(
         source=SOURCE,
         grid=f'{grid[0]}x{grid[1]}',
         fill='black, before normalisation',
-        x_label=f'share {"of attention mass" if "mass" in curve else "dropped"}',
+        x_label=x_label,
         curve=curve,
     )
-    clean = accuracy_rows(
-        item, f'{curve} 0', results, ['clean'], protocol=dict(protocol, x=0.0)
-    )
-    rows = list(clean)
+    given = dict(protocol, x=float(whole))
+    rows = accuracy_rows(item, f'{curve} {whole}', results, ['clean'], protocol=given)
     for ratio, names in draws.items():
         given = dict(protocol, x=ratio)
         title = f'{curve} {ratio}'
@@ -196,7 +216,7 @@ def curve_rows(
     areas = []
     for network in dict.fromkeys(row.network for row in rows):
         own = [row for row in rows if row.network == network]
-        points = [(r.protocol['x'], r.metrics['top-1 %']) for r in own]
+        points = sorted((r.protocol['x'], r.metrics['top-1 %']) for r in own)
         area = occlusion.area_under_curve(*zip(*points))
         areas.append(
             Row(
@@ -205,7 +225,7 @@ def curve_rows(
                 network,
                 {'area %': area},
                 own[0].n,
-                protocol={'area': 'mean height over the losses, by trapezoids'},
+                protocol={'area': f'mean height over the {x_label}, by trapezoids'},
             )
         )
     return areas + rows

@@ -10,6 +10,7 @@ from mmtlalign.evaluation.microscope import (
 )
 from mmtlalign.evaluation.microscope.source import known_classes
 from mmtlalign.evaluation.mix_analysis import analyse_mix
+from mmtlalign.evaluation.pictures import is_bgr
 from tools.analysis_tools.share_figure import ShareRow, draw_shares
 from tools.evaluation.context import Context
 from tools.evaluation.labels import LabelItem, patch_side
@@ -54,7 +55,7 @@ class Microscope(PageItem):
         batch = self.batch(context)
         model = context.classifiers[MODEL]
         mix, images = batch.mix(context.networks[MODEL], context.num_classes)
-        geometry, pairs = collect_pairs(model, mix, images)
+        geometry, pairs = collect_pairs(model, mix, images, bgr=is_bgr(context.dataset))
         about = dict(
             describe_config(context.cfg, model),
             mixer='TokenCutMix',

@@ -8,7 +8,6 @@ import numpy as np
 
 from mmtlalign.evaluation import calibration, corruptions
 from mmtlalign.evaluation.conditions import Condition
-from mmtlalign.evaluation.draws import integer_seed
 from tools.evaluation.context import Context
 from tools.evaluation.items import ConditionItem
 from tools.evaluation.rows import Results, Row, accuracy_rows, mean_rows
@@ -145,7 +144,7 @@ class Corruptions(ConditionItem):
 
 
 def _corrupt(image: np.ndarray, index: int, name: str, severity: int) -> np.ndarray:
-    seed = integer_seed(0, f'{name}/{severity}', index)
+    seed = corruptions.corruption_seed(0, name, severity, index)
     return corruptions.corrupt(image, name, severity, seed)
 
 

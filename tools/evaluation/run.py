@@ -48,19 +48,18 @@ class Results:
         return kept.get('fingerprint') == fingerprint and not kept.get('skipped')
 
     def keep(self, fingerprints: dict[str, str]) -> list[str]:
-        """Drop rows of other checkpoints, data or options, and return their items.
+        """Drop all that was skipped, or measured otherwise; return names of the latter.
 
         Args:
             fingerprints: Fingerprint of every item as it would be measured now.
         """
-        other = [
-            name
-            for name, item in self.items.items()
-            if item['skipped'] or item['fingerprint'] != fingerprints.get(name)
-        ]
-        for name in other:
-            del self.items[name]
-        return other
+        measured = {n: item for n, item in self.items.items() if not item['skipped']}
+        self.items = {
+            name: item
+            for name, item in measured.items()
+            if item['fingerprint'] == fingerprints.get(name)
+        }
+        return [name for name in measured if name not in self.items]
 
     def put(
         self,
@@ -240,7 +239,7 @@ def fingerprint(context: Context, item: Item) -> str:
     settings = [
         context.fingerprint,
         context.chosen(item.options),
-        item.files(context),
+        item.stamps(context),
         item.name,
     ]
     text = json.dumps(settings, default=str, sort_keys=True)

@@ -7,18 +7,19 @@ import numpy as np
 from mmengine import dist
 
 from mmtlalign.datasets.imagenet_classes import subset_indices
+from mmtlalign.datasets.imagenet_variants import V2_VARIANTS
 from mmtlalign.evaluation import calibration
 from mmtlalign.evaluation.conditions import CLEAN, Predictions, predict
 from mmtlalign.evaluation.corruptions import CORRUPTIONS, corruption_errors
 from mmtlalign.evaluation.out_of_distribution import detect_unknown
-from tools.evaluation.context import Context, stamp
+from tools.analysis_tools.published_costs import has_settings
+from tools.evaluation.context import Context
 from tools.evaluation.items import MeasuredItem
 from tools.evaluation.rows import Results, Row, accuracy_rows
 from tools.output import track
 
 SUITE = 'robustness'
 CLASSES = 1000
-V2_VARIANTS = ('matched-frequency', 'threshold0.7', 'top-images')
 # Top-1 in percent on (A, R, V2, ReaL, Sketch); crop 0.9, bicubic.
 TIMM = "timm's result tables of 2026-08-08, with timm's weights, crop 0.9 bicubic"
 PUBLISHED = {
@@ -29,7 +30,23 @@ PUBLISHED = {
     'swin-small': (32.37, 45.11, 71.75, 87.69, 32.35),
     'swin-base': (35.77, 46.50, 72.40, 87.87, 32.64),
 }
-SETS = ('imagenet-a', 'imagenet-r', 'v2', 'real', 'sketch')
+SIZES = ('tiny', 'small', 'base')
+# Their networks, for images of 224 pixels.
+NETWORKS = {
+    f'deit-{size}': dict(type='VisionTransformer', arch=f'deit-{size}', patch_size=16)
+    for size in SIZES
+} | {
+    f'swin-{size}': dict(type='SwinTransformer', arch=size, window_size=7)
+    for size in SIZES
+}
+# Item to the setting of the published value, in the order of the values.
+SETS = {
+    'imagenet-a': '',
+    'imagenet-r': '',
+    'v2': V2_VARIANTS[0],
+    'real': '',
+    'sketch': '',
+}
 
 
 class TestSet(MeasuredItem):
@@ -68,9 +85,10 @@ class TestSet(MeasuredItem):
         sets = [context.build(one) for one in self.sets(context).values()]
         return sum(len(context.indices(len(one))) for one in sets)
 
-    def files(self, context: Context) -> list:
-        """Return stamps that show whether the data of the set have changed."""
-        return [stamp(context.data / self.folder)]
+    def stamps(self, context: Context) -> list:
+        """Return stamps that show whether the data of the sets have changed."""
+        roots = {one['data_root']: None for one in self.sets(context).values()}
+        return [context.stamp(root) for root in roots]
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
         """Return the configs of the data sets, by name."""
@@ -94,7 +112,7 @@ class TestSet(MeasuredItem):
         """Return the predictions of every network on one data set."""
         dataset = context.build(settings)
         indices = context.indices(len(dataset))
-        given = (settings, indices, self.files(context))
+        given = (settings, indices, self.stamps(context))
         parts = context.parts(f'{self.name}-{name}'.rstrip('-'), *given)
         own = context.own_share(indices, parts.saved_indices())
         with track(f'{self.name} {name}', len(own)) as count:
@@ -117,13 +135,13 @@ class TestSet(MeasuredItem):
         }
 
     def refer(self, context: Context, rows: list[Row]) -> list[Row]:
-        """Add the published value of this kind of network, if there is one."""
+        """Add the published value of this network, if there is one."""
         backbone = context.cfg.model.backbone
-        arch = str(backbone.get('arch', ''))
-        kind = arch if arch.startswith('deit') else f'swin-{arch}'
-        if kind in PUBLISHED and self.name in SETS and rows:
-            value = PUBLISHED[kind][SETS.index(self.name)]
-            rows[0].reference = dict(value=value, source=f'{kind}: {TIMM}')
+        kinds = [k for k, own in NETWORKS.items() if has_settings(backbone, own)]
+        places = [row for row in rows if row.setting == SETS.get(self.name)]
+        if kinds and places and context.image_size == (224, 224):
+            value = dict(zip(SETS, PUBLISHED[kinds[0]]))[self.name]
+            places[0].reference = dict(value=value, source=f'{kinds[0]}: {TIMM}')
         return rows
 
 

@@ -9,6 +9,8 @@ from tools.experiments.progress import last_metrics
 
 # What an evaluation writes into its folder.
 RESULTS = 'results.json'
+# What mmdet logs instead of metrics.
+EMPTY = 'The testing results of the whole dataset is empty'
 
 
 def headlines(path: Path, columns: Mapping[str, str] | None = None) -> dict[str, float]:
@@ -50,7 +52,9 @@ def measured_by(job: Job) -> Mapping[str, float]:
     was found at all, which is an average precision of 0.
     """
     newest = job.log.read_text(errors='replace').rsplit('\n$ ', 1)[-1]
-    if 'The testing results of the whole dataset is empty' in newest:
+    # A run evaluates several times, and the last time counts.
+    measured = max((newest.rfind(f'{n}: ') for n in job.columns.values()), default=-1)
+    if newest.rfind(EMPTY) > measured:
         return dict.fromkeys(job.columns, 0.0)
     found = last_metrics(job.folder, job.columns)
     scale = {c: 100 if job.columns[c].startswith('coco/') else 1 for c in found}

@@ -85,9 +85,13 @@ class PlanJobs:
         cfg.merge_from_dict({'randomness.seed': seed})
         loop = cfg.train_cfg
         name = f'{task}-{start}-seed{seed}'
+        given = [name, cfg.to_dict(), plan.arguments, plan.before, plan.data]
+        # The batch size is that of a process. One adds nothing, so that runs that were
+        # begun before processes counted go on.
+        given += [plan.processes] if plan.processes > 1 else []
         return self.job(
             name,
-            fingerprint(name, cfg.to_dict(), plan.arguments, plan.before, plan.data),
+            fingerprint(*given),
             task=task,
             start=start,
             seed=seed,

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.io import read_tensors
 from mmtlalign.engine.console import import_host
+from mmtlalign.evaluation.pictures import is_bgr
 from mmtlalign.mixing.token_mix import TokenCutMix
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace
@@ -71,9 +72,9 @@ def draw_run_shares(
     cfg: Config, model: torch.nn.Module, path: Path, count: int = 6
 ) -> None:
     """Mix ``count`` validation images as in training, and draw their shares."""
-    batch, _ = validation_batch(cfg, count)
+    batch, dataset = validation_batch(cfg, count)
     pictures = torch.stack(list(batch['inputs'])).permute(0, 2, 3, 1).numpy()
-    if cfg.model.data_preprocessor.get('to_rgb'):
+    if is_bgr(dataset):
         pictures = pictures[..., ::-1]
     batch = model.data_preprocessor(batch, False)
     images = batch['inputs']

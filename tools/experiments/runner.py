@@ -123,17 +123,23 @@ class PlanRunner:
             command = self.command_of(job)
             source = self.digests.get(self.plan.kind_of(job.task), '')
             job.run(command, self.env, self.check_stopped, self.forked, source)
+        # The columns of a suite may be others than when it ran.
+        if not kept or self.is_suite(job):
             job.finish(self.measured(job))
         time = timedelta(seconds=int(job.state['seconds']))
         metrics = [f'{name} {v:.1f}' for name, v in job.state['metrics'].items()]
         line = f'{self.title(job)}  {time}   {"   ".join(metrics)}'
         return line.rstrip() + ('   (kept)' if kept else '')
 
+    def is_suite(self, job: Job) -> bool:
+        """Return whether a job evaluates a classifier."""
+        return job.task in self.plan.tasks and bool(self.plan.tasks[job.task].suite)
+
     def measured(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job, by column."""
-        task = self.plan.tasks.get(job.task)
-        if task and task.suite:
-            return headlines(job.folder / RESULTS, task.metrics)
+        if self.is_suite(job):
+            metrics = self.plan.tasks[job.task].metrics
+            return headlines(job.folder / RESULTS, metrics)
         return measured_by(job) if job.columns else {}
 
     def is_done(self, job: Job) -> bool:
@@ -144,7 +150,7 @@ class PlanRunner:
             return last_checkpoint(job.folder) is not None
         if job.task == EXPORT:
             return self.listing.backbone_file(job.start, job.seed).is_file()
-        return True
+        return not self.is_suite(job) or (job.folder / RESULTS).is_file()
 
     def command_of(self, job: Job) -> list:
         """Return program and arguments of a job that is about to run."""
@@ -158,8 +164,8 @@ class PlanRunner:
             tool = [sys.executable, self.tools / 'model_converters/export_backbone.py']
             return [*tool, last_checkpoint(run), out, '--weights', self.plan.weights]
         options = [f'{key}={value}' for key, value in job.options.items()]
-        task = self.plan.tasks.get(job.task)
-        if task and task.suite:
+        if self.is_suite(job):
+            task = self.plan.tasks[job.task]
             run = self.work_dir / f'{PRETRAIN}-{job.start}-seed{job.seed}'
             tool = [sys.executable, self.tools / 'evaluate.py']
             file = last_checkpoint(run)

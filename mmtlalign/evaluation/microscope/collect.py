@@ -41,6 +41,7 @@ def collect_pairs(
     mix: Mix,
     images: Tensor,
     samples: Sequence | None = None,
+    bgr: bool = True,
 ) -> tuple[Geometry, list[Pair]]:
     """Collect the traced labels of a mixed batch, one pair per image.
 
@@ -51,6 +52,8 @@ def collect_pairs(
         mix: The mixed batch, normalised.
         images: The same images before mixing (B, 3, H, W), normalised.
         samples: B data samples, for names of files and label maps. Defaults to None.
+        bgr: Whether the data preprocessor was given B, G, R, see
+            :func:`mmtlalign.evaluation.pictures.is_bgr`. Defaults to True.
 
     Returns:
         The geometry of the tokens, and B pairs.
@@ -108,8 +111,8 @@ def collect_pairs(
         None if share is None else _transmix(head, mix, share)
         for share in (None, *every.by_layer)
     ]
-    pictures = restore_pixels(model, images)
-    mixed = restore_pixels(model, mix.images)
+    pictures = restore_pixels(model, images, bgr)
+    mixed = restore_pixels(model, mix.images, bgr)
     masks = mix.mask[:, 0].float().cpu().numpy()
     best = scores.softmax(dim=-1).topk(min(BEST, scores.shape[1]))
     pairs = []
@@ -147,15 +150,24 @@ def class_scores(model: nn.Module, images: Tensor) -> Tensor:
     return model(images).float()
 
 
-def restore_pixels(model: nn.Module, images: Tensor) -> np.ndarray:
-    """Return normalised images (B, 3, H, W) as pictures (B, H, W, 3), uint8, RGB."""
+def restore_pixels(model: nn.Module, images: Tensor, bgr: bool = True) -> np.ndarray:
+    """Return normalised images as pictures.
+
+    Args:
+        model: A classifier of mmpretrain, or of timm.
+        images: (B, 3, H, W).
+        bgr: Whether its data preprocessor was given B, G, R.
+
+    Returns:
+        (B, H, W, 3), uint8, RGB.
+    """
     pre = getattr(model, 'data_preprocessor', None)
     if pre is not None:
         mean, std = getattr(pre, 'mean', None), getattr(pre, 'std', None)
         # Without normalisation the images are pixels already.
         mean = 0.0 if mean is None else mean.to(images)
         std = 1.0 if std is None else std.to(images)
-        swapped = not getattr(pre, 'to_rgb', False)
+        swapped = bgr != getattr(pre, 'to_rgb', False)
     else:
         config = getattr(model, 'pretrained_cfg', None) or {}
         mean, std = (

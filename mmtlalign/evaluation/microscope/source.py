@@ -20,6 +20,7 @@ from mmtlalign.evaluation.microscope.collect import (
     collect_pairs,
 )
 from mmtlalign.evaluation.microscope.records import Geometry, Pair
+from mmtlalign.evaluation.pictures import is_bgr
 from mmtlalign.methods.mixer import BatchMixer
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.modes import eval_mode
@@ -60,6 +61,7 @@ def make_pairs(
     total = len(dataset)
     if total < 2:
         raise InputError(f'{total} image(s): a pair needs two; name more images.')
+    bgr = is_bgr(dataset)
     order = np.random.default_rng(seed).permutation(total)
     geometry, pairs, sizes = None, [], set()
     with own_draws(), eval_mode(model):
@@ -79,7 +81,7 @@ def make_pairs(
             data = model.data_preprocessor(batch, False)
             images, samples = data['inputs'], data['data_samples']
             mix = draw_mix(model, images, couple_labels(model, images, samples))
-            geometry, both = collect_pairs(model, mix, images, samples)
+            geometry, both = collect_pairs(model, mix, images, samples, bgr)
             pairs += both
     assert geometry is not None
     return geometry, pairs[:count]
