@@ -79,9 +79,9 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     if args.resume and args.resume != 'auto':
         cfg.resume, cfg.load_from = True, args.resume
     elif args.resume:
-        from mmtlalign.engine.run_folder import is_first_process, written_checkpoints
+        from mmtlalign.engine.run_folder import has_checkpoints, is_first_process
 
-        cfg.resume = bool(written_checkpoints(cfg.work_dir))
+        cfg.resume = has_checkpoints(cfg.work_dir)
         if cfg.resume:
             cfg.load_from = None
         elif is_first_process(args.launcher):

@@ -165,6 +165,11 @@ def written_checkpoints(folder: str | Path) -> list[Path]:
     return found or ([last] if last else [])
 
 
+def has_checkpoints(folder: str | Path) -> bool:
+    """Return whether a run has written checkpoints there, even if they are gone."""
+    return bool(checkpoints_in(folder)) or _pointed_to(folder) is not None
+
+
 def _number(path: Path) -> int:
     """Return 200 for iter_200.pth; -1 for a name of another form."""
     match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
