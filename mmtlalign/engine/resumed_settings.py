@@ -36,6 +36,7 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
             other parameters; the schedulers are others; or the run has no ``EMAHook``,
             and that of the checkpoint had one.
     """
+    _check_average(runner, content, path)
     saved = (content.get('optimizer') or {}).get('param_groups')
     wrapper = runner.optim_wrapper
     if saved is None or not isinstance(wrapper, OptimWrapper):
@@ -54,7 +55,6 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
             'load_from instead of --resume'
         )
     _check_optimizer(runner, saved, groups, content, path)
-    _check_average(runner, content, path)
     _check_kinds(runner, content, path)
     changed = [*_group_changes(saved, groups), *_schedule_changes(runner, content)]
     if changed:
