@@ -39,6 +39,7 @@ from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     convolved,
     register_attention,
     register_backbone,
@@ -289,12 +290,7 @@ class PVT(BaseBackbone):
 def _output(backbone: nn.Module) -> str:
     if backbone.out_type in ('cls_token', 'raw'):
         return 'class'
-    last = backbone.num_stages - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={backbone.out_indices}: labels are traced to the last '
-            f'stage, so the last output must be stage {last}; leave out_indices out.'
-        )
+    check_last_output(backbone.out_indices, backbone.num_stages - 1)
     return 'mean'
 
 

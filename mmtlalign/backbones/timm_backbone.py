@@ -16,7 +16,11 @@ from mmtlalign.compat.network import check_timm_download
 from mmtlalign.errors import InputError
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.adapters.mmpretrain_timm import wrapper_spec
-from mmtlalign.tracing.support import backbone_spec, register_backbone
+from mmtlalign.tracing.support import (
+    backbone_spec,
+    check_last_output,
+    register_backbone,
+)
 
 OUT_TYPES = ('cls_token', 'avg_featmap', 'featmap', 'raw')
 _POOLINGS = {'cls_token': 'token', 'avg_featmap': 'avg'}
@@ -299,12 +303,7 @@ def _output(backbone: nn.Module) -> str:
         )
     if backbone.out_type != 'featmap':
         return inner.output(backbone.timm_model)
-    last = len(backbone.timm_model.feature_info) - 1
-    if backbone.out_indices[-1] != last:
-        raise InputError(
-            f'out_indices={backbone.out_indices}: labels are traced to the last layer, '
-            f'so the last output must be {last}; leave out_indices out.'
-        )
+    check_last_output(backbone.out_indices, len(backbone.timm_model.feature_info) - 1)
     return 'mean'
 
 

@@ -20,7 +20,7 @@ from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid
 
-MAPS = ('class', 'columns', 'chain')
+MAPS = ('cls', 'received', 'rollout')
 
 
 def attention_map(
@@ -31,13 +31,13 @@ def attention_map(
     Args:
         model: Backbone or classifier that can be traced, in eval mode.
         images: Normalised (B, 3, height, width).
-        which: ``'class'``: the class token's row, for each head. ``'columns'``: the
+        which: ``'cls'``: the class token's row, for each head. ``'received'``: the
             mean over the queries, for networks without class token (a rule of ours).
-            ``'chain'``: the share of each token of the first grid in the output, by the
-            product of ``(I + A) / 2`` over all layers, as a single head; this is
+            ``'rollout'``: the share of each token of the first grid in the output, by
+            the product of ``(I + A) / 2`` over all layers, as a single head; this is
             attention rollout, and the weights by which TL-Align averages the box.
-            ``'auto'``: ``'class'`` if there is a class token, else ``'columns'``.
-        layer: Index of the attention, negative from the end; ``'chain'`` uses all.
+            ``'auto'``: ``'cls'`` if there is a class token, else ``'received'``.
+        layer: Index of the attention, negative from the end; ``'rollout'`` uses all.
 
     Raises:
         UnsupportedError: The backbone cannot be traced.
@@ -48,13 +48,13 @@ def attention_map(
         raise InputError(
             f"which={which!r}: choose 'auto', {', '.join(map(repr, MAPS))}."
         )
-    if which == 'chain':
+    if which == 'rollout':
         last = accumulated_presence(model, images)[-1]
         return last.output_row[:, last.prefix :].unflatten(1, last.grid)[:, None]
     (attention,) = read_attention(model, images, [layer])
     if which == 'auto':
         return attention.maps()
-    return attention.class_map() if which == 'class' else attention.column_map()
+    return attention.class_map() if which == 'cls' else attention.column_map()
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class LayerAttention:
         if not 0 <= token < self.prefix:
             raise InputError(
                 f'This attention has {self.prefix} special tokens, so there is no '
-                f"special token {token}: use the map 'columns' or 'chain', which need "
-                'no class token.'
+                f"special token {token}: use the map 'received' or 'rollout', which "
+                'need no class token.'
             )
         return self._image_keys(self.weights[:, :, token]).unflatten(-1, self.grid)
 
@@ -113,7 +113,7 @@ class LayerAttention:
             if not queries.shape[2]:
                 raise InputError(
                     'In this attention only the class token is a query, so there are '
-                    "no columns to average over image tokens: use the map 'class'."
+                    "no columns to average over image tokens: use the map 'cls'."
                 )
             return self._image_keys(queries.mean(dim=2)).unflatten(-1, self.grid)
         places, weights = self._windows()
@@ -159,7 +159,7 @@ class LayerAttention:
             raise InputError(
                 f'This attention has {keys} keys for {count} tokens of the image: the '
                 'keys are pooled, so its weights have no position in the image. Use '
-                "the map 'chain', or a layer that attends to all tokens."
+                "the map 'rollout', or a layer that attends to all tokens."
             )
         return rows[..., self.prefix : self.prefix + count]
 

@@ -1,19 +1,14 @@
-"""AutoAttack in chunks, so that an interrupted run can continue.
+"""AutoAttack on a batch of images.
 
 Croce and Hein (ICML 2020), with the package ``pyautoattack``, in the maximum norm.
 """
 
 import contextlib
-import json
 import logging
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -125,73 +120,6 @@ def auto_attack(
             images, labels, batch_size=batch_size
         )
     return AutoAttackResult(predicted == labels, found, plan.note, messages)
-
-
-class AutoAttackState:
-    """Progress of AutoAttack over the images of a data set, kept in a file.
-
-    Use it as ``for chunk in state.left(64): state.record(chunk, result.robust)``.
-
-    Args:
-        path: The file, written after each chunk; an interrupted run continues from it.
-        count: Number of images n of the data set.
-        **settings: All that the result depends on, such as the checkpoint's hash,
-            epsilon, seed and data. A file with other settings is rejected.
-
-    Attributes:
-        done: Which images are done (n,).
-        robust: Which of them are robust (n,).
-
-    Raises:
-        InputError: The file belongs to other settings, or is damaged.
-    """
-
-    def __init__(self, path: str | Path, count: int, **settings: object):
-        self.path = Path(path)
-        settings = dict(settings, count=count)
-        self.settings = json.dumps(settings, sort_keys=True, default=str)
-        self.done = np.zeros(count, bool)
-        self.robust = np.zeros(count, bool)
-        if self.path.exists():
-            self._read()
-
-    def _read(self) -> None:
-        try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                settings = str(stored['settings'])
-                done, robust = stored['done'], stored['robust']
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(
-                f'{self.path} is not a saved state of AutoAttack ({error}): remove it '
-                'to start again.'
-            ) from error
-        if settings != self.settings:
-            raise InputError(
-                f'{self.path} was made with other settings ({settings}, now '
-                f'{self.settings}): remove it to start again, or name another file.'
-            )
-        self.done, self.robust = done, robust
-
-    def left(self, chunk: int) -> Iterator[np.ndarray]:
-        """Yield the indices of images that are not done, ``chunk`` at a time."""
-        indices = np.flatnonzero(~self.done)
-        for first in range(0, len(indices), chunk):
-            yield indices[first : first + chunk]
-
-    def record(self, indices: np.ndarray, robust: Tensor) -> None:
-        """Store the results of some images, and write the file."""
-        self.robust[indices] = robust.cpu().numpy()
-        self.done[indices] = True
-        part = self.path.with_name(f'.{self.path.name}.part')
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, 'wb') as file:
-            np.savez(file, settings=self.settings, done=self.done, robust=self.robust)
-        os.replace(part, self.path)
-
-    @property
-    def accuracy(self) -> float:
-        """Return the fraction of robust images among those done so far."""
-        return float(self.robust[self.done].mean()) if self.done.any() else float('nan')
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ def head_token_attention(model: nn.Module, images: Tensor) -> tuple[Tensor, Pair
     if not all(layer.appended for layer in layers):
         raise InputError(
             'This network has no head tokens (mmtlalign.DHVT has): its class token is '
-            "read by attention_map(model, images, 'class')."
+            "read by attention_map(model, images, 'cls')."
         )
     return torch.stack([layer.weights for layer in layers]), layers[0].grid
 

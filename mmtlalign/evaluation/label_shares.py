@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmtlalign.errors import InputError
-
 
 class ShareErrors(NamedTuple):
     """Differences between shares and area over the images; all shapes are (...).
@@ -128,27 +126,6 @@ def total_variation(history: Sequence[Tensor]) -> Tensor:
     """
     shares = torch.stack(list(history))
     return shares.diff(dim=0).abs().sum(dim=0)
-
-
-def fluctuating_tokens(variation: Tensor, count: int = 4) -> Tensor:
-    """Return the indices of the tokens of largest variation, in falling order.
-
-    Args:
-        variation: Output of :func:`total_variation` (B, T).
-        count: Number of tokens.
-
-    Returns:
-        Indices (B, count).
-
-    Raises:
-        InputError: There are fewer tokens.
-    """
-    if not 0 < count <= variation.shape[-1]:
-        raise InputError(
-            f'count={count} of {variation.shape[-1]} tokens: give 1 to the number of '
-            'tokens.'
-        )
-    return variation.topk(count, dim=-1).indices
 
 
 def similarity_projection(own: Tensor, partner: Tensor, mixed: Tensor) -> Tensor:

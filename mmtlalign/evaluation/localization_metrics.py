@@ -28,14 +28,14 @@ class AttentionLoop(TestLoop):
     In a config: ``test_cfg = dict(type='mmtlalign.AttentionLoop')``, with
     ``mmtlalign.MaskJaccard`` or ``mmtlalign.BoxAccuracy`` and the data set
     ``mmtlalign.SegmentedObjects``. It needs two forward passes per batch, or for
-    ``'chain'`` one for every 256 tokens.
+    ``'rollout'`` one for every 256 tokens.
 
     Args:
         runner (Runner): Runner of mmengine.
         dataloader (DataLoader | dict): Loader of images with masks or boxes.
         evaluator (Evaluator | dict | list): Evaluator of predictions and maps.
-        which (str): Map of :func:`attention_map`: ``'auto'``, ``'class'``,
-            ``'columns'`` or ``'chain'``. Defaults to 'auto'.
+        which (str): Map of :func:`attention_map`: ``'auto'``, ``'cls'``,
+            ``'received'`` or ``'rollout'``. Defaults to 'auto'.
         layer (int): Index of the attention. Defaults to -1, the last.
 
     Raises:

@@ -19,16 +19,16 @@ from mmtlalign.errors import InputError
 from mmtlalign.evaluation import label_shares
 from mmtlalign.evaluation.block_features import SIMILARITIES, comparing
 from mmtlalign.evaluation.readers import (
-    attached,
     backbone_of,
     check_eval,
     output_of,
     read_forward,
 )
-from mmtlalign.evaluation.rule_tracer import SHARE, STILL, RuleTracer, at_output
+from mmtlalign.evaluation.rule_tracer import SHARE, STILL, RuleTracer
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.tracing.attach import bare_model
+from mmtlalign.tracing.attach import attached, bare_model
 from mmtlalign.tracing.propagate import Pair
+from mmtlalign.tracing.tracer import at_output
 
 
 @dataclass

@@ -14,11 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.microscope.collect import (
-    attached,
-    eval_mode,
-    restore_pixels,
-)
+from mmtlalign.evaluation.microscope.collect import restore_pixels
 from mmtlalign.evaluation.microscope.source import set_seeds
 from mmtlalign.evaluation.pictures import is_bgr
 from mmtlalign.evaluation.readers import output_of
@@ -28,6 +24,8 @@ from mmtlalign.methods.preprocessor import batch_labels
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import TokenSwap
+from mmtlalign.modes import eval_mode
+from mmtlalign.tracing.attach import attached
 from mmtlalign.tracing.trace import trace
 
 # Give up after this number of successive batches that no augment has mixed.

@@ -3,8 +3,8 @@
 Shapes: ``B`` batch, ``P`` special tokens, ``N`` image tokens, ``S`` share columns.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import TraceContext, attach, bare_model, detach
+from mmtlalign.tracing.attach import TraceContext, attached, bare_model
 from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.support import backbone_spec
@@ -48,17 +48,6 @@ def check_eval(backbone: nn.Module) -> None:
             f'{type(backbone).__name__} is in training mode, in which it may drop '
             'tokens, weights and layers at random: call model.eval() first.'
         )
-
-
-@contextmanager
-def attached(backbone: nn.Module) -> Iterator[TraceContext]:
-    """Attach a backbone temporarily, unless it is attached already."""
-    before = getattr(backbone, 'trace_context', None) is not None
-    try:
-        yield attach(backbone)
-    finally:
-        if not before:
-            detach(backbone)
 
 
 @torch.no_grad()

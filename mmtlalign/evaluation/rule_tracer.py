@@ -15,6 +15,7 @@ from mmtlalign.tracing import propagate
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import crop_to_tokens, start_share, token_grid
+from mmtlalign.tracing.tracer import at_output
 
 # Columns of the trace: TL-Align's share; the share of the box, not moved; and, to read
 # rows of an attention, the mask of the partner's tokens and that of all image tokens.
@@ -95,16 +96,3 @@ class RuleTracer(StepTracer):
         same = len(places) == 2 and places[0] == places[1]
         self.variation = self.variation + change if same else change
         self.at_output.append(at_output(share[..., SHARE], self.prefix, self.output))
-
-
-def at_output(values: Tensor, prefix: int, output: str) -> Tensor:
-    """Return the value (B,) of the class token, or the mean of the image tokens.
-
-    Args:
-        values: Values of the tokens (B, T).
-        prefix: Number of special tokens.
-        output: ``'class'`` or ``'mean'``.
-    """
-    if output == 'class' and prefix:
-        return values[:, 0]
-    return values[:, prefix:].mean(dim=1)

@@ -14,6 +14,7 @@ from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
 from mmtlalign.tracing.trace import MixTracer
+from mmtlalign.tracing.tracer import at_output
 
 
 @HOOKS.register_module()
@@ -104,11 +105,7 @@ class LabelShareHook(Hook):
         area = tracer.mix.area().float()
         rows = [area]
         for share, prefix in zip(tracer.history, tracer.prefixes):
-            tokens = share[..., 0]
-            if self.output == 'class' and prefix:
-                rows.append(tokens[:, 0])
-            else:
-                rows.append(tokens[:, prefix:].mean(dim=1))
+            rows.append(at_output(share[..., 0], prefix, self.output))
         shares = torch.stack(rows)  # (1 + L, B)
         squares = (shares - area).square().mean(dim=1)
         found = torch.stack([squares, shares.mean(dim=1)])

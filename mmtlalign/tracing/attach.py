@@ -10,7 +10,8 @@ An adapter reads each attention of its host by one of :meth:`TraceContext.read_w
 ``after`` and ``in_windows`` report all other changes of the tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -215,6 +216,24 @@ def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceConte
         raise
     backbone.trace_context = context
     return context
+
+
+@contextmanager
+def attached(
+    backbone: nn.Module, learnt_weights: str | None = None
+) -> Iterator[TraceContext]:
+    """Attach tracing temporarily, unless it is attached already.
+
+    Arguments and errors are those of :func:`attach`.
+    """
+    backbone = bare_model(backbone)
+    before = getattr(backbone, 'trace_context', None) is not None
+    context = attach(backbone, learnt_weights)
+    try:
+        yield context
+    finally:
+        if not before:
+            detach(backbone)
 
 
 def _check_rule(

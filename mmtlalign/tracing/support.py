@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from mmtlalign.errors import UnsupportedError
+from mmtlalign.errors import InputError, UnsupportedError
 
 # Modules of `adapters` that register the backbones and attentions of each host.
 ADAPTERS = {
@@ -162,6 +162,15 @@ def convolved(size: Sequence[int], layer: nn.Module) -> tuple[int, int]:
             size, layer.padding, layer.kernel_size, layer.stride
         )
     )
+
+
+def check_last_output(outputs: Sequence[int], last: int) -> None:
+    """Raise InputError if the last layer or stage is not among the outputs."""
+    if max(outputs) != last:
+        raise InputError(
+            f'out_indices={tuple(outputs)}: labels are traced to the last layer or '
+            f'stage, {last}, which must be an output; set out_indices=({last},).'
+        )
 
 
 def names_of(classes: Iterable[type]) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError, TraceError
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attach, bare_model, detach
+from mmtlalign.tracing.attach import attached, bare_model
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
@@ -48,8 +48,8 @@ def trace(
             attached for this forward pass only. It may be compiled, or wrapped in
             ``DistributedDataParallel``.
         mix: The mixed batch, whose ``images`` are passed to the backbone.
-        learnt_weights: As in :func:`attach`, for a backbone that is attached here.
-            Defaults to None.
+        learnt_weights: As in :func:`mmtlalign.attach`, for a backbone that is attached
+            here. Defaults to None.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
 
@@ -63,15 +63,10 @@ def trace(
         TraceError: There was not exactly one forward pass, or it had another batch.
     """
     backbone = bare_model(backbone)
-    attached = getattr(backbone, 'trace_context', None) is not None
-    attach(backbone, learnt_weights)
-    try:
+    with attached(backbone, learnt_weights):
         tracer = MixTracer(backbone, mix, **options)
         with mix.apply_in_backbone(backbone), trace_forward(backbone, tracer):
             yield tracer
-    finally:
-        if not attached:
-            detach(backbone)
 
 
 @contextlib.contextmanager

@@ -226,3 +226,18 @@ class Tracer(Reader):
         self.grids.append(self.grid)
         self.prefixes.append(self.prefix)
         self.seen += 1
+
+
+def at_output(values: Tensor, prefix: int, output: str) -> Tensor:
+    """Return the value of the class token (B,), or the mean of the image tokens.
+
+    Where there is no class token yet, it is the mean.
+
+    Args:
+        values: Values of the tokens (B, T).
+        prefix: Number of special tokens.
+        output: ``'class'`` or ``'mean'``.
+    """
+    if output == 'class' and prefix:
+        return values[:, 0]
+    return values[:, prefix:].mean(dim=1)

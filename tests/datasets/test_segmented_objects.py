@@ -197,7 +197,7 @@ def config(root, work, **changes):
             dict(type='mmtlalign.MaskJaccard', mass=0.6),
             dict(type='mmtlalign.BoxAccuracy'),
         ],
-        test_cfg=dict(type='mmtlalign.AttentionLoop', which='class'),
+        test_cfg=dict(type='mmtlalign.AttentionLoop', which='cls'),
         work_dir=str(work),
         log_level='WARNING',
         experiment_name=work.name,
@@ -217,7 +217,7 @@ def test_a_config_judges_attention(voc, tmp_path):
     sample = data[0]
     image = torch.from_numpy(sample['img']).permute(2, 0, 1)[None].float()
     mean, std = 127.0, 64.0
-    maps = attention_map(runner.model, (image - mean) / std, 'class')[0]
+    maps = attention_map(runner.model, (image - mean) / std, 'cls')[0]
     scores = mask_jaccard(maps, sample['gt_seg_map'], 0.6)
     assert figures['jaccard/best_head'] == pytest.approx(100 * scores.best_head)
     assert figures['jaccard/head_mean'] == pytest.approx(100 * scores.head_mean)

@@ -30,7 +30,7 @@ def built(name):
 def test_class_map_is_the_row_of_the_class_token(name):
     backbone, images = built(name)
     look = last_attention(backbone, images)
-    maps = attention_map(backbone, images, 'class')
+    maps = attention_map(backbone, images, 'cls')
     assert torch.equal(maps, look.maps()) and maps.shape[2:] == look.grid
     left = look.weights[:, :, 0].sum(-1) - maps.sum((-1, -2))  # special tokens' columns
     assert (left > 0).all() and (left < 1).all()
@@ -38,10 +38,10 @@ def test_class_map_is_the_row_of_the_class_token(name):
 
 
 @pytest.mark.parametrize('name', ['ViT', 'Swin', 'Swin, any size', 'PVT', 'DHVT'])
-def test_chain_weighs_the_box_as_tl_align_does(name):
+def test_rollout_weighs_the_box_as_tl_align_does(name):
     backbone, images = built(name)
-    chain = attention_map(backbone, images, 'chain')
-    assert chain.shape[1] == 1 and (chain >= 0).all()
+    rollout = attention_map(backbone, images, 'rollout')
+    assert rollout.shape[1] == 1 and (rollout >= 0).all()
     mix = CutMix().mix(images, torch.eye(2))
     with trace(backbone, mix) as traced, torch.no_grad():
         backbone(mix.images)
@@ -49,17 +49,17 @@ def test_chain_weighs_the_box_as_tl_align_does(name):
     attach(backbone)
     start = start_share(backbone, mix)[..., 0]
     detach(backbone)
-    chain = attention_map(backbone, mix.images, 'chain').flatten(1)
-    on_special = (1 - chain.sum(1)) * mix.area() if prefix else 0
-    share = (chain * start[:, prefix:]).sum(1) + on_special
+    rollout = attention_map(backbone, mix.images, 'rollout').flatten(1)
+    on_special = (1 - rollout.sum(1)) * mix.area() if prefix else 0
+    share = (rollout * start[:, prefix:]).sum(1) + on_special
     torch.testing.assert_close(share, traced.partner_shares()[0])
 
 
-def test_chain_is_attention_rollout():
+def test_rollout_is_attention_rollout():
     backbone, images = built('ViT')
     _, way = dense_rollout(backbone, images, HOOKS)
-    chain = attention_map(backbone, images, 'chain')
-    torch.testing.assert_close(chain.flatten(1), way[:, 0, 1:].float())
+    rollout = attention_map(backbone, images, 'rollout')
+    torch.testing.assert_close(rollout.flatten(1), way[:, 0, 1:].float())
 
 
 def test_columns_of_padded_windows_ignore_the_padding():
@@ -123,20 +123,20 @@ def test_layers_are_chosen():
 
 def test_what_there_is_not_is_refused():
     backbone, images = built('Swin')
-    with pytest.raises(InputError, match="'columns' or 'chain'"):
-        attention_map(backbone, images, 'class')
+    with pytest.raises(InputError, match="'received' or 'rollout'"):
+        attention_map(backbone, images, 'cls')
     with pytest.raises(InputError, match='attentions 0 to'):
         attention_map(backbone, images, layer=99)
-    with pytest.raises(InputError, match="choose 'auto', 'class'"):
+    with pytest.raises(InputError, match="choose 'auto', 'cls'"):
         attention_map(backbone, images, 'gradcam')
     with pytest.raises(InputError, match='numbered from 0'):
         last_attention(backbone, images).query_map(99, 0)
     backbone, images = built('PVT')
-    with pytest.raises(InputError, match="pooled.*'chain'"):
+    with pytest.raises(InputError, match="pooled.*'rollout'"):
         attention_map(backbone, images, layer=0)
     backbone, images = built('XCiT')
-    with pytest.raises(InputError, match="use the map 'class'"):
-        attention_map(backbone, images, 'columns')
+    with pytest.raises(InputError, match="use the map 'cls'"):
+        attention_map(backbone, images, 'received')
     backbone, images = built('ViT')
     with pytest.raises(
         InputError, match='1 special tokens, so there is no special token 1'

@@ -3,7 +3,6 @@
 import sys
 from importlib.util import find_spec
 
-import numpy as np
 import pytest
 import torch
 from golden_attack import check_auto_attack
@@ -11,7 +10,7 @@ from golden_files import FILES
 from test_attacks import Smooth, batch
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.evaluation.auto_attack import AutoAttackState, attack_plan, auto_attack
+from mmtlalign.evaluation.auto_attack import attack_plan, auto_attack
 from mmtlalign.evaluation.pixel_model import PixelModel
 
 needs_package = pytest.mark.skipif(
@@ -80,36 +79,3 @@ def test_what_does_not_fit_is_refused(model, images, epsilon, words):
     model = PixelModel(model, [120.0] * 3, [60.0] * 3)
     with pytest.raises(InputError, match=words):
         auto_attack(model, images, torch.zeros(6, dtype=torch.long), epsilon)
-
-
-def test_a_stopped_run_goes_on(tmp_path):
-    file = tmp_path / 'run' / 'auto.npz'
-    settings = dict(epsilon=4 / 255, checkpoint='abc', seed=0)
-    truth = torch.arange(10) % 3 == 0
-    state = AutoAttackState(file, 10, **settings)
-    assert np.isnan(state.accuracy)
-    for chunk in state.left(4):
-        state.record(chunk, truth[chunk])
-        if state.done.sum() == 8:
-            break  # stopped
-    again = AutoAttackState(file, 10, **settings)
-    assert again.done.sum() == 8
-    chunks = list(again.left(4))
-    assert [c.tolist() for c in chunks] == [[8, 9]]
-    again.record(chunks[0], truth[chunks[0]])
-    whole = AutoAttackState(file, 10, **settings)
-    assert np.array_equal(whole.robust, truth.numpy()) and whole.done.all()
-    assert whole.accuracy == pytest.approx(0.4)
-    assert [p.name for p in file.parent.iterdir()] == ['auto.npz']
-
-
-def test_a_state_of_other_settings_or_none_is_refused(tmp_path):
-    file = tmp_path / 'auto.npz'
-    state = AutoAttackState(file, 2, epsilon=1)
-    state.record(np.array([0]), torch.tensor([True]))
-    for count, epsilon in ((2, 2), (3, 1)):
-        with pytest.raises(InputError, match='made with other settings.*remove it'):
-            AutoAttackState(file, count, epsilon=epsilon)
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match='is not a saved state of AutoAttack'):
-        AutoAttackState(file, 2, epsilon=1)

@@ -6,10 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtlalign.errors import InputError
 from mmtlalign.evaluation.label_shares import (
     errors_by_area,
-    fluctuating_tokens,
     label_distance,
     moments,
     pearson_of,
@@ -51,14 +49,11 @@ def test_errors_by_area():
     assert bias[5] == pytest.approx(0.3) and np.isnan(rmse[1])
 
 
-def test_fluctuating_tokens():
+def test_total_variation():
     history = [torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[0.2, 0.5, 0.0]])]
     history.append(torch.tensor([[0.0, 0.6, 0.1]]))
     variation = total_variation(history)
     torch.testing.assert_close(variation, torch.tensor([[0.4, 0.1, 1.1]]))
-    assert fluctuating_tokens(variation, 2).tolist() == [[2, 0]]
-    with pytest.raises(InputError, match='give 1 to the number of tokens'):
-        fluctuating_tokens(variation)
 
 
 def test_similarities():

@@ -12,7 +12,7 @@ from mmtlalign.errors import UnsupportedError
 from mmtlalign.evaluation import attack_checks, attacks
 from mmtlalign.evaluation.auto_attack import attack_plan, auto_attack
 from mmtlalign.evaluation.conditions import Condition, Predictions, score
-from mmtlalign.evaluation.draws import generators, uniform_noise
+from mmtlalign.evaluation.draws import generators
 from mmtlalign.evaluation.pictures import Batch, make_loader
 from mmtlalign.evaluation.pixel_model import PixelModel
 from tools.evaluation.context import Context
@@ -230,8 +230,7 @@ def _describe(protocol: attacks.Protocol) -> str:
 
 def _noise(network: PixelModel, batch: Batch) -> Tensor:
     random = generators(0, 'noise', batch.indices)
-    noise = uniform_noise(random, batch.images, EPSILONS[-1] / 255)
-    return (batch.images + noise).clamp(0, 1)
+    return attacks.add_noise(batch.images, EPSILONS[-1] / 255, random)
 
 
 ITEMS = (

@@ -20,7 +20,7 @@ from tools.output import track
 
 SUITE = 'attention'
 MASSES = (0.6, 0.9)
-MAPS = ('auto', 'chain')
+MAPS = ('auto', 'rollout')
 ENTROPY_IMAGES = 64
 # Published values of DeiT at 512 pixels, lambda 0.9, best head.
 NASEER = (
@@ -77,7 +77,7 @@ class Jaccard(ObjectItem):
         for which in MAPS:
             for mass in MASSES:
                 for kind, title in kinds.items():
-                    if which == 'chain' and kind == 'best_head':
+                    if which == 'rollout' and kind == 'best_head':
                         continue  # of one head
                     key = f'{which}/{kind}@{mass}'
                     setting = f'{MAP_TITLES[which]}, mass {mass}: {title}'
@@ -95,7 +95,7 @@ class Jaccard(ObjectItem):
                 data=find_objects(context)[1],
                 pixels='x'.join(map(str, context.image_size)) + ', squashed',
                 void='left out',
-                chain='attention rollout of all layers, a map of ours',
+                rollout='attention rollout of all layers, a map of ours',
             )
         return rows
 
@@ -203,7 +203,7 @@ class Entropy(MeasuredItem):
         return context.indices(len(context.dataset), limit)
 
 
-MAP_TITLES = dict(auto='last attention', chain='chain')
+MAP_TITLES = dict(auto='last attention', rollout='attention rollout')
 
 
 def measure_maps(context: Context) -> dict[str, np.ndarray]:
@@ -245,7 +245,7 @@ def judge(maps: torch.Tensor, truth: DataSample) -> Iterator[tuple[str, object]]
                 yield f'{kind}@{mass}', value
         found = is_located(map_box(maps, size, mass), boxes) if len(boxes) else np.nan
         yield f'located@{mass}', float(found)
-    if len(maps) == 1:  # the map of the whole chain of layers, without heads
+    if len(maps) == 1:  # rollout of all layers, without heads
         return
     scores = score_map(maps.mean(dim=0).numpy(), size)
     for name, every in (('largest', False), ('every', True)):

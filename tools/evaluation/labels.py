@@ -11,7 +11,8 @@ from mmtlalign.evaluation import label_shares
 from mmtlalign.evaluation.mix_analysis import MixAnalysis, analyse_mix
 from mmtlalign.evaluation.presence import accumulated_presence, layer_presence
 from mmtlalign.evaluation.presence import summarise as summarise_presence
-from mmtlalign.evaluation.readers import attached, backbone_of
+from mmtlalign.evaluation.readers import backbone_of
+from mmtlalign.tracing.attach import attached
 from mmtlalign.tracing.support import backbone_spec
 from tools.evaluation.context import Context
 from tools.evaluation.items import MeasuredItem

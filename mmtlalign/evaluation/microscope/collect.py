@@ -4,7 +4,6 @@ Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``P`` special tokens, ``h, 
 token grid, ``N = h * w`` image tokens, ``L`` attentions.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
+from mmtlalign.evaluation.label_shares import transmix_share
 from mmtlalign.evaluation.microscope.readers import EVERY, EveryAttention
 from mmtlalign.evaluation.microscope.records import Geometry, Pair, Rule
 from mmtlalign.methods.attention_readers import attention_reader
@@ -23,7 +23,7 @@ from mmtlalign.methods.transmix import TransMix
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import TokenSwap
 from mmtlalign.modes import eval_mode
-from mmtlalign.tracing.attach import attach, detach
+from mmtlalign.tracing.attach import attached
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import (
     start_share,
@@ -31,6 +31,7 @@ from mmtlalign.tracing.trace import (
     trace,
     trace_forward,
 )
+from mmtlalign.tracing.tracer import at_output
 
 BEST = 5
 
@@ -104,7 +105,7 @@ def collect_pairs(
         output='class token' if output == 'class' else 'mean of the tokens',
     )
     read = torch.stack([
-        share[:, 0, 0] if output == 'class' and prefix else share[:, prefix:, 0].mean(1)
+        at_output(share[..., 0], prefix, output)
         for share, prefix in zip(history, special)
     ])  # fmt: skip
     transmix = [
@@ -201,18 +202,6 @@ def layer_names(grids: Sequence[tuple[int, int]]) -> tuple[str, ...]:
     return tuple(names)
 
 
-@contextlib.contextmanager
-def attached(backbone: nn.Module) -> Iterator[None]:
-    """Attach tracing to a backbone temporarily, unless it is attached already."""
-    before = getattr(backbone, 'trace_context', None) is not None
-    attach(backbone)
-    try:
-        yield
-    finally:
-        if not before:
-            detach(backbone)
-
-
 def _special_names(count: int, outputs: int) -> tuple[str, ...]:
     names = ['class token', *(['distillation token'] if outputs > 1 else [])]
     names += [f'register {number}' for number in range(1, count)]
@@ -255,7 +244,7 @@ def _transmix(head: nn.Module | None, mix: Mix, share: Tensor) -> Tensor:
     """Return TransMix's share (B,), from the area and the share of attention."""
     ratio = _fixed_ratio(head)
     ratio = 0.5 if ratio is None else ratio
-    return ratio * mix.area() + (1 - ratio) * share
+    return transmix_share(share, mix.area(), ratio)
 
 
 def _learns_area(model: nn.Module) -> bool:

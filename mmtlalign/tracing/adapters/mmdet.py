@@ -16,11 +16,12 @@ from mmdet.models.backbones.pvt import SpatialReductionAttention
 from mmdet.models.layers import PatchEmbed
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     convolved,
     register_attention,
     register_backbone,
@@ -29,13 +30,7 @@ from mmtlalign.tracing.support import (
 
 
 def _output(backbone: nn.Module) -> str:
-    last = backbone.num_stages - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
-            f'last stage, so the last output must be stage {last}; set '
-            f'out_indices=({last},).'
-        )
+    check_last_output(backbone.out_indices, backbone.num_stages - 1)
     return 'mean'
 
 

@@ -9,12 +9,12 @@ from mmpretrain.models.backbones.convmixer import Residual
 from mmpretrain.models.backbones.convnext import ConvNeXtBlock
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError
 from mmtlalign.tracing.adapters.learnt_layers import read_depthwise
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     convolved,
     register_attention,
     register_backbone,
@@ -22,12 +22,7 @@ from mmtlalign.tracing.support import (
 
 
 def _output(backbone: nn.Module) -> str:
-    last = len(backbone.stages) - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={list(backbone.out_indices)}: labels are traced to the last '
-            f'stage, so the last output must be stage {last}.'
-        )
+    check_last_output(backbone.out_indices, len(backbone.stages) - 1)
     return 'mean'
 
 

@@ -7,24 +7,20 @@ from mmpretrain.models.backbones import MlpMixer
 from mmpretrain.models.backbones.mlp_mixer import MixerBlock
 from torch import nn
 
-from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.adapters.learnt_layers import read_token_mlp
 from mmtlalign.tracing.adapters.mmcv_patches import patch_grid, patch_stride
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     register_attention,
     register_backbone,
 )
 
 
 def _output(backbone: nn.Module) -> str:
-    last = backbone.num_layers - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={list(backbone.out_indices)}: labels are traced to the last '
-            f'layer, so the last output must be layer {last}; leave out_indices out.'
-        )
+    check_last_output(backbone.out_indices, backbone.num_layers - 1)
     return 'mean'
 
 

@@ -9,7 +9,7 @@ from mmpretrain.models.utils import PatchMerging, ShiftWindowMSA
 from mmpretrain.models.utils.attention import WindowMSA, WindowMSAV2
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.errors import UnsupportedError
 from mmtlalign.tracing.adapters.mmcv_patches import (
     adaptive_padding,
     patch_grid,
@@ -19,6 +19,7 @@ from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     register_attention,
     register_backbone,
     register_token_module,
@@ -26,13 +27,7 @@ from mmtlalign.tracing.support import (
 
 
 def _output(backbone: nn.Module) -> str:
-    last = backbone.num_layers - 1
-    if backbone.out_indices[-1] != last:
-        raise InputError(
-            f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
-            f'last stage, so the last output must be stage {last}; leave '
-            'out_indices out.'
-        )
+    check_last_output(backbone.out_indices, backbone.num_layers - 1)
     return 'mean'
 
 

@@ -17,13 +17,13 @@ from mmpretrain.models.backbones.twins import (
 )
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError
 from mmtlalign.tracing.adapters.mmcv_patches import adaptive_padding
 from mmtlalign.tracing.adapters.mmpretrain_vit import attach_plain
 from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     register_attention,
     register_backbone,
     register_token_module,
@@ -31,13 +31,7 @@ from mmtlalign.tracing.support import (
 
 
 def _output(backbone: nn.Module) -> str:
-    last = backbone.num_stage - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={tuple(backbone.out_indices)}: labels are traced to the '
-            f'last stage, so the last output must be stage {last}; the default '
-            f'({last},) of four stages is fine.'
-        )
+    check_last_output(backbone.out_indices, backbone.num_stage - 1)
     return 'mean'
 
 

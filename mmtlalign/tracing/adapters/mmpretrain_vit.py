@@ -26,6 +26,7 @@ from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     register_attention,
     register_backbone,
 )
@@ -37,13 +38,7 @@ def read_output(backbone: nn.Module, layers: int) -> str:
     Raises:
         InputError: The last layer is not an output, or no share can be read from it.
     """
-    last = layers - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={list(backbone.out_indices)}: labels are traced to the '
-            f'last layer, so the last output must be layer {last}; leave '
-            'out_indices out.'
-        )
+    check_last_output(backbone.out_indices, layers - 1)
     kinds = {'cls_token': 'class', 'avg_featmap': 'mean', 'featmap': 'mean'}
     if backbone.out_type not in kinds:
         raise InputError(

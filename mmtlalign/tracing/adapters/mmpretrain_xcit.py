@@ -15,6 +15,7 @@ from mmtlalign.tracing.attach import TraceContext
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import (
     BackboneSpec,
+    check_last_output,
     register_attention,
     register_backbone,
     register_token_module,
@@ -22,13 +23,7 @@ from mmtlalign.tracing.support import (
 
 
 def _output(backbone: nn.Module) -> str:
-    last = backbone.num_layers - 1
-    if max(backbone.out_indices) != last:
-        raise InputError(
-            f'out_indices={list(backbone.out_indices)}: labels are traced to the '
-            f'last layer, so the last output must be layer {last}; leave '
-            'out_indices out.'
-        )
+    check_last_output(backbone.out_indices, backbone.num_layers - 1)
     if backbone.out_type != 'cls_token':
         raise InputError(
             f'out_type={backbone.out_type!r}: no attention of XCiT moves a patch '
