@@ -72,6 +72,8 @@ class TIMMBackbone(BaseModule):
         channels (tuple[int]): Channels of each output, for ``in_channels`` of the
             next module.
         strides (tuple[int]): Stride of each map in pixels; None for other outputs.
+        normalisation (dict): ``mean`` and ``std`` of the images, 0...255, that timm's
+            weights need; empty without them.
 
     Raises:
         InputError: A name or an index is not known, or arguments contradict each
@@ -109,6 +111,11 @@ class TIMMBackbone(BaseModule):
         )
         # Loaded weights must not be initialised again.
         self._is_init = pretrained or bool(checkpoint_path)
+        self.normalisation: dict[str, list[float]] = {}
+        if pretrained:
+            cfg = self.timm_model.pretrained_cfg
+            for name in ('mean', 'std'):
+                self.normalisation[name] = [255 * value for value in cfg[name]]
         self.out_type = 'featmap' if maps else out_type or self._own_pooling()
         self.out_indices: tuple[int, ...] | None = None
         self.strides: tuple[int, ...] | None = None

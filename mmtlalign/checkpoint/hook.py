@@ -6,6 +6,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.checkpoint.normalisation import (
+    normalisation_of,
+    other_normalisation,
+    saved_normalisation,
+)
 from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.registry import HOOKS
@@ -21,7 +26,8 @@ class PretrainedBackboneHook(Hook):
 
     A checkpoint may hold two networks: raw and averaged weights of a run with
     mmengine's ``EMAHook``, or student and teacher of EsViT. The averaged ones or the
-    teacher are loaded unless ``weights`` says otherwise.
+    teacher are loaded unless ``weights`` says otherwise. If the file says that its
+    images were normalised with another mean or std, there is a warning.
 
     Args:
         new_layers (Sequence[str]): Modules of the backbone that pretraining
@@ -84,3 +90,10 @@ class PretrainedBackboneHook(Hook):
         options = self.new_layers, self.prefix, self.weights
         for line in load_backbone(part, path, *options):
             runner.logger.info(line)
+        given = normalisation_of(getattr(model, 'data_preprocessor', None))
+        fault = other_normalisation(saved_normalisation(path), given)
+        if fault:
+            runner.logger.warning(
+                f'backbone: it was {fault}; the features of pretraining need the same '
+                'normalisation'
+            )

@@ -22,7 +22,8 @@ TEACHER = 'teacher.'
 BIAS_TABLE = 'relative_position_bias_table'
 BIAS_INDEX = 'relative_position_index'
 # Buffers that describe the window; every model computes its own.
-WINDOW_BUFFERS = (BIAS_INDEX, 'relative_coords_table')
+COORDINATES = 'relative_coords_table'
+WINDOW_BUFFERS = (BIAS_INDEX, COORDINATES)
 
 
 def load_backbone(
@@ -71,6 +72,7 @@ def load_backbone(
         _check_shapes(given, own, path)
     else:
         _check_names(set(own) - set(given) - new, set(given) - set(own), backbone, path)
+    _check_coordinates(given, own, path)
     resized = resize_bias_tables(given, own)
     shapes = {name: tensor.shape for name, tensor in given.items()}
 
@@ -219,6 +221,37 @@ def _check_shapes(
             'so the file is of a backbone of another size. Use the config of that '
             'size, or a checkpoint of this one.'
         )
+
+
+def _check_coordinates(
+    given: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str
+) -> None:
+    """Check that SwinV2's relative positions have the scale of pretraining."""
+    windows = [
+        (_scaling_window(given[name]), _scaling_window(own[name]))
+        for name in own
+        if name.endswith(COORDINATES) and name in given
+    ]
+    if any(theirs != ours for theirs, ours in windows):
+        theirs, ours = (sorted(set(sizes)) for sizes in zip(*windows))
+        raise InputError(
+            f'{path}: relative positions are scaled for windows of {theirs} in the '
+            f'file and of {ours} in the model, so every bias would change. Set '
+            'pretrained_window_sizes of the backbone to the windows of pretraining, '
+            'one for each stage.'
+        )
+
+
+def _scaling_window(table: Tensor) -> int:
+    """Return the window that scales a table (1, 2h-1, 2w-1, 2) of log coordinates.
+
+    One token apart is ``log2(8 / (window - 1) + 1) / 3`` (Swin V2, CVPR 2022, Eq. 4).
+    """
+    row, column = (side // 2 for side in table.shape[1:3])
+    if not row:
+        return 1
+    step = table[0, row + 1, column, 0].item()
+    return round(8 / (2 ** (3 * step) - 1) + 1)
 
 
 def _check_names(

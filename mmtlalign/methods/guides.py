@@ -18,9 +18,12 @@ from mmengine.model import BaseModule
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmtlalign.checkpoint.config_text import read_config_text
-from mmtlalign.checkpoint.io import read_checkpoint
 from mmtlalign.checkpoint.load import load_backbone
+from mmtlalign.checkpoint.normalisation import (
+    normalisation_of,
+    other_normalisation,
+    saved_normalisation,
+)
 from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
 from mmtlalign.methods.attention_readers import (
@@ -223,18 +226,12 @@ class TeacherAttention(AttentionGuide):
 
     def _check_normalisation(self, asked: Mapping[str, Any]) -> None:
         """Check that the model's images are normalised as the teacher's."""
-        for name, own in asked.items():
-            given = self.given.get(name)
-            if own is None or given is None or given.is_meta:
-                continue
-            own = torch.tensor(own, dtype=torch.float32).flatten()
-            given = given.detach().cpu().float().flatten()
-            if own.shape != given.shape or not torch.allclose(own, given):
-                raise InputError(
-                    f'The teacher was trained on images with {name}={own.tolist()}, '
-                    f'and data_preprocessor has {name}={given.tolist()}: use the same '
-                    'normalisation for both networks.'
-                )
+        fault = other_normalisation(asked, self.given)
+        if fault:
+            raise InputError(
+                f'The teacher was {fault}: use the same normalisation for both '
+                'networks.'
+            )
 
     def __deepcopy__(self, memo: dict) -> 'TeacherAttention':
         """Share the network between copies of a model, such as the EMA copy."""
@@ -246,8 +243,7 @@ class TeacherAttention(AttentionGuide):
         Raises:
             InputError: The model's images are not normalised as the teacher's.
         """
-        pre: Any = model.data_preprocessor
-        self.given = {name: getattr(pre, name, None) for name in ('mean', 'std')}
+        self.given = normalisation_of(model.data_preprocessor)
         self._check_normalisation(self.normalisation)
         return self.check_backbone(self.network)
 
@@ -257,21 +253,6 @@ class TeacherAttention(AttentionGuide):
         self.network.to(images.device)
         with silent_evaluation(self.network):
             return Looked(self.read(self.network, images)[0])
-
-
-def saved_normalisation(path: str) -> dict[str, Any]:
-    """Return mean and std of the config in a checkpoint; {} without a config."""
-    content = read_checkpoint(path, 'checkpoint', 'Name another file.')
-    text = (content.get('meta') or {}).get('cfg')
-    if not isinstance(text, str):
-        return {}
-    try:
-        config = read_config_text(text, path)
-    except InputError:
-        return {}  # written by another program
-    model = config.get('model') or {}
-    pre = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    return {name: pre.get(name) for name in ('mean', 'std')}
 
 
 @MODELS.register_module()

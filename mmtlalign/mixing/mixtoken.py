@@ -18,10 +18,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.mixing.cutmix import Box, box_mask, clipped_box
+from mmtlalign.mixing.cutmix import Box, box_mask
 from mmtlalign.mixing.guides import Looked
 from mmtlalign.mixing.mix import Mix
-from mmtlalign.mixing.token_mix import TokenBatchMix
+from mmtlalign.mixing.token_mix import TokenBatchMix, draw_token_box
 
 
 def swap_box(tokens: Tensor, grid: tuple[int, int], box: Box) -> Tensor:
@@ -174,7 +174,7 @@ class MixToken(TokenBatchMix):
 
     def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
         """Draw one box of tokens, and keep it for the record of :meth:`mix`."""
-        box = clipped_box(grid, lam)
+        box = draw_token_box(grid, lam)
         self._drawn = grid, box
         return box_mask(box, grid)
 

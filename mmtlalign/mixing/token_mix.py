@@ -11,7 +11,7 @@ import numpy as np
 
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix, mask_count
-from mmtlalign.mixing.cutmix import box_mask, clipped_box
+from mmtlalign.mixing.cutmix import Box, box_mask, clipped_box
 
 # Aspect ratios of blocks lie between this and its inverse (official TokenMix code).
 ASPECT = 0.3
@@ -56,19 +56,37 @@ class TokenBatchMix(BatchMix):
         raise NotImplementedError
 
 
+def draw_token_box(grid: tuple[int, int], lam: float) -> Box:
+    """Draw CutMix's box on a grid of tokens, see :func:`clipped_box`.
+
+    On grids of less than 7 tokens a side, many boxes are empty and the others small.
+
+    Raises:
+        InputError: A side has less than 3 tokens, so that every box would be empty.
+    """
+    if min(grid) < 3:
+        raise InputError(
+            f'{grid[0]}x{grid[1]} tokens: with less than 3 a side every box of CutMix '
+            'is empty, since its half sides are rounded down. Give a smaller '
+            'patch_size, or larger images.'
+        )
+    return clipped_box(grid, lam)
+
+
 class TokenCutMix(TokenBatchMix):
     """CutMix with the box on the token grid, as TL-Align mixes (ICCV 2023, §3).
 
     Args:
         alpha (float): Both parameters of the Beta distribution that the own image's
             share is drawn from. Defaults to 1.0.
-        patch_size (int): Side of a token in pixels. Defaults to 16.
+        patch_size (int): Side of a token in pixels; images of 32 pixels need 4.
+            Defaults to 16.
         **kwargs: ``prob``, ``pairing`` and ``mode`` as in :class:`BatchMix`.
     """
 
     def draw_tokens(self, grid: tuple[int, int], lam: float) -> np.ndarray:
         """Draw one box of tokens."""
-        return box_mask(clipped_box(grid, lam), grid)
+        return box_mask(draw_token_box(grid, lam), grid)
 
 
 class TokenMix(TokenBatchMix):

@@ -17,6 +17,7 @@ assertions on every module with a ``num_classes``: mmseg has none, heads that co
 something else fail, and neither files nor masks are checked.
 """
 
+from collections.abc import Iterator
 from copy import deepcopy
 from logging import Logger
 from typing import Any
@@ -28,10 +29,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
-from mmtlalign.compat.wrappers import (
-    unwrap_dataset,
-    unwrap_model,
-)
+from mmtlalign.checkpoint.normalisation import normalisation_of, other_normalisation
+from mmtlalign.compat.wrappers import unwrap_dataset, unwrap_model
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.classes import (
     Heads,
@@ -126,6 +125,8 @@ def check_loops(
         InputError: See :func:`check_data`, or classes, ids that are ignored or
             ``reduce_zero_label`` differ.
     """
+    for line in find_other_normalisation(model):
+        logger.warning(line)
     datasets = {}
     evaluators = {
         f'{split}_evaluator': loop.evaluator
@@ -158,6 +159,20 @@ def check_loops(
             'everywhere'
         )
     return datasets
+
+
+def find_other_normalisation(model: nn.Module) -> Iterator[str]:
+    """Iterate over warnings about images that timm's weights do not expect."""
+    model = unwrap_model(model)
+    given = normalisation_of(getattr(model, 'data_preprocessor', None))
+    for module in model.modules():
+        trained = getattr(module, 'normalisation', None) or {}
+        fault = other_normalisation(trained, given)
+        if fault:
+            yield (
+                f'{type(module).__name__}: its weights were {fault}; set mean and std '
+                'of data_preprocessor to those of the weights'
+            )
 
 
 def build_test_set(loader: dict | None) -> dict[str, Dataset]:

@@ -8,7 +8,8 @@ For pipelines with ``LoadLabelMap``, errors before the first step are:
 * maps pooled to another grid than that of the tokens they label;
 * images without a map where none may be missing, or no image with a map.
 
-Maps that no step or head uses are a warning.
+Maps that no step or head uses are a warning, and so are steps of torchvision or of the
+user that may move an image.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from mmcv.transforms import BaseTransform
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmtlalign.compat.wrappers import flat_steps, is_a, walk_datasets
+from mmtlalign.compat.wrappers import STOCK, flat_steps, is_a, walk_datasets
 from mmtlalign.errors import InputError
 from mmtlalign.tracing.trace import token_grid
 from mmtlalign.validation.classes import Heads
@@ -39,6 +40,13 @@ MOVING = dict(
 )
 # Steps after which one label for the whole crop is still right.
 MILD = ('AutoAugment', 'RandAugment', 'RandomFlip', 'Rotate', 'Shear', 'Translate')
+# Steps of torchvision that leave the content of an image in its place.
+STILL = {
+    *('ColorJitter', 'ConvertImageDtype', 'GaussianBlur', 'Grayscale', 'Normalize'),
+    *('PILToTensor', 'RandomAdjustSharpness', 'RandomAutocontrast', 'RandomEqualize'),
+    *('RandomErasing', 'RandomGrayscale', 'RandomInvert', 'RandomPosterize'),
+    *('RandomSolarize', 'Resize', 'ToPILImage', 'ToTensor'),
+}
 CROP = 'RandomResizedCropWithMap'
 POLICIES = {
     'skip': 'other images are drawn in their place',
@@ -67,8 +75,8 @@ def check_label_maps(
         check_order(steps, name)
         check_counts(load, steps, heads, name)
         check_grid(model, steps, name)
-        unused = find_unused(steps, heads, name)
-        for line in (*unused, *check_images(load, one, name)):
+        doubts = *find_unused(steps, heads, name), *find_unknown(steps, name)
+        for line in (*doubts, *check_images(load, one, name)):
             logger.warning(line)
 
 
@@ -154,6 +162,19 @@ def find_unused(steps: list[BaseTransform], heads: Heads, name: str) -> Iterator
             'known to read them (mmtlalign.TokenLabelClsHead does); for one soft label '
             'per image use mmtlalign.ReLabel'
         )
+
+
+def find_unknown(steps: list[BaseTransform], name: str) -> Iterator[str]:
+    """Iterate over warnings about steps that may move an image without its map."""
+    for step in steps:
+        # mmpretrain wraps the transforms of torchvision.
+        step = getattr(step, 't', step)
+        kind, package = type(step).__name__, type(step).__module__.partition('.')[0]
+        if package not in STOCK and (package != 'torchvision' or kind not in STILL):
+            yield (
+                f'{name}: if {package}.{kind} moves the content of an image, its label '
+                'map does not follow and labels other places; then remove this step'
+            )
 
 
 def check_images(load: BaseTransform, dataset: Dataset, name: str) -> list[str]:

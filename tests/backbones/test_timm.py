@@ -1,14 +1,17 @@
 """What timm models give as backbones, and what their wrapper says to bad input."""
 
 import pytest
+import timm
 import torch
 from contract_rows.timm import SwinTransformerBlock
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from timm_parts import DEIT, SMALL, SWIN, bare, build
 
+from mmtlalign.backbones import timm_backbone
 from mmtlalign.backbones.timm_backbone import TIMMBackbone
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.tracing.support import backbone_spec
+from mmtlalign.validation.data import find_other_normalisation
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +201,28 @@ def test_impossible_arguments(options, words):
     config = SMALL['vit'] if options.get('model_name') != SWIN else SMALL['swin']
     with pytest.raises(ValueError, match=words):
         build(config, **options)
+
+
+@pytest.mark.parametrize('mean, told', [(123.675, True), (127.5, False)])
+def test_weights_of_another_normalisation_are_told(monkeypatch, mean, told):
+    create = timm.create_model
+    monkeypatch.setattr(timm_backbone, 'check_timm_download', lambda *given: None)
+    monkeypatch.setattr(
+        timm,
+        'create_model',
+        lambda name, pretrained, **options: create(name, **options),
+    )
+    name = 'vit_tiny_patch16_224.augreg_in21k_ft_in1k'  # trained with 0.5
+    backbone = dict(type='mmtlalign.TIMMBackbone', model_name=name, depth=1)
+    model = dict(
+        type='ImageClassifier',
+        backbone=dict(backbone, pretrained=True),
+        data_preprocessor=dict(mean=[mean] * 3, std=[127.5] * 3),
+    )
+    lines = list(find_other_normalisation(MODELS.build(model)))
+    assert [line.startswith('TIMMBackbone: its weights were') for line in lines] == (
+        [True] if told else []
+    )
+    # Random weights expect nothing.
+    model['backbone'] = backbone
+    assert not list(find_other_normalisation(MODELS.build(model)))

@@ -104,10 +104,16 @@ def test_swin_v2_computes_its_window_geometry_itself(tmp_path):
     arch = dict(SWIN, extra_norm_every_n_blocks=0)
     options = dict(arch=arch, img_size=64, out_indices=(1,))
     source = randomise(SwinTransformerV2(window_size=[8, 8], **options))
-    target = SwinTransformerV2(window_size=[4, 4], **options)
+    options |= dict(window_size=[4, 4])
+    target = SwinTransformerV2(pretrained_window_sizes=[8, 8], **options)
     load_backbone(target, save(source, tmp_path / 'v2.pth'))
     for name, parameter in source.named_parameters():
         assert torch.equal(target.get_parameter(name), parameter), name
+    # A third window, of a network that was pretrained with two.
+    again = SwinTransformerV2(pretrained_window_sizes=[8, 8], **options)
+    load_backbone(again, save(target, tmp_path / 'again.pth'))
+    with pytest.raises(InputError, match=r'windows of \[8\] in .*of \[4\].*_sizes'):
+        load_backbone(SwinTransformerV2(**options), str(tmp_path / 'v2.pth'))
 
 
 def test_training_checkpoint_with_log_buffers(checkpoint, tmp_path):
@@ -348,3 +354,17 @@ def test_hook_fills_the_model_inside_a_wrapper(checkpoint):
     cfg = dict(type='mmtlalign.PretrainedBackboneHook', new_layers=('norm0',))
     HOOKS.build(copy.deepcopy(cfg)).before_train(FakeRunner())
     assert_same(wrapper.module.backbone, source)
+
+
+@pytest.mark.parametrize('mean, told', [(127.5, True), (123.7, False)])
+def test_another_normalisation_than_in_pretraining_is_told(
+    checkpoint, tmp_path, mean, told
+):
+    content = torch.load(checkpoint[1], weights_only=False)
+    trained = dict(mean=[123.7] * 3, std=[58.0] * 3)
+    path = str(tmp_path / 'pretrained.pth')
+    torch.save(dict(content, meta=dict(cfg=f'data_preprocessor = {trained}')), path)
+    pre = dict(mean=[mean] * 3, std=[58.0] * 3)
+    run(tmp_path / 'a', pretrained=path, data_preprocessor=pre)
+    (log,) = (tmp_path / 'a').glob('*/*.log')
+    assert ('trained on images with mean=[123.7' in log.read_text()) is told

@@ -480,6 +480,14 @@ def test_features_of_tokens_without_class_token_are_their_mean():
 
 
 def test_maps_with_channels_last_are_refused():
-    backbone = SimpleNamespace(out_type='raw')
-    with pytest.raises(InputError, match="set out_type='featmap'"):
-        views_and_regions(backbone, torch.zeros(2, 7, 7, 16))
+    swin = SimpleNamespace(output_fmt='NHWC')  # a wrapper of mmpretrain
+    for backbone in (SimpleNamespace(out_type='raw'), SimpleNamespace(timm_model=swin)):
+        with pytest.raises(InputError, match="with out_type='featmap'"):
+            views_and_regions(backbone, torch.zeros(2, 7, 7, 16))
+    swin.output_fmt = 'NCHW'
+    views, _ = views_and_regions(backbone, torch.zeros(2, 16, 7, 7))
+    assert views.shape == (2, 16)
+    # Ours gives maps with channels first.
+    ours = SimpleNamespace(out_type='featmap', timm_model=SimpleNamespace())
+    ours.timm_model.output_fmt = 'NHWC'
+    assert views_and_regions(ours, torch.zeros(2, 16, 7, 7))[0].shape == (2, 16)

@@ -11,6 +11,7 @@ from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix, box_area, clipped_box, minmax_box
 from mmtlalign.mixing.fmix import FMix
 from mmtlalign.mixing.mix import Mix
+from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.mixing.token_mix import GridMix, TokenCutMix, TokenMix
 
 sides = st.integers(1, 40)
@@ -158,6 +159,16 @@ def test_grid_that_does_not_fit():
 def test_patch_that_does_not_divide_the_image():
     with pytest.raises(ValueError, match='patch_size=16 does not divide.*30x32'):
         TokenCutMix(patch_size=16).mix(*batch(2, 30, 32))
+
+
+@pytest.mark.parametrize('augment', [TokenCutMix, MixToken])
+def test_token_grid_without_room_for_a_box(augment):
+    for height, width in ((32, 64), (16, 16)):
+        with pytest.raises(ValueError, match='less than 3 a side.*smaller patch_size'):
+            augment(patch_size=16).mix(*batch(2, height, width))
+    np.random.seed(0)
+    mixes = [augment(patch_size=16).mix(*batch(2, 48, 48)) for _ in range(30)]
+    assert any(mix.area().max() > 0 for mix in mixes)
 
 
 def test_prob_is_honest():

@@ -138,7 +138,8 @@ def test_a_probability_leaves_batches_as_they_are():
 
 def test_another_patch_size_than_the_backbones():
     model, images = build('vit', patch_size=16, out_type='raw')
-    with pytest.raises(ValueError, match='2x3 tokens, the backbone has 4x6'):
+    images = torch.randn(B, 3, 48, 64)
+    with pytest.raises(ValueError, match='3x4 tokens, the backbone has 6x8'):
         model(images, samples(), mode='loss')
     assert not model.backbone.patch_embed._forward_hooks
 

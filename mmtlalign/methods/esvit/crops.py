@@ -82,10 +82,13 @@ def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tens
     Raises:
         InputError: The map has its channels last.
     """
-    if output.ndim == 4 and getattr(backbone, 'out_type', None) == 'raw':
+    inner = getattr(backbone, 'timm_model', None)
+    out_type = getattr(backbone, 'out_type', 'raw' if inner is not None else None)
+    channels_last = inner is None or getattr(inner, 'output_fmt', None) == 'NHWC'
+    if output.ndim == 4 and out_type == 'raw' and channels_last:
         raise InputError(
-            f"{type(backbone).__name__} with out_type='raw' gives maps with channels "
-            "last; set out_type='featmap'."
+            f'{type(backbone).__name__} gives maps with channels last: use '
+            "mmtlalign.TIMMBackbone with out_type='featmap'."
         )
     if output.ndim == 4:
         regions = output.flatten(2).mT

@@ -142,9 +142,14 @@ class TokenLabelClsHead(VisionTransformerClsHead):
 
         Raises:
             UnsupportedError: The backbone is not registered.
-            InputError: It does not output all tokens.
+            InputError: It does not output all tokens, or has no class token.
         """
         given = backbone_spec(backbone).prefix(backbone)
+        if not given:
+            raise InputError(
+                f'{type(backbone).__name__} has no class token, which this head '
+                'scores: build it with one (with_cls_token=True).'
+            )
         if given != self.num_extra_tokens:
             raise InputError(
                 f'{type(backbone).__name__} has {given} special tokens and the head '

@@ -135,6 +135,43 @@ def test_network_trained_by_token_labels(tmp_path, to_rgb, dense):
     torch.testing.assert_close(annotator(images), expected, rtol=1e-4, atol=1e-4)
 
 
+POOLED = """
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='VisionTransformer',
+        img_size=64,
+        patch_size=16,
+        out_type='avg_featmap',
+        final_norm={final_norm},
+        arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16),
+    ),
+    head=dict(type='LinearClsHead', num_classes=9, in_channels=16),
+)
+"""
+
+
+@pytest.mark.parametrize('final_norm', [True, False])
+def test_network_with_a_norm_after_its_pooling(tmp_path, final_norm):
+    """Each cell is normalised as the mean of the tokens would be."""
+    config = tmp_path / 'config.py'
+    config.write_text(POOLED.format(final_norm=final_norm))
+    init_default_scope('mmpretrain')
+    model = {}
+    exec(config.read_text(), model)
+    net = randomise(MODELS.build(model['model']))
+    torch.save(net.state_dict(), tmp_path / 'weights.pth')
+    annotator = build_annotator(f'mmpretrain:{config}', str(tmp_path / 'weights.pth'))
+    images = draw((64, 64))
+    with torch.no_grad():
+        net.backbone.out_type = 'raw'
+        tokens = net.backbone(images.flip(1).float())[-1][:, 1:]
+        # What the classifier does if all tokens are like this one.
+        cells = net.head.fc(net.backbone.ln2(tokens))
+    expected = cells.unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(annotator(images), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_without_statistics(tmp_path):
     """A network that is trained on pixels from 0 to 255 gets them."""
     config = tmp_path / 'config.py'

@@ -4,8 +4,9 @@ import logging
 
 import pytest
 from label_map_files import fill, metadata_of, write_official
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
 from tiny_run import train_to_end, write_config, write_images
 
@@ -94,6 +95,26 @@ def test_maps_that_fit(check, data, layout):
     # Maps of more images than the data set has do not matter.
     (data / 'train' / names[0]).unlink()
     assert check() == ''
+
+
+@pytest.mark.parametrize(
+    'step, told',
+    [
+        ('torchvision/RandomHorizontalFlip', 'torchvision.RandomHorizontalFlip'),
+        ('torchvision/ColorJitter', ''),
+        ('UsersOwnStep', 'test_label_map_checks.UsersOwnStep'),
+    ],
+)
+def test_steps_that_may_move_the_image(check, data, monkeypatch, step, told):
+    monkeypatch.setitem(TRANSFORMS._module_dict, 'UsersOwnStep', UsersOwnStep)
+    change = f'steps.insert(3, dict(type="{step}"))'
+    said = check(change, names=list_images(data / 'train'))
+    assert f'if {told} moves' in said if told else said == ''
+
+
+class UsersOwnStep(BaseTransform):
+    def transform(self, results):
+        return results
 
 
 def test_missing_maps_before_a_training(monkeypatch, tmp_path, data):

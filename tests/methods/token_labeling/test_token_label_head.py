@@ -276,6 +276,15 @@ def test_other_special_tokens_are_counted():
     assert model(torch.randn(B, 3, *SIZE), samples, mode='loss')
 
 
+def test_backbone_without_class_token():
+    for special in (0, 1):
+        with pytest.raises(ValueError, match='VisionTransformer has no class token'):
+            model_of(
+                backbone=dict(with_cls_token=False, out_type='raw'),
+                head=dict(num_extra_tokens=special),
+            )
+
+
 def test_labels_of_other_classes():
     samples, _, _ = samples_of()
     for sample in samples:

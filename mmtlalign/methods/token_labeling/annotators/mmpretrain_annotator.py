@@ -29,7 +29,11 @@ def build(
         raise InputError(f'{name} has no classifier: use a network trained on classes')
     backbone = net.backbone
     pools_itself = hasattr(backbone, 'out_type')
+    # The norm that some networks apply to the mean of the tokens; a cell needs it too.
+    pooled_norm: nn.Module = nn.Identity()
     if pools_itself:
+        if backbone.out_type == 'avg_featmap':
+            pooled_norm = getattr(backbone, 'ln2', pooled_norm)
         backbone.out_type = 'featmap'
     of_tokens = getattr(getattr(net.head, 'layers', None), 'aux_head', None)
     special = getattr(net.head, 'num_extra_tokens', None)
@@ -41,7 +45,7 @@ def build(
                 f'{name}: {type(backbone).__name__} gives no feature map (B, C, h, w), '
                 'so there are no cells to classify. Use another annotator.'
             )
-        return feats.permute(0, 2, 3, 1)
+        return pooled_norm(feats.permute(0, 2, 3, 1))
 
     def head(features: Tensor) -> Tensor:
         if of_tokens is not None:
