@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmpretrain.registry import BATCH_AUGMENTS
 from torch import Tensor, nn
 
+from mmtlalign.device import to_device
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.mixing.augments import (
     BatchMix,
@@ -255,7 +256,7 @@ class BatchMixer:
         found = mask_boxes(mask[:, 0])
         for index, source in enumerate(sources):
             if source is not None:
-                its = torch.from_numpy(chosen == index).to(found.device)
+                its = to_device(torch.from_numpy(chosen == index), found.device)
                 found = torch.where(its[:, None], source, found)
         return found
 

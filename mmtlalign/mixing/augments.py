@@ -247,7 +247,7 @@ class BatchMix:
         """
         if drawn.source is None:
             return images[(..., *window)][partner]
-        mask = torch.as_tensor(drawn.mask, device=images.device)
+        mask = to_device(torch.as_tensor(drawn.mask), images.device)
         moved = move_pixels(images[partner], mask_boxes(mask), drawn.source)
         return moved[(..., *window)]
 

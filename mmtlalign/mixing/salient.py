@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix, Drawn
 from mmtlalign.mixing.guides import (
@@ -218,7 +219,7 @@ class SaliencyMix(SalientMix):
             strongest_place(saliency).unbind(dim=1), size, saliency.shape[1:]
         ):
             half = [int(pixels * np.sqrt(1 - lam)) // 2 for lam in lams]
-            halves = torch.tensor(half, device=device)[:, None]
+            halves = to_device(torch.tensor(half), device)[:, None]
             middle = ((2 * places + 1) * pixels // (2 * cells))[:, None]
             pixel = torch.arange(pixels, device=device)
             inside.append((pixel >= middle - halves) & (pixel < middle + halves))
@@ -316,6 +317,6 @@ class SMMix(SalientMix):
         in_columns = (columns >= lowest[:, 1:]) & (columns < lowest[:, 1:] + side)
         mask = (in_rows[:, :, None] & in_columns[:, None]).float()
         top, left = highest[partner].unbind(dim=1)
-        box = torch.stack([top, top + side, left, left + side], dim=1)
-        cell = (size[0] // high, size[0] // high, size[1] // wide, size[1] // wide)
-        return Drawn(mask, box * torch.tensor(cell, device=device))
+        high, wide = size[0] // high, size[1] // wide  # pixels of a cell
+        box = [high * top, high * (top + side), wide * left, wide * (left + side)]
+        return Drawn(mask, torch.stack(box, dim=1))

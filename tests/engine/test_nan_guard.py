@@ -151,6 +151,7 @@ def test_guard_waits_for_a_late_flag_only_before_saving(tmp_path, saving):
     assert late.waited == saving
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_step_does_not_wait_for_the_gpu():
     runner = SimpleNamespace(iter=0)

@@ -1,6 +1,7 @@
 """MixClassifier, its heads, and what they say to bad input."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from no_sync import NoSync
+from repository import ROOT
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods import base, classifier, smmix
@@ -534,6 +536,17 @@ def test_a_step_waits_for_no_number(head, backbone, options):
         model(**batch, mode='loss')['loss'].backward()
 
 
+@pytest.mark.parametrize('folder', ['mixing', 'methods', 'tracing', 'fast'])
+def test_copies_to_a_gpu_are_those_that_do_not_wait(folder):
+    """A CPU cannot notice them: numbers go to the device by ``to_device``."""
+    waits = re.compile(
+        r'(?<!to_device\()torch\.(?:as_)?tensor\(.*device|from_numpy\(.*\)\.to\('
+    )
+    for path in (ROOT / 'mmtlalign' / folder).rglob('*.py'):
+        assert waits.findall(path.read_text(encoding='utf-8')) == [], path
+
+
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('head, backbone, options', HEADS)
 def test_a_gpu_is_not_waited_for(head, backbone, options):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from share_cases import CASES, HALF, NETWORK, attention, error_of
 
-from mmtlalign.tracing.kernels import dispatch
+from mmtlalign.tracing.kernels import dispatch, gpu
 
 ROOT = Path(__file__).parents[2]
 needs_triton = pytest.mark.skipif(find_spec('triton') is None, reason='no Triton')
@@ -55,7 +55,8 @@ def test_kernels_are_the_formula_in_the_interpreter(name, interpreted):
 @pytest.fixture
 def forced(monkeypatch):
     """Failures of kernels are errors."""
-    monkeypatch.setattr(dispatch, 'asked_way', lambda: 'triton')
+    for module in (dispatch, gpu):
+        monkeypatch.setattr(module, 'asked_way', lambda: 'triton')
 
 
 @pytest.mark.gpu

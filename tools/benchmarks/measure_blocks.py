@@ -10,9 +10,13 @@ tile of every row that is right and at least 3 % faster than the one it had.
 """  # noqa: E501
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -148,6 +152,23 @@ def calls_of(row: dict) -> Callable[[Block], Tensor]:
     return lambda block: launch.propagate(block, query, key, share, *rest, share, 1.0)
 
 
+def compile_tiles(row: dict) -> None:
+    """Compile the kernel of a row with every tile; Triton keeps them in its cache."""
+    call = calls_of(row)
+    for block in dict.fromkeys(candidates(row)):
+        # What the GPU cannot run is reported when it is measured.
+        with contextlib.suppress(Exception):
+            call(block)
+    torch.cuda.synchronize()
+
+
+def compile_all(rows: list[dict]) -> None:
+    """Compile the kernels of all rows in processes of their own."""
+    most = min(len(rows), os.cpu_count() or 1, 8)
+    with ProcessPoolExecutor(most, get_context('spawn')) as pool:
+        list(pool.map(compile_tiles, rows))
+
+
 def tune(rows: list[dict]) -> Iterator[dict]:
     """Yield the rows with the fastest tiles, and what was measured."""
     for row in rows:
@@ -204,7 +225,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.tune:
         table = json.loads(TABLE.read_text(encoding='utf-8'))
         near = str(max(int(c) for c in table if int(c) <= capability))
-        table[str(capability)] = list(tune(list(split(table[near]))))
+        rows = list(split(table[near]))
+        compile_all(rows)
+        table[str(capability)] = list(tune(rows))
         if options.out:
             with atomic_write(options.out) as part:
                 part.write_text(format_table(table), encoding='utf-8')

@@ -35,14 +35,15 @@ def make_steps(
 ) -> dict[str, Callable[[], None]]:
     """Return forward and backward of an attention, by kernel."""
     batch = max(1, elements // (HEADS * tokens**2))
-    draw = torch.Generator().manual_seed(0)
-    size = (batch, tokens, 3, HEADS, WIDTH[biased])
-    packed = torch.randn(size, generator=draw).to(device, dtype)
-    gradient = torch.randn(batch, HEADS, tokens, WIDTH[biased], generator=draw)
-    gradient, bias = gradient.to(device, dtype), None
+    draw = torch.Generator(device).manual_seed(0)
+
+    def random(*size: int) -> torch.Tensor:
+        return torch.randn(size, generator=draw, device=device).to(dtype)
+
+    packed, bias = random(batch, tokens, 3, HEADS, WIDTH[biased]), None
+    gradient = random(batch, HEADS, tokens, WIDTH[biased])
     if biased:
-        bias = torch.randn(HEADS, tokens, tokens, generator=draw)
-        bias = bias.to(device, dtype).requires_grad_()
+        bias = random(HEADS, tokens, tokens).requires_grad_()
 
     def step(attend):
         def run():
@@ -63,7 +64,11 @@ def measure(options: argparse.Namespace) -> list[dict]:
             for tokens in lengths:
                 kind, device = getattr(torch, dtype), options.device
                 steps = make_steps(tokens, biased, kind, device, options.elements)
-                work, _ = timing.take_turns(steps, options.repeats, device)
+                # A GPU is busy while Python launches the next steps.
+                runs = 10 if device == 'cuda' else 1
+                work, _ = timing.take_turns(
+                    steps, options.repeats, device, steps_per_sample=runs
+                )
                 ratio = timing.ratios(work['explicit'], work['fused'])
                 rows.append(
                     dict(

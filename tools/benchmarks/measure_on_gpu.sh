@@ -8,8 +8,9 @@
 #       [--minutes N] [--smoke] [STAGE...]
 #       All stages, or those named. A stage that is done (RESULTS/STAGE.txt) is skipped,
 #       and one that would not end within N minutes (default 9) is left to the next
-#       call: bring RESULTS along and call again until it prints the verdict. If the
-#       variable OUT names a folder, RESULTS is put there as one file, too.
+#       call: bring RESULTS along and call again until it prints the verdict. A stage
+#       that takes longer than planned is ended half a minute after N. If the variable
+#       OUT names a folder, RESULTS is put there as one file after every stage, too.
 #   --smoke    the same commands in small on a CPU: does the script run, no numbers
 #
 # Stages and planned minutes, 24 in all, are at the end of this file.
@@ -20,6 +21,15 @@ python=${MMTLALIGN_PYTHON:-python3}
 hosts='onedl-mmengine onedl-mmpretrain onedl-mmcv addict yapf platformdirs termcolor
     mat4py modelindex importlib-metadata zipp pytest-timeout click markdown ordered-set
     model-index'
+
+timed() { # Python with the time that is left
+    local left=$((60 * budget + 30 - SECONDS))
+    timeout --signal INT --kill-after 5 "$((left > 10 ? left : 10))" "$python" "$@"
+}
+
+keep() { # the results so far
+    [ -z "${OUT:-}" ] || tar czf "$OUT/results.tgz" -C "$results" --exclude site .
+}
 
 usage() { sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | head -n -1; }
 
@@ -48,16 +58,20 @@ print("torch", torch.__version__, "timm", timm.__version__, "mmcv", mmcv.__versi
 benchmark() { # file, arguments of benchmark.py
     local file=$1
     shift
-    "$python" "$root/tools/benchmarks/benchmark.py" "$@" --json "$results/$file.json"
+    timed "$root/tools/benchmarks/benchmark.py" "$@" --json "$results/$file.json"
 }
 
 adopt() { # the tuned table, which is tested as the first one was
-    cp "$results/share_blocks.json" "$root/mmtlalign/tracing/kernels/" && correct
+    local table=$root/mmtlalign/tracing/kernels/share_blocks.json
+    cp "$table" "$results/share_blocks_before.json"
+    cp "$results/share_blocks.json" "$table"
+    correct || { cp "$results/share_blocks_before.json" "$table"; return 1; }
 }
 
 correct() {
-    MMTLALIGN_SHARE_KERNEL=triton "$python" -m pytest -q -p no:cacheprovider -m gpu \
-        "$root/tests/tracing/test_share_kernels.py"
+    MMTLALIGN_SHARE_KERNEL=triton timed -m pytest -q -p no:cacheprovider -m gpu \
+        "$root/tests/tracing/test_share_kernels.py" \
+        "$root/tests/methods/test_classifier.py" "$root/tests/engine/test_nan_guard.py"
 }
 
 stage() { # name, planned minutes, command...
@@ -78,6 +92,7 @@ stage() { # name, planned minutes, command...
     else
         failed+=("$name")
     fi
+    keep
 }
 
 case ${1:-} in
@@ -122,9 +137,9 @@ stage environment 1 install
 if [ -z "$smoke" ]; then
     stage correctness 2 correct
     [ ${#failed[@]} = 0 ] || exit 1
-    stage shapes 1 "$python" "$root/tools/benchmarks/measure_blocks.py" --shapes \
+    stage shapes 1 timed "$root/tools/benchmarks/measure_blocks.py" --shapes \
         --json "$results/shapes.json"
-    stage tiles 3 "$python" "$root/tools/benchmarks/measure_blocks.py" --tune \
+    stage tiles 3 timed "$root/tools/benchmarks/measure_blocks.py" --tune \
         --out "$results/share_blocks.json"
     stage adopted 1 adopt
 fi
@@ -143,12 +158,12 @@ stage host 1 benchmark host deit-tiny swin-tiny "${device[@]}" --batch $small \
 stage profile 1 benchmark profile "${quick[@]}" "${device[@]}" "${both[@]}" \
     --repeats 1 --profile
 if [ -z "$smoke" ]; then
-    stage attention 1 "$python" "$root/tools/benchmarks/measure_kernels.py" \
-        --device cuda --repeats 7 --out "$results/kernel_times.json"
+    stage attention 1 timed "$root/tools/benchmarks/measure_kernels.py" \
+        --device cuda --repeats 7 --elements $((2 ** 26)) --out "$results/kernel_times.json"
 fi
 [ -z "$smoke" ] || echo 'A smoke run: its numbers say nothing.'
 "$python" "$root/tools/benchmarks/gpu_verdict.py" "$results" |
     tee "$results/verdict.md"
-[ -z "${OUT:-}" ] || tar czf "$OUT/results.tgz" -C "$results" --exclude site .
+keep
 [ ${#left[@]} = 0 ] || echo "left to the next call: ${left[*]}"
 [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }

@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Numbers in a chunk of rows: 8 MiB in float32, about the size of CPU caches, which
-# gives at most some 200 chunks in the largest recipe.
+# gives at most some 200 chunks in the largest recipe. On a GPU 256 MiB, as launching
+# many small kernels would take longer than running them.
 LOSS_CHUNK = 2**21
+GPU_LOSS_CHUNK = 2**26
 # Number of similarities in memory at once: 16 MiB in float32.
 MATCH_CHUNK = 2**22
 
@@ -262,7 +264,8 @@ class _CrossEntropyToRows(torch.autograd.Function):
     ) -> Tensor:
         gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
         loss = student.new_zeros((), dtype=torch.float32)
-        step = max(1, LOSS_CHUNK // student.shape[1])
+        most = GPU_LOSS_CHUNK if student.is_cuda else LOSS_CHUNK
+        step = max(1, most // student.shape[1])
         for start in range(0, len(student), step):
             chunk = slice(start, start + step)
             log_p = (student[chunk].float() / temperature).log_softmax(dim=-1)

@@ -154,14 +154,29 @@ def _choose(name: str, *arguments: Any) -> Tensor:
     return getattr(plain, name)(*arguments)
 
 
-def _define(name: str, fake: Callable, schema: str) -> None:
-    """Define an operator whose body chooses the implementation on every call."""
+def _define(name: str, fake: Callable, schema: str, captured: bool = True) -> None:
+    """Define an operator whose body chooses the implementation on every call.
+
+    Args:
+        name: A function of this module.
+        fake: Returns an empty result for the arguments.
+        schema: Arguments of the operator.
+        captured: Whether CUDA graphs of ``torch.compile`` may hold it. Not one that
+            keeps a tensor for later calls, which would lie in the memory of the graph.
+    """
 
     def body(*arguments: Any) -> Tensor:
         return _choose(name, *arguments).contiguous()
 
+    options = {}
+    if not captured and hasattr(torch.Tag, 'cudagraph_unsafe'):
+        options['tags'] = (torch.Tag.cudagraph_unsafe,)
     operator = torch.library.custom_op(
-        f'mmtlalign::{name}', body, mutates_args=(), schema=f'{schema} -> Tensor'
+        f'mmtlalign::{name}',
+        body,
+        mutates_args=(),
+        schema=f'{schema} -> Tensor',
+        **options,
     )
     operator.register_fake(fake)
 
@@ -182,6 +197,7 @@ if ONE_GRAPH:
         lambda weights, share, *_: share.new_empty(share.shape),
         '(Tensor weights, Tensor share, SymInt[] grid, SymInt[] window, '
         'SymInt[] shift, bool pad_first, float residual)',
+        captured=False,  # `launch.places_on` keeps the places of the windows
     )
     _define(
         'class_rows',

@@ -9,6 +9,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from tools.benchmarks import timing
@@ -118,6 +119,8 @@ def profile_operations(
 ) -> dict[str, dict[str, float]]:
     """Return the seconds of each operation of each step, without those that it calls.
 
+    On a GPU the operations are its kernels.
+
     Args:
         steps: Steps by name; they take turns.
         before: Called with the number of the round before every step.
@@ -138,6 +141,10 @@ def profile_operations(
             with profile(activities=kinds) as profiled:
                 step()
             for event in profiled.key_averages():
+                # On a GPU kernels count; their operators have the same time again.
+                on_gpu = event.device_type == DeviceType.CUDA
+                if on_gpu != (device == 'cuda') or event.is_user_annotation:
+                    continue
                 # In older profilers some calls end before the calls inside them.
                 seconds = max(0.0, 1e-6 * _own_time(event, device))
                 found[name].setdefault(event.key, []).append(seconds)
