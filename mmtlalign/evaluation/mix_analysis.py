@@ -24,7 +24,7 @@ from mmtlalign.evaluation.readers import (
     output_of,
     read_forward,
 )
-from mmtlalign.evaluation.rule_tracer import SHARE, STILL, RuleTracer
+from mmtlalign.evaluation.rule_tracer import TRACED, UNMOVED, RuleTracer
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import attached, bare_model
 from mmtlalign.tracing.propagate import Pair
@@ -135,8 +135,8 @@ def analyse_mix(
         share_by_layer=torch.stack(tracer.at_output),
         transmix_by_layer=label_shares.transmix_share(attended, area, ratio),
         start=tracer.start,
-        shares=[share[..., SHARE] for share in tracer.history],
-        areas=[share[..., STILL] for share in tracer.history],
+        shares=[share[..., TRACED] for share in tracer.history],
+        areas=[share[..., UNMOVED] for share in tracer.history],
         grids=tracer.grids,
         prefixes=tracer.prefixes,
         variation=tracer.variation,

@@ -19,7 +19,7 @@ from mmtlalign.tracing.tracer import at_output
 
 # Columns of the trace: TL-Align's share; the share of the box, not moved; and, to read
 # rows of an attention, the mask of the partner's tokens and that of all image tokens.
-SHARE, STILL, MASK = range(3)
+TRACED, UNMOVED, ATTENDED = range(3)
 
 
 class RuleTracer(StepTracer):
@@ -38,7 +38,7 @@ class RuleTracer(StepTracer):
         attended: Share of the attention on the partner (B,) for each attention: that of
             the class token (NaN before it joins), or that from all image tokens.
         variation: Total variation of the share of the last tokens (B, T).
-        history: (B, T, 2) after each attention: columns SHARE and STILL.
+        history: (B, T, 2) after each attention: columns TRACED and UNMOVED.
     """
 
     def __init__(self, backbone: nn.Module, mix: Mix, output: str, **options: Any):
@@ -73,15 +73,15 @@ class RuleTracer(StepTracer):
         fresh = self.share.new_zeros(*self.share.shape[:2], 2)
         fresh[:, self.prefix :, 0] = self.mask
         fresh[:, self.prefix :, 1] = 1
-        self.share = torch.cat([self.share[..., :MASK], fresh], dim=-1)
+        self.share = torch.cat([self.share[..., :ATTENDED], fresh], dim=-1)
 
     def after_attention(self, moved: Tensor) -> None:
         """Read the attention on the partner, of the class token or of all tokens."""
         if self.output == 'class':
-            row = moved[:, 0, MASK:]
+            row = moved[:, 0, ATTENDED:]
         else:
             last = self.prefix + self.grid[0] * self.grid[1]
-            row = moved[:, self.prefix : last, MASK:].mean(dim=1)
+            row = moved[:, self.prefix : last, ATTENDED:].mean(dim=1)
         attended = row[:, 0] / row[:, 1]
         if self.output == 'class' and not self.prefix:
             attended = torch.full_like(attended, torch.nan)
@@ -89,10 +89,10 @@ class RuleTracer(StepTracer):
 
     def _record(self, share: Tensor) -> None:
         before = self.share
-        still = before[..., STILL : STILL + 1]
-        super()._record(torch.cat([share[..., :STILL], still], dim=-1))
-        change = (share - before)[..., SHARE].abs()
+        still = before[..., UNMOVED : UNMOVED + 1]
+        super()._record(torch.cat([share[..., :UNMOVED], still], dim=-1))
+        change = (share - before)[..., TRACED].abs()
         places = list(zip(self.grids, self.prefixes))[-2:]
         same = len(places) == 2 and places[0] == places[1]
         self.variation = self.variation + change if same else change
-        self.at_output.append(at_output(share[..., SHARE], self.prefix, self.output))
+        self.at_output.append(at_output(share[..., TRACED], self.prefix, self.output))

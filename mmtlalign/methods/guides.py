@@ -1,8 +1,8 @@
 """Guides: networks that process the images of a batch before they are mixed.
 
-Their output (:class:`mmtlalign.mixing.guides.Looked`) is passed to augments that need
-it. A guide is not part of the model: it is in no checkpoint and no optimizer, consumes
-no random numbers, and changes no buffer and no gradient.
+Their output (:class:`mmtlalign.mixing.guides.GuideOutput`) is passed to augments that
+need it. A guide is not part of the model: it is in no checkpoint and no optimizer,
+consumes no random numbers, and changes no buffer and no gradient.
 
 Shapes: ``B`` batch, ``K`` classes, ``h, w`` token rows and columns, ``N = h * w``.
 """
@@ -33,7 +33,7 @@ from mmtlalign.methods.attention_readers import (
     ReceivedAttention,
     attention_reader,
 )
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.modes import eval_mode
 from mmtlalign.registry import HOOKS, MODELS
@@ -53,7 +53,7 @@ class AttentionGuide:
             image tokens. Defaults to ``'received'``.
 
     Attributes:
-        gives: Fields of :class:`mmtlalign.mixing.guides.Looked` that it provides.
+        gives: Fields of :class:`mmtlalign.mixing.guides.GuideOutput` that it provides.
     """
 
     gives = frozenset({'saliency'})
@@ -147,18 +147,18 @@ class OwnAttention(AttentionGuide):
         self.model: Any = model
         return self.check_backbone(model.backbone)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+    def __call__(self, images: Tensor, labels: Tensor) -> GuideOutput:
         """Return saliency and scores of images (B, 3, H, W); labels are not used."""
-        return self.look(self.model, images)
+        return self.read_map(self.model, images)
 
-    def look(self, model: Any, images: Tensor) -> Looked:
+    def read_map(self, model: Any, images: Tensor) -> GuideOutput:
         """Return a classifier's saliency and scores for images (B, 3, H, W)."""
         with silent_evaluation(model):
             attention, feats = self.read(model.backbone, images)
             if model.with_neck:
                 feats = model.neck(feats)
             scores = model.head(feats)
-        return Looked(attention, scores.float())
+        return GuideOutput(attention, scores.float())
 
 
 @MODELS.register_module()
@@ -247,12 +247,12 @@ class TeacherAttention(AttentionGuide):
         self._check_normalisation(self.normalisation)
         return self.check_backbone(self.network)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+    def __call__(self, images: Tensor, labels: Tensor) -> GuideOutput:
         """Return the saliency of images (B, 3, H, W); labels are not used."""
         self.load()
         self.network.to(images.device)
         with silent_evaluation(self.network):
-            return Looked(self.read(self.network, images)[0])
+            return GuideOutput(self.read(self.network, images)[0])
 
 
 @MODELS.register_module()
@@ -268,7 +268,7 @@ class EMAAttention(OwnAttention):
 
     average: Any = None
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+    def __call__(self, images: Tensor, labels: Tensor) -> GuideOutput:
         """Return saliency and scores of images (B, 3, H, W); labels are not used.
 
         Raises:
@@ -280,7 +280,7 @@ class EMAAttention(OwnAttention):
                 "custom_hooks=[dict(type='EMAHook'), "
                 "dict(type='mmtlalign.EMAGuideHook')]."
             )
-        return self.look(self.average, images)
+        return self.read_map(self.average, images)
 
 
 @HOOKS.register_module()

@@ -82,7 +82,7 @@ class BatchMixer:
             return
         for augment in self.augments:
             name = type(augment).__name__
-            if not getattr(augment, 'one_by_one', False):
+            if not getattr(augment, 'per_image', False):
                 raise InputError(
                     f'train_cfg.mode={self.mode!r} chooses an augment for each image, '
                     f'but {name} cannot draw the mask of a single image. Remove this '
@@ -190,7 +190,7 @@ class BatchMixer:
         Labels are (B, K), one-hot or smoothed.
         """
         if self.mode != 'batch':
-            return self._mix_one_by_one(images, labels)
+            return self._mix_per_image(images, labels)
         index = np.random.choice(self._choices(), p=self.probs)
         if index == len(self.augments):
             return Mix.unmixed(images, labels)
@@ -202,7 +202,7 @@ class BatchMixer:
     def _choices(self) -> int:
         return len(self.augments) if self.probs is None else len(self.probs)
 
-    def _mix_one_by_one(self, images: Tensor, labels: Tensor) -> Mix:
+    def _mix_per_image(self, images: Tensor, labels: Tensor) -> Mix:
         labels = checked_labels(images, labels)
         batch, size = len(images), (int(images.shape[-2]), int(images.shape[-1]))
         count = mask_count(batch, self.mode)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
 from mmtlalign.methods.guides import Grids, silent_evaluation
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.registry import MODELS
 
 # Half sides of the windows around a pixel in OpenCV's StaticSaliencyFineGrained.
@@ -34,7 +34,7 @@ class PixelGuide:
     """Base class of guides that use the normalisation of a classifier.
 
     Attributes:
-        gives: Fields of :class:`mmtlalign.mixing.guides.Looked` that it provides.
+        gives: Fields of :class:`mmtlalign.mixing.guides.GuideOutput` that it provides.
     """
 
     gives = frozenset({'saliency', 'pictures'})
@@ -88,7 +88,7 @@ class InputGradient(PixelGuide):
             )
         return super().bind(model)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+    def __call__(self, images: Tensor, labels: Tensor) -> GuideOutput:
         """Return the guide's output for images (B, 3, H, W) with labels (B, K)."""
         model = self.model
         with silent_evaluation(model), torch.enable_grad():
@@ -98,7 +98,7 @@ class InputGradient(PixelGuide):
             loss = -(labels * scores.log_softmax(dim=1)).sum()
             (gradient,) = torch.autograd.grad(loss, pixels)
         saliency = gradient.float().square().mean(dim=1).sqrt()
-        return Looked(saliency, scores.detach(), self.pixels(images) / 255)
+        return GuideOutput(saliency, scores.detach(), self.pixels(images) / 255)
 
 
 @MODELS.register_module()
@@ -121,7 +121,7 @@ class FineGrainedSaliency(PixelGuide):
     def __init__(self, legacy_floats: bool = False):
         self.legacy_floats = legacy_floats
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Looked:
+    def __call__(self, images: Tensor, labels: Tensor) -> GuideOutput:
         """Return the saliency of images (B, 3, H, W); labels are not used."""
         pixels = self.pixels(images)
         pictures = images.float() if self.legacy_floats else pixels.round().byte()
@@ -130,7 +130,7 @@ class FineGrainedSaliency(PixelGuide):
         channels_last = pictures.permute(0, 2, 3, 1).cpu().numpy()
         maps = [fine_grained_saliency(image) for image in channels_last]
         saliency = torch.from_numpy(np.stack(maps)).float()
-        return Looked(saliency.to(images.device), pictures=pixels / 255)
+        return GuideOutput(saliency.to(images.device), pictures=pixels / 255)
 
 
 def fine_grained_saliency(image: np.ndarray) -> np.ndarray:

@@ -188,7 +188,7 @@ class RegionTerms(MixHead):
     ) -> dict[str, Tensor]:
         """Return the weighted terms ``loss_fine`` and ``loss_consistency``."""
         _, image, grid = self.tokens(feats)
-        if mix.looked is None:
+        if mix.guide_output is None:
             # DistributedDataParallel needs every parameter in every loss.
             nothing = 0 * self.token_head(image.mean(dim=1)).sum()
             return dict(loss_fine=nothing, loss_consistency=nothing.detach())
@@ -201,7 +201,7 @@ class RegionTerms(MixHead):
             )
         ]
         losses = dict(loss_fine=self.fine_weight * (fine[0] + fine[1]) / 2)
-        before = mix.looked.scores
+        before = mix.guide_output.scores
         if before is not None:
             area = mix.area()[:, None]
             blend = torch.lerp(before, before[mix.partner], area.to(before.dtype))

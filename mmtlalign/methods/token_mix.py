@@ -134,7 +134,7 @@ class TokenMixTarget(MixHead):
             mass, known = activation.flatten(1), self._known(activation)
             place = mass / mass.sum(dim=1, keepdim=True).clamp(min=1e-8)
             kept = ((1 - mix.token_share(grid)[..., 0]) * place).sum(dim=1)
-            shown = (mix.given(grid) * place[mix.partner]).sum(dim=1)
+            shown = (mix.pasted_share(grid) * place[mix.partner]).sum(dim=1)
             own = torch.where(known, kept, own)
             partner = torch.where(known[mix.partner], shown, partner)
         if self.normalise:

@@ -11,7 +11,7 @@ from mmtlalign.mixing.cutmix import (
     scaled_box,
 )
 from mmtlalign.mixing.fmix import FMix
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import MixToken, TokenSwap, swap_box, swap_patches
 from mmtlalign.mixing.puzzle import PuzzleMix
@@ -31,7 +31,7 @@ __all__ = [
     'Drawn',
     'FMix',
     'GridMix',
-    'Looked',
+    'GuideOutput',
     'MaskMix',
     'Mix',
     'MixToken',

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.guides import Looked, missing_guide
+from mmtlalign.mixing.guides import GuideOutput, missing_guide
 from mmtlalign.mixing.mix import (
     Mix,
     Window,
@@ -26,7 +26,7 @@ from mmtlalign.mixing.mix import (
     smallest_window,
 )
 
-Guide = Callable[[Tensor, Tensor], Looked]
+Guide = Callable[[Tensor, Tensor], GuideOutput]
 
 
 class Drawn(NamedTuple):
@@ -66,12 +66,12 @@ class BatchMix:
             ``pairing='flip'``. Defaults to ``'batch'``.
 
     Attributes:
-        needs: Fields of :class:`Looked` that a guide has to provide before the mask is
-            drawn, such as ``'saliency'``.
+        needs: Fields of :class:`GuideOutput` that a guide has to provide before the
+            mask is drawn, such as ``'saliency'``.
         usual_guide: Name of the guide that its paper uses, for messages.
         own_head: Part of the name of the heads of its method, if it has its own.
         modes: The modes that it supports.
-        one_by_one: Whether each image of a batch may get a different augment.
+        per_image: Whether each image of a batch may get a different augment.
 
     Raises:
         InputError: An argument has an invalid value.
@@ -81,7 +81,7 @@ class BatchMix:
     usual_guide = ''
     own_head = ''
     modes: tuple[str, ...] = ('batch', 'elem', 'pair')
-    one_by_one = True
+    per_image = True
 
     def __init__(
         self,
@@ -140,18 +140,20 @@ class BatchMix:
         if lams is None:
             return Mix.unmixed(images, labels)
         partner = self._draw_partner(len(images), images.device)
-        looked = self._look(images, labels, guide, partner)
+        guide_output = self._call_guide(images, labels, guide, partner)
         size = (int(images.shape[-2]), int(images.shape[-1]))
-        drawn = self.draw_masks(size, lams, looked, partner)
+        drawn = self.draw_masks(size, lams, guide_output, partner)
         drawn = self.spread(drawn, len(images))
         if drawn.source is None:
             drawn = drawn._replace(source=self.find_source(size, partner))
         mixed = images if inplace else images.clone()
         mask = self.paste(mixed, images, partner, drawn)
-        if looked is not None:
-            whole = self.asked_images(partner) is None  # of each image
-            looked = looked._replace(pictures=None) if whole else None
-        return Mix(mixed, labels, partner, mask, source=drawn.source, looked=looked)
+        if guide_output is not None:
+            whole = self.guided_images(partner) is None  # of each image
+            guide_output = guide_output._replace(pictures=None) if whole else None
+        return Mix(
+            mixed, labels, partner, mask, source=drawn.source, guide_output=guide_output
+        )
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return mixed images (B, C, H, W) and labels (B, K) mixed by area."""
@@ -180,7 +182,7 @@ class BatchMix:
         self,
         size: tuple[int, int],
         lams: np.ndarray,
-        looked: Looked | None = None,
+        guide_output: GuideOutput | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
         """Draw a mask for each share.
@@ -188,7 +190,7 @@ class BatchMix:
         Args:
             size: Height and width of the images in pixels.
             lams: Shares of the own image (n,), 0...1; 1 gives an empty mask.
-            looked: Output of the guide; None if the augment ``needs`` nothing.
+            guide_output: Output of the guide; None if the augment ``needs`` nothing.
             partner: Index of each image's partner (B,).
         """
         empty = np.zeros(size, np.float32)
@@ -262,7 +264,7 @@ class BatchMix:
         """
         return None
 
-    def asked_images(self, partner: Tensor) -> Tensor | None:
+    def guided_images(self, partner: Tensor) -> Tensor | None:
         """Return indices (n,) of the images that the guide processes; None: all."""
         return None
 
@@ -274,14 +276,14 @@ class BatchMix:
             size: Height and width of the images.
         """
 
-    def _look(
+    def _call_guide(
         self, images: Tensor, labels: Tensor, guide: Guide | None, partner: Tensor
-    ) -> Looked | None:
+    ) -> GuideOutput | None:
         if not self.needs:
             return None
         if guide is None:
             raise InputError(missing_guide(self))
-        asked = self.asked_images(partner)
+        asked = self.guided_images(partner)
         if asked is not None:
             images, labels = images[asked], labels[asked]
         return guide(images, labels)

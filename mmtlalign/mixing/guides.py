@@ -13,7 +13,7 @@ from torch import Tensor
 from mmtlalign.errors import InputError
 
 
-class Looked(NamedTuple):
+class GuideOutput(NamedTuple):
     """Output of a guide for a batch that is not mixed yet.
 
     Attributes:

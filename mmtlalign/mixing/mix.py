@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 
 Window = tuple[slice, slice]
 
@@ -32,7 +32,7 @@ class Mix:
         source: Region of the partner's image that fills the smallest box around the
             mask, in pixels (B, 4): top, bottom, left, right, ends exclusive. None:
             the region at the same position.
-        looked: Output of the guide for the images before mixing, or None.
+        guide_output: Output of the guide for the images before mixing, or None.
     """
 
     images: Tensor
@@ -40,7 +40,7 @@ class Mix:
     partner: Tensor
     mask: Tensor
     source: Tensor | None = field(default=None, kw_only=True)
-    looked: Looked | None = field(default=None, kw_only=True)
+    guide_output: GuideOutput | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         mask, labels = self.mask, self.labels
@@ -150,7 +150,7 @@ class Mix:
         own = torch.arange(index[0].numel(), device=index.device).view(grid)
         return torch.where(inside, index, own).flatten(1)
 
-    def given(
+    def pasted_share(
         self, grid: tuple[int, int], patch: tuple[int, int] | None = None
     ) -> Tensor:
         """Return how much of each token of the partner's image was pasted (B, N).

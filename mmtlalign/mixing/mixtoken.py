@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.mixing.cutmix import Box, box_mask
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.token_mix import TokenBatchMix, draw_token_box
 
@@ -136,7 +136,7 @@ class MixToken(TokenBatchMix):
     """
 
     modes = ('batch',)
-    one_by_one = False
+    per_image = False
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class MixToken(TokenBatchMix):
         images: Tensor,
         labels: Tensor,
         inplace: bool = False,
-        guide: Callable[[Tensor, Tensor], Looked] | None = None,
+        guide: Callable[[Tensor, Tensor], GuideOutput] | None = None,
     ) -> Mix:
         """Draw a box for a batch, and leave its images unchanged.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import Drawn, mask_count
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.salient import Grid, SalientMix
 
 # SciPy needs integer costs: a cost of 1 becomes SCALE times the number of blocks.
@@ -146,15 +146,19 @@ class PuzzleMix(SalientMix):
         self,
         size: Grid,
         lams: np.ndarray,
-        looked: Looked | None = None,
+        guide_output: GuideOutput | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
         """Draw the number of blocks, and find the mask of least cost."""
-        assert looked is not None and looked.pictures is not None  # a guide has them
+        assert (
+            guide_output is not None and guide_output.pictures is not None
+        )  # a guide has them
         assert partner is not None
-        saliency = self.saliency(looked, size)
+        saliency = self.saliency(guide_output, size)
         blocks = self.blocks[np.random.randint(len(self.blocks))]
-        costs = self.costs(saliency, looked.pictures, partner, blocks, float(lams[0]))
+        costs = self.costs(
+            saliency, guide_output.pictures, partner, blocks, float(lams[0])
+        )
         cuts = [least_cost(*one) for one in zip(*costs)]
         mask = np.stack(cuts).astype(np.float32) / (self.levels - 1)
         rows, columns = (np.arange(side) * blocks // side for side in size)

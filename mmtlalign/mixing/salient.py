@@ -15,7 +15,7 @@ from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import BatchMix, Drawn
 from mmtlalign.mixing.guides import (
-    Looked,
+    GuideOutput,
     check_grid,
     extreme_windows,
     fit_map,
@@ -31,7 +31,7 @@ class SalientMix(BatchMix):
 
     needs = frozenset({'saliency'})
     modes: tuple[str, ...] = ('elem',)
-    one_by_one = False
+    per_image = False
 
     def check_guide(self, given: Grid, size: Grid) -> None:
         """Check that a guide's maps fit the grid that masks are drawn on.
@@ -54,12 +54,15 @@ class SalientMix(BatchMix):
         """
         raise NotImplementedError
 
-    def saliency(self, looked: Looked | None, size: Grid) -> Tensor:
+    def saliency(self, guide_output: GuideOutput | None, size: Grid) -> Tensor:
         """Return the guide's maps (B, h, w) on the grid that masks are drawn on."""
-        assert looked is not None  # BatchMix.mix has called the guide
-        given = (int(looked.saliency.shape[-2]), int(looked.saliency.shape[-1]))
+        assert guide_output is not None  # BatchMix.mix has called the guide
+        given = (
+            int(guide_output.saliency.shape[-2]),
+            int(guide_output.saliency.shape[-1]),
+        )
         self.check_guide(given, size)
-        return fit_map(looked.saliency, self.grid_of(given, size))
+        return fit_map(guide_output.saliency, self.grid_of(given, size))
 
 
 class AttentiveCutMix(SalientMix):
@@ -143,11 +146,11 @@ class AttentiveCutMix(SalientMix):
         self,
         size: Grid,
         lams: np.ndarray,
-        looked: Looked | None = None,
+        guide_output: GuideOutput | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
         """Select the strongest cells, and enlarge them to pixels."""
-        saliency = self.saliency(looked, size)
+        saliency = self.saliency(guide_output, size)
         if self.keep == 'partner':
             saliency = saliency[partner]
         high, wide = (int(side) for side in saliency.shape[1:])
@@ -198,7 +201,7 @@ class SaliencyMix(SalientMix):
         """Return the guide's own rows and columns."""
         return given
 
-    def asked_images(self, partner: Tensor) -> Tensor | None:
+    def guided_images(self, partner: Tensor) -> Tensor | None:
         """Return the first image's partner (1,) with ``mode='batch'``, else None."""
         return partner[:1] if self.mode == 'batch' else None
 
@@ -206,11 +209,11 @@ class SaliencyMix(SalientMix):
         self,
         size: Grid,
         lams: np.ndarray,
-        looked: Looked | None = None,
+        guide_output: GuideOutput | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
         """Place a box around the strongest point of each partner."""
-        saliency = self.saliency(looked, size)
+        saliency = self.saliency(guide_output, size)
         if self.mode == 'elem':
             saliency = saliency[partner]
         device = saliency.device
@@ -300,11 +303,11 @@ class SMMix(SalientMix):
         self,
         size: Grid,
         lams: np.ndarray,
-        looked: Looked | None = None,
+        guide_output: GuideOutput | None = None,
         partner: Tensor | None = None,
     ) -> Drawn:
         """Find the windows; ``source`` is their position in the partner's image."""
-        saliency = self.saliency(looked, size)
+        saliency = self.saliency(guide_output, size)
         high, wide = (int(cells) for cells in saliency.shape[1:])
         side = self.draw_side(min(high, wide))
         lowest, highest = extreme_windows(saliency, side)

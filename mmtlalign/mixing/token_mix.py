@@ -231,7 +231,7 @@ class MaskMix(BatchMix):
     """
 
     modes = ('elem', 'pair')
-    one_by_one = False
+    per_image = False
 
     def __init__(
         self,

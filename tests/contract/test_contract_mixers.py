@@ -11,14 +11,14 @@ from contract_steps import attached, stock
 
 from mmtlalign import mixing
 from mmtlalign.methods.attention_readers import attention_reader
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import MixTracer, trace_forward
 
 
 def guide(images, labels):
     """A map as any network could give it."""
-    return Looked(
+    return GuideOutput(
         torch.rand(len(images), 4, 4),
         torch.randn(labels.shape),
         torch.rand_like(images),

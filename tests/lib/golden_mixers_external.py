@@ -7,7 +7,7 @@ from golden_mixers import Batch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmtlalign.mixing.cutmix import CutMix
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 
 
 def check_external(path):
@@ -39,7 +39,7 @@ def check_external(path):
     assert grids
     for cells in grids:
         maps = torch.from_numpy(golden[f'attn_{cells}']).view(-1, cells, cells)
-        head.teacher = lambda images, labels, maps=maps: Looked(maps)
+        head.teacher = lambda images, labels, maps=maps: GuideOutput(maps)
         with head.trace(None, mix) as seen:
             pass
         ((_, share),) = head.label_weights(mix, seen, ())

@@ -8,7 +8,7 @@ from golden_mixers import Batch, vit
 
 from mmtlalign.methods.guides import OwnAttention
 from mmtlalign.methods.pixel_guides import FineGrainedSaliency
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.salient import AttentiveCutMix, SaliencyMix, SMMix
 
 
@@ -16,11 +16,11 @@ def check_attentive(path):
     """The selection and the pasting, from maps that are given."""
     golden = Batch(path)
     cells = golden['saliency'].shape[1:]
-    looked = Looked(torch.from_numpy(golden['saliency']))
+    guide_output = GuideOutput(torch.from_numpy(golden['saliency']))
     augment = AttentiveCutMix(cells=cells, top_k=golden.meta['top_k'])
     partner = torch.from_numpy(golden['partner'])
     augment._draw_partner = lambda batch, device: partner
-    mix = augment.mix(golden.images, golden.labels, guide=lambda *_: looked)
+    mix = augment.mix(golden.images, golden.labels, guide=lambda *_: guide_output)
     high, wide = (side // n for side, n in zip(golden.size(), cells))
     if all(side % n == 0 for side, n in zip(golden.size(), cells)):
         close(mix.mask[:, 0, ::high, ::wide], golden['mask_cell'], 0)
@@ -36,18 +36,18 @@ def check_smmix(path):
     model.head.loss_module = SmoothLoss(golden.smooth)
     guide = OwnAttention()
     guide.bind(model)
-    looked = guide(golden.images, golden.labels)
-    close(looked.saliency.flatten(1), golden['saliency'], 1e-5)
-    close(looked.scores, golden['logits_unmixed'], 1e-4)
+    guide_output = guide(golden.images, golden.labels)
+    close(guide_output.saliency.flatten(1), golden['saliency'], 1e-5)
+    close(guide_output.scores, golden['logits_unmixed'], 1e-4)
 
     augment = SMMix(patch_size=meta['patch'])
-    cells = min(looked.saliency.shape[1:])
+    cells = min(guide_output.saliency.shape[1:])
     drawn = {augment.draw_side(cells) for _ in range(300)}
     assert drawn == set(range(meta['min_side'], meta['max_side'] + 1))
     side = int(golden['rect_side'])
     augment.draw_side = lambda cells: side
     mix = augment.mix(golden.images, golden.labels, guide=guide)
-    grid = tuple(looked.saliency.shape[1:])
+    grid = tuple(guide_output.saliency.shape[1:])
     close(mix.token_mask(grid), golden['mask_token'], 0)
     close(mix.images, golden['mixed'], 0)
     close(mix.source, meta['patch'] * golden['source_box'], 0)
@@ -67,7 +67,7 @@ def check_smmix(path):
         feats = model.extract_feat(mix.images)
     close(model.head(feats), golden['logits'], 1e-4)
     blend = torch.lerp(
-        mix.looked.scores, mix.looked.scores.flip(0), mix.area()[:, None]
+        mix.guide_output.scores, mix.guide_output.scores.flip(0), mix.area()[:, None]
     )
     close(blend, golden['scores_mixed'], 1e-4)
     losses = model.head.loss(feats, None, mix, trace)
@@ -100,8 +100,8 @@ def check_saliency(path):
     """OpenCV's map, the box around its largest value, and the mixed batch."""
     golden = Batch(path)
     guide = FineGrainedSaliency(legacy_floats=True)
-    looked = guide(golden.images, golden.labels)
-    close(looked.saliency, golden['saliency_uint8'], 0)
+    guide_output = guide(golden.images, golden.labels)
+    close(guide_output.saliency, golden['saliency_uint8'], 0)
     golden.seed()
     np.random.rand(1)
     assert (

@@ -5,7 +5,7 @@ import torch
 from golden_files import close
 from golden_mixers import Batch
 
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.puzzle import PuzzleMix
 
 
@@ -35,8 +35,8 @@ def check_puzzle(path):
     partner = torch.from_numpy(golden['partner'])
     augment._draw_partner = lambda batch, device: partner
     augment._draw_share = lambda: meta['lam']
-    looked = Looked(gradient, pictures=pictures)
-    mix = augment.mix(golden.images, golden.labels, guide=lambda *_: looked)
+    guide_output = GuideOutput(gradient, pictures=pictures)
+    mix = augment.mix(golden.images, golden.labels, guide=lambda *_: guide_output)
     side = meta['size'] // meta['block_num']
     found = mix.mask[:, 0, ::side, ::side].numpy()
     official = 1 - golden['mask_own_blocks']

@@ -22,7 +22,7 @@ from small_backbones import SWIN
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.methods.guides import EMAGuideHook, OwnAttention
-from mmtlalign.mixing.guides import Looked, extreme_windows, fit_map, top_cells
+from mmtlalign.mixing.guides import GuideOutput, extreme_windows, fit_map, top_cells
 from mmtlalign.mixing.salient import AttentiveCutMix, SMMix
 
 every_network = pytest.mark.parametrize('name', BACKBONES)
@@ -39,7 +39,7 @@ def test_a_look_changes_nothing(name):
     state = {k: v.clone() for k, v in model.state_dict().items()}
     random = torch.get_rng_state(), np.random.get_state()[1].copy()
     before = images.clone()
-    looked = model.mixer.guide(images, labels)
+    guide_output = model.mixer.guide(images, labels)
     assert torch.equal(torch.get_rng_state(), random[0])
     assert np.array_equal(np.random.get_state()[1], random[1])
     assert {n: m.training for n, m in model.named_modules()} == flags
@@ -48,16 +48,21 @@ def test_a_look_changes_nothing(name):
     assert now.keys() == state.keys()
     assert all(torch.equal(now[k], v) for k, v in state.items())
     assert all(p.grad is None for p in model.parameters())
-    assert not looked.saliency.requires_grad and not looked.scores.requires_grad
+    assert (
+        not guide_output.saliency.requires_grad
+        and not guide_output.scores.requires_grad
+    )
     assert torch.equal(images, before)
     assert model.backbone.trace_context.reader is None
-    assert looked.saliency.shape[0] == 5 and looked.saliency.min() >= 0
-    assert looked.saliency.dtype is torch.float32
+    assert guide_output.saliency.shape[0] == 5 and guide_output.saliency.min() >= 0
+    assert guide_output.saliency.dtype is torch.float32
     # In evaluation mode: twice the same, whatever is dropped in training.
     again = model.mixer.guide(images, labels)
-    assert torch.equal(looked.saliency, again.saliency)
+    assert torch.equal(guide_output.saliency, again.saliency)
     model.eval()
-    torch.testing.assert_close(looked.scores, model.head(model.extract_feat(images)))
+    torch.testing.assert_close(
+        guide_output.scores, model.head(model.extract_feat(images))
+    )
 
 
 def test_flags_are_restored_after_an_error():
@@ -120,9 +125,9 @@ def test_a_teacher_looks_as_the_network_itself_would(tmp_path):
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(1)
-    looked = other.mixer.guide(images, labels)
-    torch.testing.assert_close(looked.saliency, own.saliency)
-    assert looked.scores is None
+    guide_output = other.mixer.guide(images, labels)
+    torch.testing.assert_close(guide_output.saliency, own.saliency)
+    assert guide_output.scores is None
     network = other.mixer.guide.network
     assert not any(p.requires_grad for p in network.parameters())
     # Copies of a model, as the averaged one, share it.
@@ -198,11 +203,11 @@ def test_the_map_is_that_of_the_dense_attention(attention):
 
     for layer in model.backbone.layers:
         layer.attn.register_forward_pre_hook(keep)
-    looked = model.mixer.guide(images, labels)
+    guide_output = model.mixer.guide(images, labels)
     last = weights[-1]
     rows = last[:, 0, 1:] if attention == 'cls' else last[:, 1:, 1:].mean(1)
-    torch.testing.assert_close(looked.saliency.flatten(1), rows)
-    assert looked.saliency.shape[1:] == (4, 4)
+    torch.testing.assert_close(guide_output.saliency.flatten(1), rows)
+    assert guide_output.saliency.shape[1:] == (4, 4)
 
 
 @every_network
@@ -362,7 +367,7 @@ def test_the_averaged_copy_looks():
 
 
 def look(saliency):
-    return lambda images, labels: Looked(saliency, torch.randn(labels.shape))
+    return lambda images, labels: GuideOutput(saliency, torch.randn(labels.shape))
 
 
 @pytest.mark.parametrize('size', [(24, 40), (32, 32)])

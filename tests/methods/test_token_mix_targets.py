@@ -11,7 +11,7 @@ from small_backbones import VIT, randomise
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix, ResizeMix
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.salient import SMMix
 from mmtlalign.mixing.token_mix import MaskMix, TokenMix
@@ -60,7 +60,7 @@ def test_weights_are_what_pasted_maps_say(name, topk, count):
     mix = AUGMENTS[name].mix(
         images,
         labels,
-        guide=lambda images, labels: Looked(torch.rand(len(images), *GRID)),
+        guide=lambda images, labels: GuideOutput(torch.rand(len(images), *GRID)),
     )
     with ours.trace(None, mix, samples) as activation:
         pass

@@ -247,7 +247,7 @@ def test_source_is_where_the_partners_tokens_come_from(seed, patch, resized):
         source=torch.tensor(sources) * patch,
     )
     index = mix.token_source(grid, (patch, patch))
-    taken = mix.given(grid, (patch, patch))
+    taken = mix.pasted_share(grid, (patch, patch))
     for i, (box, source) in enumerate(zip(boxes, sources)):
         expected = tokens.clone()
         part = tokens[source[0] : source[1], source[2] : source[3]]
@@ -261,7 +261,7 @@ def test_source_is_where_the_partners_tokens_come_from(seed, patch, resized):
         torch.testing.assert_close(taken[i].view(grid), where)
     in_place = Mix(mix.images, mix.labels, mix.partner, pixels)
     assert in_place.token_source(grid, (patch, patch)) is None
-    torch.testing.assert_close(in_place.given(grid), mask.flatten(1))
+    torch.testing.assert_close(in_place.pasted_share(grid), mask.flatten(1))
 
 
 def test_a_source_of_another_form():

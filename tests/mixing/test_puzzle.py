@@ -8,7 +8,7 @@ import torch
 from golden_mixers_puzzle import energy
 
 from mmtlalign.errors import InputError
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.puzzle import PuzzleMix, least_cost
 
 
@@ -107,12 +107,14 @@ def test_records_say_what_was_done(size, count, levels):
     torch.manual_seed(1)
     images, labels = torch.randn(count, 3, *size), torch.eye(7)[:count]
     before, shares = images.clone(), set()
-    looked = Looked(torch.rand(count, *size), pictures=torch.rand(count, 3, *size))
+    guide_output = GuideOutput(
+        torch.rand(count, *size), pictures=torch.rand(count, 3, *size)
+    )
     augment = PuzzleMix(levels=levels)
     for seed in range(8):
         np.random.seed(seed)
-        mix = augment.mix(images, labels, guide=lambda *_: looked)
-        assert torch.equal(images, before) and mix.looked.pictures is None
+        mix = augment.mix(images, labels, guide=lambda *_: guide_output)
+        assert torch.equal(images, before) and mix.guide_output.pictures is None
         assert mix.mask.shape == (count, 1, *size)
         shares |= set(mix.mask.unique().tolist())
         expected = torch.lerp(images, images[mix.partner], mix.mask)
@@ -127,22 +129,24 @@ def test_what_counts_is_shown():
     saliency = torch.full((2, 16, 16), 1e-3)
     saliency[0, :, :8] = 1
     saliency[1, :, 8:] = 1
-    looked = Looked(saliency, pictures=torch.rand(2, 3, 16, 16))
+    guide_output = GuideOutput(saliency, pictures=torch.rand(2, 3, 16, 16))
     augment = PuzzleMix(blocks=(4,), pairing='flip')
     np.random.seed(3)
     images = torch.randn(2, 3, 16, 16)
-    mix = augment.mix(images, torch.eye(2), guide=lambda *_: looked)
+    mix = augment.mix(images, torch.eye(2), guide=lambda *_: guide_output)
     assert not mix.mask[0, :, :, :8].any() and mix.mask[0, :, :, 8:].all()
     assert mix.mask[1, :, :, :8].all() and not mix.mask[1, :, :, 8:].any()
 
 
 def test_a_map_of_nothing_and_a_share_of_nothing_still_cut():
-    looked = Looked(torch.zeros(2, 16, 16), pictures=torch.rand(2, 3, 16, 16))
+    guide_output = GuideOutput(
+        torch.zeros(2, 16, 16), pictures=torch.rand(2, 3, 16, 16)
+    )
     augment = PuzzleMix(blocks=(2, 4))
     for lam, share in ((0.0, 1.0), (1 - 1e-12, 0.0)):
         augment._draw_share = lambda lam=lam: lam
         mix = augment.mix(
-            torch.randn(2, 3, 16, 16), torch.eye(2), guide=lambda *_: looked
+            torch.randn(2, 3, 16, 16), torch.eye(2), guide=lambda *_: guide_output
         )
         torch.testing.assert_close(mix.area(), torch.full((2,), share))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmtlalign.mixing.cutmix import box_mask
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.salient import SaliencyMix
 
 
@@ -33,7 +33,7 @@ def test_boxes_lie_around_the_strongest_point(mode, count, size, pairing):
         def guide(images, labels, maps=maps, asked=asked):
             asked.append(images)
             found = [(images[i] == before).all((1, 2, 3)) for i in range(len(images))]
-            return Looked(torch.stack([maps[f.nonzero()[0, 0]] for f in found]))
+            return GuideOutput(torch.stack([maps[f.nonzero()[0, 0]] for f in found]))
 
         augment = SaliencyMix(mode=mode, pairing=pairing)
         lams = []
@@ -45,7 +45,7 @@ def test_boxes_lie_around_the_strongest_point(mode, count, size, pairing):
         assert torch.equal(images, before)
         assert len(asked) == 1 and len(asked[0]) == (1 if mode == 'batch' else count)
         assert len(mix.mask) == (1 if mode == 'batch' else count)
-        assert (mix.looked is None) == (mode == 'batch')
+        assert (mix.guide_output is None) == (mode == 'batch')
         for i, mask in enumerate(mix.mask):
             at = int(maps[mix.partner[i]].argmax())
             peak = divmod(at, size[1])
@@ -63,7 +63,7 @@ def test_a_coarse_map_is_read_at_the_middle_of_its_cells():
     coarse[:, 1, 2] = 1
     augment = SaliencyMix(mode='elem', pairing='flip')
     drawn = augment.draw_masks(
-        (32, 32), np.array([0.75, 0.75]), Looked(coarse), torch.tensor([1, 0])
+        (32, 32), np.array([0.75, 0.75]), GuideOutput(coarse), torch.tensor([1, 0])
     )
     assert np.array_equal(drawn.mask[0].numpy(), brute_force((12, 20), 0.75, (32, 32)))
 
@@ -71,7 +71,10 @@ def test_a_coarse_map_is_read_at_the_middle_of_its_cells():
 def test_an_image_that_is_not_drawn_stays():
     saliency = torch.rand(3, 8, 8)
     drawn = SaliencyMix(mode='elem').draw_masks(
-        (8, 8), np.array([1.0, 0.0, 0.3]), Looked(saliency), torch.tensor([2, 1, 0])
+        (8, 8),
+        np.array([1.0, 0.0, 0.3]),
+        GuideOutput(saliency),
+        torch.tensor([2, 1, 0]),
     )
     assert drawn.mask[0].sum() == 0 < drawn.mask[2].sum()
 
@@ -82,7 +85,7 @@ def test_the_guide_is_asked_for_a_mixed_batch_alone(prob, calls):
 
     def guide(images, labels):
         asked.append(1)
-        return Looked(torch.rand(len(images), 8, 8))
+        return GuideOutput(torch.rand(len(images), 8, 8))
 
     SaliencyMix(prob=prob).mix(torch.randn(4, 3, 8, 8), torch.eye(4), guide=guide)
     assert len(asked) == calls

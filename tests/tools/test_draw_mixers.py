@@ -47,7 +47,7 @@ def test_what_looks_at_the_images_shows_the_partner_s_ink(pair):
     images, ink = pair
     for name in ('Attentive CutMix', 'SMMix'):
         mix = draw_mixers.mix_pair(draw_mixers.mixers()[name], images, ink)
-        given = mix.given((7, 7))[0]
+        given = mix.pasted_share((7, 7))[0]
         seen = ink[1].flatten()
         # More of the ink than of the image is taken.
         assert (given * seen).sum() / seen.sum() > given.mean() + 0.2

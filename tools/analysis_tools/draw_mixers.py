@@ -71,13 +71,13 @@ def mix_pair(mixer: Any, images: 'Tensor', ink: 'Tensor') -> 'Mix':
     """Mix two images by the first draw whose share suits the figure."""
     import torch
 
-    from mmtlalign.mixing import Looked
+    from mmtlalign.mixing import GuideOutput
 
-    looked = Looked(ink, pictures=images)
+    guide_output = GuideOutput(ink, pictures=images)
     for seed in range(1000):
         np.random.seed(seed)
         torch.manual_seed(seed)
-        mix = mixer.mix(images.clone(), torch.eye(2), guide=lambda *_: looked)
+        mix = mixer.mix(images.clone(), torch.eye(2), guide=lambda *_: guide_output)
         if SHARES[0] <= mix.area()[0] <= SHARES[1]:
             return mix
     raise RuntimeError(f'{type(mixer).__name__} has no share between {SHARES}.')

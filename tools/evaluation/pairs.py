@@ -17,6 +17,7 @@ from mmtlalign.errors import InputError
 from mmtlalign.evaluation.draws import generator, integer_seed
 from mmtlalign.evaluation.pictures import collate
 from mmtlalign.evaluation.pixel_model import PixelModel
+from mmtlalign.evaluation.visible_objects import box_masks
 from mmtlalign.mixing.cutmix import Box, clipped_box
 from mmtlalign.mixing.mix import Mix
 from tools.evaluation.context import Context
@@ -154,22 +155,13 @@ def load_pairs(
         boxes = np.array(
             [draw_box(int(number), (height, width), patch) for number in own_numbers]
         )
+        masks = torch.from_numpy(box_masks(boxes, (height, width)))
         yield PairBatch(
             own_numbers,
             given.images,
             given.labels[:, 0],
             np.array(batch.indices),
             partner,
-            box_masks(boxes, (height, width)).to(context.device),
+            masks[:, None].float().to(context.device),
             boxes,
         )
-
-
-def box_masks(boxes: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Return masks (B, 1, H, W) of boxes (B, 4)."""
-    top, bottom, left, right = torch.from_numpy(boxes).T[..., None]
-    rows, columns = torch.arange(size[0]), torch.arange(size[1])
-    inside_rows = (rows >= top) & (rows < bottom)
-    inside_columns = (columns >= left) & (columns < right)
-    mask = inside_rows[:, :, None] & inside_columns[:, None]
-    return mask[:, None].float()

@@ -8,7 +8,7 @@ from token_label_heads import GRID, SIZE, B, K, N, head_of, model_of, samples_of
 from mmtlalign.methods.token_labeling.head import MixedTokens
 from mmtlalign.methods.token_labeling.loss import mix_tokens
 from mmtlalign.mixing.cutmix import ResizeMix
-from mmtlalign.mixing.guides import Looked
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.salient import SMMix
 
 MODEL = dict(backbone=dict(out_type='raw'))
@@ -20,7 +20,7 @@ def mixed(augment):
     return augment.mix(
         torch.randn(B, 3, *SIZE),
         torch.eye(K)[:B],
-        guide=lambda images, labels: Looked(torch.rand(len(images), *GRID)),
+        guide=lambda images, labels: GuideOutput(torch.rand(len(images), *GRID)),
     )
 
 
@@ -71,7 +71,7 @@ def test_a_resized_partner_is_read_at_the_nearest_token(mode):
             expected = at[0] * GRID[1] + at[1] if len(at) == 2 else token
             assert int(index[i, token]) == expected
     # The whole partner is given.
-    torch.testing.assert_close(mix.given(GRID), torch.ones(B, N))
+    torch.testing.assert_close(mix.pasted_share(GRID), torch.ones(B, N))
 
 
 @pytest.mark.parametrize('kind', ['TokenLabel', 'TLAlignTokenLabel'])
