@@ -602,6 +602,11 @@ def test_results_of_other_test_images_are_left_out(run, monkeypatch, tmp_path):
     shutil.copy(images / 'class0/0.png', images / 'class0/1.png')
     _, after = evaluate(run, monkeypatch, tmp_path / 'out', '--resume', *given)
     assert after['items']['clean']['rows'][0]['n'] == 25
+    # Other pixels in a file of the same name.
+    for path in images.glob('*/*.png'):
+        cv2.imwrite(str(path), np.zeros((32, 32, 3), np.uint8))
+    _, other = evaluate(run, monkeypatch, tmp_path / 'out', '--resume', *given)
+    assert numbers(other) != numbers(after)
 
 
 def test_fingerprints_know_the_default_objects_and_the_machine(

@@ -269,13 +269,15 @@ def stamp(path: str | Path) -> list | None:
 
 
 def digest_of(dataset: Any) -> str:
-    """Return a digest of the number of images of a data set, their files and labels."""
+    """Return a digest of a data set: files of its images, their sizes and labels."""
     digest = hashlib.sha256(str(len(dataset)).encode())
     if hasattr(dataset, 'get_data_info'):
         for index in range(len(dataset)):
             info = dataset.get_data_info(index)
-            line = f'{info.get("img_path")} {info.get("gt_label")}\n'
-            digest.update(line.encode())
+            path = str(info.get('img_path'))
+            # No size: the image is in memory, or not on this machine.
+            size = os.path.getsize(path) if os.path.exists(path) else None
+            digest.update(f'{path} {size} {info.get("gt_label")}\n'.encode())
     return digest.hexdigest()
 
 
