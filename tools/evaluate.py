@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tools.evaluation.items import Item
 
 # Imports of PyTorch come later, so that a wrong command line fails at once.
+WAIT = 24 * 3600  # seconds
 SUITES = ('robustness', 'occlusion', 'attention', 'labels', 'cost')
 
 
@@ -187,9 +188,10 @@ def evaluate_into(
     from tools.output import open_console
 
     if args.launcher != 'none':
-        join_cpu_processes(cfg)
+        # Processes wait for the one with the longest share of an attack.
+        join_cpu_processes(cfg, WAIT)
         if not dist.is_distributed():
-            dist.init_dist(args.launcher)
+            dist.init_dist(args.launcher, timeout=WAIT)
     checkpoints = dict(model=args.checkpoint)
     if args.control:
         checkpoints['control'] = args.control

@@ -49,15 +49,20 @@ class ExactEpochLoop(EpochBasedTrainLoop):
     Attributes:
         done: Number of iterations of the next epoch that a resumed run has done.
         began: Iteration at which the current epoch began, or the next one begins.
+        has_other_length: Whether the resumed run had another number of iterations an
+            epoch. Then a new epoch begins, and iterations are counted anew.
         owes_validation: Whether the validation of this step has to be repeated.
     """
 
     done = 0
     began = 0
+    has_other_length = False
     owes_validation = False
 
     def run(self) -> torch.nn.Module:
         """Train."""
+        if self.has_other_length:
+            self._iter = self._epoch * len(self.dataloader)
         self.began = self._iter - self.done
         self.runner.call_hook('before_train')
         self._decide_current_val_interval()
@@ -161,8 +166,12 @@ class ExactResumeHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Seed the step."""
-        seed_generators(runner.seed, STEP, runner.iter)
+        """Seed the step, each process with another seed, as the official codes do.
+
+        So every process draws its own box. The first has the seed of a single process.
+        """
+        process = [runner.rank] if runner.rank else []
+        seed_generators(runner.seed, STEP, runner.iter, *process)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Seed the validation."""
@@ -196,6 +205,7 @@ class ExactResumeHook(Hook):
             meta, length = checkpoint['meta'], len(loop.dataloader)
             done = meta['iter'] - loop.began if meta['epoch'] == loop.epoch else 0
             state.update(done=done, epoch_length=length)
+        state.update(global_batch=global_batch(runner))
         wrapper = runner.optim_wrapper
         accumulated = isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
         if accumulated and not runner.distributed and 'optimizer' in checkpoint:
@@ -214,11 +224,16 @@ class ExactResumeHook(Hook):
         self.validated = state['validated']
         loop = runner.train_loop
         loop.owes_validation = self.validated != checkpoint['meta']['iter']
-        # If the length of an epoch has changed, a new one begins, as in mmengine.
-        if isinstance(loop, ExactEpochLoop) and state.get('epoch_length') == len(
-            loop.dataloader
-        ):
-            loop.done = state['done']
+        if isinstance(loop, ExactEpochLoop):
+            length = state.get('epoch_length')
+            loop.has_other_length = length not in (None, len(loop.dataloader))
+            loop.done = state['done'] if length == len(loop.dataloader) else 0
+        before, now = state.get('global_batch'), global_batch(runner)
+        if before not in (None, now):
+            runner.logger.warning(
+                f'The checkpoint was trained with {before} images a step, and this run '
+                f'has {now}, with the learning rate and schedules of the checkpoint'
+            )
         saved = zip(early_stopping_hooks(runner), state['early_stopping'])
         for hook, (wait_count, best_score) in saved:
             hook.wait_count, hook.best_score = wait_count, best_score
@@ -226,6 +241,13 @@ class ExactResumeHook(Hook):
         for name, weight in unwrap_model(runner.model).named_parameters():
             if name in gradients:
                 weight.grad = gradients[name].to(weight.device, weight.dtype)
+
+
+def global_batch(runner: Runner) -> int:
+    """Return the number of images of a step, over all processes."""
+    loader = runner.train_loop.dataloader
+    size = loader.batch_size or loader.batch_sampler.batch_size
+    return size * runner.world_size
 
 
 def early_stopping_hooks(runner: Runner) -> list[EarlyStoppingHook]:

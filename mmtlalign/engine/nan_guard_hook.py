@@ -162,10 +162,16 @@ class NanGuardHook(Hook):
         path = osp.join(runner.work_dir, f'nonfinite_batch{tag}.txt')
         with open(path, 'w', encoding='utf-8') as file:
             file.write('\n'.join(files) + '\n')
+        several = (
+            ' Of several processes that stop, the one of the lowest iteration has the '
+            'cause; it makes the weights of all NaN.'
+        )
         raise NonFiniteError(
             f'{what} is not finite at iteration {iteration + 1} (epoch '
             f'{runner.epoch + 1}). Batch of {len(files)}: {some_of(files, 3)} (all in '
             f'{path}). {remedy} {describe_last(runner.work_dir)}'
+            + several
+            * runner.distributed
         )
 
 

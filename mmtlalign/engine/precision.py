@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -59,7 +60,7 @@ class Bf16OptimWrapper(OptimWrapper):
             self.grad_norm = self.clip_func(params, **self.clip_grad_kwargs)
 
 
-def join_cpu_processes(cfg: Config) -> None:
+def join_cpu_processes(cfg: Config, timeout: float | None = None) -> None:
     """Connect the processes of ``torchrun`` over gloo if there is no GPU.
 
     It does nothing on a machine with an accelerator or for a single process.
@@ -67,6 +68,8 @@ def join_cpu_processes(cfg: Config) -> None:
     Args:
         cfg: Its ``launcher`` is read; ``env_cfg`` and ``model_wrapper_cfg`` are
             changed.
+        timeout: Seconds that processes wait for each other. Defaults to None: those
+            of ``env_cfg.dist_cfg``, else those of gloo.
 
     Raises:
         InputError: The launcher is not ``pytorch``.
@@ -79,7 +82,9 @@ def join_cpu_processes(cfg: Config) -> None:
             'on a CPU use `--launcher pytorch` (tools/dist_train.sh)'
         )
     env_cfg = cfg.get('env_cfg') or {}
-    cfg.env_cfg = dict(env_cfg, dist_cfg=dict(backend='gloo'))
+    timeout = timeout or (env_cfg.get('dist_cfg') or {}).get('timeout')
+    waits = {} if timeout is None else dict(timeout=timeout)
+    cfg.env_cfg = dict(env_cfg, dist_cfg=dict(backend='gloo', **waits))
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -88,7 +93,8 @@ def join_cpu_processes(cfg: Config) -> None:
     wrapper.update(cfg.get('model_wrapper_cfg') or {})
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     if not dist.is_initialized():
-        dist.init_process_group('gloo')
+        wait = None if timeout is None else timedelta(seconds=timeout)
+        dist.init_process_group('gloo', timeout=wait)
 
 
 def leave_processes(status: int = 0) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from logging import Logger
 from pathlib import Path
 
+from mmengine import dist
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.check import check_checkpoint
 from mmtlalign.checkpoint.io import read_checkpoint
@@ -237,3 +239,24 @@ def describe_last(folder: str | Path) -> str:
     if last is None:
         return 'No checkpoint has been written yet.'
     return f'The last good checkpoint is {last}: see --resume.'
+
+
+def check_same_start(runner: Runner) -> None:
+    """Check that all processes begin with the same iteration.
+
+    Raises:
+        InputError: One has loaded another checkpoint, or none: as on a second machine
+            that has another work directory.
+    """
+    if runner.world_size == 1:
+        return
+    starts = dist.all_gather_object((runner.iter, runner._load_from is not None))
+    if len(set(starts)) > 1:
+        listed = ', '.join(
+            f'{rank}: {"a" if loaded else "no"} checkpoint, iteration {step}'
+            for rank, (step, loaded) in enumerate(starts)
+        )
+        raise InputError(
+            f'The processes do not begin alike ({listed}). Give all machines the same '
+            'work directory, or the checkpoint: --resume FILE'
+        )

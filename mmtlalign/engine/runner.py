@@ -9,10 +9,12 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmengine.runner.base_loop import BaseLoop
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmtlalign.checkpoint.check import check_checkpoint, check_finite, check_fit
@@ -27,7 +29,7 @@ from mmtlalign.engine.host_hooks import (
     our_hook,
 )
 from mmtlalign.engine.resumed_settings import check_resumed
-from mmtlalign.engine.run_folder import find_checkpoint
+from mmtlalign.engine.run_folder import check_same_start, find_checkpoint
 from mmtlalign.engine.seeded_batches import number_batches
 from mmtlalign.errors import InputError
 from mmtlalign.validation.classes import check_checkpoint_classes, check_class_names
@@ -123,6 +125,7 @@ class TaskRunner(Runner):
             if self._resume and self._load_from is None:
                 self._load_from = find_checkpoint(self.work_dir, self.logger)
         super().load_or_resume()
+        check_same_start(self)
         if self._is_test or not isinstance(self._train_loop, BaseLoop):
             return
         for line in check_schedules(self):  # as resumed
@@ -136,6 +139,16 @@ class TaskRunner(Runner):
                 f'This run is finished: {unit} {done} of {total}. '
                 'Only its last validation is repeated'
             )
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> Any:
+        """Wrap the model for several processes; on CPUs without SyncBN."""
+        on_cpus = self.distributed and get_device() == 'cpu'
+        if on_cpus and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
+            self.logger.warning(
+                'SyncBN needs GPUs. On CPUs each process normalises by its own images'
+            )
+            model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def check_datasets(self) -> None:
         """Check the data of all loops before the first step."""

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 from tiny_run import train_to_end, write_images
 
 FIRST = ('--cfg-options', 'train_cfg.max_epochs=1')
@@ -34,6 +35,7 @@ def resume(monkeypatch, tmp_path):
 def test_the_same_settings_are_not_worth_a_word(resume):
     message, log = resume()
     assert message is None and KEEPS not in log and 'finished' not in log
+    assert 'images a step' not in log
 
 
 def test_settings_without_effect_get_one_warning(resume):
@@ -109,10 +111,14 @@ def test_the_next_epoch_is_whole_after_a_checkpoint_of_the_best_score(resume):
     assert message is None and steps == list('1234')
 
 
-def test_a_shorter_epoch_begins_anew(resume):
+def test_a_shorter_epoch_begins_anew(resume, tmp_path):
     message, log = resume('train_dataloader.batch_size=16')
     steps = re.findall(r'Epoch\(train\)\s+\[2\]\[(\d)/(\d)\]', log)
     assert message is None and steps == [('1', '2'), ('2', '2')]
+    assert 'was trained with 8 images a step, and this run has 16' in log
+    # What counts iterations sees two epochs of two, not 4 + 2 iterations.
+    (last,) = tmp_path.glob('work/epoch_2.pth')
+    assert torch.load(last, weights_only=False)['meta']['iter'] == 4
 
 
 def test_epochs_count_where_a_larger_batch_has_fewer_iterations(resume):

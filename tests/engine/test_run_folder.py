@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,12 @@ from tiny_run import run_tool, train_to_end, write_images
 
 from mmtlalign.engine import run_folder
 from mmtlalign.engine.host_hooks import our_hook
-from mmtlalign.engine.run_folder import claim_folder, find_checkpoint, last_checkpoint
+from mmtlalign.engine.run_folder import (
+    check_same_start,
+    claim_folder,
+    find_checkpoint,
+    last_checkpoint,
+)
 from mmtlalign.errors import InputError, short_errors
 
 
@@ -271,3 +277,19 @@ def test_resume_without_a_checkpoint_keeps_the_weights_of_the_config(
         for path in (tmp_path / 'work' / 'epoch_1.pth', weights)
     )
     assert all(torch.equal(found[name], old[name]) for name in old)
+
+
+def test_processes_that_begin_otherwise_are_refused(monkeypatch):
+    """As on a second machine with an empty work directory of its own."""
+    alone = SimpleNamespace(world_size=1)
+    check_same_start(alone)
+    runner = SimpleNamespace(world_size=2, iter=100, _load_from='epoch_1.pth')
+    others = [[(100, True)] * 2, [(100, True), (0, False)]]
+    for starts, fits in zip(others, (True, False)):
+        gather = lambda own, starts=starts: starts  # noqa: E731
+        monkeypatch.setattr(run_folder.dist, 'all_gather_object', gather)
+        if fits:
+            check_same_start(runner)
+            continue
+        with pytest.raises(InputError, match='1: no checkpoint, iteration 0.*--resume'):
+            check_same_start(runner)
