@@ -27,7 +27,8 @@ class LabelShareHook(Hook):
     record: ``label_rmse/layer_01``, ... (root of the mean squared difference),
     ``label_share/layer_01``, ... (mean share of the partner at the class token, or in
     the mean over the image tokens) and ``label_share/area``. Batches that are not mixed
-    enter with difference 0; of several processes those of the first are logged. As these are training batches in training mode, use
+    enter with difference 0; of several processes those of the first are logged. As
+    these are training batches in training mode, use
     :func:`mmtlalign.evaluation.mix_analysis.analyse_mix` on validation images for
     results to publish.
 
