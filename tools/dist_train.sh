@@ -14,4 +14,4 @@ if [ "${NNODES:-1}" -gt 1 ]; then
 fi
 exec "${PYTHON:-python}" -m torch.distributed.run "${meeting[@]}" \
     --nproc-per-node "$processes" \
-    "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"
+    "$(dirname "$0")/${TOOL:-train.py}" "$config" --launcher pytorch "$@"

@@ -68,14 +68,16 @@ def test_help(tool, options):
         assert option in done.stdout
 
 
-def test_dist_train_says_how_to_call_it():
+@pytest.mark.parametrize(
+    'tool, said',
+    [('dist_train.sh', 'CONFIG PROCESSES'), ('dist_test.sh', 'CHECKPOINT PROCESSES')],
+)
+def test_scripts_for_several_processes_say_how_to_call_them(tool, said):
     done = subprocess.run(
-        ['bash', TOOLS / 'dist_train.sh', 'only_a_config.py'],
-        capture_output=True,
-        text=True,
+        ['bash', TOOLS / tool, 'only_a_config.py'], capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert 'CONFIG PROCESSES' in done.stderr
+    assert said in done.stderr
 
 
 def test_out_needs_a_pickle_name(monkeypatch, tmp_path, data):
