@@ -88,7 +88,10 @@ class ContinueHook(Hook):
         """Set the schedulers to their step, and the scheduled values to theirs."""
         schedulers, saved = runner.param_schedulers, checkpoint['param_schedulers']
         if not isinstance(schedulers, list) or not isinstance(saved, list):
-            raise InputError('ContinueHook: several optimizers are not supported.')
+            raise InputError(
+                'ContinueHook supports one optimizer only, not an OptimWrapperDict: '
+                'start the run from its weights, with load_from.'
+            )
         spans = [(s.param_name, s.begin, s.end) for s in schedulers]
         saved_spans = [(s['param_name'], s['begin'], s['end']) for s in saved]
         if spans != saved_spans:

@@ -156,7 +156,9 @@ def check_parameter(hook: Any, model: nn.Module, runner: Runner) -> None:
     try:
         hook.get_param(runner)
     except AttributeError as error:
-        raise InputError(f'WarmupParamHook: {error}') from error
+        raise InputError(
+            f'WarmupParamHook: {error}. Correct its param_name and module_name.'
+        ) from error
 
 
 # Checks of a training run, by class name of the hook.

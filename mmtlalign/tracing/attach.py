@@ -209,7 +209,8 @@ def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceConte
             context.attentions += attentions
         if not context.attentions:
             raise UnsupportedError(
-                f'{type(backbone).__name__} has no attention that can be traced.'
+                f'{type(backbone).__name__} has no attention that can be traced: '
+                'register it as docs/add_a_backbone.md says, or use a stock head.'
             )
     except BaseException:
         _undo(context)

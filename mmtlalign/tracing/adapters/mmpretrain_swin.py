@@ -81,6 +81,6 @@ def _attach_merging(module: nn.Module, context: TraceContext) -> None:
     if tuple(module.sampler.dilation) != (1, 1):
         raise UnsupportedError(
             f'Patch merging with dilation {module.sampler.dilation} cannot be traced, '
-            'only with dilation 1.'
+            'only with dilation 1: leave it out of downsample_cfg.'
         )
     context.before(module, _merge)
