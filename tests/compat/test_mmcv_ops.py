@@ -20,7 +20,7 @@ from mmcv_stand_in import boxes, files, needs_compiled, regions, stand_in, use
 from repository import ROOT
 from torch.utils.data import DataLoader
 
-from mmtlalign.errors import UnsupportedError
+from mmtlalign.errors import InputError, UnsupportedError
 
 
 def loaded():
@@ -200,10 +200,68 @@ def test_export(kind, monkeypatch):
 
 @pytest.mark.slow
 def test_torch_compile(ours):
+    """Results and gradients; those of operators that were compiled would be 0."""
+    features = torch.randn(2, 4, 6, 7, requires_grad=True)
+    offset = torch.randn(2, 18, 6, 7, requires_grad=True)
+    weight = torch.randn(4, 4, 3, 3, requires_grad=True)
+    scores = torch.randn(9, 4, requires_grad=True)
+    classes = torch.randint(0, 5, (9,))
+    rois = torch.tensor([[0, 0.0, 0, 5, 5], [1, 1, 1, 6, 4]])
+    focal = mmcv.ops.sigmoid_focal_loss
+    cases = [
+        (
+            lambda: mmcv.ops.roi_align(features, rois, 3, 1.0, 0, 'avg', True),
+            [features],
+        ),
+        (
+            lambda: mmcv.ops.deform_conv2d(features, offset, weight, 1, 1, 1, 1, 1),
+            [features, offset, weight],
+        ),
+        (lambda: focal(scores, classes, 2.0, 0.25, None, 'none'), [scores]),
+    ]
+    for call, leaves in cases:
+        torch._dynamo.reset()
+        right, found = call(), torch.compile(call, backend='eager')()
+        torch.testing.assert_close(found, right)
+        wanted, grads = (
+            torch.autograd.grad(out.square().sum(), leaves) for out in (right, found)
+        )
+        assert all(grad.abs().max() > 0 for grad in wanted)
+        torch.testing.assert_close(grads, wanted)
+
+
+def test_boxes_in_bfloat16_are_told(ours):
+    rois = torch.tensor([[0, 0.0, 0, 5, 5]]).bfloat16()
+    with pytest.warns(RuntimeWarning, match='bfloat16, which rounds'):
+        mmcv.ops.roi_align(torch.randn(1, 4, 6, 7).bfloat16(), rois, 3)
+
+
+def test_nms_of_half_boxes_that_batched_nms_moved_apart(ours):
+    near = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [900, 900, 1333, 1333]])
+    scores, classes = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([79, 79, 0])
+    options = dict(type='nms', iou_threshold=0.5)
+    assert len(mmcv.ops.batched_nms(near, scores, classes, options)[1]) == 2
+    with pytest.raises(InputError, match='NMS of boxes in torch.float16.*float'):
+        mmcv.ops.batched_nms(near.half(), scores.half(), classes, options)
+
+
+def test_operators_run_where_only_deterministic_ones_may(ours, monkeypatch):
+    allowed = []
+    backward = torch.ops.torchvision._roi_align_backward
+
+    def alone(*given):
+        allowed.append(torch.is_deterministic_algorithms_warn_only_enabled())
+        return backward(*given)
+
+    monkeypatch.setattr(torch.ops.torchvision, '_roi_align_backward', alone)
     module, (x, rois) = modules()['align']
-    right = module(x, rois)
-    compiled = torch.compile(module, backend='eager')
-    torch.testing.assert_close(compiled(x, rois), right)
+    torch.use_deterministic_algorithms(True)
+    try:
+        module(x.requires_grad_(), rois).sum().backward()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert allowed == [True]
 
 
 class Kept(torch.utils.data.Dataset):

@@ -9,9 +9,10 @@ Python finds the module through an import hook. Importing ``mmtlalign`` adds the
 so does ``mmtlalign.pth``, which is installed beside the package, in every Python
 process of the environment, before any host is imported.
 
-This file imports neither PyTorch nor mmcv.
+This file imports neither PyTorch nor mmcv before an operator is looked up.
 """
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -110,9 +111,20 @@ def _operator(name: str) -> Any:
     """
     if name.startswith('__'):
         raise AttributeError(f'module {MODULE!r} has no attribute {name!r}')
-    if name in SUPPORTED:
-        return getattr(importlib.import_module(f'{__name__}.{SUPPORTED[name]}'), name)
-    return _missing(name)
+    return _supported(name) if name in SUPPORTED else _missing(name)
+
+
+@functools.cache
+def _supported(name: str) -> Any:
+    """Return an operator of this package, which ``torch.compile`` calls as it is.
+
+    If it were compiled, mmcv's autograd functions would return what is written into
+    ``output`` as a second result, and all gradients would be 0 (torch 2.11).
+    """
+    import torch
+
+    operator = getattr(importlib.import_module(f'{__name__}.{SUPPORTED[name]}'), name)
+    return torch.compiler.disable(operator)
 
 
 def _missing(name: str) -> Callable[..., NoReturn]:

@@ -10,6 +10,7 @@ import torchvision.ops
 from torch import Tensor
 
 from mmtlalign.compat.mmcv_ops.precision import full_precision
+from mmtlalign.errors import InputError
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
@@ -25,7 +26,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
 
     Returns:
         ``(K,)``, int64.
+
+    Raises:
+        InputError: The boxes are in half precision and too far apart for it, as after
+            ``batched_nms`` has moved the classes apart.
     """
+    _check_precision(boxes)
     boxes, threshold = full_precision(boxes), np.float32(iou_threshold)
     # Sorted as by mmcv, not stably, so that equal scores have the same order.
     order = full_precision(scores).sort(descending=True).indices
@@ -37,6 +43,18 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         descending = torch.arange(len(boxes), 0, -1, device=boxes.device)
         kept = torchvision.ops.nms(boxes, descending.to(boxes), float(threshold))
     return order[kept.to(order.device)]
+
+
+def _check_precision(boxes: Tensor) -> None:
+    if boxes.dtype not in (torch.float16, torch.bfloat16) or not len(boxes):
+        return
+    limit = 2 / torch.finfo(boxes.dtype).eps  # whole pixels are exact below it
+    farthest = boxes.abs().max().item()
+    if not farthest <= limit:
+        raise InputError(
+            f'NMS of boxes in {boxes.dtype} with coordinates up to {farthest:g}: above '
+            f'{limit:g} they are not exact. Pass boxes.float().'
+        )
 
 
 def softnms(

@@ -4,11 +4,13 @@ Letters: B images, C channels, O output channels, G groups of offsets, K = kH ·
 Arguments that only manage memory (``columns``, ``ones``, ``im2col_step``) are not used.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from mmtlalign.compat.mmcv_ops.precision import full_precision
+from mmtlalign.compat.mmcv_ops.precision import full_precision, nondeterministic
 
 
 def deform_conv_forward(
@@ -137,7 +139,7 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Return multi-scale deformable attention by mmcv's own function in PyTorch.
+    """Return multi-scale deformable attention by mmcv's own function, level by level.
 
     Args:
         value: ``(B, keys, heads, channels)``.
@@ -150,14 +152,9 @@ def ms_deform_attn_forward(
     Returns:
         ``(B, queries, heads · channels)``.
     """
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    tensors = [full_precision(t) for t in (value, sampling_locations)]
-    weights = full_precision(attention_weights)
-    output = multi_scale_deformable_attn_pytorch(
-        tensors[0], spatial_shapes, tensors[1], weights
-    )
-    return output.to(value.dtype)
+    inputs = [full_precision(t) for t in (value, sampling_locations, attention_weights)]
+    levels = list(_levels(spatial_shapes, *inputs))
+    return sum(_attend(*level) for level in levels).to(value.dtype)
 
 
 def ms_deform_attn_backward(
@@ -173,20 +170,37 @@ def ms_deform_attn_backward(
     im2col_step: int,
 ) -> None:
     """Write the gradients; the other arguments are those of the forward."""
+    inputs = [full_precision(t) for t in (value, sampling_locations, attention_weights)]
+    upstream = full_precision(grad_output)
+    targets = grad_value, grad_sampling_loc, grad_attn_weight
+    for (size, *parts), (_, *written) in zip(
+        _levels(spatial_shapes, *inputs), _levels(spatial_shapes, *targets)
+    ):
+        leaves = [part.detach().requires_grad_() for part in parts]
+        with torch.enable_grad(), nondeterministic():
+            grads = torch.autograd.grad(_attend(size, *leaves), leaves, upstream)
+        for target, grad in zip(written, grads):
+            target.copy_(grad)
+
+
+def _levels(
+    spatial_shapes: Tensor, value: Tensor, locations: Tensor, weights: Tensor
+) -> Iterator[tuple]:
+    """Yield size, values, locations and weights of each level, as views."""
+    sizes = spatial_shapes.tolist()
+    parts = value.split([high * wide for high, wide in sizes], dim=1)
+    for level, (size, part) in enumerate(zip(sizes, parts)):
+        one = slice(level, level + 1)
+        yield size, part, locations[:, :, :, one], weights[:, :, :, one]
+
+
+def _attend(
+    size: list[int], value: Tensor, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Return the part of one level; all levels at once would need more memory."""
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-    inputs = [
-        full_precision(t).requires_grad_()
-        for t in (value, sampling_locations, attention_weights)
-    ]
-    with torch.enable_grad():
-        output = multi_scale_deformable_attn_pytorch(
-            inputs[0], spatial_shapes, inputs[1], inputs[2]
-        )
-    grads = torch.autograd.grad(output, inputs, full_precision(grad_output))
-    targets = (grad_value, grad_sampling_loc, grad_attn_weight)
-    for target, grad in zip(targets, grads, strict=True):
-        target.copy_(grad)
+    return multi_scale_deformable_attn_pytorch(value, [size], locations, weights)
 
 
 def _version_1(sizes: dict[str, int]) -> tuple[int, ...]:
@@ -239,6 +253,7 @@ def _gradients(
 ) -> tuple[Tensor, ...]:
     """Return the gradients of input, weight, offset, mask and bias."""
     arguments = _arguments(input, weight, offset, mask, bias, sizes)
-    return torch.ops.torchvision._deform_conv2d_backward(
-        full_precision(grad_output), *arguments
-    )
+    with nondeterministic():
+        return torch.ops.torchvision._deform_conv2d_backward(
+            full_precision(grad_output), *arguments
+        )

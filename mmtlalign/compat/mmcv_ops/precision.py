@@ -1,4 +1,8 @@
-"""The precision in which the operators compute."""
+"""The precision in which the operators compute, and their determinism."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -12,3 +16,33 @@ def full_precision(tensor: Tensor) -> Tensor:
     """
     kind = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     return tensor.detach().to(kind)
+
+
+def exact_regions(rois: Tensor) -> Tensor:
+    """Return regions (R, 5) in full precision; warn if they were rounded before."""
+    if rois.dtype == torch.bfloat16:
+        warnings.warn(
+            'The boxes are in bfloat16, which rounds pixels above 512 to multiples of '
+            '4 and above 1,024 to multiples of 8: train detection in float16 '
+            '(AmpOptimWrapper) or float32.',
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return full_precision(rois)
+
+
+@contextmanager
+def nondeterministic() -> Iterator[None]:
+    """Let an operator without a deterministic version run, with PyTorch's warning.
+
+    The compiled operators of mmcv run in that mode, too.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=warns)

@@ -10,7 +10,11 @@ import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
 from mmtlalign.compat.mmcv_ops import unsupported
-from mmtlalign.compat.mmcv_ops.precision import full_precision
+from mmtlalign.compat.mmcv_ops.precision import (
+    exact_regions,
+    full_precision,
+    nondeterministic,
+)
 
 
 def roi_align_forward(
@@ -73,8 +77,8 @@ def roi_align_backward(
     aligned: bool,
 ) -> None:
     """Write the gradient of the input; arguments as in the forward."""
-    grad_input.copy_(
-        torch.ops.torchvision._roi_align_backward(
+    with nondeterministic():
+        gradient = torch.ops.torchvision._roi_align_backward(
             full_precision(grad_output),
             _like(rois, grad_output),
             spatial_scale,
@@ -84,7 +88,7 @@ def roi_align_backward(
             sampling_ratio,
             aligned,
         )
-    )
+    grad_input.copy_(gradient)
 
 
 def roi_pool_forward(
@@ -308,4 +312,4 @@ def _cells(
 
 def _like(rois: Tensor, other: Tensor) -> Tensor:
     """Return regions in the precision in which ``other`` is computed."""
-    return rois.detach().to(full_precision(other[:0]).dtype)
+    return exact_regions(rois).to(full_precision(other[:0]).dtype)
