@@ -245,7 +245,7 @@ def test_quick_start_loads_a_model(monkeypatch):
 
 
 def test_plain_pytorch_page_trains_a_step():
-    example, picture_of_shares = code_blocks(DOCS / 'plain_pytorch.md')
+    example, picture_of_shares, transmix = code_blocks(DOCS / 'plain_pytorch.md')
     names = {}
     exec(example, names)
     assert names['target'].shape == (4, 10)
@@ -254,6 +254,8 @@ def test_plain_pytorch_page_trains_a_step():
     exec(picture_of_shares, names)
     assert names['picture'].shape == (14, 14)
     assert 0 <= names['picture'].min() and names['picture'].max() <= 1
+    exec(transmix, names)
+    torch.testing.assert_close(names['target'].sum(dim=1), torch.ones(4))
 
 
 BACKBONE_BLOCKS = code_blocks(DOCS / 'add_a_backbone.md')

@@ -26,18 +26,18 @@ from mmtlalign.checkpoint.normalisation import (
 )
 from mmtlalign.compat.wrappers import unwrap_model
 from mmtlalign.errors import InputError
-from mmtlalign.methods.attention_readers import (
+from mmtlalign.mixing.guides import GuideOutput
+from mmtlalign.mixing.mix import Mix
+from mmtlalign.modes import eval_mode
+from mmtlalign.registry import HOOKS, MODELS
+from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.attention_readers import (
     READERS,
     ClassTokenAttention,
     LastAttentionReader,
     ReceivedAttention,
     attention_reader,
 )
-from mmtlalign.mixing.guides import GuideOutput
-from mmtlalign.mixing.mix import Mix
-from mmtlalign.modes import eval_mode
-from mmtlalign.registry import HOOKS, MODELS
-from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid, trace_forward
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from mmtlalign.compat.renamed import renamed_arguments
 from mmtlalign.errors import InputError
-from mmtlalign.methods.attention_readers import READERS, attention_reader
 from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.methods.guides import EMAAttention, TeacherAttention
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.attention_readers import READERS, attention_reader
 from mmtlalign.tracing.trace import trace_forward
 
 

@@ -33,7 +33,8 @@ def missing_guide(augment: Any) -> str:
     return (
         f'{type(augment).__name__} needs the {needs} of the un-mixed images: use '
         'mmtlalign.MixClassifier and give its train_cfg a guide, such as '
-        f'{example_guide(augment)}.'
+        f'{example_guide(augment)}; in plain PyTorch pass to mix a '
+        'guide=function(images, labels) that returns a GuideOutput.'
     )
 
 

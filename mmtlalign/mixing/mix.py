@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.guides import GuideOutput
 
@@ -227,7 +228,7 @@ def checked_labels(images: Tensor, labels: Tensor) -> Tensor:
             'torch.nn.functional.one_hot(classes, K); in a config set '
             '`to_onehot=True` and `num_classes` in the data preprocessor.'
         )
-    return labels.float()
+    return to_device(labels.float(), images.device)
 
 
 def mask_boxes(mask: Tensor) -> Tensor:

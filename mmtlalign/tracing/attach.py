@@ -187,7 +187,7 @@ def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceConte
             rule, or it is attached with another rule.
     """
     backbone = bare_model(backbone)
-    context = getattr(backbone, 'trace_context', None)
+    context = context_of(backbone)
     if context is not None:
         if learnt_weights not in (None, context.learnt_weights):
             raise InputError(
@@ -228,7 +228,7 @@ def attached(
     Arguments and errors are those of :func:`attach`.
     """
     backbone = bare_model(backbone)
-    before = getattr(backbone, 'trace_context', None) is not None
+    before = context_of(backbone) is not None
     context = attach(backbone, learnt_weights)
     try:
         yield context
@@ -268,7 +268,7 @@ def detach(backbone: nn.Module) -> None:
         TraceError: A forward pass is being traced.
     """
     backbone = bare_model(backbone)
-    context = getattr(backbone, 'trace_context', None)
+    context = context_of(backbone)
     if context is None:
         return
     if context.reader is not None:
@@ -278,6 +278,14 @@ def detach(backbone: nn.Module) -> None:
         )
     _undo(context)
     del backbone.trace_context
+
+
+def context_of(backbone: nn.Module) -> TraceContext | None:
+    """Return the context of a backbone, or None if it is not attached.
+
+    Wrappers that forward attributes (PEFT) are not attached if the model inside is.
+    """
+    return vars(backbone).get('trace_context')
 
 
 def bare_model(model: nn.Module) -> nn.Module:

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError, TraceError
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attached, bare_model
+from mmtlalign.tracing.attach import attached, bare_model, context_of
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.tracer import Tracer
@@ -86,7 +87,7 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
             run exactly once.
     """
     name = type(backbone).__name__
-    context = getattr(backbone, 'trace_context', None)
+    context = context_of(backbone)
     if context is None:
         raise InputError(
             f'{name} is not attached: call mmtlalign.attach(backbone) once, when the '
@@ -137,14 +138,28 @@ class MixTracer(Tracer):
         )
         self.mix = mix
         self._output = partial(spec.output, backbone)
+        self._outputs = partial(spec.count_outputs, backbone)
 
     def partner_shares(self) -> tuple[Tensor, ...]:
         """Return the partner's share at each output of the network, each (B,)."""
         return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
 
+    def targets(self) -> tuple[Tensor, ...]:
+        """Return the traced labels (B, K) of each output that is scored.
+
+        There is one, but for a distilled network, whose class and distillation tokens
+        have a score and a target each.
+        """
+        shares = self.partner_shares()[: self._outputs()]
+        return tuple(self.mix.target(share) for share in shares)
+
     def target(self) -> Tensor:
-        """Return the traced labels (B, K) at the first output of the network."""
-        return self.mix.target(self.partner_shares()[0])
+        """Return the traced labels (B, K) at the output of the network.
+
+        For a distilled network it is the mean of :meth:`targets`, as for a score that
+        is the mean of both tokens' scores.
+        """
+        return torch.stack(self.targets()).mean(dim=0)
 
 
 def label_tracer(

@@ -369,7 +369,7 @@ def test_heads_that_trace_train_it(method):
 def test_output_that_is_traced():
     assert backbone_spec(small()).output(small()) == 'class'
     early, every = small(out_indices=[1]), small(out_type='raw')
-    with pytest.raises(ValueError, match='last output must be layer 2'):
+    with pytest.raises(ValueError, match='last output must be 2'):
         backbone_spec(early).output(early)
     with pytest.raises(ValueError, match="out_type='raw': no share"):
         backbone_spec(every).output(every)

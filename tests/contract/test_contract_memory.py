@@ -7,8 +7,8 @@ from contract_rows import EVERY
 from contract_steps import build, flat, mix_images, run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmtlalign.methods.attention_readers import attention_reader
 from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid, trace_forward
 

@@ -10,8 +10,8 @@ from contract_rows import HOOKS, ROWS
 from contract_steps import attached, stock
 
 from mmtlalign import mixing
-from mmtlalign.methods.attention_readers import attention_reader
 from mmtlalign.mixing.guides import GuideOutput
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import MixTracer, trace_forward
 

@@ -5,7 +5,7 @@ import torch
 from contract_rows import HOOKS, ROWS
 from contract_steps import attached, every_row, mixed, stock
 
-from mmtlalign.methods.attention_readers import attention_reader
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace_forward
 

@@ -10,12 +10,12 @@ from small_backbones import vit
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.evaluation.label_shares import pearson_of
 from mmtlalign.evaluation.mix_analysis import analyse_mix, summarise
-from mmtlalign.methods.attention_readers import attention_reader
 from mmtlalign.mixing.augments import Mixup
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.tracing.attach import attach, detach
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.trace import trace, trace_forward
 
 KINDS = [

@@ -14,11 +14,11 @@ from mmengine.registry import MODELS, init_default_scope
 from small_backbones import randomise
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.attention_readers import attention_reader
 from mmtlalign.methods.guides import EMAGuideHook
 from mmtlalign.methods.transmix import share_of_map
 from mmtlalign.mixing.cutmix import CutMix
 from mmtlalign.tracing.attach import attach
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.trace import trace_forward
 
 VIT = dict(BACKBONES['vit'], out_type='cls_token', drop_rate=0.0, drop_path_rate=0.0)

@@ -5,7 +5,8 @@ from contract_rows import EVERY
 from contract_steps import stock
 from repository import ROOT, tool
 
-from mmtlalign.tracing.support import UNSUPPORTED, supported_backbones
+from mmtlalign.tracing.support import supported_backbones
+from mmtlalign.tracing.unsupported import UNSUPPORTED
 
 MODELS = tool('analysis_tools/list_models')
 

@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmtlalign.errors import TraceError
 from mmtlalign.evaluation.attention_maps import AttentionReader
 from mmtlalign.evaluation.readers import StepTracer
-from mmtlalign.methods.attention_readers import ReceivedAttention
 from mmtlalign.tracing import capture
 from mmtlalign.tracing.attach import TraceContext, bare_model
+from mmtlalign.tracing.attention_readers import ReceivedAttention
 from mmtlalign.tracing.trace import trace
 from mmtlalign.tracing.tracer import Tracer
 

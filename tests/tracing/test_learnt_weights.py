@@ -152,7 +152,7 @@ def test_refused_without_a_rule(backbone, method):
 
 
 def test_attention_of_a_network_without_any_cannot_be_read():
-    from mmtlalign.methods.attention_readers import attention_reader
+    from mmtlalign.tracing.attention_readers import attention_reader
     from mmtlalign.tracing.trace import trace_forward
 
     backbone, mix = attached('MLP-Mixer'), mixed('MLP-Mixer')
@@ -189,7 +189,7 @@ def test_gmlp_is_refused_with_its_own_reason():
 
 def test_outputs_that_are_not_the_last():
     early = dict(EVERY['ConvNeXt'].config, out_indices=[0, 1])
-    with pytest.raises(ValueError, match='must be stage 3'):
+    with pytest.raises(ValueError, match='must be 3'):
         classifier('TLAlign', early, learnt_weights='no_gates')
 
 

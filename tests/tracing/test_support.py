@@ -11,12 +11,12 @@ from torch import nn
 
 from mmtlalign.tracing.support import (
     KNOWN,
-    UNSUPPORTED,
     BackboneSpec,
     backbone_spec,
     register_backbone,
     supported_backbones,
 )
+from mmtlalign.tracing.unsupported import UNSUPPORTED
 
 
 def _is_backbone(cls):

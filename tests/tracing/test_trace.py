@@ -11,7 +11,9 @@ from torch import nn
 
 import mmtlalign
 from mmtlalign.errors import InputError, TraceError, UnsupportedError
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.support import KNOWN, names_of
+from mmtlalign.tracing.trace import trace_forward
 
 
 @pytest.fixture
@@ -42,6 +44,72 @@ def test_wrapped_models_are_traced_as_the_bare_one(attach_first, one_process):
     assert not hasattr(ours, 'trace_context')
     with pytest.raises(UnsupportedError, match='trace and call its module'):
         mmtlalign.attach(nn.DataParallel(ours))
+
+
+class Forwarding(nn.Module):
+    """A wrapper that forwards attributes, as that of PEFT."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.inner = model
+
+    def forward(self, images):
+        return self.inner(images)
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.inner, name)
+
+
+def test_a_wrapper_that_is_not_known_names_the_backbone_inside():
+    inner, mix = copy.deepcopy(stock('timm ViT')), mixed('timm ViT')
+    inner.eval()
+    wrapper = Forwarding(inner)
+    for call in (mmtlalign.attach, lambda one: mmtlalign.trace(one, mix).__enter__()):
+        mmtlalign.attach(inner)
+        with pytest.raises(UnsupportedError, match='trace its inner, and call'):
+            call(wrapper)
+        mmtlalign.detach(wrapper)  # is not attached: nothing
+        with torch.no_grad(), mmtlalign.trace(inner, mix) as tracer:
+            wrapper(mix.images)
+        assert tracer.target().shape == mix.labels.shape
+        mmtlalign.detach(inner)
+
+
+def test_a_distilled_network_has_a_target_for_each_token_and_their_mean():
+    ours, mix = attached('DeiT, distilled'), mixed('DeiT, distilled')
+    ours.eval()
+    with torch.no_grad(), mmtlalign.trace(ours, mix) as tracer:
+        ours(mix.images)
+    shares, both = tracer.partner_shares(), tracer.targets()
+    assert len(both) == 2 and (shares[0] - shares[1]).abs().max() > 1e-4
+    for share, target in zip(shares, both):
+        assert torch.equal(target, mix.target(share))
+    torch.testing.assert_close(tracer.target(), (both[0] + both[1]) / 2)
+
+
+@pytest.mark.parametrize('row', ['timm ViT', 'DeiT, distilled', 'Swin'])
+def test_labels_of_transmix(row):
+    """Those of the head, without OpenMMLab."""
+    ours, mix = copy.deepcopy(stock(row)), mixed(row)
+    ours.eval()
+    with torch.no_grad(), mmtlalign.trace_attention(ours, mix, ratio=0.3) as trace:
+        ours(mix.images)
+    assert not hasattr(ours, 'trace_context')
+    mmtlalign.attach(ours)
+    reader = attention_reader(ours, mix, 'received' if row == 'Swin' else 'cls')
+    with torch.no_grad(), trace_forward(ours, reader):
+        ours(mix.images)
+    shares = [0.3 * mix.area() + 0.7 * share for share in reader.output_shares()]
+    targets = [mix.target(share) for share in shares]
+    assert len(targets) == (2 if 'distilled' in row else 1)
+    for found, wanted in zip(trace.targets(), targets, strict=True):
+        torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(trace.target(), sum(targets) / len(targets))
+    with pytest.raises(InputError, match='ratio=2: give a number from 0 to 1'):
+        mmtlalign.trace_attention(ours, mix, ratio=2).__enter__()
 
 
 @pytest.mark.parametrize('row', ['ViT', 'Swin', 'PVT'])

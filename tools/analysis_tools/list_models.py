@@ -38,7 +38,7 @@ def host_of(cls):
 
 def names_of(cls, known):
     """Return a class and its host's subclasses that inherit all that is known of it."""
-    from mmtlalign.tracing.support import UNSUPPORTED
+    from mmtlalign.tracing.unsupported import UNSUPPORTED
 
     heirs = [
         heir

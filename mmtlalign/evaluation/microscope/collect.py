@@ -14,7 +14,6 @@ from mmtlalign.errors import InputError
 from mmtlalign.evaluation.label_shares import transmix_share
 from mmtlalign.evaluation.microscope.readers import EVERY, EveryAttention
 from mmtlalign.evaluation.microscope.records import Geometry, Pair, Rule
-from mmtlalign.methods.attention_readers import attention_reader
 from mmtlalign.methods.classifier import MixClassifier
 from mmtlalign.methods.tl_align import TLAlign
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
@@ -24,6 +23,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import TokenSwap
 from mmtlalign.modes import eval_mode
 from mmtlalign.tracing.attach import attached
+from mmtlalign.tracing.attention_readers import attention_reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import (
     start_share,

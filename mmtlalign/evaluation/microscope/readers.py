@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mmtlalign.methods.attention_readers import (
+from mmtlalign.tracing import propagate
+from mmtlalign.tracing.attention_readers import (
     ClassTokenAttention,
     LastAttentionReader,
     ReceivedAttention,
 )
-from mmtlalign.tracing import propagate
 
 
 class EveryAttention(LastAttentionReader):

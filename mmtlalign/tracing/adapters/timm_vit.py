@@ -4,6 +4,7 @@ Their attention is computed in the middle of a forward method, fused or not, and
 there by ``TraceContext.capture``.
 """
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -23,20 +24,9 @@ from mmtlalign.tracing.support import (
     register_token_module,
 )
 
-Attention, AttentionRope, DiffAttention = import_classes(
-    'timm.layers', 'Attention', 'AttentionRope', 'DiffAttention'
-)
-PatchDropout, PatchDropoutWithIndices = import_classes(
-    'timm.layers', 'PatchDropout', 'PatchDropoutWithIndices'
-)
-ParallelScalingBlock, DiffParallelScalingBlock, ParallelThingsBlock = import_classes(
-    'timm.models.vision_transformer',
-    'ParallelScalingBlock',
-    'DiffParallelScalingBlock',
-    'ParallelThingsBlock',
-)
-(VisionTransformer,) = import_classes(
-    'timm.models.vision_transformer', 'VisionTransformer'
+Attention, AttentionRope = import_classes('timm.layers', 'Attention', 'AttentionRope')
+VisionTransformer, ParallelScalingBlock = import_classes(
+    'timm.models.vision_transformer', 'VisionTransformer', 'ParallelScalingBlock'
 )
 (VisionTransformerDistilled,) = import_classes(
     'timm.models.deit', 'VisionTransformerDistilled'
@@ -126,15 +116,31 @@ _DIFFERENCE = (
     'the difference of two attentions has negative weights, which define no shares; '
     "choose attn_layer='attn' or another block_fn."
 )
+_DROPS = 'tokens are dropped at random; set patch_drop_rate=0.'
+_NAMES = {
+    'timm.layers': {
+        'AttentionPoolLatent': (
+            'it pools the tokens by an attention of its own; choose '
+            "global_pool='token' or 'avg'."
+        ),
+        'DiffAttention': _DIFFERENCE,
+        'PatchDropout': _DROPS,
+        'PatchDropoutWithIndices': _DROPS,
+    },
+    'timm.models.vision_transformer': {
+        'DiffParallelScalingBlock': _DIFFERENCE,
+        'ParallelThingsBlock': (
+            'several attentions side by side share one residual, for which there is no '
+            'rule; choose another block_fn.'
+        ),
+    },
+}
+# Not all versions of timm have all of them.
 _REFUSED = {
-    DiffAttention: _DIFFERENCE,
-    DiffParallelScalingBlock: _DIFFERENCE,
-    ParallelThingsBlock: (
-        'several attentions side by side share one residual, for which there is no '
-        'rule; choose another block_fn.'
-    ),
-    PatchDropout: 'tokens are dropped at random; set patch_drop_rate=0.',
-    PatchDropoutWithIndices: 'tokens are dropped at random; set patch_drop_rate=0.',
+    getattr(sys.modules[module], name): reason
+    for module, reasons in _NAMES.items()
+    for name, reason in reasons.items()
+    if hasattr(sys.modules[module], name)
 }
 
 

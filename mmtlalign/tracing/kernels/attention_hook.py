@@ -55,15 +55,18 @@ class AttentionHook:
         **kwargs: Any,
     ) -> Tensor:
         """Compute attention; arguments and output as in the replaced function."""
-        if is_causal or any(kwargs.values()):
-            raise UnsupportedError(
-                f'is_causal={is_causal}, {kwargs}: causal and grouped-query attention '
-                'cannot be traced; label tracing supports image models only.'
-            )
         reader = self.context.active()
         options = dict(dropout_p=dropout_p)
         if scale is not None:
             options.update(scale=scale)
+        if is_causal or any(kwargs.values()):
+            if reader is None:
+                options.update(kwargs, is_causal=is_causal)
+                return self.function(query, key, value, attn_mask, **options)
+            raise UnsupportedError(
+                f'is_causal={is_causal}, {kwargs}: causal and grouped-query attention '
+                'cannot be traced; label tracing supports image models only.'
+            )
         stores_weights = getattr(self.function, 'stores_weights', None)
         if stores_weights is not None and stores_weights(query, key, attn_mask):
             if reader is not None:

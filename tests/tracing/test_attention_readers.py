@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmtlalign.evaluation.attention_maps import LayerAttention
-from mmtlalign.methods.attention_readers import ReceivedAttention
+from mmtlalign.tracing.attention_readers import ReceivedAttention
 
 GRID = (3, 3)
 WINDOWS = GRID, (2, 2), (0, 0), True
