@@ -365,13 +365,13 @@ def test_losses_that_learn_mixed_labels(loss):
             'does not output a class token',
         ),
         (dict(backbone=dict(VIT, out_type='raw')), "out_type='raw'"),
-        (dict(backbone=dict(VIT, out_indices=[0])), r'out_indices=\[0\].*last layer'),
+        (dict(backbone=dict(VIT, out_indices=[0])), r'out_indices=\(0,\).*last layer'),
         (
             dict(
                 head='mmtlalign.TLAlignLinearClsHead',
                 backbone=dict(SWIN, out_indices=(0,)),
             ),
-            r'out_indices=\(0,\).*last stage',
+            r'out_indices=\(0,\).*stage, so',
         ),
         (
             dict(head='mmtlalign.TLAlignDeiTClsHead'),
