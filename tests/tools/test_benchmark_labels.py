@@ -17,7 +17,7 @@ ARCH = dict(
     skip_lam=2,
     stem_channels=8,
 )
-TINY = '--maps 40 --workers 1 --images 2 --batch 2 --size 32 --repeats 3'.split()
+TINY = '--maps 40 --workers 1 --images 2 --batch 2 --size 48 --repeats 3'.split()
 
 
 @pytest.fixture(scope='module')
