@@ -41,10 +41,10 @@ def other_normalisation(trained: Mapping[str, Any], given: Mapping[str, Any]) ->
     """
     for name, one in trained.items():
         other = given.get(name)
-        if one is None or other is None or other.is_meta:
+        if one is None or other is None or getattr(other, 'is_meta', False):
             continue
         one = torch.tensor(one, dtype=torch.float32).flatten()
-        other = other.detach().cpu().float().flatten()
+        other = torch.as_tensor(other).detach().cpu().float().flatten()
         if one.shape != other.shape or not torch.allclose(one, other, atol=0.01):
             return (
                 f'trained on images with {name}={_rounded(one)}, and '

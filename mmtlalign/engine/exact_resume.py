@@ -229,7 +229,7 @@ class ExactResumeHook(Hook):
             loop.has_other_length = length not in (None, len(loop.dataloader))
             loop.done = state['done'] if length == len(loop.dataloader) else 0
         before, now = state.get('global_batch'), global_batch(runner)
-        if before not in (None, now):
+        if before and now and before != now:
             runner.logger.warning(
                 f'The checkpoint was trained with {before} images a step, and this run '
                 f'has {now}, with the learning rate and schedules of the checkpoint'
@@ -243,11 +243,11 @@ class ExactResumeHook(Hook):
                 weight.grad = gradients[name].to(weight.device, weight.dtype)
 
 
-def global_batch(runner: Runner) -> int:
-    """Return the number of images of a step, over all processes."""
+def global_batch(runner: Runner) -> int | None:
+    """Return the number of images of a step, over all processes; None if unknown."""
     loader = runner.train_loop.dataloader
-    size = loader.batch_size or loader.batch_sampler.batch_size
-    return size * runner.world_size
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    return size and size * runner.world_size
 
 
 def early_stopping_hooks(runner: Runner) -> list[EarlyStoppingHook]:

@@ -166,8 +166,8 @@ def find_other_normalisation(model: nn.Module) -> Iterator[str]:
     model = unwrap_model(model)
     given = normalisation_of(getattr(model, 'data_preprocessor', None))
     for module in model.modules():
-        trained = getattr(module, 'normalisation', None) or {}
-        fault = other_normalisation(trained, given)
+        trained = getattr(module, 'normalisation', None)
+        fault = isinstance(trained, dict) and other_normalisation(trained, given)
         if fault:
             yield (
                 f'{type(module).__name__}: its weights were {fault}; set mean and std '
