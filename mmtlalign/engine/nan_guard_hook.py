@@ -170,8 +170,7 @@ class NanGuardHook(Hook):
             f'{what} is not finite at iteration {iteration + 1} (epoch '
             f'{runner.epoch + 1}). Batch of {len(files)}: {some_of(files, 3)} (all in '
             f'{path}). {remedy} {describe_last(runner.work_dir)}'
-            + several
-            * runner.distributed
+            + (several if runner.distributed else '')
         )
 
 

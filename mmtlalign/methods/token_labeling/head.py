@@ -145,16 +145,11 @@ class TokenLabelClsHead(VisionTransformerClsHead):
             InputError: It does not output all tokens, or has no class token.
         """
         given = backbone_spec(backbone).prefix(backbone)
-        if not given:
-            raise InputError(
-                f'{type(backbone).__name__} has no class token, which this head '
-                'scores: build it with one (with_cls_token=True).'
-            )
-        if given != self.num_extra_tokens:
+        if not given or given != self.num_extra_tokens:
+            remedy = f'set it to {given}' if given else 'the head needs a class token'
             raise InputError(
                 f'{type(backbone).__name__} has {given} special tokens and the head '
-                f'num_extra_tokens={self.num_extra_tokens}: set it to {given}; the '
-                'first must be a class token.'
+                f'num_extra_tokens={self.num_extra_tokens}: {remedy}.'
             )
         out_type = getattr(backbone, 'out_type', 'raw')
         if out_type != 'raw':

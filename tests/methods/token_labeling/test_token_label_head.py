@@ -278,7 +278,9 @@ def test_other_special_tokens_are_counted():
 
 def test_backbone_without_class_token():
     for special in (0, 1):
-        with pytest.raises(ValueError, match='VisionTransformer has no class token'):
+        with pytest.raises(
+            ValueError, match='has 0 special tokens.*needs a class token'
+        ):
             model_of(
                 backbone=dict(with_cls_token=False, out_type='raw'),
                 head=dict(num_extra_tokens=special),
