@@ -95,9 +95,9 @@ def test_config_trains_and_tests(name, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     cfg = load_config(f'{name}.py')
     dense = cfg.default_scope != 'mmpretrain'
-    small_pictures(cfg, 8 if dense else 7, 16)
+    small_pictures(cfg, 8 if dense else 4, 16)
     if not dense:
-        cfg.model.backbone.img_size = 32
+        cfg.model.backbone.img_size = 64
     thin(cfg.model)
     one_step(cfg)
     cfg.work_dir, cfg.experiment_name = str(tmp_path), tmp_path.name

@@ -272,6 +272,8 @@ default_hooks = dict(
 def test_dense_tasks(monkeypatch, tmp_path, name):
     write_quickstart(str(tmp_path / 'data'), 8, 4)
     folder = dict(swin='ade', cascade='coco')[name.partition('-')[0]]
+    # On a CPU, boxes in bfloat16 are too coarse for NMS.
+    precision = dict(swin=['--amp'], cascade=[])[name.partition('-')[0]]
     found = []
     for work, stops in (('killed', (3,)), ('whole', ())):
         for at in (*stops, None):
@@ -286,7 +288,7 @@ def test_dense_tasks(monkeypatch, tmp_path, name):
             cfg.dump(config)
             try:
                 run_tool(
-                    monkeypatch, 'train', config, '--amp', '--resume',
+                    monkeypatch, 'train', config, *precision, '--resume',
                     '--work-dir', tmp_path / work,
                     '--cfg-options', f'data_root={tmp_path}/data/{folder}',
                 )  # fmt: skip

@@ -53,7 +53,8 @@ def _check_precision(boxes: Tensor) -> None:
     if not farthest <= limit:
         raise InputError(
             f'NMS of boxes in {boxes.dtype} with coordinates up to {farthest:g}: above '
-            f'{limit:g} they are not exact. Pass boxes.float().'
+            f'{limit:g} they are not exact. Pass boxes.float(); train a detector on '
+            'a CPU without --amp (optim_wrapper.type=OptimWrapper).'
         )
 
 
