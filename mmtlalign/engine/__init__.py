@@ -1,5 +1,6 @@
 """Run a training: runner, precision, optimizers and hooks."""
 
+from mmtlalign.engine.broadcast_buffers_hook import BroadcastBuffersHook
 from mmtlalign.engine.checkpoint_hook import WholeCheckpointHook
 from mmtlalign.engine.continue_hook import ContinueHook
 from mmtlalign.engine.exact_resume import ExactResumeHook
@@ -11,6 +12,7 @@ from mmtlalign.engine.runtime_info_hook import LazyRuntimeInfoHook
 
 __all__ = [
     'Bf16OptimWrapper',
+    'BroadcastBuffersHook',
     'ContinueHook',
     'ExactResumeHook',
     'FastOptimWrapperConstructor',

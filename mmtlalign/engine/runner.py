@@ -261,10 +261,11 @@ class TaskRunner(Runner):
     def register_default_hooks(
         self, hooks: dict[str, Hook | dict] | None = None
     ) -> None:
-        """Register the default hooks, two of them this package's."""
+        """Register the default hooks, three of them this package's."""
         ours = dict(
             runtime_info=dict(type='mmtlalign.LazyRuntimeInfoHook'),
             exact_resume=dict(type='mmtlalign.ExactResumeHook'),
+            broadcast_buffers=dict(type='mmtlalign.BroadcastBuffersHook'),
         )
         chosen = ours | dict(hooks or {})
         # None leaves a hook out; mmengine allows it for its own hooks only.

@@ -4,8 +4,6 @@ import pytest
 import torch
 from dense_tracer import ROWS, Dense, target
 
-from mmtlalign.tracing.tracer import Tracer
-
 
 def computes_in(dtype: torch.dtype) -> bool:
     """Whether this PyTorch has autocast to a type on a CPU."""
@@ -26,10 +24,8 @@ class Official(Dense):
     """The official code multiplies under autocast: maps and labels are rounded."""
 
     def product(self, weights):
-        return (
-            weights.mean(dim=1).half()
-            @ Tracer.key_share(self, *weights.shape[::3]).half()
-        ).double()
+        share = self.key_share(*weights.shape[::3])
+        return (weights.mean(dim=1).half() @ share.half()).double()
 
 
 @pytest.mark.parametrize('dtype', HALF, ids=str)
@@ -38,7 +34,7 @@ def test_target_is_exact_for_the_attention_that_the_network_has(row, dtype):
     ours, dense = target(row, dtype), target(row, dtype, Dense)
     assert (ours - dense).abs().max() < 1e-5
     # Other attention than in float32, and the share follows it.
-    assert (ours - target(row, None)).abs().max() > 1e-5
+    assert (ours - target(row, None)).abs().max() > 2e-6
 
 
 @needs_float16

@@ -11,7 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.errors import InputError, UnsupportedError
-from mmtlalign.tracing.kernels import blocks, dispatch, gpu, launch, plain
+from mmtlalign.tracing.kernels import (
+    blocks,
+    dispatch,
+    gpu,
+    launch,
+    plain,
+    value_channels,
+)
 from mmtlalign.tracing.propagate import weigh
 from mmtlalign.tracing.trace import MixTracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
@@ -38,6 +45,7 @@ def kernels(monkeypatch):
         return run
 
     monkeypatch.setattr(dispatch, 'INTERPRETED', True)
+    monkeypatch.setattr(value_channels, '_BACKWARD', None)  # as on a GPU
     monkeypatch.setattr(gpu, 'capability_of', lambda device: 90)
     monkeypatch.setattr(gpu, 'CHECKED', {})
     for name in ('propagate', 'weigh_windows', 'class_rows', 'received'):

@@ -61,12 +61,45 @@ def test_gradients_are_those_of_the_network_alone(shape):
     assert columns.grad is None
 
 
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
+def test_half_precision_is_computed_in_float32(shape, dtype):
+    parts, columns = draw(*shape)
+    kept, found = [], []
+    for kind in ('float32', 'share'):
+        leaves = [part.to(dtype).requires_grad_() for part in parts]
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t: kept.append((kind, t.dtype)) or t,  # noqa: B023
+            lambda t: t,
+        ):
+            if kind == 'float32':
+                wide = [leaf.float() for leaf in leaves]
+                out, moved = attend_with_share(*wide, columns)
+            else:
+                out, moved = attend_with_share(*leaves, columns)
+        out.sum().backward()
+        grads = [leaf.grad for leaf in leaves]
+        assert all(grad.dtype == dtype for grad in grads)
+        found.append([moved, out.to(dtype), *grads])
+    (moved, out, *grads), (ours, rounded, *others) = found[0], found[1]
+    assert ours.dtype == torch.float32 and torch.equal(moved, ours)
+    assert rounded.dtype == dtype and torch.equal(out, rounded)
+    # The kept output is rounded, as in the network's own call.
+    torch.testing.assert_close(others, grads, rtol=2e-2, atol=2e-2)
+    stock = F.scaled_dot_product_attention(*[part.to(dtype) for part in parts])
+    assert out.stride() == stock.stride()
+    types = [kept_type for which, kept_type in kept if which == 'share']
+    assert sorted(map(str, types)) == sorted([*[str(dtype)] * 4, 'torch.float32'])
+
+
 def test_where_columns_can_ride(monkeypatch):
     parts, _ = draw(*SHAPES['tokens'])
     assert can_carry_share(*parts, None, 0.0)
     assert not can_carry_share(*parts, torch.zeros(5, 5), 0.0)
     assert not can_carry_share(*parts, None, 0.1)
-    assert not can_carry_share(*[part.bfloat16() for part in parts], None, 0.0)
+    assert can_carry_share(*[part.bfloat16() for part in parts], None, 0.0)
+    assert not can_carry_share(*parts[:2], parts[2].bfloat16(), None, 0.0)
+    assert not can_carry_share(*[part.double() for part in parts], None, 0.0)
     assert not can_carry_share(*[part.to('meta') for part in parts], None, 0.0)
     assert not can_carry_share(parts[0], parts[1], parts[2][..., :4], None, 0.0)
     monkeypatch.setattr(value_channels, '_BACKWARD', None)  # an older PyTorch

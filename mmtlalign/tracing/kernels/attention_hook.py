@@ -109,7 +109,8 @@ class AttentionHook:
         if self.channels and not is_recomputing():
             self.channels = 0
         if self.channels:
-            return query.new_zeros(len(query), key.shape[-2], self.channels)
+            shape = (len(query), key.shape[-2], self.channels)
+            return query.new_zeros(shape, dtype=torch.float32)
         return None
 
 
