@@ -1,5 +1,6 @@
 """The benchmark of mixing and tracing: one run, its tables, file and picture."""
 
+import functools
 import json
 import statistics
 import subprocess
@@ -33,6 +34,9 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BENCHMARK, 'MODELS', dict(deit=DEIT, swin=SWIN))
         patch.setattr('builtins.print', lambda *args, **_: lines.extend(args))
+        # Reading a profile takes most of the time.
+        once = functools.partial(measuring.profile_operations, rounds=1)
+        patch.setattr(measuring, 'profile_operations', once)
         BENCHMARK.main([*command, '--plot', str(picture)])
     return json.loads(file.read_text()), lines, picture
 
