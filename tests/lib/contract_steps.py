@@ -81,6 +81,12 @@ def flat(out):
     return torch.stack(last) if isinstance(last, tuple) else last
 
 
+def random_loss(out):
+    """A loss whose gradient passes a last layer norm, unlike that of squares."""
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+    return (out * weights).sum()
+
+
 def plain(backbone, images, seed=5):
     """Output of one forward without a tracer."""
     torch.manual_seed(seed)

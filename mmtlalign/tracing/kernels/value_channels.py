@@ -78,7 +78,7 @@ class _AttendWithShare(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, share: Tensor, scale: float
     ) -> tuple[Tensor, Tensor]:
-        batch, heads, queries, width = query.shape
+        width = query.shape[-1]
         wide, sums = _FORWARD(
             *widened(query, key, value, share),
             0.0,
@@ -88,8 +88,12 @@ class _AttendWithShare(torch.autograd.Function):
         )
         moved = wide[..., width : width + share.shape[-1]].mean(dim=1)
         # The memory layout of the original kernel: the heads of a token are adjacent.
-        out = query.new_empty(batch, queries, heads, width).transpose(1, 2)
-        out.copy_(wide[..., :width])
+        out = (
+            wide[..., :width]
+            .transpose(1, 2)
+            .to(query.dtype, copy=True, memory_format=torch.contiguous_format)
+        )
+        out = out.transpose(1, 2)
         # In the order of the original function, as gradient checkpointing may recompute
         # a layer by that one, and compares what both save.
         ctx.save_for_backward(key, query, value, sums, out)
