@@ -44,12 +44,13 @@ class StackedMap(NamedTuple):
     Attributes:
         values: (B, ...), zeros where a sample has no map.
         index: Classes of the values (B, ...), or None if all classes have values.
-        present: Which samples have a map (B,), bool.
+        present: Which samples have a map (B,), bool; from :meth:`SampleMaps.read`
+            None if all have one.
     """
 
     values: Tensor
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
-    present: Tensor
+    present: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def batch_map(samples: list, key: str) -> StackedMap | None:
     if BATCH not in samples[0]:
         return stack_map(samples, key)
     stacked = samples[0].get(BATCH)[key]
-    if stacked is not None and len(stacked.present) != len(samples):
+    if stacked is not None and len(stacked.values) != len(samples):
         raise InputError(
-            f'Label maps of {len(stacked.present)} images were collated, but the batch '
+            f'Label maps of {len(stacked.values)} images were collated, but the batch '
             f'has {len(samples)} now: split or join batches before collate_label_maps, '
             'or leave it out of the dataloader.'
         )
@@ -294,11 +295,10 @@ class SampleMaps:
             InputError: Maps are missing, or have other classes.
         """
         stacked = batch_map(samples, key)
-        count = 0 if stacked is None else int(stacked.present.sum())
+        present = None if stacked is None else stacked.present
+        count = 0 if present is None else int(present.sum())
         if count < len(samples) and self.missing == 'error':
-            first = 0
-            if stacked is not None and count:
-                first = int(stacked.present.byte().argmin())
+            first = int(present.byte().argmin()) if present is not None else 0
             raise InputError(
                 f'Image {_image_name(samples, first)} has no {key} (missing for '
                 f'{len(samples) - count} of {len(samples)} images of the batch): load '
@@ -308,7 +308,7 @@ class SampleMaps:
             )
         if stacked is None or not count:
             return None
-        values, index, present = stacked
+        values, index = stacked.values, stacked.index
         if index is not None:
             self._check_index(index, f'{key}_index')
         elif values.shape[1] != self.num_classes:
