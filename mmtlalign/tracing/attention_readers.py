@@ -22,6 +22,28 @@ from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import crop_to_tokens, token_grid, trace_forward
 
 
+def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
+    """Return the share of the attention that falls on the partner, (...).
+
+    Args:
+        attention: Attention on the image tokens, without special tokens (..., N).
+        mask: Share of the partner in each token, 0...1 (..., N).
+    """
+    return (attention * mask).sum(dim=-1) / attention.sum(dim=-1)
+
+
+def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor:
+    """Return TransMix's share of the partner (CVPR 2022, §3), (..., B).
+
+    Args:
+        attended: Output of :func:`attention_share` (..., B). The paper uses that of the
+            last layer; other layers are our choice.
+        area: Share of the partner by area (B,).
+        ratio: Weight of the area. Defaults to 0.5.
+    """
+    return ratio * area + (1 - ratio) * attended
+
+
 class LastAttentionReader(Reader):
     """Base class of readers of one attention, by default the last.
 
@@ -130,8 +152,7 @@ class ClassTokenAttention(LastAttentionReader):
         Attention on special tokens is left out.
         """
         rows = self.rows[:, :, self.prefix :]
-        paid = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
-        return paid.unbind(dim=1)
+        return attention_share(rows, self.mask[:, None]).unbind(dim=1)
 
 
 class ReceivedAttention(LastAttentionReader):
@@ -167,8 +188,7 @@ class ReceivedAttention(LastAttentionReader):
 
     def output_shares(self) -> tuple[Tensor, ...]:
         """Return the share (B,) of all attention that the partner receives."""
-        received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
-        return (received,)
+        return (attention_share(self.columns, self.mask),)
 
     def _is_padded(self) -> bool:
         """Return whether windows contain padding, which receives attention."""
@@ -262,7 +282,7 @@ class AttentionTrace:
         """Return the partner's share (B,) for each output, after the forward pass."""
         area = self.mix.area()
         shares = self.reader.output_shares()[: self.outputs]
-        return tuple(torch.lerp(share, area, self.ratio) for share in shares)
+        return tuple(transmix_share(share, area, self.ratio) for share in shares)
 
     def targets(self) -> tuple[Tensor, ...]:
         """Return the labels (B, K) of each output: two of a distilled network."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.label_shares import transmix_share
 from mmtlalign.evaluation.microscope.readers import EVERY, EveryAttention
 from mmtlalign.evaluation.microscope.records import Geometry, Pair, Rule
 from mmtlalign.methods.classifier import MixClassifier
@@ -23,7 +22,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import TokenSwap
 from mmtlalign.modes import eval_mode
 from mmtlalign.tracing.attach import attached
-from mmtlalign.tracing.attention_readers import attention_reader
+from mmtlalign.tracing.attention_readers import attention_reader, transmix_share
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import (
     start_share,
