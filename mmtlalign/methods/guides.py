@@ -31,13 +31,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.modes import eval_mode
 from mmtlalign.registry import HOOKS, MODELS
 from mmtlalign.tracing.attach import attach
-from mmtlalign.tracing.attention_readers import (
-    READERS,
-    ClassTokenAttention,
-    LastAttentionReader,
-    ReceivedAttention,
-    attention_reader,
-)
+from mmtlalign.tracing.attention_readers import READERS, attention_reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid, trace_forward
 
@@ -101,19 +95,7 @@ class AttentionGuide:
         reader = attention_reader(backbone, unmixed, self.attention)
         with trace_forward(backbone, reader):
             feats = backbone(images)
-        return saliency(reader), feats
-
-
-def saliency(reader: LastAttentionReader) -> Tensor:
-    """Return the attention on each image token (B, h, w), float32."""
-    if isinstance(reader, ReceivedAttention):
-        # From the sum over the queries to their mean.
-        paid = reader.columns / reader.columns.shape[1]
-    elif isinstance(reader, ClassTokenAttention):
-        paid = reader.rows[:, 0, reader.prefix :]
-    else:
-        raise TypeError(type(reader).__name__)
-    return paid.float().unflatten(1, tuple(reader.grid))
+        return reader.saliency(), feats
 
 
 @contextlib.contextmanager

@@ -104,6 +104,10 @@ class LastAttentionReader(Reader):
         """Return the partner's share of the attention (B,) for each output."""
         raise NotImplementedError
 
+    def saliency(self) -> Tensor:
+        """Return the attention on each image token (B, h, w), float32."""
+        raise NotImplementedError
+
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
     ) -> None:
@@ -154,6 +158,11 @@ class ClassTokenAttention(LastAttentionReader):
         rows = self.rows[:, :, self.prefix :]
         return attention_share(rows, self.mask[:, None]).unbind(dim=1)
 
+    def saliency(self) -> Tensor:
+        """Return the attention of the first special token (B, h, w), float32."""
+        paid = self.rows[:, 0, self.prefix :]
+        return paid.float().unflatten(1, tuple(self.grid))
+
 
 class ReceivedAttention(LastAttentionReader):
     """Read how much attention each image token receives.
@@ -189,6 +198,11 @@ class ReceivedAttention(LastAttentionReader):
     def output_shares(self) -> tuple[Tensor, ...]:
         """Return the share (B,) of all attention that the partner receives."""
         return (attention_share(self.columns, self.mask),)
+
+    def saliency(self) -> Tensor:
+        """Return the mean over all queries of their attention (B, h, w), float32."""
+        paid = self.columns / self.columns.shape[1]
+        return paid.float().unflatten(1, tuple(self.grid))
 
     def _is_padded(self) -> bool:
         """Return whether windows contain padding, which receives attention."""
