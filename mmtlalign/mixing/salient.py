@@ -135,10 +135,10 @@ class AttentiveCutMix(SalientMix):
                 'one pixel or more; give fewer cells.'
             )
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw one share for the batch; with ``top_k``, only whether it is mixed."""
         if self.top_k is None:
-            lam = self._draw_share()
+            lam = self._draw_lam()
             return None if lam is None else np.full(batch, lam)
         return np.zeros(batch) if np.random.rand() < self.prob else None
 
@@ -290,7 +290,7 @@ class SMMix(SalientMix):
             )
         return grid
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw whether the batch is mixed; :meth:`draw_masks` draws the area."""
         return np.zeros(batch) if np.random.rand() < self.prob else None
 

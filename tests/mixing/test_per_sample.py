@@ -88,7 +88,7 @@ def test_one_image_of_its_own_is_a_batch_of_one(name, monkeypatch):
     for mode in ('batch', 'elem', 'pair'):
         augment = AUGMENTS[name](mode=mode)
         lams = np.array([0.4])
-        monkeypatch.setattr(augment, 'draw_shares', lambda batch, lams=lams: lams)
+        monkeypatch.setattr(augment, 'draw_lams', lambda batch, lams=lams: lams)
         np.random.seed(4)
         masks.append(augment.mix(images, labels).mask)
     assert torch.equal(masks[0], masks[1]) and torch.equal(masks[0], masks[2])
