@@ -58,8 +58,8 @@ class TokenPooling(BaseModule):
         Raises:
             InputError: It pools other tokens.
         """
-        family = backbone_spec(backbone)
-        wanted = family.output(backbone), family.prefix(backbone)
+        spec = backbone_spec(backbone)
+        wanted = spec.output(backbone), spec.prefix(backbone)
         given = self.output, self.prefix if self.output == 'mean' else wanted[1]
         if given != wanted:
             raise InputError(

@@ -20,8 +20,8 @@ from mmtlalign.mixing.guides import (
     extreme_windows,
     fit_map,
     strongest_place,
+    top_cells,
 )
-from mmtlalign.mixing.guides import top_cells as strongest
 
 Grid = tuple[int, int]
 
@@ -158,7 +158,7 @@ class AttentiveCutMix(SalientMix):
         if count is None:
             share = lams[0] if self.keep == 'own' else 1 - lams[0]
             count = round(share * high * wide)
-        mask = strongest(saliency, count)
+        mask = top_cells(saliency, count)
         if self.keep == 'own':
             mask = 1 - mask
         rows, columns = (

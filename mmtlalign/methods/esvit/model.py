@@ -209,7 +209,7 @@ class EsViT(BaseSelfSupervisor):
             batch=batch,
             counts=tuple(count for count, _ in runs),
             tokens=student.tokens,
-            teacher=self.global_views,
+            global_views=self.global_views,
         )
         targets = self._targets('view', teacher.view, temperature)
         terms = dict(view=view_loss(student.view, targets, views, self.student_temp))
