@@ -44,7 +44,7 @@ def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor
     return ratio * area + (1 - ratio) * attended
 
 
-class LastAttentionReader(Reader):
+class AttentionShareReader(Reader):
     """Base class of readers of one attention, by default the last.
 
     Subclasses define what they read from queries and keys (:meth:`read`) or from
@@ -130,7 +130,7 @@ class LastAttentionReader(Reader):
         return self.seen == self.layer + 1
 
 
-class ClassTokenAttention(LastAttentionReader):
+class ClassTokenAttention(AttentionShareReader):
     """Read the attention of the special tokens (TransMix, CVPR 2022, §3).
 
     Attributes:
@@ -164,7 +164,7 @@ class ClassTokenAttention(LastAttentionReader):
         return paid.float().unflatten(1, tuple(self.grid))
 
 
-class ReceivedAttention(LastAttentionReader):
+class ReceivedAttention(AttentionShareReader):
     """Read how much attention each image token receives.
 
     An extension of ours, not in the paper, for networks without class token: the
@@ -252,8 +252,8 @@ def attention_reader(
     mix: Mix,
     attention: str = 'cls',
     layer: int = -1,
-    readers: Mapping[str, type[LastAttentionReader]] = READERS,
-) -> LastAttentionReader:
+    readers: Mapping[str, type[AttentionShareReader]] = READERS,
+) -> AttentionShareReader:
     """Return a reader of one attention of an attached backbone, by default the last.
 
     Args:
@@ -287,7 +287,7 @@ class AttentionTrace:
         outputs: Number of outputs of the network that are scored.
     """
 
-    reader: LastAttentionReader
+    reader: AttentionShareReader
     mix: Mix
     ratio: float
     outputs: int

@@ -24,7 +24,7 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @torch.no_grad()
-def attention_map(
+def attention_by_formula(
     query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
 ) -> Tensor:
     """Compute attention by its formula, in float64, averaged over heads.
