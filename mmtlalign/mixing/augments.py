@@ -100,9 +100,10 @@ class BatchMix:
         if pairing not in ('flip', 'random'):
             raise InputError(f"pairing={pairing!r}: choose 'flip' or 'random'.")
         if mode not in self.modes:
+            remedy = 'give one of these' if len(self.modes) > 1 else 'leave mode out'
             raise InputError(
-                f'mode={mode!r}: {type(self).__name__} has {" and ".join(self.modes)}'
-                '; give one of these.'
+                f'mode={mode!r}: {type(self).__name__} has {" and ".join(self.modes)}; '
+                f'{remedy}.'
             )
         if mode == 'pair' and pairing != 'flip':
             raise InputError(
