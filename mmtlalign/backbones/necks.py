@@ -1,4 +1,8 @@
-"""Necks: pooling for classification, feature pyramids for dense tasks."""
+"""Necks: pooling for classification, feature pyramids for dense tasks.
+
+Shapes: ``B`` batch, ``C`` channels, ``P`` special tokens, ``N`` image tokens, ``h, w``
+rows and columns of a map.
+"""
 
 from mmengine.model import BaseModule
 from mmpretrain.models.necks import GlobalAveragePooling as StockPooling

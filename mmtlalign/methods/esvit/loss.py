@@ -5,7 +5,7 @@ weights of all pairs. Both are a cross-entropy of student rows with selected tea
 rows, computed in chunks.
 
 Shapes: ``B`` images, ``V`` views of each, the first ``G`` global, ``T`` tokens of a
-view, ``P`` channels, ``K`` prototypes. ``R`` rows of the student, ``M`` rows of the
+view, ``D`` channels, ``K`` prototypes. ``R`` rows of the student, ``M`` rows of the
 teacher, ``J`` targets per row. Rows of views are view-major (view, image), rows of
 regions (view, image, token).
 """
@@ -122,8 +122,8 @@ def region_loss(
     Args:
         student: Logits of regions (R, K).
         targets: Probabilities of the teacher's regions (G·B·T, K).
-        student_features: Backbone features for the matching (R, P).
-        teacher_features: The same of the teacher (G·B·T, P).
+        student_features: Backbone features for the matching (R, D).
+        teacher_features: The same of the teacher (G·B·T, D).
         views: Order of the rows.
         temperature: Temperature of the student.
 
@@ -144,8 +144,8 @@ def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
     under autocast could change the nearest region.
 
     Args:
-        student: Backbone features of its regions (R, P), rows as in :class:`Views`.
-        teacher: The same of the teacher's views (G·B·T, P).
+        student: Backbone features of its regions (R, D), rows as in :class:`Views`.
+        teacher: The same of the teacher's views (G·B·T, D).
         views: Order of the rows.
 
     Returns:
@@ -165,7 +165,7 @@ def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
 
 
 def _nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Return the index (B, Q) of the key (B, T, P) nearest to a query (B, Q, P)."""
+    """Return the index (B, Q) of the key (B, T, D) nearest to a query (B, Q, D)."""
     step = max(1, MATCH_CHUNK // (keys.shape[0] * keys.shape[1]))
     return torch.cat(
         [(part @ keys.mT).argmax(dim=-1) for part in queries.split(step, dim=1)], dim=1
