@@ -135,7 +135,8 @@ def similarity_cosine(
     It is 0.5 if both cosines are 0.
 
     Args:
-        own, partner, mixed: As in :func:`similarity_projection`.
+        own, partner, mixed: Features of the same token after the same layer (..., D),
+            from the own image, the partner and the mixed image.
         mean: The data set's mean token (D,), which is subtracted first. Defaults to
             None: nothing is subtracted.
 

@@ -155,12 +155,14 @@ class TeacherAttention(AttentionGuide):
         backbone (dict): Config of the network.
         checkpoint (str): File of its weights, with names that begin with ``backbone.``
             or with those of the backbone alone.
-        attention (str): As in :class:`OwnAttention`. Defaults to ``'cls'``.
+        attention (str): ``'cls'``: the attention of the class token to each token;
+            ``'received'``: the mean attention that each token receives from all image
+            tokens. Defaults to ``'cls'``.
         mean (Sequence[float], optional): Mean that the teacher's images were normalised
             with, as in the data preprocessor. Defaults to None: the value of the
             config in the file, else it is not checked.
-        std (Sequence[float], optional): Likewise, the standard deviation. Defaults to
-            None.
+        std (Sequence[float], optional): Standard deviation that they were normalised
+            with. Defaults to None: that of the file, or not checked.
 
     Raises:
         InputError: The data preprocessor normalises differently; or, when training
@@ -245,7 +247,9 @@ class EMAAttention(OwnAttention):
     paper evaluates this guide. It also gives the copy's scores.
 
     Args:
-        attention (str): As in :class:`OwnAttention`. Defaults to ``'received'``.
+        attention (str): ``'received'``: the mean attention that each token receives
+            from all image tokens; ``'cls'``: the attention of the class token to each
+            token. Defaults to ``'received'``.
     """
 
     average: Any = None

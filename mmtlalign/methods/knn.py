@@ -130,8 +130,9 @@ def knn_loaders(
 
     Args:
         cfg: A config of mmpretrain.
-        bank: Folder to use instead, with a folder of images for each class.
-        queries: Likewise.
+        bank: Folder to use for the bank instead, with a folder of images for each
+            class.
+        queries: Folder to use for the queries instead, of the same form.
 
     Returns:
         Settings of the loaders by name, ``bank`` and ``queries``.

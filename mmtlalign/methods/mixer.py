@@ -266,7 +266,7 @@ def from_batch_augment(augments: Any, guide: Any = None) -> BatchMixer:
 
     Args:
         augments: The ``RandomBatchAugment`` object.
-        guide: As in :class:`BatchMixer`. Defaults to None.
+        guide: Guide, or its config, for augments that need one. Defaults to None.
 
     Raises:
         InputError: The mixer does not support its augments.

@@ -49,8 +49,9 @@ def trace(
             attached for this forward pass only. It may be compiled, or wrapped in
             ``DistributedDataParallel``.
         mix: The mixed batch, whose ``images`` are passed to the backbone.
-        learnt_weights: As in :func:`mmtlalign.attach`, for a backbone that is attached
-            here. Defaults to None.
+        learnt_weights: Rule for a backbone with learnt weights in place of attention,
+            ``'mean_gates'``, ``'no_gates'`` or ``'exact'``, if it is attached here; see
+            :func:`mmtlalign.attach`. Defaults to None.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
 
