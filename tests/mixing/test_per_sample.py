@@ -185,7 +185,10 @@ def test_shares_of_many_masks_are_those_of_each(head):
     [
         (partial(CutMix, mode='half'), "mode='half'.*CutMix has batch and elem and"),
         (partial(CutMix, mode='pair', pairing='random'), "pairing='flip', or mode="),
-        (partial(MixToken, mode='elem'), "mode='elem'.*MixToken has batch; leave mode out"),
+        (
+            partial(MixToken, mode='elem'),
+            "mode='elem'.*MixToken has batch; leave mode out",
+        ),
         (partial(BatchMixer, [CutMix()], mode='each'), "mode='each'"),
         (
             partial(BatchMixer, [MixToken()], mode='elem'),
