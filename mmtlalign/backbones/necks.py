@@ -1,4 +1,8 @@
-"""Necks: pooling for classification, feature pyramids for dense tasks."""
+"""Necks: pooling for classification, feature pyramids for dense tasks.
+
+Shapes: ``B`` batch, ``C`` channels, ``P`` special tokens, ``N`` image tokens, ``h, w``
+rows and columns of a map.
+"""
 
 from mmengine.model import BaseModule
 from mmpretrain.models.necks import GlobalAveragePooling as StockPooling
@@ -58,8 +62,8 @@ class TokenPooling(BaseModule):
         Raises:
             InputError: It pools other tokens.
         """
-        family = backbone_spec(backbone)
-        wanted = family.output(backbone), family.prefix(backbone)
+        spec = backbone_spec(backbone)
+        wanted = spec.output(backbone), spec.prefix(backbone)
         given = self.output, self.prefix if self.output == 'mean' else wanted[1]
         if given != wanted:
             raise InputError(

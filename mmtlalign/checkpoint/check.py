@@ -154,10 +154,11 @@ def check_fit(
     )
     advice = 'give the config that it was trained with, or another file'
     if len(lacking) > most:
-        advice += (
-            '. Files of other code bases must first be rewritten under the '
-            "host's names: tools/model_converters/convert_weights.py"
-        ) * another
+        if another:
+            advice += (
+                '. Files of other code bases must first be rewritten under the '
+                "host's names: tools/model_converters/convert_weights.py"
+            )
         raise InputError(
             f'{begin}it lacks {len(lacking)} of {len(needed)} tensors '
             f'({some_of(lacking, 3)}; its tensors: {some_of(list(given), 3)}); {advice}'

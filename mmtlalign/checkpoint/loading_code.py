@@ -55,12 +55,10 @@ def loading_code(backbone: Mapping[str, Any], layout: str, path: str = 'FILE') -
         kind = str(backbone['type'])
         own = {k: v for k, v in backbone.items() if k not in ('type', 'init_cfg')}
         kind = kind if '.' in kind else f'mmpretrain.{kind}'
-        return _call('dict', [], dict(type=kind, **own, init_cfg=init | PREFIX))
+        init.update(prefix='backbone.')
+        return _call('dict', [], dict(type=kind, **own, init_cfg=init))
     options = _host(backbone, layout)
     return _call('dict', [], dict(options, init_cfg=init))
-
-
-PREFIX = dict(prefix='backbone.')
 
 
 def notes_for(backbone: Mapping[str, Any], layout: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""Code for differences between versions of the hosts and of PyTorch."""
+"""What concerns the hosts and their versions: configs, files, wrappers, old names."""

@@ -76,11 +76,13 @@ def real_labels(file: str | None = None) -> list[list[int]]:
     Raises:
         InputError: The file is not a list of lists of labels.
     """
+    if not file:
+        return json.loads(_read('imagenet_real_labels.json'))
     try:
-        text = Path(file).read_text() if file else _read('imagenet_real_labels.json')
-        labels = json.loads(text)
-        assert all(0 <= n < 1000 for own in labels for n in own)
-    except (OSError, ValueError, TypeError, AssertionError) as error:
+        labels = json.loads(Path(file).read_text())
+        if not all(0 <= n < 1000 for own in labels for n in own):
+            raise ValueError('a label is outside 0…999')
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"'{file}' must be a JSON list with a list of labels (0…999) for each "
             f'validation image ({type(error).__name__}: {error}); take real.json of '

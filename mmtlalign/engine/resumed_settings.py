@@ -5,7 +5,7 @@ rate that is changed in the config has no effect on a run that is resumed.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.hooks import EMAHook
@@ -44,15 +44,12 @@ def check_resumed(runner: Runner, content: Mapping[str, Any], path: str) -> None
     groups = wrapper.optimizer.param_groups
     old, new = ([len(group['params']) for group in part] for part in (saved, groups))
     if old != new:
-        text = (content.get('meta') or {}).get('cfg') or ''
-        changed = list(_config_changes(text, runner.cfg.to_dict(), path))
+        changed = _config_changes(runner, content, path, 'model', 'optim_wrapper')
         raise InputError(
             f"'{path}' cannot be resumed: its optimizer has {sum(old)} parameters in "
             f'{len(old)} group(s), that of this config {sum(new)} in {len(new)}'
-            + f'. Changed in the config: {some_of(changed, 6)}'
-            * bool(changed)
-            + '. Resume with the old settings, or start a new run from its weights: '
-            'load_from instead of --resume'
+            f'{_listed(changed)}. Resume with the old settings, or start a new run '
+            'from its weights: load_from instead of --resume'
         )
     _check_optimizer(runner, saved, groups, content, path)
     _check_kinds(runner, content, path)
@@ -94,10 +91,7 @@ def _check_optimizer(
     path: str,
 ) -> None:
     """Check that the optimizer is of the type of the checkpoint; warn of precision."""
-    text = (content.get('meta') or {}).get('cfg') or ''
-    changed = list(
-        _config_changes(text, runner.cfg.to_dict(), path, ('optim_wrapper',))
-    )
+    changed = _config_changes(runner, content, path, 'optim_wrapper')
     kinds = [c for c in changed if c.startswith('optim_wrapper.optimizer.type=')]
     if kinds and not _settings(groups[0]) <= _settings(saved[0]):
         raise InputError(
@@ -143,18 +137,13 @@ def _check_kinds(runner: Runner, content: Mapping[str, Any], path: str) -> None:
         names & set(ours) <= set(theirs) for (ours, names), theirs in zip(state, old)
     ]
     if len(new) != len(old) or not all(same):
-        text = (content.get('meta') or {}).get('cfg') or ''
-        changed = list(
-            _config_changes(text, runner.cfg.to_dict(), path, ('param_scheduler',))
-        )
+        changed = _config_changes(runner, content, path, 'param_scheduler')
+        names = some_of([type(one).__name__ for one in new], 6)
         raise InputError(
-            f"'{path}' cannot be resumed: it has the state of {len(old)} "
-            f'scheduler(s), and the config has {len(new)} ('
-            + some_of([type(one).__name__ for one in new], 6)
-            + ')'
-            + f'. Changed in the config: {some_of(changed, 6)}' * bool(changed)
-            + '. Resume with the old param_scheduler, or start a new run from its '
-            'weights: load_from instead of --resume'
+            f"'{path}' cannot be resumed: it has the state of {len(old)} scheduler(s), "
+            f'and the config has {len(new)} ({names}){_listed(changed)}. Resume with '
+            'the old param_scheduler, or start a new run from its weights: load_from '
+            'instead of --resume'
         )
 
 
@@ -190,22 +179,25 @@ def _arguments(scheduler: Any) -> set[str]:
 
 
 def _config_changes(
-    text: str,
-    config: Mapping,
-    path: str,
-    keys: Sequence[str] = ('model', 'optim_wrapper'),
-) -> Iterator[str]:
-    """Yield the settings that differ; of the model and the optimizer by default."""
+    runner: Runner, content: Mapping[str, Any], path: str, *keys: str
+) -> list[str]:
+    """List the settings under some keys of the config that differ in a checkpoint."""
+    text = (content.get('meta') or {}).get('cfg') or ''
     try:
         old = _flat(read_config_text(text, path))
     except InputError:
-        return
-    new = _flat(config)
-    for name in dict.fromkeys([*new, *old]):
-        if name.split('.')[0] not in keys:
-            continue
-        if new.get(name) != old.get(name):
-            yield f'{name}={new.get(name)} (in the checkpoint: {old.get(name)})'
+        return []
+    new = _flat(runner.cfg.to_dict())
+    return [
+        f'{name}={new.get(name)} (in the checkpoint: {old.get(name)})'
+        for name in dict.fromkeys([*new, *old])
+        if name.split('.')[0] in keys and new.get(name) != old.get(name)
+    ]
+
+
+def _listed(changes: list[str]) -> str:
+    """Return a sentence that lists changes of the config, '' without any."""
+    return f'. Changed in the config: {some_of(changes, 6)}' if changes else ''
 
 
 def _flat(settings: Any, begin: str = '') -> dict[str, Any]:

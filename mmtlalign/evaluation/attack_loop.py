@@ -73,8 +73,13 @@ class AttackLoop(TestLoop):
             raise InputError('AttackLoop attacks a single view; leave out --tta')
         model, samples = unwrap_model(self.runner.model), data_batch['data_samples']
         own = [sample.get('gt_label', ()) for sample in samples]
-        if any(len(label) != 1 for label in own):
-            raise InputError('AttackLoop needs one label of each image')
+        for number, (sample, label) in enumerate(zip(samples, own)):
+            if len(label) != 1:
+                name = sample.get('img_path', f'number {number} of the batch')
+                raise InputError(
+                    f'Image {name} has {len(label)} labels, and AttackLoop needs one '
+                    'of each image: use a single-label data set.'
+                )
         images = model.data_preprocessor.cast_data(data_batch['inputs'])
         images = torch.stack(tuple(images)).flip(1).float() / 255
         random = []

@@ -202,7 +202,7 @@ def read_attention(
     reader = read_forward(
         backbone,
         images,
-        lambda context: AttentionReader(
+        lambda context: AttentionKeeper(
             token_grid(backbone, images.shape[-2:]),
             backbone_spec(backbone).prefix(backbone),
             layer_indices(layers, context.attentions),
@@ -216,7 +216,7 @@ def last_attention(model: nn.Module, images: Tensor) -> LayerAttention:
     return read_attention(model, images, [-1])[0]
 
 
-class AttentionReader(Reader):
+class AttentionKeeper(Reader):
     """Reader that keeps the weights of some attentions.
 
     Args:

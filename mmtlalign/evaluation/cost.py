@@ -41,7 +41,7 @@ class Cost:
         parameters: Number of parameters; shared ones are counted once.
         macs: Multiply-accumulates of one image.
         size: Height and width of the image in pixels.
-        unused: Number of parameters that the forward pass does not use.
+        unused: Names of the parameters that the forward pass does not use.
     """
 
     parameters: int

@@ -99,7 +99,8 @@ def compare_shares(
             ``visible.area``.
         own, partner: Indices of the images of each pair (P,).
         threshold: Visible fraction up to which an object counts as not visible.
-        draws, seed: As in :func:`bootstrap_images`.
+        draws: Number of resamplings of the images.
+        seed: Seed of the resamplings.
 
     Returns:
         ``rmse_to_ideal`` and ``phantom_mass`` of the rule minus those of the reference,

@@ -1,4 +1,7 @@
-"""Frozen features of a config's backbone with the weights of a checkpoint."""
+"""Frozen features of a config's backbone with the weights of a checkpoint.
+
+Shapes: ``N`` images, ``h, w`` pixels, ``D`` channels.
+"""
 
 import torch
 from mmengine.config import Config
@@ -36,7 +39,7 @@ class FrozenFeatures(nn.Module):
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor, network: str | None = None) -> Tensor:
-        """Return features (N, P) of normalised images (N, 3, h, w).
+        """Return features (N, D) of normalised images (N, 3, h, w).
 
         Args:
             inputs: Normalised images.

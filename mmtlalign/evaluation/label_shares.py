@@ -91,30 +91,6 @@ def errors_by_area(share: Tensor, area: Tensor, bins: int = 10) -> dict[str, Ten
     )
 
 
-def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
-    """Return the fraction of the attention that falls on the partner, (...).
-
-    Args:
-        attention: Attention on the image tokens, without special tokens (..., N), such
-            as the class token's row, averaged over heads.
-        mask: Share of the partner in each token, 0 to 1 (..., N).
-    """
-    return (attention * mask).sum(dim=-1) / attention.sum(dim=-1)
-
-
-def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor:
-    """Return TransMix's share of the partner (CVPR 2022, §3).
-
-    The paper uses the last layer; to apply the formula at other layers is our choice.
-
-    Args:
-        attended: Output of :func:`attention_share` (..., B).
-        area: (B,).
-        ratio: Weight of the area.
-    """
-    return ratio * area + (1 - ratio) * attended
-
-
 def total_variation(history: Sequence[Tensor]) -> Tensor:
     """Return the total variation of each token's share over layers (B, T).
 
@@ -159,7 +135,8 @@ def similarity_cosine(
     It is 0.5 if both cosines are 0.
 
     Args:
-        own, partner, mixed: As in :func:`similarity_projection`.
+        own, partner, mixed: Features of the same token after the same layer (..., D),
+            from the own image, the partner and the mixed image.
         mean: The data set's mean token (D,), which is subtracted first. Defaults to
             None: nothing is subtracted.
 

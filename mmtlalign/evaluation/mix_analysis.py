@@ -27,6 +27,7 @@ from mmtlalign.evaluation.readers import (
 from mmtlalign.evaluation.rule_tracer import TRACED, UNMOVED, RuleTracer
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing.attach import attached, bare_model
+from mmtlalign.tracing.attention_readers import transmix_share
 from mmtlalign.tracing.propagate import Pair
 from mmtlalign.tracing.tracer import at_output
 
@@ -133,7 +134,7 @@ def analyse_mix(
         distance=label_shares.label_distance(mix.labels, mix.labels[mix.partner]),
         output=output,
         share_by_layer=torch.stack(tracer.at_output),
-        transmix_by_layer=label_shares.transmix_share(attended, area, ratio),
+        transmix_by_layer=transmix_share(attended, area, ratio),
         start=tracer.start,
         shares=[share[..., TRACED] for share in tracer.history],
         areas=[share[..., UNMOVED] for share in tracer.history],

@@ -204,11 +204,6 @@ def shuffle_cells(images: Tensor, permutation: Tensor, grid: tuple[int, int]) ->
     return cells.reshape(images.shape)
 
 
-def inverse_permutation(permutation: Tensor) -> Tensor:
-    """Return the inverse (B, N) of a permutation."""
-    return permutation.argsort(dim=-1)
-
-
 def cell_size(image: tuple[int, int], grid: tuple[int, ...]) -> tuple[int, int]:
     """Return height and width in pixels of a cell of a grid.
 

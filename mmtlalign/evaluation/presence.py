@@ -139,7 +139,9 @@ def accumulated_presence(
     """Compute the presence of the initial tokens after each attention.
 
     Args:
-        model, images, chunk: As in :func:`layer_presence`.
+        model: Backbone or classifier that can be traced, in eval mode.
+        images: Normalised (B, 3, H, W).
+        chunk: Tokens that one forward pass traces; more need more memory.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of the tracer; those
             of TL-Align by default.
 

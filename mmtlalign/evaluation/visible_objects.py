@@ -33,40 +33,6 @@ class VisibleObjects:
     area: np.ndarray
 
     @classmethod
-    def from_masks(
-        cls, own: np.ndarray, partner: np.ndarray, region: np.ndarray
-    ) -> 'VisibleObjects':
-        """Count the pixels of masks.
-
-        Args:
-            own, partner: Object masks (P, H, W) bool.
-            region: Pasted region (P, H, W) bool, or boxes (P, 4): top, bottom, left,
-                right, ends exclusive.
-
-        Raises:
-            InputError: The shapes do not match.
-        """
-        own, partner = np.asarray(own, bool), np.asarray(partner, bool)
-        region = np.asarray(region)
-        if region.shape == (len(own), 4):
-            region = box_masks(region, own.shape[1:])
-        if own.ndim != 3 or not own.shape == partner.shape == region.shape:
-            raise InputError(
-                f'Masks {own.shape} and {partner.shape} with a region {region.shape}: '
-                'give masks (P, H, W) of one size, after the crop, and a region of the '
-                'same size or boxes (P, 4).'
-            )
-        region = region.astype(bool)
-        axes = (1, 2)
-        return cls(
-            own.sum(axes),
-            partner.sum(axes),
-            (own & ~region).sum(axes),
-            (partner & region).sum(axes),
-            region.mean(axes),
-        )
-
-    @classmethod
     def from_images(
         cls, masks: np.ndarray, own: np.ndarray, partner: np.ndarray, boxes: np.ndarray
     ) -> 'VisibleObjects':
@@ -161,14 +127,6 @@ class VisibleObjects:
         q = np.asarray(share, np.float64)
         unseen = q * self.empty_partner(threshold) + (1 - q) * self.empty_own(threshold)
         return np.where(self.usable, unseen, np.nan)
-
-
-def box_masks(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return masks (P, H, W) of boxes (P, 4): top, bottom, left, right, exclusive."""
-    top, bottom, left, right = (side[:, None] for side in np.asarray(boxes).T)
-    rows, columns = np.arange(size[0]), np.arange(size[1])
-    inside = (rows >= top) & (rows < bottom)
-    return inside[:, :, None] & ((columns >= left) & (columns < right))[:, None]
 
 
 def other_images(count: int, seed: int = 0) -> np.ndarray:

@@ -8,6 +8,10 @@ zeros.
 
 A fast class calls the attributes and submodules of the class that it ``stands_for`` as
 that class does, so that hooks on them keep working.
+
+Shapes: ``B`` batch, ``N`` tokens, ``C`` channels, ``h, w`` rows and columns of a map,
+``G`` windows of an image, ``T`` tokens of a window, ``H`` heads, ``D`` channels of a
+head.
 """
 
 import torch

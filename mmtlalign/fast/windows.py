@@ -1,4 +1,8 @@
-"""Caches for masks and token orders of shifted windows, by size of the map."""
+"""Caches for masks and token orders of shifted windows, by size of the map.
+
+Shapes: ``B`` batch, ``N`` tokens, ``C`` channels, ``T`` tokens of a window, ``h, w``
+rows and columns of a map.
+"""
 
 from collections import OrderedDict
 from typing import Any

@@ -1,6 +1,8 @@
 """Image features for the evaluation of a backbone.
 
 EsViT (arXiv 2106.09785), §4.1 and appendix, computed as in the official evaluation.
+
+Shapes: ``N`` images, ``T`` tokens, ``D`` channels, ``h, w`` rows and columns.
 """
 
 from collections.abc import Callable
@@ -25,7 +27,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
         images: Normalised (N, 3, h, w).
 
     Returns:
-        Features (N, P).
+        Features (N, D).
 
     Raises:
         InputError: The last output of the backbone is neither map, tokens nor vector.
@@ -37,7 +39,7 @@ def view_features(backbone: nn.Module, images: Tensor) -> Tensor:
         found = getattr(output, 'shape', type(output).__name__)
         raise InputError(
             f'{type(backbone).__name__} outputs {found}, but features are a map '
-            '(N, P, h, w), tokens (N, T, P) or one vector per image (N, P).'
+            '(N, D, h, w), tokens (N, T, D) or one vector per image (N, D).'
         )
     return views_and_regions(backbone, output)[0]
 
@@ -91,7 +93,7 @@ def _mean(norm: nn.Module, tokens: Tensor) -> Tensor:
 def _block_readers(
     backbone: nn.Module,
 ) -> list[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """Return blocks, each with a function from tokens (N, T, P) to features (N, P)."""
+    """Return blocks, each with a function from tokens (N, T, D) to features (N, D)."""
     # A subclass may have further layers after its blocks, such as CASwin.
     if type(backbone) is SwinTransformer:
         last = len(backbone.stages) - 1

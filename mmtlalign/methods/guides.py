@@ -31,13 +31,7 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.modes import eval_mode
 from mmtlalign.registry import HOOKS, MODELS
 from mmtlalign.tracing.attach import attach
-from mmtlalign.tracing.attention_readers import (
-    READERS,
-    ClassTokenAttention,
-    LastAttentionReader,
-    ReceivedAttention,
-    attention_reader,
-)
+from mmtlalign.tracing.attention_readers import READERS, attention_reader
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import token_grid, trace_forward
 
@@ -101,19 +95,7 @@ class AttentionGuide:
         reader = attention_reader(backbone, unmixed, self.attention)
         with trace_forward(backbone, reader):
             feats = backbone(images)
-        return saliency(reader), feats
-
-
-def saliency(reader: LastAttentionReader) -> Tensor:
-    """Return the attention on each image token (B, h, w), float32."""
-    if isinstance(reader, ReceivedAttention):
-        # From the sum over the queries to their mean.
-        paid = reader.columns / reader.columns.shape[1]
-    elif isinstance(reader, ClassTokenAttention):
-        paid = reader.rows[:, 0, reader.prefix :]
-    else:
-        raise TypeError(type(reader).__name__)
-    return paid.float().unflatten(1, tuple(reader.grid))
+        return reader.saliency(), feats
 
 
 @contextlib.contextmanager
@@ -173,12 +155,14 @@ class TeacherAttention(AttentionGuide):
         backbone (dict): Config of the network.
         checkpoint (str): File of its weights, with names that begin with ``backbone.``
             or with those of the backbone alone.
-        attention (str): As in :class:`OwnAttention`. Defaults to ``'cls'``.
+        attention (str): ``'cls'``: the attention of the class token to each token;
+            ``'received'``: the mean attention that each token receives from all image
+            tokens. Defaults to ``'cls'``.
         mean (Sequence[float], optional): Mean that the teacher's images were normalised
             with, as in the data preprocessor. Defaults to None: the value of the
             config in the file, else it is not checked.
-        std (Sequence[float], optional): Likewise, the standard deviation. Defaults to
-            None.
+        std (Sequence[float], optional): Standard deviation that they were normalised
+            with. Defaults to None: that of the file, or not checked.
 
     Raises:
         InputError: The data preprocessor normalises differently; or, when training
@@ -263,7 +247,9 @@ class EMAAttention(OwnAttention):
     paper evaluates this guide. It also gives the copy's scores.
 
     Args:
-        attention (str): As in :class:`OwnAttention`. Defaults to ``'received'``.
+        attention (str): ``'received'``: the mean attention that each token receives
+            from all image tokens; ``'cls'``: the attention of the class token to each
+            token. Defaults to ``'received'``.
     """
 
     average: Any = None

@@ -2,6 +2,9 @@
 
 Wu et al., "Unsupervised feature learning via non-parametric instance discrimination"
 (CVPR 2018), §3.4, as used by DINO and EsViT.
+
+Shapes: ``N`` images, ``n`` of one process, ``Q`` queries, ``M`` features of the bank,
+``D`` channels.
 """
 
 from collections.abc import Sequence
@@ -42,8 +45,8 @@ def top_classes(
     does not grow with the number of queries.
 
     Args:
-        queries: Features to classify (Q, P), of any norm.
-        bank: Features of known classes (M, P), of any norm.
+        queries: Features to classify (Q, D), of any norm.
+        bank: Features of known classes (M, D), of any norm.
         labels: Classes of the bank (M,), int64.
         ks: Numbers of neighbours.
         num_classes: Number of classes C.
@@ -127,8 +130,9 @@ def knn_loaders(
 
     Args:
         cfg: A config of mmpretrain.
-        bank: Folder to use instead, with a folder of images for each class.
-        queries: Likewise.
+        bank: Folder to use for the bank instead, with a folder of images for each
+            class.
+        queries: Folder to use for the queries instead, of the same form.
 
     Returns:
         Settings of the loaders by name, ``bank`` and ``queries``.
@@ -280,7 +284,7 @@ class KNNHook(Hook):
 
     @torch.no_grad()
     def features(self, model: nn.Module, loader: DataLoader) -> tuple[Tensor, Tensor]:
-        """Return features (N, P) and classes (N,) of all images, on every process."""
+        """Return features (N, D) and classes (N,) of all images, on every process."""
         features, labels = [], []
         for batch in loader:
             samples = batch['data_samples']

@@ -78,7 +78,7 @@ class LinearProbe(ImageClassifier):
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor]:
-        """Return features (N, P) of normalised images (N, 3, h, w)."""
+        """Return features (N, D) of normalised images (N, 3, h, w)."""
         return (FEATURES[self.features](self.backbone, inputs, **self.options),)
 
 
@@ -88,11 +88,11 @@ class LinearProbeHead(BaseModule):
 
     They have the same initial weights and the loss is the sum of theirs, so that each
     is trained as it would be alone. :class:`LinearProbeOptimWrapperConstructor` sets
-    the rates. Shapes: N images, P channels, R rates, C classes.
+    the rates. Shapes: N images, D channels, R rates, C classes.
 
     Args:
         num_classes (int): Number of classes C.
-        in_channels (int): Width P of the features.
+        in_channels (int): Width D of the features.
         rates (Sequence[float]): Learning rates, each as a multiple of the
             optimizer's; all different.
         std (float): Standard deviation of the initial weights; biases start at 0.
@@ -134,7 +134,7 @@ class LinearProbeHead(BaseModule):
             layer.load_state_dict(self.layers[0].state_dict())
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Return logits (N, R, C), a row for each rate, for features (N, P)."""
+        """Return logits (N, R, C), a row for each rate, for features (N, D)."""
         features = feats[-1]
         if features.shape[-1] != self.in_channels:
             raise InputError(

@@ -208,7 +208,7 @@ class BatchMixer:
         count = mask_count(batch, self.mode)
         chosen = np.random.choice(self._choices(), size=count, p=self.probs)
         # The last row is for images that no augment mixes.
-        shares = [augment.draw_lams(count) for augment in self.augments]
+        shares = [augment.sample_lams(count) for augment in self.augments]
         lams = np.stack([*shares, np.ones_like(shares[0])])
         probs = np.array([*(augment.prob for augment in self.augments), 0.0])
         lams = lams[chosen, np.arange(count)]
@@ -266,7 +266,7 @@ def from_batch_augment(augments: Any, guide: Any = None) -> BatchMixer:
 
     Args:
         augments: The ``RandomBatchAugment`` object.
-        guide: As in :class:`BatchMixer`. Defaults to None.
+        guide: Guide, or its config, for augments that need one. Defaults to None.
 
     Raises:
         InputError: The mixer does not support its augments.

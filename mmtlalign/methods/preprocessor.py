@@ -12,11 +12,8 @@ from torch import Tensor
 
 from mmtlalign.device import stack_to_device, to_device
 from mmtlalign.errors import InputError
+from mmtlalign.methods import batch_fields
 from mmtlalign.registry import MODELS
-
-# mmpretrain passes only the data samples on, and DistributedDataParallel makes a new
-# list of them, so that the labels of the batch are stored in its first sample.
-BATCH = 'batch_labels'
 
 
 @MODELS.register_module()
@@ -84,7 +81,7 @@ class MixDataPreprocessor(ClsDataPreprocessor):
             return super().forward(data, training)
         samples = self._checked(data.get('data_samples'))
         images = super().forward(dict(inputs=self._send(data['inputs'])), training)
-        samples[0].set_field(self._labels(samples), BATCH)
+        batch_fields.store(samples, batch_fields.LABELS, self._labels(samples))
         return dict(inputs=images['inputs'], data_samples=samples)
 
     def _send(self, images: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
@@ -159,14 +156,11 @@ def batch_labels(data_samples: list) -> Tensor:
         InputError: A sample has no soft label, or the batch is not the one that was
             preprocessed.
     """
-    if BATCH in data_samples[0]:
-        labels = data_samples[0].get(BATCH)
-        if len(labels) != len(data_samples):
-            raise InputError(
-                f'Labels of {len(labels)} images for a batch of {len(data_samples)}: '
-                'the batch was split or joined after the data preprocessor; do that '
-                'before it.'
-            )
+    labels = batch_fields.load(data_samples, batch_fields.LABELS)
+    if labels is not None:
+        batch_fields.check_count(
+            len(labels), data_samples, 'Labels', 'the data preprocessor'
+        )
         return labels
     missing = [i for i, s in enumerate(data_samples) if 'gt_score' not in s]
     if missing:

@@ -18,7 +18,11 @@ from mmtlalign.methods.base import DistilledScores, MixHead
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import TraceContext, attach
-from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
+from mmtlalign.tracing.options import (
+    checked_head_token_rule,
+    layer_indices,
+    residual_weight,
+)
 from mmtlalign.tracing.trace import MixTracer, trace_forward
 
 
@@ -124,7 +128,7 @@ def trace_options(
     """
     options: dict = dict(layers=layers, residual=residual_weight(residual))
     if head_token_rule is not None:
-        options.update(head_token_rule=known_rule(head_token_rule))
+        options.update(head_token_rule=checked_head_token_rule(head_token_rule))
     return options
 
 

@@ -23,7 +23,11 @@ from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.registry import MODELS
 from mmtlalign.tracing.attach import attach
-from mmtlalign.tracing.attention_readers import READERS, attention_reader
+from mmtlalign.tracing.attention_readers import (
+    READERS,
+    attention_reader,
+    transmix_share,
+)
 from mmtlalign.tracing.trace import trace_forward
 
 
@@ -182,8 +186,8 @@ class TransMix(MixHead):
             shares = trace.output_shares()[: self.outputs]
         if isinstance(self.ratio, str):
             return shares
-        ratio, area = self.ratio, mix.area()
-        return tuple(ratio * area + (1 - ratio) * share for share in shares)
+        area = mix.area()
+        return tuple(transmix_share(share, area, self.ratio) for share in shares)
 
     def label_weights(
         self, mix: Mix, trace: Any, scores: tuple[Tensor, ...]

@@ -100,9 +100,10 @@ class BatchMix:
         if pairing not in ('flip', 'random'):
             raise InputError(f"pairing={pairing!r}: choose 'flip' or 'random'.")
         if mode not in self.modes:
+            remedy = 'give one of these' if len(self.modes) > 1 else 'leave mode out'
             raise InputError(
-                f'mode={mode!r}: {type(self).__name__} has {" and ".join(self.modes)}'
-                '; give one of these.'
+                f'mode={mode!r}: {type(self).__name__} has {" and ".join(self.modes)}; '
+                f'{remedy}.'
             )
         if mode == 'pair' and pairing != 'flip':
             raise InputError(
@@ -136,7 +137,7 @@ class BatchMix:
                 or there is no guide.
         """
         labels = checked_labels(images, labels)
-        lams = self.draw_shares(len(images))
+        lams = self.draw_lams(len(images))
         if lams is None:
             return Mix.unmixed(images, labels)
         partner = self._draw_partner(len(images), images.device)
@@ -160,21 +161,21 @@ class BatchMix:
         mix = self.mix(images, labels)
         return mix.images, mix.target(mix.area())
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw the share of the own image for each mask (n,); 1 means not mixed.
 
         Returns:
             The shares, or None if no image is mixed.
         """
         if self.mode == 'batch':
-            lam = self._draw_share()
+            lam = self._draw_lam()
             return None if lam is None else np.array([lam])
         count = mask_count(batch, self.mode)
-        lams = self.draw_lams(count)
+        lams = self.sample_lams(count)
         lams[np.random.rand(count) >= self.prob] = 1
         return lams if (lams < 1).any() else None
 
-    def draw_lams(self, count: int) -> np.ndarray:
+    def sample_lams(self, count: int) -> np.ndarray:
         """Draw shares of the own image (count,), float32."""
         return np.random.beta(self.alpha, self.alpha, size=count).astype(np.float32)
 
@@ -288,7 +289,7 @@ class BatchMix:
             images, labels = images[asked], labels[asked]
         return guide(images, labels)
 
-    def _draw_share(self) -> float | None:
+    def _draw_lam(self) -> float | None:
         while True:
             if np.random.rand() >= self.prob:
                 return None

@@ -57,7 +57,8 @@ def minmax_box(size: tuple[int, int], low: float, high: float) -> Box:
         InputError: A side cannot be drawn, as when ``high <= low``.
     """
     height, width = size
-    if not 0 <= low < high <= 1 or int(height * low) >= int(height * high):
+    none = any(int(side * low) >= int(side * high) for side in size)
+    if not 0 <= low < high <= 1 or none:
         raise InputError(
             f'cutmix_minmax=({low}, {high}) leaves no box on a grid of '
             f'{height}x{width}: give 0 <= low < high <= 1 that differ by at '

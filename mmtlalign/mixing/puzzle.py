@@ -137,9 +137,9 @@ class PuzzleMix(SalientMix):
         """Return the guide's own rows and columns."""
         return given
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw one share for all masks."""
-        lam = self._draw_share()
+        lam = self._draw_lam()
         return None if lam is None else np.full(mask_count(batch, self.mode), lam)
 
     def draw_masks(

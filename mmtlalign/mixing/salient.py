@@ -5,8 +5,6 @@ A guide gives the saliency maps. Masks are computed on the device of the images.
 Shapes: ``B`` batch, ``H, W`` pixels, ``h, w`` cells.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,8 +18,8 @@ from mmtlalign.mixing.guides import (
     extreme_windows,
     fit_map,
     strongest_place,
+    top_cells,
 )
-from mmtlalign.mixing.guides import top_cells as strongest
 
 Grid = tuple[int, int]
 
@@ -87,6 +85,8 @@ class AttentiveCutMix(SalientMix):
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
         pairing (str): ``'flip'`` or ``'random'``, as in :class:`BatchMix`. Defaults to
             ``'flip'``.
+        mode (str): Only ``'elem'``: each image has its own cells. Defaults to
+            ``'elem'``.
     """
 
     def __init__(
@@ -135,10 +135,10 @@ class AttentiveCutMix(SalientMix):
                 'one pixel or more; give fewer cells.'
             )
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw one share for the batch; with ``top_k``, only whether it is mixed."""
         if self.top_k is None:
-            lam = self._draw_share()
+            lam = self._draw_lam()
             return None if lam is None else np.full(batch, lam)
         return np.zeros(batch) if np.random.rand() < self.prob else None
 
@@ -158,7 +158,7 @@ class AttentiveCutMix(SalientMix):
         if count is None:
             share = lams[0] if self.keep == 'own' else 1 - lams[0]
             count = round(share * high * wide)
-        mask = strongest(saliency, count)
+        mask = top_cells(saliency, count)
         if self.keep == 'own':
             mask = 1 - mask
         rows, columns = (
@@ -245,8 +245,10 @@ class SMMix(SalientMix):
         sides (tuple[float, float]): Smallest and largest side of a window as a
             fraction of the grid's, both inclusive. Defaults to (0.25, 0.75).
         prob (float): Probability that a batch is mixed at all. Defaults to 1.0.
-        **kwargs: ``pairing`` and ``mode``; only ``'flip'`` and ``'elem'`` are
-            supported.
+        pairing (str): Only ``'flip'``: image b gets image ``B - 1 - b``. Defaults to
+            ``'flip'``.
+        mode (str): Only ``'elem'``: each image has its own windows. Defaults to
+            ``'elem'``.
     """
 
     own_head = 'SMMix'
@@ -256,9 +258,10 @@ class SMMix(SalientMix):
         patch_size: int | None = None,
         sides: tuple[float, float] = (0.25, 0.75),
         prob: float = 1.0,
-        **kwargs: Any,
+        pairing: str = 'flip',
+        mode: str = 'elem',
     ):
-        super().__init__(1.0, prob, **dict(dict(mode='elem'), **kwargs))
+        super().__init__(1.0, prob, pairing, mode)
         if patch_size is not None and (int(patch_size) != patch_size or patch_size < 1):
             raise InputError(
                 f'patch_size={patch_size!r}: give an integer number of pixels, 1 or '
@@ -290,7 +293,7 @@ class SMMix(SalientMix):
             )
         return grid
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw whether the batch is mixed; :meth:`draw_masks` draws the area."""
         return np.zeros(batch) if np.random.rand() < self.prob else None
 

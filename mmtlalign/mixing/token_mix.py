@@ -248,9 +248,9 @@ class MaskMix(BatchMix):
             )
         self.cell = int(cell)
 
-    def draw_shares(self, batch: int) -> np.ndarray | None:
+    def draw_lams(self, batch: int) -> np.ndarray | None:
         """Draw one share for all masks."""
-        lam = self._draw_share()
+        lam = self._draw_lam()
         return None if lam is None else np.full(mask_count(batch, self.mode), lam)
 
     def draw_mask(self, size: tuple[int, int], lam: float) -> np.ndarray:

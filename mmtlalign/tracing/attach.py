@@ -22,7 +22,7 @@ from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.tracing.capture import capturing
 from mmtlalign.tracing.events import Reader
 from mmtlalign.tracing.kernels.attention_hook import AttentionHook, is_recomputing
-from mmtlalign.tracing.learnt_weights import known_weights
+from mmtlalign.tracing.learnt_weights import checked_learnt_weights
 from mmtlalign.tracing.support import (
     KNOWN,
     BackboneSpec,
@@ -197,7 +197,7 @@ def attach(backbone: nn.Module, learnt_weights: str | None = None) -> TraceConte
             )
         return context
     spec = backbone_spec(backbone)
-    _check_rule(backbone, spec, learnt_weights)
+    _check_learnt_weights(backbone, spec, learnt_weights)
     load_adapters(hosts_of(backbone))
     installers = _find_attentions(backbone)
     context = TraceContext(
@@ -237,7 +237,7 @@ def attached(
             detach(backbone)
 
 
-def _check_rule(
+def _check_learnt_weights(
     backbone: nn.Module, spec: BackboneSpec, learnt_weights: str | None
 ) -> None:
     name = type(backbone).__name__
@@ -250,7 +250,7 @@ def _check_rule(
                 'or in mmtlalign.attach; or train it with a stock head (plain CutMix).'
             )
         return
-    known_weights(learnt_weights)
+    checked_learnt_weights(learnt_weights)
     if not spec.has_learnt_weights(backbone):
         raise InputError(
             f'learnt_weights={learnt_weights!r} is for networks without attention '

@@ -22,7 +22,29 @@ from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import crop_to_tokens, token_grid, trace_forward
 
 
-class LastAttentionReader(Reader):
+def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
+    """Return the share of the attention that falls on the partner, (...).
+
+    Args:
+        attention: Attention on the image tokens, without special tokens (..., N).
+        mask: Share of the partner in each token, 0...1 (..., N).
+    """
+    return (attention * mask).sum(dim=-1) / attention.sum(dim=-1)
+
+
+def transmix_share(attended: Tensor, area: Tensor, ratio: float = 0.5) -> Tensor:
+    """Return TransMix's share of the partner (CVPR 2022, §3), (..., B).
+
+    Args:
+        attended: Output of :func:`attention_share` (..., B). The paper uses that of the
+            last layer; other layers are our choice.
+        area: Share of the partner by area (B,).
+        ratio: Weight of the area. Defaults to 0.5.
+    """
+    return ratio * area + (1 - ratio) * attended
+
+
+class AttentionShareReader(Reader):
     """Base class of readers of one attention, by default the last.
 
     Subclasses define what they read from queries and keys (:meth:`read`) or from
@@ -82,6 +104,10 @@ class LastAttentionReader(Reader):
         """Return the partner's share of the attention (B,) for each output."""
         raise NotImplementedError
 
+    def saliency(self) -> Tensor:
+        """Return the attention on each image token (B, h, w), float32."""
+        raise NotImplementedError
+
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
     ) -> None:
@@ -104,7 +130,7 @@ class LastAttentionReader(Reader):
         return self.seen == self.layer + 1
 
 
-class ClassTokenAttention(LastAttentionReader):
+class ClassTokenAttention(AttentionShareReader):
     """Read the attention of the special tokens (TransMix, CVPR 2022, §3).
 
     Attributes:
@@ -130,11 +156,15 @@ class ClassTokenAttention(LastAttentionReader):
         Attention on special tokens is left out.
         """
         rows = self.rows[:, :, self.prefix :]
-        paid = (rows * self.mask[:, None]).sum(dim=-1) / rows.sum(dim=-1)
-        return paid.unbind(dim=1)
+        return attention_share(rows, self.mask[:, None]).unbind(dim=1)
+
+    def saliency(self) -> Tensor:
+        """Return the attention of the first special token (B, h, w), float32."""
+        paid = self.rows[:, 0, self.prefix :]
+        return paid.float().unflatten(1, tuple(self.grid))
 
 
-class ReceivedAttention(LastAttentionReader):
+class ReceivedAttention(AttentionShareReader):
     """Read how much attention each image token receives.
 
     An extension of ours, not in the paper, for networks without class token: the
@@ -167,8 +197,12 @@ class ReceivedAttention(LastAttentionReader):
 
     def output_shares(self) -> tuple[Tensor, ...]:
         """Return the share (B,) of all attention that the partner receives."""
-        received = (self.columns * self.mask).sum(dim=-1) / self.columns.sum(dim=-1)
-        return (received,)
+        return (attention_share(self.columns, self.mask),)
+
+    def saliency(self) -> Tensor:
+        """Return the mean over all queries of their attention (B, h, w), float32."""
+        paid = self.columns / self.columns.shape[1]
+        return paid.float().unflatten(1, tuple(self.grid))
 
     def _is_padded(self) -> bool:
         """Return whether windows contain padding, which receives attention."""
@@ -218,8 +252,8 @@ def attention_reader(
     mix: Mix,
     attention: str = 'cls',
     layer: int = -1,
-    readers: Mapping[str, type[LastAttentionReader]] = READERS,
-) -> LastAttentionReader:
+    readers: Mapping[str, type[AttentionShareReader]] = READERS,
+) -> AttentionShareReader:
     """Return a reader of one attention of an attached backbone, by default the last.
 
     Args:
@@ -253,7 +287,7 @@ class AttentionTrace:
         outputs: Number of outputs of the network that are scored.
     """
 
-    reader: LastAttentionReader
+    reader: AttentionShareReader
     mix: Mix
     ratio: float
     outputs: int
@@ -262,7 +296,7 @@ class AttentionTrace:
         """Return the partner's share (B,) for each output, after the forward pass."""
         area = self.mix.area()
         shares = self.reader.output_shares()[: self.outputs]
-        return tuple(torch.lerp(share, area, self.ratio) for share in shares)
+        return tuple(transmix_share(share, area, self.ratio) for share in shares)
 
     def targets(self) -> tuple[Tensor, ...]:
         """Return the labels (B, K) of each output: two of a distilled network."""

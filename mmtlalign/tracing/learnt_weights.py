@@ -26,7 +26,7 @@ _ROWS = 64
 _NEAR_ZERO = 1e-6
 
 
-def known_weights(learnt_weights: str) -> str:
+def checked_learnt_weights(learnt_weights: str) -> str:
     """Return the rule for learnt weights.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from mmtlalign.errors import InputError
 
 
-def known_rule(head_token_rule: str) -> str:
+def checked_head_token_rule(head_token_rule: str) -> str:
     """Return ``head_token_rule`` if it is valid.
 
     Raises:

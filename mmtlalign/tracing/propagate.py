@@ -24,7 +24,7 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 
 
 @torch.no_grad()
-def attention_map(
+def attention_by_formula(
     query: Tensor, key: Tensor, scale: float, mask: Tensor | None = None
 ) -> Tensor:
     """Compute attention by its formula, in float64, averaged over heads.
@@ -152,7 +152,11 @@ def window_places(
     """Return the index on the map of each token of each window.
 
     Args:
-        grid, window, shift, pad_first: As in :func:`to_windows`.
+        grid: ``(h, w)``.
+        window: Height and width of a window in tokens.
+        shift: Effective shift of this forward pass, rows and columns.
+        pad_first: Whether a map that does not fill its windows is padded and then
+            shifted, or shifted and then padded. Defaults to True.
 
     Returns:
         (windows, tokens of a window), int32, -1 for padding.
@@ -210,7 +214,11 @@ def from_windows(
 
     Args:
         windows: Output of :func:`to_windows`, moved by attention.
-        grid, window, shift, pad_first: As in :func:`to_windows`.
+        grid: ``(h, w)``.
+        window: Height and width of a window in tokens.
+        shift: Effective shift of this forward pass, rows and columns.
+        pad_first: Whether a map that does not fill its windows is padded and then
+            shifted, or shifted and then padded.
         columns: Number of share columns S.
 
     Returns:

@@ -49,8 +49,9 @@ def trace(
             attached for this forward pass only. It may be compiled, or wrapped in
             ``DistributedDataParallel``.
         mix: The mixed batch, whose ``images`` are passed to the backbone.
-        learnt_weights: As in :func:`mmtlalign.attach`, for a backbone that is attached
-            here. Defaults to None.
+        learnt_weights: Rule for a backbone with learnt weights in place of attention,
+            ``'mean_gates'``, ``'no_gates'`` or ``'exact'``, if it is attached here; see
+            :func:`mmtlalign.attach`. Defaults to None.
         **options: ``layers``, ``residual`` and ``head_token_rule`` of
             :class:`Tracer`.
 
@@ -141,8 +142,12 @@ class MixTracer(Tracer):
         self._outputs = partial(spec.count_outputs, backbone)
 
     def partner_shares(self) -> tuple[Tensor, ...]:
-        """Return the partner's share at each output of the network, each (B,)."""
-        return tuple(s.squeeze(-1) for s in self.output_shares(self._output()))
+        """Return the partner's share (B,) at each output of the network.
+
+        Special tokens that are not scored, such as registers, are left out.
+        """
+        shares = self.output_shares(self._output())[: self._outputs()]
+        return tuple(share.squeeze(-1) for share in shares)
 
     def targets(self) -> tuple[Tensor, ...]:
         """Return the traced labels (B, K) of each output that is scored.
@@ -150,8 +155,7 @@ class MixTracer(Tracer):
         There is one, but for a distilled network, whose class and distillation tokens
         have a score and a target each.
         """
-        shares = self.partner_shares()[: self._outputs()]
-        return tuple(self.mix.target(share) for share in shares)
+        return tuple(self.mix.target(share) for share in self.partner_shares())
 
     def target(self) -> Tensor:
         """Return the traced labels (B, K) at the output of the network.

@@ -13,7 +13,11 @@ from mmtlalign.errors import InputError, TraceError
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
-from mmtlalign.tracing.options import known_rule, layer_indices, residual_weight
+from mmtlalign.tracing.options import (
+    checked_head_token_rule,
+    layer_indices,
+    residual_weight,
+)
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 
 
@@ -59,7 +63,7 @@ class Tracer(Reader):
         self.share = share.detach().float()
         self.layers = layer_indices(layers, attentions)
         self.residual = residual_weight(residual)
-        self.head_token_rule = known_rule(head_token_rule)
+        self.head_token_rule = checked_head_token_rule(head_token_rule)
         self.history: list[Tensor] = []
         self.grids: list[Pair] = []
         self.prefixes: list[int] = []

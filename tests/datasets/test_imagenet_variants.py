@@ -175,6 +175,8 @@ def test_real_labels_go_by_the_name_of_the_file(tmp_path, picture, folder):
     own.write_text('[[1000]]')
     with pytest.raises(InputError, match=r'must be a JSON list with a list of labels'):
         ImageNetReaL(str(tmp_path / 'val'), real_json=str(own))
+    with pytest.raises(InputError, match=r'ValueError: a label is outside 0…999'):
+        real_labels(str(own))
     (tmp_path / 'val/cat.JPEG').hardlink_to(picture)
     with pytest.raises(InputError, match="cat.JPEG' does not have the name of one of"):
         ImageNetReaL(data_root=str(tmp_path / 'val'))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 from mmpretrain.models import VisionTransformer
 from tiny_run import run_tool, train_to_end, write_config, write_images
 
@@ -127,6 +127,21 @@ def test_a_model_whose_gradient_is_masked_is_told(attack):
     assert 'The gradient is masked: it is 0 for all' in attack(
         'epsilon=0.03', more=more
     )
+
+
+@TRANSFORMS.register_module()
+class TwoLabels:
+    """A step that gives each image two labels."""
+
+    def __call__(self, results):
+        return dict(results, gt_label=[0, 1])
+
+
+def test_an_image_with_several_labels_is_named(attack):
+    step = "dict(type='mmengine.TwoLabels')"
+    more = f"test_dataloader['dataset']['pipeline'].insert(1, {step})\n"
+    found = attack('epsilon=0.03', more=more)
+    assert '.png has 2 labels' in found and 'use a single-label data set' in found
 
 
 @pytest.mark.parametrize(

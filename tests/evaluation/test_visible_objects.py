@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from golden_emptybox import count_in_masks
 from scipy import stats
 
 from mmtlalign.datasets.segmented_objects import SegmentedObjects
@@ -13,11 +14,7 @@ from mmtlalign.evaluation.correlation import (
     spearman,
 )
 from mmtlalign.evaluation.empty_box import compare_shares, describe_share
-from mmtlalign.evaluation.visible_objects import (
-    VisibleObjects,
-    box_masks,
-    other_images,
-)
+from mmtlalign.evaluation.visible_objects import VisibleObjects, other_images
 from mmtlalign.mixing.cutmix import clipped_box
 
 
@@ -35,12 +32,9 @@ def pairs():
 def test_sums_over_boxes_equal_masks(pairs):
     masks, own, partner, boxes = pairs
     fast = VisibleObjects.from_images(masks, own, partner, boxes)
-    slow = VisibleObjects.from_masks(masks[own], masks[partner], boxes)
-    region = box_masks(boxes, (12, 10))
-    same = VisibleObjects.from_masks(masks[own], masks[partner], region)
-    for one in (slow, same):
-        for ours, other in zip(vars(fast).values(), vars(one).values()):
-            np.testing.assert_allclose(ours, other)
+    slow = count_in_masks(masks[own], masks[partner], boxes)
+    for ours, other in zip(vars(fast).values(), vars(slow).values()):
+        np.testing.assert_allclose(ours, other)
 
 
 def test_correlations_equal_scipy():
@@ -110,8 +104,6 @@ def test_other_images_are_others():
 
 def test_masks_of_another_size_are_refused(pairs):
     masks, own, partner, boxes = pairs
-    with pytest.raises(InputError, match='of one size, after the crop'):
-        VisibleObjects.from_masks(masks[own], masks[partner][:, :5], boxes)
     with pytest.raises(InputError, match=r'give \(I, H, W\)'):
         VisibleObjects.from_images(masks, own, partner[:3], boxes)
     visible = VisibleObjects.from_images(masks, own, partner, boxes)

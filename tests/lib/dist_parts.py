@@ -46,6 +46,6 @@ class InterleavedTokenCutMix(TokenCutMix):
         # The second process has seeded this step by itself, and has chosen an augment.
         seed_generators(SEED, STEP, self.step, 1)
         np.random.choice([0, 1], p=[1.0, 0.0])
-        other = super().draw_masks(size, self.draw_shares(1), *given).mask
+        other = super().draw_masks(size, self.draw_lams(1), *given).mask
         self.step += 1
         return Drawn(np.stack([own[0], other[0]] * 8))

@@ -6,14 +6,13 @@ from golden_esvit import Arrays
 from golden_files import close
 
 from mmtlalign.evaluation.label_shares import (
-    attention_share,
     label_distance,
     share_errors,
     similarity_cosine,
     similarity_projection,
     total_variation,
-    transmix_share,
 )
+from mmtlalign.tracing.attention_readers import attention_share, transmix_share
 from mmtlalign.tracing.tracer import Tracer
 
 NEAR = 1e-5

@@ -16,7 +16,7 @@ def check_external(path):
     np.random.rand()  # Mixup or CutMix
     # Ours draws once more whether to mix: that number is given here.
     augment = CutMix()
-    augment._draw_share = lambda: np.random.beta(1.0, 1.0)
+    augment._draw_lam = lambda: np.random.beta(1.0, 1.0)
     mix = augment.mix(golden.images, golden.labels)
     top, bottom, left, right = golden['box']
     box = torch.zeros(mix.mask.shape)

@@ -34,7 +34,7 @@ def check_puzzle(path):
     gradient = torch.from_numpy(golden['gradient'])
     partner = torch.from_numpy(golden['partner'])
     augment._draw_partner = lambda batch, device: partner
-    augment._draw_share = lambda: meta['lam']
+    augment._draw_lam = lambda: meta['lam']
     guide_output = GuideOutput(gradient, pictures=pictures)
     mix = augment.mix(golden.images, golden.labels, guide=lambda *_: guide_output)
     side = meta['size'] // meta['block_num']

@@ -21,7 +21,7 @@ import mmcv.ops
 import numpy as np
 import torch
 from mmcv.ops.psa_mask import PSAMaskFunction
-from mmcv_stand_in import boxes, regions, stand_in, use
+from mmcv_stand_in import boxes, is_compiled, regions, stand_in, use
 
 # Tolerance, absolute and relative, of single precision; 0: equal to the bit.
 EXACT = dict(
@@ -141,9 +141,7 @@ def cases():
 
 
 def write(folder):
-    from mmtlalign.compat import mmcv_ops
-
-    assert mmcv_ops.is_compiled()
+    assert is_compiled()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     files = {}

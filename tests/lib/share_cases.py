@@ -13,7 +13,7 @@ import torch
 from dense_tracer import ROWS, Dense, target
 
 from mmtlalign.tracing.kernels import dispatch, value_channels
-from mmtlalign.tracing.propagate import attention_map
+from mmtlalign.tracing.propagate import attention_by_formula
 from mmtlalign.tracing.tracer import Tracer
 
 HALF, HALF16, SINGLE = torch.bfloat16, torch.float16, torch.float32
@@ -45,7 +45,7 @@ def propagate(device, columns=1, mask=None, before=True, residual=1.0, **options
     mask = None if mask is None else mask.to(device)
     old = old if before else None
     found = dispatch.propagate(query, key, share, scale, mask, old, residual)
-    exact = attention_map(query, key, scale, mask) @ share.double()
+    exact = attention_by_formula(query, key, scale, mask) @ share.double()
     if before:
         exact = (exact + residual * old.double()) / (residual + 1)
     assert found.dtype == torch.float32
@@ -57,7 +57,7 @@ def class_rows(device, count=1, mask=None, **options):
     mask = None if mask is None else mask.to(device)
     call = (query.shape[-1] ** -0.5, mask)
     found = dispatch.class_rows(query, key, count, *call)
-    return found, attention_map(query, key, *call)[:, :count]
+    return found, attention_by_formula(query, key, *call)[:, :count]
 
 
 def received(device, images=1, mask=None, **options):
@@ -67,7 +67,7 @@ def received(device, images=1, mask=None, **options):
     rows[:, 0] = 0
     call = (query.shape[-1] ** -0.5, mask)
     found = dispatch.received(query, key, rows, *call)
-    return found, (attention_map(query, key, *call) * rows[..., None]).sum(dim=1)
+    return found, (attention_by_formula(query, key, *call) * rows[..., None]).sum(dim=1)
 
 
 def windows(device, grid, window, shift, pad_first, columns, dtype):

@@ -23,7 +23,7 @@ WIDTH, KINDS = 5, 7
 def rows_of(views):
     """Rows of all regions of the student and of the teacher."""
     every = sum(n * t for n, t in zip(views.counts, views.tokens)) * views.batch
-    return every, views.teacher * views.batch * views.tokens[0]
+    return every, views.global_views * views.batch * views.tokens[0]
 
 
 def draw(views):
@@ -32,7 +32,7 @@ def draw(views):
     return dict(
         view=torch.randn(count * views.batch, KINDS, requires_grad=True),
         region=torch.randn(student, KINDS, requires_grad=True),
-        view_targets=torch.randn(views.teacher * views.batch, KINDS).softmax(-1),
+        view_targets=torch.randn(views.global_views * views.batch, KINDS).softmax(-1),
         region_targets=torch.randn(teacher, KINDS).softmax(-1),
         features=torch.randn(student, WIDTH),
         teacher_features=torch.randn(teacher, WIDTH),
@@ -44,12 +44,12 @@ def by_pairs(views, data, temperature):
     view = data['view'].unflatten(0, (-1, views.batch))
     regions = [v for part in views.split(data['region']) for v in part]
     features = [v for part in views.split(data['features']) for v in part]
-    shape = (views.teacher, views.batch)
+    shape = (views.global_views, views.batch)
     wanted = data['view_targets'].unflatten(0, shape)
     wanted_regions = data['region_targets'].unflatten(0, (*shape, -1))
     keys = data['teacher_features'].unflatten(0, (*shape, -1))
     sums = torch.zeros(2)
-    for t in range(views.teacher):
+    for t in range(views.global_views):
         for s in range(len(view)):
             if s == t:
                 continue

@@ -47,7 +47,7 @@ def test_cells_stay_or_go_as_a_whole(height, width, cell, count, how, seed):
 @pytest.mark.parametrize('lam', [1e-9, 0.3, 0.99])
 def test_cells_are_rounded_in_favour_of_the_own_image(lam, monkeypatch):
     augment = MaskMix(cell=8)
-    monkeypatch.setattr(augment, '_draw_share', lambda: lam)
+    monkeypatch.setattr(augment, '_draw_lam', lambda: lam)
     images = torch.randn(3, 3, 32, 32)
     mix = augment.mix(images, torch.eye(3))
     own = math.ceil(lam * 16)

@@ -205,7 +205,7 @@ def test_prob_zero_mixes_nothing(name):
 @pytest.mark.parametrize('name', [n for n in MIXERS if 'Resize' not in n])
 def test_all_or_nothing(name, lam, share, monkeypatch):
     augment = make(name)
-    monkeypatch.setattr(augment, '_draw_share', lambda: lam)
+    monkeypatch.setattr(augment, '_draw_lam', lambda: lam)
     images, labels = batch()
     mix = augment.mix(images, labels)
     assert mix.area().tolist() == [share] * 5

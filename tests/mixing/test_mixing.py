@@ -49,6 +49,12 @@ def test_minmax_box_that_cannot_be(low, high):
         minmax_box((32, 32), low, high)
 
 
+@pytest.mark.parametrize('size', [(100, 3), (3, 100)])
+def test_minmax_box_on_a_grid_with_a_short_side(size):
+    with pytest.raises(InputError, match='leaves no box on a grid of .*differ by at'):
+        minmax_box(size, 0.4, 0.6)
+
+
 def batch(count, height, width):
     images = torch.arange(count * 3 * height * width).float()
     labels = torch.eye(5)[torch.arange(count) % 5] * 0.9 + 0.02

@@ -88,7 +88,7 @@ def test_one_image_of_its_own_is_a_batch_of_one(name, monkeypatch):
     for mode in ('batch', 'elem', 'pair'):
         augment = AUGMENTS[name](mode=mode)
         lams = np.array([0.4])
-        monkeypatch.setattr(augment, 'draw_shares', lambda batch, lams=lams: lams)
+        monkeypatch.setattr(augment, 'draw_lams', lambda batch, lams=lams: lams)
         np.random.seed(4)
         masks.append(augment.mix(images, labels).mask)
     assert torch.equal(masks[0], masks[1]) and torch.equal(masks[0], masks[2])
@@ -185,7 +185,10 @@ def test_shares_of_many_masks_are_those_of_each(head):
     [
         (partial(CutMix, mode='half'), "mode='half'.*CutMix has batch and elem and"),
         (partial(CutMix, mode='pair', pairing='random'), "pairing='flip', or mode="),
-        (partial(MixToken, mode='elem'), "mode='elem'.*MixToken has batch"),
+        (
+            partial(MixToken, mode='elem'),
+            "mode='elem'.*MixToken has batch; leave mode out",
+        ),
         (partial(BatchMixer, [CutMix()], mode='each'), "mode='each'"),
         (
             partial(BatchMixer, [MixToken()], mode='elem'),

@@ -144,7 +144,7 @@ def test_a_map_of_nothing_and_a_share_of_nothing_still_cut():
     )
     augment = PuzzleMix(blocks=(2, 4))
     for lam, share in ((0.0, 1.0), (1 - 1e-12, 0.0)):
-        augment._draw_share = lambda lam=lam: lam
+        augment._draw_lam = lambda lam=lam: lam
         mix = augment.mix(
             torch.randn(2, 3, 16, 16), torch.eye(2), guide=lambda *_: guide_output
         )

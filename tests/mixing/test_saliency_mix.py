@@ -37,8 +37,8 @@ def test_boxes_lie_around_the_strongest_point(mode, count, size, pairing):
 
         augment = SaliencyMix(mode=mode, pairing=pairing)
         lams = []
-        draw = augment.draw_shares
-        augment.draw_shares = lambda n, draw=draw, lams=lams: (
+        draw = augment.draw_lams
+        augment.draw_lams = lambda n, draw=draw, lams=lams: (
             lams.append(draw(n)) or lams[0]
         )
         mix = augment.mix(images, labels, guide=guide)

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtlalign.errors import TraceError
-from mmtlalign.evaluation.attention_maps import AttentionReader
+from mmtlalign.evaluation.attention_maps import AttentionKeeper
 from mmtlalign.evaluation.readers import StepTracer
 from mmtlalign.tracing import capture
 from mmtlalign.tracing.attach import TraceContext, bare_model
@@ -222,7 +222,7 @@ def test_a_softmax_that_is_no_attention_is_refused():
     readers = (
         Tracer(torch.rand(2, 4, 1), (2, 2), 0, 1),
         StepTracer(torch.rand(2, 4, 1), (2, 2), 0, 1),
-        AttentionReader((2, 2), 0),
+        AttentionKeeper((2, 2), 0),
         ReceivedAttention(torch.rand(2, 4), (2, 2), 0, 1),
     )
     for context.reader in readers:

@@ -90,6 +90,19 @@ def test_a_distilled_network_has_a_target_for_each_token_and_their_mean():
     torch.testing.assert_close(tracer.target(), (both[0] + both[1]) / 2)
 
 
+def test_register_tokens_are_no_outputs():
+    ours = timm.create_model(
+        'vit_tiny_patch16_224', img_size=32, depth=1, reg_tokens=4, num_classes=10
+    )
+    images, labels = torch.randn(2, 3, 32, 32), torch.eye(10)[:2]
+    mix = mmtlalign.CutMix().mix(images, labels)
+    with torch.no_grad(), mmtlalign.trace(ours, mix) as tracer:
+        ours(mix.images)
+    (share,) = tracer.partner_shares()
+    assert torch.equal(share, tracer.output_shares('class')[0][:, 0])
+    assert torch.equal(tracer.target(), mix.target(share))
+
+
 @pytest.mark.parametrize('row', ['timm ViT', 'DeiT, distilled', 'Swin'])
 def test_labels_of_transmix(row):
     """Those of the head, without OpenMMLab."""

@@ -14,11 +14,10 @@ This file imports neither PyTorch nor mmcv before an operator is looked up.
 
 import functools
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.abc import Loader
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -80,14 +79,6 @@ def install() -> None:
     this = sys.modules[__name__]
     if this not in sys.meta_path:
         sys.meta_path.append(this)  # type: ignore[arg-type]
-
-
-def is_compiled() -> bool:
-    """Return whether the installed mmcv has compiled operators."""
-    spec = importlib.util.find_spec('mmcv')
-    if spec is None:
-        return False
-    return PathFinder.find_spec(MODULE, spec.submodule_search_locations) is not None
 
 
 def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:

@@ -1,7 +1,7 @@
 """Overlaps of boxes and non-maximum suppression (NMS).
 
 Boxes are ``(N, 4)`` rows of x1, y1, x2, y2 in pixels. ``offset`` is 1 where a box of
-one pixel has equal corners, else 0.
+one pixel has equal corners, else 0. Letters: N and M boxes, K that are kept.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Pooling of regions of interest (RoIs): RoIAlign, RoIPool, deformable RoIPool.
 
-Letters: B images, C channels, R regions, P × Q cells of the output. ``rois`` is ``(R,
-5)``: index of the image, then x1, y1, x2, y2 in pixels of the image.
+Letters: B images, C channels, H × W pixels, R regions, P × Q cells of the output.
+``rois`` is ``(R, 5)``: index of the image, then x1, y1, x2, y2 in pixels of the image.
 """
 
 import torch
@@ -280,7 +280,7 @@ def _sample(image: Tensor, points: Tensor) -> Tensor:
 
     Args:
         image: ``(C, H, W)``.
-        points: Pixels x, y ``(N, S, 2)``.
+        points: Pixels x, y of S points in each of N cells ``(N, S, 2)``.
 
     Returns:
         ``(C, N, S)``.

@@ -1,6 +1,7 @@
 """Operators that move pixels: CARAFE, masked convolution, point-wise attention masks.
 
-Letters: B images, C channels, G groups, k kernel size, s scale, H × W pixels.
+Letters: B images, C channels, G groups, k kernel size, s scale, H × W pixels,
+M chosen pixels.
 """
 
 import torch

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from mmtlalign.errors import InputError
-from mmtlalign.evaluation.label_shares import transmix_share
 from mmtlalign.evaluation.microscope.readers import EVERY, EveryAttention
 from mmtlalign.evaluation.microscope.records import Geometry, Pair, Rule
+from mmtlalign.methods import batch_fields
 from mmtlalign.methods.classifier import MixClassifier
 from mmtlalign.methods.tl_align import TLAlign
 from mmtlalign.methods.token_labeling.head import TokenLabelClsHead
-from mmtlalign.methods.token_labeling.targets import BATCH, MAP
+from mmtlalign.methods.token_labeling.targets import MAP
 from mmtlalign.methods.transmix import TransMix
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import TokenSwap
 from mmtlalign.modes import eval_mode
 from mmtlalign.tracing.attach import attached
-from mmtlalign.tracing.attention_readers import attention_reader
+from mmtlalign.tracing.attention_readers import attention_reader, transmix_share
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import (
     start_share,
@@ -271,7 +271,8 @@ def _map_target(
 
 def has_maps(samples: Sequence) -> bool:
     """Return whether data samples carry label maps."""
-    return BATCH in samples[0] or any(MAP in sample for sample in samples)
+    collated = batch_fields.load(samples, batch_fields.LABEL_MAPS)
+    return collated is not None or any(MAP in sample for sample in samples)
 
 
 def _rules(targets: list, scores: Tensor, mix: Mix, index: int) -> Iterator[Rule]:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mmtlalign.tracing import propagate
 from mmtlalign.tracing.attention_readers import (
+    AttentionShareReader,
     ClassTokenAttention,
-    LastAttentionReader,
     ReceivedAttention,
 )
 
 
-class EveryAttention(LastAttentionReader):
+class EveryAttention(AttentionShareReader):
     """Mixin that reads every attention, not only the last.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Batching of views by size, and splitting of features into views and regions.
 
-Shapes: ``B`` images, ``n`` views of one size, ``T`` tokens of a view, ``P`` channels.
+Shapes: ``B`` images, ``n`` views of one size, ``T`` tokens of a view, ``D`` channels.
 """
 
 from itertools import groupby
@@ -74,10 +74,10 @@ def views_and_regions(backbone: nn.Module, output: Tensor) -> tuple[Tensor, Tens
 
     Args:
         backbone: Backbone of the output, which defines the number of special tokens.
-        output: A map (N, P, h, w), tokens (N, 1 + T, P), or one vector per view (N, P).
+        output: A map (N, D, h, w), tokens (N, 1 + T, D), or one vector per view (N, D).
 
     Returns:
-        Views (N, P) and regions (N, T, P); T is 0 for one vector per view.
+        Views (N, D) and regions (N, T, D); T is 0 for one vector per view.
 
     Raises:
         InputError: The map has its channels last.

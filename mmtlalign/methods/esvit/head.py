@@ -2,6 +2,8 @@
 
 DINO (arXiv 2104.14294, §3.1 and appendix C) and EsViT (arXiv 2106.09785, §3.1), whose
 official code uses this head twice, for views and for regions.
+
+Shapes: ``R`` views or regions, ``D`` channels, ``K`` prototypes.
 """
 
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ class WeightNormLinear(nn.Module):
     uses other names, and ``torch.nn.utils.weight_norm`` is deprecated.
 
     Args:
-        in_channels: Input width D.
+        in_channels: Input width.
         out_channels: Output width K.
         learn_length: Whether ``weight_g`` is trained; else it stays 1.
     """
@@ -34,7 +36,7 @@ class WeightNormLinear(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (..., D) to (..., K)."""
+        """Map (..., in_channels) to (..., K)."""
         weight = self.weight_g * F.normalize(self.weight_v, dim=1, eps=0)
         return F.linear(inputs, weight)
 
@@ -48,7 +50,7 @@ class EsViTHead(BaseModule):
     the official ones: ``mlp.0.weight``, ``last_layer.weight_v`` and so on.
 
     Args:
-        in_channels (int): Channels P of the backbone's last stage.
+        in_channels (int): Channels D of the backbone's last stage.
         out_channels (int): Prototypes K. Defaults to 65536, as in the recipes.
         hidden_channels (int): Width of the hidden layers. Defaults to 2048.
         bottleneck_channels (int): Width of the bottleneck. Defaults to 256.
@@ -102,7 +104,7 @@ class EsViTHead(BaseModule):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (R, P), one row per view or region, to logits (R, K)."""
+        """Map features (R, D), one row per view or region, to logits (R, K)."""
         if features.shape[-1] != self.in_channels:
             raise InputError(
                 f'The backbone gives features of {features.shape[-1]} channels, but '

@@ -5,7 +5,7 @@ weights of all pairs. Both are a cross-entropy of student rows with selected tea
 rows, computed in chunks.
 
 Shapes: ``B`` images, ``V`` views of each, the first ``G`` global, ``T`` tokens of a
-view, ``P`` channels, ``K`` prototypes. ``R`` rows of the student, ``M`` rows of the
+view, ``D`` channels, ``K`` prototypes. ``R`` rows of the student, ``M`` rows of the
 teacher, ``J`` targets per row. Rows of views are view-major (view, image), rows of
 regions (view, image, token).
 """
@@ -35,23 +35,23 @@ class Views:
         batch: Number of images B.
         counts: Views of each run; their sum is V.
         tokens: Tokens of a view, for each run.
-        teacher: Number G of views that the teacher sees. They come first and have the
-            size of the first run.
+        global_views: Number G of views that the teacher sees too. They come first and
+            have the size of the first run.
     """
 
     batch: int
     counts: tuple[int, ...]
     tokens: tuple[int, ...]
-    teacher: int = 2
+    global_views: int = 2
 
     @property
     def pairs(self) -> int:
         """Number of pairs of a teacher view and another view of the student."""
-        return self.teacher * (sum(self.counts) - 1)
+        return self.global_views * (sum(self.counts) - 1)
 
     def weights(self, device: torch.device) -> Tensor:
         """Return each pair's weight in the loss (V, G), 0 for identical views."""
-        same = torch.eye(sum(self.counts), self.teacher, device=device)
+        same = torch.eye(sum(self.counts), self.global_views, device=device)
         return (1 - same) / self.pairs
 
     def split(self, regions: Tensor) -> list[Tensor]:
@@ -122,8 +122,8 @@ def region_loss(
     Args:
         student: Logits of regions (R, K).
         targets: Probabilities of the teacher's regions (G·B·T, K).
-        student_features: Backbone features for the matching (R, P).
-        teacher_features: The same of the teacher (G·B·T, P).
+        student_features: Backbone features for the matching (R, D).
+        teacher_features: The same of the teacher (G·B·T, D).
         views: Order of the rows.
         temperature: Temperature of the student.
 
@@ -144,8 +144,8 @@ def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
     under autocast could change the nearest region.
 
     Args:
-        student: Backbone features of its regions (R, P), rows as in :class:`Views`.
-        teacher: The same of the teacher's views (G·B·T, P).
+        student: Backbone features of its regions (R, D), rows as in :class:`Views`.
+        teacher: The same of the teacher's views (G·B·T, D).
         views: Order of the rows.
 
     Returns:
@@ -153,7 +153,7 @@ def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
     """
     with torch.autocast(student.device.type, enabled=False):
         keys = F.normalize(teacher.float(), dim=-1)
-        keys = keys.unflatten(0, (views.teacher, views.batch, -1))
+        keys = keys.unflatten(0, (views.global_views, views.batch, -1))
         matches = []
         for part in views.split(student.float()):
             # Concatenate the tokens of all views of the run for each image.
@@ -165,7 +165,7 @@ def match_regions(student: Tensor, teacher: Tensor, views: Views) -> Tensor:
 
 
 def _nearest(queries: Tensor, keys: Tensor) -> Tensor:
-    """Return the index (B, Q) of the key (B, T, P) nearest to a query (B, Q, P)."""
+    """Return the index (B, Q) of the key (B, T, D) nearest to a query (B, Q, D)."""
     step = max(1, MATCH_CHUNK // (keys.shape[0] * keys.shape[1]))
     return torch.cat(
         [(part @ keys.mT).argmax(dim=-1) for part in queries.split(step, dim=1)], dim=1
@@ -179,7 +179,7 @@ def view_targets(views: Views, device: torch.device) -> tuple[Tensor, Tensor]:
         Their rows (V·B, G) int64 and weights (V·B, G), which sum to 1 over all.
     """
     image = torch.arange(views.batch, device=device).repeat(sum(views.counts))
-    first = torch.arange(views.teacher, device=device) * views.batch
+    first = torch.arange(views.global_views, device=device) * views.batch
     weights = views.weights(device) / views.batch
     return image[:, None] + first, weights.repeat_interleave(views.batch, dim=0)
 
@@ -201,7 +201,7 @@ def mixed_view_targets(views: Views, mixing: Tensor) -> tuple[Tensor, Tensor]:
     pairs = views.weights(mixing.device) / views.batch
     weights = pairs[:, None, :, None] * mixing.transpose(1, 2)[:, :, None]
     weights = weights.flatten(2).flatten(0, 1)
-    rows = torch.arange(views.teacher * views.batch, device=mixing.device)
+    rows = torch.arange(views.global_views * views.batch, device=mixing.device)
     return rows.expand(len(weights), -1), weights
 
 
@@ -219,7 +219,8 @@ def region_targets(views: Views, matches: Tensor) -> tuple[Tensor, Tensor]:
     """
     device, tokens = matches.device, views.tokens[0]
     image = torch.arange(views.batch, device=device)[:, None, None]
-    first = (torch.arange(views.teacher, device=device) * views.batch + image) * tokens
+    first = torch.arange(views.global_views, device=device) * views.batch
+    first = (first + image) * tokens
     rows, weights = [], []
     shares = views.weights(device).split(views.counts)
     for match, share in zip(views.split(matches), shares):

@@ -1,4 +1,9 @@
-"""EsViT: self-distillation of views and of regions. Without regions it is DINO."""
+"""EsViT: self-distillation of views and of regions. Without regions it is DINO.
+
+Shapes: ``B`` images with ``V`` views each, ``n`` of them of one size, ``h, w`` pixels,
+``R`` regions, ``M`` rows of logits, ``D`` channels, ``K`` prototypes; ``N`` whole
+images.
+"""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -61,7 +66,7 @@ class Outputs(NamedTuple):
 
     view: Tensor  # logits (V·B, K)
     region: Tensor | None  # logits (R, K)
-    features: Tensor  # of the regions (R, P)
+    features: Tensor  # of the regions (R, D)
     tokens: tuple[int, ...]  # of a view, for each run of views of one size
 
 
@@ -170,7 +175,7 @@ class EsViT(BaseSelfSupervisor):
         return self
 
     def extract_feat(self, inputs: Tensor, network: str = 'teacher') -> Tensor:
-        """Return view features (N, P), before the head, of whole images.
+        """Return view features (N, D), before the head, of whole images.
 
         Args:
             inputs: Normalised images (N, 3, h, w).
@@ -209,7 +214,7 @@ class EsViT(BaseSelfSupervisor):
             batch=batch,
             counts=tuple(count for count, _ in runs),
             tokens=student.tokens,
-            teacher=self.global_views,
+            global_views=self.global_views,
         )
         targets = self._targets('view', teacher.view, temperature)
         terms = dict(view=view_loss(student.view, targets, views, self.student_temp))

@@ -155,7 +155,7 @@ class OfficialLabelMaps:
             shape = getattr(planes, 'shape', type(planes).__name__)
             raise InputError(
                 f'{file} holds {shape}, not a label map: float16 (2, k, h, w) with '
-                'logits and classes.'
+                'logits and classes; make it again or copy it.'
             )
         return planes
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmtlalign.device import to_device
 from mmtlalign.errors import InputError
+from mmtlalign.methods import batch_fields
 from mmtlalign.methods.token_labeling.loss import (
     TopKLabels,
     smooth_soft_labels_official,
@@ -32,9 +33,6 @@ from mmtlalign.registry import FUNCTIONS
 MAP, LABEL = 'gt_label_map', 'gt_map_label'
 FIELDS = (MAP, f'{MAP}_index', LABEL, f'{LABEL}_index')
 AXES = {MAP: 3, LABEL: 1}
-# mmpretrain passes only the data samples on, and DistributedDataParallel makes a new
-# list of them, so that the maps of the batch are stored in its first sample.
-BATCH = 'batch_label_maps'
 FORMS = ('logits', 'probabilities')
 
 
@@ -44,12 +42,13 @@ class StackedMap(NamedTuple):
     Attributes:
         values: (B, ...), zeros where a sample has no map.
         index: Classes of the values (B, ...), or None if all classes have values.
-        present: Which samples have a map (B,), bool.
+        present: Which samples have a map (B,), bool; from :meth:`SampleMaps.read`
+            None if all have one.
     """
 
     values: Tensor
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
-    present: Tensor
+    present: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def collate_label_maps(batch: list[dict]) -> dict:
     for sample in samples:
         for name in FIELDS:
             sample.pop(name, None)
-    samples[0].set_field(maps, BATCH)
+    batch_fields.store(samples, batch_fields.LABEL_MAPS, maps)
     return default_collate(batch)
 
 
@@ -107,16 +106,14 @@ def batch_map(samples: list, key: str) -> StackedMap | None:
         InputError: The maps differ in shape or form, or the batch is not the one
             that was collated.
     """
-    if BATCH not in samples[0]:
+    maps = batch_fields.load(samples, batch_fields.LABEL_MAPS)
+    if maps is None:
         return stack_map(samples, key)
-    stacked = samples[0].get(BATCH)[key]
-    if stacked is not None and len(stacked.present) != len(samples):
-        raise InputError(
-            f'Label maps of {len(stacked.present)} images were collated, but the batch '
-            f'has {len(samples)} now: split or join batches before collate_label_maps, '
-            'or leave it out of the dataloader.'
+    if maps[key] is not None:
+        batch_fields.check_count(
+            len(maps[key].values), samples, 'Label maps', 'collate_label_maps'
         )
-    return stacked
+    return maps[key]
 
 
 def stack_map(samples: list, key: str) -> StackedMap | None:
@@ -294,11 +291,10 @@ class SampleMaps:
             InputError: Maps are missing, or have other classes.
         """
         stacked = batch_map(samples, key)
-        count = 0 if stacked is None else int(stacked.present.sum())
+        present = None if stacked is None else stacked.present
+        count = 0 if present is None else int(present.sum())
         if count < len(samples) and self.missing == 'error':
-            first = 0
-            if stacked is not None and count:
-                first = int(stacked.present.byte().argmin())
+            first = int(present.byte().argmin()) if present is not None else 0
             raise InputError(
                 f'Image {_image_name(samples, first)} has no {key} (missing for '
                 f'{len(samples) - count} of {len(samples)} images of the batch): load '
@@ -308,7 +304,7 @@ class SampleMaps:
             )
         if stacked is None or not count:
             return None
-        values, index, present = stacked
+        values, index = stacked.values, stacked.index
         if index is not None:
             self._check_index(index, f'{key}_index')
         elif values.shape[1] != self.num_classes:

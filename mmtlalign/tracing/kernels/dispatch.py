@@ -90,7 +90,11 @@ def weigh_windows(
     Args:
         weights: Softmax output before dropout (B * G, H, T, T).
         share: (B, h * w, S).
-        grid, window, shift, pad_first: As in ``propagate.to_windows``.
+        grid: ``(h, w)``.
+        window: Height and width of a window in tokens.
+        shift: Effective shift of this forward pass, rows and columns.
+        pad_first: Whether a map that does not fill its windows is padded and then
+            shifted, or shifted and then padded.
         residual: Weight r of the share before.
 
     Returns:
@@ -110,7 +114,8 @@ def class_rows(
         query, key: (B, H, N, D).
         count: Number P of tokens.
         scale: Factor of the logits.
-        mask: As in :func:`propagate`. Defaults to None.
+        mask: Broadcast to (B, H, N, N): a float mask is added to the logits, a boolean
+            one is True where a query may attend. Defaults to None.
 
     Returns:
         (B, P, N), before dropout.
@@ -127,7 +132,8 @@ def received(
         query, key: (B, H, N, D).
         rows: Weight of each query (1 or B, N), 0 for queries that are left out.
         scale: Factor of the logits.
-        mask: As in :func:`propagate`. Defaults to None.
+        mask: Broadcast to (B, H, N, N): a float mask is added to the logits, a boolean
+            one is True where a query may attend. Defaults to None.
 
     Returns:
         (B, N), before dropout.

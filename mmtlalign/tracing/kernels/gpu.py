@@ -26,7 +26,7 @@ from mmtlalign.tracing.kernels.launch import (
     load_kernels,
     room,
 )
-from mmtlalign.tracing.propagate import attention_map, count_windows
+from mmtlalign.tracing.propagate import attention_by_formula, count_windows
 
 MOST_WIDTH = 128
 MOST_COLUMNS = 32
@@ -324,7 +324,7 @@ def largest_error(kind: Kind) -> float:
         mask = random(2, 2, queries, keys)
         mask = mask > -1 if kind.mask == torch.bool else mask.to(kind.mask)
     call: tuple[float, Tensor | None] = (kind.width**-0.5, mask)
-    exact = attention_map(query, key, *call)
+    exact = attention_by_formula(query, key, *call)
     if kind.name == 'class_rows':
         return _distance(
             launch.class_rows(kind.block, query, key, 2, *call), exact[:, :2]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtlalign.tracing.propagate import (
-    attention_map,
+    attention_by_formula,
     average,
     from_windows,
     to_windows,
@@ -152,4 +152,4 @@ def _maps(
     for start in range(0, query.shape[2], MOST_ROWS):
         part = slice(start, start + MOST_ROWS)
         masked = None if mask is None else mask[:, :, part]
-        yield part, attention_map(query[:, :, part], key, scale, masked)
+        yield part, attention_by_formula(query[:, :, part], key, scale, masked)
