@@ -180,8 +180,10 @@ def test_fast_model_has_outputs_and_gradients_of_the_stock_one(settings, kernel)
         model.zero_grad()
         random_loss(model(batch)[-1]).backward()
     for (name, ours), theirs in zip(fast.named_parameters(), stock.parameters()):
-        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
-        assert ours.grad.abs().sum() > 0, name
+        # The stock network is off by 1.5e-5 of it itself, compared with float64.
+        scale = theirs.grad.abs().max()
+        assert scale > 0, name
+        assert (ours.grad - theirs.grad).abs().max() < 3e-5 * scale, name
     assert not any(type(module) in FAST for module in fast.modules())
     stock.eval(), fast.eval()
     torch.testing.assert_close(fast(batch)[-1], stock(batch)[-1], rtol=1e-5, atol=1e-5)
