@@ -38,7 +38,7 @@ _HOME = {
     'register_backbone': 'tracing.support',
     'register_models': 'model_hub',
     'trace': 'tracing.trace',
-    'trace_attention': 'tracing.attention_readers',
+    'trace_attention': 'tracing.trace_attention',
 }
 __all__ = ['__version__', 'list_backbones', *_HOME]
 

@@ -26,6 +26,7 @@ from mmtlalign.tracing.attach import attach
 from mmtlalign.tracing.attention_readers import (
     READERS,
     attention_reader,
+    check_layer,
     transmix_share,
 )
 from mmtlalign.tracing.trace import trace_forward
@@ -152,18 +153,8 @@ class TransMix(MixHead):
                 f"attention='received' is for networks without a class token, and "
                 f"{name} outputs one: leave it at 'cls'."
             )
-        context = attach(backbone)
-        count = context.attentions
-        if not -count <= self.layer < count:
-            raise InputError(
-                f'layer={self.layer}: {name} has attentions 0 to {count - 1} (negative '
-                'numbers count from the end).'
-            )
-        if self.layer != -1 and context.late_tokens:
-            raise InputError(
-                f'layer={self.layer}: the class token of {name} is added after the '
-                'first layers, so only the last attention can be read; remove layer.'
-            )
+        attach(backbone)
+        check_layer(backbone, self.layer)
 
     def trace(
         self, backbone: nn.Module, mix: Mix, data_samples: list | None = None

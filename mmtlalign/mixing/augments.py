@@ -287,7 +287,16 @@ class BatchMix:
         asked = self.guided_images(partner)
         if asked is not None:
             images, labels = images[asked], labels[asked]
-        return guide(images, labels)
+        output = guide(images, labels)
+        needs = sorted(self.needs)
+        missing = [name for name in needs if getattr(output, name, None) is None]
+        if missing:
+            raise InputError(
+                f'The guide gives no {" and no ".join(missing)}: for '
+                f'{type(self).__name__} it returns a GuideOutput with '
+                f'{" and ".join(needs)}.'
+            )
+        return output
 
     def _draw_lam(self) -> float | None:
         while True:

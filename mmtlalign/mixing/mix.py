@@ -6,7 +6,9 @@ Shapes: ``B`` batch, ``K`` classes, ``H, W`` pixels, ``h, w`` token grid,
 
 import contextlib
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from mmtlalign.mixing.guides import GuideOutput
 Window = tuple[slice, slice]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mix:
     """A mixed batch and a record of how it was mixed.
 
@@ -72,6 +74,35 @@ class Mix:
                 f'A source of shape {tuple(self.source.shape)} for {count} images: '
                 'give a box (top, bottom, left, right) for each.'
             )
+
+    def __repr__(self) -> str:
+        """Return the sizes, not the pixels."""
+        sizes = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown = [
+            f'{name}={tuple(value.shape)}'
+            for name, value in sizes.items()
+            if isinstance(value, Tensor)
+        ]
+        return f'{type(self).__name__}({", ".join(shown)}, {self.images.device})'
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> 'Mix':
+        """Return the record on another device, as ``Tensor.to``."""
+        return self._each(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> 'Mix':
+        """Return the record in pinned memory, as a loader with ``pin_memory`` does."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, move: Callable[[Tensor], Tensor]) -> 'Mix':
+        moved: dict[str, Any] = {}
+        for given in fields(self):
+            value = getattr(self, given.name)
+            if isinstance(value, Tensor):
+                moved[given.name] = move(value)
+            elif isinstance(value, GuideOutput):
+                parts = (None if part is None else move(part) for part in value)
+                moved[given.name] = GuideOutput(*parts)
+        return replace(self, **moved)
 
     @classmethod
     def unmixed(cls, images: Tensor, labels: Tensor) -> 'Mix':

@@ -84,7 +84,7 @@ def swap_patches(
         handle.remove()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TokenSwap(Mix):
     """A batch whose images are not mixed; the backbone mixes their tokens.
 

@@ -30,7 +30,6 @@ from mmtlalign.tracing.support import (
     hosts_of,
     load_adapters,
     looks_like_attention,
-    names_of,
 )
 
 
@@ -323,8 +322,7 @@ def _find_attentions(backbone: nn.Module) -> list[tuple[Callable, nn.Module, int
         elif looks_like_attention(type(module)):  # type: ignore[arg-type]
             raise UnsupportedError(
                 f'{type(backbone).__name__}.{name} is a {type(module).__name__}, and '
-                'how it mixes tokens is not known. Known attentions: '
-                f'{names_of(KNOWN.attentions)}. Shares that skip a layer would be '
+                'how it mixes tokens is not known. Shares that skip a layer would be '
                 'wrong, so register it first: docs/add_a_backbone.md.'
             )
     return found

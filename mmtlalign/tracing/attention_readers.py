@@ -4,22 +4,19 @@ Shapes: ``B`` batch, ``H`` heads, ``P`` special tokens, ``N`` image tokens, ``D`
 channels of a head, ``h, w`` token rows and columns.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from mmtlalign.errors import InputError, UnsupportedError
+from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.tracing import propagate
-from mmtlalign.tracing.attach import attached, bare_model
 from mmtlalign.tracing.events import Reader, flatten_batch
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.propagate import NO_PADDING, Padding, Pair
 from mmtlalign.tracing.support import backbone_spec
-from mmtlalign.tracing.trace import crop_to_tokens, token_grid, trace_forward
+from mmtlalign.tracing.trace import crop_to_tokens, token_grid
 
 
 def attention_share(attention: Tensor, mask: Tensor) -> Tensor:
@@ -51,7 +48,7 @@ class AttentionShareReader(Reader):
     weights (:meth:`read_weights`).
 
     Args:
-        mask: Share of the partner in each image token (1 or B, N).
+        mask: Share of the partner in each image token (B, N).
         grid: Token rows and columns ``(h, w)``, N = h * w.
         prefix: Number of special tokens P.
         attentions: Number of attentions of the backbone.
@@ -108,6 +105,25 @@ class AttentionShareReader(Reader):
         """Return the attention on each image token (B, h, w), float32."""
         raise NotImplementedError
 
+    def partner_share(self, attention: Tensor) -> Tensor:
+        """Return :func:`attention_share` for the mask of this batch.
+
+        Args:
+            attention: Attention on the image tokens (..., N), of B images.
+
+        Raises:
+            TraceError: The forward pass had other images.
+        """
+        images, tokens = len(attention), attention.shape[-1]
+        if (images, tokens) != tuple(self.mask.shape):
+            raise TraceError(
+                f'A forward pass of {images} images with {tokens} tokens, but the '
+                f'trace was started for {self.mask.shape[0]} with '
+                f'{self.mask.shape[1]}: pass mix.images to the network.'
+            )
+        mask = self.mask.unflatten(1, (*[1] * (attention.ndim - 2), -1))
+        return attention_share(attention, mask)
+
     def read(
         self, query: Tensor, key: Tensor, scale: float, mask: Tensor | None
     ) -> None:
@@ -156,7 +172,7 @@ class ClassTokenAttention(AttentionShareReader):
         Attention on special tokens is left out.
         """
         rows = self.rows[:, :, self.prefix :]
-        return attention_share(rows, self.mask[:, None]).unbind(dim=1)
+        return self.partner_share(rows).unbind(dim=1)
 
     def saliency(self) -> Tensor:
         """Return the attention of the first special token (B, h, w), float32."""
@@ -197,7 +213,7 @@ class ReceivedAttention(AttentionShareReader):
 
     def output_shares(self) -> tuple[Tensor, ...]:
         """Return the share (B,) of all attention that the partner receives."""
-        return (attention_share(self.columns, self.mask),)
+        return (self.partner_share(self.columns),)
 
     def saliency(self) -> Tensor:
         """Return the mean over all queries of their attention (B, h, w), float32."""
@@ -267,8 +283,9 @@ def attention_reader(
     spec = backbone_spec(backbone)
     grid = token_grid(backbone, mix.images.shape[-2:])
     patch = spec.patch(backbone)
+    mask = crop_to_tokens(mix, grid, patch).token_mask(grid, patch)
     return readers[attention](
-        crop_to_tokens(mix, grid, patch).token_mask(grid, patch),
+        mask.expand(len(mix.images), -1),
         grid,
         spec.prefix(backbone),
         backbone.trace_context.attentions,
@@ -276,72 +293,21 @@ def attention_reader(
     )
 
 
-@dataclass
-class AttentionTrace:
-    """TransMix's labels of one forward pass (CVPR 2022, §3).
-
-    Attributes:
-        reader: The reader of the attention.
-        mix: The mixed batch.
-        ratio: Weight of the area.
-        outputs: Number of outputs of the network that are scored.
-    """
-
-    reader: AttentionShareReader
-    mix: Mix
-    ratio: float
-    outputs: int
-
-    def partner_shares(self) -> tuple[Tensor, ...]:
-        """Return the partner's share (B,) for each output, after the forward pass."""
-        area = self.mix.area()
-        shares = self.reader.output_shares()[: self.outputs]
-        return tuple(transmix_share(share, area, self.ratio) for share in shares)
-
-    def targets(self) -> tuple[Tensor, ...]:
-        """Return the labels (B, K) of each output: two of a distilled network."""
-        return tuple(self.mix.target(share) for share in self.partner_shares())
-
-    def target(self) -> Tensor:
-        """Return the labels (B, K); of a distilled network the mean of both."""
-        return torch.stack(self.targets()).mean(dim=0)
-
-
-@contextlib.contextmanager
-def trace_attention(
-    backbone: nn.Module, mix: Mix, ratio: float = 0.5
-) -> Iterator[AttentionTrace]:
-    """Read TransMix's labels (CVPR 2022) from the last attention of a forward pass.
-
-    ::
-
-        with mmtlalign.trace_attention(backbone, mix) as trace:
-            logits = backbone(mix.images)
-        target = trace.target()
-
-    Networks without class token use the attention that each token receives, an
-    extension of ours.
-
-    Args:
-        backbone: The network, as in :func:`mmtlalign.trace`.
-        mix: The mixed batch, whose ``images`` are passed to the backbone.
-        ratio: Weight of the area; that of the attention is ``1 - ratio``. Defaults to
-            0.5.
-
-    Yields:
-        AttentionTrace: Its methods are called after the forward pass.
+def check_layer(backbone: nn.Module, layer: int) -> None:
+    """Check that an attention of an attached backbone can be read.
 
     Raises:
-        UnsupportedError: The backbone cannot be traced.
-        InputError: The ratio is not in 0...1, or no share can be read from the output.
-        TraceError: There was not exactly one forward pass, or it had another batch.
+        InputError: It does not exist, or lies before the class token joins.
     """
-    if not 0 <= ratio <= 1:
-        raise InputError(f'ratio={ratio!r}: give a number from 0 to 1.')
-    backbone = bare_model(backbone)
-    with attached(backbone):
-        spec = backbone_spec(backbone)
-        attention = 'cls' if spec.output(backbone) == 'class' else 'received'
-        reader = attention_reader(backbone, mix, attention)
-        with mix.apply_in_backbone(backbone), trace_forward(backbone, reader):
-            yield AttentionTrace(reader, mix, ratio, spec.count_outputs(backbone))
+    name, context = type(backbone).__name__, backbone.trace_context
+    count = context.attentions
+    if not -count <= layer < count:
+        raise InputError(
+            f'layer={layer}: {name} has attentions 0 to {count - 1} (negative numbers '
+            'count from the end).'
+        )
+    if layer != -1 and context.late_tokens:
+        raise InputError(
+            f'layer={layer}: the class token of {name} is added after the first '
+            'layers, so only the last attention can be read; remove layer.'
+        )

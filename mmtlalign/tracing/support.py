@@ -158,10 +158,15 @@ def backbone_spec(backbone: nn.Module) -> BackboneSpec:
             f'{name} is not a backbone, but has one: attach and trace its {inside[0]}, '
             f'and call the whole {name} inside the trace.'
         )
+    if inside:
+        raise UnsupportedError(
+            f'{name} is not a backbone, but has {len(inside)}: {", ".join(inside)}. '
+            'Attach and trace one of them.'
+        )
     raise UnsupportedError(
-        f'{name} cannot be traced: nothing is registered about where its tokens start '
-        f'and what it outputs. Known backbones: {names_of(KNOWN.backbones)}. See '
-        'docs/add_a_backbone.md for how to register one.'
+        f'{type(backbone).__module__}.{name} cannot be traced: nothing is registered '
+        'about where its tokens start and what it outputs. Take a class of '
+        'mmtlalign.list_backbones(), or register yours: docs/add_a_backbone.md.'
     )
 
 
@@ -182,11 +187,6 @@ def check_last_output(outputs: Sequence[int], last: int) -> None:
             f'out_indices={tuple(outputs)}: labels are traced to the last layer or '
             f'stage, so the last output must be {last}; set out_indices=({last},).'
         )
-
-
-def names_of(classes: Iterable[type]) -> str:
-    """List the names of classes; equal names of several hosts appear once."""
-    return ', '.join(sorted({cls.__name__ for cls in classes}))
 
 
 def supported_backbones() -> dict[type, BackboneSpec]:

@@ -105,13 +105,27 @@ def trace_forward(backbone: nn.Module, reader: SomeReader) -> Iterator[SomeReade
         advice = 'run exactly one forward of the whole backbone while it is traced.'
         if reader.seen % context.attentions:
             advice += (
-                ' If you did: after its blocks were changed, call mmtlalign.detach and '
-                'attach again; else its library computes attention in a way that is '
-                'not supported: install the version that requirements/ pins.'
+                ' If you did: a block that runs twice or not at all cannot be traced; '
+                'after blocks were changed, call mmtlalign.detach and attach again; '
+                'another version of its library may compute attention in a way that '
+                'is not supported.'
             )
         raise TraceError(
             f'The trace saw {reader.seen} attentions of {name}, which has '
             f'{context.attentions}: {advice}'
+        )
+
+
+def check_traced(reader: Reader) -> None:
+    """Check that the forward pass of a trace has begun.
+
+    Raises:
+        TraceError: The reader has seen no attention.
+    """
+    if not reader.seen:
+        raise TraceError(
+            'The trace has seen no forward pass: run the network inside it, and read '
+            'shares and targets after that.'
         )
 
 
@@ -145,7 +159,11 @@ class MixTracer(Tracer):
         """Return the partner's share (B,) at each output of the network.
 
         Special tokens that are not scored, such as registers, are left out.
+
+        Raises:
+            TraceError: The forward pass has not run.
         """
+        check_traced(self)
         shares = self.output_shares(self._output())[: self._outputs()]
         return tuple(share.squeeze(-1) for share in shares)
 

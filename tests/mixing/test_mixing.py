@@ -1,5 +1,7 @@
 """Boxes, records and augments: properties that hold for every draw."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,15 @@ from hypothesis import strategies as st
 
 from mmtlalign.errors import InputError
 from mmtlalign.mixing.augments import Mixup
-from mmtlalign.mixing.cutmix import CutMix, box_area, clipped_box, minmax_box
+from mmtlalign.mixing.cutmix import (
+    CutMix,
+    ResizeMix,
+    box_area,
+    clipped_box,
+    minmax_box,
+)
 from mmtlalign.mixing.fmix import FMix
+from mmtlalign.mixing.guides import GuideOutput
 from mmtlalign.mixing.mix import Mix
 from mmtlalign.mixing.mixtoken import MixToken
 from mmtlalign.mixing.token_mix import GridMix, TokenCutMix, TokenMix
@@ -274,3 +283,20 @@ def test_records_of_another_form_are_refused(mask, labels, message):
 def test_class_numbers_are_no_labels():
     with pytest.raises(InputError, match='one_hot'):
         CutMix().mix(torch.zeros(2, 3, 4, 4), torch.tensor([[3], [5]]))
+
+
+def test_a_record_moves_as_a_whole():
+    images, labels = torch.rand(4, 3, 8, 8), torch.eye(4)
+    outputs = GuideOutput(torch.rand(4, 2, 2), torch.rand(4, 4))
+    mix = ResizeMix().mix(images, labels)
+    mix = dataclasses.replace(mix, guide_output=outputs)
+    moved = mix.to('meta')
+    for part in (moved.images, moved.labels, moved.partner, moved.mask, moved.source):
+        assert part.is_meta
+    assert moved.guide_output.scores.is_meta and moved.guide_output.pictures is None
+    same = mix.to('cpu')
+    assert same.images is mix.images and same != mix
+    assert repr(mix) == (
+        'Mix(images=(4, 3, 8, 8), labels=(4, 4), partner=(4,), mask=(1, 1, 8, 8), '
+        'source=(4, 4), cpu)'
+    )

@@ -152,6 +152,18 @@ def test_a_map_of_nothing_and_a_share_of_nothing_still_cut():
 
 
 @pytest.mark.parametrize(
+    'output, missing',
+    [
+        (GuideOutput(torch.ones(2, 4, 4)), 'no pictures: for PuzzleMix'),
+        (torch.ones(2, 4, 4), 'no pictures and no saliency: for PuzzleMix'),
+    ],
+)
+def test_a_guide_that_gives_too_little(output, missing):
+    with pytest.raises(InputError, match=missing):
+        PuzzleMix().mix(torch.rand(2, 3, 8, 8), torch.eye(2), guide=lambda *_: output)
+
+
+@pytest.mark.parametrize(
     'options, message',
     [
         (dict(blocks=(1,)), r'blocks=\(1,\)'),

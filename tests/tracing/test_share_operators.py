@@ -1,10 +1,12 @@
 """Shares in compiled graphs, under checkpointing and in deterministic mode."""
 
 import pytest
+import timm_parts
 import torch
 from contract_steps import attached, mixed, random_loss
 from dense_tracer import target
 
+import mmtlalign
 from mmtlalign.compat.torch_2_1 import ONE_GRAPH
 from mmtlalign.tracing.kernels import dispatch
 from mmtlalign.tracing.trace import MixTracer, trace_forward
@@ -130,6 +132,21 @@ def test_checkpointing_leaves_share_and_gradients(half):
             for layer in backbone.layers:
                 layer.forward = checkpoint(layer.forward)
         found.append(traced(row, backbone, backbone, half))
+    for kept, recomputed in zip(*found, strict=True):
+        torch.testing.assert_close(recomputed, kept, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', ['mean', 'pvt'])
+def test_checkpointing_leaves_received_attention(name):
+    found, mix = [], timm_parts.mixed()
+    for checkpointed in (False, True):
+        network = timm_parts.bare(timm_parts.SMALL[name])
+        network.set_grad_checkpointing(checkpointed)
+        with mmtlalign.trace_attention(network, mix) as trace:
+            out = network(mix.images)
+        random_loss(out).backward()
+        grads = [p.grad for p in network.parameters() if p.grad is not None]
+        found.append([trace.target(), out, *grads])
     for kept, recomputed in zip(*found, strict=True):
         torch.testing.assert_close(recomputed, kept, rtol=0, atol=0)
 

@@ -12,7 +12,6 @@ from torch import nn
 import mmtlalign
 from mmtlalign.errors import InputError, TraceError, UnsupportedError
 from mmtlalign.tracing.attention_readers import attention_reader
-from mmtlalign.tracing.support import KNOWN, names_of
 from mmtlalign.tracing.trace import trace_forward
 
 
@@ -125,6 +124,45 @@ def test_labels_of_transmix(row):
         mmtlalign.trace_attention(ours, mix, ratio=2).__enter__()
 
 
+def test_labels_of_transmix_by_another_layer():
+    ours, mix = attached('timm ViT'), mixed('timm ViT')
+    ours.eval()
+    found = []
+    for layer in (0, -1):
+        with torch.no_grad(), mmtlalign.trace_attention(ours, mix, layer=layer) as own:
+            ours(mix.images)
+        reader = attention_reader(ours, mix, layer=layer)
+        with torch.no_grad(), trace_forward(ours, reader):
+            ours(mix.images)
+        (share,) = reader.output_shares()
+        torch.testing.assert_close(own.partner_shares()[0], (mix.area() + share) / 2)
+        found.append(share)
+    assert (found[0] - found[1]).abs().max() > 1e-4
+    with pytest.raises(InputError, match='layer=9: TIMMBackbone has attentions'):
+        mmtlalign.trace_attention(ours, mix, layer=9).__enter__()
+
+
+@pytest.mark.parametrize('row', ['timm ViT', 'Swin', 'PVT'])
+@pytest.mark.parametrize('images', [1, 2])
+def test_transmix_refuses_a_forward_of_another_batch(row, images):
+    ours, mix = attached(row), mixed(row)
+    with torch.no_grad(), mmtlalign.trace_attention(ours, mix) as trace:
+        ours(mix.images[:images])
+    with pytest.raises(TraceError, match=f'{images} images .* started for 3 with'):
+        trace.target()
+
+
+@pytest.mark.parametrize('kind', [mmtlalign.trace, mmtlalign.trace_attention])
+def test_no_target_before_the_forward(kind):
+    ours, mix = attached('ViT'), mixed('ViT')
+    with kind(ours, mix) as trace:
+        for read in (trace.target, trace.partner_shares):
+            with pytest.raises(TraceError, match='has seen no forward pass'):
+                read()
+        ours(mix.images)
+    assert trace.target().shape == mix.labels.shape
+
+
 @pytest.mark.parametrize('row', ['ViT', 'Swin', 'PVT'])
 @pytest.mark.parametrize('images', [1, 2])
 def test_a_forward_of_another_batch_is_refused(row, images):
@@ -201,9 +239,3 @@ def test_a_record_whose_parts_do_not_fit_is_refused():
     ):
         with pytest.raises(InputError, match=message):
             mmtlalign.Mix(*parts)
-
-
-def test_names_that_several_hosts_have_are_listed_once():
-    stock('Swin')
-    names = names_of([*KNOWN.attentions, type('WindowMSA', (), {})]).split(', ')
-    assert len(names) == len(set(names)) and 'WindowMSA' in names

@@ -121,7 +121,7 @@ _NAMES = {
     'timm.layers': {
         'AttentionPoolLatent': (
             'it pools the tokens by an attention of its own; choose '
-            "global_pool='token' or 'avg'."
+            "global_pool='avg', or 'token' if it has a class token."
         ),
         'DiffAttention': _DIFFERENCE,
         'PatchDropout': _DROPS,

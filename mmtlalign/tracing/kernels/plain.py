@@ -100,7 +100,12 @@ def received(
     rows = rows.expand(len(query), -1)
     call = (_widen(query.detach(), width), _widen(key.detach(), width))
     wide = _plain_mask(mask)
-    with torch.autocast(query.device.type, enabled=False), torch.enable_grad():
+    with (
+        torch.autocast(query.device.type, enabled=False),
+        torch.enable_grad(),
+        # Gradient checkpointing of a layer around it must not count these tensors.
+        torch.autograd.graph.saved_tensors_hooks(_same, _same),
+    ):
         value = torch.zeros_like(call[1]).requires_grad_()
         if is_unfused(*call, value, wide, scale) or not has_autograd():
             sums = torch.zeros((), dtype=torch.float64, device=query.device)
@@ -153,3 +158,7 @@ def _maps(
         part = slice(start, start + MOST_ROWS)
         masked = None if mask is None else mask[:, :, part]
         yield part, attention_by_formula(query[:, :, part], key, scale, masked)
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
