@@ -6,6 +6,7 @@ import re
 import types
 
 import pytest
+import timm
 import torch
 import yaml
 from mmengine.config import Config
@@ -245,7 +246,8 @@ def test_quick_start_loads_a_model(monkeypatch):
 
 
 def test_plain_pytorch_page_trains_a_step():
-    example, picture_of_shares, transmix = code_blocks(DOCS / 'plain_pytorch.md')
+    blocks = code_blocks(DOCS / 'plain_pytorch.md')
+    example, picture_of_shares, transmix, instead_of_mixup = blocks
     names = {}
     exec(example, names)
     assert names['target'].shape == (4, 10)
@@ -256,6 +258,10 @@ def test_plain_pytorch_page_trains_a_step():
     assert 0 <= names['picture'].min() and names['picture'].max() <= 1
     exec(transmix, names)
     torch.testing.assert_close(names['target'].sum(dim=1), torch.ones(4))
+    timms = timm.data.Mixup(1.0, 0.0, prob=0.0, label_smoothing=0.1, num_classes=10)
+    _, labels = timms(names['images'], torch.tensor([0, 3, 3, 7]))
+    exec(instead_of_mixup, names)
+    torch.testing.assert_close(names['mix'].labels, labels)
 
 
 BACKBONE_BLOCKS = code_blocks(DOCS / 'add_a_backbone.md')
