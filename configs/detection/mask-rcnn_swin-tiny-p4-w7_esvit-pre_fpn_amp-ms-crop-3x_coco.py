@@ -6,7 +6,7 @@
 #   ... --cfg-options custom_hooks.0.weights=student    the student instead of the teacher
 #   ... --cfg-options optim_wrapper.type=OptimWrapper    without a GPU
 # The matched control, with the view loss alone, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_mask-rcnn_swin-tiny-p4-w7_esvit-pre_fpn_amp-ms-crop-3x_coco \
 #       --cfg-options pretrained=work_dirs/dino_swin-tiny-p4-w7_16xb32-coslr-300e_in1k/epoch_300.pth
 # Expected: official numbers for the same recipe from supervised ImageNet-1k weights:
 # box AP 46.0, mask AP 41.6 (mmdet 3.3.0: the same). According to a summary of EsViT's

@@ -30,4 +30,6 @@ train_dataloader = dict(
     batch_size=64, sampler=dict(type='RepeatAugSampler', shuffle=True)
 )
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=4e-3)  # from 1e-6
 auto_scale_lr = dict(base_batch_size=128)

@@ -18,4 +18,6 @@ model = dict(
     backbone=dict(arch='small-cifar', patch_size=2), head=dict(in_channels=384)
 )
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=2e-3)  # from 1e-6
 auto_scale_lr = dict(base_batch_size=256)

@@ -16,4 +16,6 @@ _base_ = [
 
 model = dict(backbone=dict(arch='small-cifar'), head=dict(in_channels=384))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=2e-3)  # from 1e-6
 auto_scale_lr = dict(base_batch_size=256)

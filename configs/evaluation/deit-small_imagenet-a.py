@@ -4,7 +4,7 @@
 # Measured: not yet.
 # Cost: inference on 7,500 images.
 # Source: Natural Adversarial Examples, CVPR 2021, and its code.
-# Ours: the crop of 224 from 256 pixels, as in the tests of the other recipes; timm's
+# Ours: the crop of 224 from 256 pixels, as in the tests of DeiT's recipes; timm's
 # numbers are with 248.
 _base_ = [
     '../_base_/models/deit_small.py',

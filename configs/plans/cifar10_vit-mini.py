@@ -7,7 +7,8 @@
 #   ... --table                      the table of the finished units
 #
 # DIR holds cifar10/{train,test}/<class>/*.jpg (all 60,000 images), coco200seg/ (for the
-# statistic of empty boxes) and imagenette224/{train,val} (the tasks). Cost: a unit is
+# statistic of empty boxes) and imagenette224/{train,val} (the tasks; 200 and 50 images
+# of each class): docs/data.md has the commands that make it. Cost: a unit is
 # about 60 minutes of one CPU core in bfloat16, SMMix 70 (calculated from 220 and 179
 # images a second), at the lowest priority; all 50,000 images for 40 epochs would take
 # 150 minutes. All values are ours; see docs/results.md.
@@ -100,7 +101,7 @@ tasks = dict(
         config='configs/small/vit-mini-p4_imagenette-32px.py',
         options={
             'data_root': '{data}/imagenette224',
-            # every tenth image, 20 of each class
+            # every tenth image, 20 of each class of 200
             'train_dataloader.dataset.indices': [*range(0, 2000, 10)],
         },
     ),
@@ -115,6 +116,16 @@ start_options = {
     'default_hooks.checkpoint.max_keep_ckpts': -1,
 }
 data = 'data/real'
+# With the whole of Imagenette the tasks would be others.
+before = [
+    [
+        'tools/dataset_converters/check_data.py',
+        'classes',
+        '{data}/imagenette224',
+        *('--splits', split, '--images-per-class', number),
+    ]
+    for split, number in (('train', '200'), ('val', '50'))
+]
 arguments = ['--amp']
 headlines = {
     'top-1 %': 'top-1 %',

@@ -6,7 +6,8 @@
 # Source: official script (whai362/PVT, classification). It is DeiT's, except for drop
 # path and gradient clipping of the larger sizes, and for position embeddings, which
 # have weight decay.
-# Ours: see schedules/deit_300e.py. The official precision is fp16, hence --amp.
+# Ours: see schedules/deit_300e.py; --amp is bfloat16 on recent GPUs. The official fp16:
+# --cfg-options optim_wrapper.type=AmpOptimWrapper.
 _base_ = [
     '../_base_/models/pvt_tiny.py',
     '../_base_/datasets/imagenet_224.py',

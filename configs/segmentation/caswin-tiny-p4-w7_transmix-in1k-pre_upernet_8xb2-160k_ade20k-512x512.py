@@ -3,7 +3,7 @@
 #   bash tools/dist_train.sh configs/segmentation/caswin-tiny-p4-w7_transmix-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py 8
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_caswin-tiny-p4-w7_transmix-in1k-pre_upernet_8xb2-160k_ade20k-512x512 \
 #       --cfg-options pretrained=work_dirs/cutmix_caswin-tiny-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
 # Expected: no published number.
 # Measured: not yet.

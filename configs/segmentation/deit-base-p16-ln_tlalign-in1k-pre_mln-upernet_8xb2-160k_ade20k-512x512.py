@@ -3,7 +3,7 @@
 #   bash tools/dist_train.sh configs/segmentation/deit-base-p16-ln_tlalign-in1k-pre_mln-upernet_8xb2-160k_ade20k-512x512.py 8
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_deit-base-p16-ln_tlalign-in1k-pre_mln-upernet_8xb2-160k_ade20k-512x512 \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-base-p16_8xb128-coslr-300e_in1k/epoch_300.pth
 # Expected: mmseg 1.2.2's own form of this model from supervised ImageNet-1k weights,
 # mIoU single-scale / multi-scale + flip: 45.37 / 47.23.

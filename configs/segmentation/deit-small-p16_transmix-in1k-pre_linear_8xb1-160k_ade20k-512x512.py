@@ -3,7 +3,7 @@
 #   bash tools/dist_train.sh configs/segmentation/deit-small-p16_transmix-in1k-pre_linear_8xb1-160k_ade20k-512x512.py 8
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_deit-small-p16_transmix-in1k-pre_linear_8xb1-160k_ade20k-512x512 \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb32-coslr-310e_in1k/epoch_310.pth
 # Expected: mIoU single-scale / multi-scale + flip: 47.1 / 48.1 for DeiT-B in the
 # Segmenter authors' tables; 45.75 / 46.82 for ViT-S from ImageNet-21k weights in mmseg

@@ -3,7 +3,7 @@
 #   bash tools/dist_train.sh configs/segmentation/deit-small-p16_transmix-in1k-pre_segmenter-mask_8xb2-80k_pascal-context59-480x480.py 8
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_deit-small-p16_transmix-in1k-pre_segmenter-mask_8xb2-80k_pascal-context59-480x480 \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-small-p16_8xb32-coslr-310e_in1k/epoch_310.pth
 # Expected: no published number for DeiT-S is known to us. TransMix reports +0.9 over
 # its DeiT-S baseline (we do not know on which data set).

@@ -3,7 +3,7 @@
 #   bash tools/dist_train.sh configs/segmentation/lvvit-medium-p16_token-label-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py 8 --amp
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_lvvit-medium-p16_token-label-in1k-pre_upernet_8xb2-160k_ade20k-512x512 \
 #       --cfg-options pretrained=work_dirs/mixtoken_lvvit-medium-p16_8xb128-coslr-310e_in1k/epoch_310.pth
 # The official backbone: dropout in the feed-forward, no stochastic depth:
 #   ... --cfg-options model.backbone.drop_path_rate=0.0 model.backbone.mlp_drop_rate=0.2

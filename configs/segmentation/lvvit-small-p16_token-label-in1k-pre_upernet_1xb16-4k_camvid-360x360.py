@@ -3,7 +3,7 @@
 #   python tools/train.py configs/segmentation/lvvit-small-p16_token-label-in1k-pre_upernet_1xb16-4k_camvid-360x360.py
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_lvvit-small-p16_token-label-in1k-pre_upernet_1xb16-4k_camvid-360x360 \
 #       --cfg-options pretrained=work_dirs/mixtoken_lvvit-small-p16_8xb128-coslr-310e_in1k/epoch_310.pth
 # Expected: no published number.
 # Measured: not yet.

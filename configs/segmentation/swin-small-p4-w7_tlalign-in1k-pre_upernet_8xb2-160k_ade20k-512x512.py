@@ -3,7 +3,7 @@
 #   bash tools/dist_train.sh configs/segmentation/swin-small-p4-w7_tlalign-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py 8
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_swin-small-p4-w7_tlalign-in1k-pre_upernet_8xb2-160k_ade20k-512x512 \
 #       --cfg-options pretrained=work_dirs/cutmix_swin-small-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
 # Expected: the same recipe from supervised ImageNet-1k weights, mIoU single-scale /
 # multi-scale + flip: official 47.64 / 49.47, mmseg 1.2.2 47.72 / 49.24.

@@ -4,7 +4,7 @@
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... --cfg-options custom_hooks.0.weights=student    the student instead of the teacher
 # The matched control, with the view loss alone, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_swin-tiny-p4-w7_esvit-in1k-pre_upernet_8xb2-160k_ade20k-512x512 \
 #       --cfg-options pretrained=work_dirs/dino_swin-tiny-p4-w7_16xb32-coslr-300e_in1k/epoch_300.pth
 # Expected: the same recipe from supervised ImageNet-1k weights, mIoU single-scale /
 # multi-scale + flip: official 44.51 / 45.81, mmseg 1.2.2 44.41 / 45.79. No published

@@ -3,7 +3,7 @@
 #   python tools/train.py configs/segmentation/swin-tiny-p4-w7_tlalign-in1k-pre_upernet_1xb16-4k_camvid-360x360.py
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_swin-tiny-p4-w7_tlalign-in1k-pre_upernet_1xb16-4k_camvid-360x360 \
 #       --cfg-options pretrained=work_dirs/cutmix_swin-tiny-p4-w7_16xb64-coslr-300e_in1k/epoch_300.pth
 # Expected: no published number.
 # Measured: not yet.

@@ -3,7 +3,8 @@
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
 #   python tools/train.py configs/small/vit-mini-p4_imagenette-32px.py --cfg-options pretrained=FILE.pth
 # Expected: no published number.
-# Measured: not yet.
+# Measured: top-1 51.7 ± 2.6 from the weights of the CutMix control on CIFAR-10, 36.7 ±
+# 2.7 from random weights, seeds 0 to 4 (docs/results.md).
 # Cost: see the plan in the first command.
 # Source: the base configs.
 # Ours: every value of the recipe. How the budget was chosen: docs/results.md, CIFAR-10.

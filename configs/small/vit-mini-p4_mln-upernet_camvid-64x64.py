@@ -1,10 +1,10 @@
 # CamVid segmentation on the ViT of the CIFAR-10 comparison: a narrow UperNet with
 # MultiLevelNeck.
-#   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
-#   python tools/train.py configs/small/vit-mini-p4_mln-upernet_camvid-64x64.py --cfg-options pretrained=FILE.pth
+#   python tools/train.py configs/small/vit-mini-p4_mln-upernet_camvid-64x64.py --amp --cfg-options pretrained=FILE.pth
 # Expected: no published number.
-# Measured: not yet.
-# Cost: see the plan in the first command.
+# Measured: mIoU 18.0 from the weights of the CutMix control on CIFAR-10, 17.6 from
+# random weights, seed 0 (docs/results.md).
+# Cost: not measured alone; 200 steps on one CPU core.
 # Source: the model is that of the ADE20K recipes.
 # Ours: every value of the recipe. How the budget was chosen: docs/results.md, CIFAR-10.
 _base_ = [

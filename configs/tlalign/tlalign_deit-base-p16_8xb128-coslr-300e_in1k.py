@@ -4,7 +4,8 @@
 # Measured: not yet.
 # Cost: not measured by us.
 # Source: official TL-Align script (one set for all sizes) and ICCV 2023, §4.1.
-# Ours: see schedules/deit_300e.py. The official precision is fp16, hence --amp.
+# Ours: see schedules/deit_300e.py; --amp is bfloat16 on recent GPUs. The official fp16:
+# --cfg-options optim_wrapper.type=AmpOptimWrapper.
 _base_ = [
     '../_base_/models/deit_small.py',
     '../_base_/datasets/imagenet_224.py',

@@ -1,7 +1,7 @@
 # Swin-B with TL-Align on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/tlalign/tlalign_swin-base-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp \
 #       --cfg-options train_dataloader.batch_size=128
-#     (as many images as on the paper's 16 GPUs of 64)
+#     (mmpretrain's 16 GPUs of 64; a batch of 1024 as in Swin's paper)
 # Expected: top-1 83.7 (plain Swin 83.5), from the official README.
 # Measured: not yet.
 # Cost: not measured by us.

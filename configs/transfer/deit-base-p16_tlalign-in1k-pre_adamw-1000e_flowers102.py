@@ -5,7 +5,7 @@
 #     (8 GPUs of 96 images; with another batch add --auto-scale-lr)
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 # The matched control, which differs only in these weights:
-#   ... --work-dir work_dirs/control \
+#   ... --work-dir work_dirs/control_deit-base-p16_tlalign-in1k-pre_adamw-1000e_flowers102 \
 #       --cfg-options pretrained=work_dirs/cutmix_deit-base-p16_8xb128-coslr-300e_in1k/epoch_300.pth
 # Expected: no published number that we could confirm.
 # Measured: not yet.

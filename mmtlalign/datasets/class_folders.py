@@ -14,6 +14,7 @@ from mmtlalign.datasets.imagenet_classes import describe_folders, wordnet_ids
 from mmtlalign.errors import InputError, some_of
 
 PICTURES = ('.jpg', '.jpeg', '.png')
+PREPARE = 'make it with tools/dataset_converters/prepare_data.py'
 
 
 class ClassFolders(BaseDataset):
@@ -30,6 +31,7 @@ class ClassFolders(BaseDataset):
         images: Published number of images, which is compared; 0 for no comparison.
         others_fine: Whether folders of other classes are ignored; else an error.
         parts_fine: Whether the error of missing classes offers ``allow_missing``.
+        source: Where the error of a missing folder says to get it.
     """
 
     METAINFO = dict(classes=IMAGENET_CATEGORIES)
@@ -38,6 +40,7 @@ class ClassFolders(BaseDataset):
     images = 0
     others_fine = False
     parts_fine = True
+    source = PREPARE
 
     def __init__(self, data_root: str, allow_missing: bool = False, **kwargs: Any):
         self.allow_missing = allow_missing
@@ -75,7 +78,7 @@ class ClassFolders(BaseDataset):
         """Return (name, label) of the pictures below a folder, by label and name."""
         own = self.labels()
         found: dict[str, list[str]] = {}
-        for name in list_pictures(folder, self.title):
+        for name in list_pictures(folder, self.title, self.source):
             found.setdefault(name.partition('/')[0], []).append(name)
         missing = [] if self.allow_missing else [n for n in own if n not in found]
         other = [] if self.others_fine else sorted(found.keys() - own.keys())
@@ -114,7 +117,7 @@ class ClassFolders(BaseDataset):
         return text + 'correct data_root'
 
 
-def list_pictures(folder: str, title: str) -> list[str]:
+def list_pictures(folder: str, title: str, source: str = PREPARE) -> list[str]:
     """Return the pictures below a folder, relative to it.
 
     Raises:
@@ -129,7 +132,6 @@ def list_pictures(folder: str, title: str) -> list[str]:
         what = 'holds no image' if isdir(folder) else 'does not exist'
         raise InputError(
             f"'{folder}', the folder of {title}, {what}; correct data_root "
-            '(--cfg-options data_root=DIR), or make it with '
-            'tools/dataset_converters/prepare_data.py'
+            f'(--cfg-options data_root=DIR), or {source}'
         )
     return found

@@ -262,10 +262,28 @@ def test_pretrained_is_what_a_recipe_writes(name):
     (recipe,) = [n for n in RECIPES if Path(n).stem == run]
     written = load(recipe)
     epochs = written.train_cfg.max_epochs
+    # A published number may be of an earlier epoch, whose checkpoint is kept.
+    if of := re.search(r'Expected: .*\(at epoch (\d+)\)', CONFIGS[name].read_text()):
+        epochs = int(of[1])
+        kept = written.default_hooks.checkpoint
+        assert kept.max_keep_ckpts == -1 and not epochs % kept.interval
     assert (work_dir, file) == ('work_dirs', f'epoch_{epochs}.pth')
     if name in CLASSIFICATION:  # for dense tasks see test_downstream.py
         given, own = (dict(c.model.backbone, drop_path_rate=0) for c in (written, cfg))
         assert given == own
+
+
+def test_controls_of_the_headers_have_their_own_folders():
+    text = '\n'.join(path.read_text() for path in CONFIGS.values())
+    found = re.findall(r'--work-dir (work_dirs/control\S*)', text)
+    assert len(found) == len(set(found)) > 70
+
+
+@pytest.mark.parametrize('name', [n for n in CONFIGS if n.startswith('dhvt/')])
+def test_warm_up_of_dhvt_starts_at_the_official_rate(name):
+    cfg = parsed(name)
+    start = cfg.param_scheduler[0].start_factor * cfg.optim_wrapper.optimizer.lr
+    assert start == pytest.approx(1e-6)
 
 
 PIPELINES = {

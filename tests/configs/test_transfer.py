@@ -155,7 +155,12 @@ def test_the_recipes_are_those_of_the_sources():
         warm_up, cosine = cfg.param_scheduler
         start = warm_up.start_factor * cfg.optim_wrapper.optimizer.lr
         assert start == pytest.approx(1e-6) and warm_up.end == cosine.begin == 5
-        assert cosine.eta_min < cfg.optim_wrapper.optimizer.lr
+        if cfg is sgd:
+            assert cosine.eta_min < cfg.optim_wrapper.optimizer.lr
+            continue
+        # Whatever --auto-scale-lr makes of the rate, the cosine decreases.
+        lowest = cosine.eta_min_ratio * cfg.optim_wrapper.optimizer.lr
+        assert lowest == pytest.approx(1e-6) and cosine.eta_min_ratio < 1
         assert cfg.train_cfg.max_epochs == 1000
         # 8 GPUs.
         assert 8 * cfg.train_dataloader.batch_size == 768

@@ -52,6 +52,17 @@ def test_masks(tmp_path, capsys):
     assert status == 1 and 'id 1' in said and 'not 0 and 255' in said
 
 
+def test_the_part_of_a_comparison(tmp_path, capsys):
+    root = write_images(tmp_path / 'data')
+    count = len(list((root / 'train/class0').iterdir()))
+    asked = ('classes', root, '--splits', 'train', '--images-per-class')
+    assert check(capsys, *asked, count)[0] == 0
+    status, said = check(capsys, *asked, count + 1)
+    assert status == 1
+    assert f'without exactly {count + 1} images 0 WRONG' in said
+    assert f'class0 {count}; class1 {count}' in said
+
+
 def test_images_that_training_does_not_read(tmp_path, capsys):
     root = write_images(tmp_path / 'data')
     folder = root / 'train/class0'

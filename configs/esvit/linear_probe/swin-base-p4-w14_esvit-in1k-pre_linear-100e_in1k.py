@@ -17,7 +17,7 @@
 _base_ = ['../../_base_/models/esvit_swin_tiny_w14.py', './_base_/in1k_100e.py']
 
 pretrained = (
-    'work_dirs/esvit_swin-base-p4-w14_dino-pre_64xb8-coslr-300e_in1k/epoch_300.pth'
+    'work_dirs/esvit_swin-base-p4-w14_dino-pre_64xb8-coslr-300e_in1k/epoch_240.pth'
 )
 model = dict(
     _delete_=True,

@@ -1,9 +1,10 @@
 # CIFAR-10 at its own 32 pixels: network, schedule and augmentation of the small runs.
-# Layout: train/<class>/*.jpg and test/<class>/*.jpg, all 60,000 images.
+# Layout: train/<class>/*.jpg and test/<class>/*.jpg, all 60,000 images
+# (docs/data.md has the source; prepare_data.py makes another form of this data).
 # All values are ours; how they were chosen: docs/results.md, CIFAR-10.
 _base_ = '../../_base_/runtime_cls.py'
 
-data_root = 'data/cifar10'
+data_root = 'data/cifar10_images'
 data_preprocessor = dict(
     num_classes=10,
     # mean and standard deviation of the training set, RGB

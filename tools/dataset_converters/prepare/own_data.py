@@ -34,7 +34,10 @@ IGNORED = 255
 
 
 def check_classes(
-    report: CheckReport, splits: list[str], extensions: list[str]
+    report: CheckReport,
+    splits: list[str],
+    extensions: list[str],
+    images: int | None = None,
 ) -> None:
     """Check that every split has the same classes, each with pictures that decode.
 
@@ -42,6 +45,7 @@ def check_classes(
         report: Gets the rows.
         splits: Folders of class folders.
         extensions: Suffixes of the pictures that the data set reads.
+        images: Pictures that each class must have; None for at least one.
     """
     endings = tuple(extension.lower() for extension in extensions)
     first: list[str] = []
@@ -80,6 +84,13 @@ def check_classes(
         )
         empty = [name for name in names if not counts[name]]
         report.faults(f'{split}: classes without an image', empty, len(names))
+        if images:
+            report.faults(
+                f'{split}: classes without exactly {images} images',
+                [f'{n} {counts[n]}' for n in names if counts[n] != images],
+                len(names),
+                'use the part of the data that the comparison was made with',
+            )
         stray = [name for name in found if '/' not in name]
         report.faults(
             f'{split}: images in no class',
