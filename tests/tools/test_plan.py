@@ -301,6 +301,19 @@ def test_several_processes_are_launched_by_torchrun(tmp_path):
     assert '--amp' in rest and Path(config).stem.startswith('tlalign_swin-mini')
 
 
+def test_a_pretraining_may_keep_its_checkpoints_elsewhere(tmp_path):
+    runner = PlanRunner(small_plan(seeds=(0,)), tmp_path)
+    job = runner.jobs['pretrain-control-seed0']
+    file = tmp_path / 'elsewhere/iter_24.pth'
+    for folder in (job.folder, file.parent):
+        folder.mkdir()
+    file.touch()
+    (job.folder / 'last_checkpoint').write_text(str(file))
+    job.state['done'] = True
+    assert runner.is_done(job)
+    assert file in runner.command_of(runner.jobs['export-control-seed0'])
+
+
 # ---------------------------------------------- running, with tools that only pretend
 
 PRETEND = r"""

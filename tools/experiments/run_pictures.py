@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.compat.run_checkpoints import last_checkpoint
 from mmtlalign.engine.console import import_host
 from mmtlalign.evaluation.pictures import is_bgr
 from mmtlalign.mixing.token_mix import TokenCutMix
@@ -22,7 +23,6 @@ from tools.analysis_tools.dense_figures import (
     draw_segmentation,
 )
 from tools.analysis_tools.share_figure import ShareRow, draw_shares
-from tools.experiments.jobs import last_checkpoint
 
 COLUMNS = 6
 

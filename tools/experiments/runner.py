@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
+from mmtlalign.compat.run_checkpoints import last_checkpoint
 from tools.experiments.forks import start_server
-from tools.experiments.jobs import Job, checkpoint_at, last_checkpoint, resume_point
+from tools.experiments.jobs import Job, checkpoint_at, resume_point
 from tools.experiments.measured import RESULTS, headlines, measured_by
 from tools.experiments.plan import Plan
 from tools.experiments.plan_jobs import EXPORT, PRETRAIN, PlanJobs
