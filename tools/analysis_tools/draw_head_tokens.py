@@ -128,7 +128,7 @@ def draw(args: argparse.Namespace) -> None:
     )
     from tools.analysis_tools.networks import read_images, read_network
 
-    model, description, size = read_network(args, args.checkpoint)
+    model, description, size = read_network(args, args.checkpoint, args.seed)
     files, batches = read_images(args.images, size, model.data_preprocessor, args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
     name = args.out / Path(files[0]).stem
