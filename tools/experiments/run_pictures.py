@@ -15,6 +15,7 @@ from mmtlalign.compat.run_checkpoints import POINTER, last_checkpoint
 from mmtlalign.engine.console import import_host
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.pictures import is_bgr
+from mmtlalign.evaluation.readers import output_of
 from mmtlalign.mixing.token_mix import TokenCutMix
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace
@@ -104,9 +105,6 @@ def draw_run_shares(
             break
     with torch.no_grad(), trace(model.backbone, mix) as traced:
         model.backbone(mix.images)
-    # A head that reads tokens itself says which it scores.
-    kind = getattr(model.head, 'output', None)
-    kind = kind or backbone_spec(model.backbone).output(model.backbone)
     names, block, stage = [], 0, 0
     for number, grid in enumerate(traced.grids):
         new = number == 0 or grid != traced.grids[number - 1]
@@ -124,7 +122,7 @@ def draw_run_shares(
             )
         ]
         area = float(mix.area()[0 if len(mix.mask) == 1 else index])
-        arrived = float(traced.output_shares(kind)[0][index])
+        arrived = float(traced.output_shares(output_of(model))[0][index])
         rows.append(
             ShareRow(pictures[index], pictures[partner], mixed, area, maps, arrived)
         )
