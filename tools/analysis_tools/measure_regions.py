@@ -10,7 +10,6 @@ pairs of regions of each image are judged.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -27,6 +26,7 @@ from tools.analysis_tools.options import (
     check_random,
     positive,
 )
+from tools.output import write_json
 
 # Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def main() -> None:
         f'last attention {text["entropy"]} of at most {found["most_bits"]:.2f} bits'
     )
     if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=1), encoding='utf-8')
+        write_json(args.json, found)
 
 
 if __name__ == '__main__':

@@ -19,6 +19,8 @@ from typing import Any
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tools.output import insert_between, write_json
+
 # Imports of PyTorch come after the command line is read.
 
 BEGIN = '<!-- made by: python tools/benchmarks/benchmark_mixers.py --write {} -->'
@@ -132,20 +134,6 @@ def caption(name: str, found: dict, options: argparse.Namespace, where: dict) ->
     )
 
 
-def insert(page: str, text: str, path: str) -> str:
-    """Return a page with the measurement between its markers.
-
-    Raises:
-        SystemExit: The page has no such markers.
-    """
-    begin = BEGIN.format(path)
-    head, mark, rest = page.partition(begin)
-    _, end, tail = rest.partition(END)
-    if not mark or not end:
-        sys.exit(f'The page lacks the lines "{begin}" and "{END}": add them first.')
-    return f'{head}{begin}\n\n{text}\n\n{END}{tail}'
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and write the tables."""
     options = parse_args(arguments)
@@ -153,14 +141,14 @@ def main(arguments: list[str] | None = None) -> None:
     page = None
     if options.write:
         page = Path(options.write).read_text(encoding='utf-8')
-        insert(page, '', options.write)  # fails now rather than after hours
+        begin = BEGIN.format(options.write)
+        insert_between(page, '', begin, END)  # fails now rather than after hours
     import torch
 
     from tools.benchmarks import timing
     from tools.benchmarks.step.mixers import measure, variants_of
     from tools.benchmarks.step.models import MODELS, Case
     from tools.machine import describe_machine, versions
-    from tools.output import write_json
 
     timing.silence_hosts()
     where = describe_machine()
@@ -189,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
             kept = dict(options=vars(options), machine=where, versions=versions())
             write_json(options.json, dict(**kept, networks=samples))
     if page is not None:
-        text = insert(page, '\n\n'.join(parts), options.write)
+        text = insert_between(page, '\n\n'.join(parts), begin, END)
         Path(options.write).write_text(text, encoding='utf-8')
 
 

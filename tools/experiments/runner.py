@@ -134,7 +134,7 @@ class PlanRunner:
 
     def is_suite(self, job: Job) -> bool:
         """Return whether a job evaluates a classifier."""
-        return job.task in self.plan.tasks and bool(self.plan.tasks[job.task].suite)
+        return self.plan.kind_of(job.task) == 'evaluation'
 
     def measured(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job, by column."""
