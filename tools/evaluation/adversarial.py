@@ -17,7 +17,7 @@ from mmtlalign.evaluation.pictures import Batch, make_loader
 from mmtlalign.evaluation.pixel_model import PixelModel
 from tools.evaluation.context import Context
 from tools.evaluation.items import ConditionItem, MeasuredItem
-from tools.evaluation.rows import Results, Row, accuracy_rows
+from tools.evaluation.rows import ResultsByCondition, Row, accuracy_rows
 
 SUITE = 'robustness'
 STEPS = 10
@@ -69,7 +69,7 @@ class Attack(ConditionItem):
         steps += sum(max(1, attacks.PROTOCOLS[p].steps) for p in self.protocols)
         return self.images(context) * steps * STEP_FORWARDS * forward
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return the curve over sizes, the published protocols, and warnings."""
         step = 'epsilon / 4' if self.steps else 'epsilon'
         protocol = dict(
@@ -100,7 +100,7 @@ class Attack(ConditionItem):
     def _title(self, size: float) -> str:
         return f'{self.name} {size}/255'
 
-    def _warnings(self, context: Context, results: Results) -> list[str]:
+    def _warnings(self, context: Context, results: ResultsByCondition) -> list[str]:
         notes = []
         batch = context.first_batch(min(64, self.images(context)))
         for name, network in context.networks.items():
@@ -189,7 +189,7 @@ class AutoAttack(MeasuredItem):
         note = attack_plan(context.num_classes).note
         rows = []
         for size in self.sizes:
-            results: Results = {
+            results: ResultsByCondition = {
                 (name, 'attack'): Predictions.read(arrays, name, str(size))
                 for name in context.networks
             }
