@@ -185,7 +185,7 @@ def tables(
     answers: Sequence[Answer], failures: Mapping[str, str], supported: Collection[str]
 ) -> str:
     """Return both tables and what could not be loaded, as Markdown."""
-    heads = (
+    headings = (
         [
             'function of `mmcv._ext`',
             'without compiled mmcv',
@@ -197,8 +197,8 @@ def tables(
         ['operators', 'without compiled mmcv', 'configs', 'folders'],
     )
     blocks = []
-    for head, rows in zip(heads, (operator_rows, family_rows)):
-        lines = [head, ['---'] * len(head), *rows(answers, supported)]
+    for own, rows in zip(headings, (operator_rows, family_rows)):
+        lines = [own, ['---'] * len(own), *rows(answers, supported)]
         blocks.append('\n'.join(f'| {" | ".join(line)} |' for line in lines))
     unread = ''.join(f'\n* `{name}`: {why}' for name, why in sorted(failures.items()))
     if unread:

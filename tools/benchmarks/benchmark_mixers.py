@@ -26,7 +26,7 @@ from tools.output import insert_between, write_json
 BEGIN = '<!-- made by: python tools/benchmarks/benchmark_mixers.py --write {} -->'
 END = '<!-- end of the measurement -->'
 NETWORKS = ['deit-small', 'swin-tiny']
-HEADS = ['mixer', 'extra passes', 'extra parameters']
+HEADINGS = ['mixer', 'extra passes', 'extra parameters']
 TITLES = dict(plain='alone', tlalign='TL-Align', transmix='TransMix')
 EMPTY = '·'
 
@@ -86,7 +86,7 @@ def rows(found: dict, options: argparse.Namespace) -> list[list[str]]:
     """Return the rows of a table, one for each mixer.
 
     Args:
-        found: Result of ``mixers.measure``.
+        found: Result of ``mixers.measure_cells``.
         options: With ``mixers`` and ``targets``.
     """
     from tools.benchmarks.step.mixers import MIXERS, Variant
@@ -112,9 +112,9 @@ def time_cell(cell: dict[str, Any]) -> str:
 
 def table(found: dict, options: argparse.Namespace) -> str:
     """Return the Markdown table of a network."""
-    heads = HEADS + [f'time, {TITLES[t]}' for t in options.targets]
-    heads += [f'memory, {TITLES[t]}' for t in options.targets]
-    lines = [heads, ['---'] * len(heads), *rows(found, options)]
+    headings = HEADINGS + [f'time, {TITLES[t]}' for t in options.targets]
+    headings += [f'memory, {TITLES[t]}' for t in options.targets]
+    lines = [headings, ['---'] * len(headings), *rows(found, options)]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
@@ -122,10 +122,10 @@ def caption(name: str, found: dict, options: argparse.Namespace, where: dict) ->
     """Return a sentence on how a table was measured."""
     import torch
 
-    from tools.benchmarks.step.mixers import CUTMIX, PLAIN, Variant
+    from tools.benchmarks.step.mixers import CUTMIX, NO_TARGET, Variant
 
-    seconds = sorted(found[Variant(CUTMIX, PLAIN)]['seconds'])
-    peak = found[Variant(CUTMIX, PLAIN)]['peak'] / 2**20
+    seconds = sorted(found[Variant(CUTMIX, NO_TARGET)]['seconds'])
+    peak = found[Variant(CUTMIX, NO_TARGET)]['peak'] / 2**20
     return (
         f'**{name}**, {options.batch} images, {options.precision}, {options.repeats} '
         f'rounds, {where.get("gpu", where["processor"])}, {options.threads} thread(s), '
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     import torch
 
     from tools.benchmarks import timing
-    from tools.benchmarks.step.mixers import measure, variants_of
+    from tools.benchmarks.step.mixers import cells_of, measure_cells
     from tools.benchmarks.step.models import MODELS, Case
     from tools.machine import describe_machine, versions
 
@@ -168,8 +168,8 @@ def main(arguments: list[str] | None = None) -> None:
             options.threads,
             options.device,
         )
-        variants = variants_of(options.mixers, options.targets)
-        found = measure(network, case, variants, options.repeats)
+        variants = cells_of(options.mixers, options.targets)
+        found = measure_cells(network, case, variants, options.repeats)
         samples[name] = {f'{v.mixer} {v.target}': row for v, row in found.items()}
         parts += [caption(name, found, options, where), table(found, options)]
         print(*parts[-2:], sep='\n\n', end='\n\n', flush=True)
