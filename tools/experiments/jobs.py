@@ -24,6 +24,9 @@ from mmtlalign.compat.run_checkpoints import checkpoints_in, last_checkpoint, st
 from tools.experiments.forks import ForkedTool, keep_priority
 from tools.output import write_json
 
+# Key of the fingerprint in state.json: another name would repeat all earlier runs.
+FINGERPRINT = 'mark'
+
 
 class JobError(RuntimeError):
     """Failure of the command of a job; the message shows the end of its log."""
@@ -49,7 +52,7 @@ class Job:
         total: Iterations, or epochs, of a training run.
         command: Program and arguments, if they are known before the jobs before it.
         state: ``done``, ``seconds`` so far, ``metrics``, and ``sources``, digests of
-            the code that ran; ``state.json`` also has the fingerprint, as ``mark``.
+            the code that ran; ``state.json`` also has the fingerprint.
     """
 
     name: str
@@ -80,7 +83,7 @@ class Job:
         """
         path = self.folder / 'state.json'
         state = json.loads(path.read_text()) if path.is_file() else {}
-        if state.get('mark') == self.fingerprint:
+        if state.get(FINGERPRINT) == self.fingerprint:
             self.state = state
         elif self.folder.exists() and any(self.folder.iterdir()):
             return set_aside(self.folder)
@@ -139,7 +142,7 @@ class Job:
 
     def save(self) -> None:
         """Write ``state.json``."""
-        self.state['mark'] = self.fingerprint
+        self.state[FINGERPRINT] = self.fingerprint
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / 'state.json', self.state)
 
