@@ -253,7 +253,7 @@ class Plain(TestSet):
         self.types = types
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the sets that exist."""
+        """Return the config of each set."""
         root = str(context.data / self.folder)
         return {name: dict(one, data_root=root) for name, one in self.types.items()}
 
@@ -266,7 +266,7 @@ class V2(Plain):
     """ImageNetV2: the variants that exist, matched frequency first."""
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the variants that exist."""
+        """Return the config of each variant."""
         root = context.data / self.folder
         return {
             variant: dict(

@@ -102,8 +102,8 @@ def annotate(
 
     Args:
         root: Folder of the store.
-        images: Images as for :func:`plan_store`.
-        annotator: Annotator as for :func:`plan_store`.
+        images: All images.
+        annotator: The classifier that labels them.
         metadata: Result of :func:`plan_store`.
         batch_size: Number of images per batch.
         workers: Number of processes that read images.
