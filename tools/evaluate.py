@@ -230,12 +230,12 @@ def evaluate_into(
     results = run.Results(
         out / 'results.json', header, args.resume, [item.name for item in suites.ITEMS]
     )
-    marks = {
+    fingerprints = {
         item.name: run.fingerprint(context, item)
         for item in suites.ITEMS
         if item.name in results.items
     }
-    for name in results.keep(marks):
+    for name in results.keep(fingerprints):
         say(
             f'{name}: measured with another checkpoint, other data or options; left out'
         )

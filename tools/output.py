@@ -1,7 +1,8 @@
-"""Output of the tools: tables and progress on the console, and JSON files."""
+"""Output of the tools: tables and progress on the console, pages and JSON files."""
 
 import io
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,19 @@ def format_table(
     open_console(stream).print(table)
     # rich draws the upper and lower edge of a Markdown table as blank lines.
     return '\n'.join(line for line in stream.getvalue().splitlines() if line.strip())
+
+
+def insert_between(page: str, text: str, begin: str, end: str) -> str:
+    """Return a page with a text between its two marker lines.
+
+    Raises:
+        SystemExit: The page lacks them.
+    """
+    head, found_begin, rest = page.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found_begin or not found_end:
+        sys.exit(f'The page lacks the lines "{begin}" and "{end}": add them first.')
+    return f'{head}{begin}\n\n{text}\n\n{end}{tail}'
 
 
 def write_json(path: str | Path, content: Any) -> None:

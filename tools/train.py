@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
+from mmtlalign.compat.run_checkpoints import POINTER
 from mmtlalign.errors import short_errors
 
 # Imports of PyTorch come later, so that a wrong command line fails at once.
@@ -74,7 +75,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     name = osp.splitext(osp.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     folder = osp.dirname(args.config)
-    if not args.work_dir and osp.isfile(osp.join(folder, 'last_checkpoint')):
+    if not args.work_dir and osp.isfile(osp.join(folder, POINTER)):
         cfg.work_dir = folder  # the config is the copy in the folder of its run
     if args.resume and args.resume != 'auto':
         cfg.resume, cfg.load_from = True, args.resume

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,13 @@ from mmengine.runner import Runner
 from mmtlalign.checkpoint.check import check_checkpoint
 from mmtlalign.checkpoint.io import read_checkpoint
 from mmtlalign.compat.files import check_file
+from mmtlalign.compat.run_checkpoints import (
+    POINTER,
+    checkpoints_in,
+    last_checkpoint,
+    pointed_to,
+    step_of,
+)
 from mmtlalign.errors import InputError, some_of
 
 try:
@@ -23,7 +29,6 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-POINTER = 'last_checkpoint'
 LOCK = '.lock'
 # Files of a run that a later --resume, or a hook, would take for its own.
 REMAINS = ('epoch_*.pth', 'iter_*.pth', 'best_*.pth', 'queue*.pth', POINTER)
@@ -153,13 +158,6 @@ def take_seed(cfg: Config) -> None:
 # ---------------------------------------------------------------- which checkpoint
 
 
-def checkpoints_in(folder: str | Path) -> list[Path]:
-    """List the checkpoints ``epoch_*.pth`` and ``iter_*.pth``, highest number first."""
-    found = [*Path(folder).glob('epoch_*.pth'), *Path(folder).glob('iter_*.pth')]
-    numbered = [path for path in found if _number(path) >= 0]
-    return sorted(numbered, key=lambda path: (_number(path), path.name), reverse=True)
-
-
 def written_checkpoints(folder: str | Path) -> list[Path]:
     """List the checkpoints of a run, also if it wrote them to another folder."""
     found, last = checkpoints_in(folder), last_checkpoint(folder)
@@ -169,33 +167,7 @@ def written_checkpoints(folder: str | Path) -> list[Path]:
 
 def has_checkpoints(folder: str | Path) -> bool:
     """Return whether a run has written checkpoints there, even if they are gone."""
-    return bool(checkpoints_in(folder)) or _pointed_to(folder) is not None
-
-
-def _number(path: Path) -> int:
-    """Return 200 for iter_200.pth; -1 for a name of another form."""
-    match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
-    return int(match[1]) if match else -1
-
-
-def last_checkpoint(folder: str | Path) -> Path | None:
-    """Return the checkpoint that the run wrote last; the folder may have been moved."""
-    path = _pointed_to(folder)
-    return path if path is not None and path.is_file() else None
-
-
-def _pointed_to(folder: str | Path) -> Path | None:
-    try:
-        text = (Path(folder) / POINTER).read_text(encoding='utf-8').strip()
-    except OSError:
-        return None
-    if not text:  # the disk was full, or the run was killed
-        return None
-    # mmengine wrote the path of that time: outside the folder if `out_dir` was set,
-    # and out of date if the folder was renamed.
-    outside = Path(text)
-    inside = Path(folder) / outside.name
-    return outside if outside.is_file() and not inside.is_file() else inside
+    return bool(checkpoints_in(folder)) or pointed_to(folder) is not None
 
 
 def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | None:
@@ -207,12 +179,12 @@ def find_checkpoint(folder: str | Path, logger: Logger | None = None) -> str | N
     Raises:
         InputError: There are checkpoints, but none is whole.
     """
-    candidates, last = checkpoints_in(folder), _pointed_to(folder)
+    candidates, last = checkpoints_in(folder), pointed_to(folder)
     if last is not None:
         # Later files are left over from another run.
-        number = _number(last)
+        number = step_of(last)
         candidates = candidates or checkpoints_in(last.parent)
-        earlier = [p for p in candidates if number < 0 or _number(p) < number]
+        earlier = [p for p in candidates if number < 0 or step_of(p) < number]
         candidates = [last, *earlier]
     faults = []
     for path in candidates:

@@ -23,7 +23,8 @@ from mmtlalign.evaluation.draws import uniform_noise
 from mmtlalign.evaluation.pixel_model import check_images, evaluating
 
 # Points of this package's curve: normally trained networks reach 0 % at 4/255.
-EPSILONS = (0.25 / 255, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255)
+SIZES = (0.25, 0.5, 1, 2, 4)  # in 1/255
+EPSILONS = tuple(size / 255 for size in SIZES)
 
 
 class Protocol(NamedTuple):

@@ -15,13 +15,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import find_latest_checkpoint
 from tiny_run import run_tool, train_to_end, write_images
 
+from mmtlalign.compat.run_checkpoints import last_checkpoint
 from mmtlalign.engine import run_folder
 from mmtlalign.engine.host_hooks import our_hook
 from mmtlalign.engine.run_folder import (
     check_same_start,
     claim_folder,
     find_checkpoint,
-    last_checkpoint,
 )
 from mmtlalign.errors import InputError, short_errors
 

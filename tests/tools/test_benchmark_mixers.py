@@ -39,7 +39,7 @@ def step_of(name, cell):
     network = NETWORKS[name]
     case = models.Case(name, network.size, None, 4, 'step', 'fp32', 'stock', 1, 'cpu')
     model, batch = (
-        mixers.build(network, cell, network.size),
+        mixers.build_cell(network, cell, network.size),
         Batch(4, network.size, 'cpu'),
     )
     batch.renew()
@@ -81,18 +81,18 @@ def test_every_cell_mixes_by_its_mixer_and_reads_its_target(name, cell):
 
 
 def test_the_published_rules_are_rows_of_their_own():
-    assert mixers.build(DEIT, Variant('mixpro', 'transmix'), 64).head.ratio == (
+    assert mixers.build_cell(DEIT, Variant('mixpro', 'transmix'), 64).head.ratio == (
         'confidence'
     )
     assert (
         'SMMix'
-        in type(mixers.build(DEIT, Variant('smmix', 'tlalign'), 64).head).__name__
+        in type(mixers.build_cell(DEIT, Variant('smmix', 'tlalign'), 64).head).__name__
     )
     assert all(set(m.targets) <= set(TARGETS) for m in MIXERS.values())
 
 
 def test_cells_are_asked_for_once_and_begin_with_plain_cutmix():
-    cells = mixers.variants_of(['smmix', 'mixpro', 'cutmix'], ['plain', 'transmix'])
+    cells = mixers.cells_of(['smmix', 'mixpro', 'cutmix'], ['plain', 'transmix'])
     assert cells == [
         Variant('cutmix', 'plain'),
         Variant('smmix', 'plain'),

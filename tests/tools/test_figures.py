@@ -15,6 +15,7 @@ from tools.analysis_tools.dense_figures import (
 )
 from tools.analysis_tools.share_figure import ShareRow, draw_shares
 from tools.analysis_tools.style import colour_of
+from tools.experiments import draw_runs
 from tools.experiments.run_pictures import draw_run_shares
 
 RED = np.array([230, 25, 75])
@@ -114,3 +115,22 @@ def test_detection_draws_boxes_masks_and_scores(tmp_path):
     tinted = np.round(0.65 * RED)
     assert count(drawn, tinted) - count(empty, tinted) > 8_000
     assert count(drawn, RED, 3) - count(empty, RED, 3) > 500
+
+
+@pytest.mark.parametrize(
+    ('configs', 'message'),
+    [
+        ([], 'has 0 configs .*: name the work directory of one run'),
+        (['a.py', 'b.py'], 'has 2 configs .*: name the work directory of one run'),
+        (['a.py'], 'has no checkpoint .*: name the work directory of a finished run'),
+    ],
+)
+def test_what_is_no_folder_of_a_run_has_no_figure(
+    configs, message, tmp_path, monkeypatch
+):
+    for name in configs:
+        (tmp_path / name).touch()
+    out = tmp_path / 'figures'
+    monkeypatch.setattr('sys.argv', ['draw_runs.py', str(out), str(tmp_path)])
+    with pytest.raises(SystemExit, match=message):
+        draw_runs.main()

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from mmtlalign.compat.run_checkpoints import last_checkpoint
 from tools.experiments.jobs import (
     Job,
     JobError,
+    checkpoint_at,
     fingerprint,
-    last_checkpoint,
     resume_point,
     set_aside,
 )
@@ -111,6 +112,17 @@ def test_resume_point(tmp_path, written, marked, expected):
         assert last_checkpoint(tmp_path) == tmp_path / f'iter_{marked}.pth'
     point = resume_point(tmp_path, total=24)
     assert point == (expected and tmp_path / f'iter_{expected}.pth')
+
+
+def test_checkpoints_that_a_run_wrote_to_another_folder(tmp_path):
+    work, out = tmp_path / 'work', tmp_path / 'out'
+    for folder in (work, out):
+        folder.mkdir()
+    for step in (8, 16, 24):
+        (out / f'iter_{step}.pth').touch()
+    (work / 'last_checkpoint').write_text(str(out / 'iter_24.pth'))
+    assert resume_point(work, total=24) == out / 'iter_16.pth'
+    assert checkpoint_at(work, 8) == out / 'iter_8.pth'
 
 
 def write_scalars(folder: Path, *records, end='\n', run='20260101_000000'):

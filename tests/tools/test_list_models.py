@@ -7,13 +7,14 @@ from repository import ROOT, tool
 
 from mmtlalign.tracing.support import supported_backbones
 from mmtlalign.tracing.unsupported import UNSUPPORTED
+from tools.output import insert_between
 
 MODELS = tool('analysis_tools/list_models')
 
 
 def test_page_is_up_to_date():
     text = (ROOT / 'docs' / 'backbones.md').read_text(encoding='utf-8')
-    assert MODELS.insert(text) == text, (
+    assert insert_between(text, MODELS.table(), MODELS.BEGIN, MODELS.END) == text, (
         'run: python tools/analysis_tools/list_models.py --write docs/backbones.md'
     )
 

@@ -101,6 +101,15 @@ def test_random_weights_are_the_control(measure, folder):
     assert found['weights'] == 'random weights, seed 3'
 
 
+def test_size_and_config_are_those_of_the_checkpoint(measure, folder, tmp_path):
+    crop = [f'test_dataloader.{k}' for k in ('type=CenterCrop', 'crop_size=32')]
+    assert measure('FILE', folder, '--cfg-options', *crop)['regions'] == 8**2
+    other = tmp_path / 'other.py'
+    other.write_text('model = dict()')
+    found = measure('FILE', folder, '--config', other, '--cfg-options', *crop)
+    assert 'of the teacher' in found['weights']
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [

@@ -105,11 +105,11 @@ def test_a_suite_evaluates_what_was_pretrained(tmp_path):
 
 
 def test_other_arguments_of_a_suite_are_measured_anew(tmp_path):
-    marks = [
+    jobs = [
         PlanRunner(suite_plan(**changes), tmp_path).jobs['labels-tlalign-seed0']
         for changes in ({}, dict(arguments=['--pairs', '16']), dict(items=[]))
     ]
-    assert len({job.fingerprint for job in marks}) == 3
+    assert len({job.fingerprint for job in jobs}) == 3
 
 
 def test_first_numbers_of_a_suite_are_the_columns(tmp_path):
@@ -226,18 +226,18 @@ def test_a_backbone_that_does_not_fit_is_found_before_training(tmp_path):
 # ------------------------------------------------------------ what depends on what
 
 
-def marks(plan, folder):
+def fingerprints(plan, folder):
     jobs = PlanRunner(plan, folder).jobs
     return {name: job.fingerprint for name, job in jobs.items()}
 
 
 def test_other_settings_touch_what_depends_on_them_alone(tmp_path):
-    plain = marks(small_plan(), tmp_path)
+    plain = fingerprints(small_plan(), tmp_path)
     starts = small_plan().starts
     other = dict(starts, control=dataclasses.replace(
         starts['control'], options={'optim_wrapper.optimizer.lr': 0.5}
     ))  # fmt: skip
-    changed = marks(small_plan(starts=other), tmp_path)
+    changed = fingerprints(small_plan(starts=other), tmp_path)
     differing = {name for name in plain if plain[name] != changed[name]}
     assert differing == {
         f'{task}-control-seed{seed}'
@@ -245,7 +245,7 @@ def test_other_settings_touch_what_depends_on_them_alone(tmp_path):
         for seed in (0, 1)
     } | {'figures'}
     # More seeds leave those that were run as they are.
-    more = marks(small_plan(seeds=(0, 1, 2)), tmp_path)
+    more = fingerprints(small_plan(seeds=(0, 1, 2)), tmp_path)
     assert {n: m for n, m in more.items() if n in plain and n != 'figures'} == {
         n: m for n, m in plain.items() if n != 'figures'
     }
@@ -253,7 +253,7 @@ def test_other_settings_touch_what_depends_on_them_alone(tmp_path):
 
 def test_other_numbers_of_processes_train_anew(tmp_path):
     one, four, eight = (
-        marks(small_plan(processes=n), tmp_path / str(n)) for n in (1, 4, 8)
+        fingerprints(small_plan(processes=n), tmp_path / str(n)) for n in (1, 4, 8)
     )
     for name in one:
         assert len({one[name], four[name], eight[name]}) == 3, name
@@ -284,9 +284,9 @@ def test_a_checkpoint_that_is_there_needs_no_pretraining(tmp_path):
         f'segment-given-seed{s}' for s in (0, 1)
     ]
     assert jobs['segment-given-seed0'].options['pretrained'] == str(file)
-    before = marks(plan, tmp_path)
+    before = fingerprints(plan, tmp_path)
     file.write_bytes(b'22')
-    assert marks(plan, tmp_path) != before
+    assert fingerprints(plan, tmp_path) != before
 
 
 def test_several_processes_are_launched_by_torchrun(tmp_path):
@@ -299,6 +299,19 @@ def test_several_processes_are_launched_by_torchrun(tmp_path):
     bash, launcher, config, processes, *rest = map(str, runner.command_of(job))
     assert (bash, Path(launcher).name, processes) == ('bash', 'dist_train.sh', '4')
     assert '--amp' in rest and Path(config).stem.startswith('tlalign_swin-mini')
+
+
+def test_a_pretraining_may_keep_its_checkpoints_elsewhere(tmp_path):
+    runner = PlanRunner(small_plan(seeds=(0,)), tmp_path)
+    job = runner.jobs['pretrain-control-seed0']
+    file = tmp_path / 'elsewhere/iter_24.pth'
+    for folder in (job.folder, file.parent):
+        folder.mkdir()
+    file.touch()
+    (job.folder / 'last_checkpoint').write_text(str(file))
+    job.state['done'] = True
+    assert runner.is_done(job)
+    assert file in runner.command_of(runner.jobs['export-control-seed0'])
 
 
 # ---------------------------------------------- running, with tools that only pretend

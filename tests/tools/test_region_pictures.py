@@ -257,6 +257,12 @@ def test_tool_on_a_classification(draw, tmp_path):
     assert 'not teacher' in draw(VIT, '--weights', 'teacher')
 
 
+def test_size_is_that_of_the_images_of_the_config(draw):
+    crop = [f'test_dataloader.{k}' for k in ('type=CenterCrop', 'crop_size=64')]
+    said = draw(VIT, '--cfg-options', 'model.backbone.out_type=raw', *crop)
+    assert 'pairs of 8x8' in said
+
+
 @pytest.mark.slow  # imports all hosts
 @pytest.mark.parametrize('name', ['draw_regions', 'measure_regions'])
 def test_tool_runs_from_a_checkout(name, tmp_path):

@@ -243,10 +243,12 @@ def table(rows: list[dict], known: dict[str, int], control: str | None) -> str:
         known: Keys of notes -> their number.
         control: Config to which ratios are taken; None if nothing was timed.
     """
-    heads = ['network', 'pixels', 'parameters M', 'GMAC', 'published']
+    headings = ['network', 'pixels', 'parameters M', 'GMAC', 'published']
     if control:
-        heads += [f'{phase} {unit}' for phase in PHASES for unit in ('im/s', 'ratio')]
-    lines = [heads]
+        headings += [
+            f'{phase} {unit}' for phase in PHASES for unit in ('im/s', 'ratio')
+        ]
+    lines = [headings]
     for row in rows:
         marks = ','.join(str(known[key]) for key in row['notes'])
         line = [

@@ -64,7 +64,7 @@ def measure(args: argparse.Namespace, checkpoint: str | None) -> tuple[list, lis
     from mmtlalign.evaluation.regions import attention_entropy, sort_entropies
     from tools.analysis_tools.networks import read_images, read_network
 
-    model, _, size = read_network(args, checkpoint)
+    model, _, size = read_network(args, checkpoint, args.seed)
     _, batches = read_images(args.images, size, model.data_preprocessor, args.limit)
     found = []
     for images in batches:

@@ -128,7 +128,7 @@ def draw(args: argparse.Namespace) -> None:
     )
     from tools.analysis_tools.networks import read_images, read_network
 
-    model, description, size = read_network(args, args.checkpoint)
+    model, description, size = read_network(args, args.checkpoint, args.seed)
     files, batches = read_images(args.images, size, model.data_preprocessor, args.limit)
     args.out.mkdir(parents=True, exist_ok=True)
     name = args.out / Path(files[0]).stem
@@ -149,15 +149,20 @@ def draw(args: argparse.Namespace) -> None:
         *(np.mean([f.numpy() for f in part], axis=0) for part in zip(*found))
     )
     draw_by_layer(figures, Path(f'{name}_by_layer.png'))
-    heads = ['layer', 'mass on head tokens', 'of the class token', 'distance, tokens']
+    headings = [
+        'layer',
+        'mass on head tokens',
+        'of the class token',
+        'distance, tokens',
+    ]
     rows = [
         [str(layer), *(f'{value:.4f}' for value in values)]
         for layer, values in enumerate(zip(*figures), 1)
     ]
     with open(f'{name}_by_layer.csv', 'w', newline='', encoding='utf-8') as file:
-        csv.writer(file).writerows([heads, *rows])
+        csv.writer(file).writerows([headings, *rows])
     print(f'{description}, {len(files)} images of {size} px')
-    print(format_table([heads, *rows]))
+    print(format_table([headings, *rows]))
     parts = ('head_tokens', 'head_tokens_own', 'matrices', 'by_layer')
     print(', '.join(f'{name}_{part}.png' for part in parts))
     print(f'{name}_by_layer.csv')

@@ -82,15 +82,10 @@ def draw(args: argparse.Namespace) -> None:
     """Measure, draw, and print the numbers."""
     for path in filter(None, (args.config, args.checkpoint, args.image, args.other)):
         check_file(path, 'file')
-    from mmtlalign.engine.console import filter_known_warnings
+    from tools.analysis_tools.networks import read_network
+    from tools.analysis_tools.regions import read_picture
 
-    filter_known_warnings()
-    from mmtlalign.evaluation.frozen_features import frozen_features
-    from tools.analysis_tools.regions import read_config, read_picture
-
-    cfg = read_config(args.config, args.checkpoint, args.cfg_options)
-    model, description = frozen_features(cfg, args.checkpoint, args.weights)
-    size = args.size or cfg.model.backbone.get('img_size', 224)
+    model, description, size = read_network(args, args.checkpoint)
     picture = read_picture(args.image, size)
     args.out.mkdir(parents=True, exist_ok=True)
     print(description)

@@ -1,12 +1,16 @@
 """Evaluate frozen features by weighted k-NN classification."""
 
 import argparse
-import json
+import sys
 from pathlib import Path
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.compat.files import check_file
 from mmtlalign.compat.own_configs import DictAction
 from mmtlalign.errors import short_errors
+from tools.output import write_json
 
 # Copies of choices in mmtlalign.evaluation.frozen_features, which imports PyTorch and
 # so is imported after the command line is read.
@@ -123,7 +127,7 @@ def main() -> None:
     for k, top1 in record['top1'].items():
         print(f'k={k:<4} top-1 {top1:6.2f} %   top-5 {record["top5"][k]:6.2f} %')
     if args.json:
-        Path(args.json).write_text(json.dumps(record, indent=1) + '\n')
+        write_json(args.json, record)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,14 @@ installed; nothing is written by hand.
 import argparse
 import functools
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+# A checkout works whether or not the package is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.output import insert_between
 
 # Imports of the hosts come after the command line is read.
 COMMAND = 'python tools/analysis_tools/list_models.py --write docs/backbones.md'
@@ -20,7 +27,7 @@ HOSTS = ('mmpretrain', 'mmdet', 'timm', 'mmtlalign')
 
 
 @functools.cache
-def registered():
+def registered() -> set[Any]:
     """Return all classes that mmpretrain and mmdet have registered."""
     import mmdet.registry
     import mmpretrain.registry
@@ -31,12 +38,12 @@ def registered():
     return {kind for host in hosts for kind in host.MODELS.module_dict.values()}
 
 
-def host_of(cls):
+def host_of(cls: type) -> str:
     """Return the library that a class comes from."""
     return cls.__module__.partition('.')[0]
 
 
-def names_of(cls, known):
+def names_of(cls: type, known: Collection[type]) -> list[str]:
     """Return a class and its host's subclasses that inherit all that is known of it."""
     from mmtlalign.tracing.unsupported import UNSUPPORTED
 
@@ -53,7 +60,7 @@ def names_of(cls, known):
     return [cls.__name__, *others]
 
 
-def row_of(cls, known):
+def row_of(cls: type, known: Mapping[type, Any]) -> str:
     """Return a row of the table."""
     note = known[cls].note
     reads = []
@@ -67,7 +74,7 @@ def row_of(cls, known):
     return f'| {host_of(cls)} | {names} | {note} | {", or ".join(reads) or note} |'
 
 
-def table():
+def table() -> str:
     """Return all lines of the table, without the markers."""
     from mmtlalign.engine.console import filter_known_warnings
 
@@ -86,20 +93,7 @@ def table():
     )
 
 
-def insert(text):
-    """Return a text with the new table between its markers; SystemExit without them.
-
-    Args:
-        text (str): a page with both markers.
-    """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f'The page lacks the lines "{BEGIN}" and "{END}": add them first.')
-    return f'{head}{BEGIN}\n\n{table()}\n\n{END}{tail}'
-
-
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print or write the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -114,7 +108,8 @@ def main(arguments=None):
     if options.write is None:
         print(table())
         return
-    page = insert(options.write.read_text(encoding='utf-8'))
+    page = options.write.read_text(encoding='utf-8')
+    page = insert_between(page, table(), BEGIN, END)
     options.write.write_text(page, encoding='utf-8')
 
 

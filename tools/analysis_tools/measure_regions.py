@@ -10,7 +10,6 @@ pairs of regions of each image are judged.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -21,7 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmtlalign.compat.files import check_file
 from mmtlalign.errors import InputError, short_errors
-from tools.analysis_tools.options import add_network_options, positive
+from tools.analysis_tools.options import (
+    add_network_options,
+    add_random_options,
+    check_random,
+    positive,
+)
+from tools.output import write_json
 
 # Imports of PyTorch come after the command line is read.
 if TYPE_CHECKING:
@@ -36,23 +41,18 @@ def parse_args() -> argparse.Namespace:
     add = parser.add_argument
     add('checkpoint', nargs='?', help='checkpoint of EsViT or of any classifier')
     add('folder', help='folder of images, at any depth')
-    add(
-        '--random', action='store_true', help='use random weights with --config instead'
-    )
     add('--pairs', type=positive, default=10, help='number of region pairs to evaluate')
-    add('--limit', type=positive, help='use at most this many images, evenly spaced')
     add('--batch', type=positive, default=16, help='images per batch')
-    add('--seed', type=int, default=0, help='seed of jitter and random weights')
     add(
         '--no-jitter',
         action='store_true',
         help='make the second view by mirroring and greyscale only',
     )
     add('--json', metavar='FILE', help='write the figures to FILE')
+    add_random_options(parser, 'jitter and random weights')
     add_network_options(parser)
     args = parser.parse_args()
-    if args.random == bool(args.checkpoint) or (args.random and not args.config):
-        parser.error('name a CHECKPOINT, or --random with --config FILE')
+    check_random(parser, args)
     return args
 
 
@@ -75,9 +75,6 @@ def measure(args: argparse.Namespace) -> dict:
         raise InputError(f"'{args.folder}' is not a folder: name one with images.")
     for path in filter(None, (args.config, args.checkpoint)):
         check_file(path, 'file')
-    from mmtlalign.engine.console import filter_known_warnings
-
-    filter_known_warnings()
     import torch
 
     with torch.no_grad():
@@ -91,24 +88,19 @@ def measure_images(args: argparse.Namespace) -> dict:
     from mmengine.device import get_device
 
     from mmtlalign.evaluation.attention_maps import last_attention
-    from mmtlalign.evaluation.frozen_features import frozen_features
     from mmtlalign.evaluation.pictures import spread_indices
     from mmtlalign.evaluation.regions import attention_entropy
+    from tools.analysis_tools.networks import read_network
     from tools.analysis_tools.regions import (
         find_pairs,
         normalised,
-        read_config,
         read_picture,
         second_view,
     )
     from tools.dataset_converters.label_maps.images import list_images
 
-    cfg = read_config(args.config, args.checkpoint, args.cfg_options)
-    model, description = frozen_features(
-        cfg, args.checkpoint, args.weights, seed=args.seed
-    )
+    model, description, size = read_network(args, args.checkpoint, args.seed)
     model.to(get_device())
-    size = args.size or cfg.model.backbone.get('img_size', 224)
     names = list_images(args.folder)
     names = [names[index] for index in spread_indices(len(names), args.limit)]
     torch.manual_seed(args.seed)
@@ -158,7 +150,7 @@ def main() -> None:
         f'last attention {text["entropy"]} of at most {found["most_bits"]:.2f} bits'
     )
     if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=1), encoding='utf-8')
+        write_json(args.json, found)
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmengine import Config
 
 from tools.analysis_tools.reach import calls_of, simplify
-from tools.output import track
+from tools.output import insert_between, track
 
 COMMAND = 'python tools/analysis_tools/mmcv_operators.py --write docs/mmcv_operators.md'
 BEGIN = f'<!-- made by: {COMMAND} -->'
@@ -185,7 +185,7 @@ def tables(
     answers: Sequence[Answer], failures: Mapping[str, str], supported: Collection[str]
 ) -> str:
     """Return both tables and what could not be loaded, as Markdown."""
-    heads = (
+    headings = (
         [
             'function of `mmcv._ext`',
             'without compiled mmcv',
@@ -197,22 +197,13 @@ def tables(
         ['operators', 'without compiled mmcv', 'configs', 'folders'],
     )
     blocks = []
-    for head, rows in zip(heads, (operator_rows, family_rows)):
-        lines = [head, ['---'] * len(head), *rows(answers, supported)]
+    for own, rows in zip(headings, (operator_rows, family_rows)):
+        lines = [own, ['---'] * len(own), *rows(answers, supported)]
         blocks.append('\n'.join(f'| {" | ".join(line)} |' for line in lines))
     unread = ''.join(f'\n* `{name}`: {why}' for name, why in sorted(failures.items()))
     if unread:
         blocks.append(f'Not answered, because they could not be loaded:\n{unread}')
     return '\n\n'.join(blocks)
-
-
-def insert(page: str, text: str) -> str:
-    """Return a page with a text between its markers; SystemExit without them."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        sys.exit(f'The page lacks the lines "{BEGIN}" and "{END}": add them first.')
-    return f'{head}{BEGIN}\n\n{text}\n\n{END}{tail}'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -252,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(text)
         return
     before = file.read_text(encoding='utf-8')
-    after = insert(before, text)
+    after = insert_between(before, text, BEGIN, END)
     if options.write:
         file.write_text(after, encoding='utf-8')
     elif before != after:

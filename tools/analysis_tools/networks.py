@@ -19,13 +19,14 @@ from tools.dataset_converters.label_maps.images import list_images
 
 
 def read_network(
-    args: argparse.Namespace, checkpoint: str | None
+    args: argparse.Namespace, checkpoint: str | None, seed: int = 0
 ) -> tuple[FrozenFeatures, str, int]:
     """Return a network in eval mode, the kind of its weights, and its image size.
 
     Args:
-        args: With the options of ``add_network_options`` and ``seed``.
+        args: With the options of ``add_network_options``.
         checkpoint: A local file; None for random weights of ``args.config``.
+        seed: Seed of random weights.
 
     Raises:
         InputError: The checkpoint has no config, or does not fit.
@@ -37,7 +38,7 @@ def read_network(
     MMLogger.get_current_instance().setLevel('WARNING')
     cfg = config_of(args, checkpoint)
     weights = args.weights if checkpoint else 'random'
-    model, description = frozen_features(cfg, checkpoint, weights, seed=args.seed)
+    model, description = frozen_features(cfg, checkpoint, weights, seed=seed)
     return model, description, args.size or image_size(cfg) or 224
 
 

@@ -20,7 +20,8 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add(
         '--size',
         type=int,
-        help='side of the image in pixels; default: img_size of the backbone',
+        help='side of the image in pixels; default: that of the test pipeline of the '
+        'config, else img_size of its backbone, else that of its training, else 224',
     )
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
 
@@ -32,11 +33,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_random_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for a control with random weights and for a folder of images."""
+def add_random_options(
+    parser: argparse.ArgumentParser, drawn: str = 'random weights'
+) -> None:
+    """Add the options for a control with random weights and for a folder of images.
+
+    Args:
+        parser: Gets the options.
+        drawn: What the seed determines, for the help.
+    """
     add = parser.add_argument
     add('--random', action='store_true', help='use random weights with --config')
-    add('--seed', type=int, default=0, help='seed of random weights')
+    add('--seed', type=int, default=0, help=f'seed of {drawn}')
     add('--limit', type=positive, help='use at most this many images, evenly spaced')
 
 

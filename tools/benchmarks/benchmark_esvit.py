@@ -242,20 +242,20 @@ def line(row: dict, size: str) -> list[str]:
 
 def report(regions: list[dict], step: dict | None, options: argparse.Namespace) -> None:
     """Print both tables."""
-    heads = ('batch', 'ours, ms', 'direct, ms', 'ratio')
-    heads = ('', heads[0], 'tokens', *heads[1:], 'ours, MiB', 'direct, MiB', 'ratio')
+    first, *times = ('batch', 'ours, ms', 'direct, ms', 'ratio')
+    peaks = ('ours, MiB', 'direct, MiB', 'ratio')
     order = sorted(regions, key=lambda row: row['part'])
     timing.print_table(
         f'{options.prototypes} prototypes, {options.channels} channels; in brackets '
         'behind MiB the growth with tokens',
-        heads,
+        ('', first, 'tokens', *times, *peaks),
         [line(row, str(row['tokens'])) for row in order],
     )
     if step:
         crops = f'{GLOBAL} x {options.size}, {LOCAL} x {options.local_size} px'
         timing.print_table(
             f'Forward and backward of EsViT with Swin ({options.arch})',
-            (*heads[:2], 'crops', *heads[3:]),
+            ('', first, 'crops', *times, *peaks),
             [line(step, crops)],
         )
 

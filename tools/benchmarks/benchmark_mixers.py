@@ -19,12 +19,14 @@ from typing import Any
 # A checkout works whether or not the package is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tools.output import insert_between, write_json
+
 # Imports of PyTorch come after the command line is read.
 
 BEGIN = '<!-- made by: python tools/benchmarks/benchmark_mixers.py --write {} -->'
 END = '<!-- end of the measurement -->'
 NETWORKS = ['deit-small', 'swin-tiny']
-HEADS = ['mixer', 'extra passes', 'extra parameters']
+HEADINGS = ['mixer', 'extra passes', 'extra parameters']
 TITLES = dict(plain='alone', tlalign='TL-Align', transmix='TransMix')
 EMPTY = '·'
 
@@ -84,7 +86,7 @@ def rows(found: dict, options: argparse.Namespace) -> list[list[str]]:
     """Return the rows of a table, one for each mixer.
 
     Args:
-        found: Result of ``mixers.measure``.
+        found: Result of ``mixers.measure_cells``.
         options: With ``mixers`` and ``targets``.
     """
     from tools.benchmarks.step.mixers import MIXERS, Variant
@@ -110,9 +112,9 @@ def time_cell(cell: dict[str, Any]) -> str:
 
 def table(found: dict, options: argparse.Namespace) -> str:
     """Return the Markdown table of a network."""
-    heads = HEADS + [f'time, {TITLES[t]}' for t in options.targets]
-    heads += [f'memory, {TITLES[t]}' for t in options.targets]
-    lines = [heads, ['---'] * len(heads), *rows(found, options)]
+    headings = HEADINGS + [f'time, {TITLES[t]}' for t in options.targets]
+    headings += [f'memory, {TITLES[t]}' for t in options.targets]
+    lines = [headings, ['---'] * len(headings), *rows(found, options)]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
@@ -120,30 +122,16 @@ def caption(name: str, found: dict, options: argparse.Namespace, where: dict) ->
     """Return a sentence on how a table was measured."""
     import torch
 
-    from tools.benchmarks.step.mixers import CUTMIX, PLAIN, Variant
+    from tools.benchmarks.step.mixers import CUTMIX, NO_TARGET, Variant
 
-    seconds = sorted(found[Variant(CUTMIX, PLAIN)]['seconds'])
-    peak = found[Variant(CUTMIX, PLAIN)]['peak'] / 2**20
+    seconds = sorted(found[Variant(CUTMIX, NO_TARGET)]['seconds'])
+    peak = found[Variant(CUTMIX, NO_TARGET)]['peak'] / 2**20
     return (
         f'**{name}**, {options.batch} images, {options.precision}, {options.repeats} '
         f'rounds, {where.get("gpu", where["processor"])}, {options.threads} thread(s), '
         f'load {where["load_average"][0]}, torch {torch.__version__}. Plain CutMix: '
         f'{seconds[len(seconds) // 2]:.2f} s and {peak:,.0f} MiB a step.'
     )
-
-
-def insert(page: str, text: str, path: str) -> str:
-    """Return a page with the measurement between its markers.
-
-    Raises:
-        SystemExit: The page has no such markers.
-    """
-    begin = BEGIN.format(path)
-    head, mark, rest = page.partition(begin)
-    _, end, tail = rest.partition(END)
-    if not mark or not end:
-        sys.exit(f'The page lacks the lines "{begin}" and "{END}": add them first.')
-    return f'{head}{begin}\n\n{text}\n\n{END}{tail}'
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -153,14 +141,14 @@ def main(arguments: list[str] | None = None) -> None:
     page = None
     if options.write:
         page = Path(options.write).read_text(encoding='utf-8')
-        insert(page, '', options.write)  # fails now rather than after hours
+        begin = BEGIN.format(options.write)
+        insert_between(page, '', begin, END)  # fails now rather than after hours
     import torch
 
     from tools.benchmarks import timing
-    from tools.benchmarks.step.mixers import measure, variants_of
+    from tools.benchmarks.step.mixers import cells_of, measure_cells
     from tools.benchmarks.step.models import MODELS, Case
     from tools.machine import describe_machine, versions
-    from tools.output import write_json
 
     timing.silence_hosts()
     where = describe_machine()
@@ -180,8 +168,8 @@ def main(arguments: list[str] | None = None) -> None:
             options.threads,
             options.device,
         )
-        variants = variants_of(options.mixers, options.targets)
-        found = measure(network, case, variants, options.repeats)
+        variants = cells_of(options.mixers, options.targets)
+        found = measure_cells(network, case, variants, options.repeats)
         samples[name] = {f'{v.mixer} {v.target}': row for v, row in found.items()}
         parts += [caption(name, found, options, where), table(found, options)]
         print(*parts[-2:], sep='\n\n', end='\n\n', flush=True)
@@ -189,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
             kept = dict(options=vars(options), machine=where, versions=versions())
             write_json(options.json, dict(**kept, networks=samples))
     if page is not None:
-        text = insert(page, '\n\n'.join(parts), options.write)
+        text = insert_between(page, '\n\n'.join(parts), begin, END)
         Path(options.write).write_text(text, encoding='utf-8')
 
 

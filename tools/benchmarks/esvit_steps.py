@@ -123,5 +123,5 @@ def report_batches(rows: list[dict], options: argparse.Namespace) -> None:
         for row in rows
     ]
     title = f'View loss (V) and region loss as well (V+R), {options.arch}'
-    heads = ('batch', 'V, ms', 'V+R, ms', 'ratio', 'V, MiB', 'V+R, MiB', 'ratio')
-    timing.print_table(title, heads, cells)
+    headings = ('batch', 'V, ms', 'V+R, ms', 'ratio', 'V, MiB', 'V+R, MiB', 'ratio')
+    timing.print_table(title, headings, cells)

@@ -181,7 +181,7 @@ def cells(row: dict) -> list[str]:
     ]
 
 
-HEADS = (
+HEADINGS = (
     'network',
     'attentions',
     'operations, plain',
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     timing.print_table(
         f'For one attention, {where["processor"]}, load {where["load_average"][0]}, '
         f'torch {torch.__version__}, one thread, {options.repeats} rounds',
-        HEADS,
+        HEADINGS,
         lines(),
     )
     if options.json:

@@ -130,12 +130,12 @@ def cell(found: Mapping[str, float], scale: float = 1.0, digits: int = 0) -> str
 
 
 def print_table(
-    title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]
+    title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> None:
     """Print a Markdown table, each row as soon as it is available.
 
     A table of rich would be printed only after its last row, maybe in an hour.
     """
-    print(f'\n{title}\n\n| ' + ' | '.join(heads) + ' |\n|' + '---|' * len(heads))
+    print(f'\n{title}\n\n| ' + ' | '.join(headings) + ' |\n|' + '---|' * len(headings))
     for row in rows:
         print('| ' + ' | '.join(row) + ' |', flush=True)

@@ -17,10 +17,9 @@ from mmtlalign.evaluation.pictures import Batch, make_loader
 from mmtlalign.evaluation.pixel_model import PixelModel
 from tools.evaluation.context import Context
 from tools.evaluation.items import ConditionItem, MeasuredItem
-from tools.evaluation.rows import Results, Row, accuracy_rows
+from tools.evaluation.rows import ResultsByCondition, Row, accuracy_rows
 
 SUITE = 'robustness'
-EPSILONS = (0.25, 0.5, 1, 2, 4)  # in 1/255
 STEPS = 10
 LIMIT = 1000
 STEP_FORWARDS = 3  # cost of a step of an attack, in forward passes
@@ -56,7 +55,7 @@ class Attack(ConditionItem):
         """Return a condition for each size and protocol."""
         found = [
             Condition(self._title(size), partial(_attack, size=size, steps=self.steps))
-            for size in EPSILONS
+            for size in attacks.SIZES
         ]
         for name in self.protocols:
             found.append(Condition(name, partial(_published, name=name)))
@@ -66,11 +65,11 @@ class Attack(ConditionItem):
 
     def seconds(self, context: Context, forward: float) -> float:
         """Return the estimate: every step is a forward and a backward pass."""
-        steps = len(EPSILONS) * max(1, self.steps)
+        steps = len(attacks.SIZES) * max(1, self.steps)
         steps += sum(max(1, attacks.PROTOCOLS[p].steps) for p in self.protocols)
         return self.images(context) * steps * STEP_FORWARDS * forward
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return the curve over sizes, the published protocols, and warnings."""
         step = 'epsilon / 4' if self.steps else 'epsilon'
         protocol = dict(
@@ -83,7 +82,7 @@ class Attack(ConditionItem):
         rows = accuracy_rows(
             self.name, 'clean', results, ['clean'], protocol=dict(protocol, x=0)
         )
-        for size in EPSILONS:
+        for size in attacks.SIZES:
             given = dict(protocol, x=size)
             title = self._title(size)
             rows += accuracy_rows(self.name, title, results, [title], protocol=given)
@@ -91,7 +90,7 @@ class Attack(ConditionItem):
             source = {name: _describe(attacks.PROTOCOLS[name])}
             rows += accuracy_rows(self.name, name, results, [name], protocol=source)
         if not self.steps:
-            title = f'random noise of {EPSILONS[-1]}/255'
+            title = f'random noise of {attacks.SIZES[-1]}/255'
             rows += accuracy_rows(self.name, title, results, ['noise'])
         notes = self._warnings(context, results)
         for row in rows[: 1 if notes else 0]:
@@ -101,7 +100,7 @@ class Attack(ConditionItem):
     def _title(self, size: float) -> str:
         return f'{self.name} {size}/255'
 
-    def _warnings(self, context: Context, results: Results) -> list[str]:
+    def _warnings(self, context: Context, results: ResultsByCondition) -> list[str]:
         notes = []
         batch = context.first_batch(min(64, self.images(context)))
         for name, network in context.networks.items():
@@ -114,12 +113,12 @@ class Attack(ConditionItem):
                     results[name, self._title(size)].correct().mean(),
                     self.steps,
                 )
-                for size in EPSILONS
+                for size in attacks.SIZES
             ]
             clean = results[name, 'clean'].correct().mean()
             if not self.steps:
                 noise = results[name, 'noise'].correct().mean()
-                size = EPSILONS[-1] / 255
+                size = attacks.SIZES[-1] / 255
                 table.append(attack_checks.AttackResult('noise', size, noise))
             own += attack_checks.table_warnings(table, clean)
             notes += [f'{name}: {text}' for text in own]
@@ -190,7 +189,7 @@ class AutoAttack(MeasuredItem):
         note = attack_plan(context.num_classes).note
         rows = []
         for size in self.sizes:
-            results: Results = {
+            results: ResultsByCondition = {
                 (name, 'attack'): Predictions.read(arrays, name, str(size))
                 for name in context.networks
             }
@@ -230,7 +229,7 @@ def _describe(protocol: attacks.Protocol) -> str:
 
 def _noise(network: PixelModel, batch: Batch) -> Tensor:
     random = generators(0, 'noise', batch.indices)
-    return attacks.add_noise(batch.images, EPSILONS[-1] / 255, random)
+    return attacks.add_noise(batch.images, attacks.SIZES[-1] / 255, random)
 
 
 ITEMS = (

@@ -36,9 +36,9 @@ class ObjectItem(MeasuredItem):
 
     def missing(self, context: Context) -> str | None:
         """Return a message if there are no objects or no attention to read."""
-        settings, reason = find_objects(context)
-        if settings is None:
-            return reason
+        found = find_objects(context)
+        if found.settings is None:
+            return found.remedy
         try:
             images = context.first_batch(1).images
             for name, network in context.networks.items():
@@ -92,7 +92,7 @@ class Jaccard(ObjectItem):
         for row in rows:
             row.protocol = dict(
                 grid=grid,
-                data=find_objects(context)[1],
+                data=find_objects(context).source,
                 pixels='x'.join(map(str, context.image_size)) + ', squashed',
                 void='left out',
                 rollout='attention rollout of all layers, a map of ours',
@@ -132,7 +132,7 @@ class Boxes(ObjectItem):
             rows.append(Row(self.name, setting, network, metrics, len(known)))
         for row in rows:
             row.protocol = dict(
-                data=find_objects(context)[1],
+                data=find_objects(context).source,
                 threshold='gt-known by attention mass is a rule of ours; MaxBoxAcc '
                 'takes the threshold that is best on these images',
                 overlap='IoU 0.5; V2: mean of 0.3, 0.5, 0.7',

@@ -7,7 +7,7 @@ from mmtlalign.evaluation.empty_box import compare_shares, describe_share
 from mmtlalign.evaluation.mix_analysis import analyse_mix
 from mmtlalign.evaluation.visible_objects import VisibleObjects, other_images
 from tools.evaluation.context import Context
-from tools.evaluation.labels import LabelItem, networks, patch_side
+from tools.evaluation.labels import LabelItem, patch_side, traced_classifiers
 from tools.evaluation.objects import build_objects, find_objects, masks_missing
 from tools.evaluation.pairs import pair_batches
 from tools.evaluation.rows import MODEL, Row
@@ -42,7 +42,7 @@ class EmptyBox(LabelItem):
             masks[order], places, partner, arrays['box']
         )
         rows = [self._row('CutMix', MODEL, describe_share(visible, visible.area))]
-        for network in networks(context):
+        for network in traced_classifiers(context):
             for rule, title in RULES.items():
                 share = arrays[f'{network}/{rule}'].astype(np.float64)
                 found = self._row(title, network, describe_share(visible, share))
@@ -70,7 +70,7 @@ class EmptyBox(LabelItem):
         ]
         for row in rows:
             row.protocol = dict(
-                data=find_objects(context)[1],
+                data=find_objects(context).source,
                 visible=f'less than {THRESHOLD:.0%} of an object counts as not visible',
                 intervals='bootstrap over images',
                 definition='ours; no paper measures it',
@@ -103,7 +103,7 @@ class EmptyBox(LabelItem):
                     partner=batch.indices[batch.partner.cpu().numpy()],
                     box=batch.boxes,
                 )
-                for name, classifier in networks(context).items():
+                for name, classifier in traced_classifiers(context).items():
                     found = analyse_mix(classifier, mix)
                     shares = found.share_by_layer[-1], found.transmix_by_layer[-1]
                     for rule, share in zip(RULES, shares):

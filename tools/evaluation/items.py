@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from mmtlalign.evaluation.conditions import Condition
 from tools.evaluation.context import Context
-from tools.evaluation.rows import Results, Row
+from tools.evaluation.rows import ResultsByCondition, Row
 
 
 class Item:
@@ -68,7 +68,7 @@ class ConditionItem(Item):
         """Return the conditions, which have unique names."""
         raise NotImplementedError
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return the results.
 
         Args:

@@ -57,10 +57,6 @@ class LabelItem(MeasuredItem):
         """Return the estimate; items of this kind share their forward passes."""
         return self.images(context) * FORWARDS * forward * 2 / len(ITEMS)
 
-    def arrays(self, context: Context) -> dict[str, np.ndarray]:
-        """Return the results of every rule for every pair; measured once for all."""
-        return measure_pairs(context)
-
 
 class Rmse(LabelItem):
     """RMSE between the traced share at the output and the area (TL-Align, Fig. 3)."""
@@ -69,7 +65,7 @@ class Rmse(LabelItem):
 
     def measure(self, context: Context) -> list[Row]:
         """Return the RMSE of every network, by layer and by area."""
-        arrays, rows = self.arrays(context), []
+        arrays, rows = measure_pairs(context), []
         area, distance = _tensors(arrays, 'area', 'distance')
         protocol = dict(
             boxes='TokenCutMix, alpha 1, one a pair',
@@ -77,7 +73,7 @@ class Rmse(LabelItem):
             'classes, and which one the paper has is not known',
         )
         details = []
-        for network in networks(context):
+        for network in traced_classifiers(context):
             (share,) = _tensors(arrays, f'{network}/share_by_layer')
             errors = label_shares.share_errors(share.T, area, distance)
             last = {name: values[-1].item() for name, values in _named(errors).items()}
@@ -131,9 +127,9 @@ class RatioByLayer(LabelItem):
 
     def measure(self, context: Context) -> list[Row]:
         """Return the mean share under each rule after each layer."""
-        arrays, rows = self.arrays(context), []
+        arrays, rows = measure_pairs(context), []
         area = float(arrays['area'].mean())
-        for network in networks(context):
+        for network in traced_classifiers(context):
             shares = arrays[f'{network}/share_by_layer']
             transmix = arrays[f'{network}/transmix_by_layer']
             similar = arrays[f'{network}/similarity_by_layer']
@@ -176,8 +172,8 @@ class Similarity(LabelItem):
 
     def measure(self, context: Context) -> list[Row]:
         """Return Pearson's correlation of every rule with the token similarity."""
-        arrays, rows = self.arrays(context), []
-        for network in networks(context):
+        arrays, rows = measure_pairs(context), []
+        for network in traced_classifiers(context):
             for rule, title in RULES.items():
                 sums = arrays[f'{network}/moments/{rule}'].sum(axis=0)
                 value = label_shares.pearson_of(torch.from_numpy(sums))
@@ -219,7 +215,7 @@ class PresenceItem(LabelItem):
         values: dict[tuple[str, str, int], list] = {}
         for batch in batches:
             images = batch.to(context.device).images
-            for network, classifier in networks(context).items():
+            for network, classifier in traced_classifiers(context).items():
                 inputs = context.networks[MODEL].normalise(images)
                 for kind, function in (
                     ('layer', layer_presence),
@@ -265,8 +261,8 @@ class PresenceItem(LabelItem):
         return context.indices(len(context.dataset), limit)
 
 
-def networks(context: Context) -> dict:
-    """Return the classifiers, and one with random weights."""
+def traced_classifiers(context: Context) -> dict:
+    """Return the classifiers whose labels are traced, and one with random weights."""
     found = dict(context.classifiers)
     if context.checkpoints[MODEL] is not None:
         found[RANDOM] = context.random_classifier
@@ -280,7 +276,7 @@ def patch_side(context: Context) -> int:
 
 
 def measure_pairs(context: Context) -> dict[str, np.ndarray]:
-    """Return arrays with a row for each pair; results of earlier runs are kept."""
+    """Return the results of every rule, a row for each pair; earlier ones are kept."""
     parts = context.parts('pairs', context.chosen(['limit', 'pairs']))
     done = parts.saved_indices()
     dataset, patch = context.dataset, patch_side(context)
@@ -302,7 +298,7 @@ def analyse(context: Context, batch: PairBatch) -> dict[str, np.ndarray]:
         box=batch.boxes,
     )
     mix, images = batch.mix(context.networks[MODEL], context.num_classes)
-    for name, classifier in networks(context).items():
+    for name, classifier in traced_classifiers(context).items():
         found = analyse_mix(classifier, mix, images, similarities=['projection'])
         arrays['area'], arrays['distance'] = _numpy(found.area, found.distance)
         arrays.update({f'{name}/{k}': v for k, v in _rows_of(found).items()})

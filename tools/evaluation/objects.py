@@ -1,7 +1,7 @@
 """Find and read images with masks or boxes of their objects."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmtlalign.errors import InputError
 from tools.evaluation.context import Context
@@ -21,8 +21,22 @@ def default_objects(data: Path) -> str | None:
     return next((str(path) for path in found if path.exists()), None)
 
 
-def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
-    """Return the config of the data set with objects, or None and what to do.
+class FoundObjects(NamedTuple):
+    """A data set of images with objects.
+
+    Attributes:
+        settings: Its config; None if there is none.
+        source: Its file or folder.
+        remedy: What to do if there is none.
+    """
+
+    settings: dict[str, Any] | None
+    source: str = ''
+    remedy: str = ''
+
+
+def find_objects(context: Context) -> FoundObjects:
+    """Return the data set with objects, or what to do if there is none.
 
     Data with boxes only have the type :data:`BOXES`.
 
@@ -31,19 +45,21 @@ def find_objects(context: Context) -> tuple[dict[str, Any] | None, str]:
     """
     named = context.options.objects
     if named is not None:
-        return _config_of(context, Path(named)), named
-    return None, (
+        return FoundObjects(_config_of(context, Path(named)), named)
+    remedy = (
         f'neither {context.data / VOC} nor {context.data / COCO} exists; name '
         'another with --objects'
     )
+    return FoundObjects(None, remedy=remedy)
 
 
 def masks_missing(context: Context) -> str | None:
     """Return why there are no masks of objects, or None if there are."""
-    settings, source = find_objects(context)
-    if settings is None:
-        return source
-    return f'{source} has boxes, no masks' if settings['type'] == BOXES else None
+    found = find_objects(context)
+    if found.settings is None:
+        return found.remedy
+    only_boxes = found.settings['type'] == BOXES
+    return f'{found.source} has boxes, no masks' if only_boxes else None
 
 
 def _config_of(context: Context, path: Path) -> dict[str, Any]:
@@ -77,9 +93,9 @@ def build_objects(context: Context, squash: bool) -> Any:
             ratio, as measures of boxes need; else resize to 256 / 224 of the size and
             crop the centre.
     """
-    settings, reason = find_objects(context)
+    settings, _, remedy = find_objects(context)
     if settings is None:
-        raise InputError(reason)
+        raise InputError(remedy)
     height, width = context.image_size
     shape: dict[str, Any] = dict(resize=(height, width))
     if settings['type'] == BOXES:

@@ -18,7 +18,7 @@ from mmtlalign.evaluation.pictures import Batch
 from mmtlalign.evaluation.pixel_model import PixelModel
 from tools.evaluation.context import Context
 from tools.evaluation.items import ConditionItem
-from tools.evaluation.rows import Results, Row, accuracy_rows, mean_rows
+from tools.evaluation.rows import ResultsByCondition, Row, accuracy_rows, mean_rows
 
 SUITE = 'occlusion'
 MOST_CELLS = 14  # per side, as for ViT at 224 pixels
@@ -58,7 +58,7 @@ class RandomDrop(ConditionItem):
         draws = len(RATIOS) * len(context.options.seeds)
         return self.images(context) * draws * forward
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return the curve, and the area under it."""
         seeds = context.options.seeds
         curve = {r: [_title(r, seed) for seed in seeds] for r in RATIOS}
@@ -102,7 +102,7 @@ class SalientDrop(ConditionItem):
         """Return the estimate; the attention of each batch is read once."""
         return self.images(context) * (2 * len(RATIOS) + 2) * forward
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return both curves: over the share of patches, and of attention mass."""
         rows = []
         source = context.options.saliency
@@ -162,7 +162,7 @@ class Shuffle(ConditionItem):
         draws = len(self._grids(context)) * len(context.options.seeds)
         return self.images(context) * draws * forward
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return the accuracy of each grid, and the mean."""
         seeds, rows, every = context.options.seeds, [], []
         protocol = dict(source=SOURCE, x_label='cells', curve='shuffle')
@@ -181,7 +181,7 @@ def curve_rows(
     item: str,
     curve: str,
     draws: dict[float, list[str]],
-    results: Results,
+    results: ResultsByCondition,
     context: Context,
     seeds: Sequence[int] = (),
     x_label: str = DROPPED,

@@ -10,7 +10,7 @@ from mmtlalign.evaluation import calibration, corruptions
 from mmtlalign.evaluation.conditions import Condition
 from tools.evaluation.context import Context
 from tools.evaluation.items import ConditionItem
-from tools.evaluation.rows import Results, Row, accuracy_rows, mean_rows
+from tools.evaluation.rows import ResultsByCondition, Row, accuracy_rows, mean_rows
 
 SUITE = 'robustness'
 # Seconds for one corruption of an image of 224 pixels in one thread
@@ -27,7 +27,7 @@ class Clean(ConditionItem):
         """Return no further condition: clean images are always measured."""
         return []
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return top-1 and top-5 accuracy, likelihood and Brier score."""
         more = [5] if context.num_classes > 5 else []
         rows = accuracy_rows(self.name, '', results, ['clean'], more=more)
@@ -48,7 +48,7 @@ class Calibration(ConditionItem):
         """Return no further condition."""
         return []
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return ECE, RMS and maximum error, and AURRA."""
         rows = []
         for (network, condition), own in results.items():
@@ -112,7 +112,7 @@ class Corruptions(ConditionItem):
             for name, severity, title in self._cells(context)
         ]
 
-    def rows(self, context: Context, results: Results) -> list[Row]:
+    def rows(self, context: Context, results: ResultsByCondition) -> list[Row]:
         """Return the mean, the mean of each severity, and every corruption."""
         cells = self._cells(context)
         protocol = dict(

@@ -10,7 +10,7 @@ from mmtlalign.evaluation.accuracy import compare_paired
 from mmtlalign.evaluation.conditions import Predictions
 
 MODEL, CONTROL, DIFFERENCE = 'model', 'control', 'difference'
-Results = Mapping[tuple[str, str], Predictions]  # (network, condition)
+ResultsByCondition = Mapping[tuple[str, str], Predictions]  # (network, condition)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Row:
 def accuracy_rows(
     item: str,
     setting: str,
-    results: Results,
+    results: ResultsByCondition,
     draws: Sequence[str],
     seeds: Sequence[int] = (),
     more: Sequence[int] = (),
@@ -101,7 +101,7 @@ def accuracy_rows(
 def mean_rows(
     item: str,
     setting: str,
-    results: Results,
+    results: ResultsByCondition,
     conditions: Sequence[str],
     **settings: Any,
 ) -> list[Row]:

@@ -15,7 +15,7 @@ from mmtlalign.evaluation.out_of_distribution import detect_unknown
 from tools.analysis_tools.published_costs import has_settings
 from tools.evaluation.context import Context
 from tools.evaluation.items import MeasuredItem
-from tools.evaluation.rows import Results, Row, accuracy_rows
+from tools.evaluation.rows import ResultsByCondition, Row, accuracy_rows
 from tools.output import track
 
 SUITE = 'robustness'
@@ -108,7 +108,9 @@ class TestSet(MeasuredItem):
             rows += accuracy_rows(self.name, name, own, ['clean'], more=[5])
         return rows
 
-    def predictions(self, context: Context, name: str, settings: dict) -> Results:
+    def predictions(
+        self, context: Context, name: str, settings: dict
+    ) -> ResultsByCondition:
         """Return the predictions of every network on one data set."""
         dataset = context.build(settings)
         indices = context.indices(len(dataset))
@@ -251,7 +253,7 @@ class Plain(TestSet):
         self.types = types
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the sets that exist."""
+        """Return the config of each set."""
         root = str(context.data / self.folder)
         return {name: dict(one, data_root=root) for name, one in self.types.items()}
 
@@ -264,7 +266,7 @@ class V2(Plain):
     """ImageNetV2: the variants that exist, matched frequency first."""
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the variants that exist."""
+        """Return the config of each variant."""
         root = context.data / self.folder
         return {
             variant: dict(

@@ -25,11 +25,13 @@ def main() -> None:
     from mmtlalign.engine.console import filter_known_warnings
 
     filter_known_warnings()
+    from mmtlalign.errors import short_errors
     from tools.experiments.run_pictures import draw_run
 
     args.out.mkdir(parents=True, exist_ok=True)
     for run in args.runs:
-        draw_run(run, args.out / f'{run.resolve().name}.png')
+        with short_errors(str(run)):
+            draw_run(run, args.out / f'{run.resolve().name}.png')
 
 
 if __name__ == '__main__':

@@ -20,8 +20,12 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmtlalign.compat.run_checkpoints import checkpoints_in, last_checkpoint, step_of
 from tools.experiments.forks import ForkedTool, keep_priority
 from tools.output import write_json
+
+# Key of the fingerprint in state.json: another name would repeat all earlier runs.
+FINGERPRINT = 'mark'
 
 
 class JobError(RuntimeError):
@@ -48,7 +52,7 @@ class Job:
         total: Iterations, or epochs, of a training run.
         command: Program and arguments, if they are known before the jobs before it.
         state: ``done``, ``seconds`` so far, ``metrics``, and ``sources``, digests of
-            the code that ran; ``state.json`` also has the fingerprint, as ``mark``.
+            the code that ran; ``state.json`` also has the fingerprint.
     """
 
     name: str
@@ -79,7 +83,7 @@ class Job:
         """
         path = self.folder / 'state.json'
         state = json.loads(path.read_text()) if path.is_file() else {}
-        if state.get('mark') == self.fingerprint:
+        if state.get(FINGERPRINT) == self.fingerprint:
             self.state = state
         elif self.folder.exists() and any(self.folder.iterdir()):
             return set_aside(self.folder)
@@ -138,7 +142,7 @@ class Job:
 
     def save(self) -> None:
         """Write ``state.json``."""
-        self.state['mark'] = self.fingerprint
+        self.state[FINGERPRINT] = self.fingerprint
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / 'state.json', self.state)
 
@@ -168,27 +172,16 @@ def set_aside(folder: Path) -> Path:
     return target
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run of mmengine, if there is one.
-
-    Unlike mmengine's ``find_latest_checkpoint`` it reads a folder that was moved.
-    """
-    # mmengine writes the name down after the file itself.
-    marker = folder / 'last_checkpoint'
-    if not marker.is_file():
-        return None
-    path = folder / Path(marker.read_text().strip()).name
-    return path if path.is_file() else None
-
-
 def checkpoint_at(folder: Path, step: int) -> Path:
     """Return the checkpoint of an iteration, or epoch, of a run of mmengine.
 
     Raises:
         JobError: It was removed.
     """
-    for path in (p for p in folder.glob('*_*.pth') if _step(p) == step):
-        return path
+    last = last_checkpoint(folder)
+    for path in checkpoints_in(last.parent if last else folder):
+        if step_of(path) == step:
+            return path
     raise JobError(
         f'{folder} has no checkpoint of step {step}. Remove the folder, so that the '
         'run is repeated.'
@@ -206,16 +199,10 @@ def resume_point(folder: Path, total: int) -> Path | None:
         total: Iterations of the run, or epochs if it counts epochs.
     """
     newest = last_checkpoint(folder)
-    if newest is None or _step(newest) < total:
+    if newest is None or step_of(newest) < total:
         return newest
-    kind = newest.stem.split('_')[0]
-    earlier = [p for p in folder.glob(f'{kind}_*.pth') if _step(p) < total]
-    return max(earlier, key=_step, default=None)
-
-
-def _step(path: Path) -> int:
-    """Return 200 for iter_200.pth."""
-    return int(path.stem.rsplit('_', 1)[1])
+    kept = checkpoints_in(newest.parent)
+    return next((path for path in kept if step_of(path) < total), None)
 
 
 def _start(command, log, env):

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -21,17 +22,17 @@ class Start:
     """Initial weights of a backbone; a row of the table.
 
     Attributes:
-        title (str): Name of the row.
-        config (str | None): Config of a pretraining run that makes them.
-        checkpoint (str | None): Checkpoint that is there already, instead of a config.
-            Without either the backbone is random.
-        options (dict): Dotted key to value, as ``--cfg-options``.
+        title: Name of the row.
+        config: Config of a pretraining run that makes them.
+        checkpoint: Checkpoint that is there already, instead of a config. Without
+            either the backbone is random.
+        options: Dotted key to value, as ``--cfg-options``.
     """
 
     title: str
     config: str | None = None
     checkpoint: str | None = None
-    options: dict = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,28 +40,28 @@ class Task:
     """Evaluation of a backbone: a task that it is trained for, or a suite.
 
     Attributes:
-        title (str): Stands before the columns of the table.
-        config (str | None): Config that reads ``pretrained``.
-        options (dict): Dotted key to value, as ``--cfg-options``.
-        metrics (dict[str, str] | None): Column to mmengine's name of the metric, or
-            to the item of the suites whose first number it holds. Defaults to None:
-            what the evaluator of the config, or every item, measures.
-        suite (list[str] | None): Instead of a config, suites of ``tools/evaluate.py``
-            that the pretrained classifier goes through itself.
-        items (list[str]): Of the suites. Defaults to all.
-        arguments (list[str]): More arguments of ``tools/evaluate.py``, such as
-            ``['--limit', '1000']``.
-        after (float): Share of the training, in (0, 1], whose checkpoint the suites
-            evaluate. Defaults to 1: the last one.
+        title: Stands before the columns of the table.
+        config: Config that reads ``pretrained``.
+        options: Dotted key to value, as ``--cfg-options``.
+        metrics: Column to mmengine's name of the metric, or to the item of the suites
+            whose first number it holds. Defaults to None: what the evaluator of the
+            config, or every item, measures.
+        suite: Instead of a config, suites of ``tools/evaluate.py`` that the pretrained
+            classifier goes through itself.
+        items: Of the suites. Defaults to all.
+        arguments: More arguments of ``tools/evaluate.py``, such as ``['--limit',
+            '1000']``.
+        after: Share of the training, in (0, 1], whose checkpoint the suites evaluate.
+            Defaults to 1: the last one.
     """
 
     title: str
     config: str | None = None
-    options: dict = field(default_factory=dict)
-    metrics: dict | None = None
-    suite: list | None = None
-    items: list = field(default_factory=list)
-    arguments: list = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, str] | None = None
+    suite: list[str] | None = None
+    items: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
     after: float = 1.0
 
 
@@ -69,53 +70,52 @@ class Plan:
     """Comparison that trains every task from every start, once a seed.
 
     Attributes:
-        starts (dict[str, Start]): Short name to start, in the order of the rows.
-        tasks (dict[str, Task]): Short name to task, in the order of the columns.
-        seeds (tuple[int]): Of initialisation, order and augmentation.
-        task_seeds (tuple[int] | None): Those of them with which the tasks are trained.
-            Defaults to None: all.
-        options (dict): Dotted key to value for every run.
-        start_options (dict): The same, for the pretraining of every start alone.
-        data (str): Folder that ``{data}`` in a value stands for.
-        before (list[list[str]]): Arguments of Python, run before all else, such as
+        starts: Short name to start, in the order of the rows.
+        tasks: Short name to task, in the order of the columns.
+        seeds: Of initialisation, order and augmentation.
+        task_seeds: Those of them with which the tasks are trained. Defaults to None:
+            all.
+        options: Dotted key to value for every run.
+        start_options: The same, for the pretraining of every start alone.
+        data: Folder that ``{data}`` in a value stands for.
+        before: Arguments of Python, run before all else, such as
             ``['tools/demo/quickstart_data.py', '{data}']``.
-        smoke (dict): What ``--smoke`` changes: keys of the plan, such as ``options``
-            (added to those above), ``before`` and ``data``.
-        at_a_time (int | None): Runs side by side. Defaults to None: two where there
-            are two cores and no GPU, else one.
-        processes (int): Of one run; more than 1 start ``torchrun``.
-        arguments (list[str]): More arguments of ``tools/train.py``, such as ``--amp``.
-        control (str): Start that the others are compared with. Defaults to
-            'control', if there is one of that name.
-        weights (str): Weights that are exported, as
+        smoke: What ``--smoke`` changes: keys of the plan, such as ``options`` (added to
+            those above), ``before`` and ``data``.
+        at_a_time: Runs side by side. Defaults to None: two where there are two cores
+            and no GPU, else one.
+        processes: Of one run; more than 1 start ``torchrun``.
+        arguments: More arguments of ``tools/train.py``, such as ``--amp``.
+        control: Start that the others are compared with. Defaults to 'control', if
+            there is one of that name.
+        weights: Weights that are exported, as
             ``tools/model_converters/export_backbone.py --weights``.
-        note (str): Stands in the report.
-        results (str): Folder, from the top of the project, that gets a JSON file for
-            each start and seed, see :mod:`.units`. Defaults to '': a report instead.
-        headlines (dict[str, str]): Columns of units that the figure and the first
-            table show, to their headings there. Defaults to {}: one table of every
-            column, and no figure.
-        nice (int): How far all runs stand back for other processes, up to 19.
-        threads (int | None): Of a run. Defaults to None: the cores, shared out.
+        note: Stands in the report.
+        results: Folder, from the top of the project, that gets a JSON file for each
+            start and seed, see :mod:`.units`. Defaults to '': a report instead.
+        headlines: Columns of units that the figure and the first table show, to their
+            headings there. Defaults to {}: one table of every column, and no figure.
+        nice: How far all runs stand back for other processes, up to 19.
+        threads: Of a run. Defaults to None: the cores, shared out.
     """
 
-    starts: dict
-    tasks: dict
-    seeds: tuple = (0,)
-    task_seeds: tuple | None = None
-    options: dict = field(default_factory=dict)
-    start_options: dict = field(default_factory=dict)
+    starts: dict[str, Start]
+    tasks: dict[str, Task]
+    seeds: tuple[int, ...] = (0,)
+    task_seeds: tuple[int, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    start_options: dict[str, Any] = field(default_factory=dict)
     data: str = ''
-    before: list = field(default_factory=list)
-    smoke: dict = field(default_factory=dict)
+    before: list[list[str]] = field(default_factory=list)
+    smoke: dict[str, Any] = field(default_factory=dict)
     at_a_time: int | None = None
     processes: int = 1
-    arguments: list = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
     control: str = 'control'
     weights: str = 'auto'
     note: str = ''
     results: str = ''
-    headlines: dict = field(default_factory=dict)
+    headlines: dict[str, str] = field(default_factory=dict)
     nice: int = 0
     threads: int | None = None
 

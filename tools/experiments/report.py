@@ -101,7 +101,7 @@ def write_report(summary: dict, runner: PlanRunner) -> list[Path]:
     """Write ``summary.json``, ``table.txt``, ``report.md`` and ``report.html``.
 
     Args:
-        summary: As of :func:`summarise`.
+        summary: Table, settings and versions, from :func:`summarise`.
         runner: Its work directory gets the files.
 
     Returns:

@@ -11,8 +11,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.compat.run_checkpoints import POINTER, last_checkpoint
 from mmtlalign.engine.console import import_host
+from mmtlalign.errors import InputError
 from mmtlalign.evaluation.pictures import is_bgr
+from mmtlalign.evaluation.readers import output_of
 from mmtlalign.mixing.token_mix import TokenCutMix
 from mmtlalign.tracing.support import backbone_spec
 from mmtlalign.tracing.trace import trace
@@ -22,7 +25,6 @@ from tools.analysis_tools.dense_figures import (
     draw_segmentation,
 )
 from tools.analysis_tools.share_figure import ShareRow, draw_shares
-from tools.experiments.jobs import last_checkpoint
 
 COLUMNS = 6
 
@@ -36,16 +38,29 @@ def draw_run(folder: Path, path: Path) -> None:
     Args:
         folder: Work directory of a run of ``tools/train.py``.
         path: PNG file.
+
+    Raises:
+        InputError: The folder does not have one config, or it has no checkpoint.
     """
-    (config,) = Path(folder).glob('*.py')
-    cfg = Config.fromfile(config)
+    configs, weights = list(folder.glob('*.py')), last_checkpoint(folder)
+    if len(configs) != 1:
+        raise InputError(
+            f'{folder} has {len(configs)} configs (*.py): name the work directory of '
+            'one run'
+        )
+    if weights is None:
+        raise InputError(
+            f'{folder} has no checkpoint that its file {POINTER} names: name the work '
+            'directory of a finished run'
+        )
+    cfg = Config.fromfile(configs[0])
     import_host(cfg.default_scope)
     init_default_scope(cfg.default_scope)
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
-    weights = str(last_checkpoint(Path(folder)))
-    model.load_state_dict(read_tensors(weights, 'FOLDER', 'Train the run to its end.'))
+    advice = 'Train the run to its end.'
+    model.load_state_dict(read_tensors(str(weights), 'FOLDER', advice))
     model.eval()
     figures = dict(
         mmpretrain=draw_run_shares,
@@ -90,9 +105,6 @@ def draw_run_shares(
             break
     with torch.no_grad(), trace(model.backbone, mix) as traced:
         model.backbone(mix.images)
-    # A head that reads tokens itself says which it scores.
-    kind = getattr(model.head, 'output', None)
-    kind = kind or backbone_spec(model.backbone).output(model.backbone)
     names, block, stage = [], 0, 0
     for number, grid in enumerate(traced.grids):
         new = number == 0 or grid != traced.grids[number - 1]
@@ -110,7 +122,7 @@ def draw_run_shares(
             )
         ]
         area = float(mix.area()[0 if len(mix.mask) == 1 else index])
-        arrived = float(traced.output_shares(kind)[0][index])
+        arrived = float(traced.output_shares(output_of(model))[0][index])
         rows.append(
             ShareRow(pictures[index], pictures[partner], mixed, area, maps, arrived)
         )

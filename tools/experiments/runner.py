@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
+from mmtlalign.compat.run_checkpoints import last_checkpoint
 from tools.experiments.forks import start_server
-from tools.experiments.jobs import Job, checkpoint_at, last_checkpoint, resume_point
+from tools.experiments.jobs import Job, checkpoint_at, resume_point
 from tools.experiments.measured import RESULTS, headlines, measured_by
 from tools.experiments.plan import Plan
 from tools.experiments.plan_jobs import EXPORT, PRETRAIN, PlanJobs
@@ -133,7 +134,7 @@ class PlanRunner:
 
     def is_suite(self, job: Job) -> bool:
         """Return whether a job evaluates a classifier."""
-        return job.task in self.plan.tasks and bool(self.plan.tasks[job.task].suite)
+        return self.plan.kind_of(job.task) == 'evaluation'
 
     def measured(self, job: Job) -> Mapping[str, float]:
         """Return the metrics of a job, by column."""

@@ -43,8 +43,8 @@ def differences(
     """Compare every row with the control, seed by seed.
 
     Args:
-        columns: As of :func:`table_rows`.
-        rows: As of :func:`table_rows`.
+        columns: Names of the columns with numbers.
+        rows: Dicts of ``start``, ``name`` and ``values``, column -> seed -> number.
         control: Its ``start``; None if there is none.
 
     Returns:
@@ -89,8 +89,8 @@ def caption(columns: Sequence[str], rows: Sequence[dict]) -> str:
     """Return the caption of the table, which says over which seeds it averages.
 
     Args:
-        columns: As of :func:`table_rows`.
-        rows: As of :func:`table_rows`.
+        columns: Names of the columns with numbers.
+        rows: Dicts of ``start``, ``name`` and ``values``, column -> seed -> number.
     """
     seeds = {column: set() for column in columns}
     for row in rows:
@@ -106,7 +106,7 @@ def caption(columns: Sequence[str], rows: Sequence[dict]) -> str:
 
 
 def rows_of_seeds(rows: Sequence[dict]) -> list[dict]:
-    """Return a row for each start and seed, shaped as of :func:`table_rows`."""
+    """Return a row for each start and seed, in the form of :func:`table_rows`."""
     found = []
     for row in rows:
         seeds = {seed for values in row['values'].values() for seed in values}
@@ -126,8 +126,8 @@ def table_cells(
     """Return the table as text, for :func:`tools.output.format_table`.
 
     Args:
-        columns: As of :func:`table_rows`.
-        rows: As of :func:`table_rows`.
+        columns: Names of the columns with numbers.
+        rows: Dicts of ``start``, ``name`` and ``values``, column -> seed -> number.
         sign: Whether to write a plus before what is not negative.
     """
     cells = [['', *columns]]

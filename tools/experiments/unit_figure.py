@@ -29,7 +29,7 @@ def draw_differences(plan: Plan, units: Sequence[Mapping], path: Path) -> None:
 
     Args:
         plan: Names starts, control and headlines.
-        units: As of :func:`.unit_table.read_units`.
+        units: Contents of the files of units.
         path: PNG or SVG file.
 
     Raises:

@@ -116,7 +116,7 @@ def table_text(plan: Plan, units: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         plan: Names the rows, their order, the seeds and the control.
-        units: As of :func:`read_units`.
+        units: Contents of the files of units.
     """
     found = list(dict.fromkeys(c for unit in units for c in unit['metrics']))
     check_headlines(plan, units)

@@ -75,8 +75,8 @@ def find_units(runner: PlanRunner) -> dict[str, Unit]:
                 if (job.start, job.seed) == (start, seed)
             ]
             path = ROOT / runner.plan.results / f'{name}.json'
-            mark = unit_fingerprint(runner, start, seed)
-            found[name] = Unit(start, seed, path, tuple(own), mark)
+            digest = unit_fingerprint(runner, start, seed)
+            found[name] = Unit(start, seed, path, tuple(own), digest)
     for unit in found.values():
         if unit.path.is_file():
             check_unit(read_unit(unit.path), unit)

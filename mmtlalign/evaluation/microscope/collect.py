@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.microscope.readers import EVERY, EveryAttention
 from mmtlalign.evaluation.microscope.records import Geometry, Pair, Rule
+from mmtlalign.evaluation.readers import backbone_of, output_of
 from mmtlalign.methods import batch_fields
 from mmtlalign.methods.classifier import MixClassifier
 from mmtlalign.methods.tl_align import TLAlign
@@ -63,14 +64,13 @@ def collect_pairs(
         UnsupportedError: The backbone cannot be traced.
         InputError: Model and batch do not fit.
     """
-    backbone = getattr(model, 'backbone', model)
+    backbone, output = backbone_of(model), output_of(model)
     head = getattr(model, 'head', None)
     options = getattr(head, 'trace_options', {})
     spec = backbone_spec(backbone)
-    # A head of this package knows which tokens it scores.
-    output = getattr(head, 'output', None)
-    outputs = getattr(head, 'outputs', 1) if output else spec.count_outputs(backbone)
-    output = output or spec.output(backbone)
+    outputs = getattr(head, 'outputs', 1)
+    if not hasattr(head, 'output'):  # a head of another package
+        outputs = spec.count_outputs(backbone)
     device = mix.images.device.type
     with eval_mode(model), torch.autocast(device, enabled=False), attached(backbone):
         with trace(backbone, mix, **options) as traced:

@@ -22,9 +22,13 @@ from tools.benchmarks.step.steps import Batch, train_step
 from tools.benchmarks.step.variants import CLASSES
 
 CUTMIX = 'cutmix'
-PLAIN = 'plain'
+NO_TARGET = 'plain'
 # Column of the table -> prefix of the head's type.
-TARGETS = {PLAIN: '', 'tlalign': 'mmtlalign.TLAlign', 'transmix': 'mmtlalign.TransMix'}
+TARGETS = {
+    NO_TARGET: '',
+    'tlalign': 'mmtlalign.TLAlign',
+    'transmix': 'mmtlalign.TransMix',
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ MIXERS = {
         guide=OWN,
         head='SMMix',
         tokens=True,
-        targets=(PLAIN, 'tlalign'),
+        targets=(NO_TARGET, 'tlalign'),
     ),
 }
 
@@ -102,15 +106,15 @@ class Variant:
     target: str
 
 
-def variants_of(mixers: Sequence[str], targets: Sequence[str]) -> list[Variant]:
+def cells_of(mixers: Sequence[str], targets: Sequence[str]) -> list[Variant]:
     """Return the cells of a table, starting with the reference, plain CutMix."""
-    asked = [Variant(CUTMIX, PLAIN)]
+    asked = [Variant(CUTMIX, NO_TARGET)]
     for name in mixers:
         asked += [Variant(name, t) for t in targets if t in MIXERS[name].targets]
     return list(dict.fromkeys(asked))
 
 
-def build(network: Network, variant: Variant, size: int) -> nn.Module:
+def build_cell(network: Network, variant: Variant, size: int) -> nn.Module:
     """Build the classifier of a cell for images of ``size`` pixels."""
     mixer = MIXERS[variant.mixer]
     backbone = network.config(size)
@@ -130,7 +134,7 @@ def build(network: Network, variant: Variant, size: int) -> nn.Module:
         loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
         **mixer.head_options,
     )
-    if mixer.head and variant.target == PLAIN:
+    if mixer.head and variant.target == NO_TARGET:
         head['type'] = f'mmtlalign.{head["type"]}'
     if variant.target == 'transmix' and not has_class:
         head['attention'] = 'received'
@@ -165,7 +169,7 @@ def count_passes(model: nn.Module) -> Iterator[list[int]]:
         handle.remove()
 
 
-def measure(
+def measure_cells(
     network: Network, case: Case, variants: Sequence[Variant], repeats: int
 ) -> dict[Variant, dict[str, Any]]:
     """Measure the steps of all cells, which take turns.
@@ -185,7 +189,7 @@ def measure(
     torch.set_num_threads(case.threads)
     gc.collect()
     batch = Batch(case.batch, case.size, case.device)
-    models = {v: build(network, v, case.size).to(case.device) for v in variants}
+    models = {v: build_cell(network, v, case.size).to(case.device) for v in variants}
     steps: dict[Variant, Callable] = {
         v: train_step(model, batch, case) for v, model in models.items()
     }

@@ -18,7 +18,7 @@ def print_times(rows: Iterable[dict], variants: list[str], clock: str) -> None:
     names = [VARIANTS[variant] for variant in variants]
     timing.print_table(
         'Time, as a ratio to the reference: the faster plain CutMix of the row',
-        (*HEADS, 'reference', 'ms', *names),
+        (*HEADINGS, 'reference', 'ms', *names),
         _lines(rows, variants, 'seconds' if clock == 'work' else 'wall'),
     )
 
@@ -28,7 +28,7 @@ def print_peaks(rows: list[dict], variants: list[str]) -> None:
     names = [VARIANTS[variant] for variant in variants]
     timing.print_table(
         'Peak memory of one step, as a ratio to the same reference',
-        (*HEADS, 'reference', 'MiB', *names),
+        (*HEADINGS, 'reference', 'MiB', *names),
         [
             [
                 *_setting(row),
@@ -58,7 +58,7 @@ def print_operations(rows: list[dict], most: int = 16) -> None:
         lines = {key: [times.get(key, 0.0) for times in found] for key in shown}
         sums = [sum(times.values()) for times in found]
         lines['all others'] = [a - sum(b) for a, b in zip(sums, zip(*lines.values()))]
-        setting = (f'{k} {v}' for k, v in zip(HEADS, _setting(row)))
+        setting = (f'{k} {v}' for k, v in zip(HEADINGS, _setting(row)))
         timing.print_table(
             f'ms of single operations, profiled: {", ".join(setting)}',
             ('operation', *(VARIANTS[variant] for variant in row['operations'])),
@@ -73,7 +73,7 @@ def print_waits(rows: list[dict]) -> None:
     """Print which variants wait for the GPU, and the first place where they do."""
     timing.print_table(
         'Waiting for the GPU',
-        (*HEADS, 'variant', 'waits at'),
+        (*HEADINGS, 'variant', 'waits at'),
         [
             [*_setting(row), VARIANTS[variant], place or 'nothing']
             for row in rows
@@ -86,7 +86,7 @@ KEYS = (
     *('model', 'size', 'tokens', 'batch'),
     *('measure', 'precision', 'attention', 'threads'),
 )
-HEADS = tuple('pixels' if key == 'size' else key for key in KEYS)
+HEADINGS = tuple('pixels' if key == 'size' else key for key in KEYS)
 
 
 def _setting(row: dict) -> list[str]:

@@ -2,15 +2,12 @@
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     Task,
     TaskProgressColumn,
@@ -29,6 +26,7 @@ from mmtlalign.methods.token_labeling.store import (
     create_store,
 )
 from tools.dataset_converters.label_maps.images import AnnotatorImages
+from tools.output import Progress, open_console
 
 
 def plan_store(
@@ -104,8 +102,8 @@ def annotate(
 
     Args:
         root: Folder of the store.
-        images: Images as for :func:`plan_store`.
-        annotator: Annotator as for :func:`plan_store`.
+        images: All images.
+        annotator: The classifier that labels them.
         metadata: Result of :func:`plan_store`.
         batch_size: Number of images per batch.
         workers: Number of processes that read images.
@@ -208,32 +206,21 @@ class SpeedColumn(ProgressColumn):
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, every: float = 20.0) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, interval: float = 20.0) -> Iterator[Callable[[int], None]]:
     """Show on standard error how many images are done.
-
-    On a terminal the bar is redrawn in place; elsewhere, as in a log file, a line is
-    printed now and then, and one at the end.
 
     Args:
         total: Number of images to do.
-        every: Seconds between two lines if the output is not a terminal.
+        interval: Seconds between two lines if the output is not a terminal.
 
     Yields:
         A function to be called with the number of images just done.
     """
-    console = Console(stderr=True)
     columns = (BarColumn(20), TaskProgressColumn(), SpeedColumn())
     columns += (TimeRemainingColumn(compact=True), 'left')
     # Without a redrawing thread, because the processes that read images are forked.
-    options = dict(console=console, auto_refresh=False, disable=not total)
-    with Progress(*columns, **options) as progress:
-        task, shown = progress.add_task('', total=total), time.monotonic()
-
-        def advance(count: int) -> None:
-            nonlocal shown
-            progress.update(task, advance=count, refresh=True)
-            if not console.is_terminal and time.monotonic() - shown >= every:
-                shown = time.monotonic()
-                console.print(progress.get_renderable())
-
-        yield advance
+    options = dict(interval=interval, auto_refresh=False)
+    bars = Progress(*columns, console=open_console(stderr=True), **options)
+    with bars if total else contextlib.nullcontext():
+        task = bars.add_task('', total=total)
+        yield lambda count: bars.update(task, advance=count, refresh=True)

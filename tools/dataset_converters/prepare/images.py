@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,7 @@ def check_masks(
     masks: dict[str, Path],
     ids: range,
     remedy: str = UNPUBLISHED,
+    more: Collection[int] = (),
 ) -> None:
     """Report images without masks, masks of other sizes, and ids out of range.
 
@@ -167,8 +168,9 @@ def check_masks(
         what: Name of the split in the report.
         images: Name without suffix to image.
         masks: Name without suffix to label image.
-        ids: Ids that a mask may have.
+        ids: Ids of the classes.
         remedy: What to do about other ids.
+        more: Other ids that a mask may have, such as the ignored one.
     """
     lonely = [f'{name} has no mask' for name in images if name not in masks]
     lonely += [f'{name} has no image' for name in masks if name not in images]
@@ -177,6 +179,7 @@ def check_masks(
     read = map_in_threads(
         lambda name: read_pair(images[name], masks[name]), names, f'{what} masks'
     )
+    allowed = {*ids, *more}
     broken, sizes, wrong = [], [], []
     for name, (fault, image_size, mask_size, found) in zip(names, read):
         if fault:
@@ -185,7 +188,7 @@ def check_masks(
         if image_size != mask_size:
             both = '{}x{}, mask {}x{}'.format(*image_size, *mask_size)
             sizes.append(f'{name} ({both})')
-        outside = sorted(found - set(ids))
+        outside = sorted(found - allowed)
         if outside:
             wrong.append(f'{masks[name].name} (id {", ".join(map(str, outside[:3]))})')
     total = len(names)

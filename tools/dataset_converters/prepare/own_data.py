@@ -118,7 +118,6 @@ def check_segmentation(report: CheckReport, args: argparse.Namespace) -> None:
     """Check pairs of pictures and masks, and that every class occurs."""
     low = 1 if args.reduce_zero_label else 0
     ids = range(low, args.classes + low)
-    allowed = {*ids, IGNORED, *args.ignore, *range(low)}
     for pair in args.splits:
         images, _, masks = pair.partition(':')
         if not all([report.exists(images), report.exists(masks)]):
@@ -141,28 +140,16 @@ def check_segmentation(report: CheckReport, args: argparse.Namespace) -> None:
             reader = reading_fault if folder == images else None
             check_files(report, folder, fitting, report.root / folder, reader)
             stems.append({n[: -len(suffix)]: report.root / folder / n for n in fitting})
-        known = _Ids(allowed, ids)
         check_masks(
             report,
             images,
             *stems,
-            known,
+            ids,
             'correct the masks, or give the right --classes, --reduce-zero-label and '
             '--ignore',
+            {IGNORED, *args.ignore, *range(low)},
         )
         check_occurring(report, images, list(stems[1].values()), ids)
-
-
-class _Ids(frozenset):
-    """Ids that a mask may have; a report shows the first and last class of them."""
-
-    def __new__(cls, allowed: set[int], ids: range) -> '_Ids':
-        self = super().__new__(cls, allowed)
-        self.ids = ids
-        return self
-
-    def __getitem__(self, index: int) -> int:
-        return self.ids[index]
 
 
 def check_occurring(

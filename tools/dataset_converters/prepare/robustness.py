@@ -16,6 +16,7 @@ from mmtlalign.datasets.imagenet_classes import (
     wordnet_ids,
 )
 from mmtlalign.datasets.imagenet_variants import V2_VARIANTS
+from mmtlalign.evaluation.corruptions import EXTRA_CORRUPTIONS
 from mmtlalign.validation.image_files import is_hidden
 from tools.dataset_converters.prepare.archives import (
     Archives,
@@ -32,7 +33,6 @@ from tools.dataset_converters.prepare.images import (
     sample,
 )
 
-EXTRA = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
 AGAIN = 'unpack the archive again'
 
 
@@ -69,7 +69,7 @@ def check_v2(report: CheckReport, published: dict) -> None:
 def check_c(report: CheckReport, published: dict) -> None:
     """Check each of the 15 corruptions, and those of the four extra ones that exist."""
     own, images = set(published['folders']()), published['images'] * len(SEVERITIES)
-    for name in (*CORRUPTIONS, *EXTRA):
+    for name in (*CORRUPTIONS, *EXTRA_CORRUPTIONS):
         places = [report.root / name, *sorted(report.root.glob(f'*/{name}'))]
         folder = next((place for place in places if place.is_dir()), None)
         if folder is None:
