@@ -129,6 +129,14 @@ class VisibleObjects:
         return np.where(self.usable, unseen, np.nan)
 
 
+def box_masks(boxes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return masks (P, H, W) of boxes (P, 4): top, bottom, left, right, exclusive."""
+    top, bottom, left, right = (side[:, None] for side in np.asarray(boxes).T)
+    rows, columns = np.arange(size[0]), np.arange(size[1])
+    inside = (rows >= top) & (rows < bottom)
+    return inside[:, :, None] & ((columns >= left) & (columns < right))[:, None]
+
+
 def other_images(count: int, seed: int = 0) -> np.ndarray:
     """Draw for each image the index of another one, whose mask is a control (I,).
 
