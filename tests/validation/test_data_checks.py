@@ -335,6 +335,18 @@ def train(monkeypatch, tmp_path):
     return functools.partial(train_to_end, monkeypatch, tmp_path, data)
 
 
+@pytest.mark.parametrize('kind', ['mmtlalign.MixClassifier', 'ImageClassifier'])
+def test_a_batch_of_one_has_nothing_to_mix(train, tmp_path, kind):
+    text = f"model['type'] = '{kind}'\ntrain_cfg['max_epochs'] = 1\n"
+    text += "model['train_cfg'] = dict(augments=dict(type='CutMix', alpha=1.0))\n"
+    for size in (2, 1):
+        work = tmp_path / str(size)
+        options = f"train_dataloader['batch_size'] = {size}\n"
+        train('--work-dir', str(work), text=text + options)
+        (log,) = work.glob('*/*.log')
+        assert ('nothing is mixed; use' in log.read_text()) == (size == 1)
+
+
 def test_wrong_class_count_of_a_classifier(train):
     message = train('--cfg-options', 'model.head.num_classes=5')
     assert 'model.head.num_classes=5, but the data set of train_dataloader' in message
