@@ -185,7 +185,8 @@ class TaskRunner(Runner):
         """Call the hooks.
 
         A checkpoint may hold bare tensors; hooks get them under ``state_dict``. After
-        ``before_train``, the classes of data sets that a hook has built are compared.
+        ``before_train``, the classes of data sets that a hook has built, and of a
+        checkpoint whose head it has loaded, are compared.
         """
         if fn_name == 'after_load_checkpoint':
             content = kwargs['checkpoint']
@@ -198,6 +199,10 @@ class TaskRunner(Runner):
                 names = [f'{type(hook).__name__}.{name}' for name in loaders]
                 datasets = [loader.dataset for loader in loaders.values()]
                 check_class_names(dict(zip(names, datasets)))
+                content = dict(meta=getattr(hook, 'head_origin', None))
+                check_checkpoint_classes(
+                    content, self._datasets, self.cfg.get('pretrained'), self.logger
+                )
 
     def save_checkpoint(
         self, out_dir: str, filename: str, *args: Any, **kwargs: Any
