@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from mmtlalign.checkpoint.io import read_checkpoint
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.checkpoint.normalisation import (
-    normalisation_of,
+    normalisation_of_run,
     other_normalisation,
     saved_normalisation,
 )
@@ -28,7 +28,8 @@ class PretrainedBackboneHook(Hook):
     A checkpoint may hold two networks: raw and averaged weights of a run with
     mmengine's ``EMAHook``, or student and teacher of EsViT. The averaged ones or the
     teacher are loaded unless ``weights`` says otherwise. If the file says that its
-    images were normalised with another mean or std, there is a warning.
+    images were normalised with another mean or std, or in another channel
+    order, there is a warning.
 
     Args:
         new_layers (Sequence[str]): Modules of the backbone that pretraining
@@ -100,7 +101,7 @@ class PretrainedBackboneHook(Hook):
         if self.whole:
             content = read_checkpoint(path, 'checkpoint', 'Name another file.')
             self.head_origin = content.get('meta')
-        given = normalisation_of(getattr(model, 'data_preprocessor', None))
+        given = normalisation_of_run(model, runner.cfg)
         fault = other_normalisation(saved_normalisation(path), given)
         if fault:
             runner.logger.warning(
