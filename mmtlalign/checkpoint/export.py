@@ -24,7 +24,11 @@ from mmtlalign.checkpoint.io import (
 from mmtlalign.checkpoint.key_maps.pvt import to_mmdet
 from mmtlalign.checkpoint.load import select_weights
 from mmtlalign.checkpoint.loading_code import loading_code, notes_for
-from mmtlalign.compat.wrappers import walk_datasets
+from mmtlalign.checkpoint.normalisation import (
+    channel_order,
+    pipeline_of,
+    preprocessor_of,
+)
 from mmtlalign.errors import InputError, some_of
 
 PREFIX = 'backbone.'
@@ -222,8 +226,8 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
     head = _head(model)
     augments = (model.get('train_cfg') or {}).get('augments') or []
     augments = [augments] if isinstance(augments, Mapping) else augments
-    pixels = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    train, test = (_pipeline(config, kind) for kind in ('train', 'test'))
+    pixels = preprocessor_of(config)
+    train, test = (pipeline_of(config, kind) for kind in ('train', 'test'))
     return dict(
         method=dict(
             model=model.get('type'),
@@ -236,7 +240,7 @@ def describe_backbone(config: Mapping, source: str) -> dict[str, Any]:
         normalisation=dict(
             mean=pixels.get('mean'),
             std=pixels.get('std'),
-            channel_order=_channel_order(train or test, pixels),
+            channel_order=channel_order(config),
         ),
     )
 
@@ -253,13 +257,6 @@ def _head(model: Mapping) -> Mapping:
 def _by_iterations(config: Mapping) -> bool:
     loop = config.get('train_cfg') or {}
     return loop.get('by_epoch') is False or 'IterBased' in str(loop.get('type'))
-
-
-def _pipeline(config: Mapping, kind: str) -> list:
-    """Return the transforms of a data loader, also of a data set inside wrappers."""
-    data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
-    found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
-    return next(found, None) or []
 
 
 def image_size(pipeline: Sequence) -> list[int] | None:
@@ -280,15 +277,3 @@ def image_size(pipeline: Sequence) -> list[int] | None:
             turned = 'Crop' not in str(transform.get('type'))
             return list(size)[::-1] if turned else list(size)
     return None
-
-
-def _channel_order(pipeline: list, pixels: Mapping) -> str | None:
-    """Return the channel order of the network's input, 'RGB' or 'BGR'.
-
-    Files are read as BGR; arrays of data sets are RGB.
-    """
-    if not pipeline:
-        return None
-    from_files = any('LoadImageFromFile' in str(t.get('type')) for t in pipeline)
-    turned = bool(pixels.get('to_rgb', pixels.get('bgr_to_rgb')))
-    return 'RGB' if turned == from_files else 'BGR'

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmtlalign.checkpoint.io import read_checkpoint
 from mmtlalign.checkpoint.load import load_backbone
 from mmtlalign.checkpoint.normalisation import (
-    normalisation_of,
+    normalisation_of_run,
     other_normalisation,
     saved_normalisation,
 )
@@ -27,7 +28,8 @@ class PretrainedBackboneHook(Hook):
     A checkpoint may hold two networks: raw and averaged weights of a run with
     mmengine's ``EMAHook``, or student and teacher of EsViT. The averaged ones or the
     teacher are loaded unless ``weights`` says otherwise. If the file says that its
-    images were normalised with another mean or std, there is a warning.
+    images were normalised with another mean or std, or in another channel
+    order, there is a warning.
 
     Args:
         new_layers (Sequence[str]): Modules of the backbone that pretraining
@@ -36,15 +38,21 @@ class PretrainedBackboneHook(Hook):
         prefix (str): What the names of the backbone's tensors begin with in
             the file. Defaults to ``'backbone.'``.
         whole (bool): Load the whole model, heads included, for a run on the same
-            classes at another image size; ``prefix`` is not read. Defaults to
-            False.
+            classes at another image size; ``prefix`` is not read.
+            :class:`mmtlalign.engine.runner.TaskRunner` compares the classes. Defaults
+            to False.
         weights (str): ``'raw'``, ``'ema'``, ``'teacher'`` or ``'student'``, an error
             if the file does not hold them. Defaults to ``'auto'``, see
             :func:`select_weights`.
 
+    Attributes:
+        head_origin: ``meta`` of the checkpoint whose head was loaded, if any.
+
     Raises:
         InputError: The config has no ``pretrained``, or also sets ``load_from``.
     """
+
+    head_origin: dict | None = None
 
     # Before other `before_train` hooks that copy or count the weights.
     priority = 'VERY_HIGH'
@@ -90,7 +98,10 @@ class PretrainedBackboneHook(Hook):
         options = self.new_layers, self.prefix, self.weights
         for line in load_backbone(part, path, *options):
             runner.logger.info(line)
-        given = normalisation_of(getattr(model, 'data_preprocessor', None))
+        if self.whole:
+            content = read_checkpoint(path, 'checkpoint', 'Name another file.')
+            self.head_origin = content.get('meta')
+        given = normalisation_of_run(model, runner.cfg)
         fault = other_normalisation(saved_normalisation(path), given)
         if fault:
             runner.logger.warning(

@@ -1,12 +1,15 @@
 """Compare the normalisation of images with the one that weights were trained with."""
 
 from collections.abc import Mapping
+from logging import Logger
 from typing import Any
 
 import torch
+from torch import nn
 
 from mmtlalign.checkpoint.config_text import read_config_text
 from mmtlalign.checkpoint.io import read_checkpoint
+from mmtlalign.compat.wrappers import unwrap_model, walk_datasets
 from mmtlalign.errors import InputError
 
 NAMES = ('mean', 'std')
@@ -18,8 +21,13 @@ def normalisation_of(preprocessor: Any) -> dict[str, Any]:
 
 
 def saved_normalisation(path: str) -> dict[str, Any]:
-    """Return mean and std of the config in a checkpoint; {} without a config."""
+    """Return the normalisation of the config in a checkpoint; {} without a config."""
     content = read_checkpoint(path, 'checkpoint', 'Name another file.')
+    return normalisation_in(content, path)
+
+
+def normalisation_in(content: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return the normalisation of the config in the content of a checkpoint."""
     text = (content.get('meta') or {}).get('cfg')
     if not isinstance(text, str):
         return {}
@@ -27,20 +35,79 @@ def saved_normalisation(path: str) -> dict[str, Any]:
         config = read_config_text(text, path)
     except InputError:
         return {}  # written by another program
+    pre = preprocessor_of(config)
+    found = {name: pre.get(name) for name in NAMES}
+    return found | dict(channel_order=channel_order(config))
+
+
+def normalisation_of_run(model: nn.Module, config: Mapping) -> dict[str, Any]:
+    """Return the normalisation of a model that a config has built."""
+    pre = getattr(unwrap_model(model), 'data_preprocessor', None)
+    return normalisation_of(pre) | dict(channel_order=channel_order(config))
+
+
+def warn_other_normalisation(
+    content: Mapping[str, Any],
+    path: str,
+    model: nn.Module,
+    config: Mapping,
+    logger: Logger,
+) -> None:
+    """Warn if a checkpoint was trained on images of another normalisation."""
+    given = normalisation_of_run(model, config)
+    fault = other_normalisation(normalisation_in(content, path), given)
+    if fault:
+        logger.warning(
+            f"checkpoint '{path}' was {fault}; its weights need the same normalisation"
+        )
+
+
+def preprocessor_of(config: Mapping) -> Mapping:
+    """Return the settings of the data preprocessor of a config; {} without one."""
     model = config.get('model') or {}
-    pre = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    return {name: pre.get(name) for name in NAMES}
+    return model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+
+
+def pipeline_of(config: Mapping, kind: str) -> list:
+    """Return the transforms of a data loader, also of a data set inside wrappers."""
+    data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
+    found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
+    return next(found, None) or []
+
+
+def channel_order(config: Mapping) -> str | None:
+    """Return the channel order of the network's input, 'RGB' or 'BGR'.
+
+    Files are read as BGR; arrays of data sets are RGB. None: not known, because there
+    is no pipeline, another step loads images, or no data preprocessor.
+    """
+    pixels = preprocessor_of(config)
+    pipeline = pipeline_of(config, 'train') or pipeline_of(config, 'test')
+    kinds = [str(step.get('type')) for step in pipeline]
+    from_files = any('LoadImageFromFile' in kind for kind in kinds)
+    unknown = not from_files and any('Load' in kind for kind in kinds)
+    if not pipeline or not pixels or unknown:
+        return None
+    turned = bool(pixels.get('to_rgb', pixels.get('bgr_to_rgb')))
+    return 'RGB' if turned == from_files else 'BGR'
 
 
 def other_normalisation(trained: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """Describe how two normalisations differ; '' if they are equal or not known.
 
     Args:
-        trained: ``mean`` and ``std`` of training, of pixels from 0 to 255.
-        given: Those of :func:`normalisation_of`.
+        trained: ``mean`` and ``std`` of training, of pixels from 0 to 255, and
+            ``channel_order``.
+        given: Those of the model, see :func:`normalisation_of_run`.
     """
-    for name, one in trained.items():
-        other = given.get(name)
+    orders = [one.get('channel_order') for one in (trained, given)]
+    if None not in orders and orders[0] != orders[1]:
+        return (
+            f'trained on {orders[0]} images, and data_preprocessor gives {orders[1]} '
+            '(to_rgb or bgr_to_rgb)'
+        )
+    for name in NAMES:
+        one, other = trained.get(name), given.get(name)
         if one is None or other is None or getattr(other, 'is_meta', False):
             continue
         one = torch.tensor(one, dtype=torch.float32).flatten()

@@ -21,6 +21,8 @@ from mmtlalign.validation.samples import name_broken_samples
 OURS = {'CheckpointHook': 'mmtlalign.WholeCheckpointHook'}
 # mmengine's `end` of a scheduler without an end.
 ENDLESS = 10**9
+# A schedule that ends before this share of the run gets a notice.
+LATE = 0.9
 
 
 def our_hook(hook: Hook | dict) -> Hook | dict:
@@ -202,21 +204,45 @@ def check_schedules(runner: Runner) -> list[str]:
     if not isinstance(schedulers, list):
         return []
     by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+    ends = [schedule_end(runner, number) for number in range(len(schedulers))]
+    shares = [end / max(length, 1) for _, end, length in ends]
+    latest: dict[str, float] = {}
+    for scheduler, share in zip(schedulers, shares):
+        name = scheduler.param_name
+        latest[name] = max(share, latest.get(name, 0))
     notices = []
-    for number, scheduler in enumerate(schedulers):
+    for number, (scheduler, share) in enumerate(zip(schedulers, shares)):
         name = f'param_scheduler.{number} ({type(scheduler).__name__})'
-        unit = 'epoch' if scheduler.by_epoch else 'iteration'
-        length = runner.max_epochs if scheduler.by_epoch else runner.max_iters
+        unit, end, length = ends[number]
+        # A warm-up alone is a schedule too.
+        warms_up = getattr(scheduler, 'end_factor', 0) == 1
+        fault = ''
         if scheduler.by_epoch and by_iteration:
             notices.append(
                 f'{name} counts epochs, and this run counts iterations: it never '
                 'changes anything. Set --cfg-options '
                 f'param_scheduler.{number}.by_epoch=False'
             )
-        elif length < scheduler.end < ENDLESS:
+        elif length < end < ENDLESS:
+            fault = f'but the run already ends at {length}'
+        elif share == latest[scheduler.param_name] < LATE and not warms_up:
+            fault = f'and {scheduler.param_name} stays constant from there to {length}'
+        if fault:
             notices.append(
-                f'{name} ends at {unit} {scheduler.end}, but the run already ends at '
-                f'{length}. If this is not intended: '
+                f'{name} ends at {unit} {end}, {fault}. If this is not intended: '
                 f'--cfg-options param_scheduler.{number}.end={length}'
             )
     return notices
+
+
+def schedule_end(runner: Runner, number: int) -> tuple[str, int, int]:
+    """Return the unit that the config counts in, the scheduler's end and the run's."""
+    scheduler = runner.param_schedulers[number]
+    if scheduler.by_epoch:
+        return 'epoch', scheduler.end, runner.max_epochs
+    given = runner.cfg.get('param_scheduler')
+    given = given[number] if isinstance(given, list) else given
+    if isinstance(given, dict) and given.get('convert_to_iter_based'):
+        steps = len(runner.train_dataloader)
+        return 'epoch', scheduler.end // steps, runner.max_epochs
+    return 'iteration', scheduler.end, runner.max_iters

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmtlalign.checkpoint.check import check_checkpoint, check_finite, check_fit
+from mmtlalign.checkpoint.normalisation import warn_other_normalisation
 from mmtlalign.compat.data_pickle import trusted_types
 from mmtlalign.compat.files import atomic_write
 from mmtlalign.engine.console import hide_bulk, import_host
@@ -177,6 +178,7 @@ class TaskRunner(Runner):
         check_checkpoint_classes(
             content, self._datasets, filename, self.logger, resume=self._resume
         )
+        warn_other_normalisation(content, filename, self.model, self.cfg, self.logger)
         for part in (content['state_dict'], content.get('ema_state_dict', {})):
             check_finite(part, filename)
         return content
@@ -185,7 +187,7 @@ class TaskRunner(Runner):
         """Call the hooks.
 
         A checkpoint may hold bare tensors; hooks get them under ``state_dict``. After
-        ``before_train``, the classes of data sets that a hook has built are compared.
+        ``before_train``, the classes of what a hook has built or loaded are compared.
         """
         if fn_name == 'after_load_checkpoint':
             content = kwargs['checkpoint']
@@ -198,6 +200,9 @@ class TaskRunner(Runner):
                 names = [f'{type(hook).__name__}.{name}' for name in loaders]
                 datasets = [loader.dataset for loader in loaders.values()]
                 check_class_names(dict(zip(names, datasets)))
+                origin = dict(meta=getattr(hook, 'head_origin', None))
+                file = self.cfg.get('pretrained')
+                check_checkpoint_classes(origin, self._datasets, file, self.logger)
 
     def save_checkpoint(
         self, out_dir: str, filename: str, *args: Any, **kwargs: Any

@@ -13,6 +13,7 @@ from torch import nn
 from mmtlalign.checkpoint.check import check_checkpoint, check_finite, check_fit
 from mmtlalign.checkpoint.io import read_checkpoint, tensors_in
 from mmtlalign.checkpoint.load import select_weights
+from mmtlalign.checkpoint.normalisation import warn_other_normalisation
 from mmtlalign.engine.console import import_host
 from mmtlalign.errors import InputError
 
@@ -63,6 +64,8 @@ def load_classifier(
             f'{checkpoint} does not fit the config: {str(error).splitlines()[-1]}. '
             'Give the config that it was trained with.'
         ) from error
+    logger = MMLogger.get_current_instance()
+    warn_other_normalisation(content, checkpoint, model, cfg, logger)
     # mmpretrain stores it there as well; it contains the class names.
     model._dataset_meta = (content.get('meta') or {}).get('dataset_meta')
     return model.eval(), kind

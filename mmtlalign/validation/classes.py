@@ -245,16 +245,21 @@ def check_single_class(heads: Heads) -> None:
             )
 
 
+def mixes_images(model: nn.Module) -> bool:
+    """Return whether a classifier of this package or of mmpretrain mixes images."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    return bool(
+        getattr(model, 'mixer', None) or getattr(preprocessor, 'batch_augments', None)
+    )
+
+
 def check_mixed_labels(model: nn.Module, heads: Heads) -> None:
     """Check that images are not mixed for a head that needs one label per image.
 
     Raises:
         InputError: They are.
     """
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    mixes = getattr(model, 'mixer', None) or getattr(
-        preprocessor, 'batch_augments', None
-    )
+    mixes = mixes_images(model)
     for path, head in heads:
         if mixes and any(k.__name__ == 'ArcFaceClsHead' for k in type(head).__mro__):
             raise InputError(

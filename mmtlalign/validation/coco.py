@@ -139,9 +139,9 @@ def check_coco_metric(
     Their annotations are numbered, as pycocotools requires.
 
     Raises:
-        InputError: The file of a metric lists other pictures, its results per class
-            would be assigned to wrong classes, or masks are to be scored and there are
-            none.
+        InputError: The file of a metric lists other pictures or objects, its results
+            per class would be assigned to wrong classes, or masks are to be scored and
+            there are none.
     """
     for metric in evaluator.metrics:
         coco = getattr(metric, '_coco_api', None)
@@ -163,6 +163,7 @@ def check_coco_metric(
                     f'{info["img_id"]!r}, {path!r}, {place}. Set {setting}.ann_file to '
                     f'the annotation file of {name}.dataset'
                 )
+        check_boxes(coco, infos, setting, name)
         extra = len(coco.imgs) - len(infos)
         if extra:
             logger.warning(
@@ -172,6 +173,34 @@ def check_coco_metric(
         order_labels(metric, dataset.metainfo.get('classes') or (), setting)
         check_mask_metric(metric, model, setting)
         number_annotations(coco)
+
+
+def check_boxes(coco: Any, infos: Sequence[dict], setting: str, name: str) -> None:
+    """Check that a metric's file has most boxes of the data set.
+
+    Files of two splits may have the same image ids and file names.
+
+    Raises:
+        InputError: It lacks more than half of them.
+    """
+    known = set()
+    for one in coco.anns.values():
+        if 'bbox' not in one:  # a list, of panoptic segments
+            return
+        left, top, width, height = one['bbox']
+        known.add((one['image_id'], left, top, left + width, top + height))
+    own = [
+        (info['img_id'], *instance['bbox'])
+        for info in infos
+        for instance in info.get('instances', ())
+    ]
+    found = sum(box in known for box in own)
+    if 2 * found < len(own):
+        raise InputError(
+            f'{setting}: its ann_file is not that of {name}: it has only {found} of '
+            f'its {len(own)} boxes, for the same image ids and file names. Set '
+            f'{setting}.ann_file to the annotation file of {name}.dataset'
+        )
 
 
 def check_mask_metric(metric: Any, model: nn.Module | None, setting: str) -> None:

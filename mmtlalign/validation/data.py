@@ -40,6 +40,7 @@ from mmtlalign.validation.classes import (
     check_topk,
     class_heads,
     has_sigmoid,
+    mixes_images,
 )
 from mmtlalign.validation.coco import (
     check_coco_data,
@@ -216,6 +217,11 @@ def check_data(
         check_coco_metric(evaluator, dataset, name, logger, model)
     if name.startswith('train'):
         check_batch_of_one(model, loader, name)
+        if mixes_images(model) and batch_size(loader) == 1:
+            logger.warning(
+                f'{name}.batch_size=1: an image is mixed with another of its batch, '
+                'so that nothing is mixed; use at least 2'
+            )
     check_label_maps(model, heads, dataset, name, logger)
     own = {path: head for path, head in heads if name.startswith('train')}
     needs_labels = bool(own)
@@ -294,6 +300,11 @@ def label_range(heads: Heads) -> tuple[int, set[int]]:
     return max(counts, default=0), ignored or {255}
 
 
+def batch_size(loader: DataLoader) -> int:
+    """Return the batch size of a loader, or of its batch sampler; 0 if it has none."""
+    return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
+
+
 def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
     """Check that no batch norm in training mode gets one value per channel.
 
@@ -304,7 +315,7 @@ def check_batch_of_one(model: nn.Module, loader: DataLoader, name: str) -> None:
     """
     if not hasattr(loader.dataset, '__len__'):
         return  # a stream
-    size: int = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 0)
+    size = batch_size(loader)
     endless = type(loader.sampler).__name__ == 'InfiniteSampler'
     rest = 0 if endless or loader.drop_last else len(loader.sampler) % max(size, 1)
     if 1 not in (size, rest) or get_world_size() > 1:

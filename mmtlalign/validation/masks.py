@@ -24,7 +24,8 @@ def check_masks(dataset: Dataset, name: str, logger: Logger) -> None:
 
     Raises:
         InputError: Ids need more than 8 bits, masks of the ids 0 and 255 are used for
-            two classes, or a mask is one that training would refuse later.
+            two classes (a warning if time ran out before), or a mask is one that
+            training would refuse later.
     """
     for one in walk_datasets(dataset):
         steps = list(flat_steps(getattr(one, 'pipeline', None)))
@@ -46,9 +47,14 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
             'LoadAnnotations'
         )
     used = {number: class_of(number, dataset, void) for number in raw}
-    absent = [f'{c} (id {i})' for i, c in enumerate(classes) if i not in used.values()]
+    named = [f'{one} (id {number})' for number, one in enumerate(classes)]
+    absent = [one for number, one in enumerate(named) if number not in used.values()]
     whole = looked == len(dataset)
-    if not absent or not looked or not (whole or 2 * len(absent) > len(classes)):
+    binary = set(raw) == {0, 255} and len(classes) == 2 and used[0] == 0
+    # As if every id were reduced by 1, and 0 had been a class.
+    shifted = dataset.reduce_zero_label and absent == named[-1:]
+    telling = whole or binary or shifted or 2 * len(absent) > len(classes)
+    if not absent or not looked or not telling:
         return
     fault = (
         f'{name}: {len(absent)} of {len(classes)} classes are in none of the {looked} '
@@ -58,10 +64,17 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
     ignored = sorted(number for number in raw if used[number] == 255)
     if ignored:
         fault += f', of which {some_of(ignored)} are ignored'
-    if set(raw) == {0, 255} and len(classes) == 2 and used[0] == 0:
-        raise InputError(
-            f'{fault}. A model that always predicts {classes[0]!r} would always be '
+    if binary:
+        fault += (
+            f'. A model that always predicts {classes[0]!r} would always be '
             'right; write the masks again with 1 in place of 255'
+        )
+        if looked >= min(len(dataset), MASKS):
+            raise InputError(fault)
+    elif shifted:
+        fault += (
+            '. If id 0 is a class: set reduce_zero_label=False in the data set and in '
+            'LoadAnnotations'
         )
     logger.warning(fault)
 

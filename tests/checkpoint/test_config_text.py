@@ -12,6 +12,7 @@ from mmtlalign.checkpoint.export import (
     export_backbone,
     image_size,
 )
+from mmtlalign.checkpoint.normalisation import channel_order
 from mmtlalign.errors import InputError
 
 
@@ -79,3 +80,17 @@ def test_size_of_a_resizing_step_is_height_and_width():
     resize, crop = dict(type='Resize', scale=(2048, 512)), dict(crop_size=(512, 640))
     assert image_size([resize]) == [512, 2048]
     assert image_size([resize, dict(crop, type='RandomCrop')]) == [512, 640]
+
+
+def test_channel_order_is_that_of_the_input():
+    def order(*kinds, **pre):
+        dataset = dict(pipeline=[dict(type=kind) for kind in kinds])
+        loader = dict(dataset=dataset)
+        return channel_order(dict(train_dataloader=loader, data_preprocessor=pre))
+
+    file, pack = 'LoadImageFromFile', 'PackInputs'
+    # CIFAR's arrays as they are, and files with their channels swapped, are equal.
+    assert order(pack, to_rgb=False) == order(file, pack, to_rgb=True) == 'RGB'
+    assert order(file, pack, bgr_to_rgb=False) == order(pack, to_rgb=True) == 'BGR'
+    # A loader of one's own, an old config that normalises in its pipeline.
+    assert order('LoadTiff', pack, to_rgb=True) is order(file, 'Normalize') is None

@@ -240,7 +240,7 @@ def test_load_from_does_not_choose_silently(run, tmp_path):
         dict(type='ImageClassifier', backbone=BACKBONE, head=head)
     )
     runner._resume, runner.logger = False, MMLogger.get_current_instance()
-    runner._hooks, runner._has_loaded = [], False
+    runner._hooks, runner._has_loaded, runner.cfg = [], False, {}
     with pytest.raises(InputError, match='holds a student and a teacher'):
         runner.load_checkpoint(file)
     # Pretraining itself goes on from it.

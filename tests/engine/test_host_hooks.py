@@ -178,12 +178,20 @@ def test_augments_of_a_preprocessor_that_mixes_nothing_are_refused():
         MODELS.build(dict(config, batch_augments=CUTMIX))
 
 
-def scheduler(by_epoch=True, end=10**9):
-    return SimpleNamespace(by_epoch=by_epoch, end=end)
+def scheduler(by_epoch=True, end=10**9, param_name='lr', **more):
+    return SimpleNamespace(by_epoch=by_epoch, end=end, param_name=param_name, **more)
 
 
-def test_schedules_that_do_not_fit_the_run_get_one_notice_each():
-    runner = SimpleNamespace(train_loop=None, max_epochs=100, max_iters=1000)
+@pytest.fixture
+def long_run():
+    loader = [None] * 10
+    return SimpleNamespace(
+        train_loop=None, max_epochs=100, max_iters=1000, train_dataloader=loader, cfg={}
+    )
+
+
+def test_schedules_that_do_not_fit_the_run_get_one_notice_each(long_run):
+    runner = long_run
     runner.param_schedulers = [
         scheduler(), scheduler(end=100), scheduler(end=1000, by_epoch=False)
     ]  # fmt: skip
@@ -191,6 +199,30 @@ def test_schedules_that_do_not_fit_the_run_get_one_notice_each():
     runner.param_schedulers = [scheduler(end=20), scheduler(end=300)]
     (notice,) = check_schedules(runner)
     assert 'epoch 300' in notice and 'param_scheduler.1.end=100' in notice
+
+
+def test_a_run_longer_than_its_schedule_gets_a_notice(long_run):
+    # 300 of 310 epochs, and a warm-up that stays at the full rate, are recipes.
+    for whole in (scheduler(end=97), scheduler(end=5, end_factor=1.0)):
+        long_run.param_schedulers = [whole]
+        assert check_schedules(long_run) == []
+    warm_up = scheduler(end=20, by_epoch=False, end_factor=1.0)
+    long_run.param_schedulers = [
+        warm_up, scheduler(end=50), scheduler(param_name='momentum', end=100)
+    ]  # fmt: skip
+    (notice,) = check_schedules(long_run)
+    assert 'epoch 50, and lr stays' in notice and 'param_scheduler.1.end=100' in notice
+
+
+@pytest.mark.parametrize('end', [500, 3000])
+def test_a_notice_counts_as_the_config_does(long_run, end):
+    long_run.param_schedulers = [scheduler(end=end, by_epoch=False)]
+    (notice,) = check_schedules(long_run)
+    assert f'iteration {end}' in notice and 'param_scheduler.0.end=1000' in notice
+    given = dict(type='PolyLR', end=end // 10, convert_to_iter_based=True)
+    long_run.cfg = dict(param_scheduler=[given])
+    (notice,) = check_schedules(long_run)
+    assert f'epoch {end // 10}' in notice and 'param_scheduler.0.end=100' in notice
 
 
 # ------------------------------------------------------------------ with training

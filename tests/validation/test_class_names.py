@@ -217,6 +217,43 @@ def test_classes_of_a_checkpoint_in_a_test(monkeypatch, train, tmp_path, data):
         run_tool(monkeypatch, 'test', *args)
 
 
+def test_classes_of_a_whole_model_that_a_hook_loads(train, tmp_path, data):
+    short = ('--overwrite', '--cfg-options', 'train_cfg.max_epochs=1')
+    assert train(*short) is None
+    content = torch.load(tmp_path / 'work/epoch_1.pth', weights_only=False)
+    content['meta']['dataset_meta']['classes'] = ('class1', 'class0')
+    torch.save(content, tmp_path / 'first.pth')
+
+    def start(whole):
+        hook = dict(type='mmtlalign.PretrainedBackboneHook', whole=whole)
+        text = f"pretrained = '{tmp_path}/first.pth'\ncustom_hooks = [{hook}]\n"
+        return train(*short, text=text)
+
+    message = start(whole=True)
+    assert 'first.pth' in message and 'the same names in another order' in message
+    assert start(whole=False) is None
+
+
+@pytest.mark.parametrize(
+    ('pre', 'said'),
+    [
+        (dict(), None),
+        (dict(mean=[0.0] * 3), 'trained on images with mean=[127'),
+        (dict(to_rgb=True), 'trained on BGR images, and data_preprocessor gives RGB'),
+    ],
+)
+def test_normalisation_of_a_checkpoint_in_a_test(
+    monkeypatch, train, tmp_path, data, pre, said
+):
+    assert train('--cfg-options', 'train_cfg.max_epochs=1') is None
+    path = tmp_path / 'work/epoch_1.pth'
+    config = write_config(tmp_path, data, f'data_preprocessor.update({pre})\n')
+    run_tool(monkeypatch, 'test', config, path, '--work-dir', tmp_path / 't')
+    (log,) = (tmp_path / 't').glob('*/*.log')
+    text = log.read_text()
+    assert said in text if said else 'the same normalisation' not in text
+
+
 def test_hidden_folders_are_no_classes(tmp_path):
     root = folders(tmp_path / 'a', 'cat', '.ipynb_checkpoints', '__MACOSX', 'dog')
     folders(root / 'cat', '.ipynb_checkpoints')

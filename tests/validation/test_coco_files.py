@@ -172,6 +172,22 @@ def test_metric_of_another_split_is_refused(tmp_path, caplog):
         check_coco_metric(evaluator(metric), dataset, 'val_dataloader', LOGGER)
 
 
+def test_metric_of_a_split_of_the_same_names_is_refused(tmp_path):
+    dataset = built(tmp_path / 'd', content(), test_mode=True)
+
+    def check(value):
+        metric = CocoMetric(write(tmp_path / 'other.json', value))
+        check_coco_metric(evaluator(metric), dataset, 'test_dataloader', LOGGER)
+
+    check(content())  # a copy of the file
+    check(content(bbox=[3, 4, 20, 20]))  # one box corrected
+    other = content()
+    for one in other['annotations']:
+        one['bbox'][1] += 7
+    with pytest.raises(InputError, match='only 0 of its 12 boxes.*Set test_eval'):
+        check(other)
+
+
 def test_masks_that_are_not_there_are_not_scored(tmp_path):
     dataset = built(tmp_path / 'd', content(), test_mode=True)
     path = str(tmp_path / 'd/coco.json')

@@ -21,6 +21,7 @@ from tiny_run import run_tool, train_to_end, write_config, write_images
 from mmtlalign.engine.console import import_host
 from mmtlalign.engine.runner import TaskRunner
 from mmtlalign.errors import InputError
+from mmtlalign.validation import masks
 from mmtlalign.validation.classes import HEADS
 from mmtlalign.validation.data import check_data
 from mmtlalign.validation.samples import VOID_MASKS, BrokenSampleError
@@ -152,6 +153,44 @@ def test_labels_shifted_twice_are_told(segment, tmp_path):
     assert segment(ids(0, 1, 2, 255), reduce_zero_label=True) is None
     (log,) = (tmp_path / 'work').glob('*/*.log')
     assert 'the labels are shifted twice' in log.read_text()
+
+
+@pytest.fixture
+def check(monkeypatch, tmp_path, caplog):
+    """Check masks of which only some are read; return the warnings."""
+
+    def run(mask, classes, zero=False, **limits):
+        for limit, value in limits.items():
+            monkeypatch.setattr(masks, limit, value)
+        config = SEGMENTATION.format(data=write_masks(tmp_path / 'd', mask))
+        config = config.replace('zero = False', f'zero = {zero}')
+        use_host('mmseg')
+        cfg = Config.fromstring(config, file_format='.py').train_dataloader.dataset
+        cfg.metainfo = dict(classes=classes, palette=[[0, 0, 0]] * len(classes))
+        masks.check_masks(DATASETS.build(cfg), 'train_dataloader', LOGGER)
+        return caplog.text
+
+    return run
+
+
+def test_masks_of_0_and_255_are_refused_where_not_all_are_read(check):
+    with pytest.raises(InputError, match='checked.*with 1 in place of 255'):
+        check([ids(0, 255)] * 3, 'ab', MASKS=2)
+
+
+def test_masks_of_0_and_255_get_a_warning_where_time_runs_out(check):
+    said = check([ids(0, 255)] * 3, 'ab', SECONDS=0)
+    assert 'none of the 1 masks checked' in said and 'with 1 in place of 255' in said
+
+
+def test_ids_shifted_although_0_is_a_class_are_told(check):
+    said = check([ids(0, 1, 2, 3)] * 3, 'abcd', zero=True, MASKS=2)
+    assert 'd (id 3)' in said and 'set reduce_zero_label=False' in said
+
+
+def test_a_few_rare_classes_are_not_worth_a_word(check):
+    # As in ADE20K.
+    assert check([ids(0, 1, 2, 4, 5)] * 3, 'abcdef', zero=True, MASKS=2) == ''
 
 
 def test_masks_of_more_than_8_bits_are_refused(segment):
@@ -294,6 +333,18 @@ def train(monkeypatch, tmp_path):
     """Train the tiny classifier; return the message that it ends with, or None."""
     data = write_images(tmp_path / 'data')
     return functools.partial(train_to_end, monkeypatch, tmp_path, data)
+
+
+@pytest.mark.parametrize('kind', ['mmtlalign.MixClassifier', 'ImageClassifier'])
+def test_a_batch_of_one_has_nothing_to_mix(train, tmp_path, kind):
+    text = f"model['type'] = '{kind}'\ntrain_cfg['max_epochs'] = 1\n"
+    text += "model['train_cfg'] = dict(augments=dict(type='CutMix', alpha=1.0))\n"
+    for size in (2, 1):
+        work = tmp_path / str(size)
+        options = f"train_dataloader['batch_size'] = {size}\n"
+        train('--work-dir', str(work), text=text + options)
+        (log,) = work.glob('*/*.log')
+        assert ('nothing is mixed; use' in log.read_text()) == (size == 1)
 
 
 def test_wrong_class_count_of_a_classifier(train):
