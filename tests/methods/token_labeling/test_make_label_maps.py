@@ -1,5 +1,6 @@
 """Label maps of a folder: any annotator, resumable, verified, sized beforehand."""
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -210,6 +211,17 @@ def test_geometry_whole_or_centre(tmp_path):
     assert whole[0] < 10 and whole[-1] > 245
     # The middle third.
     assert 80 < centre[0] < 95 and 160 < centre[-1] < 175
+
+
+def test_images_of_16_bits_are_read_as_in_training(tmp_path):
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / 'a.png')
+    found = AnnotatorImages(tmp_path, ['a.png'], (64, 64))[0].permute(1, 2, 0)
+    trained = mmcv.imread(str(tmp_path / 'a.png'), channel_order='rgb')
+    assert np.abs(found.numpy().astype(int) - trained).max() <= 1
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / 'a.tif')
+    with pytest.raises(InputError, match=r'a\.tif cannot be read'):
+        AnnotatorImages(tmp_path, ['a.tif'], (64, 64))[0]
 
 
 def test_wrong_input(pictures, tmp_path, weights):
