@@ -14,6 +14,7 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from mmtlalign.compat.image_files import check_upright
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import DATASETS
 
@@ -41,8 +42,9 @@ class BoxedObjects(BaseDataset):
         **kwargs: Arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        InputError: The annotations have another format, an image is missing, or its
-            boxes are of an image of another size.
+        InputError: The annotations have another format, an image is missing, its boxes
+            are of an image of another size, or its EXIF orientation may turn it away
+            from them.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class BoxedObjects(BaseDataset):
                 f'{max(declared[0], boxes[:, 3].max()):g}: give the images in the size '
                 'that was annotated.'
             )
+        check_upright(path, 'boxes', info['size'] is not None)
         if self.resize is not None:
             height, width = self.resize
             image = mmcv.imresize(

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from mmtlalign.errors import InputError
-from mmtlalign.validation.image_files import ORIENTATION, is_hidden
+from mmtlalign.compat.image_files import ORIENTATION, is_hidden
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 

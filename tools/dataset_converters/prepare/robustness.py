@@ -16,7 +16,7 @@ from mmtlalign.datasets.imagenet_classes import (
     wordnet_ids,
 )
 from mmtlalign.datasets.imagenet_variants import V2_VARIANTS
-from mmtlalign.validation.image_files import is_hidden
+from mmtlalign.compat.image_files import is_hidden
 from tools.dataset_converters.prepare.archives import (
     Archives,
     check_free_space,
