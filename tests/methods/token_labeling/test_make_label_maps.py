@@ -125,6 +125,23 @@ def test_names_are_those_of_the_checkpoint(pictures, tmp_path):
     assert LabelMapStore(tmp_path / 'out').metadata.classes == fingerprint(names)
 
 
+def test_weights_of_a_deeper_network_are_refused(tmp_path):
+    from mmpretrain import get_model
+
+    config, file = write_annotator(tmp_path, 'cnn'), str(tmp_path / 'weights.pth')
+    deeper = write_annotator(tmp_path, 'cnn', depth=34)
+    weights = get_model(str(deeper), pretrained=False).state_dict()
+    torch.save(dict(state_dict=weights), file)
+    with pytest.raises(InputError, match=r'holds backbone\.layer1\.2\.conv1.* more be'):
+        build_annotator(f'mmpretrain:{config}', file)
+    assert build_annotator(f'mmpretrain:{deeper}', file)
+    # Every window computes this for itself.
+    weights = get_model(str(config), pretrained=False).state_dict()
+    weights['backbone.stages.0.relative_position_index'] = torch.zeros(1)
+    torch.save(dict(state_dict=weights), file)
+    assert build_annotator(f'mmpretrain:{config}', file)
+
+
 def test_maps_of_a_folder(pictures, tmp_path, weights, capsys):
     run_tool(pictures, tmp_path / 'out', weights, '--dry-run')
     assert not (tmp_path / 'out').exists()

@@ -10,6 +10,7 @@ from mmpretrain.apis.model import ModelHub
 from torch import Tensor, nn
 
 from mmtlalign.checkpoint.io import read_checkpoint, tensors_in
+from mmtlalign.checkpoint.load import WINDOW_BUFFERS
 from mmtlalign.compat.network import check_reachable
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
@@ -94,17 +95,20 @@ def _network(
     content = read_checkpoint(checkpoint, '--checkpoint', advice)
     tensors = tensors_in(content, checkpoint)
     try:
-        missing = net.load_state_dict(tensors, strict=False).missing_keys
+        lacking, added = net.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         fault = ' '.join(str(error).split())[:300]
         raise InputError(
             f'{checkpoint} does not fit {name} ({fault}). Name the config that it was '
             'trained with.'
         ) from error
-    if missing:
+    added = [key for key in added if not key.endswith(WINDOW_BUFFERS)]
+    if lacking or added:
+        fault = f'holds {some_of(added)} beside the tensors'
+        if lacking:
+            fault = f'lacks {some_of(lacking)}'
         raise InputError(
-            f'{checkpoint} lacks {some_of(missing)} of {name}. Name the config that it '
-            'was trained with.'
+            f'{checkpoint} {fault} of {name}. Name the config that it was trained with.'
         )
     meta = (content.get('meta') or {}).get('dataset_meta') or {}
     return net, meta.get('classes')
