@@ -126,9 +126,9 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                 f'{len(labels)} of {len(samples)} images of a batch have no gt_score: '
                 'give all images soft labels (gt_score) or none.'
             )
-        if not any(label is None for label in labels):
-            if not self._is_wrong(torch.cat(labels)):
-                return samples
+        unknown = any(label is None for label in labels)
+        if not unknown and not self._is_wrong(torch.cat(labels)):
+            return samples
         for index, sample in enumerate(samples):
             if 'gt_score' in sample:
                 continue

@@ -21,11 +21,11 @@ from mmcv.transforms import BaseTransform
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmtlalign.compat.image_files import read_header
 from mmtlalign.compat.wrappers import STOCK, flat_steps, is_a, walk_datasets
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.tracing.trace import token_grid
 from mmtlalign.validation.classes import Heads, own_lists
-from mmtlalign.compat.image_files import read_header
 
 # Steps of the hosts that crop an image or move its content, and what to write instead.
 MOVING = dict(

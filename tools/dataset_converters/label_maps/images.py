@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from mmtlalign.errors import InputError
 from mmtlalign.compat.image_files import ORIENTATION, is_hidden
+from mmtlalign.errors import InputError
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from mmtlalign.compat.image_files import is_hidden
 from mmtlalign.datasets.corrupted import CORRUPTIONS, SEVERITIES, SIDE
 from mmtlalign.datasets.imagenet_classes import (
     describe_folders,
@@ -16,7 +17,6 @@ from mmtlalign.datasets.imagenet_classes import (
     wordnet_ids,
 )
 from mmtlalign.datasets.imagenet_variants import V2_VARIANTS
-from mmtlalign.compat.image_files import is_hidden
 from tools.dataset_converters.prepare.archives import (
     Archives,
     check_free_space,
