@@ -5,7 +5,8 @@ Boxes are ``x0, y0, x1, y1`` in pixels; ``n`` is their number.
 
 import os.path as osp
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmtlalign.errors import InputError
+from mmtlalign.compat.image_files import check_upright
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import DATASETS
 
 SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -40,8 +42,9 @@ class BoxedObjects(BaseDataset):
         **kwargs: Arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        InputError: The annotations have another format, an image is missing, or its
-            boxes are of an image of another size.
+        InputError: The annotations have another format, an image is missing, its boxes
+            are of an image of another size, or its EXIF orientation may turn it away
+            from them.
     """
 
     def __init__(
@@ -76,14 +79,11 @@ class BoxedObjects(BaseDataset):
             boxes = read_boxes(self.ann_file)
             entries = [(name, None, boxes[name]) for name in boxes]
         folder = Path(self.data_prefix['img_path'])
-        # Images may lie in class folders, as classifiers need them.
-        places = {path.name: path for path in sorted(folder.rglob('*.JPEG'))}
+        places = defaultdict(list)
+        for path in sorted(folder.rglob('*.JPEG')):
+            places[path.name].append(path)
         return [
-            dict(
-                img_path=str(places.get(Path(name).name, folder / name)),
-                boxes=boxes,
-                size=size,
-            )
+            dict(img_path=str(find_image(folder, name, places)), boxes=boxes, size=size)
             for name, size, boxes in entries
             if len(boxes)
         ]
@@ -111,6 +111,7 @@ class BoxedObjects(BaseDataset):
                 f'{max(declared[0], boxes[:, 3].max()):g}: give the images in the size '
                 'that was annotated.'
             )
+        check_upright(path, 'boxes', info['size'] is not None)
         if self.resize is not None:
             height, width = self.resize
             image = mmcv.imresize(
@@ -124,6 +125,32 @@ class BoxedObjects(BaseDataset):
             img_shape=image.shape[:2],
             object_boxes=scaled_boxes(boxes, size, image.shape[:2]),
         )
+
+
+def find_image(folder: Path, name: str, places: Mapping[str, list[Path]]) -> Path:
+    """Return the image of an annotation, which may lie in any subfolder.
+
+    Classifiers need class folders, which annotations do not name.
+
+    Args:
+        folder: The folder of the images.
+        name: Path of the image in the annotation.
+        places: File name to the images that have it.
+
+    Raises:
+        InputError: The path does not exist, and several images have this file name.
+    """
+    path = folder / name
+    found = places.get(path.name) or [path]
+    if path in found:
+        return path
+    if len(found) > 1:
+        raise InputError(
+            f"'{path}' has box annotations but does not exist, and several images have "
+            f'its name ({some_of(found, 3)}): name its folder in the annotation, or '
+            'correct data_prefix.'
+        )
+    return found[0]
 
 
 def scaled_boxes(

@@ -15,6 +15,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from PIL import Image
 
+from mmtlalign.compat.image_files import check_upright
 from mmtlalign.datasets.coco_entries import check_masks
 from mmtlalign.datasets.coco_file import check_entries, read_json
 from mmtlalign.errors import InputError
@@ -63,8 +64,8 @@ class SegmentedObjects(BaseDataset):
 
     Raises:
         InputError: The file has another format, wrong entries, no masks, or too many
-            categories; image and masks differ in size; or a crop is larger than its
-            image.
+            categories; image and masks differ in size; the EXIF orientation of an image
+            may turn it away from its masks; or a crop is larger than its image.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class SegmentedObjects(BaseDataset):
                 f'have {classes.shape} and {instances.shape}: give the masks of this '
                 'image.'
             )
+        check_upright(info['img_path'], 'masks')
         image, classes, instances = self._fit(image, classes, instances)
         results = dict(
             {key: info[key] for key in ('img_path', 'sample_idx')},

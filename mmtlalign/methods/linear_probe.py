@@ -239,7 +239,8 @@ class ProbeAccuracy(BaseMetric):
         for sample in data_samples:
             scores, label = sample['probe_scores'], sample['gt_label']
             right = scores[:, label]
-            rank = (scores > right).sum(dim=1)
+            # Written so that a NaN ranks above the label.
+            rank = (~(scores <= right)).sum(dim=1)
             # Among equal scores the class of the lowest index is predicted.
             rank += (scores == right)[:, : int(label)].sum(dim=1)
             self.results.append((rank.cpu(), sample['probe_rates'], scores.shape[1]))

@@ -99,9 +99,9 @@ class MixDataPreprocessor(ClsDataPreprocessor):
             return stack_to_device(given, self.device).float()
         labels = [sample.gt_label for sample in samples]
         classes = to_device(torch.cat(labels), self.device)
-        images = torch.arange(len(labels))
-        if len(classes) > len(labels):
-            images = images.repeat_interleave(torch.tensor([len(x) for x in labels]))
+        # Images of a multi-label data set have any number of classes, also none.
+        counts = torch.tensor([len(label) for label in labels])
+        images = torch.arange(len(labels)).repeat_interleave(counts)
         found = torch.zeros(len(samples), self.num_classes, device=self.device)
         return found.index_put_(
             (to_device(images, self.device), classes), found.new_ones(())
@@ -123,10 +123,9 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                 f'{len(labels)} of {len(samples)} images of a batch have no gt_score: '
                 'give all images soft labels (gt_score) or none.'
             )
-        if not any(label is None for label in labels):
-            every = torch.cat(labels)
-            if every.min() >= 0 and every.max() < self.num_classes:
-                return samples
+        unknown = any(label is None for label in labels)
+        if not unknown and not self._is_wrong(torch.cat(labels)):
+            return samples
         for index, sample in enumerate(samples):
             if 'gt_score' in sample:
                 continue
@@ -137,13 +136,17 @@ class MixDataPreprocessor(ClsDataPreprocessor):
                     'or gt_score; check the annotation file and the pipeline.'
                 )
             label = sample.gt_label
-            if label.min() < 0 or label.max() >= self.num_classes:
+            if self._is_wrong(label):
                 raise InputError(
                     f'Image {name} has label {label.tolist()}: labels must be from 0 '
                     f'to num_classes - 1 = {self.num_classes - 1}; correct the '
                     'annotation or num_classes.'
                 )
         return samples
+
+    def _is_wrong(self, labels: Tensor) -> bool:
+        """Return whether a label is out of range."""
+        return bool(((labels < 0) | (labels >= self.num_classes)).any())
 
 
 def batch_labels(data_samples: list) -> Tensor:

@@ -5,6 +5,7 @@ For pipelines with ``LoadLabelMap``, errors before the first step are:
 * a step that moves an image without its map, or steps in the wrong order; without this
   check the run would silently learn labels of other places;
 * maps, the steps that read them, and heads with different numbers of classes;
+* a store for other names of classes than the data set's, or for another order;
 * maps pooled to another grid than that of the tokens they label;
 * images without a map where none may be missing, or no image with a map.
 
@@ -20,11 +21,11 @@ from mmcv.transforms import BaseTransform
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmtlalign.compat.image_files import read_header
 from mmtlalign.compat.wrappers import STOCK, flat_steps, is_a, walk_datasets
-from mmtlalign.errors import InputError
+from mmtlalign.errors import InputError, some_of
 from mmtlalign.tracing.trace import token_grid
-from mmtlalign.validation.classes import Heads
-from mmtlalign.validation.image_files import read_header
+from mmtlalign.validation.classes import Heads, own_lists
 
 # Steps of the hosts that crop an image or move its content, and what to write instead.
 MOVING = dict(
@@ -64,7 +65,7 @@ def check_label_maps(
 
     Raises:
         InputError: Images have no map and none may be missing, no image has one,
-            files of a store are missing or cut off, numbers of classes or of tokens
+            files of a store are missing or cut off, classes or numbers of tokens
             differ, or a step moves an image without its map.
     """
     for one in walk_datasets(dataset):
@@ -74,6 +75,7 @@ def check_label_maps(
             continue
         check_order(steps, name)
         check_counts(load, steps, heads, name)
+        check_names(load, one, name)
         check_grid(model, steps, name)
         doubts = *find_unused(steps, heads, name), *find_unknown(steps, name)
         for line in (*doubts, *check_images(load, one, name)):
@@ -124,6 +126,18 @@ def check_counts(
                 "of the data set; where the annotator's are more or in another order, "
                 'select them with class_ids of LoadLabelMap'
             )
+
+
+def check_names(load: BaseTransform, dataset: Dataset, name: str) -> None:
+    """Check that a store is for the classes of the data set, else raise InputError."""
+    lists = list(own_lists(dataset).values())
+    if lists and not any(map(load.fits_classes, lists)):
+        raise InputError(
+            f'{name}: the label maps in {load.maps.root} were made for classes of '
+            'other names, or in another order, than those of the data set '
+            f'({some_of(lists[0])}). Set class_ids of LoadLabelMap: the number of the '
+            "annotator's class for each class of the data set"
+        )
 
 
 def check_grid(model: nn.Module, steps: list[BaseTransform], name: str) -> None:

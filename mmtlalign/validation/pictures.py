@@ -9,8 +9,8 @@ as it was read, and looks at its mark.
 from collections.abc import Callable
 from typing import Any
 
+from mmtlalign.compat.image_files import TURNS, Size, read_header
 from mmtlalign.compat.wrappers import flat_steps, is_a, is_stock
-from mmtlalign.validation.image_files import TURNS, Size, read_header
 from mmtlalign.validation.mask_files import depth_fault, format_fault, read_mask
 
 # Endings of color_type and imdecode_backend with which mmcv ignores EXIF marks.

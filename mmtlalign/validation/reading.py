@@ -20,12 +20,12 @@ from mmengine.fileio.backends import LocalBackend
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from mmtlalign.compat.image_files import PICTURES, is_hidden
 from mmtlalign.compat.wrappers import walk_datasets
 from mmtlalign.datasets.coco_entries import check_masks, find_masks_off_boxes
 from mmtlalign.datasets.coco_file import UNUSED, count_dropped, open_coco
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.validation.coco import mask_loaders
-from mmtlalign.validation.image_files import PICTURES, is_hidden
 
 # Number of lines of a list that are checked.
 LINES = 10_000

@@ -180,6 +180,17 @@ def test_choose_student_or_teacher_and_take_wrappers_off(key, value, tmp_path):
     assert all(tensor.eq(value).all() for tensor in tensors.values())
 
 
+def test_averaged_weights_are_pointed_out(golden, tmp_path):
+    weights = golden.official
+    content = dict(model=weights, model_ema=dict(weights), optimizer={})
+    source = saved(content, tmp_path / 'official.pth')
+    lines = TOOL.convert_file('dhvt', source, str(tmp_path / 'a.pth'))
+    assert 'also holds weights under model_ema' in lines[0]
+    assert '--key model_ema' in lines[0]
+    lines = TOOL.convert_file('dhvt', source, str(tmp_path / 'b.pth'), key='model_ema')
+    assert len(lines) == 1
+
+
 def test_key_that_is_not_there(golden, tmp_path):
     target = str(tmp_path / 'ours.pth')
     for name in ('weights.pth', 'weights.safetensors'):

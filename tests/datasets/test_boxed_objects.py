@@ -61,6 +61,20 @@ def test_boxes_of_images_of_another_size_are_refused(folder):
         BoxedObjects('boxes', str(folder))[0]
 
 
+def test_names_that_repeat_between_folders(tmp_path):
+    for value, place in enumerate(('ant', 'bee')):
+        (tmp_path / place).mkdir()
+        image = np.full((40, 40, 3), 99 * value, np.uint8)
+        cv2.imwrite(str(tmp_path / place / '1.JPEG'), image)
+    file = tmp_path / 'localization.txt'
+    file.write_text('ant/1.JPEG,0,0,9,9\nbee/1.JPEG,5,5,20,20\n')
+    data = BoxedObjects(file.name, str(tmp_path))
+    assert [data[number]['img'].max() for number in range(2)] == [0, 99]
+    file.write_text('val/1.JPEG,0,0,9,9\n')
+    with pytest.raises(InputError, match=r'several images have its name .*bee.1\.JPEG'):
+        BoxedObjects(file.name, str(tmp_path))
+
+
 def test_other_files_are_refused(folder):
     (folder / 'none').mkdir()
     with pytest.raises(InputError, match=r'no \.xml'):

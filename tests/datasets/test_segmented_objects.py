@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from pycocotools import mask as coder
 
+from mmtlalign.datasets.boxed_objects import BoxedObjects
 from mmtlalign.datasets.segmented_objects import SegmentedObjects, choose_object
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.attention_maps import attention_map
@@ -142,6 +143,35 @@ def test_of_equals_the_lowest_is_chosen():
     assert found['object_class'] == 2 and found['object_boxes'].tolist() == [
         [2, 0, 3, 1]
     ]
+
+
+@pytest.mark.parametrize(
+    ('mark', 'size', 'refused'),
+    [(1, SIZE, False), (3, SIZE, True), (6, (40, 40), True), (6, SIZE, False)],
+)
+def test_images_that_an_orientation_turns(coco, mark, size, refused):
+    content = json.loads((coco / 'objects.json').read_text())
+    content['annotations'] = content['annotations'][:1]
+    content['images'][0] |= dict(height=size[0], width=size[1])
+    (coco / 'turned.json').write_text(json.dumps(content))
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    # As stored; where the size shows it, the masks fit the turned image.
+    stored = size if mark >= 5 else size[::-1]
+    Image.new('RGB', stored).save(coco / 'a.png', exif=exif)
+    (coco / 'boxes.txt').write_text('a.png,4,4,20,14\n')
+    data = SegmentedObjects('turned.json', str(coco))
+    boxes = BoxedObjects('boxes.txt', str(coco))
+    if not refused:
+        assert data[0]['object_mask'].sum() == 160
+    else:
+        with pytest.raises(InputError, match=f'orientation {mark}, and its size'):
+            data[0]
+    if mark == 1:
+        assert len(boxes[0]['object_boxes']) == 1
+    else:
+        with pytest.raises(InputError, match='whether its boxes were made'):
+            boxes[0]
 
 
 def test_wrong_files_are_refused(voc, coco, tmp_path):

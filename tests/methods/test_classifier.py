@@ -504,6 +504,22 @@ def test_images_of_several_classes_and_soft_labels():
 
 
 @pytest.mark.parametrize(
+    'lists', [[[], [3, 5]], [[], [1], []], [[], []], [[1, 4, 5], [], [], [2]]]
+)
+def test_images_without_a_class_keep_their_place(lists):
+    preprocessor = MODELS.build(
+        dict(type='mmtlalign.MixDataPreprocessor', num_classes=6)
+    )
+    images = [torch.zeros(3, 4, 4, dtype=torch.uint8)] * len(lists)
+    samples = [DataSample().set_gt_label(label) for label in lists]
+    found = preprocessor(dict(inputs=images, data_samples=samples), training=True)
+    expected = torch.zeros(len(lists), 6)
+    for row, label in zip(expected, lists):
+        row[label] = 1
+    assert torch.equal(batch_labels(found['data_samples']), expected)
+
+
+@pytest.mark.parametrize(
     'head', ['VisionTransformerClsHead', 'LinearClsHead', 'MultiLabelLinearClsHead']
 )
 def test_stock_heads_get_the_loss_of_the_stock_classifier(head):

@@ -195,6 +195,15 @@ def test_metric_ranks_and_chooses_the_best():
     assert found[f'probe/top1_lr{found["probe/best_lr"]:g}'] == best
 
 
+def test_scores_that_are_nan_are_wrong():
+    metric = ProbeAccuracy()
+    scores = torch.full((2, 7), torch.nan)
+    sample = dict(probe_scores=scores, probe_rates=(0.1, 0.003))
+    metric.process(None, [dict(sample, gt_label=torch.tensor([y])) for y in range(7)])
+    found = metric.evaluate(7)
+    assert found['probe/best_top1'] == found['probe/top5_lr0.1'] == 0
+
+
 def test_settings_that_cannot_be():
     for rates in ([], [0.1, 0.1], [0.0], [-1]):
         with pytest.raises(ValueError, match='rates='):

@@ -19,6 +19,7 @@ from mmtlalign.datasets.imagenet_classes import (
 )
 from mmtlalign.evaluation.classifier import load_classifier
 from mmtlalign.evaluation.corruptions import ALEXNET_ERRORS, CORRUPTIONS
+from mmtlalign.evaluation.pictures import Pictures
 from mmtlalign.validation.config import load_config
 
 CONFIG = """
@@ -174,6 +175,15 @@ def test_c_gives_mce(run, monkeypatch, tmp_path):
         original(self, *args, **kwargs, allow_missing=True)
 
     monkeypatch.setattr(ImageNetC, '__init__', allow)
+    seen = set()
+    stock = Pictures.__getitem__
+
+    def look(self, index):
+        found = stock(self, index)
+        seen.add(tuple(found[0].shape[1:]))
+        return found
+
+    monkeypatch.setattr(Pictures, '__getitem__', look)
     rows = evaluate(
         run,
         monkeypatch,
@@ -185,6 +195,9 @@ def test_c_gives_mce(run, monkeypatch, tmp_path):
     mean = np.mean([error / alexnet for alexnet in ALEXNET_ERRORS.values()])
     assert rows[0]['metrics']['mCE'] == pytest.approx(mean)
     assert [row['setting'] for row in rows[1:16]] == list(CORRUPTIONS)
+    assert seen == {(32, 32)}
+    told = '32x32, resized from 224x224'
+    assert all(row['protocol'] == dict(pixels=told) for row in rows)
 
 
 def test_one_missing_class_stops_the_run(run, monkeypatch, tmp_path):

@@ -95,7 +95,9 @@ def run(args: argparse.Namespace) -> None:
     annotator.model.to(args.device)
     if args.classes and not args.classes.is_file():
         raise InputError(f'--classes {args.classes} does not exist; name another file')
-    classes = args.classes.read_text().splitlines() if args.classes else None
+    classes = None
+    if args.classes:
+        classes = args.classes.read_text(encoding='utf-8-sig').splitlines()
     metadata = make.plan_store(
         images, annotator, args.topk, args.shard_size, classes, args.device
     )

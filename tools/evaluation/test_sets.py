@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from mmengine import dist
 
+from mmtlalign.datasets.corrupted import SIDE
 from mmtlalign.datasets.imagenet_classes import subset_indices
 from mmtlalign.datasets.imagenet_variants import V2_VARIANTS
 from mmtlalign.evaluation import calibration
@@ -299,12 +300,15 @@ class ImageNetC(TestSet):
         )
 
     def sets(self, context: Context) -> dict[str, dict[str, Any]]:
-        """Return the cells of the chosen severities; images are cropped already."""
-        pipeline = [
-            dict(type='LoadImageFromFile'),
-            dict(type='CenterCrop', crop_size=224),
-            dict(type='PackInputs'),
-        ]
+        """Return the cells of the chosen severities, resized to the network's size.
+
+        The images are cropped already, to 224 pixels.
+        """
+        pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+        if context.image_size != (SIDE, SIDE):
+            given = dict(backend='pillow', interpolation='bicubic')
+            size = context.image_size[::-1]
+            pipeline.insert(1, dict(type='Resize', scale=size, **given))
         return {
             f'{name} {severity}': dict(
                 type='mmtlalign.ImageNetC',
@@ -328,9 +332,15 @@ class ImageNetC(TestSet):
         cells = {
             n: self.predictions(context, n, s) for n, s in self.sets(context).items()
         }
+        pixels = 'x'.join(map(str, context.image_size))
+        if context.image_size != (SIDE, SIDE):
+            pixels += f', resized from {SIDE}x{SIDE}'
+        protocol = dict(pixels=pixels)
         rows, details = [], []
         for name, results in cells.items():
-            details += accuracy_rows(self.name, name, results, ['clean'], detail=True)
+            details += accuracy_rows(
+                self.name, name, results, ['clean'], detail=True, protocol=protocol
+            )
         severities = context.options.severities
         for network in context.networks:
             errors = {
@@ -346,14 +356,14 @@ class ImageNetC(TestSet):
             if len(severities) == 5:
                 found = corruption_errors(errors)
                 metrics = {'mCE': found.mce, **metrics}
-            rows.append(Row(self.name, 'all', network, metrics, count))
+            given = dict(protocol=protocol)
+            rows.append(Row(self.name, 'all', network, metrics, count, **given))
             for name, own in errors.items():
                 metrics = {'mean error %': 100 * float(np.mean(own))}
                 if len(severities) == 5:
                     metrics['CE'] = found.by_corruption[name]
-                rows.append(
-                    Row(self.name, name, network, metrics, count // len(CORRUPTIONS))
-                )
+                n = count // len(CORRUPTIONS)
+                rows.append(Row(self.name, name, network, metrics, n, **given))
         rows[0].notes = ['mCE divides by the errors of AlexNet, as the paper does.']
         return rows + details
 

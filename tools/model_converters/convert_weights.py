@@ -78,8 +78,15 @@ def convert_file(
         InputError: ``source`` cannot be read, ``target`` exists, or a name is not
             known.
     """
+    import torch
+
     from mmtlalign.checkpoint.convert import convert, left_out, unwrap
-    from mmtlalign.checkpoint.io import check_target, read_tensors, write_tensors
+    from mmtlalign.checkpoint.io import (
+        check_target,
+        read_checkpoint,
+        tensors_in,
+        write_tensors,
+    )
     from mmtlalign.checkpoint.key_maps import KEY_MAPS
 
     if Path(source).expanduser().is_file():  # else that is said first
@@ -87,7 +94,19 @@ def convert_file(
     entries = KEY_MAPS[family].entries
     advice = f'Name the checkpoint to convert: convert_weights.py {family} IN OUT'
     keys = (key,) if key else (OURS,) if reverse else entries
-    tensors, lines = read_tensors(source, 'IN', advice, keys, bare=not key), []
+    content = read_checkpoint(source, 'IN', advice)
+    tensors, lines = tensors_in(content, source, keys, bare=not key), []
+    others = [
+        name
+        for name, value in content.items()
+        if isinstance(value, dict) and value and value is not tensors
+        if all(map(torch.is_tensor, value.values()))
+    ]
+    if others and not (key or reverse):
+        lines.append(
+            f'the file also holds weights under {some_of(others)}, such as averaged '
+            f'ones; choose them with --key {others[0]}'
+        )
     if not reverse:
         tensors, wrappers = unwrap(tensors, family)
         lines += [f'removed {w!r} from {n} names' for w, n in wrappers.items()]

@@ -31,8 +31,9 @@ from mmtlalign.methods.token_labeling.geometry import (
     index_dtype,
     legacy_affine_map,
 )
+from mmtlalign.methods.token_labeling.metadata import fingerprint
 from mmtlalign.methods.token_labeling.official import open_label_maps
-from mmtlalign.methods.token_labeling.store import MissingMapError
+from mmtlalign.methods.token_labeling.store import LabelMapStore, MissingMapError
 from mmtlalign.registry import TRANSFORMS
 
 MISSING = ('error', 'skip', 'hard label')
@@ -117,6 +118,11 @@ class LoadLabelMap(BaseTransform):
                 'to the folder that the maps were made for.'
             )
         return path[len(below) :].replace(os.sep, '/')
+
+    def fits_classes(self, names: Sequence[str]) -> bool:
+        """Return whether maps are of these classes in order; True if not recorded."""
+        known = isinstance(self.maps, LabelMapStore) and self.maps.metadata.classes
+        return not known or self.table is not None or fingerprint(names) == known
 
     def translate(self, label_map: LabelMap) -> LabelMap:
         """Map the classes of the annotator to those of the data set."""

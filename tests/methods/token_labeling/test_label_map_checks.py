@@ -1,6 +1,7 @@
 """Label maps that do not fit stop a run before its first step."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 from label_map_files import fill, metadata_of, write_official
@@ -11,7 +12,7 @@ from mmengine.runner import Runner
 from tiny_run import train_to_end, write_config, write_images
 
 from mmtlalign.errors import InputError
-from mmtlalign.methods.token_labeling import official
+from mmtlalign.methods.token_labeling import fingerprint, official
 from mmtlalign.methods.token_labeling.official import OfficialLabelMaps
 from mmtlalign.validation.data import check_data
 from tools.dataset_converters.label_maps.images import list_images
@@ -95,6 +96,22 @@ def test_maps_that_fit(check, data, layout):
     # Maps of more images than the data set has do not matter.
     (data / 'train' / names[0]).unlink()
     assert check() == ''
+
+
+def test_classes_of_a_store_are_those_of_the_data(check, data):
+    names = list_images(data / 'train')
+    for order, fits in (([0, 1], True), ([1, 0], False)):
+        classes = fingerprint(f'class{number}' for number in order)
+        metadata = replace(metadata_of(names, num_classes=2, topk=2), classes=classes)
+        fill(data / f'maps{fits}', metadata, names)
+    change = 'load["root"] += "{}"; load["num_classes"] = 2; load["class_ids"] = '
+    assert check(change.format(True) + 'None') == ''
+    with pytest.raises(InputError, match='or in another order.*class0, class1'):
+        check(change.format(False) + 'None')
+    assert check(change.format(False) + '[1, 0]') == ''
+    # Nothing is compared with a store that has no names.
+    fill(data / 'mapsNone', replace(metadata, classes=''), names)
+    assert check(change.format(None) + 'None') == ''
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Label maps of a folder: any annotator, resumable, verified, sized beforehand."""
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -8,6 +9,7 @@ from PIL import Image
 from repository import tool
 
 from mmtlalign.errors import InputError
+from mmtlalign.methods.token_labeling import fingerprint
 from mmtlalign.methods.token_labeling.annotators import Annotator, build_annotator
 from mmtlalign.methods.token_labeling.store import LabelMapStore
 from tools.dataset_converters.label_maps import make
@@ -49,11 +51,11 @@ def test_timm_cells_are_read_by_the_models_own_head(weights, name):
         torch.testing.assert_close(logits.mean((2, 3)), whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('kind', ['cnn', 'vit'])
-def test_mmpretrain_cells(tmp_path, kind):
+def write_annotator(folder, kind, depth=18):
+    """Write the config of a small classifier of six classes."""
     backbone, neck, head = dict(
         cnn=(
-            "dict(type='ResNet', depth=18, base_channels=8, stem_channels=8)",
+            f"dict(type='ResNet', depth={depth}, base_channels=8, stem_channels=8)",
             "dict(type='GlobalAveragePooling')",
             "dict(type='LinearClsHead', num_classes=6, in_channels=64)",
         ),
@@ -64,13 +66,19 @@ def test_mmpretrain_cells(tmp_path, kind):
             "dict(type='VisionTransformerClsHead', num_classes=6, in_channels=16)",
         ),
     )[kind]
-    config = tmp_path / 'annotator.py'
+    config = folder / f'annotator{depth}.py'
     config.write_text(
         f"model = dict(type='ImageClassifier', backbone={backbone}, neck={neck},\n"
         f'    head={head})\n'
         'data_preprocessor = dict(mean=[100, 110, 120], std=[50, 60, 70], '
         'to_rgb=True)\n'
     )
+    return config
+
+
+@pytest.mark.parametrize('kind', ['cnn', 'vit'])
+def test_mmpretrain_cells(tmp_path, kind):
+    config = write_annotator(tmp_path, kind)
     from mmpretrain import get_model
 
     net = get_model(str(config), pretrained=False)
@@ -93,6 +101,45 @@ def test_mmpretrain_cells(tmp_path, kind):
             tokens = net.backbone(ready)[-1][:, 1:]
             expected = net.head((tokens[:, 6],))
         torch.testing.assert_close(logits[..., 1, 2], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_names_are_those_of_the_checkpoint(pictures, tmp_path):
+    from mmpretrain import get_model
+
+    config, file = write_annotator(tmp_path, 'vit'), tmp_path / 'weights.pth'
+    weights = get_model(str(config), pretrained=False).state_dict()
+    names, given = list('abcdef'), tmp_path / 'classes.txt'
+    meta = dict(dataset_meta=dict(classes=names))
+    torch.save(dict(state_dict=weights, meta=meta), file)
+    arguments = [pictures, tmp_path / 'out', '--annotator', f'mmpretrain:{config}']
+    arguments += ['--checkpoint', file, '--classes', given, '--size', '64']
+    arguments += ['--device', 'cpu', '--workers', '0', '--topk', '6']
+    module = tool('dataset_converters/make_label_maps')
+    args = module.parse_args(list(map(str, arguments)))
+    given.write_text('b\na\nc\nd\ne\nf\n')
+    with pytest.raises(InputError, match='--classes have the same names in another'):
+        module.run(args)
+    # As editors of Windows write it.
+    given.write_text('\n'.join(names), encoding='utf-8-sig')
+    module.run(args)
+    assert LabelMapStore(tmp_path / 'out').metadata.classes == fingerprint(names)
+
+
+def test_weights_of_a_deeper_network_are_refused(tmp_path):
+    from mmpretrain import get_model
+
+    config, file = write_annotator(tmp_path, 'cnn'), str(tmp_path / 'weights.pth')
+    deeper = write_annotator(tmp_path, 'cnn', depth=34)
+    weights = get_model(str(deeper), pretrained=False).state_dict()
+    torch.save(dict(state_dict=weights), file)
+    with pytest.raises(InputError, match=r'holds backbone\.layer1\.2\.conv1.* more be'):
+        build_annotator(f'mmpretrain:{config}', file)
+    assert build_annotator(f'mmpretrain:{deeper}', file)
+    # Every window computes this for itself.
+    weights = get_model(str(config), pretrained=False).state_dict()
+    weights['backbone.stages.0.relative_position_index'] = torch.zeros(1)
+    torch.save(dict(state_dict=weights), file)
+    assert build_annotator(f'mmpretrain:{config}', file)
 
 
 def test_maps_of_a_folder(pictures, tmp_path, weights, capsys):
@@ -181,6 +228,17 @@ def test_geometry_whole_or_centre(tmp_path):
     assert whole[0] < 10 and whole[-1] > 245
     # The middle third.
     assert 80 < centre[0] < 95 and 160 < centre[-1] < 175
+
+
+def test_images_of_16_bits_are_read_as_in_training(tmp_path):
+    values = np.linspace(0, 65535, 64 * 64).reshape(64, 64)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / 'a.png')
+    found = AnnotatorImages(tmp_path, ['a.png'], (64, 64))[0].permute(1, 2, 0)
+    trained = mmcv.imread(str(tmp_path / 'a.png'), channel_order='rgb')
+    assert np.abs(found.numpy().astype(int) - trained).max() <= 1
+    Image.fromarray(values.astype(np.int32)).save(tmp_path / 'a.tif')
+    with pytest.raises(InputError, match=r'a\.tif cannot be read'):
+        AnnotatorImages(tmp_path, ['a.tif'], (64, 64))[0]
 
 
 def test_wrong_input(pictures, tmp_path, weights):

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import mmcv
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from mmtlalign.compat.image_files import ORIENTATION, is_hidden
 from mmtlalign.errors import InputError
-from mmtlalign.validation.image_files import ORIENTATION, is_hidden
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 
@@ -67,12 +68,14 @@ class AnnotatorImages(Dataset):
         file = os.path.join(self.root, self.names[index])
         try:
             with Image.open(file) as opened:
+                # Pillow clips 16 bits to 8; mmcv divides them.
+                wide = opened.mode.startswith(('I', 'F'))
                 marked = opened.getexif().get(ORIENTATION, 1) != 1
                 image = opened.convert('RGB')
-            if marked:
-                # Read by mmcv, so that an EXIF mark is treated as in training.
+            if marked or wide:
+                # As in training.
                 image = Image.fromarray(mmcv.imread(file, channel_order='rgb'))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, cv2.error) as error:
             raise InputError(
                 f'{file} cannot be read as an image ({error}): repair or remove it'
             ) from error

@@ -25,6 +25,7 @@ from mmtlalign.methods.token_labeling.store import (
     LabelMapStore,
     create_store,
 )
+from mmtlalign.validation.classes import compare
 from tools.dataset_converters.label_maps.images import AnnotatorImages
 from tools.output import Progress, open_console
 
@@ -48,7 +49,8 @@ def plan_store(
         device: Device of the annotator.
 
     Raises:
-        InputError: The annotator has another number of classes than there are names.
+        InputError: The annotator has another number of classes than there are names,
+            or its checkpoint has other names.
     """
     blank = torch.zeros((1, 3, *images.size), dtype=torch.uint8, device=device)
     _, num_classes, *grid = annotator(blank).shape
@@ -58,6 +60,9 @@ def plan_store(
             'given: use an annotator trained on these classes, or give the names of '
             'its own.'
         )
+    if classes is not None and annotator.classes is not None:
+        own = f'classes in the checkpoint of {annotator.name}'
+        compare(annotator.classes, own, classes, '--classes')
     return StoreMetadata(
         num_classes=num_classes,
         classes='' if classes is None else fingerprint(classes),

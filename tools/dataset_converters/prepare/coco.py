@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mmtlalign.validation.image_files import read_header
+from mmtlalign.compat.image_files import read_header
 from tools.dataset_converters.prepare.archives import (
     Archives,
     check_free_space,

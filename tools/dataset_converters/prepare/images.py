@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmtlalign.validation.image_files import is_hidden, read_header
+from mmtlalign.compat.image_files import is_hidden, read_header
 from mmtlalign.validation.mask_files import LOSSY
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.output import track

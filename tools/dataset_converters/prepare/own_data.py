@@ -9,6 +9,7 @@ import mmcv
 import numpy as np
 from PIL import Image
 
+from mmtlalign.compat.image_files import PICTURES
 from mmtlalign.datasets.coco_entries import (
     KEYS,
     find_fault,
@@ -18,7 +19,6 @@ from mmtlalign.datasets.coco_entries import (
 )
 from mmtlalign.datasets.coco_file import check_entries, read_json
 from mmtlalign.errors import InputError
-from mmtlalign.validation.image_files import PICTURES
 from tools.dataset_converters.prepare.check_report import CheckReport
 from tools.dataset_converters.prepare.coco import size_differs
 from tools.dataset_converters.prepare.images import (

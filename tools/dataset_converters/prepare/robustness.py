@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from mmtlalign.compat.image_files import is_hidden
 from mmtlalign.datasets.corrupted import CORRUPTIONS, SEVERITIES, SIDE
 from mmtlalign.datasets.imagenet_classes import (
     describe_folders,
@@ -17,7 +18,6 @@ from mmtlalign.datasets.imagenet_classes import (
 )
 from mmtlalign.datasets.imagenet_variants import V2_VARIANTS
 from mmtlalign.evaluation.corruptions import EXTRA_CORRUPTIONS
-from mmtlalign.validation.image_files import is_hidden
 from tools.dataset_converters.prepare.archives import (
     Archives,
     check_free_space,

@@ -1,6 +1,6 @@
 """A classifier that labels every cell of an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,7 @@ class Annotator:
         mean: Mean of R, G and B, in 0 to 1.
         std: Standard deviation of R, G and B, in 0 to 1.
         flip_channels: Whether the network takes BGR.
+        classes: Names of the classes, in order; None if they are not known.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Annotator:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip_channels: bool = False
+    classes: Sequence[str] | None = None
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

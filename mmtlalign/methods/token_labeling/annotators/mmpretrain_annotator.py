@@ -1,6 +1,7 @@
 """Annotators from classifiers of mmpretrain and of this package."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +9,8 @@ from mmpretrain import get_model
 from mmpretrain.apis.model import ModelHub
 from torch import Tensor, nn
 
-from mmtlalign.checkpoint.io import read_tensors
+from mmtlalign.checkpoint.io import read_checkpoint, tensors_in
+from mmtlalign.checkpoint.load import WINDOW_BUFFERS
 from mmtlalign.compat.network import check_reachable
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.methods.token_labeling.annotators.base import Annotator
@@ -24,7 +26,7 @@ def build(
     (``aux_head``) is used, as in the official generator. Networks of mmpretrain take
     images of any size.
     """
-    net = _network(name, model, checkpoint)
+    net, classes = _network(name, model, checkpoint)
     if not getattr(net, 'with_head', False) or not hasattr(net.head, 'num_classes'):
         raise InputError(f'{name} has no classifier: use a network trained on classes')
     backbone = net.backbone
@@ -66,16 +68,19 @@ def build(
         stats = (x.flatten().cpu() / 255 for x in (prepare.mean, prepare.std))
         # The statistics are in the network's channel order; ours are in RGB.
         mean, std = (tuple(x.tolist()[:: -1 if bgr else 1]) for x in stats)
-    return Annotator(name, net, cells, head, mean, std, flip_channels=bgr)
+    return Annotator(name, net, cells, head, mean, std, bgr, classes)
 
 
-def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
+def _network(
+    name: str, model: str, checkpoint: str | None
+) -> tuple[nn.Module, Sequence[str] | None]:
+    """Return the network, and the classes that its checkpoint names."""
     if not checkpoint:
         _check_download(name, model)
         with warnings.catch_warnings():
             warnings.filterwarnings('error', message='Unable to find pre-defined')
             try:
-                return get_model(model, pretrained=True)
+                return get_model(model, pretrained=True), None
             except UserWarning as error:
                 raise InputError(
                     f'{name} has no published weights: give a file with --checkpoint.'
@@ -87,21 +92,26 @@ def _network(name: str, model: str, checkpoint: str | None) -> nn.Module:
                 ) from error
     net = get_model(model, pretrained=False)
     advice = 'Name the weights of the annotator.'
-    tensors = read_tensors(checkpoint, '--checkpoint', advice)
+    content = read_checkpoint(checkpoint, '--checkpoint', advice)
+    tensors = tensors_in(content, checkpoint)
     try:
-        missing = net.load_state_dict(tensors, strict=False).missing_keys
+        lacking, added = net.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         fault = ' '.join(str(error).split())[:300]
         raise InputError(
             f'{checkpoint} does not fit {name} ({fault}). Name the config that it was '
             'trained with.'
         ) from error
-    if missing:
+    added = [key for key in added if not key.endswith(WINDOW_BUFFERS)]
+    if lacking or added:
+        fault = f'holds {some_of(added)} beside the tensors'
+        if lacking:
+            fault = f'lacks {some_of(lacking)}'
         raise InputError(
-            f'{checkpoint} lacks {some_of(missing)} of {name}. Name the config that it '
-            'was trained with.'
+            f'{checkpoint} {fault} of {name}. Name the config that it was trained with.'
         )
-    return net
+    meta = (content.get('meta') or {}).get('dataset_meta') or {}
+    return net, meta.get('classes')
 
 
 def _check_download(name: str, model: str) -> None:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from mmtlalign.errors import InputError
+
 # Suffixes of picture files, in lower case.
 PICTURES = (
     *('.avif', '.bmp', '.gif', '.heic', '.jp2', '.jpeg', '.jpg', '.pgm', '.png'),
@@ -72,3 +74,30 @@ def read_header(path: str) -> Header | None:
             return Header(image.size, mark, image.mode, image.format or '')
     except Exception:
         return None  # the fault is reported when the picture is decoded
+
+
+def check_upright(path: str, what: str, sized: bool = True) -> None:
+    """Check that it is certain where the annotations of an image lie.
+
+    By an EXIF orientation the image is turned when it is read, and annotations may be
+    made for the image before or after that, which at most its size shows.
+
+    Args:
+        path: The image.
+        what: Kind of annotation, for the message, such as 'masks'.
+        sized: Whether they were compared with the size of the image as it is read.
+
+    Raises:
+        InputError: The image has an orientation that the size does not show.
+    """
+    header = read_header(path)
+    mark = header.mark if header else 1
+    if header is None or mark == 1:
+        return
+    if sized and mark >= 5 and header.size[0] != header.size[1]:
+        return
+    raise InputError(
+        f"'{path}' is {TURNS[mark]} when it is read, by its EXIF orientation {mark}, "
+        f'and its size does not show whether its {what} were made before or after '
+        'that: save the image again without the orientation, as it was annotated.'
+    )
