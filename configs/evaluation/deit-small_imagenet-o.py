@@ -1,7 +1,8 @@
 # DeiT-S on ImageNet-O: whether it is less confident on images of unknown classes.
 #   python tools/test.py configs/evaluation/deit-small_imagenet-o.py CHECKPOINT
 # Other folders of ImageNet-O and of ImageNet's validation images:
-#   ... --cfg-options data_root=DIR test_dataloader.dataset.datasets.1.data_root=DIR/val
+#   ... --cfg-options data_root=FOLDER_O \
+#       test_dataloader.dataset.datasets.1.data_root=IMAGENET/val
 # Expected: no published number that we could confirm.
 # Measured: not yet.
 # Cost: inference on 12,000 images.

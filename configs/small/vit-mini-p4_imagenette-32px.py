@@ -1,7 +1,7 @@
 # Imagenette (2,000 images) at 32 pixels on the ViT of the CIFAR-10 comparison, without
 # mixing: how well a backbone transfers to other images of objects.
 #   python tools/experiments/pretrain_to_downstream.py configs/plans/cifar10-10pct_vit-mini.py
-#   python tools/train.py configs/small/vit-mini-p4_imagenette-32px.py --cfg-options pretrained=FILE.pth
+#   python tools/train.py configs/small/vit-mini-p4_imagenette-32px.py --amp --cfg-options pretrained=FILE.pth
 # Expected: no published number.
 # Measured: top-1 51.7 ± 2.6 from the weights of the CutMix control on CIFAR-10, 36.7 ±
 # 2.7 from random weights, seeds 0 to 4 (docs/results.md).

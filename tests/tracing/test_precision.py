@@ -32,8 +32,9 @@ class Official(Dense):
 @pytest.mark.parametrize('row', ROWS)
 def test_target_is_exact_for_the_attention_that_the_network_has(row, dtype):
     ours, dense = target(row, dtype), target(row, dtype, Dense)
-    assert (ours - dense).abs().max() < 1e-5
-    # Other attention than in float32, and the share follows it.
+    assert (ours - dense).abs().max() < 1e-6
+    # Other attention than in float32, and the share follows it; DHVT's in float16 is
+    # the nearest, at 9e-6.
     assert (ours - target(row, None)).abs().max() > 2e-6
 
 

@@ -6,7 +6,7 @@
 #   ... --cfg-options pretrained=FILE.pth    another backbone; None: random weights
 #   ... model.features=view model.head.in_channels=768    only its last map
 # The controls, each with another --work-dir, are random weights and DINO's:
-#   ... --cfg-options pretrained=work_dirs/dino_swin-small-p4-w14_32xb16-coslr-300e_in1k/epoch_300.pth
+#   ... --cfg-options pretrained=work_dirs/dino_swin-small-p4-w14_32xb16-coslr-300e_in1k/epoch_250.pth
 # Expected: top-1 80.8 (at epoch 250), from the official README.
 # Measured: not yet.
 # Cost: not measured by us.
