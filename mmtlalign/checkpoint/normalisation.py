@@ -1,6 +1,6 @@
 """Compare the normalisation of images with the one that weights were trained with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from logging import Logger
 from typing import Any
 
@@ -65,12 +65,15 @@ def warn_other_normalisation(
 def preprocessor_of(config: Mapping) -> Mapping:
     """Return the settings of the data preprocessor of a config; {} without one."""
     model = config.get('model') or {}
-    return model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+    found = model.get('data_preprocessor') or config.get('data_preprocessor') or {}
+    # mmdet's for several branches has the preprocessor inside.
+    return found.get('data_preprocessor') or found
 
 
 def pipeline_of(config: Mapping, kind: str) -> list:
     """Return the transforms of a data loader, also of a data set inside wrappers."""
-    data = (config.get(f'{kind}_dataloader') or {}).get('dataset') or {}
+    loader = config.get(f'{kind}_dataloader')
+    data = (loader.get('dataset') if isinstance(loader, Mapping) else None) or {}
     found = (inner['pipeline'] for inner in walk_datasets(data) if 'pipeline' in inner)
     return next(found, None) or []
 
@@ -83,13 +86,23 @@ def channel_order(config: Mapping) -> str | None:
     """
     pixels = preprocessor_of(config)
     pipeline = pipeline_of(config, 'train') or pipeline_of(config, 'test')
-    kinds = [str(step.get('type')) for step in pipeline]
+    kinds = list(_kinds(pipeline))
     from_files = any('LoadImageFromFile' in kind for kind in kinds)
     unknown = not from_files and any('Load' in kind for kind in kinds)
     if not pipeline or not pixels or unknown:
         return None
     turned = bool(pixels.get('to_rgb', pixels.get('bgr_to_rgb')))
     return 'RGB' if turned == from_files else 'BGR'
+
+
+def _kinds(pipeline: Iterable[Mapping]) -> Iterator[str]:
+    """Yield the types of transforms, also of those inside others."""
+    for step in pipeline:
+        if isinstance(step, Mapping):
+            yield str(step.get('type'))
+            yield from _kinds(step.get('transforms') or ())
+        elif isinstance(step, Sequence):  # TestTimeAug has lists of choices
+            yield from _kinds(step)
 
 
 def other_normalisation(trained: Mapping[str, Any], given: Mapping[str, Any]) -> str:

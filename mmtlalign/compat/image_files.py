@@ -76,7 +76,7 @@ def read_header(path: str) -> Header | None:
         return None  # the fault is reported when the picture is decoded
 
 
-def check_upright(path: str, what: str, sized: bool = True) -> None:
+def check_upright(path: str, what: str) -> None:
     """Check that it is certain where the annotations of an image lie.
 
     By an EXIF orientation the image is turned when it is read, and annotations may be
@@ -84,8 +84,8 @@ def check_upright(path: str, what: str, sized: bool = True) -> None:
 
     Args:
         path: The image.
-        what: Kind of annotation, for the message, such as 'masks'.
-        sized: Whether they were compared with the size of the image as it is read.
+        what: Kind of annotation, for the message, such as 'masks'. Its size is that of
+            the image as it is read.
 
     Raises:
         InputError: The image has an orientation that the size does not show.
@@ -94,7 +94,7 @@ def check_upright(path: str, what: str, sized: bool = True) -> None:
     mark = header.mark if header else 1
     if header is None or mark == 1:
         return
-    if sized and mark >= 5 and header.size[0] != header.size[1]:
+    if mark >= 5 and header.size[0] != header.size[1]:
         return
     raise InputError(
         f"'{path}' is {TURNS[mark]} when it is read, by its EXIF orientation {mark}, "

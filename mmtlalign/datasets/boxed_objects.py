@@ -14,7 +14,6 @@ import mmcv
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from mmtlalign.compat.image_files import check_upright
 from mmtlalign.errors import InputError, some_of
 from mmtlalign.registry import DATASETS
 
@@ -27,7 +26,8 @@ class BoxedObjects(BaseDataset):
 
     A sample has, beside ``img`` (BGR uint8), ``object_boxes`` (n, 4) int64 in pixels of
     the resized image, fractions cut off as wsolevaluation does (Choe et al., CVPR
-    2020). Images without a box are left out, because no accuracy counts them.
+    2020). Images without a box are left out, because no accuracy counts them. Images
+    are read as they are stored, without their EXIF orientation, as the boxes were made.
 
     Args:
         ann_file (str): A folder of ImageNet's annotations (``ILSVRC2012_bbox_val_v3``,
@@ -42,9 +42,8 @@ class BoxedObjects(BaseDataset):
         **kwargs: Arguments of mmengine's ``BaseDataset``.
 
     Raises:
-        InputError: The annotations have another format, an image is missing, its boxes
-            are of an image of another size, or its EXIF orientation may turn it away
-            from them.
+        InputError: The annotations have another format, an image is missing, or its
+            boxes are of an image of another size.
     """
 
     def __init__(
@@ -100,7 +99,8 @@ class BoxedObjects(BaseDataset):
                 f"'{path}' has box annotations, but the image does not exist. Correct "
                 'data_prefix, the folder of the images.'
             )
-        image = mmcv.imread(path)
+        # Boxes are those of the stored pixels, whatever the EXIF orientation.
+        image = mmcv.imread(path, 'color_ignore_orientation')
         size = image.shape[:2]
         declared = info['size'] or size
         # The end of a box may be one past the last pixel.
@@ -111,7 +111,6 @@ class BoxedObjects(BaseDataset):
                 f'{max(declared[0], boxes[:, 3].max()):g}: give the images in the size '
                 'that was annotated.'
             )
-        check_upright(path, 'boxes', info['size'] is not None)
         if self.resize is not None:
             height, width = self.resize
             image = mmcv.imresize(

@@ -9,6 +9,12 @@ from typing import Any
 
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.optim import (
+    CosineAnnealingParamScheduler,
+    LinearParamScheduler,
+    OneCycleParamScheduler,
+    PolyParamScheduler,
+)
 from mmengine.registry import MODELS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -21,8 +27,15 @@ from mmtlalign.validation.samples import name_broken_samples
 OURS = {'CheckpointHook': 'mmtlalign.WholeCheckpointHook'}
 # mmengine's `end` of a scheduler without an end.
 ENDLESS = 10**9
-# A schedule that ends before this share of the run gets a notice.
+# A schedule that ends before this share of the run gets a notice, if it is of a kind
+# that lowers a value up to its end.
 LATE = 0.9
+DECLINES = (
+    CosineAnnealingParamScheduler,
+    LinearParamScheduler,
+    OneCycleParamScheduler,
+    PolyParamScheduler,
+)
 
 
 def our_hook(hook: Hook | dict) -> Hook | dict:
@@ -215,7 +228,8 @@ def check_schedules(runner: Runner) -> list[str]:
         name = f'param_scheduler.{number} ({type(scheduler).__name__})'
         unit, end, length = ends[number]
         # A warm-up alone is a schedule too.
-        warms_up = getattr(scheduler, 'end_factor', 0) == 1
+        declines = isinstance(scheduler, DECLINES)
+        declines &= getattr(scheduler, 'end_factor', 0) != 1
         fault = ''
         if scheduler.by_epoch and by_iteration:
             notices.append(
@@ -225,7 +239,7 @@ def check_schedules(runner: Runner) -> list[str]:
             )
         elif length < end < ENDLESS:
             fault = f'but the run already ends at {length}'
-        elif share == latest[scheduler.param_name] < LATE and not warms_up:
+        elif share == latest[scheduler.param_name] < LATE and declines:
             fault = f'and {scheduler.param_name} stays constant from there to {length}'
         if fault:
             notices.append(

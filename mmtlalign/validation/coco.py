@@ -163,7 +163,6 @@ def check_coco_metric(
                     f'{info["img_id"]!r}, {path!r}, {place}. Set {setting}.ann_file to '
                     f'the annotation file of {name}.dataset'
                 )
-        check_boxes(coco, infos, setting, name)
         extra = len(coco.imgs) - len(infos)
         if extra:
             logger.warning(
@@ -171,6 +170,7 @@ def check_coco_metric(
                 'all objects in them count as missed'
             )
         order_labels(metric, dataset.metainfo.get('classes') or (), setting)
+        check_boxes(coco, infos, setting, name)
         check_mask_metric(metric, model, setting)
         number_annotations(coco)
 
@@ -193,6 +193,7 @@ def check_boxes(coco: Any, infos: Sequence[dict], setting: str, name: str) -> No
         (info['img_id'], *instance['bbox'])
         for info in infos
         for instance in info.get('instances', ())
+        if 'bbox' in instance
     ]
     found = sum(box in known for box in own)
     if 2 * found < len(own):

@@ -52,7 +52,7 @@ def check_mask_ids(dataset: Dataset, void: set[int], name: str, logger: Logger) 
     whole = looked == len(dataset)
     binary = set(raw) == {0, 255} and len(classes) == 2 and used[0] == 0
     # As if every id were reduced by 1, and 0 had been a class.
-    shifted = dataset.reduce_zero_label and absent == named[-1:]
+    shifted = dataset.reduce_zero_label and 0 in raw and absent == named[-1:]
     telling = whole or binary or shifted or 2 * len(absent) > len(classes)
     if not absent or not looked or not telling:
         return

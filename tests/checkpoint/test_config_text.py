@@ -92,5 +92,13 @@ def test_channel_order_is_that_of_the_input():
     # CIFAR's arrays as they are, and files with their channels swapped, are equal.
     assert order(pack, to_rgb=False) == order(file, pack, to_rgb=True) == 'RGB'
     assert order(file, pack, bgr_to_rgb=False) == order(pack, to_rgb=True) == 'BGR'
+    # Transforms and preprocessors inside others.
+    inner = dict(type='TransformBroadcaster', transforms=[dict(type=file)])
+    loader = dict(dataset=dict(pipeline=[inner, dict(type=pack)]))
+    several = dict(type='MultiBranchDataPreprocessor')
+    several.update(data_preprocessor=dict(bgr_to_rgb=True))
+    config = dict(train_dataloader=loader, model=dict(data_preprocessor=several))
+    assert channel_order(config) == 'RGB'
+    assert channel_order(dict(test_dataloader=[loader])) is None
     # A loader of one's own, an old config that normalises in its pipeline.
     assert order('LoadTiff', pack, to_rgb=True) is order(file, 'Normalize') is None

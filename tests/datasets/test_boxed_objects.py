@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmtlalign.datasets.boxed_objects import BoxedObjects, read_boxes
 from mmtlalign.errors import InputError
@@ -73,6 +74,20 @@ def test_names_that_repeat_between_folders(tmp_path):
     file.write_text('val/1.JPEG,0,0,9,9\n')
     with pytest.raises(InputError, match=r'several images have its name .*bee.1\.JPEG'):
         BoxedObjects(file.name, str(tmp_path))
+
+
+@pytest.mark.parametrize('mark', [1, 3, 6])
+def test_images_are_read_as_they_are_stored(tmp_path, mark):
+    exif = Image.Exif()
+    exif[0x0112] = mark
+    image = Image.new('RGB', (30, 30))
+    image.paste((255, 255, 255), (4, 2, 20, 14))
+    image.save(tmp_path / 'a.JPEG', exif=exif, quality=95)
+    (tmp_path / 'boxes.txt').write_text('a.JPEG,4,2,20,14\n')
+    sample = BoxedObjects('boxes.txt', str(tmp_path))[0]
+    ((left, top, right, bottom),) = sample['object_boxes']
+    inside = sample['img'][top:bottom, left:right]
+    assert inside.mean() > 240 and sample['img'].sum() < 1.1 * inside.sum()
 
 
 def test_other_files_are_refused(folder):

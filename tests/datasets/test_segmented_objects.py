@@ -14,7 +14,6 @@ from mmengine.runner import Runner
 from PIL import Image
 from pycocotools import mask as coder
 
-from mmtlalign.datasets.boxed_objects import BoxedObjects
 from mmtlalign.datasets.segmented_objects import SegmentedObjects, choose_object
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.attention_maps import attention_map
@@ -159,19 +158,12 @@ def test_images_that_an_orientation_turns(coco, mark, size, refused):
     # As stored; where the size shows it, the masks fit the turned image.
     stored = size if mark >= 5 else size[::-1]
     Image.new('RGB', stored).save(coco / 'a.png', exif=exif)
-    (coco / 'boxes.txt').write_text('a.png,4,4,20,14\n')
     data = SegmentedObjects('turned.json', str(coco))
-    boxes = BoxedObjects('boxes.txt', str(coco))
     if not refused:
         assert data[0]['object_mask'].sum() == 160
     else:
         with pytest.raises(InputError, match=f'orientation {mark}, and its size'):
             data[0]
-    if mark == 1:
-        assert len(boxes[0]['object_boxes']) == 1
-    else:
-        with pytest.raises(InputError, match='whether its boxes were made'):
-            boxes[0]
 
 
 def test_wrong_files_are_refused(voc, coco, tmp_path):

@@ -178,8 +178,10 @@ def test_augments_of_a_preprocessor_that_mixes_nothing_are_refused():
         MODELS.build(dict(config, batch_augments=CUTMIX))
 
 
-def scheduler(by_epoch=True, end=10**9, param_name='lr', **more):
-    return SimpleNamespace(by_epoch=by_epoch, end=end, param_name=param_name, **more)
+def scheduler(by_epoch=True, end=10**9, kind='Linear', param_name='lr', **more):
+    found = object.__new__(getattr(mmengine.optim, f'{kind}ParamScheduler'))
+    vars(found).update(by_epoch=by_epoch, end=end, param_name=param_name, **more)
+    return found
 
 
 @pytest.fixture
@@ -203,7 +205,9 @@ def test_schedules_that_do_not_fit_the_run_get_one_notice_each(long_run):
 
 def test_a_run_longer_than_its_schedule_gets_a_notice(long_run):
     # 300 of 310 epochs, and a warm-up that stays at the full rate, are recipes.
-    for whole in (scheduler(end=97), scheduler(end=5, end_factor=1.0)):
+    # So are a constant warm-up, which restores the rate, and steps.
+    kinds = (scheduler(end=5, kind='Constant'), scheduler(end=80, kind='MultiStep'))
+    for whole in (scheduler(end=97), scheduler(end=5, end_factor=1.0), *kinds):
         long_run.param_schedulers = [whole]
         assert check_schedules(long_run) == []
     warm_up = scheduler(end=20, by_epoch=False, end_factor=1.0)

@@ -321,6 +321,11 @@ class ImageNetC(TestSet):
             for severity in context.options.severities
         }
 
+    def stamps(self, context: Context) -> list:
+        """Return stamps of the data, and the size if images are resized to it."""
+        size = context.image_size
+        return super().stamps(context) + [size] * (size != (SIDE, SIDE))
+
     def images(self, context: Context) -> int:
         """Return how many images are evaluated, all cells together."""
         sets = self.sets(context)
