@@ -27,7 +27,8 @@ class BoxedObjects(BaseDataset):
     A sample has, beside ``img`` (BGR uint8), ``object_boxes`` (n, 4) int64 in pixels of
     the resized image, fractions cut off as wsolevaluation does (Choe et al., CVPR
     2020). Images without a box are left out, because no accuracy counts them. Images
-    are read as they are stored, without their EXIF orientation, as the boxes were made.
+    are read as they are stored, without their EXIF orientation; boxes are taken to be
+    of these pixels.
 
     Args:
         ann_file (str): A folder of ImageNet's annotations (``ILSVRC2012_bbox_val_v3``,
@@ -99,7 +100,6 @@ class BoxedObjects(BaseDataset):
                 f"'{path}' has box annotations, but the image does not exist. Correct "
                 'data_prefix, the folder of the images.'
             )
-        # Boxes are those of the stored pixels, whatever the EXIF orientation.
         image = mmcv.imread(path, 'color_ignore_orientation')
         size = image.shape[:2]
         declared = info['size'] or size

@@ -85,7 +85,9 @@ def test_half_precision_is_computed_in_float32(shape, dtype):
     assert ours.dtype == torch.float32 and torch.equal(moved, ours)
     assert rounded.dtype == dtype and torch.equal(out, rounded)
     # The kept output is rounded, as in the network's own call.
-    torch.testing.assert_close(others, grads, rtol=2e-2, atol=2e-2)
+    for other, grad in zip(others, grads):
+        scale = grad.abs().max()
+        assert scale > 0.1 and (other - grad).abs().max() < 1e-2 * scale
     stock = F.scaled_dot_product_attention(*[part.to(dtype) for part in parts])
     assert out.stride() == stock.stride()
     types = [kept_type for which, kept_type in kept if which == 'share']
