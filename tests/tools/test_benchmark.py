@@ -2,6 +2,7 @@
 
 import functools
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -83,6 +84,18 @@ def test_waits_are_as_far_apart_as_asked(monkeypatch):
         dict(a=lambda: calls.append('a')), 1, device='cuda', steps_per_sample=2
     )
     assert calls == ['wait', 'a', 'a', 'wait'] * 2
+
+
+def test_freed_memory_stays_in_the_process():
+    """64 MiB, which glibc would otherwise return at once and take again by 16k faults."""
+    if not timing.keep_memory():
+        pytest.skip('the C library here has no such option')
+    faults = []
+    for _ in range(16):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert statistics.median(faults) < 1000
 
 
 def test_ratios_are_to_the_faster_plain_one_round_by_round(run):
