@@ -87,7 +87,7 @@ def test_waits_are_as_far_apart_as_asked(monkeypatch):
 
 
 def test_freed_memory_stays_in_the_process():
-    """64 MiB, which glibc would otherwise return at once and take again by 16k faults."""
+    """By default glibc takes these 64 MiB anew each time, by 16,384 faults."""
     if not timing.keep_memory():
         pytest.skip('the C library here has no such option')
     faults = []
