@@ -6,14 +6,17 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from mmtlalign.tracing.kernels import launch
 from mmtlalign.tracing.kernels import triton_kernels as kernels
-from mmtlalign.tracing.kernels.launch import WINDOW_TILE, chunks, room
+from mmtlalign.tracing.kernels.launch import WINDOW_TILE, room
 
 CUOBJDUMP = Path(triton.__file__).parent / 'backends/nvidia/bin/cuobjdump'
+TENSORS = dict(bf16=torch.bfloat16, fp16=torch.float16, fp32=torch.float32)
 TYPES = dict(bf16='*bf16', fp16='*fp16', fp32='*fp32')
 HALF_POINTERS = ('Q', 'K', 'WEIGHTS')
 POINTERS = dict(MASK='*fp32', PLACES='*i32')
@@ -21,19 +24,19 @@ POINTERS = dict(MASK='*fp32', PLACES='*i32')
 DIVISIBLE = ('sqb', 'sqh', 'sqn', 'skb', 'skh', 'skn', 'swb', 'swh')
 
 
-def constants(kernel, dtype, block, width, columns, masking):
+def constants(kernel, dtype, block, width, columns, masking, tail=16):
     """What a launch gives as constants, by kernel function."""
     if kernel == 'weigh_windows':
         tokens = 1 << (width - 1).bit_length()
         rows = min(tokens, max(1, WINDOW_TILE // tokens))
         return {'weigh_windows': dict(S=columns, BM=rows, BT=tokens)}
-    low, high = chunks(width, 32 if dtype == 'fp32' else 16)
-    common = dict(D=width, D0=low, D1=high, PRECISION='tf32x3', WIDEN=False)
-    common |= dict(BM=block.rows, BN=block.columns)
+    query = torch.empty(0, width, dtype=TENSORS[dtype])
+    common = launch.constants(query, block, 1.0)
+    common = {n: v for n, v in common.items() if n.isupper() and n != 'SCALE2'}
     if kernel == 'propagate':
         if columns == 1 and masking == 'none':
-            return {'propagate_column': dict(common, TN=16)}
-        more = dict(S=columns, SP=room(columns), MASKING=masking, TN=16)
+            return {'propagate_column': dict(common, TN=tail)}
+        more = dict(S=columns, SP=room(columns), MASKING=masking, TN=tail)
         return {'propagate': common | more}
     common |= dict(MASKING=masking)
     return {'log_sums': common, kernel: common}

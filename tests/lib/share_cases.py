@@ -12,7 +12,8 @@ from unittest import mock
 import torch
 from dense_tracer import ROWS, Dense, target
 
-from mmtlalign.tracing.kernels import dispatch, value_channels
+from mmtlalign.tracing.kernels import dispatch, launch, value_channels
+from mmtlalign.tracing.kernels.blocks import Block, read_table
 from mmtlalign.tracing.propagate import attention_by_formula
 from mmtlalign.tracing.tracer import Tracer
 
@@ -50,6 +51,31 @@ def propagate(device, columns=1, mask=None, before=True, residual=1.0, **options
         exact = (exact + residual * old.double()) / (residual + 1)
     assert found.dtype == torch.float32
     return found, exact
+
+
+def tile(device, block, columns=1, masked=False, **options):
+    """A tile of the table, where the choice for two images would be a smaller one."""
+    tokens = 577 if device != 'cpu' else 2 * max(block.rows, block.columns) + 19
+    query, key = attention(device, queries=tokens, keys=tokens, **options)
+    share = torch.rand(2, tokens, columns, device=device)
+    mask = torch.randn(tokens, tokens, device=device) if masked else None
+    found = launch.propagate(block, query, key, share, 0.125, mask, share)
+    exact = attention_by_formula(query, key, 0.125, mask) @ share.double()
+    return found, (exact + share.double()) / 2
+
+
+def list_tiles():
+    """Yield the options of `tile` for each row of the table, at its widest."""
+    for table in read_table().values():
+        for row in table:
+            if row['kernel'] == 'propagate':
+                yield (
+                    Block(*row['block']),
+                    row.get('columns', 1),
+                    row.get('masked', True),
+                    SINGLE if row['bits'] == 32 else HALF,
+                    row.get('width', 128),
+                )
 
 
 def class_rows(device, count=1, mask=None, **options):
@@ -130,6 +156,13 @@ def list_cases():
     yield 'received', received
     yield 'received, masked', lambda d: received(d, 2, torch.randn(2, 77, 77), width=80)
     yield 'received, float32', lambda d: received(d, dtype=SINGLE, width=32)
+    for block, columns, masked, dtype, width in dict.fromkeys(list_tiles()):
+        yield (
+            f'tile {(*block,)}, {columns} columns, {masked}, {dtype}, width {width}',
+            lambda d, b=block, s=columns, m=masked, t=dtype, w=width: tile(
+                d, b, s, m, dtype=t, width=w
+            ),
+        )
     for name, options in GRIDS.items():
         yield f'windows {name}', lambda d, o=options: windows(d, *o)
     for row in ROWS:

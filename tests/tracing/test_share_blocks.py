@@ -1,10 +1,17 @@
 """Every tile of the table, compiled for GPUs that are not here: no spills."""
 
+import itertools
 from importlib.util import find_spec
 
 import pytest
 
-from mmtlalign.tracing.kernels.blocks import Block, fewer_rows, read_table
+from mmtlalign.tracing.kernels.blocks import (
+    Block,
+    Case,
+    fewer_rows,
+    find_block,
+    read_table,
+)
 
 pytest.importorskip('triton', minversion='3.2')
 if find_spec('triton.backends.nvidia') is None:
@@ -50,6 +57,8 @@ VARIANTS = {'-'.join(map(str, v[:-1])) + f'-{tuple(v[-1])}': v for v in list_var
 
 def check(capability, kernel, dtype, width, columns, mask, block):
     for name, fixed in constants(kernel, dtype, block, width, columns, mask).items():
+        # One product of float32 in three of TF32, exact to float32.
+        assert fixed.get('PRECISION', 'tf32x3') == 'tf32x3'
         found = measure(compile_for(capability, name, dtype, block, fixed))
         assert found['spills'] == 0, (name, found)
         assert found['shared'] <= MOST_SHARED, (name, found)
@@ -61,6 +70,16 @@ def test_usual_tile_compiles_without_spills(capability):
         v for v in VARIANTS.values() if v[:3] == (capability, 'propagate', 'bf16')
     )
     check(capability, 'propagate', 'bf16', 64, 1, 'none', block)
+
+
+@pytest.mark.parametrize('capability', read_table())
+def test_every_call_in_scope_has_a_tile(capability):
+    for bits, width, columns, masked in itertools.product(
+        (16, 32), (16, 64, 65, 96, 97, 128), (1, 2, 16, 17, 32), (False, True)
+    ):
+        for kernel in ('propagate', 'class_rows', 'received', 'weigh_windows'):
+            case = Case(kernel, bits, width, columns, masked, 4097)
+            assert find_block(case, capability), case
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,17 @@ import torch
 from share_cases import CASES, HALF, NETWORK, attention, error_of
 
 from mmtlalign.tracing.kernels import dispatch, gpu
+from mmtlalign.tracing.kernels.launch import UnfitError, load_kernels
+from mmtlalign.tracing.propagate import attention_by_formula
 
 ROOT = Path(__file__).parents[2]
-needs_triton = pytest.mark.skipif(find_spec('triton') is None, reason='no Triton')
+try:
+    load_kernels()
+except UnfitError as error:
+    unfit = str(error)
+else:
+    unfit = ''
+needs_triton = pytest.mark.skipif(bool(unfit), reason=unfit)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
 
 
@@ -68,6 +75,39 @@ def test_kernels_are_the_formula_on_a_gpu(name, forced):
 
 @pytest.mark.gpu
 @needs_gpu
+@pytest.mark.parametrize(
+    ('images', 'tokens'), [(128, 197), (128, 577), (32, 1025), (4, 4097)]
+)
+def test_batches_of_training_are_the_formula_on_a_gpu(images, tokens, forced):
+    """Many programs, and the tiles of large batches."""
+    packed = torch.randn(images, tokens, 2, 6, 64, device='cuda').to(HALF)
+    query, key = packed.permute(2, 0, 3, 1, 4).unbind(0)
+    share = torch.rand(images, tokens, 1, device='cuda')
+    found = dispatch.propagate(query, key, share, 0.125, None, share)
+    for part in torch.arange(images, device='cuda').chunk(images // 4):
+        exact = attention_by_formula(query[part], key[part], 0.125)
+        own = share[part].double()
+        error = (found[part] - (exact @ own + own) / 2).abs().max()
+        assert error < 1e-6
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_offsets_beyond_32_bits(forced):
+    """The last image is behind 2**31 elements."""
+    shape = (1025, 2048, 8, 128)
+    if torch.cuda.mem_get_info()[0] < 12 * 2**30:
+        pytest.skip('needs 12 GiB of GPU memory')
+    query = torch.empty(shape, dtype=HALF, device='cuda').normal_().transpose(1, 2)
+    assert query.numel() > 2**31
+    share = torch.rand(len(query), 2048, 1, device='cuda')
+    found = dispatch.propagate(query, query, share, 0.05)[-1:]
+    exact = attention_by_formula(query[-1:], query[-1:], 0.05) @ share[-1:].double()
+    assert (found - exact).abs().max() < 1e-6
+
+
+@pytest.mark.gpu
+@needs_gpu
 @pytest.mark.parametrize('columns', [1, 5])
 def test_runs_are_equal_to_the_bit(columns, forced):
     query, key = attention('cuda', queries=197, keys=197)
@@ -94,6 +134,31 @@ def test_cuda_graph_replays(forced):
     share.copy_(torch.rand_like(share))
     graph.replay()
     torch.testing.assert_close(out, step(), rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_cuda_graph_replays_windows(forced):
+    weights = torch.rand(8, 2, 49, 49, device='cuda').softmax(-1)
+    share = torch.rand(2, 196, 1, device='cuda')
+
+    def step():
+        return dispatch.weigh_windows(weights, share, (14, 14), (7, 7), (3, 3), True)
+
+    step()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = step()
+    share.copy_(torch.rand_like(share))
+    graph.replay()
+    torch.testing.assert_close(out, step(), rtol=0, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='fewer than two GPUs')
+def test_kernel_runs_where_the_tensors_are(forced):
+    assert torch.cuda.current_device() == 0
+    assert error_of('width 64', 'cuda:1') < 1e-6
 
 
 @pytest.mark.gpu

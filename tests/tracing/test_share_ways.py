@@ -19,6 +19,7 @@ from mmtlalign.tracing.kernels import (
     plain,
     value_channels,
 )
+from mmtlalign.tracing.learnt_weights import move_by_kernel, move_by_layers
 from mmtlalign.tracing.propagate import weigh
 from mmtlalign.tracing.trace import MixTracer, trace_forward
 from mmtlalign.tracing.tracer import Tracer
@@ -185,11 +186,54 @@ def test_shapes_that_do_not_fit_reach_no_kernel(kernels):
         gpu.kind_of('propagate', query, key, share[:, 1:], 0.1),
         gpu.kind_of('propagate', query, key, share, 0.1, None, share[:, 1:]),
         gpu.kind_of('propagate', query, key, share.double(), 0.1),
+        gpu.kind_of('propagate', query[..., 1:], key, share, 0.1),
+        gpu.kind_of('class_rows', query, key, 78, 0.1),
         gpu.kind_of('received', query, key, torch.rand(2, 76), 0.1),
         gpu.window_kind(weights, torch.rand(2, 256, 1), (16, 16), (8, 8), (0, 0), True),
         gpu.window_kind(weights, torch.rand(2, 196, 1), (14, 15), (7, 7), (0, 0), True),
     ):
-        assert kind == 'shapes or dtypes do not match'
+        assert 'do not match' in kind
+
+
+def test_missing_triton_warns_once_for_all_functions(kernels, monkeypatch):
+    def unfit(device):
+        raise launch.UnfitError('Triton cannot be imported')
+
+    monkeypatch.setattr(gpu, 'capability_of', unfit)
+    with pytest.warns(RuntimeWarning, match='Triton cannot be imported') as caught:
+        for name in ('width 64', '1 rows', 'received', 'windows whole'):
+            assert error_of(name, 'cpu') < 1e-6
+    assert len(caught) == 1 and not kernels
+
+
+def test_the_check_has_whole_tiles_and_the_tail_of_the_call(kernels, monkeypatch):
+    calls, lengths = [], (64, 65, 128, 577, 4097)
+
+    def run(block, query, key, *arguments):
+        calls.append((block, query.shape[2], key.shape[2]))
+        return plain.propagate(query, key, *arguments)
+
+    monkeypatch.setattr(launch, 'propagate', run)
+    for tokens in lengths:
+        query, key = attention('cpu', queries=tokens, keys=tokens)
+        dispatch.propagate(query, key, torch.rand(2, tokens, 1), 0.125)
+    real = [call for call in calls if call[1] in lengths]
+    checks = [call for call in calls if call not in real]
+    assert len(real) == 5 and len(checks) == 4  # 64 and 128 tokens are of a kind
+    for block, queries, keys in checks:
+        assert queries > 2 * block.rows and keys >= 2 * block.columns
+    tails = [
+        {(block, launch.tail(keys, block)) for block, _, keys in some}
+        for some in (checks, real)
+    ]
+    assert tails[0] == tails[1]
+
+
+def test_description_says_what_runs(kernels, monkeypatch):
+    device = torch.device('cpu')
+    assert gpu.describe_way(device) == 'extra value channels in float32, else sdpa'
+    monkeypatch.setattr(gpu, 'asked_way', lambda: 'sdpa')
+    assert gpu.describe_way(device) == 'sdpa, by MMTLALIGN_SHARE_KERNEL'
 
 
 def test_old_gpu_and_missing_triton_are_named(monkeypatch):
@@ -228,7 +272,9 @@ def test_tensors_without_memory_take_no_kernel(kernels):
 
 def test_unknown_kind_waits_while_a_graph_is_captured(kernels, monkeypatch):
     monkeypatch.setattr(gpu, 'is_capturing', lambda tensor: True)
-    assert move() < 1e-6 and not kernels and not gpu.CHECKED
+    with pytest.warns(RuntimeWarning, match='first time while a CUDA graph'):
+        assert move() < 1e-6
+    assert not kernels and not gpu.CHECKED
 
 
 # --- one launch a layer -------------------------------------------------------------
@@ -291,6 +337,12 @@ def products(call):
     return [n for n in found.names if n in [f'{p} float32' for p in PRODUCTS]]
 
 
+needs_fake_gpu = pytest.mark.skipif(
+    not dispatch.ONE_GRAPH, reason='fake tensors on a GPU need a driver before 2.5'
+)
+
+
+@needs_fake_gpu
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('columns', [1, 3])
 def test_no_product_of_shares_rounds_to_tf32(monkeypatch, dtype, columns):
@@ -317,6 +369,19 @@ def test_no_product_of_shares_rounds_to_tf32(monkeypatch, dtype, columns):
     assert not products(attend)
     assert not products(lambda: attend(masked=True))
     assert not products(windows)
+
+
+@needs_fake_gpu
+def test_no_product_of_learnt_weights_rounds_to_tf32():
+    def move_both():
+        share, first, last, kernels = (
+            torch.empty(shape, device='cuda')
+            for shape in ((2, 49, 1), (20, 49), (49, 20), (8, 1, 3, 3))
+        )
+        move_by_layers(share, last, first)
+        move_by_kernel(share, (7, 7), kernels, (1, 1, 1, 1))
+
+    assert not products(move_both)
 
 
 def test_a_cpu_rounds_no_share_to_bfloat16(monkeypatch):

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 LEAST_ROWS = 32  # fewest rows of a tile for a small batch
 TABLE = Path(__file__).with_name('share_blocks.json')
 
@@ -43,6 +45,27 @@ class Case(NamedTuple):
     columns: int = 1
     masked: bool = False
     keys: int = 1
+
+
+class Kind(NamedTuple):
+    """Properties of a call that a kernel is compiled and checked for.
+
+    Attributes:
+        tail: Padded number of keys after the last whole tile.
+        slim: Whether the kernel for one column is called.
+        windows: Arguments of windows.
+    """
+
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    width: int
+    columns: int
+    mask: torch.dtype | None
+    block: Block
+    tail: int = 0
+    slim: bool = False
+    windows: tuple | None = None
 
 
 @functools.cache
@@ -94,3 +117,11 @@ def fewer_rows(block: Block, batch: int, queries: int, processors: int) -> Block
         if rows == block.rows
         else block._replace(rows=rows, columns=min(block.columns, 64))
     )
+
+
+def describe(kind: Kind) -> str:
+    """Return a kind in words."""
+    words = [str(kind.dtype).removeprefix('torch.'), f'width {kind.width}']
+    words += [f'{kind.columns} columns'] if kind.columns > 1 else []
+    words += [f'mask {kind.mask}'] if kind.mask else []
+    return ', '.join(words) + f', tile {tuple(kind.block)}, tail {kind.tail}'

@@ -9,24 +9,29 @@ columns, ``G`` windows of an image, ``T`` tokens of a window.
 """
 
 import functools
-import math
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmtlalign.errors import UnsupportedError
-from mmtlalign.tracing.kernels import launch, plain
-from mmtlalign.tracing.kernels.blocks import Block, Case, fewer_rows, find_block
+from mmtlalign.tracing.kernels import launch
+from mmtlalign.tracing.kernels.blocks import (
+    Case,
+    Kind,
+    describe,
+    fewer_rows,
+    find_block,
+)
+from mmtlalign.tracing.kernels.check import largest_error
 from mmtlalign.tracing.kernels.dispatch import SWITCH, asked_way
 from mmtlalign.tracing.kernels.launch import (
     UnfitError,
     is_interpreted,
     load_kernels,
-    room,
 )
-from mmtlalign.tracing.propagate import attention_by_formula, count_windows
+from mmtlalign.tracing.propagate import count_windows
 
 MOST_WIDTH = 128
 MOST_COLUMNS = 32
@@ -35,19 +40,6 @@ OLDEST_GPU = 80  # compute capability, times ten: bfloat16 and TF32
 BOUND = 1e-5  # largest error of a share against the formula
 DTYPES = torch.bfloat16, torch.float16, torch.float32
 MASKS = None, *DTYPES, torch.bool
-
-
-class Kind(NamedTuple):
-    """Properties of a call that a kernel is compiled and checked for."""
-
-    name: str
-    device: torch.device
-    dtype: torch.dtype
-    width: int
-    columns: int
-    mask: torch.dtype | None
-    block: Block
-    windows: tuple | None = None
 
 
 # Kinds that were checked, and whether they passed.
@@ -76,12 +68,16 @@ def attempt(name: str, *arguments: Any) -> Tensor | None:
     else:
         kind = kind_of(name, *arguments)
     if isinstance(kind, str):
-        report(f'{name}: {kind}')
+        report(kind)
         return None
     usable = CHECKED.get(kind)
     if usable is None:
         if is_capturing(first):
-            return None  # the check cannot run during capture
+            report(
+                f'{name} for {describe(kind)} is called for the first time while a '
+                'CUDA graph is captured; run a step before the capture'
+            )
+            return None
         usable = CHECKED[kind] = passes(kind)
     if not usable:
         return None
@@ -110,7 +106,7 @@ def report(problem: str) -> None:
         )
     warnings.warn(
         "Label shares are computed by PyTorch's attention instead of a Triton kernel, "
-        f'which is slower but as exact. {problem}. Set {SWITCH}=sdpa to choose this '
+        f'which is as exact. {problem}. Set {SWITCH}=sdpa to choose this '
         'without a warning.',
         RuntimeWarning,
         stacklevel=2,
@@ -121,14 +117,6 @@ def first_line(error: BaseException) -> str:
     """Return the type and the first line of an error."""
     lines = str(error).strip().splitlines() or ['']
     return f'{type(error).__name__}: {lines[0]}'
-
-
-def describe(kind: Kind) -> str:
-    """Return a kind in words."""
-    words = [str(kind.dtype).removeprefix('torch.'), f'width {kind.width}']
-    words += [f'{kind.columns} columns'] if kind.columns > 1 else []
-    words += [f'mask {kind.mask}'] if kind.mask else []
-    return ', '.join(words) + f', tile {tuple(kind.block)}'
 
 
 def describe_way(device: torch.device) -> str:
@@ -198,7 +186,9 @@ def kind_of(
         )
     # A kernel would read out of bounds; PyTorch raises a clear error instead.
     batch, _, queries, _ = query.shape
-    fits = [key.shape[0] == batch, key.shape[1] == query.shape[1]]
+    fits = [key.shape[:2] == query.shape[:2], key.shape[3] == query.shape[3]]
+    if name == 'class_rows':
+        fits += [other <= queries]
     if name == 'propagate':
         fits += [other.shape[:2] == (batch, key.shape[2]), other.dtype == torch.float32]
     if name == 'received':
@@ -206,7 +196,7 @@ def kind_of(
     if before is not None:
         fits += [before.shape == (batch, queries, other.shape[2])]
     if not all(fits):
-        return 'shapes or dtypes do not match'
+        return f'shapes or dtypes of {name} do not match'
     return _kind(
         name,
         query.device,
@@ -216,6 +206,7 @@ def kind_of(
         None if mask is None else mask.dtype,
         key.shape[2],
         (len(query), query.shape[2]),
+        name == 'propagate' and launch.is_slim(query, key, other, mask, before),
     )
 
 
@@ -236,7 +227,7 @@ def window_kind(
         or share.shape[1] != grid[0] * grid[1]
         or share.dtype != torch.float32
     ):
-        return 'shapes or dtypes do not match'
+        return 'shapes or dtypes of weigh_windows do not match'
     return _kind(
         'weigh_windows',
         weights.device,
@@ -257,6 +248,7 @@ def _kind(
     mask: torch.dtype | None = None,
     keys: int = 1,
     queries: tuple[int, int] = (1, 1),
+    slim: bool = False,
     windows: tuple | None = None,
 ) -> Kind | str:
     try:
@@ -275,11 +267,11 @@ def _kind(
     case = Case(name, bits, width, columns, mask is not None, keys)
     block = find_block(case, capability)
     if block is None:
-        return f'share_blocks.json has no tile for {case}'
+        return f'share_blocks.json has no tile for {case._replace(keys=1)}'
     if name == 'propagate':
         block = fewer_rows(block, *queries, processors(device))
-        columns = room(columns)
-    return Kind(name, device, dtype, width, columns, mask, block, windows)
+    rest = launch.tail(keys, block) if name == 'propagate' else 0
+    return Kind(name, device, dtype, width, columns, mask, block, rest, slim, windows)
 
 
 # --- the check at first use -------------------------------------------------------
@@ -298,46 +290,3 @@ def passes(kind: Kind) -> bool:
         return True
     report(f'{kind.name} for {describe(kind)}: off by {error:.1e} from the formula')
     return False
-
-
-@torch.no_grad()
-def largest_error(kind: Kind) -> float:
-    """Return the largest error of a kernel in a small case."""
-    draw = torch.Generator(kind.device).manual_seed(0)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=draw, device=kind.device)
-
-    if kind.windows is not None:
-        grid, window, *_ = kind.windows
-        count = 2 * count_windows(grid, window)
-        weights = random(count, 2, kind.width, kind.width).softmax(-1).to(kind.dtype)
-        share = random(2, math.prod(grid), kind.columns)
-        found = launch.weigh_windows(kind.block, weights, share, *kind.windows)
-        exact = plain.weigh_windows(weights, share, *kind.windows)
-        return _distance(found, exact)
-    queries, keys = 70, 83
-    query = random(2, queries, 2, kind.width).transpose(1, 2).to(kind.dtype)
-    key = random(2, keys, 2, kind.width).transpose(1, 2).to(kind.dtype)
-    mask = None
-    if kind.mask is not None:
-        mask = random(2, 2, queries, keys)
-        mask = mask > -1 if kind.mask == torch.bool else mask.to(kind.mask)
-    call: tuple[float, Tensor | None] = (kind.width**-0.5, mask)
-    exact = attention_by_formula(query, key, *call)
-    if kind.name == 'class_rows':
-        return _distance(
-            launch.class_rows(kind.block, query, key, 2, *call), exact[:, :2]
-        )
-    if kind.name == 'received':
-        rows = random(2, queries).abs()
-        found = launch.received(kind.block, query, key, rows, *call)
-        return _distance(found, (exact * rows[..., None]).sum(dim=1))
-    share, before = (random(2, n, kind.columns).sigmoid() for n in (keys, queries))
-    found = launch.propagate(kind.block, query, key, share, *call, before)
-    return _distance(found, (exact @ share.double() + before) / 2)
-
-
-def _distance(found: Tensor, exact: Tensor) -> float:
-    error = (found - exact).abs().max().item()
-    return error if math.isfinite(error) else math.inf

@@ -68,6 +68,30 @@ def room(columns: int) -> int:
     return 1 if columns == 1 else max(16, 1 << (columns - 1).bit_length())
 
 
+def tail(keys: int, block: Block) -> int:
+    """Return the padded number of keys after the last whole tile, or 0 for none."""
+    rest = keys % block.columns
+    return max(16, 1 << (rest - 1).bit_length()) if rest else 0
+
+
+def is_slim(
+    query: Tensor,
+    key: Tensor,
+    share: Tensor,
+    mask: Tensor | None = None,
+    before: Tensor | None = None,
+) -> bool:
+    """Return whether the kernel for one column and contiguous channels fits."""
+    return (
+        share.shape[2] == 1
+        and mask is None
+        and query.stride(3) == key.stride(3) == 1
+        and share.stride(0) == key.shape[2]
+        and share.stride(1) == 1
+        and (before is None or before.stride(1) == 1)
+    )
+
+
 def constants(query: Tensor, block: Block, scale: float) -> dict[str, Any]:
     """Return the compile-time constants of all kernels with queries and keys."""
     width = query.shape[-1]
@@ -115,22 +139,11 @@ def propagate(
     batch, heads, queries, _ = query.shape
     keys, columns = key.shape[2], share.shape[2]
     out = _empty(query, batch, queries, columns)
-    rest = keys % block.columns
     options = constants(query, block, scale)
-    options.update(
-        RESIDUAL=float(residual),
-        TN=max(16, 1 << (rest - 1).bit_length()) if rest else 0,
-    )
+    options.update(RESIDUAL=float(residual), TN=tail(keys, block))
     grid = (batch * -(-queries // block.rows),)
     steps, others = query.stride(), key.stride()
-    if (
-        columns == 1
-        and mask is None
-        and steps[3] == others[3] == 1
-        and share.stride(0) == keys
-        and share.stride(1) == 1
-        and (before is None or before.stride(1) == 1)
-    ):
+    if is_slim(query, key, share, mask, before):
         kernels.propagate_column_kernel[grid](
             query, key, share, before, out, *steps[:3], *others[:3],
             0 if before is None else before.stride(0), heads, queries, keys, **options,
