@@ -5,6 +5,7 @@
 runs them on a CPU, in Triton's interpreter, and prints the largest error of each.
 """
 
+import itertools
 import json
 import sys
 from unittest import mock
@@ -165,8 +166,11 @@ def list_cases():
         )
     for name, options in GRIDS.items():
         yield f'windows {name}', lambda d, o=options: windows(d, *o)
-    for row in ROWS:
-        yield f'{NETWORK}{row}', lambda d, r=row: network(d, r, HALF)
+    for row, dtype in itertools.product(ROWS, (HALF, HALF16)):
+        yield (
+            f'{NETWORK}{row}, {str(dtype)[6:]}',
+            lambda d, r=row, t=dtype: network(d, r, t),
+        )
 
 
 CASES = dict(list_cases())
