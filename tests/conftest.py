@@ -7,6 +7,7 @@ import signal
 import sys
 import tarfile
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 CACHE = '~/.cache/mmtlalign/data'
 
 
+needs_corruptions = pytest.mark.skipif(
+    find_spec('imagecorruptions') is None,
+    reason='imagecorruptions-imaug is not installed',
+)
 needs_value_channels = pytest.mark.skipif(
     not hasattr(torch.ops.aten, '_scaled_dot_product_flash_attention_for_cpu'),
     reason='the fused kernel of this PyTorch for a CPU takes no columns and no mask',

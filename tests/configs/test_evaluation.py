@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import needs_corruptions
 from imagenet_files import write_sets
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -47,6 +48,10 @@ OPTIONS = dict(
     imagenet_pgd=('dataset.indices=12',),
 )
 NAMES = [path.stem for path in sorted(BASES.glob('*.py'))]
+RUNNABLE = [
+    pytest.param(n, marks=needs_corruptions if n == 'imagenet_corrupted' else ())
+    for n in NAMES
+]
 FIGURES = {
     'imagenet_a': {'subset/top1', 'subset/standard_error', 'calibration/rms'},
     'imagenet_c': {'corruption/mean_error', 'corruption/error/fog'},
@@ -105,7 +110,7 @@ def test_every_base_is_data_metric_and_loop_alone():
         assert own == keys | {'test_cfg'}
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', RUNNABLE)
 def test_each_set_is_tested(evaluate, name):
     options = [] if name in OPTIONS else ['dataset.indices=20']
     figures, out = evaluate(name, *options)

@@ -1,10 +1,10 @@
 """Corruptions on the fly are repeatable; errors of ImageNet-C."""
 
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from conftest import needs_corruptions
 
 from mmtlalign.errors import InputError, UnsupportedError
 from mmtlalign.evaluation import corruptions
@@ -23,12 +23,6 @@ DRAWN = set(ALL) - set(
 )
 
 
-needs_package = pytest.mark.skipif(
-    find_spec('imagecorruptions') is None,
-    reason='imagecorruptions-imaug is not installed',
-)
-
-
 def picture(height=40, width=56):
     """Smooth colours and an edge, no noise."""
     y, x = np.mgrid[:height, :width]
@@ -41,7 +35,7 @@ def state():
     return kind, numbers.tolist(), rest
 
 
-@needs_package
+@needs_corruptions
 @pytest.mark.parametrize('name', ALL)
 def test_the_same_seed_gives_the_same_image(name):
     image, before = picture(), state()
@@ -60,7 +54,7 @@ def test_the_same_seed_gives_the_same_image(name):
     assert np.array_equal(first, other) == (name not in DRAWN)
 
 
-@needs_package
+@needs_corruptions
 @pytest.mark.parametrize('name', ALL)
 def test_severities_rise_and_small_images_pass(name):
     image = picture(32, 32)
@@ -69,7 +63,7 @@ def test_severities_rise_and_small_images_pass(name):
     assert corrupt(image[..., ::-1], name, 2, 0).shape == image.shape
 
 
-@needs_package
+@needs_corruptions
 def test_the_state_is_restored_after_an_error(monkeypatch):
     library = corruptions._library()
     monkeypatch.setattr(library, 'corrupt', lambda *args, **kwargs: 1 / 0)
@@ -103,7 +97,7 @@ def test_without_the_package_the_remedy_is_named(monkeypatch):
     corruptions._library.cache_clear()
 
 
-@needs_package
+@needs_corruptions
 def test_names_are_the_package_s():
     from imagecorruptions import get_corruption_names
 

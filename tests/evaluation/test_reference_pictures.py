@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from conftest import needs_corruptions
 from imagenette import IMAGENETTE
 
 from mmtlalign.evaluation.accuracy import accuracy, correct_in_top
@@ -135,10 +136,7 @@ def test_attacks(model, pictures):
     assert table_warnings(results, clean / 100) == []
 
 
-@pytest.mark.skipif(
-    find_spec('imagecorruptions') is None,
-    reason='imagecorruptions-imaug is not installed',
-)
+@needs_corruptions
 @pytest.mark.parametrize(
     'name, severity, expected',
     [('gaussian_noise', 3, 42), ('glass_blur', 3, 10), ('fog', 5, 36)],

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import needs_corruptions
 from torch import nn
 
 from mmtlalign.evaluation.accuracy import accuracy, compare_paired, correct_in_top
@@ -82,8 +83,8 @@ def check_falling(values, clean):
     assert values[-1] < clean - 0.1
 
 
+@needs_corruptions
 def test_severity(trained):
-    pytest.importorskip('imagecorruptions')
     model, images, labels = trained
     clean = accuracy(right(model, images, labels)).accuracy
     assert clean > 0.45

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import needs_corruptions
 from imagenet_files import fill, write_picture
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
@@ -11,12 +12,17 @@ from mmtlalign.datasets.imagenet_classes import subset_labels
 from mmtlalign.errors import InputError
 from mmtlalign.evaluation.corruptions import corrupt, corruption_seed
 
+CORRUPT = 'mmtlalign.Corrupt'
 STEPS = {
-    'noise': dict(type='mmtlalign.Corrupt', name='impulse_noise', severity=4),
-    'glass': dict(type='mmtlalign.Corrupt', name='glass_blur', severity=1),
+    'noise': dict(type=CORRUPT, name='impulse_noise', severity=4),
+    'glass': dict(type=CORRUPT, name='glass_blur', severity=1),
     'drop': dict(type='mmtlalign.PatchDrop', ratio=0.5, grid=4),
     'shuffle': dict(type='mmtlalign.GridShuffle', grid=(2, 4)),
 }
+RUNNABLE = [
+    pytest.param(name, marks=needs_corruptions if step['type'] == CORRUPT else ())
+    for name, step in STEPS.items()
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,26 +46,29 @@ def changed(step, index=0, image=None, **options):
 # ------------------------------------------------------------------------ pixels
 
 
+@needs_corruptions
 @pytest.mark.parametrize('name', ['saturate', 'brightness', 'gaussian_noise'])
 def test_pictures_of_a_pipeline_are_bgr(name):
     rgb, seed = picture(), corruption_seed(7, name, 2, 5)
     expected = corrupt(rgb, name, 2, seed)
-    step = dict(type='mmtlalign.Corrupt', name=name, severity=2, seed=7)
+    step = dict(type=CORRUPT, name=name, severity=2, seed=7)
     bgr = changed(step, 5, np.ascontiguousarray(rgb[..., ::-1]))
     np.testing.assert_array_equal(bgr[..., ::-1], expected)
     np.testing.assert_array_equal(changed(step, 5, channel_order='rgb'), expected)
 
 
+@needs_corruptions
 def test_a_step_draws_what_the_tool_draws():
     from tools.evaluation.robustness import _corrupt
 
     rgb = picture()
-    step = dict(type='mmtlalign.Corrupt', name='gaussian_noise', severity=2)
+    step = dict(type=CORRUPT, name='gaussian_noise', severity=2)
     expected = _corrupt(rgb, 5, 'gaussian_noise', 2)
     found = changed(step, 5, rgb, channel_order='rgb')
     np.testing.assert_array_equal(found, expected)
 
 
+@needs_corruptions
 def test_a_corrupted_sample_says_how():
     results = dict(img=picture(), sample_idx=0)
     made = TRANSFORMS.build(dict(STEPS['noise']))(results)
@@ -94,7 +103,7 @@ def test_cells_of_a_shuffled_picture_are_its_own():
 # ------------------------------------------------------------------------- draws
 
 
-@pytest.mark.parametrize('name', STEPS)
+@pytest.mark.parametrize('name', RUNNABLE)
 def test_index_and_seed_are_all_that_counts(name):
     step = STEPS[name]
     state = np.random.get_state()[1].copy()
@@ -113,7 +122,7 @@ def root(tmp_path_factory):
     return str(fill(root / 'imagenet-a', subset_labels('a'), picture))
 
 
-@pytest.mark.parametrize('name', STEPS)
+@pytest.mark.parametrize('name', RUNNABLE)
 def test_batches_workers_and_order_do_not_matter(root, name):
     pipeline = [dict(type='LoadImageFromFile'), STEPS[name], dict(type='PackInputs')]
     dataset = DATASETS.build(

@@ -1,5 +1,6 @@
 """The benchmark of mixing and tracing: one run, its tables, file and picture."""
 
+import contextlib
 import functools
 import json
 import resource
@@ -153,6 +154,33 @@ def test_operations_of_each_variant(run):
     ]
     for *parts, total in zip(*table, strict=True):
         assert total == pytest.approx(sum(parts), abs=0.05 * len(parts) + 0.05)
+
+
+def test_named_ranges_are_no_operations(monkeypatch):
+    def step():
+        with torch.profiler.record_function('range'):
+            torch.ones(8, 8).mm(torch.ones(8, 8))
+
+    def measured(device):
+        steps = dict(step=step)
+        return measuring.profile_operations(steps, lambda _: None, device, rounds=1)
+
+    names = measured('cpu')['step'].keys()
+    assert 'aten::mm' in names and 'range' not in names
+
+    def event(key, scope, device):
+        return SimpleNamespace(
+            key=key, scope=scope, device_type=device, self_device_time_total=3.0
+        )
+
+    cpu, cuda = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+    events = [event('range', 7, cpu), event('aten::mm', 0, cpu)]
+    events += [event('range', 0, cuda), event('kernel', 0, cuda)]
+    profiled = SimpleNamespace(key_averages=lambda: events)
+    monkeypatch.setattr(
+        measuring, 'profile', lambda activities: contextlib.nullcontext(profiled)
+    )
+    assert measured('cuda') == dict(step=dict(kernel=pytest.approx(3e-6)))
 
 
 def test_time_of_a_gpu_has_two_names():

@@ -401,7 +401,8 @@ def test_intervals_are_of_paired_differences():
     # Student's t of 2 degrees of freedom: 4.302653; deviation 1, n 3.
     found = paired_interval([1.0, 2.0, 3.0])
     assert found.mean == 2 and found.n == 3
-    assert found.high - 2 == 2 - found.low == pytest.approx(4.302653 / 3**0.5, abs=1e-5)
+    half = pytest.approx(4.302653 / 3**0.5, abs=1e-5)
+    assert found.high - 2 == half and 2 - found.low == half
     assert interval_text([1.0, 2.0, 3.0]) == '+2.00 (-0.48 to +4.48)'
     assert interval_text([1.5]) == '+1.50' and interval_text([]) == '–'
 

@@ -14,6 +14,7 @@ from contract_steps import (
     every_row,
     flat,
     mixed,
+    needs_autocast,
     plain,
     random_loss,
     run,
@@ -104,6 +105,8 @@ def intercepted(monkeypatch):
 @pytest.mark.parametrize('row', CAPTURED)
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])
 def test_hooked_and_intercepted_forwards_are_equal_to_the_bit(row, dtype, intercepted):
+    if dtype is not None:
+        needs_autocast(row, dtype)
     mix, found = mixed(row), []
     for network in (attached(row), intercepted(row)):
         assert not intercepted.calls

@@ -18,6 +18,8 @@ from tools.benchmarks.step.models import Case, Network
 from tools.benchmarks.step.steps import Batch, make_step
 from tools.benchmarks.step.variants import PLAIN
 
+USER_SCOPE = 7  # at::RecordScope of torch.profiler.record_function
+
 
 def measure(
     network: Network,
@@ -140,10 +142,13 @@ def profile_operations(
             before(round_)
             with profile(activities=kinds) as profiled:
                 step()
-            for event in profiled.key_averages():
+            events = profiled.key_averages()
+            # Named ranges, which a GPU lists once more by the same names.
+            ranges = {event.key for event in events if event.scope == USER_SCOPE}
+            for event in events:
                 # On a GPU kernels count; their operators have the same time again.
                 on_gpu = event.device_type == DeviceType.CUDA
-                if on_gpu != (device == 'cuda') or event.is_user_annotation:
+                if on_gpu != (device == 'cuda') or event.key in ranges:
                     continue
                 # In older profilers some calls end before the calls inside them.
                 seconds = max(0.0, 1e-6 * _own_time(event, device))
