@@ -1,21 +1,24 @@
-r"""Measure the Triton kernels that move shares, and tune their table of tiles, on a GPU.
+"""Measure the Triton kernels that move shares, and tune their table of tiles, on a GPU.
 
     python tools/benchmarks/measure_blocks.py --shapes        # beside the other ways
-    python tools/benchmarks/measure_blocks.py --tune          # a tile for each row
-    python tools/benchmarks/measure_blocks.py --tune --out mmtlalign/tracing/kernels/share_blocks.json
+    python tools/benchmarks/measure_blocks.py --tune --json tiles.json --out table.json
 
-The shapes are those of layers of usual networks. Tuning takes each row of the table that
-is for this GPU, measures it with other tiles, and writes the table with the fastest
-tile of every row that is right and at least 3 % faster than the one it had.
-"""  # noqa: E501
+The shapes are those of layers of usual networks. Tuning takes each row of the table
+that is for this GPU, measures it with other tiles at the most channels that the row is
+for, and writes the table with the fastest tile that is right and at least 3 % faster
+than the one of the row. Both files are written after every row, and the rows in the
+file of --json are not measured again. The result is to replace share_blocks.json in
+mmtlalign/tracing/kernels.
+"""
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -43,24 +46,22 @@ SHAPES = {
     'ViT-S 4,097': (6, 6, 4097, 4097, 64),
     'PVT-S, stage 1': (128, 1, 3136, 49, 64),
 }
-TILES = [
-    Block(rows, columns, warps, stages)
-    for rows in (32, 64, 128)
-    for columns in (32, 64, 128)
-    for warps in (4, 8)
-    for stages in (2, 3)
-]
+# Rows and columns of the tiles that are tried: one column in half precision, and the
+# rest, which needs more registers and shared memory.
+SIZES = (64, 32), (64, 64), (64, 128), (128, 32), (128, 64)
+SMALL_SIZES = (16, 32), (32, 32), (64, 32), (64, 64)
 WORTH = 0.97
+DEVICE = 'cuda'
 
 
 def draw(shape: tuple, dtype: torch.dtype, columns: int = 1) -> tuple[Tensor, ...]:
     """Return queries, keys and values with the strides of a projection, and a share."""
     batch, heads, queries, keys, width = shape
     query, key, value = (
-        torch.randn(batch, n, heads, width, device='cuda', dtype=dtype).transpose(1, 2)
+        torch.randn(batch, n, heads, width, device=DEVICE, dtype=dtype).transpose(1, 2)
         for n in (queries, keys, keys)
     )
-    return query, key, value, torch.rand(batch, keys, columns, device='cuda')
+    return query, key, value, torch.rand(batch, keys, columns, device=DEVICE)
 
 
 def microseconds(call: Callable, *arguments: object, rounds: int = 20) -> float:
@@ -83,7 +84,7 @@ def measure_shapes() -> Iterator[dict]:
     """Yield the times for a layer: by the kernel, by PyTorch, and of the attention."""
     for name, shape in SHAPES.items():
         query, key, value, share = draw(shape, torch.bfloat16)
-        before = torch.rand(shape[0], shape[2], 1, device='cuda')
+        before = torch.rand(shape[0], shape[2], 1, device=DEVICE)
         call = (query, key, share, shape[-1] ** -0.5, None, before, 1.0)
         kind = gpu.kind_of('propagate', *call)
         if not gpu.passes(kind):
@@ -113,82 +114,91 @@ def split(rows: list[dict]) -> Iterator[dict]:
 
 
 def shape_of(row: dict) -> tuple:
-    """Return a shape that a row of the table is for."""
+    """Return a shape that a row is for, with the most channels of a head."""
     long = is_usual(row) and 'keys' not in row
     tokens = 1025 if long else 197
-    return (24 if long else 128, 6, tokens, tokens, row.get('width', 64))
+    return (24 if long else 128, 6, tokens, tokens, row.get('width', gpu.MOST_WIDTH))
 
 
-def candidates(row: dict) -> Iterator[Block]:
-    """Yield the tile of a row, then others."""
-    yield Block(*row['block'])
+def candidates(row: dict) -> list[Block]:
+    """Return the tile of a row, then others."""
     if row['kernel'] == 'weigh_windows':
-        yield from (Block(0, 0, warps, 1) for warps in (2, 4, 8))
+        others = [Block(0, 0, warps, 1) for warps in (2, 4, 8)]
     elif row['kernel'] == 'class_rows':
-        yield from (Block(16, n, w, 2) for n in (32, 64, 128, 256) for w in (4, 8))
+        others = [Block(16, n, w, 2) for n in (32, 64, 128, 256) for w in (4, 8)]
     else:
-        yield from TILES
+        usual = is_usual(row)
+        others = [
+            Block(*size, warps, stages)
+            for size in (SIZES if usual else SMALL_SIZES)
+            for warps in (4, 8)
+            for stages in ((2, 3) if usual else (2,))
+        ]
+    return list(dict.fromkeys([Block(*row['block']), *others]))
 
 
-def calls_of(row: dict) -> Callable[[Block], Tensor]:
-    """Return a function that launches the kernel of a row with a tile."""
+def arguments_of(row: dict) -> tuple:
+    """Return arguments for the kernel of a row."""
     dtype = torch.float32 if row.get('bits') == 32 else torch.bfloat16
-    shape, columns = shape_of(row), row.get('columns', 1)
     if row['kernel'] == 'weigh_windows':
-        weights = torch.rand(128 * 64, 3, 49, 49, device='cuda').softmax(-1).to(dtype)
-        share = torch.rand(128, 56 * 56, 1, device='cuda')
-        where = ((56, 56), (7, 7), (3, 3), True, 1.0)
-        return lambda block: launch.weigh_windows(block, weights, share, *where)
-    query, key, _, share = draw(shape, dtype, columns)
+        weights = torch.rand(128 * 64, 3, 49, 49, device=DEVICE).softmax(-1).to(dtype)
+        share = torch.rand(128, 56 * 56, 1, device=DEVICE)
+        return (weights, share, (56, 56), (7, 7), (3, 3), True, 1.0)
+    shape = shape_of(row)
+    query, key, _, share = draw(shape, dtype, row.get('columns', 1))
     mask = None
     if row['kernel'] == 'propagate' and row.get('masked') is not False:
-        mask = torch.randn(shape[2], shape[3], device='cuda')
+        mask = torch.randn(shape[2], shape[3], device=DEVICE)
     rest = (shape[-1] ** -0.5, mask)
     if row['kernel'] == 'class_rows':
-        return lambda block: launch.class_rows(block, query, key, 1, *rest)
+        return (query, key, 1, *rest)
     if row['kernel'] == 'received':
-        rows = torch.rand(1, shape[2], device='cuda')
-        return lambda block: launch.received(block, query, key, rows, *rest)
-    return lambda block: launch.propagate(block, query, key, share, *rest, share, 1.0)
+        return (query, key, torch.rand(1, shape[2], device=DEVICE), *rest)
+    return (query, key, share, *rest, share, 1.0)
 
 
-def compile_tiles(row: dict) -> None:
-    """Compile the kernel of a row with every tile; Triton keeps them in its cache."""
-    call = calls_of(row)
-    for block in dict.fromkeys(candidates(row)):
-        # What the GPU cannot run is reported when it is measured.
-        with contextlib.suppress(Exception):
-            call(block)
-    torch.cuda.synchronize()
+def compile_tile(row: dict, block: Block) -> None:
+    """Compile the kernel of a row with a tile; Triton keeps it in its cache."""
+    # What the GPU cannot run is reported when it is measured.
+    with contextlib.suppress(Exception):
+        getattr(launch, row['kernel'])(block, *arguments_of(row))
+        torch.cuda.synchronize()
 
 
-def compile_all(rows: list[dict]) -> None:
-    """Compile the kernels of all rows in processes of their own."""
-    most = min(len(rows), os.cpu_count() or 1, 8)
-    with ProcessPoolExecutor(most, get_context('spawn')) as pool:
-        list(pool.map(compile_tiles, rows))
+def measure_row(row: dict, pool: Executor) -> dict:
+    """Return a row, its fastest tile, and the times of all tiles that are right."""
+    tiles = candidates(row)
+    list(pool.map(functools.partial(compile_tile, row), tiles))
+    arguments = arguments_of(row)
+    expected = getattr(plain, row['kernel'])(*arguments)
+    times: dict[Block, float] = {}
+    for block in tiles:
+        call = functools.partial(getattr(launch, row['kernel']), block, *arguments)
+        try:
+            if (call() - expected).abs().max() < gpu.BOUND:
+                times[block] = microseconds(call, rounds=7)
+        except Exception as error:  # the tile needs more than the GPU has
+            print(f'  {tuple(block)}: {gpu.first_line(error)}', flush=True)
+    old = Block(*row['block'])
+    best = min(times, key=times.get, default=old)
+    if old in times and times[best] >= WORTH * times[old]:
+        best = old
+    found = {str(tuple(block)): round(time, 1) for block, time in times.items()}
+    print(f'{row}: {tuple(best)} of {found} µs', flush=True)
+    return dict(row=row, block=list(best), microseconds=found)
 
 
-def tune(rows: list[dict]) -> Iterator[dict]:
-    """Yield the rows with the fastest tiles, and what was measured."""
-    for row in rows:
-        call = calls_of(row)
-        expected = call(Block(*row['block']))
-        times: dict[Block, float] = {}
-        for block in dict.fromkeys(candidates(row)):
-            try:
-                if (call(block) - expected).abs().max() < gpu.BOUND:
-                    times[block] = microseconds(call, block, rounds=7)
-            except Exception as error:  # the tile needs more than the GPU has
-                print(f'  {tuple(block)}: {gpu.first_line(error)}', flush=True)
-        old = Block(*row['block'])
-        best = min(times, key=times.get)
-        best = best if times[best] < WORTH * times[old] else old
-        print(
-            f'{row}: {tuple(best)} {times[best]:.1f} µs, before {times[old]:.1f}',
-            flush=True,
-        )
-        yield row | dict(block=list(best))
+def tune(rows: list[dict], path: Path | None) -> Iterator[list[dict]]:
+    """Measure the rows that a file lacks; yield all with their tiles so far."""
+    found = json.loads(path.read_text()) if path and path.exists() else []
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 8), get_context('spawn')) as pool:
+        for row in rows:
+            if not any(known['row'] == row for known in found):
+                found.append(measure_row(row, pool))
+                if path:
+                    write_json(path, found)
+            tiles = {json.dumps(known['row']): known['block'] for known in found}
+            yield [r | dict(block=tiles.get(json.dumps(r), r['block'])) for r in rows]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -196,15 +206,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--shapes', action='store_true')
-    parser.add_argument('--tune', action='store_true')
-    parser.add_argument(
-        '--json', type=Path, help='write the times of the shapes to this file'
-    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--shapes', action='store_true')
+    what.add_argument('--tune', action='store_true')
+    parser.add_argument('--json', type=Path, help='write the times to this file')
     parser.add_argument('--out', type=Path, help='write the tuned table to this file')
     options = parser.parse_args(arguments)
-    if not (options.shapes or options.tune):
-        parser.error('choose --shapes, --tune or both')
     if not torch.cuda.is_available():
         parser.error('PyTorch finds no GPU here, but a GPU is needed')
     capability = gpu.capability_of(torch.device('cuda', 0))
@@ -226,11 +233,10 @@ def main(arguments: list[str] | None = None) -> None:
         table = json.loads(TABLE.read_text(encoding='utf-8'))
         near = str(max(int(c) for c in table if int(c) <= capability))
         rows = list(split(table[near]))
-        compile_all(rows)
-        table[str(capability)] = list(tune(rows))
-        if options.out:
-            with atomic_write(options.out) as part:
-                part.write_text(format_table(table), encoding='utf-8')
+        for table[str(capability)] in tune(rows, options.json):
+            if options.out:
+                with atomic_write(options.out) as part:
+                    part.write_text(format_table(table), encoding='utf-8')
 
 
 def format_table(table: dict[str, list[dict]]) -> str:

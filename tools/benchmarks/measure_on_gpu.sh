@@ -8,12 +8,13 @@
 #       [--minutes N] [--smoke] [STAGE...]
 #       All stages, or those named. A stage that is done (RESULTS/STAGE.txt) is skipped,
 #       and one that would not end within N minutes (default 9) is left to the next
-#       call: bring RESULTS along and call again until it prints the verdict. A stage
-#       that takes longer than planned is ended half a minute after N. If the variable
-#       OUT names a folder, RESULTS is put there as one file after every stage, too.
+#       call: bring RESULTS along and call again until nothing is left. A stage is ended
+#       when it takes half as long again as planned, or half a minute after N. If the
+#       variable OUT names a folder, RESULTS is put there as one file after every stage.
 #   --smoke    the same commands in small on a CPU: does the script run, no numbers
 #
-# Stages and planned minutes, 24 in all, are at the end of this file.
+# The stages are at the end of this file, the most important first, with the seconds
+# that are planned for them, half an hour in all.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -22,9 +23,9 @@ hosts='onedl-mmengine onedl-mmpretrain onedl-mmcv addict yapf platformdirs termc
     mat4py modelindex importlib-metadata zipp pytest-timeout click markdown ordered-set
     model-index'
 
-timed() { # Python with the time that is left
-    local left=$((60 * budget + 30 - SECONDS))
-    timeout --signal INT --kill-after 5 "$((left > 10 ? left : 10))" "$python" "$@"
+timed() { # Python until the end of the stage
+    timeout --signal INT --kill-after 5 "$((end > SECONDS ? end - SECONDS : 1))" \
+        "$python" "$@"
 }
 
 keep() { # the results so far
@@ -52,7 +53,7 @@ install() { # the wheels and nothing of an index, into a folder beside the resul
         --no-index --no-deps --upgrade --target "$results/site" "$wheels"/*.whl
     "$python" -c 'import torch, timm, mmcv, mmengine, mmpretrain, mmtlalign
 print("torch", torch.__version__, "timm", timm.__version__, "mmcv", mmcv.__version__)' &&
-        "$python" "$root/tools/check_env.py" kernels
+        timed "$root/tools/check_env.py" kernels # tries the usual case
 }
 
 benchmark() { # file, arguments of benchmark.py
@@ -61,31 +62,45 @@ benchmark() { # file, arguments of benchmark.py
     timed "$root/tools/benchmarks/benchmark.py" "$@" --json "$results/$file.json"
 }
 
-adopt() { # the tuned table, which is tested as the first one was
-    local table=$root/mmtlalign/tracing/kernels/share_blocks.json
-    cp "$table" "$results/share_blocks_before.json"
-    cp "$results/share_blocks.json" "$table"
-    correct || { cp "$results/share_blocks_before.json" "$table"; return 1; }
+tests() { # files
+    timed -m pytest -q -p no:cacheprovider -m gpu "${@/#/$root/tests/}"
 }
 
 correct() {
-    MMTLALIGN_SHARE_KERNEL=triton timed -m pytest -q -p no:cacheprovider -m gpu \
-        "$root/tests/tracing/test_share_kernels.py" \
-        "$root/tests/methods/test_classifier.py" "$root/tests/engine/test_nan_guard.py"
+    tests tracing/test_share_kernels.py
 }
 
-stage() { # name, planned minutes, command...
-    local name=$1 minutes=$2
+adopt() { # the tuned table, which is tested as the first one was
+    cp "$table" "$results/share_blocks_before.json"
+    cp "$results/share_blocks.json" "$table"
+    correct && return
+    local code=$?
+    cp "$results/share_blocks_before.json" "$table"
+    return $code
+}
+
+is_adopted() { # the last line counts the tests
+    tail -n 1 "$results/adopted.txt" 2>/dev/null | grep -v 'failed\|error' |
+        grep -q ' passed'
+}
+
+ended() { # tests that fail are a result, too, unlike those that are cut short
+    "$@" || [ $? = 1 ]
+}
+
+stage() { # name, planned seconds, command...
+    local name=$1 planned=$2 began=$SECONDS last=$((60 * budget + 30))
+    local end=$((began + planned * 3 / 2))
+    end=$((end < last ? end : last))
     shift 2
     if [ -e "$results/$name.txt" ] || [[ -n $only && " $only " != *" $name "* ]]; then
         return
     fi
-    if ((SECONDS + 60 * minutes > 60 * budget)); then
+    if ((began + planned > 60 * budget)); then
         left+=("$name")
         return
     fi
-    echo "--- $name: $minutes minutes are planned"
-    local began=$SECONDS
+    echo "--- $name: $planned seconds are planned"
     if "$@" 2>&1 | tee "$results/$name.part"; then
         mv "$results/$name.part" "$results/$name.txt"
         echo "--- $name: $((SECONDS - began)) seconds"
@@ -93,6 +108,18 @@ stage() { # name, planned minutes, command...
         failed+=("$name")
     fi
     keep
+}
+
+on_gpu() { [ -n "$smoke" ] || stage "$@"; }
+
+finish() {
+    [ -z "$smoke" ] || echo 'A smoke run: its numbers say nothing.'
+    "$python" "$root/tools/benchmarks/gpu_verdict.py" "$results" |
+        tee "$results/verdict.md"
+    keep
+    [ ${#left[@]} = 0 ] || echo "left to the next call: ${left[*]}"
+    [ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
+    exit 0
 }
 
 case ${1:-} in
@@ -116,54 +143,59 @@ done
 mkdir -p "$results"
 export PYTHONPATH=$root:$results/site${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 device=(--device cuda --precision bf16 --batch 128)
-papers=papers
-quick=(deit-small swin-tiny)
+papers=(deit-small swin-tiny deit-base pvt-small dhvt-small deit-tiny swin-small
+    swin-base)
+quick=(deit-small swin-tiny) deits=(deit-small deit-tiny)
+host_bound=(swin-tiny deit-tiny pvt-small)
 rounds=(--repeats 15)
 few=(--repeats 9)
 both=(--variants mmpretrain timm tlalign)
+three=(--variants mmpretrain timm transmix tlalign)
 all=(--variants mmpretrain timm control transmix tlalign)
-waits=(--sync-check) lengths=(577 1025 4097) types=(fp32 fp16) small=32
+waits=(--sync-check) lengths=(577 1025 4097) types=(fp32 fp16) small=32 ahead=10
+way=triton
 if [ -n "$smoke" ]; then
-    device=(--precision bf16 --batch 2) papers=deit-tiny quick=(deit-tiny)
-    rounds=(--repeats 1) few=(--repeats 1) waits=() lengths=(577) types=(fp32) small=2
+    device=(--precision bf16 --batch 2) papers=(deit-tiny) quick=(deit-tiny)
+    deits=(deit-tiny) host_bound=(deit-tiny) rounds=(--repeats 1) few=(--repeats 1)
+    waits=() lengths=(50) types=(fp32) small=2 ahead=2 way=auto
 fi
+export MMTLALIGN_SHARE_KERNEL=$way # triton: a fallback is an error, not a time
 
 # A fresh machine has neither the wheels nor the table of the call before.
+table=$root/mmtlalign/tracing/kernels/share_blocks.json
 [ -z "$wheels" ] || [ -d "$results/site" ] || rm -f "$results/environment.txt"
-[ ! -e "$results/adopted.txt" ] ||
-    cp "$results/share_blocks.json" "$root/mmtlalign/tracing/kernels/"
+! is_adopted || cp "$results/share_blocks.json" "$table"
 
-stage environment 1 install
-if [ -z "$smoke" ]; then
-    stage correctness 2 correct
-    [ ${#failed[@]} = 0 ] || exit 1
-    stage shapes 1 timed "$root/tools/benchmarks/measure_blocks.py" --shapes \
-        --json "$results/shapes.json"
-    stage tiles 3 timed "$root/tools/benchmarks/measure_blocks.py" --tune \
-        --out "$results/share_blocks.json"
-    stage adopted 1 adopt
-fi
-stage steps 5 benchmark steps $papers "${device[@]}" "${all[@]}" "${rounds[@]}" \
-    "${waits[@]}"
-MMTLALIGN_SHARE_KERNEL=sdpa stage before 2 benchmark before "${quick[@]}" \
+blocks=$root/tools/benchmarks/measure_blocks.py
+
+stage environment 60 install
+[ ${#failed[@]} = 0 ] || finish
+on_gpu correctness 90 ended correct
+for model in "${papers[@]}"; do
+    stage steps-$model 60 benchmark steps-$model $model "${device[@]}" "${all[@]}" \
+        "${rounds[@]}" "${waits[@]}"
+done
+on_gpu shapes 40 timed "$blocks" --shapes --json "$results/shapes.json"
+on_gpu waits 60 ended tests methods/test_classifier.py engine/test_nan_guard.py
+MMTLALIGN_SHARE_KERNEL=sdpa stage before 90 benchmark before "${quick[@]}" \
     "${device[@]}" "${both[@]}" "${few[@]}"
-stage lengths 2 benchmark lengths deit-small "${device[@]}" --lengths "${lengths[@]}" \
+stage lengths 120 benchmark lengths "${deits[@]}" "${device[@]}" \
+    --lengths "${lengths[@]}" "${three[@]}" "${few[@]}"
+stage ahead 60 benchmark ahead "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
+    --steps-per-sample $ahead
+on_gpu tiles 150 timed "$blocks" --tune --json "$results/tiles.json" \
+    --out "$results/share_blocks.json"
+[ ! -e "$results/tiles.txt" ] || stage adopted 90 ended adopt
+! is_adopted || stage tuned 60 benchmark tuned "${quick[@]}" "${device[@]}" \
+    "${three[@]}" "${few[@]}"
+stage host 75 benchmark host "${host_bound[@]}" "${device[@]}" --batch $small \
     "${both[@]}" "${few[@]}"
-stage types 2 benchmark types "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
+stage types 90 benchmark types "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
     --precision "${types[@]}"
-stage compiled 2 benchmark compiled deit-small "${device[@]}" "${all[@]}" "${few[@]}" \
-    --compile
-stage host 1 benchmark host deit-tiny swin-tiny "${device[@]}" --batch $small \
-    "${both[@]}" "${few[@]}"
-stage profile 1 benchmark profile "${quick[@]}" "${device[@]}" "${both[@]}" \
+stage profile 60 benchmark profile "${quick[@]}" "${device[@]}" "${both[@]}" \
     --repeats 1 --profile
-if [ -z "$smoke" ]; then
-    stage attention 1 timed "$root/tools/benchmarks/measure_kernels.py" \
-        --device cuda --repeats 7 --elements $((2 ** 26)) --out "$results/kernel_times.json"
-fi
-[ -z "$smoke" ] || echo 'A smoke run: its numbers say nothing.'
-"$python" "$root/tools/benchmarks/gpu_verdict.py" "$results" |
-    tee "$results/verdict.md"
-keep
-[ ${#left[@]} = 0 ] || echo "left to the next call: ${left[*]}"
-[ ${#failed[@]} = 0 ] || { echo "failed: ${failed[*]}" >&2; exit 1; }
+on_gpu attention 60 timed "$root/tools/benchmarks/measure_kernels.py" \
+    --device cuda --repeats 7 --elements $((2 ** 26)) --out "$results/kernel_times.json"
+stage compiled 180 benchmark compiled "${quick[0]}" "${device[@]}" "${both[@]}" \
+    "${few[@]}" --compile
+finish
