@@ -6,12 +6,14 @@
 #       only). The machine is expected to have PyTorch, Triton, timm, OpenCV, pytest.
 #   bash tools/benchmarks/measure_on_gpu.sh run RESULTS [--wheels WHEELS]
 #       [--minutes N] [--smoke] [STAGE...]
-#       All stages, or those named. A stage that is done (RESULTS/STAGE.txt) is skipped,
-#       and one that would not end within N minutes (default 9) is left to the next
-#       call: bring RESULTS along and call again until nothing is left. A stage is ended
-#       when it takes half as long again as planned, or half a minute after N. If the
-#       variable OUT names a folder, RESULTS is put there as one file after every stage.
-#   --smoke    the same commands in small on a CPU: does the script run, no numbers
+#       All stages, or those named. A stage that is done is skipped, until its file
+#       RESULTS/STAGE.txt is deleted, and one that would not end within N minutes
+#       (default 9) is left to the next call: bring RESULTS along and call again until
+#       nothing is left. A stage is ended when it takes half as long again as planned,
+#       or half a minute after N. If the variable OUT names a folder, RESULTS is put
+#       there as one file after every stage.
+#   --smoke    the same commands in small on a CPU, as far as it can run them: does the
+#       script run, no numbers
 #
 # The stages are at the end of this file, the most important first, with the seconds
 # that are planned for them, half an hour in all.
@@ -170,7 +172,7 @@ blocks=$root/tools/benchmarks/measure_blocks.py
 
 stage environment 60 install
 [ ${#failed[@]} = 0 ] || finish
-on_gpu correctness 90 ended correct
+on_gpu correctness 120 ended correct
 for model in "${papers[@]}"; do
     stage steps-$model 60 benchmark steps-$model $model "${device[@]}" "${all[@]}" \
         "${rounds[@]}" "${waits[@]}"
@@ -185,7 +187,7 @@ stage ahead 60 benchmark ahead "${quick[@]}" "${device[@]}" "${both[@]}" "${few[
     --steps-per-sample $ahead
 on_gpu tiles 150 timed "$blocks" --tune --json "$results/tiles.json" \
     --out "$results/share_blocks.json"
-[ ! -e "$results/tiles.txt" ] || stage adopted 90 ended adopt
+[ ! -e "$results/tiles.txt" ] || stage adopted 120 ended adopt
 ! is_adopted || stage tuned 60 benchmark tuned "${quick[@]}" "${device[@]}" \
     "${three[@]}" "${few[@]}"
 stage host 75 benchmark host "${host_bound[@]}" "${device[@]}" --batch $small \
@@ -196,6 +198,6 @@ stage profile 60 benchmark profile "${quick[@]}" "${device[@]}" "${both[@]}" \
     --repeats 1 --profile
 on_gpu attention 60 timed "$root/tools/benchmarks/measure_kernels.py" \
     --device cuda --repeats 7 --elements $((2 ** 26)) --out "$results/kernel_times.json"
-stage compiled 180 benchmark compiled "${quick[0]}" "${device[@]}" "${both[@]}" \
+on_gpu compiled 180 benchmark compiled deit-small "${device[@]}" "${both[@]}" \
     "${few[@]}" --compile
 finish
