@@ -172,7 +172,7 @@ blocks=$root/tools/benchmarks/measure_blocks.py
 
 stage environment 60 install
 [ ${#failed[@]} = 0 ] || finish
-on_gpu correctness 120 ended correct
+on_gpu correctness 150 ended correct
 for model in "${papers[@]}"; do
     stage steps-$model 60 benchmark steps-$model $model "${device[@]}" "${all[@]}" \
         "${rounds[@]}" "${waits[@]}"
@@ -187,7 +187,7 @@ stage ahead 60 benchmark ahead "${quick[@]}" "${device[@]}" "${both[@]}" "${few[
     --steps-per-sample $ahead
 on_gpu tiles 150 timed "$blocks" --tune --json "$results/tiles.json" \
     --out "$results/share_blocks.json"
-[ ! -e "$results/tiles.txt" ] || stage adopted 120 ended adopt
+[ ! -e "$results/tiles.txt" ] || stage adopted 150 ended adopt
 ! is_adopted || stage tuned 60 benchmark tuned "${quick[@]}" "${device[@]}" \
     "${three[@]}" "${few[@]}"
 stage host 75 benchmark host "${host_bound[@]}" "${device[@]}" --batch $small \
