@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from repository import ROOT
 from mmtlalign.tracing.kernels import gpu
 from mmtlalign.tracing.kernels.blocks import TABLE, Block
 from tools.benchmarks import gpu_verdict, measure_blocks
+from tools.benchmarks.step.models import GROUPS
 
 SCRIPT = ROOT / 'tools' / 'benchmarks' / 'measure_on_gpu.sh'
 
@@ -221,10 +223,17 @@ def test_nothing_is_measured_where_the_usual_case_is_wrong(tmp_path):
     assert result.returncode == 1
 
 
+def test_all_stages_are_planned_within_25_minutes():
+    plans = re.findall(r'(?:stage|on_gpu) (\S+) (\d+) ', SCRIPT.read_text())
+    papers = len(GROUPS['papers'])
+    times = [int(n) * (papers if '$model' in name else 1) for name, n in plans]
+    assert len(times) > 10 and sum(times) <= 25 * 60
+
+
 def test_a_stage_is_stopped_after_one_and_a_half_times_its_plan(tmp_path):
     ran, result = run_script(tmp_path, '--minutes', '3', 'tiles', 'lengths', 'compiled')
     limits = [int(line.split()[1]) for line in ran if line.startswith('limit')]
-    for limit, most in zip(limits, (180, 210, 210), strict=True):
+    for limit, most in zip(limits, (150, 210, 210), strict=True):
         assert most - 5 <= limit <= most
     ran, result = run_script(tmp_path, '--minutes', '1', 'types')
     assert 'left to the next call: types' in result.stdout and len(ran) == 1

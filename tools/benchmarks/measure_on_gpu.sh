@@ -16,7 +16,7 @@
 #       script run, no numbers
 #
 # The stages are at the end of this file, the most important first, with the seconds
-# that are planned for them, half an hour in all.
+# that are planned for them, 24 minutes in all.
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -170,34 +170,34 @@ table=$root/mmtlalign/tracing/kernels/share_blocks.json
 
 blocks=$root/tools/benchmarks/measure_blocks.py
 
-stage environment 60 install
+stage environment 45 install
 [ ${#failed[@]} = 0 ] || finish
 on_gpu correctness 150 ended correct
 for model in "${papers[@]}"; do
-    stage steps-$model 60 benchmark steps-$model $model "${device[@]}" "${all[@]}" \
+    stage steps-$model 40 benchmark steps-$model $model "${device[@]}" "${all[@]}" \
         "${rounds[@]}" "${waits[@]}"
 done
-on_gpu shapes 40 timed "$blocks" --shapes --json "$results/shapes.json"
-on_gpu waits 60 ended tests methods/test_classifier.py engine/test_nan_guard.py
-MMTLALIGN_SHARE_KERNEL=sdpa stage before 90 benchmark before "${quick[@]}" \
+on_gpu shapes 30 timed "$blocks" --shapes --json "$results/shapes.json"
+on_gpu waits 45 ended tests methods/test_classifier.py engine/test_nan_guard.py
+MMTLALIGN_SHARE_KERNEL=sdpa stage before 60 benchmark before "${quick[@]}" \
     "${device[@]}" "${both[@]}" "${few[@]}"
-stage lengths 120 benchmark lengths "${deits[@]}" "${device[@]}" \
+stage lengths 100 benchmark lengths "${deits[@]}" "${device[@]}" \
     --lengths "${lengths[@]}" "${three[@]}" "${few[@]}"
-stage ahead 60 benchmark ahead "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
+stage ahead 40 benchmark ahead "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
     --steps-per-sample $ahead
 on_gpu tiles 150 timed "$blocks" --tune --json "$results/tiles.json" \
     --out "$results/share_blocks.json"
-[ ! -e "$results/tiles.txt" ] || stage adopted 150 ended adopt
-! is_adopted || stage tuned 60 benchmark tuned "${quick[@]}" "${device[@]}" \
+[ ! -e "$results/tiles.txt" ] || stage adopted 90 ended adopt
+! is_adopted || stage tuned 45 benchmark tuned "${quick[@]}" "${device[@]}" \
     "${three[@]}" "${few[@]}"
-stage host 75 benchmark host "${host_bound[@]}" "${device[@]}" --batch $small \
+stage host 60 benchmark host "${host_bound[@]}" "${device[@]}" --batch $small \
     "${both[@]}" "${few[@]}"
-stage types 90 benchmark types "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
+stage types 70 benchmark types "${quick[@]}" "${device[@]}" "${both[@]}" "${few[@]}" \
     --precision "${types[@]}"
-stage profile 60 benchmark profile "${quick[@]}" "${device[@]}" "${both[@]}" \
+stage profile 30 benchmark profile "${quick[@]}" "${device[@]}" "${both[@]}" \
     --repeats 1 --profile
-on_gpu attention 60 timed "$root/tools/benchmarks/measure_kernels.py" \
+on_gpu attention 40 timed "$root/tools/benchmarks/measure_kernels.py" \
     --device cuda --repeats 7 --elements $((2 ** 26)) --out "$results/kernel_times.json"
-on_gpu compiled 180 benchmark compiled deit-small "${device[@]}" "${both[@]}" \
+on_gpu compiled 150 benchmark compiled deit-small "${device[@]}" "${both[@]}" \
     "${few[@]}" --compile
 finish
